@@ -1,0 +1,49 @@
+# Every command a person needs. PYTHON is the only thing taken from the system, besides git and make.
+PYTHON ?= python3
+VENV := .venv/bin
+
+.PHONY: help install up demo stop status test unit check fix lock clean-data bench
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+install: ## install everything from locks (done already: nothing to do)
+	@$(PYTHON) deploy/install.py
+
+up: install ## start the whole stack, stay up until Ctrl-C
+	@$(VENV)/python -m deploy.local up
+
+demo: install ## start the stack and send a study through it (STUDY=folder, ONCE=1 to stop afterwards)
+	@$(VENV)/python -m deploy.demo $(if $(ONCE),--once) $(if $(STUDY),--study "$(STUDY)")
+
+stop: ## stop a stack that runs
+	@$(VENV)/python -m deploy.local stop
+
+status: ## what runs, where, and how it feels
+	@$(VENV)/python -m deploy.local status
+
+test: install check ## every check and every test, on real servers
+	@$(VENV)/python -m pytest
+
+unit: install ## the tests that need no server
+	@$(VENV)/python -m pytest tests/unit tests/laws
+
+check: ## formatting, lint, types, layers
+	@$(VENV)/ruff format --check .
+	@$(VENV)/ruff check .
+	@$(VENV)/mypy
+	@$(VENV)/lint-imports --no-logo
+
+fix: ## format, and mend what ruff can mend
+	@$(VENV)/ruff format .
+	@$(VENV)/ruff check --fix .
+
+lock: ## resolve the locks again: requirements.lock and deploy/jars/*/jgo.lock.toml
+	@.tools/bin/uv pip compile pyproject.toml --group local --group dev --generate-hashes --universal \
+		--no-annotate --custom-compile-command "make lock" -q -o requirements.lock
+	@for jars in deploy/jars/*/; do (cd $$jars && ../../../$(VENV)/jgo --ignore-config --resolver python lock); done
+
+bench: install ## throughput and latency of ingest, on a stack of its own
+	@$(VENV)/python -m tests.bench
+
+clean-data: ## remove everything the local stack has stored
+	@$(VENV)/python -m deploy.local clean-data

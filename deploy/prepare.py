@@ -1,0 +1,59 @@
+"""Make what servers hold before anyone uses them: `python -m deploy.prepare topics|buckets|catalog`.
+
+What is there stays. Settings come from the environment; a server that does not answer yet is asked again for a while.
+"""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+from operators.errors import Unavailable
+from schemas.settings import BrokerSettings, CatalogSettings, StoreSettings, load
+
+PATIENCE_S = 30.0
+AGAIN_S = 0.2
+
+
+async def topics() -> None:
+    """Make the topics of the registry."""
+    from operators.connectors.events import create_topics  # noqa: PLC0415 - each start pays for its own client alone
+
+    await create_topics(load(BrokerSettings, os.environ))
+
+
+async def buckets() -> None:
+    """Make the buckets."""
+    from operators.connectors.objects import S3ObjectStore  # noqa: PLC0415
+
+    async with S3ObjectStore(load(StoreSettings, os.environ)) as store:
+        await store.make_buckets()
+
+
+async def catalog() -> None:
+    """Bring the catalog's tables to the newest DDL."""
+    from operators.connectors.ddl import apply  # noqa: PLC0415
+
+    await apply(load(CatalogSettings, os.environ))
+
+
+PREPARATIONS: dict[str, Callable[[], Awaitable[None]]] = {"topics": topics, "buckets": buckets, "catalog": catalog}
+
+
+async def patiently(prepare: Callable[[], Awaitable[None]]) -> None:
+    """Do it as soon as the server answers; raises Unavailable when it does not in time."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            await prepare()
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(AGAIN_S)
+        else:
+            return
+
+
+if __name__ == "__main__":
+    asyncio.run(patiently(PREPARATIONS[sys.argv[1]]))

@@ -1,0 +1,55 @@
+"""Watch the topic study-settled, from now on."""
+
+import time
+from collections.abc import Collection, Iterator
+from typing import Self
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from deploy.steps import Failed
+from schemas.codec import decode
+from schemas.events import StudySettled
+from schemas.settings import BrokerSettings
+from schemas.topics import PARTITIONS, STUDY_SETTLED
+
+POLL_S = 0.2
+LEADER_S = 15.0
+
+
+class Watch:
+    """A consumer that began before anything was sent; it belongs to no group and commits nothing."""
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        config = {"group.id": "fluoro-demo", "enable.auto.commit": False, "log_level": 2}
+        self.consumer = Consumer({"bootstrap.servers": settings.bootstrap, **config})
+
+    def __enter__(self) -> Self:
+        self.consumer.assign([self.end_of(number) for number in range(PARTITIONS)])
+        return self
+
+    def end_of(self, number: int) -> TopicPartition:
+        """Give where a partition ends now, once it has a leader; raises Failed when that takes too long."""
+        part, deadline = TopicPartition(STUDY_SETTLED.name, number), time.monotonic() + LEADER_S
+        while True:
+            try:
+                _, end = self.consumer.get_watermark_offsets(part, timeout=LEADER_S)
+                return TopicPartition(part.topic, number, end)
+            except KafkaException as error:
+                if time.monotonic() > deadline:
+                    raise Failed(f"the broker does not say where {part.topic} ends: {error}") from error
+                time.sleep(POLL_S)
+
+    def __exit__(self, *_: object) -> None:
+        self.consumer.close()
+
+    def wait(self, studies: Collection[str], timeout_s: float) -> Iterator[StudySettled]:
+        """Give the event of each study as it settles; raises Failed when one does not in time."""
+        left, deadline = set(studies), time.monotonic() + timeout_s
+        while left:
+            if time.monotonic() > deadline:
+                raise Failed(f"{len(left)} studies not settled within {timeout_s:.0f} s, {min(left)} among them")
+            record = self.consumer.poll(POLL_S)
+            event = decode(record.value()) if record and not record.error() else None
+            if isinstance(event, StudySettled) and event.study_uid in left:
+                left.remove(event.study_uid)
+                yield event

@@ -1,0 +1,12 @@
+"""The study job, for `flink run -py flink-jobs/study.py`; settings come from the environment."""
+
+import os
+
+from pipelines.engines.flink import environment
+from pipelines.streaming.study import JOB
+from schemas.settings import JobSettings, load
+
+if __name__ == "__main__":
+    env = environment(JOB, load(JobSettings, os.environ))
+    JOB.build(env, *(load(kind, os.environ) for kind in JOB.settings))
+    env.execute(JOB.name)

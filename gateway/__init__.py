@@ -1,0 +1,1 @@
+"""The way in: bytes become objects, events and answers."""

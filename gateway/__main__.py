@@ -1,0 +1,160 @@
+"""The gateway's composition root: settings from the environment, one listening socket, a process per core.
+
+    python -m gateway [--help]
+
+Settings are FLUORO_GATEWAY_*, FLUORO_STORE_* and FLUORO_BROKER_* (schemas/settings.py names each with its
+default). Exits 0 after SIGTERM, 1 when one of its processes died, 2 for settings that cannot be.
+"""
+
+import asyncio
+import ctypes
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
+from types import FrameType
+from typing import TypeVar
+
+from prometheus_client import start_http_server
+
+from gateway.process import STOP_S, Connectors, serve
+from operators.connectors.events import KafkaEventLog
+from operators.connectors.objects import S3ObjectStore
+from schemas.settings import BrokerSettings, GatewaySettings, SettingsError, StoreSettings, load
+from schemas.telemetry import set_up_logs
+
+BACKLOG = 128
+PR_SET_PDEATHSIG = 1
+START_S = 30.0
+T = TypeVar("T")
+FORK = multiprocessing.get_context("fork")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every section that the gateway reads."""
+
+    gateway: GatewaySettings
+    store: StoreSettings
+    broker: BrokerSettings
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the gateway; give its exit code."""
+    if arguments:
+        is_asked = set(arguments) <= {"-h", "--help"}
+        print(__doc__, file=sys.stdout if is_asked else sys.stderr)
+        return 0 if is_asked else 2
+    try:
+        settings = _load(os.environ)
+        listening = _listen(settings.gateway)
+    except (SettingsError, OSError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - for the person who started it
+        return 2
+    return _supervise(listening, settings)
+
+
+def _load(env: Mapping[str, str]) -> Settings:
+    """Read every section; raises SettingsError with all problems of all of them."""
+    problems: list[str] = []
+
+    def read(kind: type[T]) -> T | None:
+        try:
+            return load(kind, env)
+        except SettingsError as error:
+            problems.append(str(error))
+            return None
+
+    gateway, store, broker = read(GatewaySettings), read(StoreSettings), read(BrokerSettings)
+    if gateway is None or store is None or broker is None:
+        raise SettingsError("\n".join(problems))
+    return Settings(gateway, store, broker)
+
+
+def _listen(settings: GatewaySettings) -> socket.socket:
+    listening = socket.create_server((settings.host, settings.port), backlog=BACKLOG)
+    listening.set_inheritable(True)
+    return listening
+
+
+def _supervise(listening: socket.socket, settings: Settings) -> int:
+    """Start the processes, pass signals on, and end when one of them does: all of them, or none."""
+    started = [_start(index, listening, settings) for index in range(settings.gateway.processes)]
+    children = [process for process, _ in started]
+    is_stopping = _pass_signals_on(children)
+    if all(_is_ready(ready) for _, ready in started):
+        host, port = listening.getsockname()[:2]
+        print(f"listening on {host}:{port} as {settings.gateway.ae_title}", flush=True)  # noqa: T201
+        wait([process.sentinel for process in children])
+    _end(children)
+    return 0 if is_stopping() and not any(process.exitcode for process in children) else 1
+
+
+def _is_ready(ready: Connection) -> bool:
+    try:
+        return ready.poll(START_S) and bool(ready.recv())
+    except EOFError:
+        return False
+
+
+def _start(index: int, listening: socket.socket, settings: Settings) -> tuple[ForkProcess, Connection]:
+    ours, theirs = FORK.Pipe(duplex=False)
+    process = FORK.Process(
+        target=_child, args=(index, listening, settings, theirs, os.getpid()), name=f"gateway-{index}"
+    )
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def _pass_signals_on(processes: Sequence[ForkProcess]) -> Callable[[], bool]:
+    """Pass SIGTERM and SIGINT on; give whether one has come."""
+    received = []
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        for process in processes:
+            process.terminate()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, pass_on)
+    return lambda: bool(received)
+
+
+def _end(processes: Sequence[ForkProcess]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(4 * STOP_S)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def _child(index: int, listening: socket.socket, settings: Settings, ready: Connection, parent: int) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        # It died before it could be noticed.
+        return
+    set_up_logs("gateway")
+    for library in ("pynetdicom", "pydicom"):
+        # Their warnings quote what peers send.
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    if settings.gateway.metrics_port:
+        start_http_server(settings.gateway.metrics_port + index, addr=settings.gateway.host)
+    asyncio.run(_serve(listening, settings, lambda: ready.send(True)))
+
+
+async def _serve(listening: socket.socket, settings: Settings, ready: Callable[[], None]) -> None:
+    async with S3ObjectStore(settings.store) as store, KafkaEventLog(settings.broker) as events:
+        await serve(listening, settings.gateway, Connectors(store, events), ready)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

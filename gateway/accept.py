@@ -1,0 +1,234 @@
+"""The one use case behind every door: bytes in; a receipt, Rejected or Unavailable out.
+
+Object first, event second, answer third. What a failure leaves behind is the outbox's to finish.
+"""
+
+import base64
+import mmap
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from gateway.ledger import Intent
+from gateway.outbox import Outbox
+from gateway.spool import Body, Bounds, Buffer, Room
+from operators import instance
+from operators.errors import Rejected, Unavailable
+from operators.instance import Examined
+from operators.ports import EventLog, ObjectStore, StoredObject, Upload
+from schemas.events import InstanceStored, Origin
+from schemas.objects import Bucket, Envelope, Identity
+from schemas.telemetry import GATEWAY_BYTES
+from schemas.topics import INSTANCE_STORED
+
+
+@dataclass
+class Transfer:
+    """What carries instances in: one association, request or import job."""
+
+    tenant: str
+    calling_ae: str = ""
+    called_ae: str = ""
+    origin: Origin = "received"
+    transfer_id: str = field(default_factory=lambda: str(uuid4()))
+    began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    has_begun: bool = False
+    was_refused: bool = False
+    instances: int = 0
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One instance that comes in: what the sender says it is, and its bytes. The prefix is empty without usable UIDs."""
+
+    sop_class: str
+    sop_uid: str
+    transfer_syntax: str
+    prefix: bytes
+    body: Body
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The instance is stored and its event acknowledged; a repeat was there before."""
+
+    event: InstanceStored
+    is_repeat: bool
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What the use case works with."""
+
+    store: ObjectStore
+    events: EventLog
+    outbox: Outbox
+    room: Room
+    bounds: Bounds
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+class Acceptance:
+    """Accepts instances for the tenants of their transfers."""
+
+    def __init__(self, inside: Inside) -> None:
+        self._inside = inside
+
+    def arrive(self, sop_class: str, sop_uid: str, transfer_syntax: str) -> Arrival:
+        """Make a place for an instance that is about to come; the caller closes its body."""
+        prefix = _prefix(sop_class, sop_uid, transfer_syntax)
+        hasher = instance.data_hasher(transfer_syntax)
+        body = Body(prefix, hasher, self._inside.room, self._inside.bounds)
+        return Arrival(sop_class, sop_uid, transfer_syntax, prefix, body)
+
+    async def accept(self, transfer: Transfer, arrival: Arrival) -> Receipt:
+        """Store the instance and publish its event.
+
+        Raises Rejected for what can never succeed (kept in quarantine, unless it broke a limit), Unavailable for
+        what may succeed when it is sent again; then the object may be there, and the outbox sees to its event.
+        """
+        if arrival.body.failed is not None:
+            raise arrival.body.failed
+        received_at = self._inside.now()
+        GATEWAY_BYTES.inc(arrival.body.size_bytes)
+        with arrival.body.opened() as data:
+            try:
+                examined = _examine(arrival, data)
+            except Rejected:
+                await self._quarantine(transfer, arrival, data, received_at)
+                raise
+            return await self._keep(transfer, arrival, examined, data, received_at)
+
+    async def _keep(
+        self, transfer: Transfer, arrival: Arrival, examined: Examined, data: Buffer, received_at: datetime
+    ) -> Receipt:
+        identity = Identity(
+            transfer.tenant, examined.study_uid, examined.series_uid, examined.sop_uid, arrival.body.data_hash
+        )
+        envelope = self._envelope(transfer, arrival, examined.header_length, received_at)
+        upload = _upload(identity.key, arrival, data, envelope)
+        number = self._intend(transfer, identity, upload)
+        try:
+            is_new = await self._inside.store.put(Bucket.HOT, upload)
+            if is_new:
+                header = instance.inline_header(arrival.prefix, data, examined)
+                event = instance.instance_stored(identity, examined, envelope, header, upload.size_bytes)
+            else:
+                event = await self._event_of_repeat(transfer, identity, examined, data)
+            await self._inside.events.publish(INSTANCE_STORED, event)
+        except BaseException:
+            self._inside.outbox.failed(number)
+            raise
+        self._inside.outbox.done(number)
+        transfer.instances += 1
+        return Receipt(event, is_repeat=not is_new)
+
+    def _intend(self, transfer: Transfer, identity: Identity, upload: Upload) -> int:
+        try:
+            if not transfer.has_begun:
+                self._inside.outbox.begin(transfer.transfer_id, transfer.tenant, transfer.began_at)
+                transfer.has_begun = True
+            return self._inside.outbox.intend(transfer.transfer_id, identity, upload.key, upload.envelope)
+        except OSError as error:
+            raise Unavailable("outbox") from error
+
+    async def _event_of_repeat(
+        self, transfer: Transfer, identity: Identity, examined: Examined, data: Buffer
+    ) -> InstanceStored:
+        """Give the event of the object that is there: the same data set, perhaps behind another prefix."""
+        stored = await self._inside.store.head(Bucket.HOT, identity.key)
+        if stored is None:
+            raise Unavailable("store-object-went")
+        theirs = stored.envelope.prefix_length
+        prefix = await _read(self._inside.store, identity.key, theirs)
+        moved = instance.rebase(examined, stored.envelope.header_length - examined.header_length)
+        return instance.instance_stored(
+            identity,
+            moved,
+            stored.envelope,
+            instance.inline_header(prefix, data, moved),
+            stored.size_bytes,
+            transfer_id=transfer.transfer_id,
+        )
+
+    async def _quarantine(self, transfer: Transfer, arrival: Arrival, data: Buffer, received_at: datetime) -> None:
+        """Keep what cannot be read, under its hash; raises Unavailable when that fails."""
+        envelope = self._envelope(transfer, arrival, 0, received_at)
+        key = f"{transfer.tenant}/{arrival.body.data_hash}"
+        await self._inside.store.put(Bucket.QUARANTINE, _upload(key, arrival, data, envelope))
+
+    def _envelope(self, transfer: Transfer, arrival: Arrival, header_length: int, received_at: datetime) -> Envelope:
+        return Envelope(
+            stored_at=self._inside.now(),
+            received_at=received_at,
+            origin=transfer.origin,
+            transfer_id=transfer.transfer_id,
+            calling_ae=transfer.calling_ae,
+            called_ae=transfer.called_ae,
+            transfer_syntax=arrival.transfer_syntax,
+            prefix_length=len(arrival.prefix),
+            prefix_hash=instance.prefix_hash(arrival.prefix),
+            header_length=header_length,
+        )
+
+
+def _prefix(sop_class: str, sop_uid: str, transfer_syntax: str) -> bytes:
+    try:
+        return instance.prefix(sop_class, sop_uid, transfer_syntax)
+    except Rejected:
+        # Said again when all has come: the bytes are quarantined, as they came.
+        return b""
+
+
+def _examine(arrival: Arrival, data: Buffer) -> Examined:
+    """Read the data set and hold it against what the sender said."""
+    examined = instance.examine(data, arrival.transfer_syntax, len(arrival.prefix))
+    if examined.sop_class != arrival.sop_class:
+        raise Rejected("sop-class-mismatch")
+    if examined.sop_uid != arrival.sop_uid:
+        raise Rejected("sop-uid-mismatch")
+    return examined
+
+
+def _upload(key: str, arrival: Arrival, data: Buffer, envelope: Envelope) -> Upload:
+    crc32c = base64.b64encode(arrival.body.crc32c.to_bytes(4, "big")).decode()
+    size_bytes = len(arrival.prefix) + arrival.body.size_bytes
+    return Upload(key, (arrival.prefix, memoryview(data)), size_bytes, crc32c, envelope)
+
+
+async def _read(store: ObjectStore, key: str, end: int) -> bytes:
+    try:
+        return b"".join([chunk async for chunk in store.read(Bucket.HOT, key, 0, end)])
+    except KeyError as error:
+        raise Unavailable("store-object-went") from error
+
+
+@dataclass(frozen=True)
+class Rebuilding:
+    """Gives the event of an intent's object from what lies in the store: its bytes and its envelope."""
+
+    store: ObjectStore
+    folder: Path
+
+    async def __call__(self, intent: Intent) -> InstanceStored | None:
+        """Give the event, naming the intent's transfer; None when no object is there."""
+        stored = await self.store.head(Bucket.HOT, intent.key)
+        if stored is None:
+            return None
+        try:
+            return await self._event(intent, stored)
+        except OSError as error:
+            raise Unavailable("spool") from error
+        except KeyError as error:
+            raise Unavailable("store-object-went") from error
+
+    async def _event(self, intent: Intent, stored: StoredObject) -> InstanceStored:
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            async for chunk in self.store.read(Bucket.HOT, intent.key):
+                file.write(chunk)
+            file.flush()
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+                return instance.from_object(intent.key, stored.envelope, whole, transfer_id=intent.transfer_id)

@@ -1,0 +1,67 @@
+"""What a sender hears: every outcome of an instance, its DIMSE status, and what it means for the transfer."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
+
+from operators.errors import Rejected
+from operators.header import Oddity
+
+
+@dataclass(frozen=True)
+class Status:
+    """One answer to a C-STORE: its code (PS3.4 B.2.3), its name in metrics, a comment for the sender's log."""
+
+    code: int
+    outcome: str
+    comment: str = ""
+
+    @property
+    def meaning(self) -> str:
+        """What the standard calls this code."""
+        return " ".join(part for part in STORAGE_SERVICE_CLASS_STATUS[self.code] if part)
+
+
+STORED = Status(0x0000, "stored")
+STORED_ODD = Status(0xB007, "stored-odd")
+OUT_OF_RESOURCES = Status(0xA700, "unavailable", "not stored, try again later")
+MISMATCH = Status(0xA900, "mismatch", "data set and command name another instance")
+CANNOT_UNDERSTAND = Status(0xC000, "unreadable", "data set cannot be read, kept aside")
+TOO_LARGE = Status(0xC001, "too-large", "larger than this archive accepts")
+OTHER_CLASS = Status(0x0122, "other-class", "SOP class was not negotiated for this context")
+
+STATUSES = (STORED, STORED_ODD, OUT_OF_RESOURCES, MISMATCH, CANNOT_UNDERSTAND, TOO_LARGE, OTHER_CLASS)
+
+# The reasons of rejection that have an answer of their own; any other means that the data cannot be understood.
+REASONS = {
+    "sop-class-mismatch": MISMATCH,
+    "sop-uid-mismatch": MISMATCH,
+    "too-large": TOO_LARGE,
+    "other-class": OTHER_CLASS,
+}
+
+
+# The oddities of which the standard lets us warn a sender (B007); odd text is ours to cope with.
+ODDITIES = frozenset(
+    {
+        Oddity.ODD_LENGTH,
+        Oddity.UNEXPECTED_VR,
+        Oddity.OTHER_VR_ENCODING,
+        Oddity.STRAY_DELIMITER,
+        Oddity.TRAILING_BYTES,
+        Oddity.TRUNCATED_PIXELS,
+        Oddity.ODD_FRAGMENTS,
+        Oddity.LEADING_ZERO_IN_UID,
+    }
+)
+
+
+def of_rejected(error: Rejected) -> Status:
+    """Give the answer to data that can never succeed."""
+    return REASONS.get(error.reason, CANNOT_UNDERSTAND)
+
+
+def of_stored(warnings: Iterable[str]) -> Status:
+    """Give the answer to stored data: B007 when its structure is not what its class says."""
+    return STORED_ODD if ODDITIES.intersection(warnings) else STORED

@@ -1,0 +1,149 @@
+"""The catalog: a shard's batch of events becomes rows in one transaction, due studies become revisions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from operators import catalog_head
+from operators.arrival import arrival
+from operators.catalog_head import Head
+from operators.dead_letter import rejected
+from operators.derived import derived_change, instance_change
+from operators.errors import Rejected, Unavailable
+from operators.ports import Catalog, CatalogTables
+from operators.projection import Arrived, arrived, check_names, check_place, transfer_row
+from operators.revisions import announcements, next_revision
+from operators.rows import RevisionRow, StudyKey, TransferRow
+from operators.step import Flushed, Output, Record
+from schemas.events import Event, InstanceStored, StudyCataloged, StudyDue, TransferEnded, event_id
+from schemas.topics import STUDY_CATALOGED
+
+OPERATOR = "catalog"
+
+# A restarted database or a deadlock costs one attempt; what lasts longer is for the engine's back-off.
+ATTEMPTS = 3
+
+# A state that was lost announces everything again: in steps, so that no flush holds a whole archive.
+ANNOUNCED_AT_ONCE = 1000
+
+Entry = tuple[Record, Arrived | TransferRow]
+
+
+@dataclass
+class Batch:
+    """Records sorted out: rows to write with their records, dues, dead letters, and the studies all are about."""
+
+    entries: list[Entry] = field(default_factory=list)
+    dues: list[StudyDue] = field(default_factory=list)
+    refused: list[Output] = field(default_factory=list)
+    studies: dict[StudyKey, None] = field(default_factory=dict)
+
+
+def flush(catalog: Catalog, shard: int, head: bytes | None, records: tuple[Record, ...], now: float) -> Flushed:
+    """Write a shard's batch and settle what is due; the same batch again changes nothing and says the same.
+
+    Raises Unavailable when the database cannot answer, UnknownSchema for an event from a newer writer, ValueError
+    for a head that cannot be read.
+    """
+    at = datetime.fromtimestamp(now, UTC)
+    before, batch = catalog_head.read(head), sort_out(records, at)
+    after = before.advanced(records, batch.dues, at)
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return _commit(catalog, shard, after, batch, at)
+        except Unavailable:
+            continue
+    return _commit(catalog, shard, after, batch, at)
+
+
+def sort_out(records: Sequence[Record], now: datetime) -> Batch:
+    """Decode a batch; what can never be read becomes a dead letter."""
+    batch = Batch()
+    for record in records:
+        try:
+            _take(batch, record, arrival(record).event)
+        except Rejected as error:
+            batch.refused.append(rejected(record, OPERATOR, error.reason, now))
+    return batch
+
+
+def write(tables: CatalogTables, came: Sequence[Arrived], ended: Sequence[TransferRow]) -> None:
+    """Write instances and transfers' ends, and all that is derived from them."""
+    if came:
+        known = tables.known({one.key for one in came})
+        change = instance_change(known, came)
+        tables.put_instances(change.shown, change.lost, change.cleared)
+        tables.put_studies(*derived_change(known, came, tables.tallies(change.touched)))
+    if ended:
+        tables.put_transfers(ended)
+
+
+def settle(tables: CatalogTables, due: StudyDue, shard: int, now: datetime) -> RevisionRow | None:
+    """Make the due study's next revision if it shows something else; give its last one."""
+    state = tables.state(StudyKey(due.tenant, due.study_uid))
+    revision = next_revision(state, due, shard, now)
+    if revision is None:
+        return state.last
+    tables.put_revision(revision)
+    return revision
+
+
+def _take(batch: Batch, record: Record, event: Event) -> None:
+    if not isinstance(event, InstanceStored | TransferEnded | StudyDue):
+        raise Rejected("not-for-the-catalog")
+    check_names(event)
+    if isinstance(event, InstanceStored):
+        batch.entries.append((record, arrived(event)))
+    elif isinstance(event, TransferEnded):
+        batch.entries.append((record, transfer_row(event)))
+    else:
+        check_place(event)
+        batch.dues.append(event)
+    batch.studies[StudyKey(event.tenant, event.study_uid)] = None
+
+
+def _commit(catalog: Catalog, shard: int, head: Head, batch: Batch, now: datetime) -> Flushed:
+    with catalog.transaction(shard) as tables:
+        refused = [*batch.refused, *_write_all_that_can_be(tables, batch.entries, now)]
+        last = [row for due in head.waiting if head.is_ready(due) and (row := settle(tables, due, shard, now))]
+        # The shard is held: what is read now is all that will be there when this commits.
+        fresh = tables.revisions(shard, head.announced, ANNOUNCED_AT_ONCE)
+        versions = tables.versions(tuple(batch.studies))
+    after = replace(
+        head,
+        waiting=tuple(due for due in head.waiting if not head.is_ready(due)),
+        announced=fresh[-1].version if fresh else head.announced,
+    )
+    cataloged = (_cataloged(study, version, now) for study, version in versions.items())
+    return Flushed(after.to_bytes(), (*refused, *cataloged, *announcements((*fresh, *last))))
+
+
+def _write_all_that_can_be(tables: CatalogTables, entries: Sequence[Entry], now: datetime) -> list[Output]:
+    """Write the entries; a batch that is refused is halved until the entry is found that is to blame."""
+    if not entries:
+        return []
+    try:
+        with tables.savepoint():
+            write(
+                tables,
+                [entry for _, entry in entries if isinstance(entry, Arrived)],
+                [entry for _, entry in entries if isinstance(entry, TransferRow)],
+            )
+    except Rejected as error:
+        if len(entries) == 1:
+            return [rejected(entries[0][0], OPERATOR, error.reason, now)]
+        middle = len(entries) // 2
+        first = _write_all_that_can_be(tables, entries[:middle], now)
+        return first + _write_all_that_can_be(tables, entries[middle:], now)
+    return []
+
+
+def _cataloged(study: StudyKey, version: int, now: datetime) -> Output:
+    event = StudyCataloged(
+        event_id=event_id(*study, "cataloged", str(version)),
+        tenant=study.tenant,
+        occurred_at=now,
+        study_uid=study.study_uid,
+        version=version,
+    )
+    return Output(STUDY_CATALOGED, event)

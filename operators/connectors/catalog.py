@@ -1,0 +1,315 @@
+"""Writing the catalog in PostgreSQL as the role writer: what a batch needs to know, and guarded upserts."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any, Self, TypeVar
+
+import orjson
+import psycopg
+from psycopg import Connection, errors, sql
+from psycopg.types.json import Json, set_json_dumps, set_json_loads
+
+from operators.errors import Rejected, Unavailable
+from operators.ports import Known, StudyState, Tally
+from operators.rows import (
+    ConflictRow,
+    Content,
+    InstanceKey,
+    InstanceRow,
+    RevisionRow,
+    SeriesKey,
+    SeriesRow,
+    StudyKey,
+    StudyRow,
+    TransferRow,
+)
+from schemas.settings import CatalogSettings
+
+T = TypeVar("T")
+
+CONNECT_S = 2
+# The first half of the advisory locks that hold a shard; the shard is the other.
+LOCKS = 0x666C756F
+
+# The writer finds rows by key alone: with tables that grow from nothing, statistics would lead it astray. A peer that
+# vanished, or an attempt that hangs in a transaction, must not hold a shard for long.
+OPTIONS = (
+    "-c timezone=UTC -c jit=off -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+    " -c statement_timeout={ms} -c idle_in_transaction_session_timeout={ms}"
+)
+ALIVE: dict[str, Any] = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+# The data is to blame. Of class 54 (program limits) an entry too large for its index is one.
+BLAMES_DATA = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded, UnicodeEncodeError)
+# Not now: connection, locks, resources, shutdown; a standby that was promoted or not yet.
+BLAMES_MOMENT = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
+
+set_json_dumps(orjson.dumps)
+set_json_loads(orjson.loads)
+
+
+class PostgresCatalog:
+    """A Catalog over one connection, opened when needed and again after it was lost; not for threads to share."""
+
+    def __init__(self, settings: CatalogSettings) -> None:
+        self._settings = settings
+        self._connection: Connection[tuple[Any, ...]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+
+    @contextmanager
+    def transaction(self, shard: int) -> Iterator["PostgresTables"]:
+        """Hold the shard in a transaction."""
+        with translated():
+            connection = self._connected()
+            with connection.transaction():
+                connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, shard))
+                yield PostgresTables(connection)
+
+    def _connected(self) -> Connection[tuple[Any, ...]]:
+        if self._connection is None or self._connection.closed:
+            settings = self._settings
+            self._connection = psycopg.connect(
+                host=settings.host,
+                port=settings.port,
+                dbname=settings.database,
+                user=settings.user,
+                password=settings.password,
+                autocommit=True,
+                connect_timeout=CONNECT_S,
+                options=OPTIONS.format(ms=int(settings.statement_s * 1000)),
+                application_name="fluoro-catalog",
+                **ALIVE,
+            )
+        return self._connection
+
+
+class PostgresTables:
+    """CatalogTables in PostgreSQL."""
+
+    def __init__(self, connection: Connection[tuple[Any, ...]]) -> None:
+        self._connection = connection
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what was written inside when it is left by an exception."""
+        with translated(), self._connection.transaction():
+            yield
+
+    def known(self, keys: Collection[InstanceKey]) -> Known:
+        """Give what these instances and their studies stand at, in one round trip."""
+        studies = _columns({key[:2] for key in keys}, 2)
+        instances = _columns(keys, 3)
+        with self._connection.pipeline():
+            version = self._connection.execute(NEXT_VERSION)
+            study = self._connection.execute(STUDIES, studies)
+            series = self._connection.execute(SERIES, studies)
+            shown = self._connection.execute(SHOWN, instances)
+            lost = self._connection.execute(LOST, instances)
+            return Known(
+                version=_number(version),
+                studies={StudyKey(row.tenant, row.study_uid): row for row in _rows(StudyRow, study)},
+                series={SeriesKey(row.tenant, row.study_uid, row.series_uid): row for row in _rows(SeriesRow, series)},
+                shown={_key(row): row for row in _rows(Content, shown)},
+                lost=_lost(_rows(ConflictRow, lost)),
+            )
+
+    def put_instances(
+        self, shown: Collection[InstanceRow], lost: Collection[ConflictRow], cleared: Collection[tuple[str, ...]]
+    ) -> None:
+        """Write instances and conflicts."""
+        with self._connection.pipeline():
+            self._put(PUT_INSTANCE, shown)
+            self._put(PUT_CONFLICT, lost)
+            if cleared:
+                self._connection.cursor().executemany(CLEAR_CONFLICT, cleared)
+
+    def put_transfers(self, rows: Collection[TransferRow]) -> None:
+        """Write how transfers ended."""
+        self._put(PUT_TRANSFER, rows)
+
+    def tallies(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, Tally]:
+        """Count these series' instances anew."""
+        if not keys:
+            return {}
+        counted = {
+            SeriesKey(*row[:3]): Tally(row[3], row[4], tuple(sorted(row[5])))
+            for row in self._connection.execute(TALLIES, _columns(keys, 3))
+        }
+        return {key: counted.get(key, Tally()) for key in keys}
+
+    def put_studies(self, studies: Collection[StudyRow], series: Collection[SeriesRow]) -> None:
+        """Write studies and series."""
+        with self._connection.pipeline():
+            self._put(PUT_STUDY, studies)
+            self._put(PUT_SERIES, series)
+
+    def versions(self, studies: Collection[StudyKey]) -> dict[StudyKey, int]:
+        """Give the version of each of these studies that has a row."""
+        found = {row[:2]: row[2] for row in self._connection.execute(VERSIONS, _columns(studies, 2))}
+        return {study: found[study] for study in studies if study in found}
+
+    def state(self, study: StudyKey) -> StudyState:
+        """Give the study as it stands, in one round trip."""
+        with self._connection.pipeline():
+            version = self._connection.execute(NEXT_VERSION)
+            row = self._connection.execute(STUDIES, _columns([study], 2))
+            series = self._connection.execute(SERIES, _columns([study], 2))
+            shown = self._connection.execute(SHOWN_OF_STUDY, study)
+            last = self._connection.execute(LAST_REVISION, study)
+            return StudyState(
+                version=_number(version),
+                study=next(_rows(StudyRow, row), None),
+                series=tuple(_rows(SeriesRow, series)),
+                shown=tuple((series_uid, sop_uid, data_hash) for series_uid, sop_uid, data_hash in shown),
+                last=next(_rows(RevisionRow, last), None),
+            )
+
+    def put_revision(self, row: RevisionRow) -> None:
+        """Add a revision."""
+        self._put(PUT_REVISION, [row])
+
+    def revisions(self, shard: int, above: int, most: int) -> tuple[RevisionRow, ...]:
+        """Give the shard's revisions with a version above this one, lowest first."""
+        return tuple(_rows(RevisionRow, self._connection.execute(REVISIONS, (shard, above, most))))
+
+    def _put(self, statement: sql.Composed, rows: Collection[Any]) -> None:
+        if rows:
+            self._connection.cursor().executemany(statement, [_values(row) for row in rows])
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Say of a database's error whether the data is to blame or the moment; programming errors stay what they are."""
+    try:
+        yield
+    except BLAMES_DATA:
+        # What the database says of a row may quote it.
+        raise Rejected("refused-by-the-database") from None
+    except BLAMES_MOMENT as error:
+        raise Unavailable("catalog") from error
+
+
+def _columns(keys: Collection[tuple[str, ...]], width: int) -> list[list[str]]:
+    ordered = sorted(keys)
+    return [[key[place] for key in ordered] for place in range(width)]
+
+
+def _number(cursor: psycopg.Cursor[tuple[Any, ...]]) -> int:
+    row = cursor.fetchone()
+    assert row is not None  # noqa: S101  nextval gives one row
+    return int(row[0])
+
+
+def _rows(kind: type[T], cursor: psycopg.Cursor[tuple[Any, ...]]) -> Iterator[T]:
+    names = tuple(one.name for one in fields(kind))  # type: ignore[arg-type]
+    for row in cursor:
+        values = (tuple(value) if isinstance(value, list) else value for value in row)
+        yield kind(**dict(zip(names, values, strict=True)))
+
+
+def _values(row: Any) -> list[Any]:
+    return [_value(value) for value in row.__dict__.values()]
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return Json(value) if value and isinstance(value[0], dict) else list(value)
+    return Json(value) if isinstance(value, dict) else value
+
+
+def _key(row: Content) -> InstanceKey:
+    return InstanceKey(row.tenant, row.study_uid, row.sop_uid)
+
+
+def _lost(rows: Iterator[ConflictRow]) -> dict[InstanceKey, tuple[ConflictRow, ...]]:
+    lost: dict[InstanceKey, tuple[ConflictRow, ...]] = {}
+    for row in rows:
+        lost[_key(row)] = (*lost.get(_key(row), ()), row)
+    return lost
+
+
+def _names(kind: type[Any]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(one.name) for one in fields(kind))
+
+
+def _select(kind: type[Any], rest: str) -> sql.Composed:
+    return sql.SQL("SELECT {} FROM ").format(_names(kind)) + sql.SQL(rest)
+
+
+def _upsert(kind: type[Any], table: str, key: str, guard: str) -> sql.Composed:
+    """Give an insert that replaces the row under this key where the guard holds; `old` is the row that is there."""
+    names = [one.name for one in fields(kind)]
+    rest = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in names if name not in key.split(", ")]
+    return sql.SQL("INSERT INTO {} AS old ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {} WHERE {}").format(
+        sql.Identifier(table),
+        _names(kind),
+        sql.SQL(", ").join(sql.Placeholder() * len(names)),
+        sql.SQL(key),
+        sql.SQL(", ").join(rest),
+        sql.SQL(guard),
+    )
+
+
+# What every guard keeps: an attempt that was overtaken never undoes what came after it. Text is compared bytewise, as
+# the operators compare it, whatever the database's locale.
+FIRST = """old.version < excluded.version
+    AND (excluded.first_stored_at, excluded.first_sop_uid COLLATE "C", excluded.first_data_hash COLLATE "C")
+     <= (old.first_stored_at, old.first_sop_uid COLLATE "C", old.first_data_hash COLLATE "C")"""
+PUT_STUDY = _upsert(StudyRow, "study", "tenant, study_uid", FIRST)
+PUT_SERIES = _upsert(SeriesRow, "series", "tenant, study_uid, series_uid", FIRST)
+PUT_INSTANCE = _upsert(
+    InstanceRow,
+    "instance",
+    "tenant, study_uid, sop_uid",
+    """(excluded.stored_at, excluded.data_hash COLLATE "C", excluded.transfer_id COLLATE "C")
+     < (old.stored_at, old.data_hash COLLATE "C", old.transfer_id COLLATE "C")""",
+)
+PUT_CONFLICT = _upsert(
+    ConflictRow,
+    "conflict",
+    "tenant, study_uid, sop_uid, data_hash",
+    """(excluded.stored_at, excluded.transfer_id COLLATE "C") <= (old.stored_at, old.transfer_id COLLATE "C")""",
+)
+PUT_TRANSFER = _upsert(
+    TransferRow,
+    "transfer",
+    "tenant, transfer_id, study_uid",
+    "(excluded.ended_at, excluded.event_id) > (old.ended_at, old.event_id)",
+)
+PUT_REVISION = sql.SQL("INSERT INTO revision ({}) VALUES ({})").format(
+    _names(RevisionRow), sql.SQL(", ").join(sql.Placeholder() * len(fields(RevisionRow)))
+)
+CLEAR_CONFLICT = "DELETE FROM conflict WHERE tenant = %s AND study_uid = %s AND sop_uid = %s AND data_hash = %s"
+
+NEXT_VERSION = "SELECT nextval('version_seq')"
+OF_STUDIES = "JOIN unnest(%s::text[], %s::text[]) AS wanted (tenant, study_uid) USING (tenant, study_uid)"
+OF_INSTANCES = """JOIN unnest(%s::text[], %s::text[], %s::text[]) AS wanted (tenant, study_uid, sop_uid)
+    USING (tenant, study_uid, sop_uid)"""
+STUDIES = _select(StudyRow, f"study {OF_STUDIES}")
+SERIES = _select(SeriesRow, f"series {OF_STUDIES}")
+SHOWN = _select(Content, f"instance {OF_INSTANCES}")
+LOST = _select(ConflictRow, f"conflict {OF_INSTANCES}")
+VERSIONS = sql.SQL("SELECT tenant, study_uid, version FROM study {}").format(sql.SQL(OF_STUDIES))
+TALLIES = """
+    SELECT tenant, study_uid, series_uid, count(*), sum(size_bytes)::bigint, array_agg(DISTINCT sop_class)
+    FROM instance JOIN unnest(%s::text[], %s::text[], %s::text[]) AS wanted (tenant, study_uid, series_uid)
+    USING (tenant, study_uid, series_uid) GROUP BY tenant, study_uid, series_uid"""
+SHOWN_OF_STUDY = "SELECT series_uid, sop_uid, data_hash FROM instance WHERE tenant = %s AND study_uid = %s"
+LAST_REVISION = _select(RevisionRow, "revision WHERE tenant = %s AND study_uid = %s ORDER BY revision DESC LIMIT 1")
+REVISIONS = _select(RevisionRow, "revision WHERE shard = %s AND version > %s ORDER BY version LIMIT %s")

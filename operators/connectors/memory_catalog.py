@@ -1,0 +1,152 @@
+"""The memory twin of the catalog's writer: the same transactions over rows held in dicts."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from operators.connectors.memory import Failing
+from operators.errors import Rejected
+from operators.ports import Known, StudyState, Tally
+from operators.rows import (
+    ConflictRow,
+    Content,
+    InstanceKey,
+    InstanceRow,
+    RevisionRow,
+    SeriesKey,
+    SeriesRow,
+    StudyKey,
+    StudyRow,
+    TransferRow,
+)
+
+CONTENT = tuple(one.name for one in fields(Content))
+
+
+@dataclass
+class MemoryTables:
+    """CatalogTables over dicts by primary key; it is its own transaction, since nothing runs beside it."""
+
+    studies: dict[tuple[str, str], StudyRow] = field(default_factory=dict)
+    series: dict[tuple[str, str, str], SeriesRow] = field(default_factory=dict)
+    instances: dict[tuple[str, str, str], InstanceRow] = field(default_factory=dict)
+    conflicts: dict[tuple[str, str, str, str], ConflictRow] = field(default_factory=dict)
+    revision_rows: dict[tuple[str, str, int], RevisionRow] = field(default_factory=dict)
+    transfers: dict[tuple[str, str, str], TransferRow] = field(default_factory=dict)
+    version: int = 0
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what was written inside when it is left by an exception."""
+        before = {name: copy(value) for name, value in self.__dict__.items()}
+        try:
+            yield
+        except BaseException:
+            # Versions are like a sequence's values: given once, whatever becomes of the transaction.
+            self.__dict__.update(before, version=self.version)
+            raise
+
+    def known(self, keys: Collection[InstanceKey]) -> Known:
+        """Give what these instances and their studies stand at."""
+        studies = {(key.tenant, key.study_uid) for key in keys}
+        return Known(
+            version=self._next_version(),
+            studies={StudyKey(*key): self.studies[key] for key in studies & self.studies.keys()},
+            series={SeriesKey(*key): row for key, row in self.series.items() if key[:2] in studies},
+            shown={key: _content(self.instances[key]) for key in keys if key in self.instances},
+            lost={key: self._lost(key) for key in keys},
+        )
+
+    def put_instances(
+        self, shown: Collection[InstanceRow], lost: Collection[ConflictRow], cleared: Collection[tuple[str, ...]]
+    ) -> None:
+        """Write instances and conflicts."""
+        _refuse_nul(*shown, *lost)
+        self.instances.update({(row.tenant, row.study_uid, row.sop_uid): row for row in shown})
+        self.conflicts.update({(row.tenant, row.study_uid, row.sop_uid, row.data_hash): row for row in lost})
+        self.conflicts = {key: row for key, row in self.conflicts.items() if key not in set(cleared)}
+
+    def put_transfers(self, rows: Collection[TransferRow]) -> None:
+        """Write how transfers ended."""
+        _refuse_nul(*rows)
+        for row in rows:
+            key = (row.tenant, row.transfer_id, row.study_uid)
+            other = self.transfers.get(key, row)
+            self.transfers[key] = max(other, row, key=lambda one: (one.ended_at, one.event_id))
+
+    def tallies(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, Tally]:
+        """Count these series' instances anew."""
+        return {key: _tally([row for row in self.instances.values() if _series_key(row) == key]) for key in keys}
+
+    def put_studies(self, studies: Collection[StudyRow], series: Collection[SeriesRow]) -> None:
+        """Write studies and series."""
+        self.studies.update({(row.tenant, row.study_uid): row for row in studies})
+        self.series.update({(row.tenant, row.study_uid, row.series_uid): row for row in series})
+
+    def versions(self, studies: Collection[StudyKey]) -> dict[StudyKey, int]:
+        """Give the version of each of these studies that has a row."""
+        return {key: self.studies[key].version for key in studies if key in self.studies}
+
+    def state(self, study: StudyKey) -> StudyState:
+        """Give the study as it stands."""
+        revisions = [row for key, row in self.revision_rows.items() if key[:2] == study]
+        return StudyState(
+            version=self._next_version(),
+            study=self.studies.get(study),
+            series=tuple(row for key, row in self.series.items() if key[:2] == study),
+            shown=tuple(
+                (row.series_uid, row.sop_uid, row.data_hash) for key, row in self.instances.items() if key[:2] == study
+            ),
+            last=max(revisions, key=lambda row: row.revision, default=None),
+        )
+
+    def put_revision(self, row: RevisionRow) -> None:
+        """Add a revision."""
+        self.revision_rows[row.tenant, row.study_uid, row.revision] = row
+
+    def revisions(self, shard: int, above: int, most: int) -> tuple[RevisionRow, ...]:
+        """Give the shard's revisions with a version above this one, lowest first."""
+        found = [row for row in self.revision_rows.values() if row.shard == shard and row.version > above]
+        return tuple(sorted(found, key=lambda row: row.version)[:most])
+
+    def _next_version(self) -> int:
+        self.version += 1
+        return self.version
+
+    def _lost(self, key: InstanceKey) -> tuple[ConflictRow, ...]:
+        return tuple(row for place, row in self.conflicts.items() if place[:3] == key)
+
+
+@dataclass
+class MemoryCatalog(Failing):
+    """A Catalog in memory."""
+
+    tables: MemoryTables = field(default_factory=MemoryTables)
+
+    @contextmanager
+    def transaction(self, shard: int) -> Iterator[MemoryTables]:  # noqa: ARG002  nothing runs beside it
+        """Commit on leaving, undo on an exception."""
+        self.begin("catalog")
+        with self.tables.savepoint():
+            yield self.tables
+        self.answer("catalog")
+
+
+def _content(row: InstanceRow) -> Content:
+    return Content(**{name: getattr(row, name) for name in CONTENT})
+
+
+def _refuse_nul(*rows: Any) -> None:
+    if any(isinstance(value, str) and "\0" in value for row in rows for value in row.__dict__.values()):
+        raise Rejected("refused-by-the-database")
+
+
+def _series_key(row: InstanceRow) -> SeriesKey:
+    return SeriesKey(row.tenant, row.study_uid, row.series_uid)
+
+
+def _tally(rows: Collection[Any]) -> Tally:
+    classes = tuple(sorted({row.sop_class for row in rows}))
+    return Tally(len(rows), sum(row.size_bytes for row in rows), classes)

@@ -1,0 +1,143 @@
+"""The memory twin of the catalog's reader: the same answers from rows held in dicts."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import orjson
+
+from operators.connectors.memory import Failing
+from operators.ports import Hit, InstanceFacts, Location, Page, SeriesFacts, StudyFacts
+from operators.query import Level, Query, accepts
+from operators.rows import DicomJson, InstanceRow, SeriesRow, StudyRow
+
+Lineage = dict[Level, Any]
+
+
+class Rows(Protocol):
+    """Whatever holds the catalog's rows by their primary keys."""
+
+    studies: dict[tuple[str, str], StudyRow]
+    series: dict[tuple[str, str, str], SeriesRow]
+    instances: dict[tuple[str, str, str], InstanceRow]
+
+
+@dataclass
+class HeldRows:
+    """Rows put there by hand."""
+
+    studies: dict[tuple[str, str], StudyRow] = field(default_factory=dict)
+    series: dict[tuple[str, str, str], SeriesRow] = field(default_factory=dict)
+    instances: dict[tuple[str, str, str], InstanceRow] = field(default_factory=dict)
+
+
+@dataclass
+class MemoryQueries(Failing):
+    """A CatalogQueries over rows in memory."""
+
+    rows: Rows = field(default_factory=HeldRows)
+
+    async def search(self, tenant: str, query: Query) -> Page:
+        """Give the page of shown studies, series or instances that the query asks for."""
+        self.begin("catalog")
+        found = [lineage for lineage in self._lineages(tenant, query.level) if _meets(lineage, query)]
+        found.sort(key=_order)
+        end = query.offset + query.limit
+        levels = (*query.parents, query.level)
+        hits = tuple(_hit(lineage, query.level, levels) for lineage in found[query.offset : end])
+        return Page(hits, max(len(found) - end, 0))
+
+    async def locate(self, tenant: str, study_uid: str, series_uid: str | None = None) -> tuple[Location, ...]:
+        """Give a study's or series' shown instances by series and instance number, without their frames."""
+        self.begin("catalog")
+        found = [
+            lineage
+            for lineage in self._lineages(tenant, "instance")
+            if lineage["instance"].study_uid == study_uid and series_uid in (None, lineage["instance"].series_uid)
+        ]
+        return tuple(_location(lineage["instance"], b"") for lineage in sorted(found, key=_order))
+
+    async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
+        """Give one shown instance with its frames; None when it is not there."""
+        self.begin("catalog")
+        row = self.rows.instances.get((tenant, study_uid, sop_uid))
+        return _location(row, row.frames) if row and row.series_uid == series_uid else None
+
+    async def check(self) -> None:
+        """Return when the catalog answers."""
+        self.begin("catalog")
+
+    def _lineages(self, tenant: str, level: Level) -> Iterator[Lineage]:
+        """Give every shown row of a level with the rows above it."""
+        if level == "study":
+            for owner, study in self.rows.studies.items():
+                if owner[0] == tenant and study.instances:
+                    yield {"study": study}
+        elif level == "series":
+            for key, row in self.rows.series.items():
+                if key[0] == tenant and row.instances:
+                    yield {"study": self.rows.studies[key[:2]], "series": row}
+        else:
+            for key, one in self.rows.instances.items():
+                if key[0] == tenant:
+                    series = self.rows.series[*key[:2], one.series_uid]
+                    yield {"study": self.rows.studies[key[:2]], "series": series, "instance": one}
+
+
+def _meets(lineage: Lineage, query: Query) -> bool:
+    own = lineage[query.level]
+    if query.study_uid not in (None, own.study_uid):
+        return False
+    if query.series_uid is not None and own.series_uid != query.series_uid:
+        return False
+    return all(accepts(match, getattr(lineage[match.key.level], match.key.column)) for match in query.matches)
+
+
+def _order(lineage: Lineage) -> tuple[Any, ...]:
+    """Order as PostgreSQL does: the newest study first, then by number; what is unknown comes last."""
+    study, series, instance = lineage["study"], lineage.get("series"), lineage.get("instance")
+    order: tuple[Any, ...] = (-study.study_date.toordinal() if study.study_date else 1, study.study_uid)
+    if series:
+        order += (*_last(series.series_number), series.series_uid)
+    if instance:
+        order += (*_last(instance.instance_number), instance.sop_uid)
+    return order
+
+
+def _last(number: int | None) -> tuple[bool, int]:
+    return (number is None, number or 0)
+
+
+def _hit(lineage: Lineage, level: Level, levels: tuple[Level, ...]) -> Hit:
+    own = lineage[level]
+    uids = (own.study_uid, getattr(own, "series_uid", None), getattr(own, "sop_uid", None))
+    return Hit(*uids, **{one: FACTS[one](lineage[one]) for one in levels})
+
+
+def _text(attributes: DicomJson) -> str:
+    return orjson.dumps(attributes).decode()
+
+
+FACTS: Mapping[Level, Any] = {
+    "study": lambda row: StudyFacts(_text(row.attributes), row.modalities, row.sop_classes, row.series, row.instances),
+    "series": lambda row: SeriesFacts(_text(row.attributes), row.instances),
+    "instance": lambda row: InstanceFacts(_text(row.attributes), row.transfer_syntax, row.tier),
+}
+
+
+def _location(row: InstanceRow, frames: bytes) -> Location:
+    return Location(
+        study_uid=row.study_uid,
+        series_uid=row.series_uid,
+        sop_uid=row.sop_uid,
+        sop_class=row.sop_class,
+        transfer_syntax=row.transfer_syntax,
+        object_key=row.object_key,
+        tier=row.tier,
+        size_bytes=row.size_bytes,
+        data_hash=row.data_hash,
+        prefix_length=row.prefix_length,
+        header_length=row.header_length,
+        prefix_hash=row.prefix_hash,
+        frames=frames,
+    )

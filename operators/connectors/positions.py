@@ -1,0 +1,85 @@
+"""Where groups stand in their topics: what a broker has, and what a group has committed."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec, TopicDescription
+
+from operators.errors import Unavailable
+from schemas.settings import BrokerSettings
+
+T = TypeVar("T")
+Partition = tuple[str, int]
+AGAIN_S = 0.1
+NOT_YET = (
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_COORDINATOR,
+)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A partition's offsets: its earliest record, and the one after its last."""
+
+    earliest: int
+    end: int
+
+
+class Positions:
+    """A view on a Kafka cluster. Every method raises Unavailable when it does not answer well in time."""
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        self._client = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 3})
+        self._within_s = settings.produce_s
+
+    def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        """Give each topic's id: one that was deleted and made again has another."""
+        return {name: str(topic.topic_id) for name, topic in self._describe(topics).items()}
+
+    def extents(self, topics: Iterable[str]) -> dict[Partition, Extent]:
+        """Give what every partition of these topics holds."""
+        partitions = [
+            TopicPartition(name, one.id) for name, topic in self._describe(topics).items() for one in topic.partitions
+        ]
+        earliest = self._offsets(partitions, OffsetSpec.earliest())
+        end = self._offsets(partitions, OffsetSpec.latest())
+        return {one: Extent(earliest[one], end[one]) for one in earliest}
+
+    def committed(self, group: str) -> dict[Partition, int]:
+        """Give the offsets that a group has committed; none for a group that never did."""
+        found = self._answered(lambda: self._offsets_of(group))
+        return {(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
+
+    def _offsets_of(self, group: str) -> tuple[TopicPartition, ...]:
+        asked = [ConsumerGroupTopicPartitions(group)]
+        answers = self._client.list_consumer_group_offsets(asked, request_timeout=self._within_s)
+        return tuple(answers[group].result().topic_partitions or ())
+
+    def _answered(self, ask: Callable[[], T]) -> T:
+        """Ask again while the group's coordinator is still being made, as on a broker that has just started."""
+        deadline = time.monotonic() + self._within_s
+        while True:
+            try:
+                return ask()
+            except KafkaException as error:
+                if error.args[0].code() not in NOT_YET or time.monotonic() > deadline:
+                    raise Unavailable("broker") from error
+                time.sleep(AGAIN_S)
+
+    def _describe(self, topics: Iterable[str]) -> Mapping[str, TopicDescription]:
+        asked = self._client.describe_topics(TopicCollection(sorted(topics)), request_timeout=self._within_s)
+        try:
+            return {name: future.result() for name, future in asked.items()}
+        except KafkaException as error:
+            raise Unavailable("broker") from error
+
+    def _offsets(self, partitions: Iterable[TopicPartition], which: OffsetSpec) -> dict[Partition, int]:
+        asked = self._client.list_offsets(dict.fromkeys(partitions, which), request_timeout=self._within_s)
+        try:
+            return {(one.topic, one.partition): future.result().offset for one, future in asked.items()}
+        except KafkaException as error:
+            raise Unavailable("broker") from error

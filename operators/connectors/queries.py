@@ -1,0 +1,244 @@
+"""Reading the catalog in PostgreSQL as the role reader: values are bound, names come from tables of ours alone."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, LiteralString, Self
+
+from psycopg import AsyncConnection, Error, OperationalError, sql
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from operators.errors import Unavailable
+from operators.ports import Hit, InstanceFacts, Location, Page, SeriesFacts, StudyFacts
+from operators.query import BY_TAG, LEVELS, Level, Match, Query, like_pattern
+from schemas.settings import CatalogSettings
+
+CONNECT_S = 2
+Row = tuple[Any, ...]
+
+# Plans are made for the values at hand: one pattern wants the trigram index, the next the date's. JIT costs more
+# than any of these statements. Nothing here may write.
+OPTIONS = "-c plan_cache_mode=force_custom_plan -c jit=off -c default_transaction_read_only=on"
+
+SET_TENANT = "SELECT set_config('fluoro.tenant', %s, true)"
+
+# What each level's facts are made of, in the order of their fields.
+COLUMNS: dict[Level, LiteralString] = {
+    "study": "study.attributes::text, study.modalities, study.sop_classes, study.series, study.instances",
+    "series": "series.attributes::text, series.instances",
+    "instance": "instance.attributes::text, instance.transfer_syntax, instance.tier",
+}
+FACTS: dict[Level, tuple[type[Any], int]] = {
+    "study": (StudyFacts, 5),
+    "series": (SeriesFacts, 2),
+    "instance": (InstanceFacts, 3),
+}
+UIDS: dict[Level, LiteralString] = {
+    "study": "study.study_uid, NULL, NULL",
+    "series": "series.study_uid, series.series_uid, NULL",
+    "instance": "instance.study_uid, instance.series_uid, instance.sop_uid",
+}
+ORDER: dict[Level, LiteralString] = {
+    "study": "study.study_date DESC NULLS LAST, study.study_uid",
+    "series": "series.series_number, series.series_uid",
+    "instance": "instance.instance_number, instance.sop_uid",
+}
+# What is known only from a conflict's losers is not shown.
+SHOWN: dict[Level, LiteralString] = {
+    "study": "study.instances > 0",
+    "series": "series.instances > 0",
+    "instance": "true",
+}
+# From the lower level up.
+JOINS: dict[Level, LiteralString] = {
+    "series": "JOIN series USING (tenant, study_uid, series_uid)",
+    "study": "JOIN study USING (tenant, study_uid)",
+}
+
+# How a condition reads, by operator and form (see _form); the second table is for columns that hold many values.
+ONE: dict[tuple[str, str], LiteralString] = {
+    ("equals", ""): "{} = %s",
+    ("among", ""): "{} = ANY(%s)",
+    ("like", "one"): "{} LIKE %s",
+    ("like", "many"): "{} LIKE ANY(%s)",
+    ("between", "from"): "{} >= %s",
+    ("between", "to"): "{} <= %s",
+    ("between", "both"): "{} BETWEEN %s AND %s",
+    ("empty", ""): "coalesce({}::text, '') = ''",
+}
+MANY: dict[tuple[str, str], LiteralString] = {
+    ("equals", ""): "%s = ANY({})",
+    ("among", ""): "{} && %s",
+    ("like", "one"): "EXISTS (SELECT FROM unnest({}) AS one WHERE one LIKE %s)",
+    ("empty", ""): "cardinality({}) = 0",
+}
+
+LOCATION: LiteralString = """
+    SELECT instance.study_uid, instance.series_uid, instance.sop_uid, instance.sop_class, instance.transfer_syntax,
+           instance.object_key, instance.tier, instance.size_bytes, instance.data_hash, instance.prefix_length,
+           instance.header_length, instance.prefix_hash"""
+LOCATE_STUDY: LiteralString = f"""{LOCATION} FROM instance JOIN series USING (tenant, study_uid, series_uid)
+    WHERE tenant = %s AND study_uid = %s
+    ORDER BY series.series_number, series.series_uid, instance.instance_number, instance.sop_uid"""
+LOCATE_SERIES: LiteralString = f"""{LOCATION} FROM instance
+    WHERE tenant = %s AND study_uid = %s AND series_uid = %s ORDER BY instance_number, sop_uid"""
+LOCATE_ONE: LiteralString = f"""{LOCATION}, instance.frames FROM instance
+    WHERE tenant = %s AND study_uid = %s AND series_uid = %s AND sop_uid = %s"""
+
+# What a statement's text depends on: level, whether study and series are given, levels that answer, conditions.
+Shape = tuple[Level, bool, bool, tuple[Level, ...], tuple[tuple[str, str, str], ...]]
+
+
+class PostgresQueries:
+    """A CatalogQueries on a pool of connections. Belongs to the event loop that opens it."""
+
+    def __init__(self, settings: CatalogSettings) -> None:
+        self._pool = AsyncConnectionPool(
+            kwargs={
+                "host": settings.host,
+                "port": settings.port,
+                "dbname": settings.database,
+                "user": settings.user,
+                "password": settings.password,
+                "autocommit": True,
+                "connect_timeout": CONNECT_S,
+                "options": f"{OPTIONS} -c statement_timeout={int(settings.statement_s * 1000)}",
+                "application_name": "fluoro-api",
+            },
+            min_size=1,
+            max_size=settings.connections,
+            timeout=CONNECT_S,
+            reconnect_timeout=CONNECT_S,
+            open=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.close()
+
+    async def search(self, tenant: str, query: Query) -> Page:
+        """Give the page of shown studies, series or instances that the query asks for."""
+        select, count = _statements(_shape(query))
+        values = tuple(_values(tenant, query))
+        rows = await self._fetch(tenant, select, (*values, query.limit + 1, query.offset))
+        remaining = 0
+        if len(rows) > query.limit:
+            total = (await self._fetch(tenant, count, values))[0][0]
+            remaining = max(total - query.offset - query.limit, 1)
+        levels = (*query.parents, query.level)
+        return Page(tuple(_hit(row, levels) for row in rows[: query.limit]), remaining)
+
+    async def locate(self, tenant: str, study_uid: str, series_uid: str | None = None) -> tuple[Location, ...]:
+        """Give a study's or series' shown instances by series and instance number, without their frames."""
+        if series_uid is None:
+            rows = await self._fetch(tenant, LOCATE_STUDY.encode(), (tenant, study_uid))
+        else:
+            rows = await self._fetch(tenant, LOCATE_SERIES.encode(), (tenant, study_uid, series_uid))
+        return tuple(Location(*row) for row in rows)
+
+    async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
+        """Give one shown instance with its frames; None when it is not there."""
+        rows = await self._fetch(tenant, LOCATE_ONE.encode(), (tenant, study_uid, series_uid, sop_uid))
+        return Location(*rows[0]) if rows else None
+
+    async def check(self) -> None:
+        """Return when the catalog answers."""
+        await self._fetch("", b"SELECT 1", ())
+
+    async def _fetch(self, tenant: str, statement: bytes, values: Row) -> list[Row]:
+        """Run one statement as this tenant; once more when the connection turns out to be dead, as after a restart."""
+        try:
+            try:
+                return await self._run(tenant, statement, values)
+            except OperationalError as error:
+                if isinstance(error, PoolTimeout) or error.sqlstate is not None:
+                    raise
+                await self._pool.check()
+                return await self._run(tenant, statement, values)
+        except (Error, OSError) as error:
+            raise Unavailable("catalog") from error
+
+    async def _run(self, tenant: str, statement: bytes, values: Row) -> list[Row]:
+        async with self._pool.connection() as connection:
+            return await _transact(connection, tenant, statement, values)
+
+
+async def _transact(connection: AsyncConnection[Row], tenant: str, statement: bytes, values: Row) -> list[Row]:
+    """Set the tenant and run the statement in one transaction and one round trip."""
+    async with connection.pipeline(), connection.transaction():
+        await connection.execute(SET_TENANT, (tenant,))
+        cursor = await connection.execute(statement, values)
+    return await cursor.fetchall()
+
+
+def _shape(query: Query) -> Shape:
+    conditions = tuple((match.key.tag, match.operator, _form(match)) for match in query.matches)
+    return (query.level, query.study_uid is not None, query.series_uid is not None, query.parents, conditions)
+
+
+def _form(match: Match) -> str:
+    """Say which of an operator's forms this condition takes: it depends on how many values there are."""
+    if match.operator == "like":
+        return "one" if len(match.values) == 1 else "many"
+    if match.operator == "between":
+        low, high = match.values
+        return "to" if low is None else "from" if high is None else "both"
+    return ""
+
+
+def _values(tenant: str, query: Query) -> Iterator[Any]:
+    yield tenant
+    yield from (uid for uid in (query.study_uid, query.series_uid) if uid is not None)
+    for match in query.matches:
+        if match.operator == "among":
+            yield list(match.values)
+        elif match.operator == "like":
+            patterns = [like_pattern(str(pattern)) for pattern in match.values]
+            yield patterns if len(patterns) > 1 else patterns[0]
+        else:
+            yield from (value for value in match.values if value is not None)
+
+
+@lru_cache(maxsize=512)
+def _statements(shape: Shape) -> tuple[bytes, bytes]:
+    """Give the statements for a page and for the count of everything; the count joins no more than it looks at."""
+    level, in_study, _, parents, conditions = shape
+    matched = {BY_TAG[tag].level for tag, _, _ in conditions}
+    where = sql.SQL(" AND ").join(_conditions(shape))
+    order = [sql.SQL(ORDER[one]) for one in (*parents, level) if one != "study" or not in_study]
+    columns = sql.SQL(", ").join([sql.SQL(UIDS[level]), *(sql.SQL(COLUMNS[one]) for one in (*parents, level))])
+    page = sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT %s OFFSET %s").format(
+        columns, _tables(level, matched.union(parents)), where, sql.SQL(", ").join(order)
+    )
+    count = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(_tables(level, matched), where)
+    return page.as_bytes(None), count.as_bytes(None)
+
+
+def _tables(level: Level, others: set[Level]) -> sql.Composable:
+    upper = [sql.SQL(JOINS[one]) for one in JOINS if one in others and one != level]
+    return sql.SQL(" ").join([sql.Identifier(level), *upper])
+
+
+def _conditions(shape: Shape) -> Iterator[sql.Composable]:
+    level, in_study, in_series, _, conditions = shape
+    yield sql.SQL("{} = %s").format(sql.Identifier(level, "tenant"))
+    if in_study:
+        yield sql.SQL("{} = %s").format(sql.Identifier(level, "study_uid"))
+    if in_series:
+        yield sql.SQL("{} = %s").format(sql.Identifier(level, "series_uid"))
+    for tag, operator, form in conditions:
+        key = BY_TAG[tag]
+        table = MANY if key.kind in ("codes", "uids") else ONE
+        yield sql.SQL(table[operator, form]).format(sql.Identifier(key.level, key.column))
+    yield sql.SQL(SHOWN[level])
+
+
+def _hit(row: Row, levels: tuple[Level, ...]) -> Hit:
+    facts, at = {}, len(LEVELS)
+    for level in levels:
+        kind, width = FACTS[level]
+        facts[level] = kind(*row[at : at + width])
+        at += width
+    return Hit(*row[: len(LEVELS)], **facts)

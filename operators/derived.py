@@ -1,0 +1,104 @@
+"""What a batch changes in the catalog: rows before, instances that came, rows after."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from operators import contents
+from operators.contents import Contents
+from operators.ports import Known, Tally
+from operators.projection import Arrived, instance_row, series_row, study_row
+from operators.rows import ConflictRow, InstanceRow, SeriesKey, SeriesRow, StudyKey, StudyRow
+
+K = TypeVar("K")
+T = TypeVar("T")
+R = TypeVar("R", StudyRow, SeriesRow)
+
+
+@dataclass(frozen=True)
+class InstanceChange:
+    """Instance and conflict rows to write, keys of conflicts that are none now, series to count anew."""
+
+    shown: tuple[InstanceRow, ...]
+    lost: tuple[ConflictRow, ...]
+    cleared: tuple[tuple[str, ...], ...]
+    touched: frozenset[SeriesKey]
+
+
+def instance_change(known: Known, came: Sequence[Arrived]) -> InstanceChange:
+    """Say what these instances change at their own level; repeats change nothing."""
+    rows: list[InstanceRow] = []
+    lost: list[ConflictRow] = []
+    cleared: list[tuple[str, ...]] = []
+    touched: set[SeriesKey] = set()
+    for key, group in _grouped(came, lambda one: one.key).items():
+        shown, lost_before = known.shown.get(key), known.lost.get(key, ())
+        now = contents.merge((*((shown,) if shown else ()), *lost_before), (one.content for one in group))
+        lost += [row for row in now.lost if row not in lost_before]
+        cleared += [(*key, row.data_hash) for row in lost_before if row.data_hash == now.shown.data_hash]
+        if now.shown != shown:
+            rows.append(_row(now, group, known.version))
+            touched |= {SeriesKey(key.tenant, key.study_uid, one.series_uid) for one in (shown, now.shown) if one}
+    return InstanceChange(tuple(rows), tuple(lost), tuple(cleared), frozenset(touched))
+
+
+def derived_change(
+    known: Known, came: Sequence[Arrived], tallies: Mapping[SeriesKey, Tally]
+) -> tuple[tuple[StudyRow, ...], tuple[SeriesRow, ...]]:
+    """Give the studies and series to write: attributes of their first instance, counts from rows.
+
+    `tallies` has the counts of every series that was touched.
+    """
+    series = _with_firsts(known.series, came, lambda one: one.series_key, series_row)
+    series |= {key: replace(series[key], **tally.__dict__) for key, tally in tallies.items()}
+    studies = _with_firsts(known.studies, came, lambda one: one.study_key, study_row)
+    of_study = _grouped(series.values(), lambda row: StudyKey(row.tenant, row.study_uid))
+    studies |= {key: replace(row, **_totals(of_study[key])) for key, row in studies.items()}
+    return _changed(known.studies, studies, known.version), _changed(known.series, series, known.version)
+
+
+def _grouped(ones: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    groups: dict[K, list[T]] = {}
+    for one in ones:
+        groups.setdefault(key(one), []).append(one)
+    return groups
+
+
+def _row(now: Contents, group: Iterable[Arrived], version: int) -> InstanceRow:
+    return next(instance_row(one, version) for one in group if one.content == now.shown)
+
+
+def _with_firsts(
+    known: Mapping[Any, R], came: Sequence[Arrived], key: Callable[[Arrived], Any], row_of: Callable[[Arrived], R]
+) -> dict[Any, R]:
+    rows = dict(known)
+    for one_key, group in _grouped(came, key).items():
+        first, before = min(group, key=lambda one: one.precedence), known.get(one_key)
+        if before is None:
+            rows[one_key] = row_of(first)
+        elif first.precedence < (before.first_stored_at, before.first_sop_uid, before.first_data_hash):
+            rows[one_key] = _keep_counts(row_of(first), before)
+    return rows
+
+
+def _keep_counts(row: R, before: R) -> R:
+    counts = {name: getattr(before, name) for name in DERIVED if hasattr(before, name)}
+    return replace(row, **counts, version=before.version)
+
+
+def _totals(series: Sequence[SeriesRow]) -> dict[str, Any]:
+    shown = [row for row in series if row.instances]
+    return {
+        "modalities": tuple(sorted({row.modality for row in shown if row.modality})),
+        "sop_classes": tuple(sorted({sop_class for row in shown for sop_class in row.sop_classes})),
+        "series": len(shown),
+        "instances": sum(row.instances for row in shown),
+        "size_bytes": sum(row.size_bytes for row in shown),
+    }
+
+
+def _changed(before: Mapping[Any, R], after: Mapping[Any, R], version: int) -> tuple[R, ...]:
+    return tuple(replace(row, version=version) for key, row in after.items() if row != before.get(key))
+
+
+DERIVED = ("modalities", "sop_classes", "series", "instances", "size_bytes")

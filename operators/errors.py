@@ -1,0 +1,17 @@
+"""The two kinds of failure: data that can never succeed, and an outside that cannot answer now."""
+
+
+class Rejected(Exception):
+    """This data can never succeed; `reason` is a code for counting, never a value from the data."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Unavailable(Exception):
+    """A store, broker or database did not answer in time or refused for now: try again later."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what

@@ -1,0 +1,281 @@
+"""Where the frames of an image lie in its object, and how a frame's bytes come out of that range.
+
+Source: PS3.5 8 (native), A.4 (encapsulated), PS3.3 C.7.6.3 (image pixel).
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from typing import Literal, NamedTuple
+
+from operators.errors import Rejected
+from operators.header import (
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    UNDEFINED,
+    Buffer,
+    Header,
+    Oddity,
+    Reason,
+)
+from schemas.events import Frames, FramesKind
+
+MAX_LENGTHS_BYTES = 64 << 10
+MAX_FRAGMENTS = 4 * MAX_LENGTHS_BYTES
+PACKED_VERSION = 1
+MORE = 0x80
+
+EXTENDED_OFFSET_TABLE = 0x7FE00001
+NATIVE = frozenset({IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN})
+
+KINDS: tuple[FramesKind, ...] = ("none", "native", "encapsulated", "unlisted")
+
+ITEM_HEADER = struct.Struct("<HHI")
+ITEM = (0xFFFE, 0xE000)
+SEQUENCE_END = (0xFFFE, 0xE0DD)
+# JPEG's EOI and JPEG 2000's EOC; JPEG's SOI and JPEG 2000's SOC.
+IMAGE_END = b"\xff\xd9"
+IMAGE_STARTS = (b"\xff\xd8", b"\xff\x4f")
+IMAGE_END_WITHIN_BYTES = 10
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the image says of itself; None where it says nothing readable. `count` is Number of Frames."""
+
+    rows: int | None
+    columns: int | None
+    samples: int | None
+    bits_allocated: int | None
+    photometric_interpretation: str | None
+    count: int | None
+
+    @property
+    def frame_bits(self) -> int | None:
+        """Give the bits of one native frame, without padding: PS3.3 C.7.6.3.1.2 for the halved chroma."""
+        sides = (self.rows, self.columns, self.samples or 1, self.bits_allocated)
+        if not all(sides):
+            return None
+        bits = (self.rows or 0) * (self.columns or 0) * (self.samples or 1) * (self.bits_allocated or 0)
+        return bits // 3 * 2 if self.photometric_interpretation == "YBR_FULL_422" else bits
+
+
+class Fragment(NamedTuple):
+    """One item of encapsulated pixel data, from its header to its end, in bytes of the data set."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Located:
+    """The frames, and what is odd about how they lie."""
+
+    frames: Frames
+    oddities: frozenset[Oddity] = frozenset()
+
+
+def locate(header: Header, transfer_syntax: str, shape: Shape, base: int) -> Located:
+    """Locate every frame of an image; `base` is where the data set begins in the object.
+
+    The kind is none without Pixel Data, unlisted where no table of at most 64 KiB can say it, or nothing reliable
+    says where frames begin. Frames that are not there are not counted.
+    """
+    pixels, count = header.pixels, max(shape.count or 1, 1)
+    if pixels is None:
+        return Located(Frames())
+    if header.is_deflated or (pixels.length is None and count > MAX_LENGTHS_BYTES):
+        return Located(Frames(kind="unlisted", count=count))
+    if pixels.length is None:
+        return _encapsulated(header, shape, base)
+    if transfer_syntax not in NATIVE:
+        return Located(Frames(kind="unlisted", count=count), frozenset({Oddity.ODD_FRAGMENTS}))
+    frames = _native(len(header.data), pixels.start, pixels.length, shape, base)
+    return Located(frames, frozenset({Oddity.TRUNCATED_PIXELS} if frames.count < count else ()))
+
+
+def _native(size: int, start: int, length: int, shape: Shape, base: int) -> Frames:
+    bits, count = shape.frame_bits, max(shape.count or 1, 1)
+    if not bits or (bits % 8 and count > 1):
+        return Frames(kind="unlisted", count=count)
+    frame_bytes = -(-bits // 8)
+    whole = min(length, size - start) // frame_bytes
+    if not whole:
+        return Frames(kind="native", offset=base + start)
+    return Frames(kind="native", offset=base + start, length=frame_bytes, count=min(count, whole))
+
+
+def _encapsulated(header: Header, shape: Shape, base: int) -> Located:
+    start = header.pixels.start if header.pixels else 0
+    items, oddities = _items(header.data, start)
+    unlisted = Located(Frames(kind="unlisted", count=max(shape.count or 1, 1)), oddities)
+    if not items or len(items) > MAX_FRAGMENTS:
+        return unlisted
+    firsts = _first_fragments(header, items[0], items[1:], shape.count)
+    if firsts is None:
+        return unlisted
+    bounds = [items[1 + first].start for first in firsts] + [items[-1].end]
+    lengths = b"".join(_varint(after - before) for before, after in pairwise(bounds)) if firsts else b""
+    if len(lengths) > MAX_LENGTHS_BYTES:
+        return unlisted
+    frames = Frames(kind="encapsulated", offset=base + bounds[0], count=len(firsts), lengths=lengths)
+    return Located(frames, oddities)
+
+
+def _items(data: Buffer, position: int) -> tuple[list[Fragment], frozenset[Oddity]]:
+    """Walk the items of encapsulated pixel data, the offset table's first; stop where they end or go wrong."""
+    items: list[Fragment] = []
+    size = len(data)
+    while position + ITEM_HEADER.size <= size and len(items) <= MAX_FRAGMENTS:
+        group, element, length = ITEM_HEADER.unpack_from(data, position)
+        if (group, element) == SEQUENCE_END:
+            return items, frozenset()
+        if (group, element) != ITEM or length == UNDEFINED:
+            return items, frozenset({Oddity.ODD_FRAGMENTS})
+        end = position + ITEM_HEADER.size + length
+        items.append(Fragment(position, min(end, size)))
+        position = end
+    return items, frozenset({Oddity.TRUNCATED_PIXELS} if position != size else {Oddity.ODD_FRAGMENTS})
+
+
+def _first_fragments(
+    header: Header, table: Fragment, fragments: Sequence[Fragment], count: int | None
+) -> Sequence[int] | None:
+    """Give the index of each frame's first fragment, None when nothing reliable says it.
+
+    An offset table counts only when it names that many frames and each begins with a fragment.
+    """
+    basic = _numbers(bytes(header.data[table.start + ITEM_HEADER.size : table.end][: 4 * MAX_FRAGMENTS]), "I")
+    extended = _numbers(header.raw(EXTENDED_OFFSET_TABLE, 8 * MAX_FRAGMENTS) or b"", "Q")
+    for offsets in filter(None, (extended, basic)):
+        firsts = _by_table(offsets, fragments)
+        if firsts and count in {None, len(firsts)}:
+            return firsts
+    count = count or 1
+    if count == len(fragments):
+        return range(count)
+    if count == 1:
+        return [0] if fragments else []
+    return _by_markers(header.data, fragments, count)
+
+
+def _by_table(offsets: Sequence[int], fragments: Sequence[Fragment]) -> list[int] | None:
+    """Look up where a table says that frames begin: from the first fragment's header on, in order."""
+    index = {fragment.start - fragments[0].start: number for number, fragment in enumerate(fragments)}
+    firsts = [index.get(offset, -1) for offset in offsets]
+    in_order = all(before < after for before, after in pairwise(firsts))
+    return firsts if firsts and firsts[0] == 0 and in_order else None
+
+
+def _by_markers(data: Buffer, fragments: Sequence[Fragment], count: int) -> list[int] | None:
+    """Find frames by the images' end markers, as pydicom does, or by their start markers."""
+    tails = [bytes(data[max(f.start + ITEM_HEADER.size, f.end - IMAGE_END_WITHIN_BYTES) : f.end]) for f in fragments]
+    by_end = [0, *(number + 1 for number, tail in enumerate(tails[:-1]) if IMAGE_END in tail)]
+    if fragments and len(by_end) == count:
+        return by_end
+    heads = [bytes(data[f.start + ITEM_HEADER.size : f.start + ITEM_HEADER.size + 2]) for f in fragments]
+    by_start = [number for number, head in enumerate(heads) if head in IMAGE_STARTS]
+    return by_start if len(by_start) == count and by_start[0] == 0 else None
+
+
+def _numbers(raw: bytes, letter: Literal["I", "Q"]) -> tuple[int, ...]:
+    whole = len(raw) // struct.calcsize("<" + letter)
+    return struct.unpack_from(f"<{whole}{letter}", raw)
+
+
+def shift(frames: Frames, difference: int) -> Frames:
+    """Give the frames of the same data set behind another prefix, longer by so many bytes."""
+    return replace(frames, offset=frames.offset + difference) if frames.kind in {"native", "encapsulated"} else frames
+
+
+def frame_range(frames: Frames, number: int) -> tuple[int, int]:
+    """Give a frame's bytes in the object, end exclusive; the first frame is number 1.
+
+    Raises Rejected(NO_SUCH_FRAME), also where frames are not listed.
+    """
+    if not 1 <= number <= frames.count or frames.kind not in {"native", "encapsulated"}:
+        raise Rejected(Reason.NO_SUCH_FRAME.value)
+    if frames.kind == "native":
+        start = frames.offset + (number - 1) * frames.length
+        return start, start + frames.length
+    bounds = _bounds(frames.lengths)
+    if number >= len(bounds):
+        raise Rejected(Reason.NO_SUCH_FRAME.value)
+    return frames.offset + bounds[number - 1], frames.offset + bounds[number]
+
+
+@lru_cache(maxsize=16)
+def _bounds(lengths: bytes) -> tuple[int, ...]:
+    """Give where each frame begins after the first, and where the last ends: whoever reads one often reads all."""
+    return tuple(accumulate(_varints(lengths), initial=0))
+
+
+def frame_bytes(range_bytes: bytes) -> bytes:
+    """Give an encapsulated frame's code stream: its fragments joined, without their headers (PS3.5 A.4).
+
+    A last fragment that is cut short gives what is there. Raises Rejected(BAD_FRAME) where an item should begin.
+    """
+    pieces, position = [], 0
+    while position < len(range_bytes):
+        if position + ITEM_HEADER.size > len(range_bytes):
+            raise Rejected(Reason.BAD_FRAME.value)
+        group, element, length = ITEM_HEADER.unpack_from(range_bytes, position)
+        if (group, element) != ITEM:
+            raise Rejected(Reason.BAD_FRAME.value)
+        position += ITEM_HEADER.size
+        pieces.append(range_bytes[position : position + length])
+        position += length
+    return b"".join(pieces)
+
+
+def pack(frames: Frames) -> bytes:
+    """Give the catalog's column: version, kind, then offset, length and count as LEB128 varints, then the lengths."""
+    numbers = b"".join(_varint(number) for number in (frames.offset, frames.length, frames.count))
+    return bytes((PACKED_VERSION, KINDS.index(frames.kind))) + numbers + frames.lengths
+
+
+def unpack(packed: bytes) -> Frames:
+    """Read the catalog's column back; raises ValueError for anything that pack does not give."""
+    if len(packed) < 2 or packed[0] != PACKED_VERSION or packed[1] >= len(KINDS):  # noqa: PLR2004 (version, kind)
+        raise ValueError("not packed frames of a known version")
+    numbers, position = [], 2
+    for _ in range(3):
+        number, position = _varint_at(packed, position)
+        numbers.append(number)
+    offset, length, count = numbers
+    frames = Frames(kind=KINDS[packed[1]], offset=offset, length=length, count=count, lengths=packed[position:])
+    if pack(frames) != packed:
+        raise ValueError("not packed frames")
+    return frames
+
+
+def _varint(number: int) -> bytes:
+    """Give an unsigned LEB128 number: seven bits a byte, the lowest first, MORE set on all but the last."""
+    out = bytearray()
+    while number >= MORE:
+        out.append(number % MORE | MORE)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _varint_at(data: bytes, start: int) -> tuple[int, int]:
+    """Read one number; give it and where it ends. Raises ValueError when it is cut short."""
+    end = next((at + 1 for at in range(start, len(data)) if data[at] < MORE), None)
+    if end is None:
+        raise ValueError("a number is cut short")
+    return sum(byte % MORE << 7 * place for place, byte in enumerate(data[start:end])), end
+
+
+def _varints(data: bytes) -> list[int]:
+    numbers, number, bits = [], 0, 0
+    for byte in data:
+        number |= byte % MORE << bits
+        bits += 7
+        if byte < MORE:
+            numbers.append(number)
+            number = bits = 0
+    return numbers

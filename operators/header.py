@@ -1,0 +1,515 @@
+"""What lies before Pixel Data, found without decoding it: one bounded pass over a data set's bytes.
+
+Nothing here recurses, allocates by what a length field says, or looks at values beyond those asked for.
+Source: PS3.5 7 (elements, sequences), A (transfer syntaxes).
+"""
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from enum import Enum, StrEnum, auto
+from functools import cache
+from mmap import mmap
+from typing import Any, NamedTuple
+
+from operators.errors import Rejected
+
+Buffer = bytes | bytearray | memoryview | mmap
+
+MAX_DEPTH = 64
+MAX_ITEMS = 100_000
+MAX_ELEMENTS = 200_000
+MAX_INFLATE_RATIO = 100
+MAX_INFLATED_BYTES = 512 << 20
+MAX_INFLATED_HEADER_BYTES = 64 << 20
+
+UNDEFINED = 0xFFFFFFFF
+
+# Every element and item has at least this header, and a sequence in a sequence an item around it (PS3.5 7.5).
+SMALLEST_BYTES = 8
+SMALLEST_LEVEL_BYTES = 16
+
+# A value of no more bytes has no room for MAX_DEPTH levels, itself the first.
+SMALL_BYTES = (MAX_DEPTH - 1) * SMALLEST_LEVEL_BYTES
+
+INFLATE_STEP_BYTES = 16 << 10
+INFLATED_PIECE_BYTES = 1 << 20
+
+IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+# Deflated Explicit VR Little Endian, JPIP Referenced Deflate, JPIP HTJ2K Referenced Deflate: PS3.5 A.5, A.7, A.11.
+DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
+
+FLOAT_PIXEL_DATA = 0x7FE00008
+DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00009
+PIXEL_DATA = 0x7FE00010
+PIXEL_TAGS = (FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA, PIXEL_DATA)
+
+# PS3.5 7.1.2: a 16-bit length, or two reserved bytes and a 32-bit one.
+SHORT_VRS = frozenset(
+    {"AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS"}
+    | {"LO", "LT", "PN", "SH", "SL", "SS", "ST", "TM", "UI", "UL", "US"}
+)
+LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
+ALL_VRS = SHORT_VRS | LONG_VRS
+OPAQUE_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW"})
+
+ITEM = 0xFFFEE000
+ITEM_END = 0xFFFEE00D
+SEQUENCE_END = 0xFFFEE0DD
+LITTLE_ITEM = b"\xfe\xff\x00\xe0"
+BIG_ITEM = b"\xff\xfe\xe0\x00"
+
+
+class Reason(StrEnum):
+    """Why an instance can never be taken as one: the codes of Rejected."""
+
+    NOT_PART10 = "not-part10"
+    NO_TRANSFER_SYNTAX = "no-transfer-syntax"
+    TRUNCATED_META = "truncated-meta"
+    TRUNCATED_HEADER = "truncated-header"
+    BAD_SEQUENCE = "bad-sequence"
+    BAD_DEFLATE = "bad-deflate"
+    TOO_INFLATED = "too-inflated"
+    TOO_DEEP = "too-deep"
+    TOO_MANY_ITEMS = "too-many-items"
+    TOO_MANY_ELEMENTS = "too-many-elements"
+    NO_USABLE_UID = "no-usable-uid"
+    NO_SUCH_FRAME = "no-such-frame"
+    BAD_FRAME = "bad-frame"
+
+
+class Oddity(StrEnum):
+    """What is odd but readable: the codes of warnings."""
+
+    ODD_LENGTH = "odd-length"
+    UNEXPECTED_VR = "unexpected-vr"
+    OTHER_VR_ENCODING = "other-vr-encoding"
+    STRAY_DELIMITER = "stray-delimiter"
+    TRAILING_BYTES = "trailing-bytes"
+    TRUNCATED_PIXELS = "truncated-pixels"
+    ODD_FRAGMENTS = "odd-fragments"
+    LEADING_ZERO_IN_UID = "leading-zero-in-uid"
+    UNKNOWN_CHARACTER_SET = "unknown-character-set"
+    UNDECODABLE_TEXT = "undecodable-text"
+    LONG_VALUE = "long-value"
+    UNREADABLE_NUMBER = "unreadable-number"
+
+
+# Where a top-level value lies: its VR (empty when implicit), its first byte, its length.
+Value = tuple[str, int, int]
+
+
+class Pixels(NamedTuple):
+    """The pixel element: its tag, VR (empty when implicit), first byte of value, length or None when undefined."""
+
+    tag: int
+    vr: str
+    start: int
+    length: int | None
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a scan found; offsets count from the first byte of `data`.
+
+    `data` is the data set as scanned: what was given, or the beginning of what it inflated to. `end` is where
+    Pixel Data begins, or the end of the data set without one. `order` is struct's byte order of numbers.
+    """
+
+    data: Buffer = field(repr=False)
+    end: int
+    values: dict[int, Value]
+    pixels: Pixels | None
+    order: str
+    is_deflated: bool
+    oddities: frozenset[Oddity]
+
+    def raw(self, tag: int, most: int = UNDEFINED) -> bytes | None:
+        """Give the value's bytes, at most so many; None when the element is absent."""
+        value = self.values.get(tag)
+        if value is None:
+            return None
+        _, start, length = value
+        return bytes(self.data[start : start + min(length, most)])
+
+
+def scan(buffer: Buffer, transfer_syntax: str, wanted: frozenset[int]) -> Header:
+    """Find the header's end, the wanted top-level values and the pixel element.
+
+    Raises Rejected with a Reason for what is cut short, ill-formed or over a structural limit. Of an element that
+    comes twice the last one counts, as for pydicom. Sequences of defined length are looked into for the limits
+    only: what is ill-formed in there stays opaque.
+    """
+    if transfer_syntax in DEFLATED:
+        return _scan_deflated(buffer, wanted)
+    syntax, oddities = _found_syntax(buffer, SYNTAXES.get(transfer_syntax, EXPLICIT_LITTLE))
+    found = _Scan(buffer, syntax, wanted, SMALL_BYTES)
+    if found.end > MAX_ITEMS * SMALLEST_BYTES:
+        # In fewer bytes no count can be over its limit, whatever the first pass jumped over.
+        found = _Scan(buffer, syntax, wanted, small_bytes=0)
+    oddities |= found.oddities
+    return Header(buffer, found.end, found.values, found.pixels, syntax.order, False, frozenset(oddities))
+
+
+def _scan_deflated(buffer: Buffer, wanted: frozenset[int]) -> Header:
+    data, is_whole = inflate(buffer)
+    header = scan(data, EXPLICIT_VR_LITTLE_ENDIAN, wanted)
+    cut = set() if is_whole or header.pixels is None else {Oddity.TRUNCATED_PIXELS}
+    return replace(header, is_deflated=True, oddities=header.oddities - {Oddity.TRUNCATED_PIXELS} | cut)
+
+
+def inflate(buffer: Buffer) -> tuple[bytearray, bool]:
+    """Give the beginning of a deflated data set, as much as a header may take, and whether the stream came whole.
+
+    The rest is inflated too, and dropped, so that the limits hold for whoever reads it later.
+    Raises Rejected(TOO_INFLATED or BAD_DEFLATE).
+    """
+    limit = min(MAX_INFLATED_BYTES, MAX_INFLATE_RATIO * len(buffer))
+    stream, kept, size = zlib.decompressobj(-zlib.MAX_WBITS), bytearray(), 0
+    for piece in _inflated(stream, buffer):
+        size += len(piece)
+        if size > limit:
+            raise Rejected(Reason.TOO_INFLATED.value)
+        kept += piece[: MAX_INFLATED_HEADER_BYTES - len(kept)]
+    return kept, stream.eof
+
+
+def _inflated(stream: Any, buffer: Buffer) -> Iterator[bytes]:
+    try:
+        for start in range(0, len(buffer), INFLATE_STEP_BYTES):
+            rest = bytes(buffer[start : start + INFLATE_STEP_BYTES])
+            while rest and not stream.eof:
+                yield stream.decompress(rest, INFLATED_PIECE_BYTES)
+                rest = stream.unconsumed_tail
+        yield stream.flush()
+    except zlib.error:
+        raise Rejected(Reason.BAD_DEFLATE.value) from None
+
+
+class _Ill(Exception):
+    """What is being looked into is not what its header promised."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, eq=False)
+class _Syntax:
+    """How elements are written, and tags and VRs as the readers of their headers give them."""
+
+    order: str
+    is_explicit: bool
+    element: Callable[..., tuple[Any, ...]]
+    tag_and_length: Callable[..., tuple[Any, ...]]
+    length: Callable[..., tuple[Any, ...]]
+    short_vrs: dict[int, str]
+    long_vrs: dict[int, str]
+    item: int
+    item_end: int
+    sequence_end: int
+    pixels: frozenset[int]
+
+
+def _syntax(order: str, *, is_explicit: bool) -> _Syntax:
+    read = {text: struct.Struct(order + text).unpack_from for text in ("IHH", "II", "I")}
+    vr_order: Any = "big" if order == ">" else "little"
+    short, long = ({int.from_bytes(name.encode(), vr_order): name for name in names} for names in (SHORT_VRS, LONG_VRS))
+    item, item_end, sequence_end = (_wire(tag, order) for tag in (ITEM, ITEM_END, SEQUENCE_END))
+    pixels = frozenset(_wire(tag, order) for tag in PIXEL_TAGS)
+    first = read["IHH" if is_explicit else "II"]
+    return _Syntax(order, is_explicit, first, read["II"], read["I"], short, long, item, item_end, sequence_end, pixels)
+
+
+def _wire(tag: int, order: str) -> int:
+    """Give a tag as one 32-bit number of this byte order: group and element are 16-bit numbers each."""
+    return tag if order == ">" else (tag & 0xFFFF) << 16 | tag >> 16
+
+
+IMPLICIT_LITTLE = _syntax("<", is_explicit=False)
+EXPLICIT_LITTLE = _syntax("<", is_explicit=True)
+IMPLICIT_BIG = _syntax(">", is_explicit=False)
+EXPLICIT_BIG = _syntax(">", is_explicit=True)
+SYNTAXES = {IMPLICIT_VR_LITTLE_ENDIAN: IMPLICIT_LITTLE, EXPLICIT_VR_BIG_ENDIAN: EXPLICIT_BIG}
+IMPLICIT_OF = {
+    EXPLICIT_LITTLE: IMPLICIT_LITTLE,
+    EXPLICIT_BIG: IMPLICIT_BIG,
+    IMPLICIT_LITTLE: IMPLICIT_LITTLE,
+    IMPLICIT_BIG: IMPLICIT_BIG,
+}
+
+
+def _found_syntax(buffer: Buffer, declared: _Syntax) -> tuple[_Syntax, set[Oddity]]:
+    """Give the syntax that the first element is written in, which some writers declare wrongly."""
+    vr = bytes(buffer[4:6])
+    if declared.is_explicit and len(vr) == 2 and not _is_capitals(vr):  # noqa: PLR2004
+        return IMPLICIT_OF[declared], {Oddity.OTHER_VR_ENCODING}
+    if not declared.is_explicit and vr.decode("latin-1") in ALL_VRS:
+        return EXPLICIT_LITTLE, {Oddity.OTHER_VR_ENCODING}
+    return declared, set()
+
+
+def _is_capitals(vr: bytes) -> bool:
+    return vr.isalpha() and vr.isupper()
+
+
+@cache
+def _watched(wanted: frozenset[int], order: str) -> dict[int, int]:
+    return {_wire(tag, order): tag for tag in (*wanted, *PIXEL_TAGS)}
+
+
+class _Kind(Enum):
+    """What a level of nesting holds: items, elements, or items whose bytes are nobody's business."""
+
+    SEQUENCE = auto()
+    ITEM = auto()
+    FRAGMENTS = auto()
+
+
+class _Level(NamedTuple):
+    """One level of nesting: where it ends at most, whether only a delimiter ends it, how it is written."""
+
+    kind: _Kind
+    end: int
+    is_open: bool
+    syntax: _Syntax
+
+
+class _Scan:
+    """One pass over a data set. Values of at most `small_bytes`, too small for MAX_DEPTH levels, are jumped over."""
+
+    def __init__(self, buffer: Buffer, syntax: _Syntax, wanted: frozenset[int], small_bytes: int) -> None:
+        self.buffer = buffer
+        self.small_bytes = small_bytes
+        self.values: dict[int, Value] = {}
+        self.pixels: Pixels | None = None
+        self.oddities: set[Oddity] = set()
+        self.items = self.elements = 0
+        look = self._explicit if syntax.is_explicit else self._implicit
+        self.end = look(syntax, _watched(wanted, syntax.order))
+        if self.elements > MAX_ELEMENTS:
+            raise Rejected(Reason.TOO_MANY_ELEMENTS.value)
+
+    def _explicit(self, syntax: _Syntax, watched: dict[int, int]) -> int:
+        """Go from element to element of the data set itself; give where Pixel Data or everything ends.
+
+        The hot path: a bound is checked by the reader of the next header, which fails beyond the bytes.
+        """
+        buffer, small_bytes, values = self.buffer, self.small_bytes, self.values
+        element, short_vr, pixels = syntax.element, syntax.short_vrs.get, syntax.pixels
+        position = lengths = count = 0
+        try:
+            for count in range(MAX_ELEMENTS + 1):  # noqa: B007 (counted for what follows the loop)
+                tag, number, length = element(buffer, position)
+                vr = short_vr(number)
+                if vr is not None:
+                    start = position + 8
+                else:
+                    vr, start, length = self._long_form(position, tag, number, length, syntax)
+                    if length > small_bytes and tag not in pixels:
+                        tag, length = self._consumed(tag, vr, start, length, syntax)
+                if tag in watched:
+                    if tag in pixels:
+                        return self._at_pixels(Pixels(watched[tag], vr, start, length), position)
+                    values[watched[tag]] = (vr, start, length)
+                lengths |= length
+                position = start + length
+        except struct.error:
+            return self._at_end(position)
+        finally:
+            self.elements += count
+            if lengths & 1:
+                self.oddities.add(Oddity.ODD_LENGTH)
+        raise Rejected(Reason.TOO_MANY_ELEMENTS.value)
+
+    def _implicit(self, syntax: _Syntax, watched: dict[int, int]) -> int:
+        """Do the same where there is no VR."""
+        buffer, small_bytes, values = self.buffer, self.small_bytes, self.values
+        element, pixels = syntax.element, syntax.pixels
+        position = lengths = count = 0
+        try:
+            for count in range(MAX_ELEMENTS + 1):  # noqa: B007 (counted for what follows the loop)
+                tag, length = element(buffer, position)
+                start = position + 8
+                if length > small_bytes and tag not in pixels:
+                    tag, length = self._consumed(tag, "", start, length, syntax)
+                if tag in watched:
+                    if tag in pixels:
+                        return self._at_pixels(Pixels(watched[tag], "", start, length), position)
+                    values[watched[tag]] = ("", start, length)
+                lengths |= length
+                position = start + length
+        except struct.error:
+            return self._at_end(position)
+        finally:
+            self.elements += count
+            if lengths & 1:
+                self.oddities.add(Oddity.ODD_LENGTH)
+        raise Rejected(Reason.TOO_MANY_ELEMENTS.value)
+
+    def _at_pixels(self, pixels: Pixels, position: int) -> int:
+        if pixels.length == UNDEFINED:
+            self.pixels = pixels._replace(length=None)
+            return position
+        self.pixels, length = pixels, pixels.length or 0
+        if length % 2:
+            self.oddities.add(Oddity.ODD_LENGTH)
+        if pixels.start + length > len(self.buffer):
+            self.oddities.add(Oddity.TRUNCATED_PIXELS)
+        return position
+
+    def _at_end(self, position: int) -> int:
+        left = len(self.buffer) - position
+        if left < 0 or left >= SMALLEST_BYTES:
+            raise Rejected(Reason.TRUNCATED_HEADER.value)
+        if left:
+            self.oddities.add(Oddity.TRAILING_BYTES)
+        return len(self.buffer)
+
+    def _long_form(self, position: int, tag: int, number: int, length: int, syntax: _Syntax) -> tuple[str, int, int]:
+        """Give VR, start of value and length of an explicit element that has no 16-bit length."""
+        vr = syntax.long_vrs.get(number)
+        if vr is not None:
+            return vr, position + 12, syntax.length(self.buffer, position + 8)[0]
+        name = bytes(self.buffer[position + 4 : position + 6])
+        if _is_capitals(name):
+            self.oddities.add(Oddity.UNEXPECTED_VR)
+            if length:
+                return name.decode(), position + 8, length
+            # PS3.5 7.1.2: every VR to come has two reserved bytes and a 32-bit length.
+            return name.decode(), position + 12, syntax.length(self.buffer, position + 8)[0]
+        is_delimiter = tag in (syntax.item_end, syntax.sequence_end)
+        self.oddities.add(Oddity.STRAY_DELIMITER if is_delimiter else Oddity.OTHER_VR_ENCODING)
+        return "", position + 8, syntax.length(self.buffer, position + 4)[0]
+
+    def _consumed(self, tag: int, vr: str, start: int, length: int, syntax: _Syntax) -> tuple[int, int]:
+        """Look into a value that may be a sequence; give its tag and length as they count.
+
+        A value of undefined length has no bytes that could be wanted: its tag becomes the item's, wanted by nobody.
+        """
+        if length == UNDEFINED:
+            return syntax.item, self._walk(
+                _level(self.buffer, vr, start, (True, len(self.buffer)), syntax), start
+            ) - start
+        end = start + length
+        if end <= len(self.buffer) and _is_sequence(self.buffer, vr, start):
+            self._walk(_level(self.buffer, vr, start, (False, end), syntax), start)
+        return tag, length
+
+    def _walk(self, level: _Level, position: int) -> int:
+        """Go through a sequence and everything in it; give the position behind it.
+
+        What is ill-formed makes the innermost level of defined length opaque; without one the data set is rejected.
+        """
+        stack = [level]
+        while stack:
+            try:
+                position = self._step(stack, position)
+            except struct.error:
+                position = _leave(stack, Reason.TRUNCATED_HEADER)
+            except _Ill as ill:
+                position = _leave(stack, ill.reason)
+        return position
+
+    def _step(self, stack: list[_Level], position: int) -> int:
+        kind, end, is_open, _ = stack[-1]
+        if position < end:
+            return self._in_item(stack, position) if kind is _Kind.ITEM else self._in_sequence(stack, position)
+        if is_open:
+            raise _Ill(Reason.TRUNCATED_HEADER if end == len(self.buffer) else Reason.BAD_SEQUENCE)
+        stack.pop()
+        return end
+
+    def _in_sequence(self, stack: list[_Level], position: int) -> int:
+        """Enter or jump over an item, or leave the sequence."""
+        kind, end, is_open, syntax = stack[-1]
+        tag, length = syntax.tag_and_length(self.buffer, position)
+        start = position + 8
+        if tag == syntax.sequence_end and is_open:
+            stack.pop()
+            return start
+        if tag != syntax.item:
+            raise _Ill(Reason.BAD_SEQUENCE)
+        self.items += 1
+        if self.items > MAX_ITEMS:
+            raise Rejected(Reason.TOO_MANY_ITEMS.value)
+        is_item_open: bool = length == UNDEFINED
+        if kind is _Kind.FRAGMENTS:
+            return _bounded(self.buffer, start, length, end)
+        item_end = end if is_item_open else _bounded(self.buffer, start, length, end)
+        if not is_item_open and length <= self._small(stack):
+            return item_end
+        stack.append(_Level(_Kind.ITEM, item_end, is_item_open, _item_syntax(self.buffer, start, syntax)))
+        return start
+
+    def _in_item(self, stack: list[_Level], position: int) -> int:
+        """Jump over an element, enter it when it is a sequence, or leave the item."""
+        _, end, is_open, syntax = stack[-1]
+        vr, start = "", position + 8
+        if syntax.is_explicit:
+            tag, number, length = syntax.element(self.buffer, position)
+            known = syntax.short_vrs.get(number)
+            if known is None and tag != syntax.item_end:
+                vr, start, length = self._long_form(position, tag, number, length, syntax)
+        else:
+            tag, length = syntax.tag_and_length(self.buffer, position)
+        if tag == syntax.item_end and is_open:
+            stack.pop()
+            return position + 8
+        self.elements += 1
+        if self.elements > MAX_ELEMENTS:
+            raise Rejected(Reason.TOO_MANY_ELEMENTS.value)
+        if length == UNDEFINED:
+            return self._enter(stack, _level(self.buffer, vr, start, (True, end), syntax), start)
+        value_end: int = _bounded(self.buffer, start, length, end)
+        if length > self._small(stack) and _is_sequence(self.buffer, vr, start):
+            return self._enter(stack, _level(self.buffer, vr, start, (False, value_end), syntax), start)
+        return value_end
+
+    def _enter(self, stack: list[_Level], level: _Level, start: int) -> int:
+        if len(stack) >= 2 * MAX_DEPTH:
+            raise Rejected(Reason.TOO_DEEP.value)
+        stack.append(level)
+        return start
+
+    def _small(self, stack: list[_Level]) -> int:
+        """Give how many bytes here are too few for MAX_DEPTH levels: a sequence and its item are two on the stack."""
+        return max(0, self.small_bytes - (len(stack) + 1) // 2 * SMALLEST_LEVEL_BYTES)
+
+
+def _level(buffer: Buffer, vr: str, start: int, bound: tuple[bool, int], syntax: _Syntax) -> _Level:
+    """Give the level of a sequence's value; `bound` says whether only a delimiter ends it, and where it ends at most."""
+    is_open, end = bound
+    if syntax.order == ">" and bytes(buffer[start : start + 4]) == LITTLE_ITEM:
+        syntax = IMPLICIT_LITTLE  # PS3.5 6.2.2: UN of undefined length, whatever is around it
+    return _Level(_Kind.FRAGMENTS if is_open and vr in OPAQUE_VRS else _Kind.SEQUENCE, end, is_open, syntax)
+
+
+def _item_syntax(buffer: Buffer, start: int, syntax: _Syntax) -> _Syntax:
+    """Give how an item is written: in UN, and by some writers elsewhere, without VRs (PS3.5 6.2.2)."""
+    vr = bytes(buffer[start + 4 : start + 6])
+    return syntax if syntax.is_explicit and _is_capitals(vr) else IMPLICIT_OF[syntax]
+
+
+def _is_sequence(buffer: Buffer, vr: str, start: int) -> bool:
+    """Say whether a value of defined length is one; UN and implicit VR show it only by their first bytes."""
+    return vr == "SQ" or (vr in {"", "UN"} and bytes(buffer[start : start + 4]) in {LITTLE_ITEM, BIG_ITEM})
+
+
+def _bounded(buffer: Buffer, start: int, length: int, end: int) -> int:
+    """Give where a value ends; raises _Ill when that is beyond the level it lies in."""
+    if start + length > end:
+        raise _Ill(Reason.TRUNCATED_HEADER if start + length > len(buffer) else Reason.BAD_SEQUENCE)
+    return start + length
+
+
+def _leave(stack: list[_Level], reason: Reason) -> int:
+    """Leave the innermost level of defined length; give where it ends."""
+    while stack:
+        level = stack.pop()
+        if not level.is_open:
+            return level.end
+    raise Rejected(reason.value)

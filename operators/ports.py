@@ -1,0 +1,243 @@
+"""What operators ask of the outside; `connectors/` answers, each time twice: for real and in memory."""
+
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from operators.query import Query
+from operators.rows import (
+    ConflictRow,
+    Content,
+    InstanceKey,
+    InstanceRow,
+    RevisionRow,
+    SeriesKey,
+    SeriesRow,
+    StudyKey,
+    StudyRow,
+    TransferRow,
+)
+from schemas.events import Event
+from schemas.objects import Bucket, Envelope
+from schemas.topics import Topic
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a record lies in its topic."""
+
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object that is there: its size and what lies beside it."""
+
+    key: str
+    size_bytes: int
+    envelope: Envelope
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An object on its way: its parts in order, their total size and the CRC32C (big-endian, base64) the store checks."""
+
+    key: str
+    parts: Iterable[bytes | bytearray | memoryview]
+    size_bytes: int
+    crc32c: str
+    envelope: Envelope
+
+
+class ObjectStore(Protocol):
+    """An S3 store. Every method raises Unavailable when the store does not answer well in time."""
+
+    async def put(self, bucket: Bucket, upload: Upload) -> bool:
+        """Store the object unless its key is there; True when it is now stored, False when it already was."""
+
+    async def head(self, bucket: Bucket, key: str) -> StoredObject | None:
+        """Look at an object; None when it is not there."""
+
+    def read(self, bucket: Bucket, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Stream the object's bytes from start to end (exclusive); raises KeyError when it is not there."""
+
+    def keys(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[str]:
+        """List the keys under a prefix, in order."""
+
+    async def check(self) -> None:
+        """Return when the store answers and its buckets are there."""
+
+
+class EventLog(Protocol):
+    """A broker. Every method raises Unavailable when it does not answer well in time."""
+
+    async def publish(self, topic: Topic, event: Event) -> Position:
+        """Append the event under its study's key; return once the broker has acknowledged it."""
+
+    async def check(self) -> None:
+        """Return when the broker answers."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the catalog holds under the keys of a batch, and a version above all that it gave before."""
+
+    version: int
+    studies: Mapping[StudyKey, StudyRow]
+    series: Mapping[SeriesKey, SeriesRow]
+    shown: Mapping[InstanceKey, Content]
+    lost: Mapping[InstanceKey, tuple[ConflictRow, ...]]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What the rows of a series' shown instances add up to."""
+
+    instances: int = 0
+    size_bytes: int = 0
+    sop_classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StudyState:
+    """A study as it stands: rows (none when nothing of it came), its last revision, and a version above all others.
+
+    `shown` has a (series UID, SOP UID, data hash) for each shown instance.
+    """
+
+    version: int
+    study: StudyRow | None
+    series: tuple[SeriesRow, ...]
+    shown: tuple[tuple[str, str, str], ...]
+    last: RevisionRow | None
+
+
+class CatalogTables(Protocol):
+    """The catalog's tables inside one transaction that holds a shard.
+
+    Every method raises Rejected when the database refuses the data for what it is, Unavailable when it cannot answer.
+    """
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """Undo what was written inside when it is left by an exception."""
+
+    def known(self, keys: Collection[InstanceKey]) -> Known:
+        """Give what these instances and their studies (with every series of them) stand at."""
+
+    def put_instances(
+        self, shown: Collection[InstanceRow], lost: Collection[ConflictRow], cleared: Collection[tuple[str, ...]]
+    ) -> None:
+        """Write instances and conflicts; `cleared` are keys of conflicts (an instance's, data hash) that are none now."""
+
+    def put_transfers(self, rows: Collection[TransferRow]) -> None:
+        """Write how transfers ended; of one transfer's ends for a study the greatest (ended_at, event id) stays."""
+
+    def tallies(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, Tally]:
+        """Count these series' instances anew, also where none is left."""
+
+    def put_studies(self, studies: Collection[StudyRow], series: Collection[SeriesRow]) -> None:
+        """Write studies and series."""
+
+    def versions(self, studies: Collection[StudyKey]) -> dict[StudyKey, int]:
+        """Give the version of each of these studies that has a row."""
+
+    def state(self, study: StudyKey) -> StudyState:
+        """Give the study as it stands."""
+
+    def put_revision(self, row: RevisionRow) -> None:
+        """Add a revision."""
+
+    def revisions(self, shard: int, above: int, most: int) -> tuple[RevisionRow, ...]:
+        """Give the shard's revisions with a version above this one, lowest first."""
+
+
+class Catalog(Protocol):
+    """The catalog's database, for its one writer per shard."""
+
+    def transaction(self, shard: int) -> AbstractContextManager[CatalogTables]:
+        """Hold the shard, so that an attempt that is dying elsewhere cannot write after this one; commit on leaving."""
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """What the catalog says of a study: its attributes as DICOM JSON text, and what is derived from its rows."""
+
+    attributes: str = field(repr=False)
+    modalities: Sequence[str]
+    sop_classes: Sequence[str]
+    series: int
+    instances: int
+
+
+@dataclass(frozen=True)
+class SeriesFacts:
+    """What the catalog says of a series: its attributes as DICOM JSON text, and how many instances it shows."""
+
+    attributes: str = field(repr=False)
+    instances: int
+
+
+@dataclass(frozen=True)
+class InstanceFacts:
+    """What the catalog says of an instance: its attributes as DICOM JSON text, and how it lies in the store."""
+
+    attributes: str = field(repr=False)
+    transfer_syntax: str
+    tier: str
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One result: the UIDs down to its level, and the facts of each level that belongs into the answer."""
+
+    study_uid: str
+    series_uid: str | None = None
+    sop_uid: str | None = None
+    study: StudyFacts | None = None
+    series: SeriesFacts | None = None
+    instance: InstanceFacts | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Results in a stable order, and how many more there are after them."""
+
+    hits: tuple[Hit, ...]
+    remaining: int
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a shown instance lies and what is needed to serve it; frames as operators/frames.py packs them."""
+
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    sop_class: str
+    transfer_syntax: str
+    object_key: str
+    tier: str
+    size_bytes: int
+    data_hash: str
+    prefix_length: int
+    header_length: int
+    prefix_hash: str
+    frames: bytes = field(default=b"", repr=False)
+
+
+class CatalogQueries(Protocol):
+    """Reading the catalog, one tenant at a time. Every method raises Unavailable when it does not answer in time."""
+
+    async def search(self, tenant: str, query: Query) -> Page:
+        """Give the page of shown studies, series or instances that the query asks for."""
+
+    async def locate(self, tenant: str, study_uid: str, series_uid: str | None = None) -> tuple[Location, ...]:
+        """Give a study's or series' shown instances by series and instance number, without their frames."""
+
+    async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
+        """Give one shown instance with its frames; None when it is not there."""
+
+    async def check(self) -> None:
+        """Return when the catalog answers."""

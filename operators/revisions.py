@@ -1,0 +1,86 @@
+"""Revisions: whether a due study makes one, and the event that says so."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import cast
+from uuid import UUID
+
+from operators.digest import digest
+from operators.ports import StudyState
+from operators.rows import RevisionRow, SeriesRow
+from operators.step import Output
+from schemas.events import SettledSeries, Signal, StudyDue, StudySettled, event_id
+from schemas.topics import STUDY_SETTLED
+
+SERIES = 1000
+
+
+def next_revision(state: StudyState, due: StudyDue, shard: int, now: datetime) -> RevisionRow | None:
+    """Give the revision this due makes; None when the last one shows the same, or nothing ever came."""
+    last, now_shown = state.last, digest((sop_uid, data_hash) for _, sop_uid, data_hash in state.shown)
+    if now_shown == (last.digest if last else digest(())):
+        return None
+    study, series = state.study, settled_series(state)
+    return RevisionRow(
+        tenant=due.tenant,
+        study_uid=due.study_uid,
+        revision=last.revision + 1 if last else 1,
+        version=state.version,
+        shard=shard,
+        digest=now_shown,
+        signal=due.signal,
+        due_event_id=UUID(due.event_id),
+        settled_at=now,
+        instances=study.instances if study else 0,
+        size_bytes=study.size_bytes if study else 0,
+        series=tuple(one.__dict__ for one in series[:SERIES]),
+        series_truncated=len(series) > SERIES,
+        modalities=study.modalities if study else (),
+        sop_classes=study.sop_classes if study else (),
+    )
+
+
+def settled_series(state: StudyState) -> tuple[SettledSeries, ...]:
+    """Give what a revision says of each shown series, by UID."""
+    shown: dict[str, list[tuple[str, str]]] = {}
+    for series_uid, sop_uid, data_hash in state.shown:
+        shown.setdefault(series_uid, []).append((sop_uid, data_hash))
+    rows = {row.series_uid: row for row in state.series}
+    return tuple(_settled(rows[series_uid], shown[series_uid]) for series_uid in sorted(shown))
+
+
+def announcements(revisions: Iterable[RevisionRow]) -> tuple[Output, ...]:
+    """Give the events of these revisions, each once, lowest version first."""
+    by_version = {row.version: row for row in revisions}
+    return tuple(Output(STUDY_SETTLED, settled(by_version[version])) for version in sorted(by_version))
+
+
+def settled(row: RevisionRow) -> StudySettled:
+    """Give a revision's event from its row alone: whenever it is built, it is the same."""
+    return StudySettled(
+        event_id=event_id(row.tenant, row.study_uid, "settled", str(row.version)),
+        tenant=row.tenant,
+        occurred_at=row.settled_at,
+        cause=(str(row.due_event_id),),
+        study_uid=row.study_uid,
+        version=row.version,
+        revision=row.revision,
+        digest=row.digest,
+        signal=cast("Signal", row.signal),
+        instances=row.instances,
+        size_bytes=row.size_bytes,
+        series=tuple(SettledSeries(**one) for one in row.series),
+        series_truncated=row.series_truncated,
+        modalities=row.modalities,
+        sop_classes=row.sop_classes,
+    )
+
+
+def _settled(row: SeriesRow, shown: list[tuple[str, str]]) -> SettledSeries:
+    return SettledSeries(
+        series_uid=row.series_uid,
+        modality=row.modality,
+        body_part=row.body_part_examined,
+        instances=len(shown),
+        digest=digest(shown),
+    )

@@ -1,0 +1,179 @@
+"""The catalog's rows as values, column for column those of `schemas/catalog/`."""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from typing import Any, NamedTuple
+from uuid import UUID
+
+DicomJson = dict[str, Any]
+
+
+class StudyKey(NamedTuple):
+    """A study's primary key."""
+
+    tenant: str
+    study_uid: str
+
+
+class SeriesKey(NamedTuple):
+    """A series' primary key."""
+
+    tenant: str
+    study_uid: str
+    series_uid: str
+
+
+class InstanceKey(NamedTuple):
+    """An instance's primary key."""
+
+    tenant: str
+    study_uid: str
+    sop_uid: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRow:
+    """A study: the attributes of its first instance, and counts derived from its rows."""
+
+    tenant: str
+    study_uid: str
+    first_stored_at: datetime
+    first_sop_uid: str
+    first_data_hash: str
+    patient_id: str | None = field(repr=False)
+    issuer_of_patient_id: str | None = field(repr=False)
+    patient_name: str | None = field(repr=False)
+    patient_name_folded: str | None = field(repr=False)
+    patient_birth_date: date | None = field(repr=False)
+    patient_sex: str | None
+    study_date: date | None
+    study_time: time | None
+    accession_number: str | None = field(repr=False)
+    study_id: str | None = field(repr=False)
+    study_description: str | None = field(repr=False)
+    referring_physician_name: str | None = field(repr=False)
+    referring_physician_name_folded: str | None = field(repr=False)
+    attributes: DicomJson = field(repr=False)
+    modalities: tuple[str, ...] = ()
+    sop_classes: tuple[str, ...] = ()
+    series: int = 0
+    instances: int = 0
+    size_bytes: int = 0
+    version: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesRow:
+    """A series: the attributes of its first instance, and counts derived from its rows."""
+
+    tenant: str
+    study_uid: str
+    series_uid: str
+    first_stored_at: datetime
+    first_sop_uid: str
+    first_data_hash: str
+    modality: str | None
+    series_number: int | None
+    series_description: str | None = field(repr=False)
+    body_part_examined: str | None
+    performed_procedure_step_start_date: date | None
+    performed_procedure_step_start_time: time | None
+    attributes: DicomJson = field(repr=False)
+    sop_classes: tuple[str, ...] = ()
+    instances: int = 0
+    size_bytes: int = 0
+    version: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceRow:
+    """An instance as shown: the minimum of (stored_at, data hash) of all that came under its UIDs."""
+
+    tenant: str
+    study_uid: str
+    sop_uid: str
+    series_uid: str
+    sop_class: str
+    transfer_syntax: str
+    stored_at: datetime
+    data_hash: str
+    prefix_hash: str
+    prefix_length: int
+    header_length: int
+    object_key: str
+    tier: str = "hot"
+    size_bytes: int
+    patient_id: str | None = field(repr=False)
+    instance_number: int | None
+    number_of_frames: int | None
+    rows: int | None
+    columns: int | None
+    bits_allocated: int | None
+    frames: bytes = field(repr=False)
+    attributes: DicomJson = field(repr=False)
+    warnings: tuple[str, ...] = ()
+    origin: str
+    transfer_id: str
+    event_id: UUID
+    version: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What one content under an instance's UIDs is remembered by, shown or not."""
+
+    tenant: str
+    study_uid: str
+    sop_uid: str
+    data_hash: str
+    series_uid: str
+    sop_class: str
+    transfer_syntax: str
+    stored_at: datetime
+    object_key: str
+    size_bytes: int
+    patient_id: str | None = field(repr=False)
+    transfer_id: str
+    event_id: UUID
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConflictRow(Content):
+    """Other content under a shown instance's UIDs: kept, not shown; `kind` is against the shown row."""
+
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevisionRow:
+    """A settled state of a study; `series` holds dicts of SettledSeries' fields, by UID."""
+
+    tenant: str
+    study_uid: str
+    revision: int
+    version: int
+    shard: int
+    digest: str
+    signal: str
+    due_event_id: UUID
+    settled_at: datetime
+    instances: int
+    size_bytes: int
+    series: tuple[dict[str, Any], ...]
+    series_truncated: bool
+    modalities: tuple[str, ...]
+    sop_classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferRow:
+    """How one transfer ended for one study."""
+
+    tenant: str
+    transfer_id: str
+    study_uid: str
+    outcome: str
+    instances: int
+    began_at: datetime
+    ended_at: datetime
+    event_id: UUID

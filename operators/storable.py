@@ -1,0 +1,101 @@
+"""Facts made storable: typed, bounded, without what a database refuses; what was lost is named by a code."""
+
+import re
+from collections.abc import Callable
+from datetime import date, time
+from typing import Any
+
+from schemas.events import Facts
+
+# Longest text kept, in characters: the longest VR that is matched has 64 per component group (PS3.5 6.2), and four
+# bytes each of these still fit a btree's entry.
+TEXT_LENGTH = 256
+# PostgreSQL's integer.
+LEAST, MOST = -(2**31), 2**31 - 1
+
+# NUL ends a C string and a lone surrogate has no UTF-8: PostgreSQL takes neither.
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+# PS3.5 6.2; the forms with dots and colons are ACR-NEMA's, which old files still hold.
+DATE = re.compile(r"([0-9]{4})(\.?)([0-9]{2})\2([0-9]{2})")
+TIME = re.compile(r"([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2})(?:\.([0-9]{1,6}))?)?)?")
+NUMBER = re.compile(r"[+-]?[0-9]{1,12}")
+
+
+def storable(facts: Facts) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Give every fact under its name as a typed value, and a warning code for each that was lost or cut.
+
+    Text is str, dates and times are date and time without a zone, numbers int; None is absent or unreadable,
+    an empty str an element without a value.
+    """
+    values: dict[str, Any] = {}
+    warnings = []
+    for name, fact in facts.__dict__.items():
+        if fact is None:
+            values[name] = None
+            continue
+        values[name], problem = KINDS.get(name, _text)(fact)
+        if problem:
+            warnings.append(f"{name.replace('_', '-')}-{problem}")
+    return values, tuple(warnings)
+
+
+def clean(text: str) -> str:
+    """Give the text without what a database refuses and without padding."""
+    return UNSTORABLE.sub("", text).strip()
+
+
+def _text(fact: str) -> tuple[str, str]:
+    text = clean(fact)
+    return text[:TEXT_LENGTH], "cut" if len(text) > TEXT_LENGTH else ""
+
+
+def _date(fact: str) -> tuple[date | None, str]:
+    text = clean(fact)
+    match = DATE.fullmatch(text)
+    if match is None:
+        return None, "unreadable" if text else ""
+    try:
+        return date(int(match[1]), int(match[3]), int(match[4])), ""
+    except ValueError:
+        return None, "unreadable"
+
+
+def _time(fact: str) -> tuple[time | None, str]:
+    text = clean(fact)
+    match = TIME.fullmatch(text)
+    if match is None:
+        return None, "unreadable" if text else ""
+    hour, minute, second, fraction = (part or "0" for part in match.groups())
+    try:
+        # A leap second is written 60 (PS3.5 6.2), which neither Python nor PostgreSQL keeps.
+        seconds = 59 if second == "60" else int(second)
+        return time(int(hour), int(minute), seconds, int(fraction.ljust(6, "0"))), ""
+    except ValueError:
+        return None, "unreadable"
+
+
+def _number(fact: str) -> tuple[int | None, str]:
+    text = clean(fact)
+    if not text:
+        return None, ""
+    return _count(int(text)) if NUMBER.fullmatch(text) else (None, "unreadable")
+
+
+def _count(fact: int) -> tuple[int | None, str]:
+    return (fact, "") if LEAST <= fact <= MOST else (None, "unreadable")
+
+
+KINDS: dict[str, Callable[[Any], tuple[Any, str]]] = {
+    "patient_birth_date": _date,
+    "study_date": _date,
+    "performed_procedure_step_start_date": _date,
+    "study_time": _time,
+    "performed_procedure_step_start_time": _time,
+    "series_number": _number,
+    "instance_number": _number,
+    "number_of_frames": _number,
+    "samples_per_pixel": _count,
+    "rows": _count,
+    "columns": _count,
+    "bits_allocated": _count,
+}

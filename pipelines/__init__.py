@@ -1,0 +1,1 @@
+"""Wiring: operators, connectors and an engine."""

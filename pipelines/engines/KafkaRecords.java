@@ -1,0 +1,136 @@
+package fluoro;
+
+import java.nio.charset.StandardCharsets;
+import java.util.zip.CRC32;
+import org.apache.flink.api.common.functions.OpenContext;
+import org.apache.flink.api.common.state.ValueState;
+import org.apache.flink.api.common.state.ValueStateDescriptor;
+import org.apache.flink.api.common.typeinfo.PrimitiveArrayTypeInfo;
+import org.apache.flink.api.common.typeinfo.TypeInformation;
+import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
+import org.apache.flink.connector.kafka.source.reader.deserializer.KafkaRecordDeserializationSchema;
+import org.apache.flink.kafka.shaded.org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.flink.kafka.shaded.org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.flink.streaming.api.TimerService;
+import org.apache.flink.streaming.api.functions.KeyedProcessFunction;
+import org.apache.flink.types.Row;
+import org.apache.flink.util.Collector;
+
+/**
+ * Kafka's records as rows, whole: PyFlink's own schemas show Python the value alone; and ticks among them.
+ *
+ * <p>A row that comes in is (key, record): the key by which Flink partitions it, made here so that no Python operator
+ * is needed for that, and the record as (topic, partition, offset, timestamp in ms, key, value). A row that goes out
+ * is (topic, key, value, timestamp in ms). Nothing is decoded, so nothing here can fail for what a record holds.
+ */
+public final class KafkaRecords {
+    private static final TypeInformation<byte[]> BYTES = PrimitiveArrayTypeInfo.BYTE_PRIMITIVE_ARRAY_TYPE_INFO;
+    private static final TypeInformation<Row> RECORD =
+            Types.ROW(Types.STRING, Types.INT, Types.LONG, Types.LONG, BYTES, BYTES);
+
+    private KafkaRecords() {}
+
+    /** Reads records, partitioned by their own key when shards is 0, else by the number of its shard. */
+    public static KafkaRecordDeserializationSchema<Row> reader(int shards) {
+        return new Reader(shards);
+    }
+
+    /** Writes records to the topic that each names; the producer partitions them by their key. */
+    public static KafkaRecordSerializationSchema<Row> writer() {
+        return new Writer();
+    }
+
+    /** After the first record of a key, and then not before everyMs have passed, follows it with an empty record. */
+    public static KeyedProcessFunction<Row, Row, Row> ticker(long everyMs) {
+        return new Ticker(everyMs);
+    }
+
+    private static final class Reader implements KafkaRecordDeserializationSchema<Row> {
+        private static final long serialVersionUID = 1L;
+        private final int shards;
+
+        Reader(int shards) {
+            this.shards = shards;
+        }
+
+        @Override
+        public void deserialize(ConsumerRecord<byte[], byte[]> from, Collector<Row> out) {
+            byte[] key = orEmpty(from.key());
+            byte[] value = orEmpty(from.value());
+            Row record = Row.of(from.topic(), from.partition(), from.offset(), from.timestamp(), key, value);
+            out.collect(Row.of(shards == 0 ? text(key) : Integer.toString(shard(key)), record));
+        }
+
+        private int shard(byte[] key) {
+            CRC32 crc = new CRC32();
+            crc.update(key);
+            return (int) (crc.getValue() % shards);
+        }
+
+        @Override
+        public TypeInformation<Row> getProducedType() {
+            return Types.ROW(Types.STRING, RECORD);
+        }
+    }
+
+    private static final class Writer implements KafkaRecordSerializationSchema<Row> {
+        private static final long serialVersionUID = 1L;
+
+        @Override
+        public ProducerRecord<byte[], byte[]> serialize(Row row, KafkaSinkContext context, Long timestamp) {
+            String topic = (String) row.getField(0);
+            byte[] key = (byte[]) row.getField(1);
+            byte[] value = (byte[]) row.getField(2);
+            return new ProducerRecord<>(topic, null, (Long) row.getField(3), key, value);
+        }
+    }
+
+    /**
+     * A timer of a Python operator in process mode reaches Java as its bundle ends, and when a checkpoint ends the
+     * bundle that is after the snapshot: restored, such a key has its state and no timer, and waits for ever. The
+     * timers of this operator are in its snapshots.
+     */
+    private static final class Ticker extends KeyedProcessFunction<Row, Row, Row> {
+        private static final long serialVersionUID = 1L;
+        private final long everyMs;
+        private transient ValueState<Boolean> armed;
+
+        Ticker(long everyMs) {
+            this.everyMs = everyMs;
+        }
+
+        @Override
+        public void open(OpenContext context) {
+            armed = getRuntimeContext().getState(new ValueStateDescriptor<>("armed", Types.BOOLEAN));
+        }
+
+        @Override
+        public void processElement(Row row, Context context, Collector<Row> out) throws Exception {
+            out.collect(row);
+            if (armed.value() == null) {
+                armed.update(true);
+                TimerService timers = context.timerService();
+                timers.registerProcessingTimeTimer(timers.currentProcessingTime() + everyMs);
+                // Fires on the last watermark: at the end of bounded input no processing-time timer does.
+                timers.registerEventTimeTimer(Long.MAX_VALUE);
+            }
+        }
+
+        @Override
+        public void onTimer(long timestamp, OnTimerContext context, Collector<Row> out) {
+            armed.clear();
+            Row tick = Row.of("", 0, 0L, 0L, new byte[0], new byte[0]);
+            out.collect(Row.of(context.getCurrentKey().getField(0), tick));
+        }
+    }
+
+    /** Latin-1 reads any bytes: a foreign record's key must not stop the job. */
+    private static String text(byte[] key) {
+        return new String(key, StandardCharsets.ISO_8859_1);
+    }
+
+    private static byte[] orEmpty(byte[] bytes) {
+        return bytes == null ? new byte[0] : bytes;
+    }
+}

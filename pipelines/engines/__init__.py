@@ -1,0 +1,1 @@
+"""How a step runs in an engine, in one place."""

@@ -1,0 +1,89 @@
+"""The shell around batch writers: records gather in a shard's state and are written together, in process mode."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+from pyflink.common import Row
+from pyflink.common.typeinfo import Types
+from pyflink.datastream import DataStream, KeyedProcessFunction, KeyedStream, RuntimeContext
+from pyflink.datastream.state import ListStateDescriptor, ValueStateDescriptor
+
+from operators.rejections import Rejections
+from operators.step import FlushFunction
+from pipelines.engines.kafka import OUTGOING, outgoing, record, ticking
+from pipelines.engines.packed import pack, unpack
+from schemas.topics import RECORD_REJECTED
+
+BATCH_BYTES = 8 * 2**20
+TICK = ""
+
+FlushFactory = Callable[[], AbstractContextManager[FlushFunction]]
+
+
+def flush_by_shard(
+    stream: KeyedStream, name: str, factory: FlushFactory, batch_records: int, batch_s: float
+) -> DataStream:
+    """Flush each shard's records when so many, or 8 MiB, have gathered, or so long after the first of them.
+
+    The factory is called once in each worker, and what it opens is closed with it.
+    """
+    function = FlushByShard(factory, batch_records)
+    return ticking(stream, name, batch_s).process(function, OUTGOING).name(f"{name} batches").uid(name)
+
+
+class FlushByShard(KeyedProcessFunction):  # type: ignore[misc]
+    """A flush as a Flink operator. The buffer is state: after a failure the same records are flushed again."""
+
+    def __init__(self, factory: FlushFactory, batch_records: int) -> None:
+        self._factory = factory
+        self._batch_records = batch_records
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Take hold of the state, and open what the flush needs."""
+        self._opened = ExitStack()
+        self._head = runtime_context.get_state(ValueStateDescriptor("head", Types.PICKLED_BYTE_ARRAY()))
+        self._buffer = runtime_context.get_list_state(ListStateDescriptor("buffer", Types.PICKLED_BYTE_ARRAY()))
+        self._sizes: dict[str, tuple[int, int]] = {}
+        self._rejections = Rejections()
+        self._flush = self._opened.enter_context(self._factory())
+
+    def close(self) -> None:
+        """Close what was opened."""
+        self._opened.close()
+
+    def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
+        """Gather a record, or flush what has gathered; after a flush by size a tick comes early, never late."""
+        shard, came = ctx.get_current_key(), record(value)
+        count, size = self._size(shard) if came.topic == TICK else self._gathered(shard, pack(came))
+        full = count >= self._batch_records or size >= BATCH_BYTES
+        if full or (count and came.topic == TICK):
+            yield from self._flushed(shard)
+
+    def _gathered(self, shard: str, packed: bytes) -> tuple[int, int]:
+        """Add a record to a shard's buffer; gives how many there are, and their bytes."""
+        count, size = self._size(shard)
+        self._buffer.add(packed)
+        self._sizes[shard] = (count + 1, size + len(packed))
+        return self._sizes[shard]
+
+    def _size(self, shard: str) -> tuple[int, int]:
+        """Count what a shard has gathered; after a restart, from the state."""
+        if shard not in self._sizes:
+            sizes = [len(packed) for packed in self._buffer.get()]
+            self._sizes[shard] = (len(sizes), sum(sizes))
+        return self._sizes[shard]
+
+    def _flushed(self, shard: str) -> list[Row]:
+        records = tuple(unpack(packed) for packed in self._buffer.get())
+        flushed = self._flush(int(shard), self._head.value(), records, time.time())
+        self._head.update(flushed.head)
+        self._buffer.clear()
+        self._sizes[shard] = (0, 0)
+        self._count_rejected(len(records), sum(one.topic is RECORD_REJECTED for one in flushed.outputs))
+        return [outgoing(output) for output in flushed.outputs]
+
+    def _count_rejected(self, records: int, rejected: int) -> None:
+        for index in range(records):
+            self._rejections.note(rejected=index < rejected)

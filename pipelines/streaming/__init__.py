@@ -1,0 +1,1 @@
+"""One module per Flink graph, each with build(env, settings)."""

@@ -1,0 +1,36 @@
+"""The catalog job: instances, ends of transfers and dues in, rows of PostgreSQL and what changed out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from pyflink.datastream import StreamExecutionEnvironment
+
+from operators.catalog import flush
+from operators.connectors.catalog import PostgresCatalog
+from operators.step import FlushFunction
+from pipelines.engines.batches import flush_by_shard
+from pipelines.engines.flink import Job
+from pipelines.engines.kafka import Reading, records, send
+from schemas.settings import BrokerSettings, CatalogSettings, JobSettings
+from schemas.topics import INSTANCE_STORED, STUDY_DUE, TRANSFER_ENDED
+
+NAME = "catalog"
+READS = (INSTANCE_STORED, TRANSFER_ENDED, STUDY_DUE)
+
+
+def build(env: StreamExecutionEnvironment, broker: BrokerSettings, catalog: CatalogSettings, job: JobSettings) -> None:
+    """Wire the job into an environment."""
+    came = records(env, broker, Reading(NAME, READS, shards=job.shards))
+    flushed = flush_by_shard(came, NAME, partial(writing, catalog), job.batch_records, job.batch_s)
+    send(flushed, broker, NAME)
+
+
+@contextmanager
+def writing(settings: CatalogSettings) -> Iterator[FlushFunction]:
+    """Give a flush over a connection of its own."""
+    with PostgresCatalog(settings) as catalog:
+        yield partial(flush, catalog)
+
+
+JOB = Job(name=NAME, mode="process", reads=READS, settings=(BrokerSettings, CatalogSettings, JobSettings), build=build)

@@ -1,0 +1,1 @@
+"""Contracts: every shape that crosses a process boundary."""

@@ -1,0 +1,186 @@
+"""The events that cross topics, as values: one frozen record per Avro schema in `avro/`.
+
+The field docs stand in the schema files. Times are UTC with microseconds.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+from uuid import UUID, uuid5
+
+NAMESPACE = UUID("5f1c1b1e-0f0a-5d3e-9c55-6d2f8a3b7c10")
+
+FramesKind = Literal["none", "native", "encapsulated", "unlisted"]
+Origin = Literal["received", "import", "ai"]
+Outcome = Literal["well", "partial", "aborted", "lost", "rebuilt"]
+Signal = Literal["expected", "released", "quiet", "limit", "commanded"]
+
+
+def event_id(*parts: str) -> str:
+    """Give the id of the event that these parts make unique: the same parts, the same id."""
+    return str(uuid5(NAMESPACE, "/".join(parts)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """What every event carries."""
+
+    event_id: str
+    tenant: str
+    occurred_at: datetime
+    cause: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the header says, as Unicode text, unparsed; None when the element is absent."""
+
+    specific_character_set: str | None = None
+    timezone_offset_from_utc: str | None = None
+    patient_name: str | None = field(default=None, repr=False)
+    patient_id: str | None = field(default=None, repr=False)
+    issuer_of_patient_id: str | None = field(default=None, repr=False)
+    patient_birth_date: str | None = field(default=None, repr=False)
+    patient_sex: str | None = None
+    study_date: str | None = None
+    study_time: str | None = None
+    accession_number: str | None = field(default=None, repr=False)
+    referring_physician_name: str | None = field(default=None, repr=False)
+    study_description: str | None = field(default=None, repr=False)
+    study_id: str | None = field(default=None, repr=False)
+    modality: str | None = None
+    series_description: str | None = field(default=None, repr=False)
+    series_number: str | None = None
+    body_part_examined: str | None = None
+    performed_procedure_step_start_date: str | None = None
+    performed_procedure_step_start_time: str | None = None
+    instance_number: str | None = None
+    number_of_frames: str | None = None
+    photometric_interpretation: str | None = None
+    samples_per_pixel: int | None = None
+    rows: int | None = None
+    columns: int | None = None
+    bits_allocated: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """Where the frames lie in the object; offsets count from its first byte."""
+
+    kind: FramesKind = "none"
+    offset: int = 0
+    length: int = 0
+    count: int = 0
+    lengths: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceStored(Event):
+    """An instance lies in the object store. Holds patient data."""
+
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    sop_class: str
+    transfer_syntax: str
+    object_key: str
+    size_bytes: int
+    data_hash: str
+    prefix_hash: str
+    prefix_length: int
+    header_length: int
+    header: bytes | None = field(repr=False)
+    facts: Facts
+    frames: Frames
+    warnings: tuple[str, ...] = ()
+    origin: Origin = "received"
+    transfer_id: str
+    calling_ae: str = ""
+    called_ae: str = ""
+    received_at: datetime
+    stored_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferEnded(Event):
+    """One transfer has nothing more to bring for one study."""
+
+    transfer_id: str
+    study_uid: str
+    outcome: Outcome
+    instances: int
+    began_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyDue(Event):
+    """Nothing more is expected for this study now."""
+
+    study_uid: str
+    signal: Signal
+    window_opened_at: datetime
+    window_instances: int
+    window_transfers: int
+    instance_partition: int | None = None
+    instance_offset: int | None = None
+    command_partition: int | None = None
+    command_offset: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyCataloged(Event):
+    """The catalog committed a batch with this study in it."""
+
+    study_uid: str
+    version: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettledSeries:
+    """One series of a revision: counts and digest of its shown instances."""
+
+    series_uid: str
+    modality: str | None
+    body_part: str | None
+    instances: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySettled(Event):
+    """A revision of a study was made. No patient data."""
+
+    study_uid: str
+    version: int
+    revision: int
+    digest: str
+    signal: Signal
+    instances: int
+    size_bytes: int
+    series: tuple[SettledSeries, ...]
+    series_truncated: bool
+    modalities: tuple[str, ...]
+    sop_classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordRejected(Event):
+    """A record that can never succeed, its bytes untouched. May hold patient data."""
+
+    operator: str
+    reason: str
+    origin_topic: str
+    origin_partition: int
+    origin_offset: int
+    origin_key: bytes | None = field(default=None, repr=False)
+    origin_value: bytes | None = field(default=None, repr=False)
+
+
+EVENTS: tuple[type[Event], ...] = (
+    InstanceStored,
+    TransferEnded,
+    StudyDue,
+    StudyCataloged,
+    StudySettled,
+    RecordRejected,
+)

@@ -1,0 +1,113 @@
+"""The object store's layout: buckets, keys, and the envelope that lies beside every instance."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import cast
+from urllib.parse import quote, unquote
+
+from schemas.events import Origin
+
+TENANT = re.compile(r"[a-z0-9-]{1,32}")
+UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+UID_LENGTH = 64
+DATA_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+class Bucket(StrEnum):
+    """Where objects lie; which of the first three holds an instance is its tier."""
+
+    HOT = "fluoro-hot"
+    WARM = "fluoro-warm"
+    COLD = "fluoro-cold"
+    DERIVED = "fluoro-derived"
+    QUARANTINE = "fluoro-quarantine"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which content of which instance this is."""
+
+    tenant: str
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    data_hash: str
+
+    @property
+    def key(self) -> str:
+        """Give the object's key; raises ValueError when a part could leave its place in it."""
+        checks = (
+            TENANT.fullmatch(self.tenant),
+            is_uid(self.study_uid),
+            is_uid(self.series_uid),
+            is_uid(self.sop_uid),
+            DATA_HASH.fullmatch(self.data_hash),
+        )
+        if not all(checks):
+            raise ValueError("a key is made of a tenant, three UIDs and a hash")
+        return f"{self.tenant}/{self.study_uid}/{self.series_uid}/{self.sop_uid}_{self.data_hash}.dcm"
+
+    @classmethod
+    def of(cls, key: str) -> "Identity":
+        """Read a key back; raises ValueError for any other string."""
+        tenant, study_uid, series_uid, name = key.split("/")
+        sop_uid, data_hash = name.removesuffix(".dcm").split("_")
+        identity = cls(tenant, study_uid, series_uid, sop_uid, data_hash)
+        if identity.key != key:
+            raise ValueError("not the key of an instance")
+        return identity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Envelope:
+    """What lies beside an object as its metadata: with the bytes, enough to rebuild its event."""
+
+    stored_at: datetime
+    received_at: datetime
+    origin: Origin
+    transfer_id: str
+    calling_ae: str
+    called_ae: str
+    transfer_syntax: str
+    prefix_length: int
+    prefix_hash: str
+    header_length: int
+
+    def to_metadata(self) -> dict[str, str]:
+        """Give S3 user metadata without its `x-amz-meta-` prefix: ASCII, percent-encoded where needed."""
+        return {
+            "stored-at": self.stored_at.isoformat(),
+            "received-at": self.received_at.isoformat(),
+            "origin": self.origin,
+            "transfer-id": self.transfer_id,
+            "calling-ae": quote(self.calling_ae),
+            "called-ae": quote(self.called_ae),
+            "transfer-syntax": self.transfer_syntax,
+            "prefix-length": str(self.prefix_length),
+            "prefix-hash": self.prefix_hash,
+            "header-length": str(self.header_length),
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> "Envelope":
+        """Read the envelope back; raises KeyError or ValueError when it is not one of ours."""
+        return cls(
+            stored_at=datetime.fromisoformat(metadata["stored-at"]).astimezone(UTC),
+            received_at=datetime.fromisoformat(metadata["received-at"]).astimezone(UTC),
+            origin=cast("Origin", metadata["origin"]),
+            transfer_id=metadata["transfer-id"],
+            calling_ae=unquote(metadata["calling-ae"]),
+            called_ae=unquote(metadata["called-ae"]),
+            transfer_syntax=metadata["transfer-syntax"],
+            prefix_length=int(metadata["prefix-length"]),
+            prefix_hash=metadata["prefix-hash"],
+            header_length=int(metadata["header-length"]),
+        )
+
+
+def is_uid(text: str) -> bool:
+    """Say whether this may enter a key as a UID (PS3.5 9.1, but leading zeros, which vendors send)."""
+    return len(text) <= UID_LENGTH and UID.fullmatch(text) is not None

@@ -1,0 +1,97 @@
+"""The topic registry: every topic, who writes it, who reads it, how long it stays."""
+
+from dataclasses import dataclass
+
+from schemas.events import (
+    Event,
+    InstanceStored,
+    RecordRejected,
+    StudyCataloged,
+    StudyDue,
+    StudySettled,
+    TransferEnded,
+)
+
+PARTITIONS = 16
+DAY_MS = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic: its event, what its key says, its writers and readers, its settings at the broker."""
+
+    name: str
+    event: type[Event]
+    key: str
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    restricted: bool = False
+    retention_ms: int = 30 * DAY_MS
+    max_message_bytes: int = 1024 * 1024
+
+    @property
+    def config(self) -> dict[str, str]:
+        """Give the topic's settings at the broker."""
+        return {
+            "retention.ms": str(self.retention_ms),
+            "max.message.bytes": str(self.max_message_bytes),
+            "compression.type": "producer",
+        }
+
+
+INSTANCE_STORED = Topic(
+    name="instance-stored",
+    event=InstanceStored,
+    key="tenant/study",
+    producers=("gateway",),
+    consumers=("study", "catalog"),
+    restricted=True,
+    retention_ms=7 * DAY_MS,
+)
+TRANSFER_ENDED = Topic(
+    name="transfer-ended",
+    event=TransferEnded,
+    key="tenant/study",
+    producers=("gateway",),
+    consumers=("study", "catalog"),
+    retention_ms=INSTANCE_STORED.retention_ms,
+)
+STUDY_DUE = Topic(
+    name="study-due",
+    event=StudyDue,
+    key="tenant/study",
+    producers=("study",),
+    consumers=("catalog",),
+    retention_ms=INSTANCE_STORED.retention_ms,
+)
+STUDY_CATALOGED = Topic(
+    name="study-cataloged",
+    event=StudyCataloged,
+    key="tenant/study",
+    producers=("catalog",),
+    consumers=(),
+)
+STUDY_SETTLED = Topic(
+    name="study-settled",
+    event=StudySettled,
+    key="tenant/study",
+    producers=("catalog",),
+    consumers=(),
+)
+RECORD_REJECTED = Topic(
+    name="record-rejected",
+    event=RecordRejected,
+    key="the origin's key",
+    producers=("study", "catalog"),
+    consumers=(),
+    restricted=True,
+    retention_ms=7 * DAY_MS,
+    max_message_bytes=4 * 1024 * 1024,
+)
+
+TOPICS = (INSTANCE_STORED, TRANSFER_ENDED, STUDY_DUE, STUDY_CATALOGED, STUDY_SETTLED, RECORD_REJECTED)
+
+
+def study_key(tenant: str, study_uid: str) -> bytes:
+    """Give the record key that keeps one study's records in one partition, in order."""
+    return f"{tenant}/{study_uid}".encode()

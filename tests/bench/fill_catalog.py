@@ -1,0 +1,69 @@
+"""Fill a catalog with studies of one instance, as the catalog job would: `fill_catalog.py COUNT`.
+
+The database is that of FLUORO_CATALOG_*, as writer. The same count gives the same rows again.
+"""
+
+import os
+import random
+import sys
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # run as a script: the clone is where its packages are
+
+from operators.connectors.catalog import PostgresCatalog
+from operators.step import Record
+from schemas.codec import decode, encode
+from schemas.events import InstanceStored, event_id
+from schemas.objects import Identity
+from schemas.settings import CatalogSettings, load
+from schemas.topics import INSTANCE_STORED, study_key
+from tests.read_world import cataloged, part10, stored
+
+ROOT = "1.2.826.0.1.3680043.2.1"
+FAMILIES = ("Müller", "Smith", "Nguyen", "García", "Jones", "Ivanova", "Tanaka", "Rossi", "Dubois", "Novák", "Silva")
+GIVEN = ("Anna", "Ben", "Chloé", "David", "Eva", "Frank", "Grace", "Hans", "Ida", "José")
+BATCH = 500
+
+
+def study(template: InstanceStored, number: int, luck: random.Random) -> InstanceStored:
+    """Give the event of a study of its own."""
+    uid = f"{ROOT}.{number}"
+    identity = Identity("local", uid, f"{uid}.1", f"{uid}.1.1", template.data_hash)
+    facts = replace(
+        template.facts,
+        patient_name=f"{luck.choice(FAMILIES)}{number % 97}^{luck.choice(GIVEN)}",
+        patient_id=f"PID{number // 2:06}",
+        accession_number=f"ACC{number:07}",
+        study_date=f"{date(2016, 1, 1) + timedelta(days=luck.randrange(3650)):%Y%m%d}",
+        study_id=str(number),
+    )
+    return replace(
+        template,
+        event_id=event_id("instance-stored", "local", uid, identity.sop_uid, identity.data_hash),
+        study_uid=uid,
+        series_uid=identity.series_uid,
+        sop_uid=identity.sop_uid,
+        object_key=identity.key,
+        facts=facts,
+    )
+
+
+def main(count: int) -> None:
+    """Write the rows."""
+    template, luck = decode(stored(part10(), 0)[1].value), random.Random(1)
+    assert isinstance(template, InstanceStored)
+    with PostgresCatalog(load(CatalogSettings, os.environ)) as catalog:
+        for start in range(0, count, BATCH):
+            events = [study(template, number, luck) for number in range(start, min(start + BATCH, count))]
+            cataloged(catalog, [record(event) for event in events])
+
+
+def record(event: InstanceStored) -> Record:
+    """Give an event as it lies in its topic."""
+    return Record(INSTANCE_STORED.name, 0, 0, 0, study_key(event.tenant, event.study_uid), encode(event))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

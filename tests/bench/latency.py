@@ -1,0 +1,199 @@
+"""How soon an acknowledged instance is queryable, at a steady pace.
+
+    python -m tests.bench.latency --data FOLDER [--rate 116 --seconds 60 --size 512]
+
+FOLDER is the data folder of a stack that runs. Several associations, one study each at a time, as modalities do. The
+clock of an instance starts when its C-STORE response is here and stops when the first QIDO answer that lists it is
+here. One search every 20 ms asks for all instances that are still to be seen, by a list of UIDs; a figure is
+therefore too high by up to one period plus one answer, both of which are printed.
+"""
+
+import argparse
+import itertools
+import math
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from deploy.running import RunningStack
+from tests.bench.scu import associated
+from tests.e2e.auditor import audit
+from tests.e2e.collect import Api, Place, one
+from tests.e2e.generate import Instance, Volume, instances
+from tests.e2e.ledger import Line
+from tests.e2e.sender import Peer
+from tests.running import cpu_seconds, ledgers_of, new_ledger, place_of, running
+
+PERIOD_S = 0.020
+# UIDs in one search: 100 of them are 4.5 KB of address.
+MOST = 100
+SLICES = 100
+BOUND_S = 60.0
+P99_GOAL_S = 1.0
+
+
+@dataclass
+class Clock:
+    """When each instance was due, acknowledged, seen; by SOP Instance UID, in monotonic seconds."""
+
+    due: dict[str, float] = field(default_factory=dict)
+    acked: dict[str, float] = field(default_factory=dict)
+    seen: dict[str, float] = field(default_factory=dict)
+    failed: list[int] = field(default_factory=list)
+    answers: list[float] = field(default_factory=list)
+    periods: list[float] = field(default_factory=list)
+
+    def unseen(self) -> list[str]:
+        """List what was acknowledged but not seen yet, oldest first."""
+        return [uid for uid in list(self.acked) if uid not in self.seen]
+
+    def delays(self) -> list[float]:
+        """Give the seconds from acknowledged to queryable, in order of size."""
+        return sorted(self.seen[uid] - acked for uid, acked in self.acked.items() if uid in self.seen)
+
+    def late(self) -> list[float]:
+        """Give the seconds from due to acknowledged, in order of size."""
+        return sorted(acked - self.due[uid] for uid, acked in self.acked.items())
+
+
+def made(volume: Volume) -> list[Instance]:
+    """Make the instances; large ones share their pixels, which no one looks at here."""
+    every = instances(volume)
+    first = next(every)
+    return [first, *(replace(one, pixels=first.pixels) for one in every)]
+
+
+def send(studies: Sequence[Sequence[Instance]], peer: Peer, clock: Clock, start: float, every_s: float) -> None:
+    """Send one lane's studies, one association each, an instance every so many seconds."""
+    due = itertools.count()
+    for study in studies:
+        with associated(peer, study[0].sop_class, study[0].transfer_syntax) as association:
+            for instance in study:
+                moment = start + next(due) * every_s
+                time.sleep(max(0.0, moment - time.monotonic()))
+                clock.due[instance.sop_uid] = moment
+                if answer := association.store(instance):
+                    clock.failed.append(answer)
+                else:
+                    clock.acked[instance.sop_uid] = time.monotonic()
+
+
+def watch(place: Place, clock: Clock, over: threading.Event) -> None:
+    """Look for what was acknowledged, until all was seen after the end, or the bound."""
+    until, last = float("inf"), time.monotonic()
+    with Api(place) as api:
+        while last < until and not (over.is_set() and not clock.unseen()):
+            look(api, clock)
+            time.sleep(max(0.0, last + PERIOD_S - time.monotonic()))
+            now = time.monotonic()
+            clock.periods.append(now - last)
+            last = now
+            if over.is_set():
+                until = min(until, now + BOUND_S)
+
+
+def look(api: Api, clock: Clock) -> None:
+    """Ask once for what is still to be seen."""
+    if wanted := clock.unseen()[:MOST]:
+        asked = time.monotonic()
+        found = api.search("instances", SOPInstanceUID=",".join(wanted), limit=MOST)
+        now = time.monotonic()
+        clock.answers.append(now - asked)
+        clock.seen.update((one(row, "00080018"), now) for row in found)
+
+
+def run(lanes: Sequence[Sequence[Sequence[Instance]]], archive: RunningStack, rate: float) -> Clock:
+    """Send over all lanes at a total rate (instances/s) and watch."""
+    clock, over = Clock(), threading.Event()
+    watcher = threading.Thread(target=watch, args=(place_of(archive), clock, over))
+    watcher.start()
+    every_s, start = len(lanes) / rate, time.monotonic() + 0.2
+    senders = [
+        threading.Thread(target=send, args=(lane, Peer(archive.dimse_port), clock, start + number / rate, every_s))
+        for number, lane in enumerate(lanes)
+    ]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    over.set()
+    watcher.join()
+    return clock
+
+
+def split(every: Sequence[Instance], lanes: int) -> list[list[list[Instance]]]:
+    """Give each lane whole studies."""
+    studies = [list(study) for _, study in itertools.groupby(every, lambda instance: instance.study_uid)]
+    return [studies[lane::lanes] for lane in range(lanes)]
+
+
+def at(share: float, ordered: Sequence[float]) -> float:
+    """Give a percentile of what is in order of size, in milliseconds."""
+    return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
+
+
+def figures(name: str, ordered: Sequence[float]) -> str:
+    """Give a line of percentiles."""
+    parts = "".join(f"{what} {at(share, ordered):8.0f}  " for what, share in (("p50", 0.5), ("p99", 0.99), ("max", 1)))
+    return f"{name:<36}ms  {parts}"
+
+
+def report(clock: Clock, sent: int, cpu_s: dict[str, float]) -> str:
+    """Give what was measured as lines."""
+    span = max(clock.acked.values()) - min(clock.acked.values())
+    return "\n".join(
+        [
+            f"{len(clock.acked)} of {sent} acknowledged at {len(clock.acked) / span:.1f}/s, {len(clock.seen)} seen",
+            figures("acknowledged to queryable", clock.delays()),
+            figures("due to acknowledged", clock.late()),
+            figures("one search", sorted(clock.answers)),
+            figures("from search to search", sorted(clock.periods)),
+            "CPU: " + ", ".join(f"{name} {100 * used / span:.0f} %" for name, used in cpu_s.items()),
+        ]
+    )
+
+
+def main() -> None:
+    """Measure from the command line."""
+    wanted = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    wanted.add_argument("--data", type=Path, required=True, help="data folder of a stack that runs")
+    wanted.add_argument("--rate", type=float, default=116.0, help="instances/s in all")
+    wanted.add_argument("--seconds", type=float, default=60.0)
+    wanted.add_argument("--size", type=int, default=64, help="rows and columns; 512 is a full CT slice of 531 KB")
+    wanted.add_argument("--associations", type=int, default=6)
+    wanted.add_argument("--seed", type=int, default=time.time_ns() % 10**9, help="another seed, other studies")
+    given = wanted.parse_args()
+    archive = running(given.data)
+    # As many for each lane, or the pace would slacken towards the end.
+    studies = given.associations * math.ceil(given.rate * given.seconds / SLICES / given.associations)
+    every = made(Volume(studies=studies, slices=SLICES, size=given.size, seed=given.seed))
+    before = cpu_seconds(archive)
+    clock = run(split(every, given.associations), archive, given.rate)
+    used = {name: value - before[name] for name, value in cpu_seconds(archive).items()}
+    sys.stdout.write(report(clock, len(every), used) + "\n")
+    remember(every, clock, archive)
+    began = time.monotonic()
+    verdict = audit(place_of(archive), ledgers_of(archive), wait_s=BOUND_S)
+    sys.stdout.write(f"audited in {time.monotonic() - began:.1f} s: {verdict.line}\n")
+    sys.exit(0 if verdict.clean and at(0.99, clock.delays()) <= 1000 * P99_GOAL_S else 1)
+
+
+def remember(every: Sequence[Instance], clock: Clock, archive: RunningStack) -> None:
+    """Write the ledger afterwards: syncing it meanwhile would slow down what is measured."""
+    lines = [line(instance) for instance in every]
+    with new_ledger(archive) as ledger:
+        ledger.plan(lines)
+        ledger.answers([one for one in lines if one.sop_uid in clock.acked], "acked", "0000")
+
+
+def line(instance: Instance) -> Line:
+    """Give an instance's ledger line."""
+    uids = instance.study_uid, instance.series_uid, instance.sop_uid
+    return Line("planned", "local", *uids, instance.data_hash, instance.transfer_syntax, instance.canary)
+
+
+if __name__ == "__main__":
+    main()

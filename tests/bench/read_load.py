@@ -1,0 +1,72 @@
+"""Ask the read API as fast as it answers, from several clients: `read_load.py URL CLIENTS SECONDS [PID...]`.
+
+The URL's `{i}` becomes a number that grows with every request. With process ids it also says how much CPU each took
+per request.
+"""
+
+import asyncio
+import itertools
+import sys
+import time
+from urllib.parse import urlsplit
+
+import psutil
+
+
+async def client(url: str, numbers: "itertools.count[int]", until: float, times: list[float]) -> int:
+    """Send one request after the other on one connection; give the bytes of the bodies."""
+    place, size = urlsplit(url), 0
+    reader, writer = await asyncio.open_connection(place.hostname, place.port, limit=2**22)
+    path = url.split(place.netloc, 1)[1]
+    while time.perf_counter() < until:
+        began = time.perf_counter()
+        target = path.replace("{i}", str(next(numbers)))
+        writer.write(f"GET {target} HTTP/1.1\r\nHost: {place.netloc}\r\nAccept: */*\r\n\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        if " 200 " not in head.split("\r\n", 1)[0]:
+            raise SystemExit(head)
+        size += await body(reader, head)
+        times.append(time.perf_counter() - began)
+    writer.close()
+    return size
+
+
+async def body(reader: asyncio.StreamReader, head: str) -> int:
+    """Read a response's body; give its size."""
+    if "content-length: " in head:
+        size = int(head.split("content-length: ")[1].split("\r\n", maxsplit=1)[0])
+        left = size
+        while left:
+            left -= len(await reader.read(min(left, 2**20)))
+        return size
+    size = 0
+    while length := int(await reader.readline(), 16):
+        await reader.readexactly(length + 2)
+        size += length
+    await reader.readline()
+    return size
+
+
+async def main(url: str, clients: int, seconds: float, processes: list[psutil.Process]) -> None:
+    """Run the clients and print what was measured."""
+    times: list[float] = []
+    numbers = itertools.count(int(time.time()) % 1000)
+    before = [cpu(one) for one in processes]
+    began = time.perf_counter()
+    sizes = await asyncio.gather(*(client(url, numbers, began + seconds, times) for _ in range(clients)))
+    took = time.perf_counter() - began
+    times.sort()
+    spent = [f"{(cpu(one) - was) / len(times) * 1000:.2f}" for one, was in zip(processes, before, strict=True)]
+    middle, late = times[len(times) // 2] * 1000, times[int(len(times) * 0.99)] * 1000
+    rate = f"{len(times) / took:.0f}/s {sum(sizes) / took / 1e6:.1f} MB/s p50 {middle:.1f} ms p99 {late:.1f} ms"
+    sys.stdout.write(f"{rate} CPU ms/request {' + '.join(spent) or '?'}\n")
+
+
+def cpu(process: psutil.Process) -> float:
+    """Give the CPU seconds of a process and its children, gone ones too as far as it waited for them."""
+    every = [process, *process.children(recursive=True)]
+    return sum(sum(one.cpu_times()[:2]) for one in every)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), [psutil.Process(int(p)) for p in sys.argv[4:]]))

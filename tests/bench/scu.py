@@ -1,0 +1,154 @@
+"""A storage sender that costs next to nothing, so that it does not take the processor from what it measures.
+
+Association PDUs are pynetdicom's, P-DATA and the C-STORE command set are packed here: PS3.8 9.3, PS3.7 9.3.1.
+"""
+
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pynetdicom import build_context
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ, A_RELEASE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    A_RELEASE,
+    ImplementationClassUIDNotification,
+    MaximumLengthNotification,
+)
+
+from tests.e2e.generate import Instance
+from tests.e2e.sender import Peer
+
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+IMPLEMENTATION = "2.25.1"
+CONTEXT = 1
+COMMAND, LAST = 0x01, 0x02
+P_DATA, ASSOCIATE_AC, RELEASE_RP = 0x04, 0x02, 0x06
+
+
+class Refused(ConnectionError):
+    """The peer did not accept the association, or broke it off."""
+
+
+class Association:
+    """An association for one presentation context; raises Refused or OSError when it is lost."""
+
+    def __init__(self, connection: socket.socket, opening: bytes) -> None:
+        self._socket = connection
+        self._messages = 0
+        self._socket.sendall(opening)
+        accepted = A_ASSOCIATE_AC()
+        accepted.decode(self._pdu(ASSOCIATE_AC))
+        if accepted.presentation_context[0].result != 0:
+            raise Refused("presentation context not accepted")
+        self._fragment = fragment_bytes(accepted.user_information.maximum_length)
+
+    def store(self, instance: Instance) -> int:
+        """Send one instance; give the status of its answer."""
+        self._messages = self._messages % 0xFFFF + 1
+        command = store_command(instance, self._messages)
+        message = [pdv(command, COMMAND | LAST), *fragments(b"".join(instance.parts), self._fragment)]
+        self._socket.sendall(b"".join(message))
+        return status(self._pdu(P_DATA))
+
+    def release(self) -> None:
+        """End it well."""
+        release = A_RELEASE_RQ()
+        release.from_primitive(A_RELEASE())
+        self._socket.sendall(release.encode())
+        self._pdu(RELEASE_RP)
+
+    def _pdu(self, kind: int) -> bytes:
+        head = self._exactly(6)
+        data = head + self._exactly(struct.unpack(">I", head[2:])[0])
+        if head[0] != kind:
+            raise Refused(f"PDU of type {head[0]} instead of {kind}")
+        return data
+
+    def _exactly(self, count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            received = self._socket.recv(count - len(data))
+            if not received:
+                raise Refused("connection closed")
+            data += received
+        return data
+
+
+@contextmanager
+def associated(peer: Peer, sop_class: str, transfer_syntax: str) -> Iterator[Association]:
+    """Have an association for the block, released at its end."""
+    with socket.create_connection((peer.host, peer.port), timeout=peer.answer_s) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        association = Association(connection, request(peer, sop_class, transfer_syntax))
+        yield association
+        association.release()
+
+
+def request(peer: Peer, sop_class: str, transfer_syntax: str) -> bytes:
+    """Give an A-ASSOCIATE-RQ for one presentation context."""
+    primitive = A_ASSOCIATE()
+    primitive.application_context_name = APPLICATION_CONTEXT
+    primitive.calling_ae_title, primitive.called_ae_title = "BENCH", peer.ae_title
+    context = build_context(sop_class, transfer_syntax)
+    context.context_id = CONTEXT
+    primitive.presentation_context_definition_list = [context]
+    length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
+    length.maximum_length_received, implementation.implementation_class_uid = 16384, IMPLEMENTATION
+    primitive.user_information = [length, implementation]
+    pdu = A_ASSOCIATE_RQ()
+    pdu.from_primitive(primitive)
+    return bytes(pdu.encode())
+
+
+def fragment_bytes(maximum_length: int) -> int:
+    """Give how much of a data set one PDV carries: even, and within the peer's maximum (0: no limit)."""
+    return min(maximum_length or 1 << 18, 1 << 18) - 6 & ~1
+
+
+def fragments(data: bytes, size: int) -> Iterator[bytes]:
+    """Cut a data set into P-DATA-TF PDUs."""
+    for start in range(0, len(data), size):
+        yield pdv(data[start : start + size], LAST if start + size >= len(data) else 0)
+
+
+def pdv(data: bytes, control: int) -> bytes:
+    """Give a P-DATA-TF PDU with one presentation data value."""
+    return struct.pack(">BxIIBB", P_DATA, len(data) + 6, len(data) + 2, CONTEXT, control) + data
+
+
+def store_command(instance: Instance, message_id: int) -> bytes:
+    """Give a C-STORE-RQ's command set, implicit VR little endian."""
+    elements = b"".join(
+        (
+            element(0x0002, uid(instance.sop_class)),
+            element(0x0100, struct.pack("<H", 0x0001)),
+            element(0x0110, struct.pack("<H", message_id)),
+            element(0x0700, struct.pack("<H", 0)),
+            element(0x0800, struct.pack("<H", 1)),
+            element(0x1000, uid(instance.sop_uid)),
+        )
+    )
+    return element(0x0000, struct.pack("<I", len(elements))) + elements
+
+
+def element(number: int, value: bytes) -> bytes:
+    """Give an element of group 0000."""
+    return struct.pack("<HHI", 0x0000, number, len(value)) + value
+
+
+def uid(text: str) -> bytes:
+    """Give a UID, padded to even length."""
+    return text.encode() + b"\0" * (len(text) % 2)
+
+
+def status(pdu: bytes) -> int:
+    """Give (0000,0900) of a response that came in one PDU."""
+    at = 12
+    while at < len(pdu):
+        _, number, length = struct.unpack_from("<HHI", pdu, at)
+        if number == 0x0900:
+            return int(struct.unpack_from("<H", pdu, at + 8)[0])
+        at += 8 + length
+    raise Refused("a response without a status")

@@ -1,0 +1,190 @@
+"""Histories of a shard for the catalog's tests: events as records, random or by hand, and its tables to compare."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from hypothesis import strategies as st
+
+from operators.catalog import flush
+from operators.connectors.memory_catalog import MemoryTables
+from operators.ports import Catalog
+from operators.step import Flushed, Output, Record
+from schemas.codec import encode
+from schemas.events import Event, Facts, Frames, InstanceStored, StudyDue, TransferEnded, event_id
+from schemas.objects import Identity
+from schemas.topics import TOPICS, study_key
+
+SHARD = 3
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+CT = "1.2.840.10008.5.1.4.1.1.2"
+MR = "1.2.840.10008.5.1.4.1.1.4"
+EXPLICIT = "1.2.840.10008.1.2.1"
+JPEG = "1.2.840.10008.1.2.4.50"
+
+
+def instance(  # noqa: PLR0913  a table of cases changes one field at a time
+    *,
+    study: str = "1.2.1",
+    series: str = "1",
+    sop: str = "1",
+    content: str = "a",
+    second: int = 0,
+    transfer: str = "t1",
+    facts: Facts | None = None,
+    **others: Any,
+) -> InstanceStored:
+    """Give an instance-stored; series and SOP UIDs are made of the study's and these last parts."""
+    identity = Identity("local", study, f"{study}.{series}", f"{study}.9.{sop}", sha256(content.encode()).hexdigest())
+    stored_at = NOON + timedelta(seconds=second)
+    event = InstanceStored(
+        event_id=event_id("local", study, identity.sop_uid, identity.data_hash),
+        occurred_at=stored_at,
+        **identity.__dict__,
+        sop_class=CT,
+        transfer_syntax=EXPLICIT,
+        object_key=identity.key,
+        size_bytes=1000 + len(content),
+        prefix_hash="0" * 64,
+        prefix_length=300,
+        header_length=900,
+        header=None,
+        facts=facts or Facts(patient_id="P1", modality="CT", study_date="20260301", series_number=series),
+        frames=Frames(kind="native", offset=900, length=100, count=1),
+        transfer_id=transfer,
+        received_at=stored_at,
+        stored_at=stored_at,
+    )
+    return replace(event, **others)
+
+
+def ended(study: str = "1.2.1", transfer: str = "t1", second: int = 0, instances: int = 1) -> TransferEnded:
+    """Give a transfer-ended."""
+    return TransferEnded(
+        event_id=event_id("local", study, transfer, str(second)),
+        tenant="local",
+        occurred_at=NOON + timedelta(seconds=second),
+        transfer_id=transfer,
+        study_uid=study,
+        outcome="well",
+        instances=instances,
+        began_at=NOON,
+    )
+
+
+def due(study: str = "1.2.1", place: tuple[int, int] | None = None, number: int = 1) -> StudyDue:
+    """Give a study-due that counts what lies up to a (partition, offset) of instance-stored."""
+    return StudyDue(
+        event_id=event_id("local", study, "due", str(number)),
+        tenant="local",
+        occurred_at=NOON,
+        study_uid=study,
+        signal="quiet",
+        window_opened_at=NOON,
+        window_instances=1,
+        window_transfers=1,
+        instance_partition=place[0] if place else None,
+        instance_offset=place[1] if place else None,
+    )
+
+
+def in_tenant(event: Event, tenant: str) -> Event:
+    """Give the same event of another tenant."""
+    if not isinstance(event, InstanceStored):
+        return replace(event, tenant=tenant)
+    return replace(event, tenant=tenant, object_key=event.object_key.replace(event.tenant, tenant, 1))
+
+
+def record(event: Event, offset: int = 0, partition: int = 0) -> Record:
+    """Give the event as it lies in its topic."""
+    topic = next(topic for topic in TOPICS if isinstance(event, topic.event))
+    key = study_key(event.tenant, event.study_uid)  # type: ignore[attr-defined]
+    return Record(topic.name, partition, offset, 0, key, encode(event))
+
+
+def numbered(events: Iterable[Event], tenant: str = "local") -> tuple[Record, ...]:
+    """Give records of one partition in this order."""
+    return tuple(record(in_tenant(event, tenant), offset) for offset, event in enumerate(events))
+
+
+def run(
+    catalog: Catalog, batches: Iterable[Sequence[Record]], head: bytes | None = None, shard: int = SHARD
+) -> Flushed:
+    """Flush batch after batch, a second apart; give the last head and all outputs."""
+    outputs: tuple[Output, ...] = ()
+    for second, batch in enumerate(batches):
+        flushed = flush(catalog, shard, head, tuple(batch), NOON.timestamp() + second)
+        head, outputs = flushed.head, outputs + flushed.outputs
+    return Flushed(head or b"", outputs)
+
+
+def held(tables: MemoryTables) -> dict[str, dict[Any, Any]]:
+    """Give what the tables say, without versions and revisions: those depend on when batches and dues came."""
+    named: dict[str, Mapping[Any, Any]] = {
+        "study": tables.studies,
+        "series": tables.series,
+        "instance": tables.instances,
+        "conflict": tables.conflicts,
+        "transfer": tables.transfers,
+    }
+    return {name: {key: unversioned(row) for key, row in rows.items()} for name, rows in named.items()}
+
+
+def unversioned(row: Any) -> dict[str, Any]:
+    """Give a row's values but its version."""
+    return {name: value for name, value in asdict(row).items() if name != "version"}
+
+
+SERIES = ("1", "2")
+PEOPLE = ("P1", "P2", None)
+
+
+@st.composite
+def contents(draw: st.DrawFn) -> InstanceStored:
+    """Give one content of one of a few instances: the same content always says the same, wherever it lies."""
+    study, sop = draw(st.sampled_from(("1.2.1", "1.2.2"))), draw(st.sampled_from("12"))
+    content = draw(st.sampled_from("abc"))
+    # What a content says is a function of its identity, as the data hash is one of the data set.
+    seed = sha256(f"{study}/{sop}/{content}".encode()).digest()
+    facts = Facts(
+        patient_id=PEOPLE[seed[0] % 3],
+        patient_name=f"Doe^{seed[1] % 2}",
+        study_date=("20260301", "2026030", None)[seed[2] % 3],
+        modality=("CT", "MR", None)[seed[3] % 3],
+        body_part_examined=("HEAD", "KNEE")[seed[4] % 2],
+        series_number=("1", "x", "99999999999")[seed[5] % 3],
+    )
+    return instance(
+        study=study,
+        series=SERIES[seed[6] % 2],
+        sop=sop,
+        content=f"{content}{study}{sop}",
+        second=draw(st.integers(0, 1)),
+        transfer=draw(st.sampled_from(("t1", "t2"))),
+        facts=facts,
+        sop_class=(CT, MR)[seed[7] % 2],
+        transfer_syntax=(EXPLICIT, JPEG)[seed[8] % 2],
+        size_bytes=1000 + seed[9],
+    )
+
+
+ENDS = st.builds(
+    ended,
+    study=st.sampled_from(("1.2.1", "1.2.2")),
+    transfer=st.sampled_from(("t1", "t2")),
+    second=st.integers(0, 3),
+)
+DUES = st.builds(due, study=st.sampled_from(("1.2.1", "1.2.2", "1.2.3")), number=st.integers(0, 9))
+ARRIVALS: st.SearchStrategy[list[Event]] = st.lists(contents() | ENDS, max_size=14)
+HISTORIES: st.SearchStrategy[list[Event]] = st.lists(contents() | ENDS | DUES, max_size=16)
+
+
+@st.composite
+def batches(draw: st.DrawFn, records: Sequence[Record]) -> list[Sequence[Record]]:
+    """Cut records into batches, some of which come again."""
+    cuts = sorted(draw(st.lists(st.integers(0, len(records)), max_size=4)))
+    parts = [records[start:end] for start, end in zip((0, *cuts), (*cuts, len(records)), strict=True)]
+    again = draw(st.lists(st.sampled_from(range(len(parts))), max_size=2))
+    return [*parts, *(parts[index] for index in again)]

@@ -1,0 +1,153 @@
+"""The auditor against real servers: what is done to them behind the archive's back must show."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.e2e.collect import store
+from tests.e2e.conftest import Proof
+from tests.e2e.generate import Volume, files
+from tests.e2e.judge import key_of
+from tests.e2e.ledger import Line
+from tests.e2e.sender import sendable
+from tests.running import place_of
+
+BUCKET = "fluoro-hot"
+
+
+@dataclass(frozen=True)
+class Behind:
+    """A way to the stores behind the archive's back, and the instance that is meddled with."""
+
+    proof: Proof
+    line: Line
+
+    @property
+    def key(self) -> str:
+        """Give the key of the instance's object."""
+        return key_of(self.line)
+
+    def sets(self) -> set[str]:
+        """Audit at once, and give the sets in which something is."""
+        return set(self.proof.wrong(wait_s=0))
+
+    def object(self) -> tuple[bytes, dict[str, Any]]:
+        """Give the object's bytes and envelope."""
+        with store(place_of(self.proof.archive)) as client:
+            answer = client.get_object(BUCKET, self.key)
+            data, headers = answer.data, answer.headers
+            answer.release_conn()
+        return data, {name[11:]: text for name, text in headers.items() if name.lower().startswith("x-amz-meta-")}
+
+    @contextmanager
+    def with_bytes(self, changed: bytes | None) -> Iterator[None]:
+        """Give the object other bytes, or none, for a while."""
+        data, envelope = self.object()
+        with store(place_of(self.proof.archive)) as client:
+            client.remove_object(BUCKET, self.key)
+            if changed is not None:
+                client.put_object(BUCKET, self.key, BytesIO(changed), len(changed), metadata=envelope)
+            try:
+                yield
+            finally:
+                client.put_object(BUCKET, self.key, BytesIO(data), len(data), metadata=envelope)
+
+    @contextmanager
+    def done(self, do: bytes, undo: bytes, value: str) -> Iterator[None]:
+        """Have an SQL statement done for a while."""
+        env = {
+            name.split("_")[-1].lower(): text
+            for name, text in place_of(self.proof.archive).env.items()
+            if "CATALOG" in name
+        }
+        where = f"host={env['host']} port={env['port']} dbname={env['database']} user={env['user']}"
+        with psycopg.connect(where, password=env["password"], autocommit=True) as connection:
+            connection.execute(do, [value])
+            try:
+                yield
+            finally:
+                connection.execute(undo, [value])
+
+
+@pytest.fixture(scope="module")
+def behind(proof: Proof, tmp_path_factory: pytest.TempPathFactory) -> Behind:
+    paths = files(Volume(slices=5, size=64, seed=30), tmp_path_factory.mktemp("behind"))
+    assert proof.send(paths).complete
+    assert proof.wrong() == {}
+    return Behind(proof, sendable(paths[2], proof.peer.tenant).line)
+
+
+def test_a_deleted_object_is_lost(behind: Behind) -> None:
+    with behind.with_bytes(None):
+        sets = behind.sets()
+
+    assert sets == {"lost", "mismatch", "unbacked"}
+
+
+def test_a_flipped_byte_is_a_mismatch(behind: Behind) -> None:
+    data, _ = behind.object()
+
+    with behind.with_bytes(data[:-100] + bytes([data[-100] ^ 1]) + data[-99:]):
+        sets = behind.sets()
+
+    assert sets == {"lost", "mismatch"}
+
+
+def test_a_truncated_object_is_a_mismatch(behind: Behind) -> None:
+    data, _ = behind.object()
+
+    with behind.with_bytes(data[:-100]):
+        sets = behind.sets()
+
+    assert sets == {"lost", "mismatch"}
+
+
+def test_a_stale_count_is_drift(behind: Behind) -> None:
+    more = b"UPDATE study SET instances = instances + 1 WHERE study_uid = %s"
+    less = b"UPDATE study SET instances = instances - 1 WHERE study_uid = %s"
+
+    with behind.done(more, less, behind.line.study_uid):
+        sets = behind.sets()
+
+    assert sets == {"drift"}
+
+
+def test_another_hash_in_a_row_is_a_mismatch(behind: Behind) -> None:
+    turn = b"UPDATE instance SET data_hash = reverse(data_hash) WHERE object_key = %s"
+
+    with behind.done(turn, turn, behind.key):
+        sets = behind.sets()
+
+    assert sets == {"unindexed", "phantom", "mismatch", "closures"}
+
+
+def test_an_object_that_nobody_names_is_an_orphan(behind: Behind) -> None:
+    key = "local/1.2/1.2.3/1.2.3.4_" + "ab" * 32 + ".dcm"
+    with store(place_of(behind.proof.archive)) as client:
+        client.put_object(BUCKET, key, BytesIO(b"x"), 1)
+        try:
+            sets = behind.sets()
+        finally:
+            client.remove_object(BUCKET, key)
+
+    assert sets == {"orphan"}
+
+
+def test_a_patients_name_in_a_log_is_a_leak(behind: Behind) -> None:
+    log = behind.proof.archive.logs / "leak.log"
+    log.write_text(f"event=oops name={behind.line.canary.lower()}")
+    try:
+        sets = behind.sets()
+    finally:
+        log.unlink()
+
+    assert sets == {"phi"}
+
+
+def test_what_was_put_right_again_is_clean(behind: Behind) -> None:
+    assert behind.sets() == set()

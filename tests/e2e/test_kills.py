@@ -1,0 +1,82 @@
+"""Any server may be killed at any moment of an ingest: what was acknowledged stays, and everything heals by itself."""
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deploy.running import RunningStack, wait_until
+from tests.e2e.conftest import Proof
+from tests.e2e.generate import Volume, files
+from tests.e2e.ledger import Ledger, Line, State
+from tests.e2e.sender import send
+from tests.running import family
+
+# How many instances are on their way at each kill, and how large: a full run sets more.
+INSTANCES = int(os.environ.get("FLUORO_TEST_INSTANCES", "60"))
+SIZE = int(os.environ.get("FLUORO_TEST_IMAGE_SIZE", "64"))
+RECOVERY_S = 90.0
+
+
+def head(archive: RunningStack, server: str) -> psutil.Process:
+    return family(archive, server)[0]
+
+
+def virtual_machine(archive: RunningStack, server: str) -> psutil.Process:
+    return next(one for one in family(archive, server) if one.name() == "java")
+
+
+# Which process of which server is killed.
+VICTIMS: dict[str, Callable[[RunningStack, str], psutil.Process]] = {
+    "gateway": head,
+    "flink": virtual_machine,
+    "kafka": head,
+    "postgres": head,
+    "minio": head,
+}
+KILLS = {name: (name,) for name in VICTIMS} | {"everything": (*VICTIMS, "api")}
+
+
+@pytest.mark.parametrize("what", KILLS)
+def test_a_kill_during_ingest_loses_nothing(what: str, proof: Proof, tmp_path: Path) -> None:
+    volume = Volume(studies=2, slices=INSTANCES // 2, size=SIZE, seed=100 + list(KILLS).index(what))
+    paths = files(volume, tmp_path)
+    before = proof.archive.state().servers
+    victims = [VICTIMS.get(server, head)(proof.archive, server) for server in KILLS[what]]
+
+    with Tripwire(proof.ledger.path, INSTANCES // 5, victims) as ledger:
+        tally = send(paths, proof.peer, ledger)
+    for server in KILLS[what]:
+        wait_until(lambda: proof.archive.changed(server, before[server]), RECOVERY_S, f"{server} lives")  # noqa: B023
+        proof.archive.wait_healthy(server, RECOVERY_S)
+
+    assert ledger.tripped
+    assert tally.complete, tally
+    assert proof.wrong() == {}
+
+
+class Tripwire(Ledger):
+    """A ledger that kills at the answer that makes so many, while other instances are on their way."""
+
+    def __init__(self, path: Path, after: int, victims: list[psutil.Process]) -> None:
+        super().__init__(path)
+        self._left = after
+        self._victims = victims
+        self._counting = threading.Lock()
+
+    @property
+    def tripped(self) -> bool:
+        """Say whether the kill was done."""
+        return self._left <= 0
+
+    def answers(self, lines: Iterable[Line], state: State, status: str) -> None:
+        """Remember, count, kill."""
+        super().answers(lines, state, status)
+        with self._counting:
+            self._left -= 1
+            if self._left == 0:
+                for victim in self._victims:
+                    victim.kill()

@@ -1,0 +1,45 @@
+"""The real stack, started once for all integration tests, by the code that starts it for people."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy import layout, local
+from deploy.places import Place
+from deploy.running import RunningStack, brought_up
+
+# What the user says about the installation holds in tests too; nothing else does.
+INSTALLED = ("FLUORO_CACHE", "FLUORO_MINIO")
+
+
+@pytest.fixture(scope="session")
+def installed() -> layout.Layout:
+    """What the stack is made of; skips where it is not installed, and fails for that where CI is set."""
+    here = layout.here()
+    if absent := local.missing(here):
+        reason = f"not installed: {', '.join(absent)}; run make install"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    return here
+
+
+@pytest.fixture(scope="session")
+def data_folder(installed: layout.Layout) -> Iterator[Path]:
+    """A folder that the database's user reaches, which pytest's own are not."""
+    assert installed
+    folder = Path(tempfile.mkdtemp(prefix="fluoro-test-"))
+    folder.chmod(0o755)
+    yield folder / "data"
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def stack(data_folder: Path) -> Iterator[RunningStack]:
+    """The whole stack on free ports and a folder of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_") or name in INSTALLED}
+    out = data_folder.with_name("up.log")
+    with brought_up(Place(data_folder), kept, options=("--free-ports",), out=out) as started:
+        yield started

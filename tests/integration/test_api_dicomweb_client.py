@@ -1,0 +1,152 @@
+"""An outside client, dicomweb-client, reads from the running stack what a modality sent to it."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from dicomweb_client.api import DICOMwebClient
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
+from pynetdicom import AE
+
+from tests.read_world import CT, part10
+
+if TYPE_CHECKING:
+    from deploy.running import RunningStack
+
+WAIT_S = 30.0
+OCTETS = ("application/octet-stream", "*")
+
+
+class Sent:
+    """One study of two series as it was sent: native CT slices, and a compressed image of two frames."""
+
+    def __init__(self) -> None:
+        self.study, self.native, self.compressed = (str(generate_uid()) for _ in range(3))
+        self.patient = f"DW{self.study[-8:]}"
+        common = {"StudyInstanceUID": self.study, "PatientID": self.patient, "PatientName": "Müller^Dora"}
+        slices: dict[str, Any] = {**common, "SeriesInstanceUID": self.native}
+        images: dict[str, Any] = {**common, "SeriesInstanceUID": self.compressed, "SeriesNumber": 2}
+        self.files = [
+            *(part10(**slices, SOPInstanceUID=generate_uid(), InstanceNumber=number) for number in (1, 2, 3)),
+            part10(
+                JPEGBaseline8Bit,
+                [b"\xff\xd8 first\xff\xd9", b"\xff\xd8 second \xff\xd9"],
+                **images,
+                SOPInstanceUID=generate_uid(),
+                NumberOfFrames=2,
+            ),
+        ]
+        self.datasets = [dcmread(BytesIO(whole)) for whole in self.files]
+
+    def uid(self, index: int) -> str:
+        return str(self.datasets[index].SOPInstanceUID)
+
+
+def send(sent: Sent, stack: "RunningStack") -> None:
+    entity = AE(ae_title="MODALITY")
+    for syntax in (ExplicitVRLittleEndian, JPEGBaseline8Bit):
+        entity.add_requested_context(CT, syntax)
+    association = entity.associate("127.0.0.1", stack.dimse_port, ae_title=stack.ae_title)
+    assert association.is_established
+    statuses = [association.send_c_store(dataset).Status for dataset in sent.datasets]
+    association.release()
+    assert statuses == [0] * len(statuses)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait, bounded, until something is so."""
+    end = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < end, "it never came to be so"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def client(stack: "RunningStack") -> DICOMwebClient:
+    return DICOMwebClient(f"{stack.api_url}/dicomweb")
+
+
+@pytest.fixture(scope="module")
+def sent(stack: "RunningStack", client: DICOMwebClient) -> Sent:
+    """The study, sent and catalogued."""
+    study = Sent()
+    send(study, stack)
+    wait_for(lambda: len(client.search_for_instances(study.study)) == len(study.files))
+    return study
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Our truncated test images and long-standing habits of the client warn: that is not what is tested here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"PatientID": "{patient}"},
+        {"00100020": "{patient}"},
+        {"PatientName": "MULLER*", "PatientID": "{patient}"},
+        {"StudyInstanceUID": "{study}"},
+        {"ModalitiesInStudy": "CT", "PatientID": "DW*"},
+        {"StudyDate": "20260101-20260103", "PatientID": "{patient}"},
+    ],
+)
+def test_the_study_is_found(client: DICOMwebClient, sent: Sent, filters: dict[str, str]) -> None:
+    named = {name: text.format(patient=sent.patient, study=sent.study) for name, text in filters.items()}
+    found = client.search_for_studies(search_filters=named)
+
+    assert sent.study in [study["0020000D"]["Value"][0] for study in found]
+
+
+def test_its_series_and_instances_are_found(client: DICOMwebClient, sent: Sent) -> None:
+    series = client.search_for_series(sent.study)
+    instances = client.search_for_instances(sent.study, sent.native)
+
+    assert [one["0020000E"]["Value"][0] for one in series] == [sent.native, sent.compressed]
+    assert [one["00080018"]["Value"][0] for one in instances] == [sent.uid(index) for index in range(3)]
+
+
+@pytest.mark.parametrize("index", [0, 3])
+def test_an_instance_comes_back_as_it_was_sent(client: DICOMwebClient, sent: Sent, index: int) -> None:
+    series = sent.native if index == 0 else sent.compressed
+    syntax = str(sent.datasets[index].file_meta.TransferSyntaxUID)
+    found = client.retrieve_instance(sent.study, series, sent.uid(index), media_types=(("application/dicom", syntax),))
+
+    assert found.file_meta.TransferSyntaxUID == syntax
+    assert found == sent.datasets[index]
+
+
+def test_a_series_and_a_study_come_back_whole(client: DICOMwebClient, sent: Sent) -> None:
+    series = client.retrieve_series(sent.study, sent.native)
+    study = client.retrieve_study(sent.study, media_types=(("application/dicom", "*"),))
+
+    assert series == sent.datasets[:3]
+    assert {one.SOPInstanceUID for one in study} == {one.SOPInstanceUID for one in sent.datasets}
+
+
+def test_metadata_reads_back_as_the_header_that_was_sent(client: DICOMwebClient, sent: Sent) -> None:
+    found = client.retrieve_series_metadata(sent.study, sent.native)
+    headers = [Dataset.from_json(one) for one in found]
+
+    for header, dataset in zip(headers, sent.datasets, strict=False):
+        assert header.PatientName == dataset.PatientName
+        assert header.SOPInstanceUID == dataset.SOPInstanceUID
+        assert header.Rows == dataset.Rows
+
+
+def test_frames_come_back_in_the_order_asked_for(client: DICOMwebClient, sent: Sent) -> None:
+    native = client.retrieve_instance_frames(sent.study, sent.native, sent.uid(0), [1], media_types=(OCTETS,))
+    compressed = client.retrieve_instance_frames(
+        sent.study, sent.compressed, sent.uid(3), [2, 1], media_types=(("image/jpeg", JPEGBaseline8Bit),)
+    )
+
+    assert native == [sent.datasets[0].PixelData]
+    assert [frame.rstrip(b"\0") for frame in compressed] == [b"\xff\xd8 second \xff\xd9", b"\xff\xd8 first\xff\xd9"]

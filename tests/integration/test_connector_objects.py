@@ -1,0 +1,241 @@
+"""The object store's port, held by the real store and by its memory twin alike."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from deploy.running import RunningStack
+from operators.connectors.memory import MemoryObjectStore, Outage, crc32c_of
+from operators.connectors.objects import S3ObjectStore
+from operators.errors import Unavailable
+from operators.ports import ObjectStore, Upload
+from schemas.objects import Bucket, Envelope
+from schemas.settings import StoreSettings, load
+
+Opened = Callable[[], AsyncIterator[ObjectStore]]
+Test = Callable[[ObjectStore], Awaitable[None]]
+Run = Callable[[Test], None]
+
+STORED = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
+ENVELOPE = Envelope(
+    stored_at=STORED,
+    received_at=STORED,
+    origin="received",
+    transfer_id="3f1c",
+    calling_ae="CT 1 % é",
+    called_ae="FLUORO",
+    transfer_syntax="1.2.840.10008.1.2.1",
+    prefix_length=336,
+    prefix_hash="0" * 64,
+    header_length=1234,
+)
+
+
+@asynccontextmanager
+async def in_memory() -> AsyncIterator[ObjectStore]:
+    yield MemoryObjectStore()
+
+
+@pytest.fixture(params=["memory", "s3"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Run a test against each store; keys of its own, since the real one stays."""
+    if request.param == "memory":
+        opened = in_memory
+    else:
+        settings = load(StoreSettings, request.getfixturevalue("stack").env)
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[ObjectStore]:
+            async with S3ObjectStore(settings) as store:
+                await store.make_buckets()
+                yield store
+
+    async def inside(test: Test) -> None:
+        async with opened() as store:
+            await test(store)
+
+    return lambda test: asyncio.run(inside(test))
+
+
+def upload(data: bytes, name: str = "1.dcm", folder: str | None = None) -> Upload:
+    key = f"local/{folder or os.urandom(8).hex()}/{name}"
+    return Upload(key, (data[:7], bytearray(data[7:9]), memoryview(data)[9:]), len(data), crc32c_of(data), ENVELOPE)
+
+
+async def whole(store: ObjectStore, key: str, start: int = 0, end: int | None = None) -> bytes:
+    return b"".join([chunk async for chunk in store.read(Bucket.HOT, key, start, end)])
+
+
+@pytest.mark.parametrize("size_bytes", [1, 100, 600_000, 5_000_000])
+def test_what_is_put_is_read_back_with_its_envelope(run: Run, size_bytes: int) -> None:
+    data = os.urandom(size_bytes)
+    sent = upload(data)
+
+    async def test(store: ObjectStore) -> None:
+        assert await store.put(Bucket.HOT, sent)
+        found = await store.head(Bucket.HOT, sent.key)
+        assert found is not None
+        assert (found.key, found.size_bytes, found.envelope) == (sent.key, size_bytes, ENVELOPE)
+        assert await whole(store, sent.key) == data
+
+    run(test)
+
+
+def test_a_key_is_written_once(run: Run) -> None:
+    first = upload(b"the first content")
+    second = replace(upload(b"another content"), key=first.key)
+
+    async def test(store: ObjectStore) -> None:
+        assert await store.put(Bucket.HOT, first)
+        assert not await store.put(Bucket.HOT, second)
+        assert await whole(store, first.key) == b"the first content"
+
+    run(test)
+
+
+def test_a_wrong_checksum_stores_nothing(run: Run) -> None:
+    sent = replace(upload(b"some content"), crc32c=crc32c_of(b"other content"))
+
+    async def test(store: ObjectStore) -> None:
+        with pytest.raises(Unavailable):
+            await store.put(Bucket.HOT, sent)
+        assert await store.head(Bucket.HOT, sent.key) is None
+
+    run(test)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 5), (5, 9), (3, None), (0, 1000), (10, 10), (16, 20), (400, None)])
+def test_a_range_is_what_a_slice_would_be(run: Run, start: int, end: int | None) -> None:
+    data = b"sixteen bytes it"
+    sent = upload(data)
+
+    async def test(store: ObjectStore) -> None:
+        await store.put(Bucket.HOT, sent)
+        assert await whole(store, sent.key, start, end) == data[start:end]
+
+    run(test)
+
+
+def test_what_is_not_there_is_not_there(run: Run) -> None:
+    async def test(store: ObjectStore) -> None:
+        assert await store.head(Bucket.HOT, "local/nothing.dcm") is None
+        with pytest.raises(KeyError):
+            await whole(store, "local/nothing.dcm")
+
+    run(test)
+
+
+def test_keys_under_a_prefix_come_in_order(run: Run) -> None:
+    folder = os.urandom(8).hex()
+    sent = [upload(b"x", f"{number}.dcm", folder) for number in (3, 1, 2)]
+
+    async def test(store: ObjectStore) -> None:
+        for one in sent:
+            await store.put(Bucket.HOT, one)
+        found = [key async for key in store.keys(Bucket.HOT, f"local/{folder}/")]
+        assert found == [f"local/{folder}/{number}.dcm" for number in (1, 2, 3)]
+
+    run(test)
+
+
+def test_many_at_once_are_all_stored(run: Run) -> None:
+    sent = [upload(os.urandom(50_000)) for _ in range(40)]
+
+    async def test(store: ObjectStore) -> None:
+        assert all(await asyncio.gather(*(store.put(Bucket.HOT, one) for one in sent)))
+
+    run(test)
+
+
+def test_one_of_many_writers_of_a_key_wins(run: Run) -> None:
+    sent = upload(os.urandom(50_000))
+
+    async def test(store: ObjectStore) -> None:
+        won = await asyncio.gather(*(store.put(Bucket.HOT, sent) for _ in range(8)), return_exceptions=True)
+        assert [one for one in won if one is True] == [True]
+
+    run(test)
+
+
+def test_connections_that_rested_longer_than_the_time_limit_still_serve(stack: RunningStack) -> None:
+    settings = replace(load(StoreSettings, stack.env), no_progress_s=0.5)
+    # Whether the last bytes find the connection paused depends on the size: many, to hit it.
+    sent = [upload(os.urandom(500_000 + 50_000 * step)) for step in range(20)]
+
+    async def slowly(store: ObjectStore, key: str) -> None:
+        async for _ in store.read(Bucket.HOT, key):
+            await asyncio.sleep(0.001)
+
+    async def test() -> list[bytes]:
+        async with S3ObjectStore(settings) as store:
+            for one in sent:
+                await store.put(Bucket.HOT, one)
+            await asyncio.gather(*(slowly(store, one.key) for one in sent))
+            await asyncio.sleep(2 * settings.no_progress_s)
+            return await asyncio.gather(*(whole(store, one.key, 0, 7) for one in sent))
+
+    assert asyncio.run(test()) == [next(iter(one.parts)) for one in sent]
+
+
+def test_check_returns_when_the_buckets_are_there(run: Run) -> None:
+    async def test(store: ObjectStore) -> None:
+        await store.check()
+
+    run(test)
+
+
+def test_a_store_that_refuses_is_unavailable() -> None:
+    async def test() -> None:
+        async with S3ObjectStore(StoreSettings(endpoint="http://127.0.0.1:1")) as real:
+            for store in (real, MemoryObjectStore(Outage.REFUSES)):
+                with pytest.raises(Unavailable):
+                    await store.put(Bucket.HOT, upload(b"some content"))
+                with pytest.raises(Unavailable):
+                    await store.head(Bucket.HOT, "local/1.dcm")
+                with pytest.raises(Unavailable):
+                    await store.check()
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_an_early_answer_ends_the_sending(closes: bool) -> None:  # noqa: FBT001
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer), suppress(ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 412 Precondition Failed\r\ncontent-length: 0\r\n\r\n")
+            await writer.drain()
+            if not closes:
+                await reader.read()
+
+    async def test() -> None:
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        settings = StoreSettings(endpoint=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        async with server, S3ObjectStore(settings) as store, asyncio.timeout(5):
+            assert not await store.put(Bucket.HOT, upload(os.urandom(20_000_000)))
+
+    asyncio.run(test())
+
+
+def test_a_store_that_never_answers_is_unavailable_in_time() -> None:
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer), suppress(ConnectionError):
+            while await reader.read(65536):
+                pass
+
+    async def test() -> None:
+        server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        settings = StoreSettings(endpoint=f"http://127.0.0.1:{port}", no_progress_s=0.2, connect_s=0.2)
+        async with server, S3ObjectStore(settings) as store, asyncio.timeout(5):
+            with pytest.raises(Unavailable):
+                await store.put(Bucket.HOT, upload(os.urandom(2_000_000)))
+            with pytest.raises(Unavailable):
+                await store.head(Bucket.HOT, "local/1.dcm")
+
+    asyncio.run(test())

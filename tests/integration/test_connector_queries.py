@@ -1,0 +1,319 @@
+"""The catalog's reader: one suite for PostgreSQL and its memory twin, then what only a database can do."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import orjson
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from operators.connectors.catalog import PostgresCatalog
+from operators.connectors.memory_catalog import MemoryCatalog
+from operators.connectors.memory_queries import MemoryQueries
+from operators.connectors.queries import PostgresQueries
+from operators.errors import Unavailable
+from operators.ports import CatalogQueries, Hit, Location, Page
+from operators.query import BY_TAG, LEVELS, Level, Match, Query, is_like, parse
+from schemas.settings import CatalogSettings
+from tests.read_world import cataloged, part10, stored
+
+if TYPE_CHECKING:
+    from deploy.running import RunningStack
+
+# Patient IDs that an escape forgotten would confuse.
+IDS = ("P_1", "PX1", "P%1", "P\\1", "P1", "p_1", "P_12", "Ä%_\\*?", "'; --")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A tenant with rows in it, and a way to its reader."""
+
+    tenant: str
+    reader: Callable[[], Any]
+
+    def asked(self, ask: Callable[[CatalogQueries], Awaitable[Any]]) -> Any:
+        """Open a reader, ask, close it."""
+
+        async def opened() -> Any:
+            async with self.reader() as queries:
+                return await ask(queries)
+
+        return asyncio.run(opened())
+
+    def search(self, query: Query, tenant: str | None = None) -> Page:
+        page: Page = self.asked(lambda queries: queries.search(tenant or self.tenant, query))
+        return page
+
+    def uids(self, pairs: str, level: Level = "study", **path: str) -> list[str]:
+        """Give the UIDs, of the level, that a query string finds."""
+        query = parse([tuple(pair.split("=", 1)) for pair in pairs.split("&") if pair], level, **path)  # type: ignore[misc,arg-type]
+        return [uid_of(hit) for hit in self.search(query).hits]
+
+
+def uid_of(hit: Hit) -> str:
+    return hit.sop_uid or hit.series_uid or hit.study_uid
+
+
+def files() -> Iterator[bytes]:
+    """Give one study per patient ID on days in a row, the first with three series in wild order, one without a date."""
+    for number, patient_id in enumerate(IDS):
+        study = f"1.2.{number}"
+        yield part10(
+            SpecificCharacterSet="ISO_IR 192",
+            PatientID=patient_id,
+            StudyInstanceUID=study,
+            StudyDate=f"202601{number + 1:02}",
+            SeriesInstanceUID=f"{study}.1",
+            SOPInstanceUID=f"{study}.1.1",
+            InstanceNumber=2,
+        )
+    for series, series_number, modality in (("2", 30, "SR"), ("3", None, "OT"), ("4", 4, "CT")):
+        for instance in (2, 1):
+            uid = f"1.2.0.{series}"
+            yield part10(
+                StudyInstanceUID="1.2.0",
+                StudyDate="20260101",
+                PatientID="P_1",
+                SeriesInstanceUID=uid,
+                SeriesNumber=series_number,
+                Modality=modality,
+                SOPInstanceUID=f"{uid}.{instance}",
+                InstanceNumber=instance,
+            )
+    yield part10(
+        SpecificCharacterSet="ISO_IR 192",
+        StudyInstanceUID="1.3",
+        SeriesInstanceUID="1.3.1",
+        SOPInstanceUID="1.3.1.1",
+        StudyDate=None,
+        StudyTime=None,
+        PatientID=None,
+        AccessionNumber="",
+        PatientName="Yamada^Tarou=山田^太郎=やまだ^たろう",
+    )
+
+
+class Closed:
+    """A reader that needs no opening."""
+
+    def __init__(self, queries: CatalogQueries) -> None:
+        self.queries = queries
+
+    async def __aenter__(self) -> CatalogQueries:
+        return self.queries
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module", params=["memory", "postgres"])
+def archive(request: pytest.FixtureRequest) -> Archive:
+    """The same rows behind each reader, written as the catalog job writes them."""
+    tenant = f"read-{uuid4().hex[:12]}"
+    records = [stored(whole, number, tenant)[1] for number, whole in enumerate(files())]
+    if request.param == "memory":
+        memory = MemoryCatalog()
+        cataloged(memory, records)
+        return Archive(tenant, lambda: Closed(MemoryQueries(rows=memory.tables)))
+    stack: RunningStack = request.getfixturevalue("stack")
+    with closing(PostgresCatalog(stack.catalog("writer"))) as catalog:
+        cataloged(catalog, records)
+    return Archive(tenant, lambda: PostgresQueries(stack.catalog("reader")))
+
+
+DATED = [f"1.2.{number}" for number in reversed(range(len(IDS)))]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "found"),
+    [
+        ("", [*DATED, "1.3"]),
+        ("PatientID=P_1", ["1.2.0"]),
+        ("PatientID=P?1", ["1.2.3", "1.2.2", "1.2.1", "1.2.0"]),
+        ("PatientID=P_*", ["1.2.6", "1.2.0"]),
+        ("PatientID=P%*", ["1.2.2"]),
+        ("PatientID=P\\*", ["1.2.3"]),
+        ("PatientID=Ä%_\\*", ["1.2.7"]),
+        ("PatientID='; --", ["1.2.8"]),
+        ("PatientID=p_1", ["1.2.5"]),
+        ("PatientName=MULLER^jürgen", DATED),
+        ("PatientName=*^jurg*", DATED),
+        ("PatientName=山田^太郎", ["1.3"]),
+        ("PatientName=yamada*", ["1.3"]),
+        ("PatientName=やまだ*", ["1.3"]),
+        ("PatientName=Tarou", []),
+        ("StudyInstanceUID=1.2.4,1.3,1.9", ["1.2.4", "1.3"]),
+        ("StudyDate=20260103", ["1.2.2"]),
+        ("StudyDate=20260103-20260104", ["1.2.3", "1.2.2"]),
+        ("StudyDate=-20260102", ["1.2.1", "1.2.0"]),
+        ("StudyDate=20260108-", ["1.2.8", "1.2.7"]),
+        ("StudyDate=20260108-20260101", []),
+        ("StudyTime=10&StudyDate=-20260101", ["1.2.0"]),
+        ("StudyTime=1016-", []),
+        ("ModalitiesInStudy=SR", ["1.2.0"]),
+        ("ModalitiesInStudy=O?", ["1.2.0"]),
+        ("SOPClassesInStudy=1.2.840.10008.5.1.4.1.1.2,1.9&StudyDate=20260101", ["1.2.0"]),
+        ("NumberOfStudyRelatedSeries=4", ["1.2.0"]),
+        ("NumberOfStudyRelatedSeries=99999999999", []),
+        ('PatientID=""&emptyvaluematching=true', ["1.3"]),
+        ('AccessionNumber=""&emptyvaluematching=true', ["1.3"]),
+        ('StudyDate=""&emptyvaluematching=true', ["1.3"]),
+        ('ModalitiesInStudy=""&emptyvaluematching=true', []),
+    ],
+)
+def test_studies_are_found_newest_first_and_undated_last(archive: Archive, pairs: str, found: list[str]) -> None:
+    assert archive.uids(pairs) == found
+
+
+@pytest.mark.parametrize(
+    ("level", "path", "pairs", "found"),
+    [
+        ("series", {"study_uid": "1.2.0"}, "", ["1.2.0.1", "1.2.0.4", "1.2.0.2", "1.2.0.3"]),
+        ("series", {"study_uid": "1.2.0"}, "Modality=CT", ["1.2.0.1", "1.2.0.4"]),
+        ("series", {"study_uid": "1.2.0"}, "Modality=?T&PatientID=PX1", []),
+        ("series", {}, "Modality=SR", ["1.2.0.2"]),
+        ("series", {}, "PatientID=PX1", ["1.2.1.1"]),
+        ("series", {}, "SeriesNumber=4", ["1.2.0.4"]),
+        ("instance", {"study_uid": "1.2.0", "series_uid": "1.2.0.2"}, "", ["1.2.0.2.1", "1.2.0.2.2"]),
+        ("instance", {"study_uid": "1.2.0"}, "Modality=OT", ["1.2.0.3.1", "1.2.0.3.2"]),
+        ("instance", {}, "InstanceNumber=1&Rows=2", ["1.2.0.4.1", "1.2.0.2.1", "1.2.0.3.1", "1.3.1.1"]),
+        ("instance", {}, "SOPInstanceUID=1.2.5.1.1", ["1.2.5.1.1"]),
+    ],
+)
+def test_series_and_instances_are_found_by_number_within_their_study(
+    archive: Archive, level: Level, path: dict[str, str], pairs: str, found: list[str]
+) -> None:
+    assert archive.uids(pairs, level, **path) == found
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_pages_join_to_the_whole_and_say_what_is_left(archive: Archive, level: Level) -> None:
+    whole = archive.search(Query(level, limit=1000))
+    pages = [archive.search(Query(level, limit=4, offset=offset)) for offset in range(0, len(whole.hits) + 4, 4)]
+
+    assert [hit for page in pages for hit in page.hits] == list(whole.hits)
+    assert [page.remaining for page in pages] == [
+        max(len(whole.hits) - at, 0) for at in range(4, 4 * len(pages) + 4, 4)
+    ]
+
+
+def test_a_hit_brings_the_levels_that_belong_to_it(archive: Archive) -> None:
+    (study,) = archive.search(parse([("StudyInstanceUID", "1.2.0")], "study")).hits
+    (instance,) = archive.search(parse([("SOPInstanceUID", "1.2.0.2.1")], "instance")).hits
+
+    assert study.study
+    assert (list(study.study.modalities), study.study.series, study.study.instances) == (["CT", "OT", "SR"], 4, 7)
+    assert orjson.loads(study.study.attributes)["00100020"]["Value"] == ["P_1"]
+    assert instance.study == study.study
+    assert instance.series
+    assert instance.series.instances == 2
+    assert instance.instance
+    assert (instance.instance.tier, instance.instance.transfer_syntax) == ("hot", "1.2.840.10008.1.2.1")
+
+
+def test_instances_are_located_in_order_and_one_with_its_frames(archive: Archive) -> None:
+    def located(*path: str) -> list[str]:
+        found = archive.asked(lambda queries: queries.locate(archive.tenant, *path))
+        return [location.sop_uid for location in found]
+
+    one: Location = archive.asked(lambda queries: queries.locate_one(archive.tenant, "1.3", "1.3.1", "1.3.1.1"))
+
+    assert located("1.2.0") == [f"1.2.0.{uid}" for uid in ("1.1", "4.1", "4.2", "2.1", "2.2", "3.1", "3.2")]
+    assert located("1.2.0", "1.2.0.2") == ["1.2.0.2.1", "1.2.0.2.2"]
+    assert located("1.9") == []
+    assert one.frames
+    assert one.object_key.endswith(f"1.3.1.1_{one.data_hash}.dcm")
+    assert archive.asked(lambda queries: queries.locate_one(archive.tenant, "1.3", "1.9", "1.3.1.1")) is None
+
+
+def test_another_tenant_sees_nothing(archive: Archive) -> None:
+    assert archive.search(Query("instance"), "read-nobody").hits == ()
+    assert archive.asked(lambda queries: queries.locate("read-nobody", "1.3")) == ()
+
+
+def test_the_reader_answers_when_asked_whether_it_does(archive: Archive) -> None:
+    archive.asked(lambda queries: queries.check())
+
+
+# What only a database can do.
+
+
+@pytest.fixture(scope="module")
+def reader(request: pytest.FixtureRequest) -> CatalogSettings:
+    stack: RunningStack = request.getfixturevalue("stack")
+    return stack.catalog("reader")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text("P_%\\1*?2Ä'", min_size=1, max_size=6))
+def test_any_pattern_finds_in_postgresql_what_the_definition_says(archive: Archive, pattern: str) -> None:
+    match = Match(BY_TAG["00100020"], "like", (pattern,))
+    found = {hit.study_uid for hit in archive.search(Query("study", matches=(match,))).hits}
+
+    assert found == {f"1.2.{number}" for number, text in enumerate(IDS) if is_like(text, pattern)}
+
+
+def test_a_database_that_is_away_is_unavailable_in_time(reader: CatalogSettings) -> None:
+    async def asked() -> None:
+        async with asyncio.timeout(10), PostgresQueries(replace(reader, port=1)) as queries:
+            await queries.search("local", Query("study"))
+
+    with pytest.raises(Unavailable, match="catalog"):
+        asyncio.run(asked())
+
+
+def test_a_statement_that_takes_too_long_is_unavailable(reader: CatalogSettings) -> None:
+    async def asked() -> None:
+        async with PostgresQueries(replace(reader, statement_s=0.1)) as queries:
+            await queries._fetch("local", b"SELECT pg_sleep(5)", ())
+
+    with pytest.raises(Unavailable):
+        asyncio.run(asked())
+
+
+def test_no_tenant_stays_on_a_connection(reader: CatalogSettings) -> None:
+    async def asked() -> list[Any]:
+        async with PostgresQueries(replace(reader, connections=1)) as queries:
+            await queries.search("local", Query("study"))
+            async with queries._pool.connection() as connection:
+                cursor = await connection.execute("SELECT current_setting('fluoro.tenant', true), count(*) FROM study")
+                return await cursor.fetchall()
+
+    assert asyncio.run(asked()) == [("", 0)]
+
+
+def test_the_reader_cannot_write(reader: CatalogSettings) -> None:
+    async def asked() -> None:
+        async with PostgresQueries(reader) as queries, queries._pool.connection() as connection:
+            await connection.execute("SET default_transaction_read_only = off")
+            await connection.execute("DELETE FROM study")
+
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        asyncio.run(asked())
+
+
+def test_a_connection_that_died_costs_no_answer(reader: CatalogSettings) -> None:
+    async def asked() -> Page:
+        async with PostgresQueries(replace(reader, connections=2)) as queries:
+            await queries.check()
+            kill_connections(reader)
+            return await queries.search("read-nobody", Query("study"))
+
+    assert asyncio.run(asked()).hits == ()
+
+
+def kill_connections(reader: CatalogSettings) -> None:
+    """End the reader's connections as a restart would."""
+    with psycopg.connect(
+        host=reader.host, port=reader.port, dbname=reader.database, user=reader.user, password=reader.password
+    ) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s AND pid <> pg_backend_pid()",
+            (reader.user,),
+        )

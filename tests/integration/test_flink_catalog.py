@@ -1,0 +1,123 @@
+"""The catalog job on the real engine, broker and database: from records to rows and revisions, through an outage."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from confluent_kafka import Consumer, Producer
+
+from deploy.running import RunningStack, wait_until
+from operators.connectors.events import KafkaEventLog, producer_config
+from operators.ports import Position
+from schemas.codec import decode
+from schemas.events import Event, RecordRejected, StudySettled
+from schemas.settings import BrokerSettings, load
+from schemas.topics import INSTANCE_STORED, RECORD_REJECTED, STUDY_SETTLED, TOPICS, Topic, study_key
+from tests.catalog_histories import due, in_tenant, instance
+
+SOON_S = 60.0
+TENANT = f"test-{uuid4().hex[:20]}"
+
+
+@pytest.fixture(scope="module")
+def broker(stack: RunningStack) -> BrokerSettings:
+    return load(BrokerSettings, stack.env)
+
+
+def publish(broker: BrokerSettings, *events: Event) -> tuple[int, int]:
+    """Publish these events; give where the last one lies."""
+    last = asyncio.run(published(broker, events))
+    return last.partition, last.offset
+
+
+async def published(broker: BrokerSettings, events: Sequence[Event]) -> Position:
+    async with KafkaEventLog(broker) as log:
+        for event in events:
+            topic = next(topic for topic in TOPICS if isinstance(event, topic.event))
+            position = await log.publish(topic, in_tenant(event, TENANT))
+        return position
+
+
+def read(broker: BrokerSettings, topic: Topic, count: int) -> list[Any]:
+    """Give our tenant's events of a topic from its beginning: at least so many, and what lies there besides."""
+    consumer = Consumer(
+        {"bootstrap.servers": broker.bootstrap, "group.id": f"test-{uuid4()}", "auto.offset.reset": "earliest"}
+    )
+    consumer.subscribe([topic.name])
+    found: list[Any] = []
+    deadline = time.monotonic() + SOON_S
+    try:
+        while time.monotonic() < deadline:
+            message = consumer.poll(1.0)
+            if message is None and len(found) >= count:
+                break
+            if message is not None and not message.error():
+                found.append(decode(message.value() or b""))
+                found = [event for event in found if event.tenant == TENANT]
+    finally:
+        consumer.close()
+    return found
+
+
+def study(stack: RunningStack, study_uid: str) -> tuple[Any, ...] | None:
+    """Give (instances, revisions) of a study; None while there is no answer."""
+    settings = stack.catalog("writer")
+    try:
+        with psycopg.connect(
+            host=settings.host,
+            port=settings.port,
+            dbname=settings.database,
+            user=settings.user,
+            password=settings.password,
+            connect_timeout=2,
+        ) as connection:
+            return connection.execute(
+                "SELECT instances, (SELECT count(*) FROM revision WHERE tenant = %(tenant)s AND study_uid = %(study)s)"
+                " FROM study WHERE tenant = %(tenant)s AND study_uid = %(study)s",
+                {"tenant": TENANT, "study": study_uid},
+            ).fetchone()
+    except psycopg.OperationalError:
+        return None
+
+
+def test_records_become_rows_and_a_revision(stack: RunningStack, broker: BrokerSettings) -> None:
+    last = publish(broker, *(instance(study="1.2.71", sop=str(number)) for number in range(5)))
+    publish(broker, due("1.2.71", last))
+    wait_until(lambda: study(stack, "1.2.71") == (5, 1), SOON_S, "no revision")
+    settled = [event for event in read(broker, STUDY_SETTLED, 1) if event.study_uid == "1.2.71"]
+
+    assert {(event.revision, event.instances) for event in settled if isinstance(event, StudySettled)} == {(1, 5)}
+
+
+def test_a_poison_record_is_rejected_and_blocks_nothing(stack: RunningStack, broker: BrokerSettings) -> None:
+    key = study_key(TENANT, "1.2.72")
+    producer = Producer(producer_config(broker))
+    producer.produce(INSTANCE_STORED.name, key=key, value=b"no event")
+    assert producer.flush(SOON_S) == 0
+    publish(broker, instance(study="1.2.72"))
+    wait_until(lambda: study(stack, "1.2.72") is not None, SOON_S, "the healthy record is not cataloged")
+    (rejected,) = {
+        event.event_id: event
+        for event in read(broker, RECORD_REJECTED, 1)
+        if isinstance(event, RecordRejected) and event.operator == "catalog" and event.origin_key == key
+    }.values()
+
+    assert (rejected.reason, rejected.origin_value) == ("not-an-event", b"no event")
+
+
+def test_a_killed_database_loses_and_doubles_nothing(stack: RunningStack, broker: BrokerSettings) -> None:
+    stack.kill("postgres")
+    last = publish(broker, *(instance(study="1.2.73", sop=str(number)) for number in (1, 2, 2, 3)))
+    publish(broker, due("1.2.73", last))
+    stack.wait_healthy("postgres")
+    wait_until(lambda: study(stack, "1.2.73") == (3, 1), SOON_S, "what came during the outage is not cataloged")
+    settled = {event for event in read(broker, STUDY_SETTLED, 1) if event.study_uid == "1.2.73"}
+
+    assert [(event.revision, event.instances) for event in settled] == [(1, 3)]
+    assert [
+        event for event in read(broker, RECORD_REJECTED, 0) if event.origin_key == study_key(TENANT, "1.2.73")
+    ] == []

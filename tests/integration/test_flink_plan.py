@@ -1,0 +1,48 @@
+"""The graphs that the jobs build: what a restore relies on."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.layout import Layout
+
+ROOT = Path(__file__).parents[2]
+PYTHON_OPERATOR = {"study": "EmbeddedPythonKeyedProcessOperator", "catalog": "ExternalPythonKeyedProcessOperator"}
+
+Plan = dict[str, list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def plan(installed: Layout, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """The operators of every job, as Flink sees them."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.plan_of_jobs", str(tmp_path_factory.mktemp("flink"))],
+        env=os.environ | installed.flink_environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    made: Plan = json.loads(done.stdout.splitlines()[-1])
+    return made
+
+
+@pytest.mark.parametrize("job", PYTHON_OPERATOR)
+def test_every_operator_has_a_uid_of_its_own(plan: Plan, job: str) -> None:
+    uids = [operator["uid"] for operator in plan[job]]
+
+    assert all(uid and job in uid for uid in uids)
+    assert len(set(uids)) == len(uids)
+
+
+@pytest.mark.parametrize("job", PYTHON_OPERATOR)
+def test_a_job_has_one_python_operator_and_it_runs_in_the_declared_mode(plan: Plan, job: str) -> None:
+    kinds = [operator["kind"] for operator in plan[job]]
+
+    assert [kind for kind in kinds if "Python" in kind] == [PYTHON_OPERATOR[job]]

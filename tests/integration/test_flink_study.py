@@ -1,0 +1,124 @@
+"""The study job on the real engine and broker."""
+
+import os
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+from confluent_kafka import Consumer, Producer
+
+from deploy import processes
+from deploy.running import RunningStack, wait_until
+from operators.connectors.events import producer_config
+from schemas.codec import decode, encode
+from schemas.events import Event, InstanceStored, RecordRejected, StudyDue, TransferEnded
+from schemas.settings import BrokerSettings, load
+from schemas.topics import INSTANCE_STORED, RECORD_REJECTED, STUDY_DUE, TRANSFER_ENDED, Topic, study_key
+from tests.studies import TENANT, ended, instance
+
+SOON_S = 30.0
+RESTART_S = 90.0
+
+
+class Broker:
+    """A test's own view of the broker: it sends what it likes and reads topics from the beginning."""
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        self._settings = settings
+        self._producer = Producer(producer_config(settings))
+
+    def send(self, topic: Topic, key: bytes, value: bytes) -> None:
+        """Send a record and wait until it lies there."""
+        self._producer.produce(topic.name, key=key, value=value)
+        assert self._producer.flush(SOON_S) == 0
+
+    def publish(self, *published: InstanceStored | TransferEnded) -> None:
+        """Send events as the gateway would."""
+        for event in published:
+            topic = INSTANCE_STORED if isinstance(event, InstanceStored) else TRANSFER_ENDED
+            self.send(topic, study_key(event.tenant, event.study_uid), encode(event))
+
+    def wait_for(self, topic: Topic, wanted: Callable[[Event], bool], within_s: float = SOON_S) -> list[Event]:
+        """Give the events of a topic that are wanted, once there is one; fails when there is none in time."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self._settings.bootstrap,
+                "group.id": f"test-{uuid.uuid4()}",
+                "auto.offset.reset": "earliest",
+            }
+        )
+        consumer.subscribe([topic.name])
+        try:
+            return list(found(consumer, wanted, within_s))
+        finally:
+            consumer.close()
+
+
+def found(consumer: Consumer, wanted: Callable[[Event], bool], within_s: float) -> Iterator[Event]:
+    """Give wanted events until one was there and nothing more comes."""
+    deadline, any_found = time.monotonic() + within_s, False
+    while time.monotonic() < deadline:
+        message = consumer.poll(1.0)
+        if message is None and any_found:
+            return
+        if message is None or message.error():
+            continue
+        event = decode(message.value() or b"")
+        if wanted(event):
+            any_found = True
+            yield event
+    if not any_found:
+        pytest.fail(f"nothing came within {within_s:.0f} s")
+
+
+@pytest.fixture
+def broker(stack: RunningStack) -> Broker:
+    return Broker(load(BrokerSettings, stack.env))
+
+
+@pytest.fixture
+def study() -> str:
+    return f"2.25.{uuid.uuid4().int}"
+
+
+def due_of(study: str) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, StudyDue) and event.study_uid == study
+
+
+def test_a_released_transfer_makes_a_study_due(broker: Broker, study: str) -> None:
+    transfer = str(uuid.uuid4())
+    broker.publish(*(instance(number, transfer, study=study) for number in (1, 2)), ended(transfer, 2, study=study))
+
+    (due,) = broker.wait_for(STUDY_DUE, due_of(study))
+    assert isinstance(due, StudyDue)
+    assert (due.signal, due.window_instances, due.window_transfers) == ("released", 2, 1)
+    assert due.instance_offset is not None
+
+
+def test_a_poison_record_is_rejected_and_the_rest_goes_on(broker: Broker, study: str) -> None:
+    poison = uuid.uuid4().bytes
+    broker.send(INSTANCE_STORED, study_key(TENANT, study), poison)
+    broker.publish(*(instance(number, study, study=study) for number in (1, 2)), ended(study, 2, study=study))
+
+    rejected = broker.wait_for(
+        RECORD_REJECTED, lambda one: isinstance(one, RecordRejected) and one.origin_value == poison
+    )
+    assert {one.operator for one in rejected if isinstance(one, RecordRejected)} >= {"study"}
+    assert {one.reason for one in rejected if isinstance(one, RecordRejected)} == {"not-an-event"}
+    assert broker.wait_for(STUDY_DUE, due_of(study))
+
+
+def test_a_window_survives_a_killed_jvm(stack: RunningStack, broker: Broker, study: str) -> None:
+    broker.publish(instance(1, study, study=study))
+    killed = stack.state().servers["flink"]
+    jvm = next(stat.process.pid for stat in processes.family([killed.process]) if stat.parent == killed.process.pid)
+    os.kill(jvm, signal.SIGKILL)
+    wait_until(lambda: stack.changed("flink", killed), 10, "the launcher does not see that the JVM is gone")
+    broker.publish(instance(2, study, study=study), ended(study, 2, study=study))
+    stack.wait_healthy("flink", RESTART_S)
+
+    dues = broker.wait_for(STUDY_DUE, due_of(study), RESTART_S)
+    assert {due.window_instances for due in dues if isinstance(due, StudyDue)} == {2}
+    assert {due.signal for due in dues if isinstance(due, StudyDue)} == {"released"}

@@ -1,0 +1,147 @@
+"""The gateway as people start it: its start line, its exit codes, its processes' common fate."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE
+
+ROOT = Path(__file__).parents[2]
+CT = "1.2.840.10008.5.1.4.1.1.2"
+VERIFICATION = "1.2.840.10008.1.1"
+WAIT_S = 20.0
+# Nobody listens on port 1: a store and a broker that are down.
+DOWN = {"FLUORO_STORE_ENDPOINT": "http://127.0.0.1:1", "FLUORO_BROKER_BOOTSTRAP": "127.0.0.1:1"}
+
+
+@dataclass
+class Started:
+    """A gateway in processes of its own."""
+
+    parent: subprocess.Popen[str]
+    port: int
+
+    @property
+    def workers(self) -> list[psutil.Process]:
+        return psutil.Process(self.parent.pid).children()
+
+
+def command(env: Mapping[str, str], *arguments: str) -> subprocess.Popen[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "gateway", *arguments],
+        cwd=ROOT,
+        env={**kept, **env},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+BROKEN = {"FLUORO_GATEWAY_PORT": "eleven", "FLUORO_GATEWAY_TENANT": "No Such", "FLUORO_BROKER_PRODUCE_S": "0"}
+
+
+@contextmanager
+def started(folder: Path, **changes: str) -> Iterator[Started]:
+    env = DOWN | {
+        "FLUORO_GATEWAY_PORT": "0",
+        "FLUORO_GATEWAY_PROCESSES": "2",
+        "FLUORO_GATEWAY_SPOOL_DIR": str(folder / "spool"),
+        "FLUORO_GATEWAY_OUTBOX_DIR": str(folder / "outbox"),
+    }
+    parent = command(env | changes)
+    try:
+        assert parent.stdout is not None
+        line = parent.stdout.readline()
+        assert line.startswith("listening on 127.0.0.1:")
+        assert line.endswith(" as FLUORO\n")
+        yield Started(parent, int(line.split(":")[1].split()[0]))
+    finally:
+        parent.kill()
+        parent.communicate(timeout=WAIT_S)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < end, "it never came to be so"
+        time.sleep(0.02)
+
+
+def slice_of(number: int) -> Dataset:
+    content = Dataset()
+    content.ensure_file_meta()
+    content.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    content.SOPClassUID, content.SOPInstanceUID = CT, f"1.2.3.{number}"
+    content.StudyInstanceUID, content.SeriesInstanceUID = "1.2.3", "1.2.3.0"
+    return content
+
+
+def test_without_store_and_broker_it_echoes_and_refuses_for_now(tmp_path: Path) -> None:
+    entity = AE("SENDER")
+    entity.add_requested_context(VERIFICATION)
+    entity.add_requested_context(CT, ExplicitVRLittleEndian)
+    with started(tmp_path) as gateway:
+        association = entity.associate("127.0.0.1", gateway.port)
+        echoed = association.send_c_echo().Status
+        began_at = time.monotonic()
+        refused = association.send_c_store(slice_of(1)).Status
+        took_s = time.monotonic() - began_at
+        association.release()
+
+    assert (echoed, refused) == (0x0000, 0xA700)
+    assert took_s < 15
+
+
+def test_a_signal_ends_it_well(tmp_path: Path) -> None:
+    with started(tmp_path) as gateway:
+        workers = gateway.workers
+        gateway.parent.send_signal(signal.SIGTERM)
+
+        assert gateway.parent.wait(WAIT_S) == 0
+        assert not any(worker.is_running() for worker in workers)
+    assert list((tmp_path / "outbox").iterdir()) == []
+
+
+def test_a_dead_process_ends_them_all_so_that_a_supervisor_starts_again(tmp_path: Path) -> None:
+    with started(tmp_path) as gateway:
+        first, second = gateway.workers
+        first.kill()
+
+        assert gateway.parent.wait(WAIT_S) == 1
+        assert not second.is_running()
+
+
+def test_processes_die_with_their_parent(tmp_path: Path) -> None:
+    with started(tmp_path) as gateway:
+        workers = gateway.workers
+        gateway.parent.kill()
+
+        wait_for(lambda: not any(worker.is_running() for worker in workers))
+
+
+def test_settings_that_cannot_be_are_all_named_at_once() -> None:
+    with command(BROKEN) as process:
+        _, said = process.communicate(timeout=WAIT_S)
+
+    assert process.returncode == 2
+    assert {line.split(":")[0] for line in said.splitlines()} == set(BROKEN)
+
+
+@pytest.mark.parametrize(("argument", "code"), [("--help", 0), ("--no-such", 2)])
+def test_help_says_what_it_is(argument: str, code: int) -> None:
+    with command({}, argument) as process:
+        said, complained = process.communicate(timeout=WAIT_S)
+
+    assert process.returncode == code
+    assert "python -m gateway" in said + complained

@@ -1,0 +1,188 @@
+"""The local stack: it comes up, survives the loss of each server, and leaves nothing behind."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from deploy import health, processes
+from deploy.layout import Layout
+from deploy.places import Place, State
+from deploy.preflight import GIB, port_free
+from deploy.running import RunningStack, brought_up, wait_until
+from deploy.supervisor import ROOT
+from schemas.settings import CatalogSettings
+
+SERVERS = ("postgres", "kafka", "minio", "flink", "gateway", "api")
+
+
+def execute(catalog: CatalogSettings, statement: str) -> list[Any]:
+    with psycopg.connect(
+        host=catalog.host,
+        port=catalog.port,
+        dbname=catalog.database,
+        user=catalog.user,
+        password=catalog.password,
+        connect_timeout=5,
+    ) as connection:
+        cursor = connection.execute(statement)
+        return list(cursor.fetchall()) if cursor.description else []
+
+
+def command(place: Path, *words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    return run(place, "deploy.local", *words, **settings)
+
+
+def run(place: Path, module: str, *words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", module, *words],
+        env={**clean_environ(), "FLUORO_DATA": str(place), **settings},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_every_server_is_healthy_and_the_web_answers(stack: RunningStack) -> None:
+    state = stack.state()
+    status, _ = health.get(stack.plan.api.port, "/healthz")
+
+    assert state.ready
+    assert {name for name, server in state.servers.items() if server.healthy} == set(SERVERS)
+    assert status == 200
+
+
+def test_the_whole_stack_holds_at_most_four_gibibytes(stack: RunningStack) -> None:
+    held = stack.rss_bytes()
+
+    assert set(held) == set(SERVERS)
+    assert sum(held.values()) <= 4 * GIB
+
+
+@pytest.mark.parametrize("role", ["owner", "writer", "reader"])
+def test_each_role_reaches_the_catalog_as_itself(stack: RunningStack, role: str) -> None:
+    rows = execute(stack.catalog(role), "SELECT current_user, count(*) >= 0 FROM study")
+
+    assert rows == [(role, True)]
+
+
+def test_the_reader_cannot_write(stack: RunningStack) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        execute(stack.catalog("reader"), "DELETE FROM study")
+
+
+def test_no_secret_stands_on_a_command_line(stack: RunningStack) -> None:
+    place = stack.place
+    secrets = [path.read_bytes() for path in (place.root / "secrets").iterdir()]
+    heads = [server.process for server in stack.state().servers.values()]
+    lines = [Path(f"/proc/{stat.process.pid}/cmdline").read_bytes() for stat in processes.family(heads)]
+
+    assert len(secrets) >= 5
+    assert not [line for line in lines if any(secret in line for secret in secrets)]
+
+
+@pytest.mark.parametrize("words", [("up",), ("up", "--free-ports"), ("clean-data",)])
+def test_data_in_use_are_left_alone(stack: RunningStack, words: tuple[str, ...]) -> None:
+    done = command(stack.place.root, *words)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("a stack runs on ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_status_names_every_server(stack: RunningStack) -> None:
+    done = command(stack.place.root, "status")
+
+    assert done.returncode == 0
+    assert all(f"  {name} " in done.stdout for name in SERVERS)
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_killed_server_comes_back(stack: RunningStack, name: str) -> None:
+    before = stack.state().servers[name]
+    stack.kill(name)
+    stack.wait_healthy(name, 120)
+    after = stack.state().servers[name]
+
+    assert after.process != before.process
+    assert after.starts == before.starts + 1
+    assert not before.process.alive()
+
+
+def test_the_demo_holds_with_a_new_study_each_time(stack: RunningStack) -> None:
+    done = [run(stack.place.root, "deploy.demo", "--once") for _ in range(2)]
+
+    assert [one.returncode for one in done] == [0, 0], done[0].stderr + done[1].stderr
+    assert all("All of it held" in one.stdout for one in done)
+
+
+@pytest.fixture
+def own_folder(installed: Layout) -> Iterator[Path]:
+    """A folder for a stack of its own."""
+    assert installed
+    folder = Path(tempfile.mkdtemp(prefix="fluoro-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def clean_environ() -> dict[str, str]:
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith("FLUORO_") or name == "FLUORO_CACHE"
+    }
+
+
+def test_a_killed_supervisor_leaves_nothing_and_the_next_start_finds_the_data(own_folder: Path) -> None:
+    place, options = Place(own_folder / "data"), ("--free-ports",)
+    with brought_up(place, clean_environ(), options=options, out=own_folder / "first.log") as first:
+        execute(first.catalog("owner"), "CREATE TABLE kept AS SELECT 1 AS one")
+        ports, state = first.plan.ports, first.state()
+        os.kill(state.supervisor.pid, signal.SIGKILL)
+        wait_until(lambda: nothing_left(place, state, ports), 15, "something is left of a killed supervisor")
+    with brought_up(place, clean_environ(), options=options, out=own_folder / "second.log") as second:
+        rows = execute(second.catalog("reader"), "SELECT 1 FROM pg_tables WHERE tablename = 'kept'")
+        same_ports = second.plan.ports == ports
+    cleaned = command(place.root, "clean-data")
+
+    assert rows == [(1,)]
+    assert same_ports
+    assert cleaned.returncode == 0
+    assert not place.root.exists()
+
+
+def nothing_left(place: Place, state: State, ports: Mapping[str, int]) -> bool:
+    processes_left = processes.marked(f"{state.run}/") or processes.family(s.process for s in state.servers.values())
+    litter = [path for folder in place.temporary() if folder.exists() for path in folder.iterdir()]
+    return not processes_left and not litter and all(port_free(port) for port in ports.values())
+
+
+def test_two_stacks_run_beside_each_other(stack: RunningStack, own_folder: Path) -> None:
+    place, out = Place(own_folder / "data"), own_folder / "other.log"
+    with brought_up(place, clean_environ(), options=("--free-ports",), out=out) as other:
+        ports = other.plan.ports
+        both_ready = other.state().ready and stack.state().ready
+
+    assert both_ready
+    assert not set(ports.values()) & set(stack.plan.ports.values())
+
+
+def test_a_taken_port_is_told_in_one_line(own_folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        others = {"FLUORO_API_PORT": "0", "FLUORO_JOB_REST_PORT": "0"}
+        done = command(own_folder / "data", "up", FLUORO_GATEWAY_PORT=str(port), **others)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"port {port} (DIMSE) is taken: ")
+    assert len(done.stderr.splitlines()) == 1

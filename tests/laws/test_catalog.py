@@ -1,0 +1,149 @@
+"""The catalog's laws: order, cuts and repetition change nothing; counts are recounts; revisions chain."""
+
+from collections import Counter, defaultdict
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators import catalog_head
+from operators.catalog_head import Head
+from operators.connectors.memory import Outage
+from operators.connectors.memory_catalog import MemoryCatalog, MemoryTables
+from operators.digest import digest
+from operators.errors import Unavailable
+from operators.names import fold
+from schemas.events import Event, InstanceStored, StudyDue, StudySettled
+from tests.catalog_histories import ARRIVALS, DUES, HISTORIES, batches, due, held, numbered, run
+
+STUDIES = ("1.2.1", "1.2.2")
+
+
+def shown_digest(tables: MemoryTables, study: str) -> str:
+    return digest((row.sop_uid, row.data_hash) for row in tables.instances.values() if row.study_uid == study)
+
+
+@settings(deadline=None)
+@given(ARRIVALS, st.data())
+def test_any_order_any_cut_and_any_repetition_give_the_same_tables(events: list[Event], data: st.DataObject) -> None:
+    one, other = MemoryCatalog(), MemoryCatalog()
+    run(one, [numbered(events)])
+    shuffled = data.draw(st.permutations(numbered(events)))
+    run(other, data.draw(batches(shuffled)))
+
+    assert held(other.tables) == held(one.tables)
+
+
+@settings(deadline=None)
+@given(ARRIVALS, st.data())
+def test_a_whole_replay_changes_no_row_and_no_version(events: list[Event], data: st.DataObject) -> None:
+    catalog = MemoryCatalog()
+    records = numbered(events)
+    run(catalog, data.draw(batches(records)))
+    before = (dict(catalog.tables.studies), dict(catalog.tables.series), dict(catalog.tables.instances))
+    run(catalog, data.draw(batches(records)))
+
+    assert (catalog.tables.studies, catalog.tables.series, catalog.tables.instances) == before
+
+
+@settings(deadline=None)
+@given(HISTORIES, st.data())
+def test_counts_equal_recounts(events: list[Event], data: st.DataObject) -> None:
+    catalog = MemoryCatalog()
+    run(catalog, data.draw(batches(numbered(events))))
+    tables = catalog.tables
+
+    by_series = Counter(row.series_uid for row in tables.instances.values())
+    for series in tables.series.values():
+        rows = [row for row in tables.instances.values() if row.series_uid == series.series_uid]
+        assert series.instances == by_series[series.series_uid]
+        assert series.size_bytes == sum(row.size_bytes for row in rows)
+    for study in tables.studies.values():
+        rows = [row for row in tables.instances.values() if row.study_uid == study.study_uid]
+        shown = [one for one in tables.series.values() if one.study_uid == study.study_uid and one.instances]
+        assert (study.instances, study.series) == (len(rows), len({row.series_uid for row in rows}))
+        assert study.size_bytes == sum(row.size_bytes for row in rows)
+        assert study.sop_classes == tuple(sorted({row.sop_class for row in rows}))
+        assert study.modalities == tuple(sorted({one.modality for one in shown if one.modality}))
+
+
+@settings(deadline=None)
+@given(HISTORIES, st.data())
+def test_shown_is_the_minimum_of_all_that_came_and_the_rest_are_conflicts(
+    events: list[Event], data: st.DataObject
+) -> None:
+    catalog = MemoryCatalog()
+    run(catalog, data.draw(batches(numbered(events))))
+
+    came = defaultdict(set)
+    for event in (one for one in events if isinstance(one, InstanceStored)):
+        came[event.sop_uid].add((event.stored_at, event.data_hash))
+    shown = {row.sop_uid: (row.stored_at, row.data_hash) for row in catalog.tables.instances.values()}
+    lost = {(row.sop_uid, row.data_hash) for row in catalog.tables.conflicts.values()}
+    assert shown == {sop_uid: min(contents) for sop_uid, contents in came.items()}
+    everything = {(sop_uid, data_hash) for sop_uid, contents in came.items() for _, data_hash in contents}
+    assert lost == everything - {(sop_uid, data_hash) for sop_uid, (_, data_hash) in shown.items()}
+
+
+@settings(deadline=None)
+@given(HISTORIES, st.data())
+def test_revisions_chain_and_the_last_shows_what_the_tables_show(events: list[Event], data: st.DataObject) -> None:
+    catalog = MemoryCatalog()
+    final = [due(study, number=100) for study in STUDIES]
+    outputs = run(catalog, data.draw(batches(numbered([*events, *final])))).outputs
+    head = run(catalog, [numbered([due(study, number=101) for study in STUDIES])]).head
+
+    for study in STUDIES:
+        rows = [row for key, row in sorted(catalog.tables.revision_rows.items()) if key[1] == study]
+        assert [row.revision for row in rows] == list(range(1, len(rows) + 1))
+        assert all(one.digest != other.digest and one.version < other.version for one, other in pairwise(rows))
+        assert (rows[-1].digest if rows else digest(())) == shown_digest(catalog.tables, study)
+    settled = {one.event for one in outputs if isinstance(one.event, StudySettled)}
+    assert len({(event.study_uid, event.revision) for event in settled}) == len(settled)
+    versions = [row.version for row in catalog.tables.revision_rows.values()]
+    assert catalog_head.read(head).announced == max(versions, default=0)
+
+
+@settings(deadline=None)
+@given(HISTORIES, st.data())
+def test_a_lost_answer_loses_and_doubles_nothing(events: list[Event], data: st.DataObject) -> None:
+    whole, torn = MemoryCatalog(), MemoryCatalog()
+    parts = data.draw(batches(numbered(events)))
+    expected = run(whole, parts)
+    head: bytes | None = None
+    announced: set[StudySettled] = set()
+    for second, batch in enumerate(parts):
+        torn.outage = data.draw(st.sampled_from((Outage.LOSES_ANSWER, Outage.REFUSES, Outage.NONE)))
+        try:
+            run(torn, [batch], head)
+        except Unavailable:
+            torn.outage = Outage.NONE
+        flushed = run(torn, [batch], head)
+        head = flushed.head
+        announced |= {one.event for one in flushed.outputs if isinstance(one.event, StudySettled)}
+        assert second < len(parts)
+
+    assert held(torn.tables) == held(whole.tables)
+    digests = [one.event.digest for one in expected.outputs if isinstance(one.event, StudySettled)]
+    assert {event.digest for event in announced} == set(digests)
+    assert len({(event.study_uid, event.revision) for event in announced}) == len(announced)
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(st.tuples(st.sampled_from(("instance-stored", "study-due")), st.integers(0, 15)), st.integers(0)),
+    st.lists(DUES, max_size=3),
+    st.integers(0, 2**62),
+)
+def test_a_head_survives_the_round_trip(
+    applied: dict[tuple[str, int], int], dues: list[StudyDue], announced: int
+) -> None:
+    head = Head({place: offset % 2**62 for place, offset in applied.items()}, tuple(dues), announced)
+
+    assert catalog_head.read(head.to_bytes()) == head
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_folding_a_name_twice_changes_nothing(name: str) -> None:
+    assert fold(fold(name)) == fold(name)

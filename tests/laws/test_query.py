@@ -1,0 +1,72 @@
+"""The query parser's laws: any string is read or refused, and a pattern matches what the standard says."""
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.query import KEYS, LEVELS, BadQuery, Level, accepts, is_like, like_pattern, parse
+
+NAMES = st.one_of(
+    st.sampled_from([key.keyword for key in KEYS] + [key.tag for key in KEYS]),
+    st.sampled_from(["limit", "offset", "includefield", "fuzzymatching", "emptyvaluematching", "accept"]),
+    st.text(),
+)
+ALPHABET = "ab%_\\*?é山"
+
+
+def sql_like(text: str, pattern: str) -> bool:
+    r"""Say what PostgreSQL's LIKE says: % any run, _ one character, \ makes the next one literal."""
+    pieces = re.findall(r"\\.|.", pattern, re.DOTALL)
+    wild = {"%": ".*", "_": "."}
+    regex = "".join(wild.get(piece, re.escape(piece.removeprefix("\\") or "\\")) for piece in pieces)
+    return re.fullmatch(regex, text, re.DOTALL) is not None
+
+
+def dicom_like(text: str, pattern: str) -> bool:
+    """Say what PS3.4 C.2.2.2.4 says, by its definition."""
+    if not pattern:
+        return not text
+    if pattern[0] == "*":
+        return any(dicom_like(text[at:], pattern[1:]) for at in range(len(text) + 1))
+    return bool(text) and pattern[0] in ("?", text[0]) and dicom_like(text[1:], pattern[1:])
+
+
+@given(st.lists(st.tuples(NAMES, st.text()), max_size=6), st.sampled_from(LEVELS))
+def test_any_parameters_are_read_or_refused_with_advice(pairs: list[tuple[str, str]], level: Level) -> None:
+    try:
+        query = parse(pairs, level)
+    except BadQuery as refused:
+        advice: tuple[str, ...] = (str(refused),)
+    else:
+        advice = query.warnings
+
+    assert all(text.isascii() and text.isprintable() and text for text in advice)
+
+
+@given(st.text(ALPHABET, max_size=8), st.text(ALPHABET, max_size=6))
+def test_a_pattern_matches_what_the_standard_says(text: str, pattern: str) -> None:
+    assert is_like(text, pattern) == dicom_like(text, pattern)
+
+
+@given(st.text(ALPHABET, max_size=8), st.text(ALPHABET, max_size=6))
+def test_the_pattern_for_sql_matches_the_same_texts(text: str, pattern: str) -> None:
+    assert sql_like(text, like_pattern(pattern)) == dicom_like(text, pattern)
+
+
+@given(st.text("aÄ^= ", min_size=1, max_size=8))
+def test_a_name_without_wildcards_matches_itself_in_any_case(name: str) -> None:
+    (*_,) = matches = parse([("PatientName", name.upper())], "study").matches
+    folded = parse([("PatientName", name)], "study").matches
+
+    assert matches == folded
+
+
+@given(st.text("ab", min_size=2, max_size=5), st.text("ab^", max_size=5))
+def test_any_component_group_of_a_name_matches(group: str, other: str) -> None:
+    (match,) = parse([("PatientName", group)], "study").matches
+
+    assert accepts(match, f"{group}={other}")
+    assert accepts(match, f"{other}={group}")
+    assert accepts(match, f"{other}={group}={other}")
+    assert not accepts(match, f"{group}c={other}c")

@@ -1,0 +1,164 @@
+"""A small archive in memory to read from: objects as the gateway stores them, rows as the catalog job makes them."""
+
+import base64
+import hashlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from typing import Any
+
+import google_crc32c
+import httpx
+import numpy as np
+from pydicom import Dataset, FileMetaDataset, dcmwrite
+from pydicom.encaps import encapsulate
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from api.app import Application, create_app
+from operators.catalog import flush
+from operators.connectors.memory import MemoryObjectStore
+from operators.connectors.memory_catalog import MemoryCatalog
+from operators.connectors.memory_queries import MemoryQueries
+from operators.instance import data_hasher, examine, from_object, split_part10
+from operators.ports import Catalog, Upload
+from operators.step import Record
+from schemas.codec import encode
+from schemas.objects import Bucket, Envelope, Identity
+from schemas.settings import ApiSettings
+from schemas.topics import INSTANCE_STORED, study_key
+
+ROOT = "http://localhost:8060"
+BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
+CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+def part10(transfer_syntax: str = ExplicitVRLittleEndian, frames: list[bytes] | None = None, **elements: Any) -> bytes:
+    """Give a file; `frames` are those of encapsulated pixels; elements are named by keyword, None takes one away."""
+    dataset = Dataset()
+    defaults = {
+        "SpecificCharacterSet": "ISO_IR 100",
+        "SOPClassUID": CT,
+        "SOPInstanceUID": "1.2.3.1.1",
+        "StudyInstanceUID": "1.2.3",
+        "SeriesInstanceUID": "1.2.3.1",
+        "StudyDate": "20260102",
+        "StudyTime": "101530",
+        "AccessionNumber": "A1",
+        "Modality": "CT",
+        "ReferringPhysicianName": "House^Gregory",
+        "PatientName": "Müller^Jürgen",
+        "PatientID": "P_1",
+        "PatientBirthDate": "19700101",
+        "PatientSex": "O",
+        "StudyID": "S1",
+        "SeriesNumber": 1,
+        "InstanceNumber": 1,
+        "Rows": 2,
+        "Columns": 3,
+        "BitsAllocated": 16,
+        "BitsStored": 16,
+        "HighBit": 15,
+        "PixelRepresentation": 0,
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+    }
+    for keyword, value in {**defaults, **elements}.items():
+        if value is not None:
+            setattr(dataset, keyword, value)
+    count = int(elements.get("NumberOfFrames") or 1)
+    dataset.PixelData = encapsulate(frames) if frames else np.arange(6 * count, dtype="<u2").tobytes()
+    dataset["PixelData"].VR = "OB" if frames else "OW"
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = UID(transfer_syntax)
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    buffer = BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def stored(whole: bytes, number: int, tenant: str = "local") -> tuple[Upload, Record]:
+    """Give a file as the gateway uploads it, and the record that it publishes then."""
+    split = split_part10(whole)
+    dataset = whole[split.prefix_length :]
+    digest = data_hasher(split.transfer_syntax)
+    digest.update(dataset)
+    examined = examine(dataset, split.transfer_syntax, split.prefix_length)
+    at = BEGAN + timedelta(seconds=number)
+    envelope = Envelope(
+        stored_at=at,
+        received_at=at,
+        origin="received",
+        transfer_id="t1",
+        calling_ae="MODALITY",
+        called_ae="FLUORO",
+        transfer_syntax=split.transfer_syntax,
+        prefix_length=split.prefix_length,
+        prefix_hash=hashlib.sha256(whole[: split.prefix_length]).hexdigest(),
+        header_length=examined.header_length,
+    )
+    key = Identity(tenant, examined.study_uid, examined.series_uid, examined.sop_uid, digest.hexdigest()).key
+    crc = base64.b64encode(int(google_crc32c.value(whole)).to_bytes(4, "big")).decode()
+    event = from_object(key, envelope, whole)
+    record = Record(
+        INSTANCE_STORED.name, 0, number, int(at.timestamp() * 1000), study_key(tenant, event.study_uid), encode(event)
+    )
+    return Upload(key, [whole], len(whole), crc, envelope), record
+
+
+def cataloged(catalog: Catalog, records: list[Record]) -> None:
+    """Write the records' rows as the catalog job does."""
+    flush(catalog, 0, None, tuple(records), BEGAN.timestamp())
+
+
+@dataclass
+class World:
+    """An archive in memory and the application over it."""
+
+    objects: MemoryObjectStore = field(default_factory=MemoryObjectStore)
+    catalog: MemoryCatalog = field(default_factory=MemoryCatalog)
+    settings: ApiSettings = field(default_factory=ApiSettings)
+    stored: int = 0
+
+    def __post_init__(self) -> None:
+        self.queries = MemoryQueries(rows=self.catalog.tables)
+        self.app: Application = create_app(self.queries, self.objects, self.settings)
+
+    async def add(self, *files: bytes, tenant: str = "local") -> None:
+        """Store files and make their rows."""
+        records = []
+        for whole in files:
+            self.stored += 1
+            upload, record = stored(whole, self.stored, tenant)
+            await self.objects.put(Bucket.HOT, upload)
+            records.append(record)
+        cataloged(self.catalog, records)
+
+    async def get(self, path: str, **headers: str) -> httpx.Response:
+        """Ask the application as a client on this machine does; what breaks a response off is raised."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        transport = httpx.ASGITransport(app=self.app, client=("127.0.0.1", 1))
+        async with httpx.AsyncClient(transport=transport, base_url=ROOT) as client:
+            return await client.get(path, headers=named)
+
+
+@dataclass(frozen=True)
+class BodyPart:
+    """One part of a multipart response."""
+
+    headers: dict[str, str]
+    body: bytes
+
+
+def parts_of(response: httpx.Response) -> list[BodyPart]:
+    """Take a multipart response apart; asserts that nothing lies outside its parts."""
+    boundary = response.headers["content-type"].split("boundary=")[1].encode()
+    first, *found, last = (b"\r\n" + response.content).split(b"\r\n--" + boundary)
+    assert (first, last) == (b"", b"--\r\n")
+    return [_part(one) for one in found]
+
+
+def _part(text: bytes) -> BodyPart:
+    head, body = text.removeprefix(b"\r\n").split(b"\r\n\r\n", 1)
+    lines = (line.split(": ", 1) for line in head.decode().split("\r\n"))
+    return BodyPart({name.lower(): value for name, value in lines}, body)

@@ -1,0 +1,70 @@
+"""A stack that runs, as the auditor and the benchmarks look at it.
+
+python -m tests.running FOLDER COMMAND...     runs a command with the FLUORO_* variables of the stack in a data folder
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from deploy.places import Place as Folder
+from deploy.running import RunningStack
+from tests.e2e.collect import Place
+from tests.e2e.ledger import Ledger
+
+
+def running(folder: Path) -> RunningStack:
+    """Give the stack in a data folder."""
+    return RunningStack(Folder(folder.absolute()))
+
+
+def place_of(stack: RunningStack) -> Place:
+    """Give where the auditor looks: as the role that sees all tenants."""
+    port = stack.plan.gateway.metrics_port
+    metrics = (f"http://127.0.0.1:{port}/metrics",) if port else ()
+    return Place(stack.plan.settings("writer"), stack.api_url, (stack.logs,), metrics)
+
+
+def ledgers_of(stack: RunningStack) -> list[Path]:
+    """Give the ledgers of what benchmarks have sent to it: they are kept beside its data."""
+    return sorted((stack.place.root / "ledgers").glob("*.jsonl"))
+
+
+def new_ledger(stack: RunningStack) -> Ledger:
+    """Begin another one."""
+    return Ledger(stack.place.root / "ledgers" / f"{time.time_ns()}.jsonl")
+
+
+def family(stack: RunningStack, server: str) -> list[psutil.Process]:
+    """Give a server's process, and all under it."""
+    head = psutil.Process(stack.state().servers[server].process.pid)
+    return [head, *head.children(recursive=True)]
+
+
+def cpu_seconds(stack: RunningStack) -> dict[str, float]:
+    """Give the processor time that each server has used so far, with all under it."""
+    return {name: sum(map(used, family(stack, name))) for name in stack.state().servers}
+
+
+def used(process: psutil.Process) -> float:
+    """Give a process's user and system time, with that of its ended children."""
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system + times.children_user + times.children_system)
+
+
+def main() -> int:
+    """Run a command beside a stack."""
+    folder, *command = sys.argv[1:]
+    environment = os.environ | dict(place_of(running(Path(folder))).env)
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

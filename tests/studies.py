@@ -1,0 +1,69 @@
+"""Instances and ends of transfers for tests of when a study is due: made up, valid, without a patient."""
+
+from datetime import UTC, datetime, timedelta
+
+from operators.step import Arrival
+from schemas.events import Facts, Frames, InstanceStored, Outcome, TransferEnded, event_id
+from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED, study_key
+
+TENANT = "local"
+STUDY = "1.2.3"
+KEY = study_key(TENANT, STUDY).decode()
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+PARTITION = 3
+
+
+def instance(number: int, transfer: str = "t1", *, study: str = STUDY, modality: str = "CR") -> InstanceStored:
+    """Give the event of a study's instance of this number: the same number, the same content."""
+    sop = f"{study}.1.{number}"
+    data_hash = f"{number:064x}"
+    return InstanceStored(
+        event_id=event_id("instance-stored", TENANT, study, sop, data_hash),
+        tenant=TENANT,
+        occurred_at=EPOCH,
+        study_uid=study,
+        series_uid=f"{study}.1",
+        sop_uid=sop,
+        sop_class="1.2.840.10008.5.1.4.1.1.1",
+        transfer_syntax="1.2.840.10008.1.2.1",
+        object_key=f"{TENANT}/{study}/{study}.1/{sop}_{data_hash}.dcm",
+        size_bytes=1000,
+        data_hash=data_hash,
+        prefix_hash="0" * 64,
+        prefix_length=300,
+        header_length=900,
+        header=b"\x08\x00",
+        facts=Facts(modality=modality),
+        frames=Frames(),
+        transfer_id=transfer,
+        received_at=EPOCH,
+        stored_at=EPOCH,
+    )
+
+
+def ended(  # noqa: PLR0913 - each has its default, and a test names the one it is about
+    transfer: str = "t1",
+    instances: int = 1,
+    outcome: Outcome = "well",
+    *,
+    began_s: float = 0.0,
+    ended_s: float = 1.0,
+    study: str = STUDY,
+) -> TransferEnded:
+    """Give the end of a transfer; its own times count from EPOCH."""
+    return TransferEnded(
+        event_id=event_id("transfer-ended", TENANT, study, transfer, outcome),
+        tenant=TENANT,
+        occurred_at=EPOCH + timedelta(seconds=ended_s),
+        study_uid=study,
+        transfer_id=transfer,
+        outcome=outcome,
+        instances=instances,
+        began_at=EPOCH + timedelta(seconds=began_s),
+    )
+
+
+def arrived(event: InstanceStored | TransferEnded, offset: int) -> Arrival:
+    """Give the event as it lay in its topic."""
+    topic = INSTANCE_STORED if isinstance(event, InstanceStored) else TRANSFER_ENDED
+    return Arrival(event, topic.name, PARTITION, offset)

@@ -1,0 +1,222 @@
+"""Who may ask, and that nothing ever answers with a traceback."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.types import Message, Scope
+
+from api.app import create_app
+from api.problems import Problem
+from operators.connectors.memory import MemoryObjectStore, Outage
+from operators.connectors.memory_queries import MemoryQueries
+from operators.ports import Page
+from operators.query import Query
+from schemas.settings import ApiSettings
+from tests.read_world import World, part10
+
+Headers = list[tuple[bytes, bytes]]
+HOST: Headers = [(b"host", b"localhost:8060")]
+
+
+def exchange(headers: Headers, **changes: Any) -> tuple[int, dict[str, Any]]:
+    """Send one request as a server hands it over; give the status and the JSON."""
+    scope: Scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/dicomweb/studies/9",
+        "raw_path": b"/dicomweb/studies/9",
+        "query_string": b"",
+        "headers": headers,
+        "client": ("127.0.0.1", 5),
+        "server": ("127.0.0.1", 8060),
+        **changes,
+    }
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(World().app(scope, receive, send))
+    return sent[0]["status"], json.loads(b"".join(one.get("body", b"") for one in sent))
+
+
+@pytest.mark.parametrize(
+    ("headers", "changes"),
+    [
+        (HOST, {}),
+        ([(b"host", b"127.0.0.1:8060")], {}),
+        ([(b"host", b"[::1]:8060")], {"client": ("::1", 5)}),
+        ([(b"host", b"LOCALHOST")], {}),
+        ([*HOST, (b"origin", b"http://localhost:8060")], {}),
+        ([(b"host", b"localhost"), (b"origin", b"http://localhost")], {}),
+    ],
+)
+def test_this_machine_is_answered(headers: Headers, changes: dict[str, Any]) -> None:
+    assert exchange(headers, **changes)[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("headers", "changes", "reason"),
+    [
+        (HOST, {"http_version": "1"}, "http-1.0"),
+        (HOST, {"http_version": "1.0"}, "http-1.0"),
+        (HOST, {"client": ("192.0.2.7", 5)}, "not-loopback"),
+        (HOST, {"client": None}, "not-loopback"),
+        ([*HOST, (b"x-forwarded-for", b"192.0.2.7")], {}, "forwarded"),
+        ([*HOST, (b"X-Forwarded-Proto", b"https")], {}, "forwarded"),
+        ([*HOST, (b"forwarded", b"for=192.0.2.7")], {}, "forwarded"),
+        ([], {}, "host"),
+        ([(b"host", b"archive.example:8060")], {}, "host"),
+        ([(b"host", b"localhost.example")], {}, "host"),
+        ([(b"host", b"127.0.0.1.example:8060")], {}, "host"),
+        ([*HOST, *HOST], {}, "host"),
+        ([*HOST, (b"origin", b"http://localhost:3000")], {}, "origin"),
+        ([*HOST, (b"origin", b"https://evil.example")], {}, "origin"),
+        ([*HOST, (b"origin", b"null")], {}, "origin"),
+        ([(b"host", b"localhost"), (b"origin", b"https://localhost")], {}, "origin"),
+        ([(b"host", b"localhost:8060"), (b"origin", b"http://127.0.0.1:8060")], {}, "origin"),
+    ],
+)
+def test_anyone_else_is_403_with_the_rule_that_is_broken(
+    headers: Headers, changes: dict[str, Any], reason: str
+) -> None:
+    status, body = exchange(headers, **changes)
+
+    assert (status, body["reason"]) == (403, reason)
+
+
+def get(path: str, world: World | None = None, **headers: str) -> httpx.Response:
+    return asyncio.run((world or World()).get(path, **headers))
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_health_and_metrics_answer_whatever_the_host(path: str) -> None:
+    assert get(path, host="10.0.0.7:8060").status_code == 200
+
+
+def test_readiness_names_what_is_away() -> None:
+    world = World()
+    world.objects.outage = Outage.REFUSES
+    response = get("/readyz", world)
+
+    assert response.status_code == 503
+    assert response.json() == {"catalog": "ready", "store": "away"}
+
+
+def test_requests_are_counted_by_route_and_status_never_by_path() -> None:
+    get("/dicomweb/studies/1.2.3.4567")
+    text = get("/metrics").text
+
+    assert 'fluoro_api_requests_total{route="retrieve",status="404"}' in text
+    assert "4567" not in text
+
+
+@pytest.mark.parametrize(("path", "status"), [("/", 404), ("/dicomweb/nothing", 404), ("/dicomweb/studies/", 404)])
+def test_an_address_with_nothing_at_it_is_404(path: str, status: int) -> None:
+    response = get(path)
+
+    assert response.status_code == status
+    assert set(response.json()) == {"reason", "advice"}
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_the_read_api_only_reads(method: str) -> None:
+    status, body = exchange(HOST, method=method, path="/dicomweb/studies")
+
+    assert (status, set(body)) == (405, {"reason", "advice"})
+
+
+def test_every_answer_forbids_guessing_its_type() -> None:
+    assert get("/dicomweb/studies").headers["x-content-type-options"] == "nosniff"
+    assert get("/dicomweb/studies/9").headers["x-content-type-options"] == "nosniff"
+
+
+class BrokenQueries(MemoryQueries):
+    """A catalog that fails in a way that nobody foresaw, with a value in its text."""
+
+    async def search(self, tenant: str, query: Query) -> Page:
+        """Fail."""
+        raise ZeroDivisionError(f"Smith^Ann {tenant} {query}")
+
+
+def test_what_nobody_foresaw_is_500_without_a_traceback_or_a_value() -> None:
+    world = World()
+    world.app = create_app(BrokenQueries(), MemoryObjectStore(), ApiSettings())
+    response = get("/dicomweb/studies", world)
+
+    assert (response.status_code, response.json()["reason"]) == (500, "unexpected")
+    assert "Smith" not in response.text
+    assert "Traceback" not in response.text
+
+
+def stream_to(send: Callable[[Message], Awaitable[None]], receive: Callable[[], Awaitable[Message]]) -> World:
+    """Send a large instance to a client that takes it in its own way; give the archive it came from."""
+
+    async def asked() -> World:
+        world = World(settings=ApiSettings(no_progress_s=0.05))
+        await world.add(LARGE)
+        scope: Scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": "/dicomweb/studies/1.2.3",
+            "query_string": b"",
+            "headers": HOST,
+            "client": ("127.0.0.1", 5),
+        }
+        await asyncio.wait_for(world.app(scope, receive, send), 5)
+        return world
+
+    return asyncio.run(asked())
+
+
+LARGE = part10() + bytes(6 * 2**20)
+
+
+async def still_there() -> Message:
+    await asyncio.sleep(10)
+    return {"type": "http.disconnect"}
+
+
+async def gone() -> Message:
+    return {"type": "http.disconnect"}
+
+
+def test_a_client_that_takes_nothing_is_cut_off() -> None:
+    async def stuck(message: Message) -> None:
+        await asyncio.sleep(10 if message.get("more_body") else 0)
+
+    with pytest.raises(Problem, match="client-too-slow"):
+        stream_to(stuck, still_there)
+
+
+def test_nothing_more_is_read_for_a_client_that_has_gone() -> None:
+    sent = 0
+
+    async def taken(message: Message) -> None:
+        nonlocal sent
+        sent += len(message.get("body", b""))
+        await asyncio.sleep(0)
+
+    stream_to(taken, gone)
+
+    assert sent < len(LARGE) / 2
+
+
+@given(st.binary(max_size=80), st.binary(max_size=60))
+def test_no_query_string_and_no_accept_header_is_ever_a_server_error(query: bytes, accept: bytes) -> None:
+    status, _ = exchange([*HOST, (b"accept", accept)], path="/dicomweb/studies", query_string=query)
+
+    assert status in (200, 400, 406)

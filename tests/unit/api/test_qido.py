@@ -1,0 +1,195 @@
+"""Searching through the whole application, over rows that the catalog job made (CONFORMANCE 1 to 15)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.read_world import ROOT, World, part10
+
+DICOMWEB = f"{ROOT}/dicomweb"
+
+
+def ask(path: str, *, files: Callable[[World], Awaitable[None]] | None = None, **headers: str) -> httpx.Response:
+    """Ask an archive of two studies: 1.2.3 with a CT series of two and an SR series of one, 1.2.4 with an MR."""
+
+    async def asked() -> httpx.Response:
+        world = World()
+        await (files or two_studies)(world)
+        return await world.get(path, **headers)
+
+    return asyncio.run(asked())
+
+
+async def two_studies(world: World) -> None:
+    """Fill the archive."""
+    await world.add(
+        part10(),
+        part10(SOPInstanceUID="1.2.3.1.2", InstanceNumber=2),
+        part10(SeriesInstanceUID="1.2.3.2", SOPInstanceUID="1.2.3.2.1", Modality="SR", SeriesNumber=2),
+        part10(
+            StudyInstanceUID="1.2.4",
+            SeriesInstanceUID="1.2.4.1",
+            SOPInstanceUID="1.2.4.1.1",
+            Modality="MR",
+            StudyDate="20260103",
+            StudyTime="235959",
+            AccessionNumber="A2",
+            PatientID="PX1",
+            PatientName="Smith^Ann",
+            StudyID=None,
+            StudyDescription="Knee 100%",
+        ),
+    )
+    await world.add(part10(StudyInstanceUID="1.9", PatientID="FOREIGN"), tenant="other")
+
+
+def values(response: httpx.Response, tag: str) -> list[Any]:
+    assert response.status_code == 200, response.text
+    return [one.get(tag, {}).get("Value", [None])[0] for one in response.json()]
+
+
+def studies(query: str) -> list[str]:
+    return values(ask(f"/dicomweb/studies?{query}"), "0020000D")
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", ["1.2.4", "1.2.3"]),
+        ("PatientID=P_1", ["1.2.3"]),
+        ("00100020=P_1", ["1.2.3"]),
+        ("PatientID=p_1", []),
+        ("PatientID=P_*", ["1.2.3"]),
+        ("PatientID=P?1", ["1.2.4", "1.2.3"]),
+        ("PatientID=P%25", []),
+        ("StudyDescription=*100%25", ["1.2.4"]),
+        ("StudyDescription=*100_", []),
+        ("PatientName=MULLER^JURGEN", ["1.2.3"]),
+        ("PatientName=m%C3%BCll*", ["1.2.3"]),
+        ("PatientName=Muller", []),
+        ("StudyInstanceUID=1.2.3,1.2.4", ["1.2.4", "1.2.3"]),
+        ("StudyInstanceUID=1.2.3%5C1.2.9", ["1.2.3"]),
+        ("StudyDate=20260102", ["1.2.3"]),
+        ("StudyDate=20260102-20260103", ["1.2.4", "1.2.3"]),
+        ("StudyDate=-20260102", ["1.2.3"]),
+        ("StudyDate=20260103-", ["1.2.4"]),
+        ("StudyTime=10", ["1.2.3"]),
+        ("StudyTime=1016-", ["1.2.4"]),
+        ("AccessionNumber=A2&StudyDate=20260102", []),
+        ("ModalitiesInStudy=SR", ["1.2.3"]),
+        ("ModalitiesInStudy=?R", ["1.2.4", "1.2.3"]),
+        ("StudyID=%22%22&emptyvaluematching=true", ["1.2.4"]),
+        ("NumberOfStudyRelatedSeries=2", ["1.2.3"]),
+        ("PatientID=FOREIGN", []),
+        ("PatientID=*' OR 1=1 --", []),
+        ("Nonsense=1", ["1.2.4", "1.2.3"]),
+    ],
+)
+def test_a_search_for_studies_finds(query: str, found: list[str]) -> None:
+    assert studies(query) == found
+
+
+def test_a_study_says_all_its_modalities_counts_and_where_it_is_whatever_matched() -> None:
+    (study,) = ask("/dicomweb/studies?ModalitiesInStudy=SR").json()
+
+    assert study["00080061"] == {"vr": "CS", "Value": ["CT", "SR"]}
+    assert study["00201206"] == {"vr": "IS", "Value": [2]}
+    assert study["00201208"] == {"vr": "IS", "Value": [3]}
+    assert study["00081190"] == {"vr": "UR", "Value": [f"{DICOMWEB}/studies/1.2.3"]}
+    assert study["00080056"] == {"vr": "CS", "Value": ["ONLINE"]}
+    assert study["00100010"] == {"vr": "PN", "Value": [{"Alphabetic": "Müller^Jürgen"}]}
+    assert list(study) == sorted(study)
+
+
+@pytest.mark.parametrize(
+    ("path", "tag", "found"),
+    [
+        ("studies/1.2.3/series", "0020000E", ["1.2.3.1", "1.2.3.2"]),
+        ("studies/1.2.3/series?Modality=SR", "0020000E", ["1.2.3.2"]),
+        ("studies/1.2.3/series/1.2.3.1/instances", "00080018", ["1.2.3.1.1", "1.2.3.1.2"]),
+        ("studies/1.2.3/series/1.2.3.1/instances?InstanceNumber=2", "00080018", ["1.2.3.1.2"]),
+        ("studies/1.2.3/instances", "00080018", ["1.2.3.1.1", "1.2.3.1.2", "1.2.3.2.1"]),
+        ("series", "0020000E", ["1.2.4.1", "1.2.3.1", "1.2.3.2"]),
+        ("series?PatientName=smith*", "0020000E", ["1.2.4.1"]),
+        ("instances?Modality=MR", "00080018", ["1.2.4.1.1"]),
+        ("instances?SOPInstanceUID=1.2.3.2.1", "00080018", ["1.2.3.2.1"]),
+        ("studies/1.2.9/series", "0020000E", []),
+    ],
+)
+def test_series_and_instances_are_found_in_a_stable_order(path: str, tag: str, found: list[str]) -> None:
+    assert values(ask(f"/dicomweb/{path}"), tag) == found
+
+
+def test_what_the_path_names_is_left_out_unless_asked_for() -> None:
+    named = ask("/dicomweb/studies/1.2.3/series").json()[0]
+    asked = ask("/dicomweb/studies/1.2.3/series?includefield=PatientName").json()[0]
+    everything = ask("/dicomweb/studies/1.2.3/series?includefield=all").json()[0]
+    unnamed = ask("/dicomweb/series").json()[0]
+
+    assert "00100010" not in named
+    assert set(asked) - set(named) == {"00100010"}
+    assert {"00100010", "00100020", "00201208"} <= set(everything) & set(unnamed)
+
+
+def test_a_cut_page_says_how_many_results_are_left() -> None:
+    cut = ask("/dicomweb/instances?limit=1&offset=1")
+
+    assert len(cut.json()) == 1
+    assert cut.headers["warning"] == f'299 {DICOMWEB} "There are 2 additional results that can be requested"'
+    assert "warning" not in ask("/dicomweb/instances?limit=2&offset=2").headers
+
+
+@pytest.mark.parametrize(("query", "left"), [("limit=0", 1), ("offset=50", 0)])
+def test_no_results_are_an_empty_array_not_204(query: str, left: int) -> None:
+    response = ask(f"/dicomweb/studies?{query}")
+
+    assert (response.status_code, response.json(), len(response.headers.get_list("warning"))) == (200, [], left)
+
+
+def test_pages_join_to_the_whole() -> None:
+    whole = values(ask("/dicomweb/instances"), "00080018")
+    pages = [values(ask(f"/dicomweb/instances?limit=1&offset={offset}"), "00080018") for offset in range(4)]
+
+    assert [uid for page in pages for uid in page] == whole
+
+
+@pytest.mark.parametrize(
+    ("accept", "status", "media_type"),
+    [
+        ("application/dicom+json", 200, "application/dicom+json"),
+        ("application/json", 200, "application/json"),
+        ("*/*", 200, "application/dicom+json"),
+        ("application/json;q=0.1, application/dicom+json", 200, "application/dicom+json"),
+        ("application/dicom+json;q=0, application/*;q=0.5", 200, "application/dicom+json"),
+        ('multipart/related; type="application/dicom+xml"', 406, "application/json"),
+        ("text/html", 406, "application/json"),
+    ],
+)
+def test_the_answer_is_json_as_accepted(accept: str, status: int, media_type: str) -> None:
+    response = ask("/dicomweb/studies", accept=accept)
+
+    assert (response.status_code, response.headers["content-type"]) == (status, media_type)
+
+
+def test_the_accept_parameter_goes_before_the_header() -> None:
+    response = ask("/dicomweb/studies?accept=application/json", accept="text/html")
+
+    assert response.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("path", ["studies?StudyDate=tomorrow", "studies?limit=ten", "studies/1.2.x/series"])
+def test_a_malformed_request_is_400_with_what_to_do(path: str) -> None:
+    response = ask(f"/dicomweb/{path}")
+
+    assert response.status_code == 400
+    assert set(response.json()) == {"reason", "advice"}
+    assert "tomorrow" not in response.text
+
+
+def test_each_warning_has_a_header_of_its_own() -> None:
+    response = ask("/dicomweb/studies?fuzzymatching=true&Nonsense=1")
+
+    assert len(response.headers.get_list("warning")) == 2

@@ -1,0 +1,346 @@
+"""Retrieving through the whole application: instances, metadata, frames and bulk data (CONFORMANCE 30 to 37)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+import httpx
+import pytest
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
+
+from api.app import create_app
+from api.problems import Damaged
+from operators.connectors.memory import Held, Outage
+from operators.connectors.memory_queries import MemoryQueries
+from operators.ports import Location
+from schemas.objects import Bucket
+from tests.read_world import World, part10, parts_of
+
+STUDY = "/dicomweb/studies/1.2.3"
+SERIES = f"{STUDY}/series/1.2.3.1"
+INSTANCE = f"{SERIES}/instances/1.2.3.1.1"
+ONE = part10()
+TWO = part10(SOPInstanceUID="1.2.3.1.2", InstanceNumber=2)
+OTHER = part10(SeriesInstanceUID="1.2.3.2", SOPInstanceUID="1.2.3.2.1", SeriesNumber=2)
+J2K_FRAMES = [b"\xff\x4f first \xff\xd9", b"\xff\x4f second one \xff\xd9", b"\xff\x4f third! \xff\xd9"]
+ANY_SYNTAX = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
+
+Change = Callable[[World], Awaitable[None] | None]
+
+
+def ask(path: str, *files: bytes, change: Change | None = None, **headers: str) -> httpx.Response:
+    """Ask an archive of these files, changed before it is asked."""
+
+    async def asked() -> httpx.Response:
+        world = World()
+        await world.add(*files)
+        if change and (waiting := change(world)):
+            await waiting
+        return await world.get(path, **headers)
+
+    return asyncio.run(asked())
+
+
+def bodies(response: httpx.Response) -> list[bytes]:
+    assert response.status_code == 200, response.text
+    return [part.body for part in parts_of(response)]
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [(STUDY, [ONE, TWO, OTHER]), (SERIES, [ONE, TWO]), (f"{STUDY}/series/1.2.3.2", [OTHER]), (INSTANCE, [ONE])],
+)
+def test_what_was_stored_comes_back_byte_for_byte_in_order(path: str, wanted: list[bytes]) -> None:
+    response = ask(path, OTHER, TWO, ONE)
+
+    assert bodies(response) == wanted
+    assert int(response.headers["content-length"]) == len(response.content)
+    assert response.headers["content-type"].startswith('multipart/related; type="application/dicom"; boundary=')
+
+
+def test_each_part_names_its_transfer_syntax_size_and_place() -> None:
+    (part,) = parts_of(ask(INSTANCE, ONE))
+
+    assert part.headers == {
+        "content-type": "application/dicom; transfer-syntax=1.2.840.10008.1.2.1",
+        "content-length": str(len(ONE)),
+        "content-location": f"http://localhost:8060{INSTANCE}",
+    }
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("application/dicom", "application/dicom; transfer-syntax=1.2.840.10008.1.2.1"),
+        ("application/dicom; transfer-syntax=*", "application/dicom; transfer-syntax=1.2.840.10008.1.2.1"),
+        ("application/dicom; transfer-syntax=1.2.840.10008.1.2.1", "application/dicom; transfer-syntax"),
+        ("text/html, application/dicom;q=0.3", "application/dicom; transfer-syntax"),
+        ("multipart/related; type=application/dicom, application/dicom;q=0.9", "multipart/related"),
+        ('multipart/related;type="application/dicom";q=0.2, application/dicom;q=0.9', "application/dicom; transfer"),
+        ('multipart/related; type="application/dicom"; transfer-syntax="*"', "multipart/related"),
+        ("*/*", "multipart/related"),
+        ("multipart/*", "multipart/related"),
+    ],
+)
+def test_one_instance_comes_as_accepted(accept: str, media_type: str) -> None:
+    response = ask(INSTANCE, ONE, accept=accept)
+
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith(media_type)
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.90",
+        'multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2',
+        'multipart/related; type="image/jpeg"',
+        "application/dicom;q=0",
+        "application/json",
+        "multipart/mixed",
+        "; ; ;",
+    ],
+)
+def test_what_is_not_stored_that_way_is_406_and_says_what_is(accept: str) -> None:
+    response = ask(INSTANCE, ONE, accept=accept)
+
+    assert response.status_code == 406
+    assert "transfer-syntax=1.2.840.10008.1.2.1" in response.json()["advice"]
+
+
+def test_a_single_part_of_many_instances_is_406() -> None:
+    assert ask(SERIES, ONE, TWO, accept="application/dicom").status_code == 406
+    assert ask(SERIES, ONE, accept="application/dicom").content == ONE
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/dicomweb/studies/9", "no-such-study"),
+        (f"{STUDY}/series/9", "no-such-series"),
+        (f"{SERIES}/instances/9", "no-such-instance"),
+        (f"{STUDY}/series/9/instances/1.2.3.1.1", "no-such-instance"),
+        ("/dicomweb/studies/9/metadata", "no-such-study"),
+        (f"{SERIES}/instances/9/frames/1", "no-such-instance"),
+    ],
+)
+def test_what_is_not_there_is_404(path: str, reason: str) -> None:
+    response = ask(path, ONE)
+
+    assert (response.status_code, response.json()["reason"]) == (404, reason)
+
+
+def test_another_tenants_instance_is_404() -> None:
+    async def foreign(world: World) -> None:
+        await world.add(part10(StudyInstanceUID="1.9"), tenant="other")
+
+    assert ask("/dicomweb/studies/1.9", ONE, change=foreign).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/dicomweb/studies/1.2.a", f"{STUDY}/series/1.2.%2e%2e", f"{SERIES}/instances/{'1' * 65}/metadata"]
+)
+def test_a_malformed_uid_is_400(path: str) -> None:
+    assert ask(path, ONE).status_code == 400
+
+
+# Metadata
+
+
+def test_metadata_is_the_header_in_the_dicom_json_model() -> None:
+    private = bytes(range(256)) * 8
+    file = part10(PatientID="", RedPaletteColorLookupTableData=private, OtherPatientIDs=["a", "b"])
+    (found,) = ask(f"{INSTANCE}/metadata", file).json()
+
+    assert found["00100010"] == {"vr": "PN", "Value": [{"Alphabetic": "Müller^Jürgen"}]}
+    assert found["00100020"] == {"vr": "LO"}
+    assert found["00101000"] == {"vr": "LO", "Value": ["a", "b"]}
+    assert found["00200013"] == {"vr": "IS", "Value": [1]}
+    assert found["00083002"] == {"vr": "UI", "Value": ["1.2.840.10008.1.2.1"]}
+    assert found["00281201"] == {"vr": "OW", "BulkDataURI": f"http://localhost:8060{INSTANCE}/bulkdata/00281201"}
+    assert not [tag for tag in found if tag.startswith("0002")]
+    assert list(found) == sorted(found)
+
+
+def test_a_binary_value_is_where_the_metadata_says() -> None:
+    value = bytes(range(256)) * 8
+    file = part10(RedPaletteColorLookupTableData=value)
+    (found,) = ask(f"{INSTANCE}/metadata", file).json()
+
+    assert ask(found["00281201"]["BulkDataURI"], file).content == value
+    assert ask(f"{INSTANCE}/bulkdata/00281202", file).status_code == 404
+    assert ask(f"{INSTANCE}/bulkdata/x/../y", file).status_code == 404
+
+
+def test_metadata_of_a_study_is_that_of_its_instances_in_order() -> None:
+    response = ask(f"{STUDY}/metadata", OTHER, TWO, ONE)
+
+    assert [one["00080018"]["Value"][0] for one in response.json()] == ["1.2.3.1.1", "1.2.3.1.2", "1.2.3.2.1"]
+    assert response.headers["content-type"] == "application/dicom+json"
+
+
+def test_metadata_as_xml_is_406() -> None:
+    response = ask(f"{STUDY}/metadata", ONE, accept='multipart/related; type="application/dicom+xml"')
+
+    assert response.status_code == 406
+
+
+# Frames
+
+NATIVE = part10(NumberOfFrames=3)
+J2K = part10(JPEG2000Lossless, J2K_FRAMES, NumberOfFrames=3)
+
+
+def test_native_frames_come_in_the_order_asked_for_and_say_their_size() -> None:
+    response = ask(f"{INSTANCE}/frames/1,3,2", NATIVE)
+    pixels = NATIVE[-36:]
+
+    assert bodies(response) == [pixels[:12], pixels[24:], pixels[12:24]]
+    assert int(response.headers["content-length"]) == len(response.content)
+    assert {part.headers["content-type"] for part in parts_of(response)} == {
+        "application/octet-stream; transfer-syntax=1.2.840.10008.1.2.1"
+    }
+
+
+def test_compressed_frames_are_the_code_streams_without_item_headers() -> None:
+    response = ask(f"{INSTANCE}/frames/3,1", J2K, accept=ANY_SYNTAX)
+
+    assert [body.rstrip(b"\0") for body in bodies(response)] == [J2K_FRAMES[2], J2K_FRAMES[0]]
+    assert {part.headers["content-type"] for part in parts_of(response)} == {
+        "image/jp2; transfer-syntax=1.2.840.10008.1.2.4.90"
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "accept", "status"),
+    [
+        (J2K, 'multipart/related; type="image/jp2"', 200),
+        (J2K, 'multipart/related; type="image/jp2"; transfer-syntax=1.2.840.10008.1.2.4.90', 200),
+        (J2K, 'multipart/related; type="image/*"', 200),
+        (J2K, "*/*", 200),
+        (J2K, "image/jp2", 406),
+        (J2K, 'multipart/related; type="application/octet-stream"', 406),
+        (J2K, 'multipart/related; type="image/jp2"; transfer-syntax=1.2.840.10008.1.2.4.91', 406),
+        (J2K, 'multipart/related; type="image/jpeg"', 406),
+        (NATIVE, 'multipart/related; type="application/octet-stream"', 200),
+        (NATIVE, ANY_SYNTAX, 200),
+        (NATIVE, 'multipart/related; type="image/jp2"', 406),
+        (part10(JPEGBaseline8Bit, J2K_FRAMES, NumberOfFrames=3), 'multipart/related; type="image/jpeg"', 406),
+        (
+            part10(JPEGBaseline8Bit, J2K_FRAMES, NumberOfFrames=3),
+            'multipart/related; type="image/jpeg"; transfer-syntax=1.2.840.10008.1.2.4.50',
+            200,
+        ),
+        (part10(RLELossless, J2K_FRAMES, NumberOfFrames=3), 'multipart/related; type="image/dicom-rle"', 200),
+    ],
+)
+def test_frames_come_as_stored_or_not_at_all(file: bytes, accept: str, status: int) -> None:
+    assert ask(f"{INSTANCE}/frames/1,2", file, accept=accept).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("file", "accept"), [(NATIVE, "application/octet-stream"), (J2K, "image/jp2"), (J2K, "image/jp2;transfer-syntax=*")]
+)
+def test_one_frame_alone_comes_in_a_single_part_when_asked(file: bytes, accept: str) -> None:
+    response = ask(f"{INSTANCE}/frames/2", file, accept=accept)
+
+    wanted = NATIVE[-24:-12] if file is NATIVE else J2K_FRAMES[1]
+    assert response.content.rstrip(b"\0") == wanted.rstrip(b"\0")
+    assert response.headers["content-type"].startswith(accept.partition(";")[0])
+
+
+@pytest.mark.parametrize(
+    ("frames", "status"),
+    [("0", 404), ("4", 404), ("1,4", 404), ("a", 400), ("1,,2", 400), ("-1", 400), ("1," * 1000 + "1", 400)],
+)
+def test_a_frame_that_is_not_there_is_404_and_a_list_that_is_none_is_400(frames: str, status: int) -> None:
+    assert ask(f"{INSTANCE}/frames/{frames}", NATIVE).status_code == status
+
+
+# Faults
+
+
+def test_altered_bytes_are_never_served_as_good() -> None:
+    response = ask(INSTANCE, ONE, change=lambda world: spoil(world, lambda data: data[:-1] + b"!"))
+
+    assert (response.status_code, response.json()["reason"]) == (500, "object-altered")
+
+
+@pytest.mark.parametrize("at", [5, 140, 200])
+def test_an_altered_preamble_or_file_meta_is_never_served_as_good(at: int) -> None:
+    response = ask(INSTANCE, ONE, change=lambda world: spoil(world, lambda data: data[:at] + b"!" + data[at + 1 :]))
+
+    assert (response.status_code, response.json()["reason"]) == (500, "object-altered")
+
+
+def test_a_large_altered_object_breaks_the_response_off() -> None:
+    large = part10(Rows=2048, Columns=2048, PatientComments="x", NumberOfFrames=1)
+    large += b"\0" * (5 * 2**20)
+
+    with pytest.raises(Damaged, match="object-altered"):
+        ask(INSTANCE, large, change=lambda world: spoil(world, lambda data: data[:-1] + b"!"))
+
+
+def test_a_shortened_object_is_never_served_as_good() -> None:
+    for path in (INSTANCE, f"{INSTANCE}/metadata", f"{INSTANCE}/frames/1"):
+        response = ask(path, ONE, change=lambda world: spoil(world, lambda data: data[:400]))
+
+        assert (response.status_code, response.json()["reason"]) == (500, "object-short")
+
+
+def test_a_missing_object_is_said_to_be_missing() -> None:
+    response = ask(INSTANCE, ONE, change=lambda world: world.objects.objects.clear())
+
+    assert (response.status_code, response.json()["reason"]) == (500, "object-missing")
+
+
+@dataclass
+class MovesAfterReading(MemoryQueries):
+    """A catalog whose objects move to another tier just after their row was read."""
+
+    world: World = field(default_factory=World)
+
+    async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
+        """Give the row as it was, then move."""
+        found = await super().locate_one(tenant, study_uid, series_uid, sop_uid)
+        for key, row in self.world.catalog.tables.instances.items():
+            held = self.world.objects.objects.pop((Bucket.HOT, row.object_key), None)
+            if held:
+                self.world.objects.objects[Bucket.WARM, row.object_key] = held
+                self.world.catalog.tables.instances[key] = replace(row, tier="warm")
+        return found
+
+
+def test_an_object_that_has_moved_is_found_where_the_row_says_now() -> None:
+    def moving(world: World) -> None:
+        queries = MovesAfterReading(rows=world.catalog.tables, world=world)
+        world.app = create_app(queries, world.objects, world.settings)
+
+    assert bodies(ask(INSTANCE, ONE, change=moving)) == [ONE]
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/dicomweb/studies", "catalog-unavailable"),
+        (STUDY, "catalog-unavailable"),
+        (f"{INSTANCE}/frames/1", "catalog-unavailable"),
+    ],
+)
+def test_a_database_that_is_away_is_503_with_retry_after(path: str, reason: str) -> None:
+    response = ask(path, ONE, change=lambda world: setattr(world.queries, "outage", Outage.REFUSES))
+
+    assert (response.status_code, response.json()["reason"]) == (503, reason)
+    assert int(response.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize("path", [STUDY, INSTANCE, f"{INSTANCE}/metadata", f"{INSTANCE}/frames/1"])
+def test_a_store_that_is_away_is_503_with_retry_after(path: str) -> None:
+    response = ask(path, ONE, change=lambda world: setattr(world.objects, "outage", Outage.REFUSES))
+
+    assert (response.status_code, response.json()["reason"]) == (503, "store-unavailable")
+
+
+def spoil(world: World, change: Callable[[bytes], bytes]) -> None:
+    for place, held in world.objects.objects.items():
+        world.objects.objects[place] = Held(change(held.data), held.metadata)

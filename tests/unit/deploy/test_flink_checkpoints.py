@@ -1,0 +1,64 @@
+"""Which checkpoint a job goes on from, which ones are removed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from deploy.flink import checkpoints
+from deploy.flink.checkpoints import OtherMode
+
+
+def write(folder: Path, run: str, number: int, at: float, *, complete: bool = True) -> Path:
+    """Lay down a checkpoint as Flink does, written at this moment."""
+    made = folder / run / f"chk-{number}"
+    made.mkdir(parents=True)
+    if complete:
+        metadata = made / "_metadata"
+        metadata.write_bytes(b"x")
+        os.utime(metadata, (at, at))
+    return made
+
+
+def test_the_newest_complete_checkpoint_of_all_runs_comes_first(tmp_path: Path) -> None:
+    folder = tmp_path / "study" / "thread"
+    older = write(folder, "a", 9, 100)
+    newest = write(folder, "b", 1, 200)
+    write(folder, "b", 2, 300, complete=False)
+
+    assert checkpoints.complete(folder) == [newest, older]
+
+
+def test_a_job_that_never_ran_has_none(tmp_path: Path) -> None:
+    assert checkpoints.complete(tmp_path / "study" / "thread") == []
+
+
+def test_state_of_another_mode_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "study" / "process", "a", 1, 100)
+
+    with pytest.raises(OtherMode):
+        checkpoints.complete(tmp_path / "study" / "thread")
+
+
+def test_state_set_aside_is_not_found(tmp_path: Path) -> None:
+    folder = tmp_path / "study" / "thread"
+    write(folder, "a", 1, 100)
+    checkpoints.set_aside(folder)
+    write(folder, "b", 1, 100)
+    checkpoints.set_aside(folder)
+
+    assert checkpoints.complete(folder) == []
+
+
+def test_old_runs_are_removed_once_a_new_one_has_a_checkpoint(tmp_path: Path) -> None:
+    folder = tmp_path / "study" / "thread"
+    for at, run in ((100, "a"), (200, "b"), (300, "c")):
+        write(folder, run, 1, at)
+    write(folder, "empty", 1, 0, complete=False)
+
+    assert checkpoints.remove_old(folder, since=400) == []
+    write(folder, "d", 1, 500)
+    removed = checkpoints.remove_old(folder, since=400)
+
+    assert {one.name for one in removed} == {"a", "b", "empty"}
+    assert {one.name for one in folder.iterdir()} == {"c", "d"}

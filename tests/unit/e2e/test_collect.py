@@ -1,0 +1,97 @@
+import hashlib
+import io
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import fastavro
+import pytest
+from fastavro.schema import parse_schema, to_parsing_canonical_form
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.e2e.collect import SCHEMAS, decoded_by, digested, file_meta, fingerprint, pieces, sample, schemas
+from tests.e2e.generate import Volume, instances
+from tests.e2e.ledger import Line
+
+MADE = next(instances(Volume(slices=1, size=16)))
+PART10 = MADE.meta + MADE.header + MADE.pixels
+HEADER_LENGTH = len(MADE.meta) + len(MADE.header) - 12
+
+
+class Stream:
+    """An answer that comes in pieces of a given size, the first with the file meta."""
+
+    def __init__(self, data: bytes, size: int) -> None:
+        self.data, self.size = data, size
+
+    def stream(self, _: int) -> Iterator[bytes]:
+        cuts = [0, len(MADE.meta), *range(len(MADE.meta) + self.size, len(self.data), self.size), len(self.data)]
+        return (self.data[a:b] for a, b in itertools.pairwise(cuts))
+
+
+def test_file_meta_ends_where_the_data_set_begins() -> None:
+    assert file_meta(PART10) == (len(MADE.meta), "1.2.840.10008.1.2.1")
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * 500, PART10[1:]])
+def test_what_is_no_part_10_file_is_said_so(data: bytes) -> None:
+    with pytest.raises(ValueError, match="no file meta"):
+        file_meta(data)
+
+
+@given(size=st.integers(1, 4000))
+def test_any_chunking_gives_the_same_hashes_and_tag(size: int) -> None:
+    content = digested(Stream(PART10, size), {"header-length": str(HEADER_LENGTH)})  # type: ignore[arg-type]
+
+    assert content.data_hash == MADE.data_hash
+    assert content.prefix_hash == hashlib.sha256(MADE.meta).hexdigest()
+    assert content.after_header == b"\xe0\x7f\x10\x00"
+
+
+@pytest.mark.parametrize(("said", "tag"), [(len(PART10), b""), (len(PART10) + 1, None), (-1, None)])
+def test_a_header_may_end_with_the_object_but_not_beyond(said: int, tag: bytes | None) -> None:
+    content = digested(Stream(PART10, 100), {"header-length": str(said)})  # type: ignore[arg-type]
+
+    assert content.after_header == tag
+
+
+def test_every_committed_schema_decodes_its_own_records() -> None:
+    known = schemas(SCHEMAS)
+    source = json.loads((SCHEMAS / "study_cataloged.v1.avsc").read_text())
+    record = {"event_id": "x", "tenant": "local", "occurred_at": 0, "cause": [], "study_uid": "1.2", "version": 7}
+    buffer = io.BytesIO()
+    fastavro.schemaless_writer(buffer, parse_schema(source), record)
+    head = b"\xc3\x01" + fingerprint(to_parsing_canonical_form(source))
+
+    decoded = decoded_by(known, head + buffer.getvalue())
+
+    assert decoded is not None
+    assert decoded["version"] == 7
+    assert decoded_by(known, b"\xc3\x01" + b"8" * 8 + buffer.getvalue()) is None
+    assert decoded_by(known, head) is None
+    assert decoded_by(known, b"") is None
+
+
+def test_the_fingerprint_is_the_specifications() -> None:
+    # Avro 1.12, share/test/data/schema-tests.txt
+    assert fingerprint('"null"') == (7195948357588979594).to_bytes(8, "little")
+    assert fingerprint('"boolean"') == (-6970731678124411036).to_bytes(8, "little", signed=True)
+
+
+def test_a_token_cut_by_a_piece_is_still_seen(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_bytes(b"." * (16 * 2**20 - 4) + b"QZCANARY")
+
+    assert [b"QZCANARY" in data for _, data in pieces(path, Path("a.log"))] == [False, True]
+
+
+@given(count=st.integers(0, 300), most=st.integers(0, 300))
+def test_a_sample_is_spread_and_bounded(count: int, most: int) -> None:
+    lines = [Line("acked", "local", "1", "1", str(number), "") for number in range(count)]
+
+    taken = sample(lines, most)
+
+    assert len(taken) <= most
+    assert not (count and most) or taken[0] is lines[0]

@@ -1,0 +1,312 @@
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.e2e.generate import Instance, Volume, instances
+from tests.e2e.judge import (
+    NOTHING,
+    Announced,
+    Content,
+    Counts,
+    Name,
+    Revision,
+    Row,
+    Series,
+    Snapshot,
+    Stored,
+    Study,
+    digest,
+    grouped,
+    judge,
+    leaks,
+    recounted,
+)
+from tests.e2e.ledger import Line
+
+MADE = tuple(instances(Volume(studies=2, slices=4, series=2, size=16)))
+LAST = MADE[-1]
+
+
+def line(made: Instance) -> Line:
+    return Line("acked", "local", made.study_uid, made.series_uid, made.sop_uid, made.data_hash, canary=made.canary)
+
+
+def key(made: Instance) -> str:
+    return f"local/{made.study_uid}/{made.series_uid}/{made.sop_uid}_{made.data_hash}.dcm"
+
+
+def name(made: Instance) -> Name:
+    return Name("local", made.study_uid, made.sop_uid)
+
+
+def size(made: Instance) -> int:
+    return len(made.meta) + len(made.header) + len(made.pixels)
+
+
+def row(made: Instance) -> Row:
+    return Row(
+        name=name(made),
+        series_uid=made.series_uid,
+        sop_class=made.sop_class,
+        data_hash=made.data_hash,
+        object_key=key(made),
+        size_bytes=size(made),
+        prefix_hash="prefix",
+        prefix_length=len(made.meta),
+        header_length=len(made.meta) + len(made.header) - 12,
+    )
+
+
+def stored(made: Instance) -> Stored:
+    content = Content(
+        data_hash=made.data_hash,
+        prefix_hash="prefix",
+        prefix_length=len(made.meta),
+        transfer_syntax=made.transfer_syntax,
+        after_header=made.header[-12:-8],
+        envelope={
+            "prefix-hash": "prefix",
+            "prefix-length": str(len(made.meta)),
+            "header-length": str(len(made.meta) + len(made.header) - 12),
+        },
+    )
+    return Stored(key(made), size(made), read=True, content=content)
+
+
+def revision(study: Study, number: int, rows: list[Row]) -> Revision:
+    per_series = grouped(rows, lambda one: one.series_uid)
+    return Revision(
+        study=study,
+        number=number,
+        version=100 + number,
+        digest=digest(rows),
+        instances=len(rows),
+        size_bytes=sum(one.size_bytes for one in rows),
+        series={uid: (len(of), digest(of)) for uid, of in per_series.items()},
+    )
+
+
+def healthy() -> Snapshot:
+    rows = tuple(row(made) for made in MADE)
+    modality: Mapping[Series, str | None] = {Series("local", made.study_uid, made.series_uid): "CT" for made in MADE}
+    studies, series = recounted(Snapshot(rows=rows, series_modality=modality))
+    revisions = tuple(
+        revision(study, number, [one for one in rows if one.name.study_uid == study.study_uid][:instances_then])
+        for study in studies
+        for number, instances_then in ((1, 2), (2, 4))
+    )
+    events = tuple(replace(one, event_id=f"{one.study}/{one.version}") for one in revisions)
+    return Snapshot(
+        ledger=tuple(line(made) for made in MADE),
+        objects={key(made): stored(made) for made in MADE},
+        rows=rows,
+        study_counts=studies,
+        series_counts=series,
+        series_modality=modality,
+        revisions=revisions,
+        settled=(*events, events[0]),
+        announced=tuple(Announced(name(made), made.data_hash, key(made), made.sop_uid) for made in MADE),
+        answered=tuple(name(made) for made in MADE),
+        answered_studies=tuple((one, replace(said, size_bytes=None)) for one, said in studies.items()),
+        answered_series=tuple((one, Counts(instances=said.instances)) for one, said in series.items()),
+        fetched={name(made): made.data_hash for made in MADE},
+    )
+
+
+def other(hash_of: str) -> str:
+    return hash_of[::-1]
+
+
+def without(objects: Mapping[str, Stored], gone: str) -> dict[str, Stored]:
+    return {one: stored for one, stored in objects.items() if one != gone}
+
+
+def with_content(s: Snapshot, **changes: Any) -> Snapshot:
+    before = s.objects[key(LAST)]
+    assert before.content is not None
+    after = replace(before, content=replace(before.content, **changes))
+    return replace(s, objects={**s.objects, key(LAST): after})
+
+
+def with_last_row(s: Snapshot, **changes: Any) -> Snapshot:
+    return replace(s, rows=(*s.rows[:-1], replace(s.rows[-1], **changes)))
+
+
+def with_last_revision(s: Snapshot, **changes: Any) -> Snapshot:
+    changed = replace(s.revisions[-1], **changes)
+    event = replace(changed, event_id=s.settled[-2].event_id)
+    return replace(s, revisions=(*s.revisions[:-1], changed), settled=(*s.settled[:-2], event, s.settled[-1]))
+
+
+def with_study_count(s: Snapshot, **changes: Any) -> Snapshot:
+    study = Study("local", LAST.study_uid)
+    return replace(s, study_counts={**s.study_counts, study: replace(s.study_counts[study], **changes)})
+
+
+def with_series_count(s: Snapshot, **changes: Any) -> Snapshot:
+    series = Series("local", LAST.study_uid, LAST.series_uid)
+    return replace(s, series_counts={**s.series_counts, series: replace(s.series_counts[series], **changes)})
+
+
+Sabotage = Callable[[Snapshot], Snapshot]
+
+# What is done, how, and the sets in which it must show.
+SABOTAGES: dict[str, tuple[Sabotage, set[str]]] = {
+    "delete an object": (
+        lambda s: replace(s, objects=without(s.objects, key(LAST))),
+        {"lost", "mismatch", "unbacked"},
+    ),
+    "flip a byte of the data set": (
+        lambda s: with_content(s, data_hash=other(LAST.data_hash)),
+        {"lost", "mismatch"},
+    ),
+    "flip a byte of the file meta": (lambda s: with_content(s, prefix_hash="another"), {"mismatch"}),
+    "truncate an object": (
+        lambda s: replace(s, objects={**s.objects, key(LAST): Stored(key(LAST), 10, read=True)}),
+        {"lost", "mismatch"},
+    ),
+    "move the header's end": (lambda s: with_content(s, after_header=b"\x10\0\x10\0"), {"mismatch"}),
+    "edit the envelope": (lambda s: with_content(s, envelope={}), {"mismatch"}),
+    "leave an object that nothing names": (
+        lambda s: replace(s, objects={**s.objects, key(LAST) + "x": stored(LAST)}),
+        {"orphan"},
+    ),
+    "remove a row": (
+        lambda s: replace(s, rows=s.rows[:-1]),
+        {"unindexed", "orphan", "closures", "drift", "mismatch"},
+    ),
+    "repeat a row under another study": (
+        lambda s: replace(s, rows=(*s.rows, replace(s.rows[-1], name=Name("local", "1.2.3", LAST.sop_uid)))),
+        {"phantom", "closures", "drift"},
+    ),
+    "repeat a row": (lambda s: replace(s, rows=(*s.rows, s.rows[-1])), {"doubled", "closures", "drift"}),
+    "change a row's hash": (
+        lambda s: with_last_row(s, data_hash=other(LAST.data_hash)),
+        {"unindexed", "phantom", "mismatch", "closures"},
+    ),
+    "change a row's size": (lambda s: with_last_row(s, size_bytes=1), {"mismatch", "closures", "drift"}),
+    "move an instance to another study": (
+        lambda s: with_last_row(s, name=Name("local", MADE[0].study_uid, LAST.sop_uid)),
+        {"unindexed", "phantom", "closures", "drift", "mismatch"},
+    ),
+    "move an instance to another series": (
+        lambda s: with_last_row(s, series_uid=MADE[-3].series_uid),
+        {"phantom", "mismatch", "closures", "drift"},
+    ),
+    "leak a row to another tenant": (
+        lambda s: replace(s, rows=(*s.rows, replace(s.rows[-1], name=name(LAST)._replace(tenant="other")))),
+        {"phantom", "closures", "drift"},
+    ),
+    "hide an instance from QIDO": (lambda s: replace(s, answered=s.answered[:-1]), {"unindexed"}),
+    "answer an instance twice": (lambda s: replace(s, answered=(*s.answered, name(LAST))), {"doubled"}),
+    "answer a study twice": (
+        lambda s: replace(s, answered_studies=(*s.answered_studies, s.answered_studies[0])),
+        {"doubled"},
+    ),
+    "answer an instance that nobody sent": (
+        lambda s: replace(s, answered=(*s.answered, Name("local", "1.2", "3.4"))),
+        {"phantom"},
+    ),
+    "retrieve other bytes": (lambda s: replace(s, fetched={name(LAST): "status 404"}), {"mismatch"}),
+    "a study's stale count": (lambda s: with_study_count(s, instances=3), {"drift"}),
+    "a study's stale size": (lambda s: with_study_count(s, size_bytes=3), {"drift"}),
+    "a study's stale modalities": (lambda s: with_study_count(s, modalities=("CT", "SR")), {"drift"}),
+    "a series' stale count": (lambda s: with_series_count(s, instances=3), {"drift"}),
+    "a study without its row": (lambda s: replace(s, study_counts={}), {"drift"}),
+    "a wrong count in QIDO": (
+        lambda s: replace(s, answered_studies=((s.answered_studies[0][0], Counts(instances=9)),)),
+        {"drift"},
+    ),
+    "settle a revision again under another id": (
+        lambda s: replace(s, settled=(*s.settled, replace(s.settled[0], event_id="another"))),
+        {"closures"},
+    ),
+    "announce a revision otherwise": (
+        lambda s: replace(s, settled=(replace(s.settled[0], instances=9), *s.settled[1:])),
+        {"closures"},
+    ),
+    "announce a revision without row": (
+        lambda s: replace(s, settled=(*s.settled, replace(s.settled[0], number=9))),
+        {"closures"},
+    ),
+    "never announce a revision": (lambda s: replace(s, settled=s.settled[1:-1]), {"closures"}),
+    "never settle a study": (lambda s: replace(s, revisions=(), settled=()), {"closures"}),
+    "settle before the last instance": (
+        lambda s: replace(s, revisions=s.revisions[:1] + s.revisions[2:], settled=s.settled[:1] + s.settled[2:]),
+        {"closures"},
+    ),
+    "settle another set": (lambda s: with_last_revision(s, digest="0"), {"closures"}),
+    "settle a series wrongly": (lambda s: with_last_revision(s, series={LAST.series_uid: (2, "0")}), {"closures"}),
+    "skip a revision": (lambda s: with_last_revision(s, number=3), {"closures"}),
+    "a record that nothing decodes": (lambda s: replace(s, unreadable=("study-due[3]@7",)), {"unreadable"}),
+    "log a canary's name": (
+        lambda s: replace(s, leaks=tuple(leaks([LAST.canary], [("log x", LAST.canary.swapcase().encode())]))),
+        {"phi"},
+    ),
+}
+
+
+def test_a_healthy_archive_is_clean() -> None:
+    verdict = judge(healthy())
+
+    assert verdict.clean, verdict.to_json()
+    assert verdict.line == "clean: 8 acknowledged of 8 sent, 8 objects hashed, 4 revisions"
+
+
+@pytest.mark.parametrize("what", SABOTAGES)
+def test_sabotage_is_found_in_its_sets_and_no_other(what: str) -> None:
+    sabotage, sets = SABOTAGES[what]
+
+    verdict = judge(sabotage(healthy()))
+
+    assert {one for one, found in verdict.sets.items() if found} == sets, verdict.to_json()["sets"]
+    assert not verdict.clean
+
+
+def test_an_empty_archive_is_clean() -> None:
+    assert judge(Snapshot()).clean
+
+
+def test_what_was_never_answered_may_or_may_not_be_there() -> None:
+    s = healthy()
+    ledger = tuple(replace(one, state="unknown") for one in s.ledger)
+
+    assert judge(replace(s, ledger=ledger)).clean
+    assert judge(Snapshot(ledger=ledger)).clean
+
+
+def test_a_conflict_keeps_both_contents_and_shows_one() -> None:
+    s = healthy()
+    again = replace(LAST, pixels=LAST.pixels[::-1])
+    both = replace(s, ledger=(*s.ledger, line(again)), objects={**s.objects, key(again): stored(again)})
+
+    assert judge(replace(both, losers=frozenset({key(again)}))).clean
+    assert {one for one, found in judge(both).sets.items() if found} == {"unindexed", "orphan"}
+
+
+def test_a_sender_that_cannot_know_its_bytes_still_counts_its_instances() -> None:
+    s = healthy()
+    blind = replace(s, ledger=tuple(replace(one, data_hash="") for one in s.ledger))
+
+    assert judge(blind).clean
+    assert judge(replace(blind, objects=without(s.objects, key(LAST)))).sets["lost"]
+
+
+def test_findings_name_uids_and_never_a_patient() -> None:
+    sets = judge(replace(healthy(), rows=())).to_json()["sets"]
+
+    assert LAST.sop_uid in str(sets)
+    assert LAST.canary not in str(sets)
+
+
+def test_a_token_is_found_in_any_case_and_only_where_it_is() -> None:
+    sinks = [("a", b"... qzcanaryAB ..."), ("b", b"QZCANARY"), ("c", b"")]
+
+    assert list(leaks(["QZCANARYAB", ""], sinks)) == ["a"]
+
+
+def test_nothing_is_what_an_empty_study_counts() -> None:
+    assert recounted(Snapshot()) == ({}, {})
+    assert NOTHING.instances == 0

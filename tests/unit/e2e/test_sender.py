@@ -1,0 +1,87 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pynetdicom import evt
+from pynetdicom.sop_class import Verification
+
+from tests.e2e import ledger as ledgers
+from tests.e2e.generate import Volume, files, instances
+from tests.e2e.sender import Peer, send
+from tests.unit.e2e.scp import Archive, always
+
+SMALL = Volume(studies=2, slices=5, size=16)
+
+
+def abort_once(times: int, event: evt.Event) -> int:
+    if times == 3:
+        event.assoc.abort()
+    return 0
+
+
+def busy(times: int, _: evt.Event) -> int:
+    return 0xA700 if times % 3 == 0 else 0
+
+
+# What the archive does, and the statuses that the sender then hears among others.
+ANSWERS: dict[str, tuple[Callable[[int, evt.Event], int], set[str]]] = {
+    "all well": (always(0), set()),
+    "busy now and then": (busy, {"A700"}),
+    "a lost association": (abort_once, {"lost"}),
+}
+
+
+@pytest.mark.parametrize("what", ANSWERS)
+def test_a_sender_does_not_rest_until_all_is_acknowledged(tmp_path: Path, what: str) -> None:
+    answer, heard = ANSWERS[what]
+    archive = Archive(answer)
+
+    with archive.running() as peer, ledgers.Ledger(tmp_path / "ledger") as ledger:
+        tally = send(files(SMALL, tmp_path / "files"), peer, ledger, associations=2)
+
+    assert tally.complete
+    assert heard <= set(tally.statuses)
+    assert archive.kept == {made.sop_uid: made.data_hash for made in instances(SMALL)}
+    assert {line.state for line in ledgers.read(tmp_path / "ledger")} == {"acked"}
+
+
+def test_the_ledger_says_what_goes_out(tmp_path: Path) -> None:
+    with Archive(always(0)).running() as peer, ledgers.Ledger(tmp_path / "ledger") as ledger:
+        send(files(SMALL, tmp_path / "files"), peer, ledger)
+
+    told = [(one.study_uid, one.series_uid, one.sop_uid, one.data_hash, one.canary) for one in read(tmp_path)]
+    assert told == [(one.study_uid, one.series_uid, one.sop_uid, one.data_hash, one.canary) for one in instances(SMALL)]
+
+
+def test_a_final_no_is_not_asked_again(tmp_path: Path) -> None:
+    archive = Archive(always(0xC000))
+
+    with archive.running() as peer, ledgers.Ledger(tmp_path / "ledger") as ledger:
+        tally = send(files(SMALL, tmp_path / "files"), peer, ledger)
+
+    assert archive.times == 10
+    assert tally.states == {"failed": 10}
+
+
+def test_a_kind_that_the_peer_does_not_take_fails(tmp_path: Path) -> None:
+    archive = Archive(always(0))
+
+    with archive.running(Verification) as peer, ledgers.Ledger(tmp_path / "ledger") as ledger:
+        tally = send(files(SMALL, tmp_path / "files")[:1], Peer(peer.port, patience_s=1), ledger, associations=1)
+
+    assert not tally.complete
+    assert archive.times == 0
+
+
+# pynetdicom drops the socket of a refused connection without closing it.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning")
+def test_nobody_there_leaves_everything_unknown(tmp_path: Path) -> None:
+    with ledgers.Ledger(tmp_path / "ledger") as ledger:
+        tally = send(files(SMALL, tmp_path / "files"), Peer(1, patience_s=0.5), ledger)
+
+    assert tally.states == {"unknown": 10}
+    assert {line.state for line in read(tmp_path)} == {"planned"}
+
+
+def read(folder: Path) -> list[ledgers.Line]:
+    return ledgers.read(folder / "ledger")

@@ -1,0 +1,27 @@
+"""A journal outlives a disk that was full."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from gateway.journal import Journal
+
+FullDisk = Callable[[], AbstractContextManager[None]]
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_rewrite_works_again_after_the_disk_was_full(tmp_path: Path, full_disk: FullDisk) -> None:
+    journal = Journal.create(tmp_path)
+    before = descriptors()
+    with full_disk(), pytest.raises(OSError, match="too large"):
+        journal.replace([{"kind": "x" * 9000}])
+
+    journal.replace([{"kind": "begun"}])
+
+    assert list(journal.lines()) == [{"kind": "begun"}]
+    assert descriptors() == before

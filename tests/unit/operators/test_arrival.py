@@ -1,0 +1,73 @@
+"""A record as an arrival, and when too many cannot be one."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from operators.arrival import arrival
+from operators.errors import Rejected
+from operators.rejections import MOST_IN_A_ROW, WATCHED, Rejections, TooManyRejected
+from operators.step import Arrival, Record
+from schemas.codec import HEADER_BYTES, MARKER, UnknownSchema, encode
+from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED
+from tests.studies import KEY, instance
+
+GOOD = encode(instance(1))
+STUDY = KEY.encode()
+
+
+def record(topic: str = INSTANCE_STORED.name, key: bytes = STUDY, value: bytes = GOOD) -> Record:
+    return Record(topic, 3, 7, 0, key, value)
+
+
+def test_a_record_of_ours_arrives() -> None:
+    assert arrival(record()) == Arrival(instance(1), INSTANCE_STORED.name, 3, 7)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (record(value=b""), "not-an-event"),
+        (record(value=b"poison"), "not-an-event"),
+        (record(value=GOOD[:-1]), "not-an-event"),
+        (record(topic=TRANSFER_ENDED.name), "not-of-its-topic"),
+        (record(key=b"local/9.9.9"), "not-its-key"),
+        (record(key=b"\xff"), "not-its-key"),
+    ],
+)
+def test_what_can_never_be_read_is_rejected(given: Record, reason: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        arrival(given)
+
+    assert caught.value.reason == reason
+
+
+def test_an_event_that_a_newer_reader_could_read_is_not_rejected() -> None:
+    with pytest.raises(UnknownSchema):
+        arrival(record(value=MARKER + b"\x01" * 8 + GOOD[HEADER_BYTES:]))
+
+
+def note_all(flags: Iterable[bool]) -> None:
+    noted = Rejections()
+    for rejected in flags:
+        noted.note(rejected=rejected)
+
+
+def test_one_percent_rejected_is_borne() -> None:
+    note_all([number % 100 == 0 for number in range(3 * WATCHED)])
+
+
+def test_more_than_one_percent_of_the_last_ten_thousand_stops_the_job() -> None:
+    with pytest.raises(TooManyRejected):
+        note_all([number % 99 == 0 for number in range(WATCHED)])
+
+
+def test_old_rejections_are_forgiven() -> None:
+    note_all([*[True] * 100, *[False] * WATCHED, *[True] * 100])
+
+
+def test_a_thousand_rejected_in_a_row_stop_the_job() -> None:
+    note_all([True] * (MOST_IN_A_ROW - 1))
+
+    with pytest.raises(TooManyRejected):
+        note_all([True] * MOST_IN_A_ROW)

@@ -1,0 +1,322 @@
+"""The catalog's rules, case by case; order, cuts and repetition are in tests/laws."""
+
+import re
+from dataclasses import fields, replace
+from datetime import date, time, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+import schemas
+from operators import attributes, catalog_head, contents, rows
+from operators.catalog import ANNOUNCED_AT_ONCE, flush
+from operators.connectors.memory import Outage
+from operators.connectors.memory_catalog import MemoryCatalog
+from operators.digest import digest
+from operators.errors import Unavailable
+from operators.names import fold
+from operators.projection import arrived
+from operators.revisions import next_revision
+from operators.step import Flushed
+from operators.storable import storable
+from schemas.codec import MARKER, UnknownSchema
+from schemas.events import Facts, Frames, RecordRejected, StudyCataloged, StudySettled
+from tests.catalog_histories import EXPLICIT, JPEG, NOON, due, ended, instance, numbered, record, run
+
+DDL = (Path(schemas.__file__).parent / "catalog" / "0001_catalog.sql").read_text()
+KINDS = (rows.StudyRow, rows.SeriesRow, rows.InstanceRow, rows.ConflictRow, rows.RevisionRow, rows.TransferRow)
+NOTHING_WRITTEN = Facts()
+
+
+def events(flushed: Flushed, kind: type[Any]) -> list[Any]:
+    return [one.event for one in flushed.outputs if isinstance(one.event, kind)]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_row_has_the_columns_of_its_table_in_order(kind: type[Any]) -> None:
+    table = kind.__name__.removesuffix("Row").lower()
+    body = re.search(rf"CREATE TABLE {table} \((.*?)\n\)", DDL, re.DOTALL)
+    assert body is not None
+    columns = re.findall(
+        r'^    "?([a-z_]+)"? +(?:text|date|time|json|int|big|uuid|bytea|boolean)', body[1], re.MULTILINE
+    )
+
+    assert [one.name for one in fields(kind)] == columns
+
+
+@pytest.mark.parametrize(
+    ("fact", "text", "value", "warnings"),
+    [
+        ("study_date", "20260301", date(2026, 3, 1), ()),
+        ("study_date", " 2026.03.01 ", date(2026, 3, 1), ()),
+        ("study_date", "20260230", None, ("study-date-unreadable",)),
+        ("study_date", "2026-03-01", None, ("study-date-unreadable",)),
+        ("study_date", "", None, ()),
+        ("patient_birth_date", "00000000", None, ("patient-birth-date-unreadable",)),
+        ("patient_birth_date", "99991231", date(9999, 12, 31), ()),
+        ("study_time", "123456.789", time(12, 34, 56, 789000), ()),
+        ("study_time", "1234", time(12, 34), ()),
+        ("study_time", "12", time(12), ()),
+        ("study_time", "12:34:56", time(12, 34, 56), ()),
+        ("study_time", "235960", time(23, 59, 59), ()),
+        ("study_time", "235961", None, ("study-time-unreadable",)),
+        ("study_time", "2460", None, ("study-time-unreadable",)),
+        ("series_number", " +7", 7, ()),
+        ("series_number", "7.5", None, ("series-number-unreadable",)),
+        ("series_number", "2147483648", None, ("series-number-unreadable",)),
+        ("series_number", "-2147483648", -(2**31), ()),
+        ("series_number", "9" * 5000, None, ("series-number-unreadable",)),
+        ("rows", 2**31, None, ("rows-unreadable",)),
+        ("patient_id", " P\x001 ", "P1", ()),
+        ("patient_id", "\ud800", "", ()),
+        ("patient_id", "x" * 257, "x" * 256, ("patient-id-cut",)),
+        ("patient_id", None, None, ()),
+    ],
+)
+def test_a_fact_is_made_storable(fact: str, text: Any, value: Any, warnings: tuple[str, ...]) -> None:
+    values, told = storable(replace(NOTHING_WRITTEN, **{fact: text}))
+
+    assert (values[fact], told) == (value, warnings)
+
+
+@pytest.mark.parametrize(
+    ("name", "folded"),
+    [
+        ("Müller^Jürgen", "muller^jurgen"),
+        ("GROß^Anna^^^", "gross^anna"),
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "yamada^tarou=山田^太郎=やまた^たろう"),
+        ("Ångström =", "angstrom"),
+        ("=山田", "=山田"),
+        ("İnci", "inci"),
+    ],
+)
+def test_a_name_is_folded(name: str, folded: str) -> None:
+    assert fold(name) == folded
+
+
+def test_attributes_are_dicom_json() -> None:
+    facts = Facts(
+        specific_character_set="ISO_IR 100",
+        patient_name="Yamada^Tarou=山田^太郎",
+        patient_id="",
+        study_date="20260301",
+        study_time="1234",
+    )
+    values, _ = storable(facts)
+    found, told = attributes.attributes(attributes.STUDY, {**values, "study_uid": "1.2"})
+
+    assert told == ()
+    assert found == {
+        "00080005": {"vr": "CS", "Value": ["ISO_IR 192"]},
+        "00080020": {"vr": "DA", "Value": ["20260301"]},
+        "00080030": {"vr": "TM", "Value": ["123400"]},
+        "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Yamada^Tarou", "Ideographic": "山田^太郎"}]},
+        "00100020": {"vr": "LO"},
+        "0020000D": {"vr": "UI", "Value": ["1.2"]},
+    }
+
+
+def test_attributes_keep_to_their_limit_and_lose_the_largest_first() -> None:
+    facts = Facts(patient_name="ä" * 256, study_description="b" * 250, referring_physician_name="c" * 256, study_id="1")
+    came = arrived(instance(facts=facts))
+    found, told = attributes.attributes(attributes.STUDY, {**came.values, "study_uid": "1.2"})
+
+    assert len(orjson.dumps(found)) <= attributes.LIMIT_BYTES
+    assert told == ("attributes-cut",)
+    assert set(found) == {"00080090", "00081030", "00200010", "0020000D"}
+
+
+def test_a_digest_is_of_its_sorted_lines() -> None:
+    expected = sha256(b"1.2 aa\n1.2.3 cc\n1.20 bb\nid-1\nid-2\n").hexdigest()
+
+    assert digest([("1.20", "bb"), ("1.2", "aa"), ("1.2.3", "cc")], ["id-2", "id-1"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"facts": Facts(patient_id="P2"), "transfer_syntax": JPEG}, "patient"),
+        ({"transfer_syntax": JPEG}, "re-encoded"),
+        ({"transfer_syntax": EXPLICIT}, "content"),
+    ],
+)
+def test_a_conflict_has_a_kind(change: dict[str, Any], kind: str) -> None:
+    shown, lost = arrived(instance()).content, arrived(instance(content="b", second=1, **change)).content
+    found = contents.merge([], [lost, shown])
+
+    assert found.shown == shown
+    assert [one.kind for one in found.lost] == [kind]
+
+
+def test_kinds_are_told_anew_when_the_shown_content_changes() -> None:
+    catalog = MemoryCatalog()
+    first, second, third = (instance(content=name, second=9 - at) for at, name in enumerate("abc"))
+    run(catalog, [numbered([first]), numbered([second]), numbered([replace(third, transfer_syntax=JPEG)])])
+
+    assert {row.kind for row in catalog.tables.conflicts.values()} == {"re-encoded"}
+
+
+def test_a_row_of_a_repeat_is_the_first_transfers_whatever_came_first() -> None:
+    late, early = instance(transfer="t2"), instance(transfer="t1")
+    one, other = MemoryCatalog(), MemoryCatalog()
+    run(one, [numbered([late]), numbered([early])])
+    run(other, [numbered([early, late])])
+
+    assert [row.transfer_id for row in one.tables.instances.values()] == ["t1"]
+    assert [row.transfer_id for row in other.tables.instances.values()] == ["t1"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"value": b"no event"}, "not-an-event"),
+        ({"value": record(due()).value}, "not-of-its-topic"),
+        ({"key": b"local/1.2.9"}, "not-its-key"),
+        ({"value": record(instance(object_key="local/x")).value}, "not-its-object-key"),
+        ({"value": record(instance(sop_uid="../x")).value}, "not-an-instance-of-ours"),
+        ({"value": record(instance(event_id="7")).value}, "not-a-study-of-ours"),
+        ({"value": record(instance(frames=Frames(kind="native", offset=-1))).value}, "not-frames"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_can_never_be_a_row_is_rejected_untouched(change: dict[str, Any], reason: str) -> None:
+    bad = replace(record(instance(), offset=5, partition=2), **change)
+    flushed = flush(MemoryCatalog(), 0, None, (bad, record(instance(sop="2"), 6)), 0)
+
+    (dead,) = events(flushed, RecordRejected)
+    assert (dead.reason, dead.operator, dead.tenant) == (reason, "catalog", "local")
+    assert (dead.origin_topic, dead.origin_partition, dead.origin_offset) == (bad.topic, 2, 5)
+    assert (dead.origin_key, dead.origin_value) == (bad.key, bad.value)
+    assert len(events(flushed, StudyCataloged)) == 1
+
+
+def test_an_event_of_a_newer_writer_stops_the_job() -> None:
+    newer = replace(record(instance()), value=MARKER + b"\1" * 8)
+
+    with pytest.raises(UnknownSchema):
+        flush(MemoryCatalog(), 0, None, (newer,), 0)
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"{}", b"[]", b'{"version":2}', b'{"version":1,"applied":[],"waiting":["AA=="]}']
+)
+def test_a_head_that_cannot_be_read_fails_loudly(head: bytes) -> None:
+    with pytest.raises(ValueError, match="the catalog's state of a shard"):
+        flush(MemoryCatalog(), 0, head, (), 0)
+
+
+def test_a_due_waits_until_what_it_counts_is_applied() -> None:
+    catalog = MemoryCatalog()
+    early = run(catalog, [[record(instance(), 3), record(due(place=(0, 4)))]])
+    elsewhere = run(catalog, [[record(instance(study="1.2.2"), 9, partition=1)]], early.head)
+    ready = run(catalog, [[record(instance(sop="2"), 4)]], elsewhere.head)
+
+    assert events(early, StudySettled) == events(elsewhere, StudySettled) == []
+    assert [one.instances for one in events(ready, StudySettled)] == [2]
+    assert catalog_head.read(ready.head).waiting == ()
+
+
+def test_a_rejected_record_counts_as_applied() -> None:
+    bad = replace(record(instance(sop="2"), 4), value=b"no event")
+    flushed = run(MemoryCatalog(), [[record(instance(), 3), record(due(place=(0, 4)))], [bad]])
+
+    assert [one.instances for one in events(flushed, StudySettled)] == [1]
+
+
+def test_a_due_is_dropped_once_the_instances_it_counts_have_expired() -> None:
+    catalog = MemoryCatalog()
+    waiting = flush(catalog, 3, None, (record(due(place=(0, 3))),), NOON.timestamp())
+    weeks_later = NOON.timestamp() + 14 * 86400
+    late = flush(catalog, 3, waiting.head, (record(instance(sop="2"), 5000),), weeks_later)
+
+    assert events(late, StudySettled) == []
+
+
+def test_a_due_of_a_partition_that_cannot_be_is_a_dead_letter() -> None:
+    # fastavro reads varints that an int does not hold.
+    good = record(due(place=(2**31 - 1, 3)))
+    bad = replace(good, value=good.value.replace(b"\xfe\xff\xff\xff\x0f", b"\x80\x80\x80\x80\x10"))
+    flushed = flush(MemoryCatalog(), 3, None, (bad,), NOON.timestamp())
+
+    assert bad.value != good.value
+    assert [one.reason for one in events(flushed, RecordRejected)] == ["not-a-place"]
+
+
+def test_a_due_in_the_batch_of_its_instances_settles_whatever_their_order() -> None:
+    flushed = run(MemoryCatalog(), [[record(due(place=(0, 0))), record(instance(), 0)]])
+
+    assert [one.revision for one in events(flushed, StudySettled)] == [1]
+
+
+def test_a_study_of_which_nothing_came_gets_no_revision() -> None:
+    catalog = MemoryCatalog()
+    flushed = run(catalog, [numbered([due(), ended()])])
+
+    assert flushed.outputs == ()
+    assert catalog.tables.revision_rows == {}
+    assert len(catalog.tables.transfers) == 1
+
+
+def test_a_revision_lists_at_most_a_thousand_series() -> None:
+    catalog = MemoryCatalog()
+    run(catalog, [numbered([instance(series=str(number), sop=str(number)) for number in range(1001)])])
+    with catalog.transaction(0) as tables:
+        revision = next_revision(tables.state(rows.StudyKey("local", "1.2.1")), due(), 0, NOON)
+
+    assert revision is not None
+    assert (len(revision.series), revision.series_truncated, revision.instances) == (1000, True, 1001)
+
+
+def test_a_lost_state_announces_again_in_steps() -> None:
+    catalog = MemoryCatalog()
+    run(catalog, [numbered([instance(), due()])])
+    (row,) = catalog.tables.revision_rows.values()
+    more = [replace(row, study_uid=f"1.3.{number}", version=number + 10) for number in range(ANNOUNCED_AT_ONCE)]
+    catalog.tables.revision_rows.update({(one.tenant, one.study_uid, 1): one for one in more})
+    first = run(catalog, [()])
+    second = run(catalog, [()], first.head)
+
+    assert [len(first.outputs), len(second.outputs)] == [ANNOUNCED_AT_ONCE, 1]
+    versions = [one.version for one in events(first, StudySettled) + events(second, StudySettled)]
+    assert versions == sorted(versions)
+
+
+def test_a_database_that_does_not_answer_is_asked_again_but_not_for_ever() -> None:
+    catalog = MemoryCatalog(outage=Outage.REFUSES)
+
+    with pytest.raises(Unavailable):
+        flush(catalog, 0, None, numbered([instance()]), 0)
+
+
+def test_of_a_transfers_ends_the_latest_stays() -> None:
+    catalog = MemoryCatalog()
+    late = ended(second=2, instances=5)
+    run(catalog, [numbered([late]), numbered([ended(second=1, instances=9)])])
+
+    assert [row.instances for row in catalog.tables.transfers.values()] == [5]
+
+
+def test_an_instance_tells_all_its_oddities_once() -> None:
+    catalog = MemoryCatalog()
+    odd = instance(facts=Facts(study_date="x", patient_name="n" * 300), warnings=("uid-zeros", "uid-zeros"))
+    run(catalog, [numbered([odd])])
+
+    (row,) = catalog.tables.instances.values()
+    assert row.warnings == ("uid-zeros", "patient-name-cut", "study-date-unreadable")
+
+
+def test_a_study_takes_its_attributes_from_its_first_instance_even_if_that_lost() -> None:
+    catalog = MemoryCatalog()
+    shown = instance(sop="1", content="a", second=0, facts=Facts(patient_id="A", study_description="first"))
+    other = replace(
+        instance(sop="1", content="b", second=5, facts=Facts(patient_id="B", study_description="lost")),
+        stored_at=NOON + timedelta(seconds=5),
+    )
+    run(catalog, [numbered([other])])
+    run(catalog, [numbered([shown])])
+
+    (study,) = catalog.tables.studies.values()
+    assert (study.study_description, study.instances, len(catalog.tables.conflicts)) == ("first", 1, 1)

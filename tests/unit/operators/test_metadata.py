@@ -1,0 +1,146 @@
+"""DICOM JSON of headers from anyone: PS3.18 F, whatever the character set (CONFORMANCE 35, 37)."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom import Dataset
+
+from operators.errors import Rejected
+from operators.header import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from operators.instance import split_part10
+from operators.metadata import bulk_value, dicom_json, dumps
+from tests.read_world import part10
+
+AT = "http://localhost/i"
+BIG = bytes(range(256)) * 8
+
+
+def of(whole: bytes) -> dict[str, Any]:
+    split = split_part10(whole)
+    return dicom_json(whole, split.prefix_length, split.transfer_syntax, AT)
+
+
+def header(hexadecimal: str) -> dict[str, Any]:
+    """Give the JSON of an explicit little endian data set written in hex."""
+    return dicom_json(bytes.fromhex(hexadecimal), 0, EXPLICIT_VR_LITTLE_ENDIAN, AT)
+
+
+def nested(value: bytes) -> Dataset:
+    item = Dataset()
+    item.add_new(0x00281201, "OW", value)
+    return item
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("chrArab.dcm", "قباني^لنزار"),
+        ("chrFren.dcm", "Buc^Jérôme"),
+        ("chrGerm.dcm", "Äneas^Rüdiger"),
+        ("chrGreek.dcm", "Διονυσιος"),
+        ("chrH31.dcm", "Yamada^Tarou"),
+        ("chrHbrw.dcm", "שרון^דבורה"),
+        ("chrI2.dcm", "Hong^Gildong"),
+        ("chrRuss.dcm", "Люкceмбypг"),  # noqa: RUF001 - as it stands in the file
+        ("chrX1.dcm", "Wang^XiaoDong"),
+        ("chrX2.dcm", "Wang^XiaoDong"),
+    ],
+)
+def test_names_of_every_character_set_come_out_as_unicode(corpus: Path, file: str, name: str) -> None:
+    found = of((corpus / "charset/pydicom" / file).read_bytes())
+
+    assert found["00100010"]["Value"][0]["Alphabetic"] == name
+    assert found["00080005"] == {"vr": "CS", "Value": ["ISO_IR 192"]}
+
+
+def test_component_groups_have_names_of_their_own(corpus: Path) -> None:
+    found = of((corpus / "charset/pydicom/chrH31.dcm").read_bytes())
+
+    assert found["00100010"]["Value"] == [
+        {"Alphabetic": "Yamada^Tarou", "Ideographic": "山田^太郎", "Phonetic": "やまだ^たろう"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("element", "found"),
+    [
+        ("1800 5000 4453 0400 312e3520", {"vr": "DS", "Value": [1.5]}),
+        ("1800 5000 4453 0400 61626320", {"vr": "DS", "Value": ["abc"]}),
+        ("2000 1300 4953 0200 3720", {"vr": "IS", "Value": [7]}),
+        ("2000 1300 4953 0400 37785c38", {"vr": "IS", "Value": ["7x", "8"]}),
+        ("2000 1300 4953 0000", {"vr": "IS"}),
+        ("0900 0010 554e 0000 02000000 0102", {"vr": "UN", "InlineBinary": "AQI="}),
+        ("0900 0110 4f42 0000 00000000", {"vr": "OB"}),
+        ("2800 0900 4154 0400 18006310", {"vr": "AT", "Value": ["00181063"]}),
+        ("0800 4011 5351 0000 00000000", {"vr": "SQ"}),
+    ],
+)
+def test_an_element_reads_as(element: str, found: dict[str, Any]) -> None:
+    (value,) = (one for tag, one in header(element).items() if tag not in ("00080005", "00083002"))
+
+    assert value == found
+
+
+def test_an_element_that_cannot_be_read_costs_itself_alone() -> None:
+    found = header("1000 2000 4c4f 0200 3132 2800 1000 5553 0300 010203 2800 1100 5553 0200 0300")
+
+    assert found["00100020"] == {"vr": "LO", "Value": ["12"]}
+
+
+def test_group_lengths_and_pixels_are_left_out() -> None:
+    found = header("1000 0000 554c 0400 0a000000 1000 2000 4c4f 0200 3132 e07f 1000 4f57 0000 02000000 0102")
+
+    assert set(found) == {"00080005", "00083002", "00100020"}
+
+
+def test_a_big_value_is_an_address_that_leads_back_to_it_through_sequences() -> None:
+    whole = part10(ReferencedImageSequence=[nested(b"\0\1"), nested(BIG)])
+    split = split_part10(whole)
+    found = of(whole)["00081140"]["Value"]
+    path = found[1]["00281201"]["BulkDataURI"].removeprefix(f"{AT}/bulkdata/").split("/")
+
+    assert found[0]["00281201"] == {"vr": "OW", "InlineBinary": "AAE="}
+    assert bulk_value(whole, split.prefix_length, split.transfer_syntax, tuple(path)) == BIG
+
+
+@pytest.mark.parametrize("path", [(), ("x",), ("00081140",), ("00081140", "9", "00281201"), ("00100010", "0", "1")])
+def test_a_path_that_leads_to_no_binary_value_leads_nowhere(path: tuple[str, ...]) -> None:
+    whole = part10(ReferencedImageSequence=[nested(BIG)])
+    split = split_part10(whole)
+
+    assert bulk_value(whole, split.prefix_length, split.transfer_syntax, path) is None
+
+
+def test_what_has_no_utf_8_becomes_a_question_mark() -> None:
+    assert orjson.loads(dumps({"a": ["x\ud800"]})) == {"a": ["x?"]}
+
+
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN]),
+)
+def test_any_bytes_give_utf_8_json_or_are_refused_by_name(data: bytes, transfer_syntax: str) -> None:
+    try:
+        found = dumps(dicom_json(data, 0, transfer_syntax, AT))
+    except Rejected as refused:
+        found = orjson.dumps(refused.reason)
+
+    assert orjson.loads(found.decode("utf-8"))
+
+
+@given(st.binary(min_size=1, max_size=6), st.integers(0, 400))
+def test_a_header_with_any_bytes_changed_still_reads_or_is_refused_by_name(change: bytes, at: int) -> None:
+    whole = bytearray(part10(ReferencedImageSequence=[nested(BIG)]))
+    split = split_part10(bytes(whole))
+    start = split.prefix_length + at
+    whole[start : start + len(change)] = change
+    try:
+        found = dumps(dicom_json(bytes(whole), split.prefix_length, split.transfer_syntax, AT))
+    except Rejected as refused:
+        found = orjson.dumps(refused.reason)
+
+    assert orjson.loads(found.decode("utf-8"))

@@ -1,0 +1,213 @@
+"""What a query string asks for: PS3.18 8.3.4 and PS3.4 C.2.2.2 (CONFORMANCE 1 to 14)."""
+
+from datetime import date, time
+
+import pytest
+
+from operators.query import BY_TAG, BadQuery, Level, Match, Query, parse
+
+PATIENT_ID = BY_TAG["00100020"]
+NAME = BY_TAG["00100010"]
+STUDY_DATE = BY_TAG["00080020"]
+STUDY_TIME = BY_TAG["00080030"]
+STUDY_UID = BY_TAG["0020000D"]
+
+
+def only(text: str, name: str = "PatientID", level: Level = "study") -> Match:
+    (match,) = parse([(name, text)], level).matches
+    return match
+
+
+def refusal(*pairs: tuple[str, str], level: Level = "study") -> str:
+    with pytest.raises(BadQuery) as refused:
+        parse(pairs, level)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["PatientID", "00100020"])
+def test_an_attribute_is_named_by_keyword_or_tag(name: str) -> None:
+    assert only("A1", name) == Match(PATIENT_ID, "equals", ("A1",))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Nonsense", "00400275.00400009", "RequestAttributesSequence.ScheduledProcedureStepID", "00091001", "StationName"],
+)
+def test_a_name_that_is_not_matched_is_ignored_with_a_warning_that_names_it(name: str) -> None:
+    query = parse([(name, "x")], "study")
+
+    assert query.matches == ()
+    assert name in query.warnings[0]
+
+
+def test_a_name_that_does_not_fit_a_header_is_not_repeated() -> None:
+    (warning,) = parse([("a\r\nSet-Cookie: b", "x")], "study").warnings
+
+    assert warning == "Some parameters are not supported for matching at this level and were ignored."
+
+
+def test_a_key_of_a_lower_level_is_ignored_and_one_of_an_upper_level_matches() -> None:
+    assert parse([("Modality", "CT")], "study").matches == ()
+    assert only("X", "PatientID", "instance").key == PATIENT_ID
+
+
+@pytest.mark.parametrize("text", ["", "*", "**", "  "])
+def test_nothing_and_stars_alone_match_everything(text: str) -> None:
+    assert parse([("PatientID", text), ("StudyDate", text), ("StudyInstanceUID", text)], "study").matches == ()
+
+
+def test_a_pattern_keeps_everything_but_stars_and_question_marks_literal() -> None:
+    assert only(r"1_3%4\5*?") == Match(PATIENT_ID, "like", (r"1_3%4\5*?",))
+
+
+def test_text_keeps_its_case_and_names_lose_case_and_accents() -> None:
+    assert only("aBc").values == ("aBc",)
+    assert only("MÜLLER^Jürgen", "PatientName").values[0] == "muller^jurgen"
+
+
+@pytest.mark.parametrize(
+    ("text", "patterns"),
+    [
+        ("Doe^John", ("doe^john", "doe^john=*", "*=doe^john", "*=doe^john=*")),
+        ("Doe*", ("doe*", "*=doe*")),
+        ("*ohn*", ("*ohn*",)),
+        ("Doe^John^^", ("doe^john", "doe^john=*", "*=doe^john", "*=doe^john=*")),
+        ("Yamada^Tarou=山田^太郎", ("yamada^tarou=山田^太郎",)),
+    ],
+)
+def test_a_name_matches_any_of_its_component_groups(text: str, patterns: tuple[str, ...]) -> None:
+    assert only(text, "PatientName") == Match(NAME, "like", patterns)
+
+
+@pytest.mark.parametrize(("name", "text"), [("PatientID", "*a"), ("PatientName", "?*"), ("StudyDescription", "a*")])
+def test_a_pattern_that_says_too_little_is_refused_with_what_to_do(name: str, text: str) -> None:
+    assert "at least 2 other characters" in refusal((name, text))
+
+
+def test_a_short_pattern_is_fine_for_codes() -> None:
+    assert only("C*", "Modality", "series").values == ("C*",)
+
+
+def test_too_many_stars_are_refused() -> None:
+    assert "use fewer" in refusal(("PatientID", "*ab" * 9))
+
+
+@pytest.mark.parametrize("text", ["1.2,1.3", r"1.2\1.3", "1.2, 1.3", "1.2,1.3,1.2"])
+def test_a_list_of_uids_matches_any_of_them(text: str) -> None:
+    assert only(text, "StudyInstanceUID") == Match(STUDY_UID, "among", ("1.2", "1.3"))
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        ("20260102", (date(2026, 1, 2), date(2026, 1, 2))),
+        ("20260102-20260203", (date(2026, 1, 2), date(2026, 2, 3))),
+        ("-20260203", (None, date(2026, 2, 3))),
+        ("20260102-", (date(2026, 1, 2), None)),
+    ],
+)
+def test_a_date_or_an_inclusive_range_of_dates(text: str, ends: tuple[date | None, date | None]) -> None:
+    assert only(text, "StudyDate") == Match(STUDY_DATE, "between", ends)
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        ("10", (time(10), time(10, 59, 59, 999999))),
+        ("1015", (time(10, 15), time(10, 15, 59, 999999))),
+        ("101530", (time(10, 15, 30), time(10, 15, 30, 999999))),
+        ("101530.25", (time(10, 15, 30, 250000), time(10, 15, 30, 259999))),
+        ("235960", (time(23, 59, 59), time(23, 59, 59, 999999))),
+        ("10-12", (time(10), time(12, 59, 59, 999999))),
+        ("-1200", (None, time(12, 0, 59, 999999))),
+        ("1200-", (time(12), None)),
+    ],
+)
+def test_a_partial_time_covers_its_hour_or_minute(text: str, ends: tuple[time | None, time | None]) -> None:
+    assert only(text, "StudyTime") == Match(STUDY_TIME, "between", ends)
+
+
+def test_date_and_time_match_independently() -> None:
+    query = parse([("StudyDate", "20260101-20260131"), ("StudyTime", "10-11")], "study")
+
+    assert [match.key.keyword for match in query.matches] == ["StudyDate", "StudyTime"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("StudyDate", "2026"),
+        ("StudyDate", "20260230"),
+        ("StudyDate", "2026-01-02"),
+        ("StudyDate", "-"),
+        ("StudyTime", "25"),
+        ("StudyTime", "1"),
+        ("StudyInstanceUID", "1.2,x"),
+        ("StudyInstanceUID", "1.2.*"),
+        ("NumberOfStudyRelatedSeries", "many"),
+        ("PatientID", "a\0b"),
+        ("PatientID", "a\ud800"),
+        ("PatientID", "a" * 9000),
+        ("limit", "-1"),
+        ("limit", "ten"),
+        ("limit", "9" * 30),
+        ("limit", "١"),  # noqa: RUF001 - a digit that int() takes
+        ("offset", "1.5"),
+        ("fuzzymatching", "maybe"),
+    ],
+)
+def test_an_invalid_value_is_refused_by_the_parameters_name_and_never_repeated(name: str, text: str) -> None:
+    advice = refusal((name, text))
+
+    assert advice.startswith(name) or name in advice
+    assert text not in advice.replace(name, "") or text == "-"
+
+
+def test_a_parameter_given_twice_with_two_values_is_refused() -> None:
+    assert "PatientID is given twice" in refusal(("PatientID", "a"), ("00100020", "b"))
+    assert "limit is given twice" in refusal(("limit", "1"), ("limit", "2"))
+
+
+@pytest.mark.parametrize(("text", "limit"), [(None, 100), ("0", 0), ("7", 7), ("1000", 1000), ("5000", 1000)])
+def test_the_limit_is_100_unless_said_and_1000_at_most(text: str | None, limit: int) -> None:
+    assert parse([("limit", text)] if text else [], "study").limit == limit
+
+
+@pytest.mark.parametrize(
+    ("pairs", "include"),
+    [
+        ([], frozenset()),
+        ([("includefield", "PatientName"), ("includefield", "00100020")], frozenset({"00100010", "00100020"})),
+        ([("includefield", "PatientName,PatientID")], frozenset({"00100010", "00100020"})),
+        ([("includefield", "Nonsense"), ("includefield", "")], frozenset()),
+        ([("includefield", "PatientName,all")], None),
+    ],
+)
+def test_includefield_is_repeated_or_a_list_or_all_and_forgives_unknown_names(
+    pairs: list[tuple[str, str]], include: frozenset[str] | None
+) -> None:
+    assert parse(pairs, "study").include == include
+
+
+def test_fuzzy_matching_is_answered_literally_with_the_standards_warning() -> None:
+    query = parse([("fuzzymatching", "true"), ("PatientID", "ab")], "study")
+
+    assert query.matches == (Match(PATIENT_ID, "equals", ("ab",)),)
+    assert query.warnings == (
+        "The fuzzymatching parameter is not supported. Only literal matching has been performed.",
+    )
+
+
+def test_two_quotes_match_what_is_empty_only_when_asked_to() -> None:
+    quotes = ("PatientID", '""')
+    asked = parse([quotes, ("emptyvaluematching", "true")], "study")
+
+    assert asked.matches == (Match(PATIENT_ID, "empty"),)
+    assert parse([quotes], "study").matches == (Match(PATIENT_ID, "equals", ('""',)),)
+
+
+def test_parents_belong_into_the_answer_unless_the_path_names_them_and_nobody_asks() -> None:
+    assert Query("instance").parents == ("study", "series")
+    assert Query("instance", study_uid="1.2").parents == ("series",)
+    assert Query("instance", study_uid="1.2", series_uid="1.3").parents == ()
+    assert Query("series", study_uid="1.2", include=None).parents == ("study",)

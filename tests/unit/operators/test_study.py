@@ -1,0 +1,199 @@
+"""When a study is due, case by case, in virtual time."""
+
+import pytest
+
+from operators.step import Arrival
+from operators.study import UnknownState, due_step, identity
+from schemas.events import InstanceStored, StudyDue, TransferEnded
+from schemas.settings import StudySettings
+from tests.harness import Engine, events
+from tests.studies import KEY, PARTITION, arrived, ended, instance
+
+SETTINGS = StudySettings(
+    released_s=5, quiet_s=60, quiet_by_modality="CT=120,US=300", quiet_open_s=300, limit_s=6 * 3600
+)
+Given = tuple[float, InstanceStored | TransferEnded]
+Due = tuple[str, int, int]
+FOREVER = 10 * SETTINGS.limit_s
+
+
+def run(*steps: Given) -> Engine:
+    """Feed (moment, event) pairs in this order, then let time pass; gives the engine."""
+    engine = Engine(due_step(SETTINGS), identity)
+    for offset, (at, event) in enumerate(steps):
+        engine.run_until(at)
+        engine.feed(KEY, arrived(event, offset))
+    engine.run_until(FOREVER)
+    return engine
+
+
+def dues(*steps: Given) -> list[Due]:
+    """Give (signal, moment, instances) of each due."""
+    return [
+        (due.signal, round(due.occurred_at.timestamp()), due.window_instances)
+        for due in events(run(*steps).outputs, StudyDue)
+    ]
+
+
+CASES: dict[str, tuple[list[Given], list[Due]]] = {
+    "a released transfer of two": (
+        [(0, instance(1)), (1, instance(2)), (2, ended(instances=2))],
+        [("released", 7, 2)],
+    ),
+    "a released transfer of one says nothing": (
+        [(0, instance(1)), (2, ended(instances=1))],
+        [("quiet", 60, 1)],
+    ),
+    "an end before its instances": (
+        [(0, ended(instances=2)), (1, instance(1)), (2, instance(2))],
+        [("released", 7, 2)],
+    ),
+    "an end that counts more than came": (
+        [(0, instance(1)), (1, instance(2)), (2, ended(instances=3))],
+        [("quiet", 301, 2)],
+    ),
+    "no end at all": (
+        [(0, instance(1)), (1, instance(2))],
+        [("quiet", 301, 2)],
+    ),
+    "an aborted transfer": (
+        [(0, instance(1)), (1, instance(2)), (2, ended(instances=2, outcome="aborted"))],
+        [("quiet", 301, 2)],
+    ),
+    "an aborted transfer, then one that began after it and ended well": (
+        [
+            (0, instance(1, "a")),
+            (1, ended("a", 1, "aborted", ended_s=1)),
+            (9, instance(1, "b")),
+            (9, instance(2, "b")),
+            (10, ended("b", 2, began_s=8, ended_s=10)),
+        ],
+        [("released", 15, 2)],
+    ),
+    "an aborted transfer, then the end of one that had begun before": (
+        [
+            (0, instance(1, "a")),
+            (0, instance(2, "b")),
+            (2, ended("a", 1, "aborted", began_s=0, ended_s=2)),
+            (9, instance(3, "b")),
+            (10, ended("b", 2, began_s=1, ended_s=10)),
+        ],
+        [("quiet", 309, 3)],
+    ),
+    "two transfers side by side": (
+        [
+            (0, instance(1, "a")),
+            (0, instance(2, "a")),
+            (1, instance(3, "b")),
+            (2, ended("a", 2)),
+            (20, ended("b", 1)),
+        ],
+        [("released", 25, 3)],
+    ),
+    "a rebuilt transfer": (
+        [(0, instance(1)), (0, instance(2)), (1, ended(instances=2, outcome="rebuilt"))],
+        [("released", 6, 2)],
+    ),
+    "the quiet time of its modality": (
+        [(0, instance(1, modality="CT")), (1, ended(instances=1))],
+        [("quiet", 120, 1)],
+    ),
+    "the longest quiet time of several modalities": (
+        [(0, instance(1, "a", modality="US")), (0, instance(2, "b", modality="CT")), (1, ended("a")), (1, ended("b"))],
+        [("quiet", 300, 2)],
+    ),
+    "a window that begins soon after a due is not released": (
+        [
+            (0, instance(1, "a")),
+            (0, instance(2, "a")),
+            (0, ended("a", 2)),
+            (20, instance(3, "b")),
+            (20, instance(4, "b")),
+            (20, ended("b", 2, began_s=20, ended_s=20)),
+        ],
+        [("released", 5, 2), ("quiet", 80, 2)],
+    ),
+    "a window that begins long after a due is released": (
+        [
+            (0, instance(1, "a")),
+            (0, instance(2, "a")),
+            (0, ended("a", 2)),
+            (70, instance(3, "b")),
+            (70, instance(4, "b")),
+            (70, ended("b", 2, began_s=70, ended_s=70)),
+        ],
+        [("released", 5, 2), ("released", 75, 2)],
+    ),
+    "the same record again, long after, while something is still remembered": (
+        [(0, instance(1)), (0, instance(2)), (0, ended(instances=2)), (50, instance(1)), (50, ended(instances=2))],
+        [("released", 5, 2)],
+    ),
+    "the same instance by another transfer is counted once": (
+        [(0, instance(1, "a")), (0, ended("a")), (1, instance(1, "b")), (1, ended("b"))],
+        [("quiet", 61, 1)],
+    ),
+    "an end without a window opens none": (
+        [(0, ended(instances=0)), (1, ended("b", 3, "aborted"))],
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize(("steps", "expected"), CASES.values(), ids=CASES.keys())
+def test_a_study_is_due(steps: list[Given], expected: list[Due]) -> None:
+    assert dues(*steps) == expected
+
+
+def test_a_window_that_is_never_quiet_closes_at_the_limit() -> None:
+    steps: list[Given] = [(50.0 * number, instance(number, f"t{number}")) for number in range(600)]
+
+    first, *_ = dues(*steps)
+    assert first[:2] == ("limit", 6 * 3600)
+
+
+def test_a_due_says_where_its_last_instance_lay() -> None:
+    (due,) = events(run((0, instance(1)), (1, instance(2)), (2, ended(instances=2))).outputs, StudyDue)
+
+    assert (due.instance_partition, due.instance_offset) == (PARTITION, 1)
+    assert due.cause == (instance(2).event_id,)
+
+
+def test_a_due_names_an_offset_of_the_partition_that_it_names() -> None:
+    engine = Engine(due_step(StudySettings()), identity)
+    engine.feed(KEY, Arrival(instance(1), "instance-stored", 3, 1000))
+    engine.feed(KEY, Arrival(instance(2), "instance-stored", 19, 5))
+    engine.run_until(4000)
+
+    due = events(engine.outputs, StudyDue)[0]
+    assert (due.instance_partition, due.instance_offset) == (19, 5)
+
+
+def test_an_incomplete_transfer_is_remembered_over_windows() -> None:
+    steps: list[Given] = [(0, instance(1, "a")), (1000, instance(2, "a")), (1001, ended("a", 2))]
+
+    assert dues(*steps) == [("quiet", 300, 1), ("released", 1006, 1)]
+
+
+def test_nothing_is_kept_of_a_study_that_is_over() -> None:
+    engine = run((0, instance(1)), (0, instance(2)), (0, ended(instances=2)))
+
+    assert not engine.heads
+    assert engine.entries == 0
+
+
+def test_a_start_with_a_missed_moment_waits_for_what_may_still_come() -> None:
+    engine = Engine(due_step(SETTINGS), identity)
+    engine.feed(KEY, arrived(instance(1), 0))
+    engine.restore(engine.snapshot(), 5000.0)
+    engine.run_until(5299.0)
+
+    assert engine.outputs == []
+    engine.run_until(5301.0)
+    assert len(engine.outputs) == 1
+
+
+def test_state_of_another_version_stops_the_job() -> None:
+    step = due_step(SETTINGS)
+
+    with pytest.raises(UnknownState):
+        step(b'{"v":2,"study":{}}', None, None, 1.0, 0.0)

@@ -1,0 +1,66 @@
+"""Keys never leave their place, envelopes come back as they were."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.objects import Envelope, Identity
+
+HASH = "0f" * 32
+GOOD = Identity("local", "1.2.3", "1.2.3.4", "1.2.3.4.5", HASH)
+
+
+def test_a_key_is_tenant_study_series_and_instance_with_its_hash() -> None:
+    assert GOOD.key == f"local/1.2.3/1.2.3.4/1.2.3.4.5_{HASH}.dcm"
+
+
+def test_a_key_reads_back_as_the_identity_it_was_made_of() -> None:
+    assert Identity.of(GOOD.key) == GOOD
+
+
+@given(st.text(), st.text(), st.text(), st.text(), st.text())
+def test_any_strings_make_a_key_under_their_tenant_or_are_refused(
+    tenant: str, study: str, series: str, sop: str, data_hash: str
+) -> None:
+    identity = Identity(tenant, study, series, sop, data_hash)
+    try:
+        key = identity.key
+    except ValueError:
+        return
+
+    assert key.split("/") == [tenant, study, series, f"{sop}_{data_hash}.dcm"]
+    assert ".." not in key
+
+
+@pytest.mark.parametrize("uid", ["", ".", "..", "1..2", "1.", "a.b", "1.2/3", "1" * 65, "1.2\n", "\u0661.2"])
+def test_what_is_no_uid_never_enters_a_key(uid: str) -> None:
+    with pytest.raises(ValueError, match="a key is made of"):
+        _ = Identity("local", uid, "1.2", "1.2", HASH).key
+
+
+@pytest.mark.parametrize("key", ["", "a/b", f"local/1.2/1.2/1.2_{HASH}", f"Local/1.2/1.2/1.2_{HASH}.dcm"])
+def test_what_is_no_key_has_no_identity(key: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Identity.of(key)
+
+
+@given(st.text(max_size=16), st.text(max_size=16), st.datetimes(timezones=st.just(UTC)))
+def test_an_envelope_survives_the_store_as_ascii(calling: str, called: str, now: datetime) -> None:
+    envelope = Envelope(
+        stored_at=now,
+        received_at=now,
+        origin="received",
+        transfer_id="t-1",
+        calling_ae=calling,
+        called_ae=called,
+        transfer_syntax="1.2.840.10008.1.2.1",
+        prefix_length=330,
+        prefix_hash=HASH,
+        header_length=4000,
+    )
+    metadata = envelope.to_metadata()
+
+    assert all(value.isascii() and value.isprintable() for value in metadata.values())
+    assert Envelope.from_metadata(metadata) == envelope

@@ -1,0 +1,57 @@
+"""Settings are read once, whole, and say everything that is wrong with them."""
+
+from pathlib import Path
+
+import pytest
+
+from schemas import settings
+from schemas.settings import GatewaySettings, SettingsError, StoreSettings, StudySettings, load, to_env
+
+
+def test_no_variables_give_the_defaults_of_the_local_stack() -> None:
+    assert load(GatewaySettings, {}) == GatewaySettings()
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    env = {"FLUORO_GATEWAY_PORT": "dicom", "FLUORO_GATEWAY_IDLE_S": "-1", "FLUORO_GATEWAY_TENANT": "A B"}
+    with pytest.raises(SettingsError) as caught:
+        load(GatewaySettings, env)
+
+    assert str(caught.value).splitlines() == [
+        "FLUORO_GATEWAY_PORT: should be a whole number",
+        "FLUORO_GATEWAY_TENANT: is not a usable value",
+        "FLUORO_GATEWAY_IDLE_S: should be at least 0.1",
+    ]
+
+
+def test_a_secret_may_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("hidden\n")
+
+    assert load(StoreSettings, {"FLUORO_STORE_SECRET_KEY_FILE": str(tmp_path / "key")}).secret_key == "hidden"
+
+
+def test_a_missing_secret_file_is_a_problem_not_a_traceback(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="FLUORO_STORE_SECRET_KEY"):
+        load(StoreSettings, {"FLUORO_STORE_SECRET_KEY_FILE": str(tmp_path / "absent")})
+
+
+def test_a_secret_never_shows() -> None:
+    assert "hidden" not in repr(StoreSettings(secret_key="hidden"))
+
+
+@pytest.mark.parametrize("kind", settings.SECTIONS, ids=[kind.__name__ for kind in settings.SECTIONS])
+def test_a_child_reads_back_what_its_parent_wrote(kind: type[object]) -> None:
+    assert load(kind, to_env(kind())) == kind()
+
+
+@pytest.mark.parametrize(("modality", "seconds"), [("CT", 120), ("US", 300), ("CR", 60), (None, 60)])
+def test_quiet_time_goes_by_modality(modality: str | None, seconds: float) -> None:
+    assert StudySettings().quiet(modality) == seconds
+
+
+def test_the_example_file_lists_every_setting_with_its_default() -> None:
+    example = (Path(__file__).parents[3] / ".env.example").read_text()
+    listed = [line.removeprefix("# ") for line in example.splitlines() if line.startswith("# FLUORO_") and "=" in line]
+    known = [f"{name}={value}" for kind in settings.SECTIONS for name, value in to_env(kind()).items()]
+
+    assert listed == [one for one in known if "PROCESSES" not in one]

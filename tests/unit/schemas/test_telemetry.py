@@ -1,0 +1,31 @@
+"""Logs say where something failed, never with what."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+FAILING = """
+import structlog
+from schemas.telemetry import set_up_logs
+
+set_up_logs("gateway")
+
+def examine():
+    patient_name = "CANARY^LOCAL"
+    raise ValueError("CANARY^VALUE")
+
+try:
+    examine()
+except ValueError as error:
+    structlog.get_logger().error("association_failed", exc_info=error)
+"""
+
+
+def test_a_logged_failure_quotes_neither_local_variables_nor_what_the_exception_says() -> None:
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", FAILING], cwd=root, capture_output=True, text=True, check=True)
+
+    assert "association_failed" in done.stderr
+    assert "ValueError" in done.stderr
+    assert "examine" in done.stderr
+    assert "CANARY" not in done.stderr
