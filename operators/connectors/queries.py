@@ -148,15 +148,18 @@ class PostgresQueries:
         await self._fetch("", b"SELECT 1", ())
 
     async def _fetch(self, tenant: str, statement: bytes, values: Row) -> list[Row]:
-        """Run one statement as this tenant; once more when the connection turns out to be dead, as after a restart."""
+        """Run one statement as this tenant, again for each pooled connection that turns out to be dead.
+
+        A restart kills all of them, and each is found dead only by its own use: the one after them all is new.
+        """
         try:
-            try:
-                return await self._run(tenant, statement, values)
-            except OperationalError as error:
-                if isinstance(error, PoolTimeout) or error.sqlstate is not None:
-                    raise
-                await self._pool.check()
-                return await self._run(tenant, statement, values)
+            for _ in range(self._pool.max_size):
+                try:
+                    return await self._run(tenant, statement, values)
+                except OperationalError as error:
+                    if isinstance(error, PoolTimeout) or error.sqlstate is not None:
+                        raise
+            return await self._run(tenant, statement, values)
         except (Error, OSError) as error:
             raise Unavailable("catalog") from error
 
