@@ -23,7 +23,8 @@ from typing import TypeVar
 
 from prometheus_client import start_http_server
 
-from gateway.process import STOP_S, Connectors, serve
+from gateway.intake import STOP_S, Connectors
+from gateway.process import serve
 from operators.connectors.events import KafkaEventLog
 from operators.connectors.objects import S3ObjectStore
 from schemas.settings import BrokerSettings, GatewaySettings, SettingsError, StoreSettings, load

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from gateway.ledger import Intent
 from gateway.outbox import Outbox
+from gateway.quarantine import Quarantine
 from gateway.spool import Body, Bounds, Buffer, Room
 from operators import instance
 from operators.errors import Rejected, Unavailable
@@ -35,6 +36,8 @@ class Transfer:
     origin: Origin = "received"
     transfer_id: str = field(default_factory=lambda: str(uuid4()))
     began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    # The one study that this may bring instances of; empty: any.
+    only_study: str = ""
     has_begun: bool = False
     was_refused: bool = False
     instances: int = 0
@@ -66,6 +69,7 @@ class Inside:
     store: ObjectStore
     events: EventLog
     outbox: Outbox
+    quarantine: Quarantine
     room: Room
     bounds: Bounds
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -77,9 +81,13 @@ class Acceptance:
     def __init__(self, inside: Inside) -> None:
         self._inside = inside
 
-    def arrive(self, sop_class: str, sop_uid: str, transfer_syntax: str) -> Arrival:
-        """Make a place for an instance that is about to come; the caller closes its body."""
-        prefix = _prefix(sop_class, sop_uid, transfer_syntax)
+    def arrive(self, sop_class: str, sop_uid: str, transfer_syntax: str, prefix: bytes | None = None) -> Arrival:
+        """Make a place for an instance that is about to come; the caller closes its body.
+
+        The prefix is what came before the data set; without one it is made of the rest.
+        """
+        if prefix is None:
+            prefix = _prefix(sop_class, sop_uid, transfer_syntax)
         hasher = instance.data_hasher(transfer_syntax)
         body = Body(prefix, hasher, self._inside.room, self._inside.bounds)
         return Arrival(sop_class, sop_uid, transfer_syntax, prefix, body)
@@ -97,9 +105,12 @@ class Acceptance:
         with arrival.body.opened() as data:
             try:
                 examined = _examine(arrival, data)
-            except Rejected:
-                await self._quarantine(transfer, arrival, data, received_at)
+            except Rejected as error:
+                await self._quarantine(transfer, arrival, data, received_at, error.reason)
                 raise
+            if transfer.only_study not in ("", examined.study_uid):
+                # Perfectly good for somewhere else: kept by whoever sent it.
+                raise Rejected("other-study")
             return await self._keep(transfer, arrival, examined, data, received_at)
 
     async def _keep(
@@ -154,11 +165,13 @@ class Acceptance:
             transfer_id=transfer.transfer_id,
         )
 
-    async def _quarantine(self, transfer: Transfer, arrival: Arrival, data: Buffer, received_at: datetime) -> None:
+    async def _quarantine(
+        self, transfer: Transfer, arrival: Arrival, data: Buffer, received_at: datetime, reason: str
+    ) -> None:
         """Keep what cannot be read, under its hash; raises Unavailable when that fails."""
         envelope = self._envelope(transfer, arrival, 0, received_at)
         key = f"{transfer.tenant}/{arrival.body.data_hash}"
-        await self._inside.store.put(Bucket.QUARANTINE, _upload(key, arrival, data, envelope))
+        await self._inside.quarantine.keep(_upload(key, arrival, data, envelope), reason)
 
     def _envelope(self, transfer: Transfer, arrival: Arrival, header_length: int, received_at: datetime) -> Envelope:
         return Envelope(

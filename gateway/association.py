@@ -10,10 +10,9 @@ from typing import cast
 
 import structlog
 
-from gateway.accept import Acceptance, Arrival, Transfer
+from gateway.accept import Arrival, Transfer
 from gateway.dimse import Messages, Request, response
-from gateway.outbox import Outbox
-from gateway.spool import Room
+from gateway.intake import Intake
 from gateway.status import OUT_OF_RESOURCES, STORED, Status, of_rejected, of_stored
 from gateway.upper_layer import (
     RELEASE_RP,
@@ -52,9 +51,7 @@ class Door:
 
     settings: GatewaySettings
     terms: Terms
-    acceptance: Acceptance
-    outbox: Outbox
-    room: Room
+    inside: Intake
     connections: set["Association"] = field(default_factory=set)
     associated: int = 0
 
@@ -67,7 +64,7 @@ class Door:
         """Say why no association may begin now."""
         if self.associated >= self.most_associations:
             return refuse("too-many")
-        return refuse("memory") if self.room.is_full else None
+        return refuse("memory") if self.inside.room.is_full else None
 
     async def close(self, within_s: float) -> None:
         """Let what is being stored be answered, bounded, and end every association."""
@@ -168,7 +165,7 @@ class Association(asyncio.BufferedProtocol):
         self._door.associated += 1
         self._accepted = answer
         self._transfer = Transfer(self._settings.tenant, answer.calling_ae, answer.called_ae)
-        self._messages = Messages(answer.contexts, self._door.acceptance.arrive, self._requested)
+        self._messages = Messages(answer.contexts, self._door.inside.acceptance.arrive, self._requested)
 
     def data_arrived(self, context_id: int, control: int, piece: memoryview, *, is_whole: bool) -> None:
         """Hand the piece on; the reader lets nothing through before the association request."""
@@ -248,7 +245,7 @@ class Association(asyncio.BufferedProtocol):
     async def _outcome(self, arrival: Arrival) -> Status:
         transfer = cast("Transfer", self._transfer)
         try:
-            receipt = await self._door.acceptance.accept(transfer, arrival)
+            receipt = await self._door.inside.acceptance.accept(transfer, arrival)
         except Rejected as error:
             self._log_refused(arrival, error.reason)
             return of_rejected(error)
@@ -307,7 +304,7 @@ class Association(asyncio.BufferedProtocol):
         GATEWAY_ASSOCIATIONS.dec()
         outcome = self._outcome_of(self._transfer)
         if self._transfer.has_begun:
-            self._door.outbox.end(self._transfer.transfer_id, outcome)
+            self._door.inside.outbox.end(self._transfer.transfer_id, outcome)
         log.info(
             "association_ended",
             transfer=self._transfer.transfer_id,

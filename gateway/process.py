@@ -5,32 +5,18 @@ import contextlib
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
-from time import monotonic
 
 import structlog
 
-from gateway.accept import Acceptance, Inside, Rebuilding
 from gateway.association import Association, Door
-from gateway.outbox import Outbox, Outside, heal
-from gateway.spool import Bounds, Room
+from gateway.intake import STOP_S, Connectors, intake
 from gateway.upper_layer import Terms
 from operators.instance import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from operators.ports import EventLog, ObjectStore
 from schemas.settings import GatewaySettings
 
-STOP_S = 5.0
 ACCEPT_AGAIN_S = 0.1
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Connectors:
-    """What a gateway is given of the outside."""
-
-    store: ObjectStore
-    events: EventLog
 
 
 async def serve(
@@ -49,44 +35,23 @@ async def serve(
 @contextlib.asynccontextmanager
 async def opened(listening: socket.socket, settings: GatewaySettings, connectors: Connectors) -> AsyncIterator[Door]:
     """Take connections while this is entered. Starts whether or not store and broker answer."""
-    settings.spool_dir.mkdir(parents=True, exist_ok=True)
-    outside = Outside(
-        events=connectors.events,
-        rebuild=Rebuilding(connectors.store, settings.spool_dir),
-        heal_s=settings.heal_s,
-        clock=monotonic,
-        sleep=asyncio.sleep,
-    )
-    outbox = Outbox.create(settings.outbox_dir, outside)
-    tasks = [asyncio.create_task(outbox.run()), asyncio.create_task(heal(settings.outbox_dir, outside))]
-    for task in tasks:
-        task.add_done_callback(_fail_loudly)
-    door = _door(settings, connectors, outbox)
-    try:
-        with _accepting(listening, door):
-            yield door
-    finally:
-        await door.close(STOP_S)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(outbox.settle(), STOP_S)
-        outbox.close()
+    async with intake(settings, connectors) as inside:
+        door = Door(settings, _terms(settings), inside)
+        try:
+            with _accepting(listening, door):
+                yield door
+        finally:
+            await door.close(STOP_S)
 
 
-def _door(settings: GatewaySettings, connectors: Connectors, outbox: Outbox) -> Door:
-    room = Room(settings.memory_process_bytes)
-    bounds = Bounds(settings.memory_instance_bytes, settings.instance_bytes, settings.spool_dir)
-    acceptance = Acceptance(Inside(connectors.store, connectors.events, outbox, room, bounds))
-    terms = Terms(
+def _terms(settings: GatewaySettings) -> Terms:
+    return Terms(
         pdu_bytes=settings.max_pdu_bytes,
         most_contexts=settings.contexts,
         implementation_uid=IMPLEMENTATION_CLASS_UID,
         implementation_version=IMPLEMENTATION_VERSION_NAME,
         only_called=settings.only_called_ae,
     )
-    return Door(settings, terms, acceptance, outbox, room)
 
 
 @contextlib.contextmanager
@@ -118,10 +83,3 @@ def _accepting(listening: socket.socket, door: Door) -> Iterator[None]:
         yield
     finally:
         loop.remove_reader(listening)
-
-
-def _fail_loudly(task: "asyncio.Task[object]") -> None:
-    """Nothing may end the outbox's work but its own cancelling: without it this process should not go on."""
-    if not task.cancelled() and (error := task.exception()):
-        log.critical("outbox_failed", exc_info=error)
-        signal.raise_signal(signal.SIGTERM)

@@ -34,7 +34,8 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import build_context
 
 from gateway.association import Door
-from gateway.process import Connectors, opened
+from gateway.intake import Connectors
+from gateway.process import opened
 from gateway.upper_layer import RELEASE_RP
 from operators import instance
 from operators.connectors.memory import MemoryEventLog, MemoryObjectStore, Outage
@@ -358,13 +359,13 @@ def test_a_pdu_that_trickles_is_aborted(settings: GatewaySettings) -> None:
 
 
 def test_a_process_without_memory_takes_no_association_for_now(gateway: Running) -> None:
-    gateway.door.room.held_bytes = gateway.door.room.most_bytes
+    gateway.door.inside.room.held_bytes = gateway.door.inside.room.most_bytes
     entity = AE("SENDER")
     entity.add_requested_context(CT)
 
     assert entity.associate("127.0.0.1", gateway.port).is_rejected
 
-    gateway.door.room.held_bytes = 0
+    gateway.door.inside.room.held_bytes = 0
     with associated(gateway.port):
         pass
 

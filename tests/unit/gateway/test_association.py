@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.process import Connectors, opened
+from gateway.intake import Connectors
+from gateway.process import opened
 from gateway.upper_layer import data_pdus
 from operators.connectors.memory import MemoryEventLog, MemoryObjectStore
 from operators.ports import Upload

@@ -19,6 +19,7 @@ from pydicom.filewriter import write_dataset
 from gateway.accept import Acceptance, Inside, Rebuilding, Receipt, Transfer
 from gateway.journal import Journal
 from gateway.outbox import Outbox, Outside, heal
+from gateway.quarantine import Quarantine
 from gateway.spool import Bounds, Room
 from operators.connectors.memory import MemoryEventLog, MemoryObjectStore, Outage
 from operators.errors import Rejected, Unavailable
@@ -88,7 +89,9 @@ class Gateway:
 
     def accept(self, number: int, study_uid: str = "1.2.3") -> Receipt:
         room, bounds = Room(2**20), Bounds(2**20, 2**20, self.world.folder)
-        acceptance = Acceptance(Inside(self.world.store, self.world.events, self.outbox, room, bounds))
+        acceptance = Acceptance(
+            Inside(self.world.store, self.world.events, self.outbox, Quarantine(self.world.store), room, bounds)
+        )
         arrival = acceptance.arrive(CT, f"1.2.3.{number}", EXPLICIT)
         arrival.body.write(memoryview(data_set(number, study_uid)))
         return asyncio.run(acceptance.accept(self.transfer, arrival))
@@ -339,7 +342,14 @@ def test_a_disk_that_fills_up_later_loses_no_end(world: World) -> None:
 
 def test_an_unreadable_data_set_is_kept_aside_as_it_came(world: World) -> None:
     gateway = world.gateway()
-    inside = Inside(world.store, world.events, gateway.outbox, Room(2**20), Bounds(2**20, 2**20, world.folder))
+    inside = Inside(
+        world.store,
+        world.events,
+        gateway.outbox,
+        Quarantine(world.store),
+        Room(2**20),
+        Bounds(2**20, 2**20, world.folder),
+    )
     acceptance = Acceptance(inside)
     arrival = acceptance.arrive(CT, "not a uid", EXPLICIT)
     arrival.body.write(memoryview(b"no data set"))
