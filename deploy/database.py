@@ -63,10 +63,12 @@ def make_account() -> None:
         "useradd": ["--system", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", USER],
         "adduser": ["-S", "-D", "-H", "-h", "/nonexistent", "-s", "/sbin/nologin", USER],
     }
-    program = next((name for name in makers if shutil.which(name)), None)
+    # Where these lie is not on everyone's PATH.
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    program = next((found for name in makers if (found := shutil.which(name, path=path))), None)
     if program is None:
         raise Failed(f"PostgreSQL does not run as root: make a system user named {USER}, or run this as another user")
-    made = subprocess.run([program, *makers[program]], capture_output=True, text=True, check=False)
+    made = subprocess.run([program, *makers[Path(program).name]], capture_output=True, text=True, check=False)
     if made.returncode:
         raise Failed(f"no system user {USER} could be made ({made.stderr.strip()}): make it, or run as another user")
 

@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -124,9 +124,11 @@ def associated(port: int, *contexts: tuple[str, str], release: bool = True) -> I
         entity.add_requested_context(abstract, syntax)
     association = entity.associate("127.0.0.1", port, ae_title="FLUORO")
     assert association.is_established
-    yield association
-    if release:
-        association.release()
+    # pynetdicom may drop a socket that the peer closed, unclosed.
+    with closing(association.dul.socket.socket):
+        yield association
+        if release:
+            association.release()
 
 
 def slice_of(number: int, pixels: int = 64) -> Dataset:
