@@ -113,13 +113,17 @@ def choose(environ: Mapping[str, str], root: Path) -> tuple[Place, str | None]:
 
 
 @contextmanager
-def held(place: Place) -> Iterator[None]:
-    """Hold the folder for one supervisor; raises Failed when another one has it and keeps it."""
+def held(place: Place, *, is_ending: bool = False) -> Iterator[None]:
+    """Hold the folder for one supervisor; raises Failed when another one has it and keeps it.
+
+    One that is known to be ending may look alive, and hold the folder, for a moment more.
+    """
     with place.lock.open("a") as file:
         deadline = time.monotonic() + HELD_S
         while not lock(file):
             state = State.read(place.state)
-            if (state and state.supervisor.alive()) or time.monotonic() > deadline:
+            is_kept = not is_ending and state is not None and state.supervisor.alive()
+            if is_kept or time.monotonic() > deadline:
                 raise Failed(f"a stack runs on {place.root}: stop it, or set FLUORO_DATA to another folder")
             time.sleep(0.05)
         yield

@@ -16,7 +16,7 @@ from deploy import places
 if __name__ == "__main__":
     run, folder = sys.argv[1], places.Place(Path(sys.argv[2]))
     if not os.read(0, 1):
-        with places.held(folder):
+        with places.held(folder, is_ending=True):
             state = places.State.read(folder.state)
             if state and state.run == run:
                 places.sweep(folder)
