@@ -10,10 +10,15 @@ import time
 from collections.abc import Awaitable, Callable
 
 from operators.errors import Unavailable
-from schemas.settings import BrokerSettings, CatalogSettings, StoreSettings, load
+from schemas.objects import Bucket
+from schemas.settings import BrokerSettings, CatalogSettings, GatewaySettings, StoreSettings, load
 
 PATIENCE_S = 30.0
 AGAIN_S = 0.2
+FOR_EVER = (
+    "WARNING: this object store takes no lifecycle rules. What is in {bucket} stays there beyond its {days} days,"
+    " counts against the quotas, and is yours to remove: python -m deploy.quarantine discard"
+)
 
 
 async def topics() -> None:
@@ -24,11 +29,14 @@ async def topics() -> None:
 
 
 async def buckets() -> None:
-    """Make the buckets."""
+    """Make the buckets, and have the store empty the quarantine of what is old, if it can."""
     from operators.connectors.objects import S3ObjectStore  # noqa: PLC0415
 
+    days = load(GatewaySettings, os.environ).quarantine_days
     async with S3ObjectStore(load(StoreSettings, os.environ)) as store:
         await store.make_buckets()
+        if not await store.expire(Bucket.QUARANTINE, days):
+            print(FOR_EVER.format(bucket=Bucket.QUARANTINE, days=days), file=sys.stderr, flush=True)
 
 
 async def catalog() -> None:

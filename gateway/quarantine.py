@@ -1,18 +1,131 @@
-"""What cannot be shown is kept: its bytes under their hash, for an operator to look at."""
+"""What cannot be shown is kept aside: its bytes under their hash, up to a quota, and an event that tells of it."""
 
-from dataclasses import dataclass
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
-from operators.ports import ObjectStore, Upload
+import structlog
+
+from operators import quarantine
+from operators.errors import Rejected, Unavailable
+from operators.ports import EventLog, ObjectStore, StoredObject, Upload
 from schemas.objects import Bucket
+from schemas.telemetry import GATEWAY_QUARANTINE_BYTES, GATEWAY_QUARANTINE_FULL, GATEWAY_QUARANTINED
+from schemas.topics import INSTANCE_QUARANTINED
+
+LOOK_AGAIN_S = 10.0
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Quarantine:
-    """Keeps what was rejected."""
+class Rules:
+    """How long what was refused is kept, how many bytes of it for each tenant, how often the store is looked into."""
 
-    store: ObjectStore
+    kept: timedelta
+    quota_bytes: int
+    look_s: float
+
+
+class Quarantine:
+    """Keeps what was rejected. The store's own lifecycle rule removes it when its time is over."""
+
+    def __init__(self, store: ObjectStore, events: EventLog, rules: Rules) -> None:
+        self._store = store
+        self._events = events
+        self._rules = rules
+        self._fullness = Fullness(rules.quota_bytes)
+        self._tenants: set[str] = set()
 
     async def keep(self, upload: Upload, reason: str) -> None:
-        """Keep an object, whose key is tenant/hash; raises Unavailable when that fails."""
-        del reason
-        await self.store.put(Bucket.QUARANTINE, upload)
+        """Keep an object, whose key is tenant/hash, and tell of it; what is there stays as it is, and is told of again.
+
+        Raises Rejected("quarantine-full") when it is more than the tenant's quota leaves room for, Unavailable when
+        store or broker do not answer in time.
+        """
+        upload = replace(upload, envelope=replace(upload.envelope, reason=reason))
+        tenant, _, data_hash = upload.key.partition("/")
+        try:
+            with self._fullness.taken(tenant, upload.size_bytes) as taken:
+                taken.is_kept = await self._store.put(Bucket.QUARANTINE, upload)
+        except Rejected as error:
+            GATEWAY_QUARANTINE_FULL.inc()
+            log.warning("quarantine_full", reason=error.reason, tenant=tenant, hash=data_hash, rejected=reason)
+            raise
+        stored = StoredObject(upload.key, upload.size_bytes, upload.envelope)
+        if not taken.is_kept:
+            stored = await self._there(upload.key)
+        await self._events.publish(INSTANCE_QUARANTINED, quarantine.held(stored, self._rules.kept))
+        GATEWAY_QUARANTINED.labels(reason).inc()
+
+    async def _there(self, key: str) -> StoredObject:
+        stored = await self._store.head(Bucket.QUARANTINE, key)
+        if stored is None:
+            raise Unavailable("store-object-went")
+        return stored
+
+    async def watch(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """Look again and again how full it is, until cancelled; until the first look it counts as empty."""
+        while True:
+            try:
+                await self.look()
+            except Unavailable as error:
+                log.warning("quarantine_not_seen", what=error.what)
+                await sleep(min(LOOK_AGAIN_S, self._rules.look_s))
+            else:
+                await sleep(self._rules.look_s)
+
+    async def look(self) -> None:
+        """Count what lies in the store; raises Unavailable."""
+        before = self._fullness.added()
+        found: Counter[str] = Counter()
+        async for key, size_bytes in self._store.sizes(Bucket.QUARANTINE):
+            found[key.partition("/")[0]] += size_bytes
+        self._fullness.counted(found, before)
+        self._tenants |= found.keys()
+        for tenant in self._tenants:
+            GATEWAY_QUARANTINE_BYTES.labels(tenant).set(found[tenant])
+
+
+@dataclass
+class Taken:
+    """Room that was taken for an object; given back unless that is kept."""
+
+    is_kept: bool = False
+
+
+class Fullness:
+    """How many bytes of each tenant are kept, as far as this process knows: those it counted, and those it added since.
+
+    Others add too, and what is added while it counts may be counted twice: the next count corrects both.
+    """
+
+    def __init__(self, quota_bytes: int) -> None:
+        self._quota_bytes = quota_bytes
+        self._counted: Counter[str] = Counter()
+        self._added: Counter[str] = Counter()
+
+    @contextmanager
+    def taken(self, tenant: str, size_bytes: int) -> Iterator[Taken]:
+        """Take room for as long as this is entered, and for good if it is kept; raises Rejected("quarantine-full")."""
+        if self._counted[tenant] + self._added[tenant] + size_bytes > self._quota_bytes:
+            raise Rejected("quarantine-full")
+        taken = Taken()
+        self._added[tenant] += size_bytes
+        try:
+            yield taken
+        finally:
+            if not taken.is_kept:
+                self._added[tenant] -= size_bytes
+
+    def added(self) -> Mapping[str, int]:
+        """Give what was added since the last count."""
+        return self._added.copy()
+
+    def counted(self, found: Mapping[str, int], before: Mapping[str, int]) -> None:
+        """Take a count that began when so much was added."""
+        self._counted = Counter(found)
+        self._added.subtract(before)

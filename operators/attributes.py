@@ -5,6 +5,7 @@ Counts, modalities, availability and addresses are no instance's to say: the rea
 
 from collections.abc import Mapping
 from datetime import date, time
+from itertools import zip_longest
 from typing import Any
 
 import orjson
@@ -44,6 +45,7 @@ SERIES: tuple[Element, ...] = (
     ("00200011", "IS", "series_number"),
     ("00400244", "DA", "performed_procedure_step_start_date"),
     ("00400245", "TM", "performed_procedure_step_start_time"),
+    ("00400275", "SQ", "requests"),
 )
 INSTANCE: tuple[Element, ...] = (
     *ALWAYS,
@@ -71,7 +73,15 @@ def attributes(level: tuple[Element, ...], values: Mapping[str, Any]) -> tuple[D
     return _bounded(found), ("attributes-cut",)
 
 
-def element(vr: str, value: str | int | date | time) -> dict[str, Any]:
+def requests(step_ids: str | None, procedure_ids: str | None) -> list[DicomJson] | None:
+    """Give the items of Request Attributes Sequence from its values, one of each for an item; None without any."""
+    if step_ids is None and procedure_ids is None:
+        return None
+    pairs = zip_longest((step_ids or "").split("\\"), (procedure_ids or "").split("\\"), fillvalue="")
+    return [{"00400009": element("SH", step), "00401001": element("SH", procedure)} for step, procedure in pairs]
+
+
+def element(vr: str, value: str | int | date | time | list[DicomJson]) -> dict[str, Any]:
     """Give one element of the DICOM JSON model (PS3.18 F.2.2)."""
     if value == "":
         return {"vr": vr}
@@ -103,4 +113,15 @@ def _time(value: time) -> list[str]:
     return [value.isoformat().replace(":", "")]
 
 
-VALUES: dict[str, Any] = {"PN": _name, "DA": _date, "TM": _time, "IS": lambda number: [number], "US": lambda n: [n]}
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+VALUES: dict[str, Any] = {
+    "SQ": _as_it_is,
+    "PN": _name,
+    "DA": _date,
+    "TM": _time,
+    "IS": lambda number: [number],
+    "US": lambda number: [number],
+}

@@ -4,18 +4,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from operators import catalog_head
+from operators import catalog_head, conflicts
 from operators.arrival import arrival
 from operators.catalog_head import Head
 from operators.dead_letter import rejected
 from operators.derived import derived_change, instance_change
 from operators.errors import Rejected, Unavailable
 from operators.ports import Catalog, CatalogTables
-from operators.projection import Arrived, arrived, check_names, check_place, transfer_row
+from operators.projection import Arrived, arrived, check_names, check_place, quarantine_row, transfer_row
 from operators.revisions import announcements, next_revision
-from operators.rows import RevisionRow, StudyKey, TransferRow
+from operators.rows import QuarantineRow, RevisionRow, StudyKey, TransferRow
 from operators.step import Flushed, Output, Record
-from schemas.events import Event, InstanceStored, StudyCataloged, StudyDue, TransferEnded, event_id
+from schemas.events import (
+    Event,
+    InstanceQuarantined,
+    InstanceStored,
+    StudyCataloged,
+    StudyDue,
+    TransferEnded,
+    event_id,
+)
 from schemas.topics import STUDY_CATALOGED
 
 OPERATOR = "catalog"
@@ -26,7 +34,8 @@ ATTEMPTS = 3
 # A state that was lost announces everything again: in steps, so that no flush holds a whole archive.
 ANNOUNCED_AT_ONCE = 1000
 
-Entry = tuple[Record, Arrived | TransferRow]
+Written = Arrived | TransferRow | QuarantineRow
+Entry = tuple[Record, Written]
 
 
 @dataclass
@@ -67,15 +76,25 @@ def sort_out(records: Sequence[Record], now: datetime) -> Batch:
     return batch
 
 
-def write(tables: CatalogTables, came: Sequence[Arrived], ended: Sequence[TransferRow]) -> None:
-    """Write instances and transfers' ends, and all that is derived from them."""
-    if came:
-        known = tables.known({one.key for one in came})
-        change = instance_change(known, came)
-        tables.put_instances(change.shown, change.lost, change.cleared)
-        tables.put_studies(*derived_change(known, came, tables.tallies(change.touched)))
-    if ended:
+def write(tables: CatalogTables, ones: Sequence[Written]) -> tuple[Output, ...]:
+    """Write what came and all that is derived from it; gives every conflict that it takes part in, new or not.
+
+    A crash between commit and sending loses none: the same batch comes again, and finds them in the rows.
+    """
+    if ended := [one for one in ones if isinstance(one, TransferRow)]:
         tables.put_transfers(ended)
+    if kept := [one for one in ones if isinstance(one, QuarantineRow)]:
+        tables.put_quarantine(kept)
+    came = [one for one in ones if isinstance(one, Arrived)]
+    return _write_instances(tables, came) if came else ()
+
+
+def _write_instances(tables: CatalogTables, came: Sequence[Arrived]) -> tuple[Output, ...]:
+    known = tables.known({one.key for one in came})
+    change = instance_change(known, came)
+    tables.put_instances(change.shown, change.lost, change.cleared)
+    tables.put_studies(*derived_change(known, came, tables.tallies(change.touched)))
+    return tuple(conflicts.announced(shown, lost) for shown, lost in change.conflicts)
 
 
 def settle(tables: CatalogTables, due: StudyDue, shard: int, now: datetime) -> RevisionRow | None:
@@ -89,6 +108,9 @@ def settle(tables: CatalogTables, due: StudyDue, shard: int, now: datetime) -> R
 
 
 def _take(batch: Batch, record: Record, event: Event) -> None:
+    if isinstance(event, InstanceQuarantined):
+        batch.entries.append((record, quarantine_row(event)))
+        return
     if not isinstance(event, InstanceStored | TransferEnded | StudyDue):
         raise Rejected("not-for-the-catalog")
     check_names(event)
@@ -104,7 +126,7 @@ def _take(batch: Batch, record: Record, event: Event) -> None:
 
 def _commit(catalog: Catalog, shard: int, head: Head, batch: Batch, now: datetime) -> Flushed:
     with catalog.transaction(shard) as tables:
-        refused = [*batch.refused, *_write_all_that_can_be(tables, batch.entries, now)]
+        told = [*batch.refused, *_write_all_that_can_be(tables, batch.entries, now)]
         last = [row for due in head.waiting if head.is_ready(due) and (row := settle(tables, due, shard, now))]
         # The shard is held: what is read now is all that will be there when this commits.
         fresh = tables.revisions(shard, head.announced, ANNOUNCED_AT_ONCE)
@@ -115,27 +137,25 @@ def _commit(catalog: Catalog, shard: int, head: Head, batch: Batch, now: datetim
         announced=fresh[-1].version if fresh else head.announced,
     )
     cataloged = (_cataloged(study, version, now) for study, version in versions.items())
-    return Flushed(after.to_bytes(), (*refused, *cataloged, *announcements((*fresh, *last))))
+    return Flushed(after.to_bytes(), (*told, *cataloged, *announcements((*fresh, *last))))
 
 
 def _write_all_that_can_be(tables: CatalogTables, entries: Sequence[Entry], now: datetime) -> list[Output]:
-    """Write the entries; a batch that is refused is halved until the entry is found that is to blame."""
+    """Write the entries; a batch that is refused is halved until the entry is found that is to blame.
+
+    Gives what is to be told: conflicts, and dead letters.
+    """
     if not entries:
         return []
     try:
         with tables.savepoint():
-            write(
-                tables,
-                [entry for _, entry in entries if isinstance(entry, Arrived)],
-                [entry for _, entry in entries if isinstance(entry, TransferRow)],
-            )
+            return list(write(tables, [one for _, one in entries]))
     except Rejected as error:
         if len(entries) == 1:
             return [rejected(entries[0][0], OPERATOR, error.reason, now)]
         middle = len(entries) // 2
         first = _write_all_that_can_be(tables, entries[:middle], now)
         return first + _write_all_that_can_be(tables, entries[middle:], now)
-    return []
 
 
 def _cataloged(study: StudyKey, version: int, now: datetime) -> Output:

@@ -8,7 +8,7 @@ from operators import contents
 from operators.contents import Contents
 from operators.ports import Known, Tally
 from operators.projection import Arrived, instance_row, series_row, study_row
-from operators.rows import ConflictRow, InstanceRow, SeriesKey, SeriesRow, StudyKey, StudyRow
+from operators.rows import ConflictRow, Content, InstanceRow, SeriesKey, SeriesRow, StudyKey, StudyRow
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -17,12 +17,16 @@ R = TypeVar("R", StudyRow, SeriesRow)
 
 @dataclass(frozen=True)
 class InstanceChange:
-    """Instance and conflict rows to write, keys of conflicts that are none now, series to count anew."""
+    """Instance and conflict rows to write, keys of conflicts that are none now, series to count anew.
+
+    `conflicts` has (shown, lost) of every conflict in which a content that came takes part, new or not.
+    """
 
     shown: tuple[InstanceRow, ...]
     lost: tuple[ConflictRow, ...]
     cleared: tuple[tuple[str, ...], ...]
     touched: frozenset[SeriesKey]
+    conflicts: tuple[tuple[Content, ConflictRow], ...]
 
 
 def instance_change(known: Known, came: Sequence[Arrived]) -> InstanceChange:
@@ -31,15 +35,18 @@ def instance_change(known: Known, came: Sequence[Arrived]) -> InstanceChange:
     lost: list[ConflictRow] = []
     cleared: list[tuple[str, ...]] = []
     touched: set[SeriesKey] = set()
+    conflicts: list[tuple[Content, ConflictRow]] = []
     for key, group in _grouped(came, lambda one: one.key).items():
         shown, lost_before = known.shown.get(key), known.lost.get(key, ())
         now = contents.merge((*((shown,) if shown else ()), *lost_before), (one.content for one in group))
         lost += [row for row in now.lost if row not in lost_before]
         cleared += [(*key, row.data_hash) for row in lost_before if row.data_hash == now.shown.data_hash]
+        fresh = {one.event.data_hash for one in group}
+        conflicts += [(now.shown, row) for row in now.lost if fresh & {now.shown.data_hash, row.data_hash}]
         if now.shown != shown:
             rows.append(_row(now, group, known.version))
             touched |= {SeriesKey(key.tenant, key.study_uid, one.series_uid) for one in (shown, now.shown) if one}
-    return InstanceChange(tuple(rows), tuple(lost), tuple(cleared), frozenset(touched))
+    return InstanceChange(tuple(rows), tuple(lost), tuple(cleared), frozenset(touched), tuple(conflicts))
 
 
 def derived_change(

@@ -1,8 +1,9 @@
 """What operators ask of the outside; `connectors/` answers, each time twice: for real and in memory."""
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from operators.query import Query
@@ -11,6 +12,7 @@ from operators.rows import (
     Content,
     InstanceKey,
     InstanceRow,
+    QuarantineRow,
     RevisionRow,
     SeriesKey,
     SeriesRow,
@@ -45,7 +47,7 @@ class Upload:
     """An object on its way: its parts in order, their total size and the CRC32C (big-endian, base64) the store checks."""
 
     key: str
-    parts: Iterable[bytes | bytearray | memoryview]
+    parts: Sequence[bytes | bytearray | memoryview]
     size_bytes: int
     crc32c: str
     envelope: Envelope
@@ -66,6 +68,12 @@ class ObjectStore(Protocol):
     def keys(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[str]:
         """List the keys under a prefix, in order."""
 
+    def sizes(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
+        """List the keys under a prefix, in order, each with its object's bytes."""
+
+    async def delete(self, bucket: Bucket, key: str) -> None:
+        """Remove an object; what is not there is gone already."""
+
     async def check(self) -> None:
         """Return when the store answers and its buckets are there."""
 
@@ -74,7 +82,7 @@ class EventLog(Protocol):
     """A broker. Every method raises Unavailable when it does not answer well in time."""
 
     async def publish(self, topic: Topic, event: Event) -> Position:
-        """Append the event under its study's key; return once the broker has acknowledged it."""
+        """Append the event under its key; return once the broker has acknowledged it."""
 
     async def check(self) -> None:
         """Return when the broker answers."""
@@ -134,6 +142,9 @@ class CatalogTables(Protocol):
     def put_transfers(self, rows: Collection[TransferRow]) -> None:
         """Write how transfers ended; of one transfer's ends for a study the greatest (ended_at, event id) stays."""
 
+    def put_quarantine(self, rows: Collection[QuarantineRow]) -> None:
+        """Write what is or was kept aside; of one content's rows the greatest (occurred_at, event id) stays."""
+
     def tallies(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, Tally]:
         """Count these series' instances anew, also where none is left."""
 
@@ -158,6 +169,29 @@ class Catalog(Protocol):
 
     def transaction(self, shard: int) -> AbstractContextManager[CatalogTables]:
         """Hold the shard, so that an attempt that is dying elsewhere cannot write after this one; commit on leaving."""
+
+
+@dataclass(frozen=True)
+class Conflicting:
+    """Two contents under one instance's UIDs."""
+
+    shown: Content
+    lost: ConflictRow
+
+
+class KeptAside(Protocol):
+    """What is kept and not shown, for operators: of one tenant, or of all where it is None.
+
+    Every method gives at most so many, the latest first, and raises Unavailable when the catalog does not answer.
+    """
+
+    def quarantined(
+        self, tenant: str | None, most: int, *, beginning: str = "", held_at: datetime | None = None
+    ) -> tuple[QuarantineRow, ...]:
+        """Give what is or was in quarantine, under hashes that begin so; only what is held at a moment, if one is given."""
+
+    def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[Conflicting, ...]:
+        """Give conflicts; those of one instance's UID, in whatever study, if it is given."""
 
 
 @dataclass(frozen=True)

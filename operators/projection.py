@@ -6,14 +6,24 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from operators import attributes
+from operators import attributes, quarantine
 from operators.errors import Rejected
 from operators.frames import pack
 from operators.names import fold
-from operators.rows import Content, InstanceKey, InstanceRow, SeriesKey, SeriesRow, StudyKey, StudyRow, TransferRow
+from operators.rows import (
+    Content,
+    InstanceKey,
+    InstanceRow,
+    QuarantineRow,
+    SeriesKey,
+    SeriesRow,
+    StudyKey,
+    StudyRow,
+    TransferRow,
+)
 from operators.storable import storable
-from schemas.events import InstanceStored, StudyDue, TransferEnded
-from schemas.objects import TENANT, Identity, is_uid
+from schemas.events import InstanceQuarantined, InstanceStored, StudyDue, TransferEnded
+from schemas.objects import DATA_HASH, TENANT, Identity, is_uid
 
 WARNINGS = 64
 MOST_PARTITION = 2**31 - 1
@@ -102,6 +112,8 @@ def series_row(came: Arrived) -> SeriesRow:
         **came.series_key._asdict(),
         **_first(came),
         **{name: came.values[name] for name in SERIES_VALUES},
+        scheduled_procedure_step_ids=_several(came.values["scheduled_procedure_step_id"]),
+        requested_procedure_ids=_several(came.values["requested_procedure_id"]),
         attributes=_series_attributes(came)[0],
     )
 
@@ -128,6 +140,31 @@ def transfer_row(event: TransferEnded) -> TransferRow:
         instances=event.instances,
         began_at=event.began_at,
         ended_at=event.occurred_at,
+        event_id=UUID(event.event_id),
+    )
+
+
+def quarantine_row(event: InstanceQuarantined) -> QuarantineRow:
+    """Give the row of what is or was kept aside; raises Rejected when its names cannot be of ours."""
+    is_ours = (TENANT.fullmatch(event.tenant), DATA_HASH.fullmatch(event.data_hash), EVENT_ID.fullmatch(event.event_id))
+    if not all(is_ours) or event.object_key != quarantine.key(event.tenant, event.data_hash):
+        raise Rejected("not-a-content-of-ours")
+    return QuarantineRow(
+        tenant=event.tenant,
+        data_hash=event.data_hash,
+        state=event.state,
+        reason=event.reason,
+        object_key=event.object_key,
+        size_bytes=event.size_bytes,
+        prefix_hash=event.prefix_hash,
+        origin=event.origin,
+        transfer_id=event.transfer_id,
+        calling_ae=event.calling_ae,
+        called_ae=event.called_ae,
+        received_at=event.received_at,
+        stored_at=event.stored_at,
+        until=event.until,
+        occurred_at=event.occurred_at,
         event_id=UUID(event.event_id),
     )
 
@@ -196,11 +233,17 @@ def _cut_above(came: Arrived) -> tuple[str, ...]:
 
 
 def _series_attributes(came: Arrived) -> tuple[dict[str, Any], tuple[str, ...]]:
-    return attributes.attributes(attributes.SERIES, {**came.values, "series_uid": came.event.series_uid})
+    requests = attributes.requests(came.values["scheduled_procedure_step_id"], came.values["requested_procedure_id"])
+    values = {**came.values, "series_uid": came.event.series_uid, "requests": requests}
+    return attributes.attributes(attributes.SERIES, values)
 
 
 def _study_attributes(came: Arrived) -> tuple[dict[str, Any], tuple[str, ...]]:
     return attributes.attributes(attributes.STUDY, {**came.values, "study_uid": came.event.study_uid})
+
+
+def _several(text: str | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part for part in (text or "").split("\\") if part))
 
 
 def _folded(name: str | None) -> str | None:

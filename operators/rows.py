@@ -83,6 +83,8 @@ class SeriesRow:
     instances: int = 0
     size_bytes: int = 0
     version: int = 0
+    scheduled_procedure_step_ids: tuple[str, ...] = field(default=(), repr=False)
+    requested_procedure_ids: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,4 +178,26 @@ class TransferRow:
     instances: int
     began_at: datetime
     ended_at: datetime
+    event_id: UUID
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuarantineRow:
+    """What was refused: kept aside, or let go again; the greatest (occurred_at, event id) says which."""
+
+    tenant: str
+    data_hash: str
+    state: str
+    reason: str
+    object_key: str
+    size_bytes: int
+    prefix_hash: str
+    origin: str
+    transfer_id: str
+    calling_ae: str
+    called_ae: str
+    received_at: datetime
+    stored_at: datetime
+    until: datetime
+    occurred_at: datetime
     event_id: UUID

@@ -12,8 +12,10 @@ NAMESPACE = UUID("5f1c1b1e-0f0a-5d3e-9c55-6d2f8a3b7c10")
 
 FramesKind = Literal["none", "native", "encapsulated", "unlisted"]
 Origin = Literal["received", "import", "ai"]
+Conflict = Literal["patient", "re-encoded", "content"]
 Outcome = Literal["well", "partial", "aborted", "lost", "rebuilt"]
 Signal = Literal["expected", "released", "quiet", "limit", "commanded"]
+QuarantineState = Literal["held", "released", "discarded"]
 
 
 def event_id(*parts: str) -> str:
@@ -61,6 +63,9 @@ class Facts:
     rows: int | None = None
     columns: int | None = None
     bits_allocated: int | None = None
+    # One for each item of Request Attributes Sequence, joined by backslashes.
+    scheduled_procedure_step_id: str | None = field(default=None, repr=False)
+    requested_procedure_id: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +104,40 @@ class InstanceStored(Event):
     called_ae: str = ""
     received_at: datetime
     stored_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceQuarantined(Event):
+    """What was refused is kept aside, or is so no longer. No patient data."""
+
+    state: QuarantineState
+    data_hash: str
+    object_key: str
+    reason: str
+    size_bytes: int
+    prefix_hash: str
+    origin: Origin
+    transfer_id: str
+    calling_ae: str
+    called_ae: str
+    received_at: datetime
+    stored_at: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceConflict(Event):
+    """Two contents came under one instance's UIDs: one is shown, the other kept beside it. No patient data."""
+
+    study_uid: str
+    sop_uid: str
+    kind: Conflict
+    shown_data_hash: str
+    shown_object_key: str
+    shown_stored_at: datetime
+    lost_data_hash: str
+    lost_object_key: str
+    lost_stored_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,4 +222,6 @@ EVENTS: tuple[type[Event], ...] = (
     StudyCataloged,
     StudySettled,
     RecordRejected,
+    InstanceQuarantined,
+    InstanceConflict,
 )

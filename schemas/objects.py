@@ -75,6 +75,8 @@ class Envelope:
     prefix_length: int
     prefix_hash: str
     header_length: int
+    # Why it lies in quarantine; of what does not, empty and left out.
+    reason: str = ""
 
     def to_metadata(self) -> dict[str, str]:
         """Give S3 user metadata without its `x-amz-meta-` prefix: ASCII, percent-encoded where needed."""
@@ -89,7 +91,7 @@ class Envelope:
             "prefix-length": str(self.prefix_length),
             "prefix-hash": self.prefix_hash,
             "header-length": str(self.header_length),
-        }
+        } | ({"reason": self.reason} if self.reason else {})
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "Envelope":
@@ -105,6 +107,7 @@ class Envelope:
             prefix_length=int(metadata["prefix-length"]),
             prefix_hash=metadata["prefix-hash"],
             header_length=int(metadata["header-length"]),
+            reason=metadata.get("reason", ""),
         )
 
 

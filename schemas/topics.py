@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from schemas.events import (
     Event,
+    InstanceConflict,
+    InstanceQuarantined,
     InstanceStored,
     RecordRejected,
     StudyCataloged,
@@ -56,6 +58,13 @@ TRANSFER_ENDED = Topic(
     consumers=("study", "catalog"),
     retention_ms=INSTANCE_STORED.retention_ms,
 )
+INSTANCE_QUARANTINED = Topic(
+    name="instance-quarantined",
+    event=InstanceQuarantined,
+    key="tenant/hash",
+    producers=("gateway", "deploy.quarantine"),
+    consumers=("catalog",),
+)
 STUDY_DUE = Topic(
     name="study-due",
     event=StudyDue,
@@ -78,6 +87,13 @@ STUDY_SETTLED = Topic(
     producers=("catalog",),
     consumers=(),
 )
+INSTANCE_CONFLICT = Topic(
+    name="instance-conflict",
+    event=InstanceConflict,
+    key="tenant/study",
+    producers=("catalog",),
+    consumers=(),
+)
 RECORD_REJECTED = Topic(
     name="record-rejected",
     event=RecordRejected,
@@ -89,9 +105,25 @@ RECORD_REJECTED = Topic(
     max_message_bytes=4 * 1024 * 1024,
 )
 
-TOPICS = (INSTANCE_STORED, TRANSFER_ENDED, STUDY_DUE, STUDY_CATALOGED, STUDY_SETTLED, RECORD_REJECTED)
+TOPICS = (
+    INSTANCE_STORED,
+    TRANSFER_ENDED,
+    INSTANCE_QUARANTINED,
+    STUDY_DUE,
+    STUDY_CATALOGED,
+    STUDY_SETTLED,
+    INSTANCE_CONFLICT,
+    RECORD_REJECTED,
+)
 
 
 def study_key(tenant: str, study_uid: str) -> bytes:
     """Give the record key that keeps one study's records in one partition, in order."""
     return f"{tenant}/{study_uid}".encode()
+
+
+def record_key(event: Event) -> bytes:
+    """Give an event's record key, as its topic says: its study's, or its content's where no study is known."""
+    if isinstance(event, InstanceQuarantined):
+        return f"{event.tenant}/{event.data_hash}".encode()
+    return study_key(event.tenant, getattr(event, "study_uid", ""))

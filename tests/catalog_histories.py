@@ -8,14 +8,25 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from operators import quarantine
 from operators.catalog import flush
 from operators.connectors.memory_catalog import MemoryTables
-from operators.ports import Catalog
+from operators.ports import Catalog, StoredObject
 from operators.step import Flushed, Output, Record
 from schemas.codec import encode
-from schemas.events import Event, Facts, Frames, InstanceStored, StudyDue, TransferEnded, event_id
-from schemas.objects import Identity
-from schemas.topics import TOPICS, study_key
+from schemas.events import (
+    Event,
+    Facts,
+    Frames,
+    InstanceQuarantined,
+    InstanceStored,
+    QuarantineState,
+    StudyDue,
+    TransferEnded,
+    event_id,
+)
+from schemas.objects import Envelope, Identity
+from schemas.topics import TOPICS, record_key
 
 SHARD = 3
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -90,9 +101,30 @@ def due(study: str = "1.2.1", place: tuple[int, int] | None = None, number: int 
     )
 
 
+def quarantined(content: str = "q", second: int = 0, state: QuarantineState = "held") -> InstanceQuarantined:
+    """Give an instance-quarantined: of its being held since a moment, or of a decision a minute later."""
+    at = NOON + timedelta(seconds=second)
+    envelope = Envelope(
+        stored_at=at,
+        received_at=at,
+        origin="received",
+        transfer_id="t1",
+        calling_ae="CT1",
+        called_ae="FLUORO",
+        transfer_syntax=EXPLICIT,
+        prefix_length=300,
+        prefix_hash="0" * 64,
+        header_length=0,
+        reason="no-usable-uid",
+    )
+    key = quarantine.key("local", sha256(content.encode()).hexdigest())
+    event = quarantine.held(StoredObject(key, 1000 + len(content), envelope), timedelta(days=30))
+    return event if state == "held" else quarantine.let_go(event, state, at + timedelta(minutes=1))
+
+
 def in_tenant(event: Event, tenant: str) -> Event:
     """Give the same event of another tenant."""
-    if not isinstance(event, InstanceStored):
+    if not isinstance(event, InstanceStored | InstanceQuarantined):
         return replace(event, tenant=tenant)
     return replace(event, tenant=tenant, object_key=event.object_key.replace(event.tenant, tenant, 1))
 
@@ -100,8 +132,7 @@ def in_tenant(event: Event, tenant: str) -> Event:
 def record(event: Event, offset: int = 0, partition: int = 0) -> Record:
     """Give the event as it lies in its topic."""
     topic = next(topic for topic in TOPICS if isinstance(event, topic.event))
-    key = study_key(event.tenant, event.study_uid)  # type: ignore[attr-defined]
-    return Record(topic.name, partition, offset, 0, key, encode(event))
+    return Record(topic.name, partition, offset, 0, record_key(event), encode(event))
 
 
 def numbered(events: Iterable[Event], tenant: str = "local") -> tuple[Record, ...]:
@@ -128,6 +159,7 @@ def held(tables: MemoryTables) -> dict[str, dict[Any, Any]]:
         "instance": tables.instances,
         "conflict": tables.conflicts,
         "transfer": tables.transfers,
+        "quarantine": tables.quarantine,
     }
     return {name: {key: unversioned(row) for key, row in rows.items()} for name, rows in named.items()}
 
@@ -176,9 +208,15 @@ ENDS = st.builds(
     transfer=st.sampled_from(("t1", "t2")),
     second=st.integers(0, 3),
 )
+KEPT = st.builds(
+    quarantined,
+    content=st.sampled_from("pq"),
+    second=st.integers(0, 120),
+    state=st.sampled_from(("held", "released", "discarded")),
+)
 DUES = st.builds(due, study=st.sampled_from(("1.2.1", "1.2.2", "1.2.3")), number=st.integers(0, 9))
-ARRIVALS: st.SearchStrategy[list[Event]] = st.lists(contents() | ENDS, max_size=14)
-HISTORIES: st.SearchStrategy[list[Event]] = st.lists(contents() | ENDS | DUES, max_size=16)
+ARRIVALS: st.SearchStrategy[list[Event]] = st.lists(contents() | ENDS | KEPT, max_size=14)
+HISTORIES: st.SearchStrategy[list[Event]] = st.lists(contents() | ENDS | KEPT | DUES, max_size=16)
 
 
 @st.composite

@@ -17,6 +17,7 @@ from operators.rows import (
     Content,
     InstanceKey,
     InstanceRow,
+    QuarantineRow,
     RevisionRow,
     SeriesKey,
     SeriesRow,
@@ -142,6 +143,10 @@ class PostgresTables:
     def put_transfers(self, rows: Collection[TransferRow]) -> None:
         """Write how transfers ended."""
         self._put(PUT_TRANSFER, rows)
+
+    def put_quarantine(self, rows: Collection[QuarantineRow]) -> None:
+        """Write what is or was kept aside."""
+        self._put(PUT_QUARANTINE, rows)
 
     def tallies(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, Tally]:
         """Count these series' instances anew."""
@@ -291,6 +296,12 @@ PUT_TRANSFER = _upsert(
     "transfer",
     "tenant, transfer_id, study_uid",
     "(excluded.ended_at, excluded.event_id) > (old.ended_at, old.event_id)",
+)
+PUT_QUARANTINE = _upsert(
+    QuarantineRow,
+    "quarantine",
+    "tenant, data_hash",
+    "(excluded.occurred_at, excluded.event_id) > (old.occurred_at, old.event_id)",
 )
 PUT_REVISION = sql.SQL("INSERT INTO revision ({}) VALUES ({})").format(
     _names(RevisionRow), sql.SQL(", ").join(sql.Placeholder() * len(fields(RevisionRow)))

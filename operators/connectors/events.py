@@ -13,7 +13,7 @@ from operators.ports import Position
 from schemas.codec import encode
 from schemas.events import Event
 from schemas.settings import BrokerSettings
-from schemas.topics import PARTITIONS, TOPICS, Topic, study_key
+from schemas.topics import PARTITIONS, TOPICS, Topic, record_key
 
 CHECK_S = 2.0
 # How often reports are asked for while one is awaited: an answer is late by half of this.
@@ -66,7 +66,7 @@ class KafkaEventLog:
                 await asyncio.wait_for(self._deliveries.idle.wait(), self._settings.produce_s)
 
     async def publish(self, topic: Topic, event: Event) -> Position:
-        """Append the event under its study's key; return once the broker has acknowledged it.
+        """Append the event under its key; return once the broker has acknowledged it.
 
         librdkafka keeps the bound: it reports every record within produce_s.
         """
@@ -108,7 +108,7 @@ class Deliveries:
         try:
             self._producer.produce(
                 topic.name,
-                key=study_key(event.tenant, getattr(event, "study_uid", "")),
+                key=record_key(event),
                 value=encode(event),
                 timestamp=int(event.occurred_at.timestamp() * 1000),
                 on_delivery=partial(self._report, reported),

@@ -13,7 +13,7 @@ from operators.ports import Position, StoredObject, Upload
 from schemas.codec import decode, encode
 from schemas.events import Event
 from schemas.objects import Bucket, Envelope
-from schemas.topics import PARTITIONS, Topic, study_key
+from schemas.topics import PARTITIONS, Topic, record_key
 
 CHUNK_BYTES = 256 * 1024
 
@@ -88,6 +88,17 @@ class MemoryObjectStore(Failing):
         for key in sorted(name for place, name in self.objects if place == bucket and name.startswith(prefix)):
             yield key
 
+    async def sizes(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
+        """List the keys under a prefix, in order, each with its object's bytes."""
+        async for key in self.keys(bucket, prefix):
+            yield key, len(self.objects[bucket, key].data)
+
+    async def delete(self, bucket: Bucket, key: str) -> None:
+        """Remove an object; what is not there is gone already."""
+        self.begin("store")
+        self.objects.pop((bucket, key), None)
+        self.answer("store")
+
     async def check(self) -> None:
         """Return when the store answers."""
         self.begin("store")
@@ -100,9 +111,9 @@ class MemoryEventLog(Failing):
     records: dict[tuple[str, int], list[tuple[bytes, bytes, int]]] = field(default_factory=dict)
 
     async def publish(self, topic: Topic, event: Event) -> Position:
-        """Append the event under its study's key."""
+        """Append the event under its key."""
         self.begin("broker")
-        key = study_key(event.tenant, getattr(event, "study_uid", ""))
+        key = record_key(event)
         partition = crc32(key) % PARTITIONS
         place = self.records.setdefault((topic.name, partition), [])
         place.append((key, encode(event), int(event.occurred_at.timestamp() * 1000)))

@@ -4,16 +4,18 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from typing import Any
 
 from operators.connectors.memory import Failing
 from operators.errors import Rejected
-from operators.ports import Known, StudyState, Tally
+from operators.ports import Conflicting, Known, StudyState, Tally
 from operators.rows import (
     ConflictRow,
     Content,
     InstanceKey,
     InstanceRow,
+    QuarantineRow,
     RevisionRow,
     SeriesKey,
     SeriesRow,
@@ -35,6 +37,7 @@ class MemoryTables:
     conflicts: dict[tuple[str, str, str, str], ConflictRow] = field(default_factory=dict)
     revision_rows: dict[tuple[str, str, int], RevisionRow] = field(default_factory=dict)
     transfers: dict[tuple[str, str, str], TransferRow] = field(default_factory=dict)
+    quarantine: dict[tuple[str, str], QuarantineRow] = field(default_factory=dict)
     version: int = 0
 
     @contextmanager
@@ -75,6 +78,14 @@ class MemoryTables:
             key = (row.tenant, row.transfer_id, row.study_uid)
             other = self.transfers.get(key, row)
             self.transfers[key] = max(other, row, key=lambda one: (one.ended_at, one.event_id))
+
+    def put_quarantine(self, rows: Collection[QuarantineRow]) -> None:
+        """Write what is or was kept aside."""
+        _refuse_nul(*rows)
+        for row in rows:
+            other = self.quarantine.get((row.tenant, row.data_hash), row)
+            later = max(other, row, key=lambda one: (one.occurred_at, one.event_id))
+            self.quarantine[row.tenant, row.data_hash] = later
 
     def tallies(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, Tally]:
         """Count these series' instances anew."""
@@ -132,6 +143,41 @@ class MemoryCatalog(Failing):
         with self.tables.savepoint():
             yield self.tables
         self.answer("catalog")
+
+
+@dataclass
+class MemoryAside(Failing):
+    """A KeptAside over a MemoryCatalog's tables."""
+
+    tables: MemoryTables = field(default_factory=MemoryTables)
+
+    def quarantined(
+        self, tenant: str | None, most: int, *, beginning: str = "", held_at: datetime | None = None
+    ) -> tuple[QuarantineRow, ...]:
+        """Give what is or was in quarantine."""
+        self.begin("catalog")
+        found = [
+            row
+            for row in self.tables.quarantine.values()
+            if tenant in (None, row.tenant)
+            and row.data_hash.startswith(beginning)
+            and (held_at is None or (row.state == "held" and row.until > held_at))
+        ]
+        ordered = sorted(found, key=lambda row: (row.tenant, row.data_hash))
+        return tuple(sorted(ordered, key=lambda row: row.stored_at, reverse=True)[:most])
+
+    def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[Conflicting, ...]:
+        """Give conflicts."""
+        self.begin("catalog")
+        found = [
+            row
+            for row in self.tables.conflicts.values()
+            if tenant in (None, row.tenant) and sop_uid in (None, row.sop_uid)
+        ]
+        ordered = sorted(found, key=lambda row: (row.tenant, row.study_uid, row.sop_uid, row.data_hash))
+        latest = sorted(ordered, key=lambda row: row.stored_at, reverse=True)[:most]
+        instances = self.tables.instances
+        return tuple(Conflicting(_content(instances[row.tenant, row.study_uid, row.sop_uid]), row) for row in latest)
 
 
 def _content(row: InstanceRow) -> Content:

@@ -1,10 +1,12 @@
-"""The S3 store: minio's signer for the signature, aiohttp for all but the PUT of instances, which has a wire of its own.
+"""The S3 store: aiohttp for all but the PUT of instances, which has a wire of its own.
 
 minio-py would sign and hash again what is already hashed, at twice the CPU, and its put_object knows neither
 If-None-Match nor checksums (measured: 1.0 ms a PUT against 0.5).
 """
 
 import asyncio
+import base64
+import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -15,13 +17,11 @@ from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
-from minio.credentials.credentials import Credentials
-from minio.signer import sign_v4_s3
-from minio.time import to_amz_date
 from minio.xml import findall, findtext
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from operators.connectors.signature import signed
 from operators.connectors.wire import KEEP_ALIVE_S, Answer, Wire
 from operators.errors import Rejected, Unavailable
 from operators.ports import StoredObject, Upload
@@ -29,7 +29,13 @@ from schemas.objects import Bucket, Envelope
 from schemas.settings import StoreSettings
 
 META = "x-amz-meta-"
-UNSIGNED = "UNSIGNED-PAYLOAD"
+LIFECYCLE = (
+    '<LifecycleConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Rule><ID>fluoro</ID>'
+    "<Status>Enabled</Status><Filter><Prefix></Prefix></Filter><Expiration><Days>{days}</Days></Expiration></Rule>"
+    "</LifecycleConfiguration>"
+)
+# How stores say that they know no lifecycle rules.
+CANNOT = (HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.BAD_REQUEST)
 
 
 class S3ObjectStore:
@@ -38,8 +44,6 @@ class S3ObjectStore:
     def __init__(self, settings: StoreSettings) -> None:
         self._settings = settings
         self._endpoint = urlsplit(settings.endpoint)
-        # Without keys the store refuses us, which is its word to say: a gateway starts all the same.
-        self._credentials = Credentials(settings.access_key or "-", settings.secret_key or "-")
         self._session: ClientSession | None = None
         is_tls = self._endpoint.scheme == "https"
         port = self._endpoint.port or (443 if is_tls else 80)
@@ -76,6 +80,7 @@ class S3ObjectStore:
         with _named():
             async with self._request("HEAD", f"{bucket}/{key}") as response:
                 if response.status == HTTPStatus.NOT_FOUND:
+                    await self._expect_bucket(bucket)
                     return None
                 _expect(response, HTTPStatus.OK)
                 size_bytes = int(response.headers["content-length"])
@@ -90,6 +95,7 @@ class S3ObjectStore:
         with _named():
             async with self._request("GET", f"{bucket}/{key}", headers=headers) as response:
                 if response.status == HTTPStatus.NOT_FOUND:
+                    await self._expect_bucket(bucket)
                     raise KeyError(key)
                 if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                     return
@@ -99,12 +105,23 @@ class S3ObjectStore:
 
     async def keys(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[str]:
         """List the keys under a prefix, in order."""
+        async for key, _ in self.sizes(bucket, prefix):
+            yield key
+
+    async def sizes(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
+        """List the keys under a prefix, in order, each with its object's bytes."""
         token: str | None = ""
         while token is not None:
             page = await self._page(bucket, prefix, token)
             for entry in findall(page, "Contents"):
-                yield cast("str", findtext(entry, "Key", strict=True))
+                yield cast("str", findtext(entry, "Key", strict=True)), int(findtext(entry, "Size", strict=True) or 0)
             token = findtext(page, "NextContinuationToken")
+
+    async def delete(self, bucket: Bucket, key: str) -> None:
+        """Remove an object; what is not there is gone already."""
+        with _named():
+            async with self._request("DELETE", f"{bucket}/{key}") as response:
+                _expect(response, HTTPStatus.NO_CONTENT, HTTPStatus.OK, HTTPStatus.NOT_FOUND)
 
     async def check(self) -> None:
         """Return when the store answers and its buckets are there."""
@@ -119,6 +136,22 @@ class S3ObjectStore:
             for bucket in Bucket:
                 async with self._request("PUT", bucket, headers={"content-length": "0"}) as response:
                     _expect(response, HTTPStatus.OK, HTTPStatus.CONFLICT)
+
+    async def expire(self, bucket: Bucket, days: int) -> bool:
+        """Have the store remove a bucket's objects so many days after they were stored; False when it cannot do that."""
+        rule = LIFECYCLE.format(days=days).encode()
+        headers = {"content-length": str(len(rule)), "content-md5": _md5(rule)}
+        with _named():
+            async with self._request("PUT", bucket, query={"lifecycle": ""}, headers=headers, body=rule) as response:
+                if response.status in CANNOT:
+                    return False
+                _expect(response, HTTPStatus.OK, HTTPStatus.NO_CONTENT)
+                return True
+
+    async def _expect_bucket(self, bucket: Bucket) -> None:
+        """Tell an object that is not there from a bucket that is not: an answer to HEAD says no more than 404."""
+        async with self._request("HEAD", bucket) as response:
+            _expect(response, HTTPStatus.OK)
 
     async def _page(self, bucket: Bucket, prefix: str, token: str) -> Element:
         query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
@@ -156,12 +189,14 @@ class S3ObjectStore:
         *,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
     ) -> AsyncIterator[ClientResponse]:
-        url = self._endpoint._replace(path="/" + quote(path), query=urlencode(query or {}, quote_via=quote))
-        signed = self._sign(method, url, headers or {})
+        asked = urlencode(sorted((query or {}).items()), quote_via=quote)
+        url = self._endpoint._replace(path="/" + quote(path), query=asked)
+        ours = self._sign(method, url, headers or {})
         target = URL(url.geturl(), encoded=True)
         async with asyncio.timeout(self._settings.connect_s + self._settings.no_progress_s):
-            response = await self._opened().request(method, target, headers=signed)
+            response = await self._opened().request(method, target, headers=ours, data=body)
         async with response:
             yield response
 
@@ -170,18 +205,17 @@ class S3ObjectStore:
             return await response.content.readany()
 
     def _sign(self, method: str, url: SplitResult, headers: Mapping[str, str]) -> dict[str, str]:
-        now = datetime.now(UTC)
-        own = {"host": url.netloc, "x-amz-date": to_amz_date(now), "x-amz-content-sha256": UNSIGNED}
-        signed = sign_v4_s3(
-            method=method,
-            url=url,
+        return signed(
+            method,
+            url.netloc,
+            url.path,
+            url.query,
+            headers,
+            now=datetime.now(UTC),
             region=self._settings.region,
-            headers={**headers, **own},
-            credentials=self._credentials,
-            content_sha256=UNSIGNED,
-            date=now,
+            access_key=self._settings.access_key or "-",
+            secret_key=self._settings.secret_key or "-",
         )
-        return cast("dict[str, str]", signed)
 
     def _opened(self) -> ClientSession:
         if self._session is None:
@@ -200,7 +234,7 @@ class _named:  # noqa: N801 - reads as what it does: with _named(): ...
         pass
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, ClientError | TimeoutError | OSError | EOFError):
+        if isinstance(error, ClientError | TimeoutError | OSError | EOFError | ET.ParseError):
             raise Unavailable("store") from error
 
 
@@ -211,6 +245,11 @@ def _is_stored(answer: Answer, crc32c: str) -> bool:
     if answer.headers.get("x-amz-checksum-crc32c") != crc32c:
         raise Unavailable("store-checksum")
     return True
+
+
+def _md5(data: bytes) -> str:
+    # What S3 asks of a lifecycle rule, against faults on the way.
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
 def _expect(response: ClientResponse | Answer, *wanted: HTTPStatus) -> None:

@@ -65,10 +65,12 @@ ONE: dict[tuple[str, str], LiteralString] = {
     ("between", "both"): "{} BETWEEN %s AND %s",
     ("empty", ""): "coalesce({}::text, '') = ''",
 }
+MANY_KINDS = ("codes", "texts", "uids")
 MANY: dict[tuple[str, str], LiteralString] = {
     ("equals", ""): "%s = ANY({})",
     ("among", ""): "{} && %s",
     ("like", "one"): "EXISTS (SELECT FROM unnest({}) AS one WHERE one LIKE %s)",
+    ("like", "many"): "EXISTS (SELECT FROM unnest({}) AS one WHERE one LIKE ANY(%s))",
     ("empty", ""): "cardinality({}) = 0",
 }
 
@@ -169,8 +171,12 @@ class PostgresQueries:
 
 
 async def _transact(connection: AsyncConnection[Row], tenant: str, statement: bytes, values: Row) -> list[Row]:
-    """Set the tenant and run the statement in one transaction and one round trip."""
-    async with connection.pipeline(), connection.transaction():
+    """Set the tenant and run the statement in one transaction and one round trip.
+
+    Between two syncs of the protocol there is one transaction, without BEGIN and COMMIT; were there a sync between these
+    two statements, the second would see no tenant and so no rows.
+    """
+    async with connection.pipeline():
         await connection.execute(SET_TENANT, (tenant,))
         cursor = await connection.execute(statement, values)
     return await cursor.fetchall()
@@ -233,7 +239,7 @@ def _conditions(shape: Shape) -> Iterator[sql.Composable]:
         yield sql.SQL("{} = %s").format(sql.Identifier(level, "series_uid"))
     for tag, operator, form in conditions:
         key = BY_TAG[tag]
-        table = MANY if key.kind in ("codes", "uids") else ONE
+        table = MANY if key.kind in MANY_KINDS else ONE
         yield sql.SQL(table[operator, form]).format(sql.Identifier(key.level, key.column))
     yield sql.SQL(SHOWN[level])
 

@@ -18,7 +18,7 @@ from operators.step import Output, Record
 from schemas.codec import encode
 from schemas.events import RecordRejected
 from schemas.settings import BrokerSettings
-from schemas.topics import TOPICS, Topic, study_key
+from schemas.topics import TOPICS, Topic, record_key
 
 BYTES: TypeInformation = Types.PRIMITIVE_ARRAY(Types.BYTE())
 # The same types in KafkaRecords.java.
@@ -87,12 +87,9 @@ def record(row: Any) -> Record:
 
 
 def outgoing(output: Output) -> Row:
-    """Give the row that goes out for an output: a rejected record under its origin's key, else under its study's."""
+    """Give the row that goes out for an output: a rejected record under its origin's key, else under its own."""
     event = output.event
-    if isinstance(event, RecordRejected):
-        key = event.origin_key or b""
-    else:
-        key = study_key(event.tenant, getattr(event, "study_uid", ""))
+    key = (event.origin_key or b"") if isinstance(event, RecordRejected) else record_key(event)
     return Row(output.topic.name, key, encode(event), int(event.occurred_at.timestamp() * 1000))
 
 

@@ -1,4 +1,4 @@
-"""The catalog job: instances, ends of transfers and dues in, rows of PostgreSQL and what changed out."""
+"""The catalog job: instances, ends of transfers, what was kept aside, dues in; rows of PostgreSQL, changes out."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +13,10 @@ from pipelines.engines.batches import flush_by_shard
 from pipelines.engines.flink import Job
 from pipelines.engines.kafka import Reading, records, send
 from schemas.settings import BrokerSettings, CatalogSettings, JobSettings
-from schemas.topics import INSTANCE_STORED, STUDY_DUE, TRANSFER_ENDED
+from schemas.topics import INSTANCE_QUARANTINED, INSTANCE_STORED, STUDY_DUE, TRANSFER_ENDED
 
 NAME = "catalog"
-READS = (INSTANCE_STORED, TRANSFER_ENDED, STUDY_DUE)
+READS = (INSTANCE_STORED, TRANSFER_ENDED, INSTANCE_QUARANTINED, STUDY_DUE)
 
 
 def build(env: StreamExecutionEnvironment, broker: BrokerSettings, catalog: CatalogSettings, job: JobSettings) -> None:

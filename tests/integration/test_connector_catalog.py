@@ -16,15 +16,38 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from operators.connectors import ddl
+from operators.connectors.aside import PostgresAside
 from operators.connectors.catalog import PostgresCatalog
-from operators.connectors.memory_catalog import MemoryCatalog
+from operators.connectors.memory import Outage
+from operators.connectors.memory_catalog import MemoryAside, MemoryCatalog
 from operators.errors import Rejected, Unavailable
-from operators.ports import Catalog, CatalogTables
-from operators.rows import ConflictRow, InstanceKey, InstanceRow, SeriesRow, StudyKey, StudyRow, TransferRow
+from operators.ports import Catalog, CatalogTables, KeptAside
+from operators.rows import (
+    ConflictRow,
+    InstanceKey,
+    InstanceRow,
+    QuarantineRow,
+    SeriesRow,
+    StudyKey,
+    StudyRow,
+    TransferRow,
+)
 from operators.step import Flushed
 from schemas.events import Event, Facts, RecordRejected, StudyCataloged, StudySettled
 from schemas.settings import CatalogSettings
-from tests.catalog_histories import HISTORIES, NOON, batches, due, ended, held, instance, numbered, run, unversioned
+from tests.catalog_histories import (
+    HISTORIES,
+    NOON,
+    batches,
+    due,
+    ended,
+    held,
+    instance,
+    numbered,
+    quarantined,
+    run,
+    unversioned,
+)
 
 KEYS: dict[str, tuple[type[Any], int]] = {
     "study": (StudyRow, 2),
@@ -32,6 +55,7 @@ KEYS: dict[str, tuple[type[Any], int]] = {
     "instance": (InstanceRow, 3),
     "conflict": (ConflictRow, 4),
     "transfer": (TransferRow, 3),
+    "quarantine": (QuarantineRow, 2),
 }
 SHARDS = itertools.count(uuid4().int % 2**30)
 
@@ -121,6 +145,7 @@ KEY_COLUMNS = {
     "instance": ("tenant", "study_uid", "sop_uid"),
     "conflict": ("tenant", "study_uid", "sop_uid", "data_hash"),
     "transfer": ("tenant", "transfer_id", "study_uid"),
+    "quarantine": ("tenant", "data_hash"),
 }
 
 
@@ -235,6 +260,63 @@ def test_an_announcement_is_the_same_whenever_it_is_made(desk: Desk) -> None:
     ]
 
 
+def test_the_latest_word_on_what_was_kept_aside_stays(desk: Desk) -> None:
+    held_again, released = quarantined(second=120), quarantined(state="released")
+    desk.run([quarantined(), released], [held_again], [released])
+
+    (row,) = desk.rows("quarantine")
+    assert (row["state"], str(row["event_id"])) == ("held", held_again.event_id)
+
+
+def aside_of(desk: Desk, request: pytest.FixtureRequest) -> KeptAside:
+    if isinstance(desk.catalog, MemoryCatalog):
+        return MemoryAside(tables=desk.catalog.tables)
+    return PostgresAside(request.getfixturevalue("writer"))
+
+
+def test_operators_find_what_is_kept_aside(desk: Desk, request: pytest.FixtureRequest) -> None:
+    first, second, gone = (quarantined(name, second=at) for at, name in enumerate("pqr"))
+    desk.run([first, second, gone, quarantined("r", second=2, state="discarded")])
+    aside = aside_of(desk, request)
+    months_later = NOON + timedelta(days=30)
+
+    def hashes(**asked: Any) -> list[str]:
+        return [row.data_hash for row in aside.quarantined(desk.tenant, 9, **asked)]
+
+    assert hashes() == [gone.data_hash, second.data_hash, first.data_hash]
+    assert hashes(held_at=NOON) == [second.data_hash, first.data_hash]
+    assert hashes(held_at=months_later) == [second.data_hash]
+    assert hashes(beginning=first.data_hash[:9]) == [first.data_hash]
+    assert [row.data_hash for row in aside.quarantined(desk.tenant, 1)] == [gone.data_hash]
+    assert aside.quarantined("nobody", 9) == ()
+    assert {row.data_hash for row in aside.quarantined(None, 1000)} >= set(hashes())
+
+
+def test_operators_find_both_contents_of_a_conflict(desk: Desk, request: pytest.FixtureRequest) -> None:
+    shown, lost = instance(content="a"), instance(content="b", second=1)
+    other = [instance(sop="2", content=name, second=5 + at) for at, name in enumerate("cd")]
+    desk.run([shown, lost, *other])
+    aside = aside_of(desk, request)
+
+    assert len(aside.conflicts(desk.tenant, 9)) == 2
+    (found,) = aside.conflicts(desk.tenant, 9, sop_uid=shown.sop_uid)
+    assert (found.shown.data_hash, found.lost.data_hash, found.lost.kind) == (
+        shown.data_hash,
+        lost.data_hash,
+        "content",
+    )
+    assert [one.lost.data_hash for one in aside.conflicts(desk.tenant, 1)] == [other[1].data_hash]
+    assert aside.conflicts("nobody", 9) == ()
+
+
+def test_a_catalog_that_does_not_answer_operators_is_unavailable() -> None:
+    for aside in (PostgresAside(CatalogSettings(port=1)), MemoryAside(outage=Outage.REFUSES)):
+        with pytest.raises(Unavailable):
+            aside.conflicts(None, 1)
+        with pytest.raises(Unavailable):
+            aside.quarantined(None, 1)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=HISTORIES, data=st.data())
 def test_postgres_holds_what_its_twin_holds(
@@ -295,15 +377,16 @@ def test_what_is_to_blame_is_told_by_the_state(postgres: PostgresCatalog, state:
 
 def test_an_overtaken_attempt_undoes_nothing(postgres: PostgresCatalog, writer: CatalogSettings) -> None:
     desk = desk_at(postgres, lambda tenant: read_tables(writer, tenant))
-    late = [instance(content="b", second=9, facts=Facts(patient_id="P9")), ended(second=1)]
+    late = [instance(content="b", second=9, facts=Facts(patient_id="P9")), ended(second=1), quarantined()]
     stale = MemoryCatalog()
     run(stale, [numbered(late, desk.tenant)])
-    desk.run([instance(content="a", second=1), ended(second=5)])
+    desk.run([instance(content="a", second=1), ended(second=5), quarantined(state="released")])
     before = desk.tables
     with postgres.transaction(next(SHARDS)) as tables:
         tables.put_instances(list(stale.tables.instances.values()), [], [])
         tables.put_studies(list(stale.tables.studies.values()), list(stale.tables.series.values()))
         tables.put_transfers(list(stale.tables.transfers.values()))
+        tables.put_quarantine(list(stale.tables.quarantine.values()))
 
     assert desk.tables == before
 
@@ -319,14 +402,15 @@ def test_a_reader_without_a_tenant_sees_nothing(
     postgres: PostgresCatalog, writer: CatalogSettings, request: pytest.FixtureRequest
 ) -> None:
     desk = desk_at(postgres, lambda tenant: read_tables(writer, tenant))
-    desk.run([instance()])
+    desk.run([instance(), quarantined()])
     with connect(request.getfixturevalue("stack").catalog("reader")) as reader:
         counts = []
         for tenant in ("", "other", desk.tenant):
             reader.execute("SELECT set_config('fluoro.tenant', %s, false)", (tenant,))
-            counts += reader.execute("SELECT count(*) FROM study WHERE tenant = %s", (desk.tenant,)).fetchall()
+            for table in ("study", "quarantine"):
+                counts += reader.execute(f"SELECT count(*) FROM {table} WHERE tenant = %s", (desk.tenant,)).fetchall()  # noqa: S608
 
-    assert counts == [(0,), (0,), (1,)]
+    assert counts == [(0,), (0,), (0,), (0,), (1,), (1,)]
 
 
 @pytest.fixture

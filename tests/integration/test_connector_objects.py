@@ -143,6 +143,72 @@ def test_keys_under_a_prefix_come_in_order(run: Run) -> None:
     run(test)
 
 
+def test_sizes_under_a_prefix_come_with_their_keys(run: Run) -> None:
+    folder = os.urandom(8).hex()
+    sent = [upload(bytes(10 * number), f"{number}.dcm", folder) for number in (3, 1, 2)]
+
+    async def test(store: ObjectStore) -> None:
+        for one in sent:
+            await store.put(Bucket.QUARANTINE, one)
+        found = [size async for size in store.sizes(Bucket.QUARANTINE, f"local/{folder}/")]
+        assert found == [(f"local/{folder}/{number}.dcm", 10 * number) for number in (1, 2, 3)]
+
+    run(test)
+
+
+def test_what_is_deleted_is_gone_and_may_be_stored_anew(run: Run) -> None:
+    sent = upload(b"some content")
+
+    async def test(store: ObjectStore) -> None:
+        await store.put(Bucket.QUARANTINE, sent)
+        for _ in range(2):
+            await store.delete(Bucket.QUARANTINE, sent.key)
+            assert await store.head(Bucket.QUARANTINE, sent.key) is None
+        assert await store.put(Bucket.QUARANTINE, sent)
+
+    run(test)
+
+
+def test_a_reason_lies_beside_what_is_in_quarantine(run: Run) -> None:
+    sent = replace(upload(b"some content"), envelope=replace(ENVELOPE, reason="no-usable-uid"))
+
+    async def test(store: ObjectStore) -> None:
+        await store.put(Bucket.QUARANTINE, sent)
+        found = await store.head(Bucket.QUARANTINE, sent.key)
+        assert found is not None
+        assert found.envelope == sent.envelope
+
+    run(test)
+
+
+def test_the_stack_s_store_takes_a_lifecycle_rule(stack: RunningStack) -> None:
+    async def test() -> bool:
+        async with S3ObjectStore(load(StoreSettings, stack.env)) as store:
+            return await store.expire(Bucket.QUARANTINE, 30)
+
+    assert asyncio.run(test())
+
+
+@pytest.mark.parametrize(("status", "raises"), [("501 Not Implemented", False), ("503 Slow Down", True)])
+def test_a_store_without_lifecycle_rules_says_so(status: str, raises: bool) -> None:  # noqa: FBT001
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer), suppress(ConnectionError):
+            await reader.readuntil(b"</LifecycleConfiguration>")
+            writer.write(f"HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n".encode())
+            await writer.drain()
+
+    async def test() -> bool | None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        settings = StoreSettings(endpoint=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        async with server, S3ObjectStore(settings) as store, asyncio.timeout(5):
+            try:
+                return await store.expire(Bucket.QUARANTINE, 30)
+            except Unavailable:
+                return None
+
+    assert asyncio.run(test()) is (None if raises else False)
+
+
 def test_many_at_once_are_all_stored(run: Run) -> None:
     sent = [upload(os.urandom(50_000)) for _ in range(40)]
 

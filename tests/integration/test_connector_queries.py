@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom import Dataset
 
 from operators.connectors.catalog import PostgresCatalog
 from operators.connectors.memory_catalog import MemoryCatalog
@@ -20,7 +21,11 @@ from operators.connectors.queries import PostgresQueries
 from operators.errors import Unavailable
 from operators.ports import CatalogQueries, Hit, Location, Page
 from operators.query import BY_TAG, LEVELS, Level, Match, Query, is_like, parse
+from schemas.codec import decode, encode
+from schemas.events import InstanceStored, event_id
+from schemas.objects import Identity
 from schemas.settings import CatalogSettings
+from schemas.topics import study_key
 from tests.read_world import cataloged, part10, stored
 
 if TYPE_CHECKING:
@@ -96,7 +101,14 @@ def files() -> Iterator[bytes]:
         PatientID=None,
         AccessionNumber="",
         PatientName="Yamada^Tarou=山田^太郎=やまだ^たろう",
+        RequestAttributesSequence=[ordered("S_1", "R1"), ordered("S2", "R2")],
     )
+
+
+def ordered(step: str, procedure: str) -> Dataset:
+    item = Dataset()
+    item.ScheduledProcedureStepID, item.RequestedProcedureID = step, procedure
+    return item
 
 
 class Closed:
@@ -149,6 +161,10 @@ DATED = [f"1.2.{number}" for number in reversed(range(len(IDS)))]
         ("PatientName=やまだ*", ["1.3"]),
         ("PatientName=Tarou", []),
         ("StudyInstanceUID=1.2.4,1.3,1.9", ["1.2.4", "1.3"]),
+        (r"PatientID=P_1\P1&multiplevaluematching=true", ["1.2.4", "1.2.0"]),
+        (r"PatientID=P%*\P1&multiplevaluematching=true", ["1.2.4", "1.2.2"]),
+        (r"ModalitiesInStudy=S?\O?&multiplevaluematching=true", ["1.2.0"]),
+        (r"NumberOfStudyRelatedSeries=4\9&multiplevaluematching=true", ["1.2.0"]),
         ("StudyDate=20260103", ["1.2.2"]),
         ("StudyDate=20260103-20260104", ["1.2.3", "1.2.2"]),
         ("StudyDate=-20260102", ["1.2.1", "1.2.0"]),
@@ -180,6 +196,10 @@ def test_studies_are_found_newest_first_and_undated_last(archive: Archive, pairs
         ("series", {}, "Modality=SR", ["1.2.0.2"]),
         ("series", {}, "PatientID=PX1", ["1.2.1.1"]),
         ("series", {}, "SeriesNumber=4", ["1.2.0.4"]),
+        ("series", {}, "RequestAttributesSequence.ScheduledProcedureStepID=S_1", ["1.3.1"]),
+        ("series", {}, "00400275.00401001=R?", ["1.3.1"]),
+        ("series", {}, "00400275.00401001=R1,R2", []),
+        ("instance", {}, "00400275.RequestedProcedureID=R2", ["1.3.1.1"]),
         ("instance", {"study_uid": "1.2.0", "series_uid": "1.2.0.2"}, "", ["1.2.0.2.1", "1.2.0.2.2"]),
         ("instance", {"study_uid": "1.2.0"}, "Modality=OT", ["1.2.0.3.1", "1.2.0.3.2"]),
         ("instance", {}, "InstanceNumber=1&Rows=2", ["1.2.0.4.1", "1.2.0.2.1", "1.2.0.3.1", "1.3.1.1"]),
@@ -201,6 +221,50 @@ def test_pages_join_to_the_whole_and_say_what_is_left(archive: Archive, level: L
     assert [page.remaining for page in pages] == [
         max(len(whole.hits) - at, 0) for at in range(4, 4 * len(pages) + 4, 4)
     ]
+
+
+MANY = 1000
+
+
+@pytest.fixture(scope="module")
+def crowd(request: pytest.FixtureRequest) -> Archive:
+    """A tenant with so many studies of few dates, series of one number and instances of none, in PostgreSQL."""
+    tenant = f"crowd-{uuid4().hex[:12]}"
+    whole = part10(InstanceNumber=None)
+    _, record = stored(whole, 0, tenant)
+    template = decode(record.value)
+    assert isinstance(template, InstanceStored)
+    events = [study_of(template, number) for number in range(MANY)]
+    stack: RunningStack = request.getfixturevalue("stack")
+    with closing(PostgresCatalog(stack.catalog("writer"))) as catalog:
+        cataloged(catalog, [replace(record, key=study_key(tenant, one.study_uid), value=encode(one)) for one in events])
+    return Archive(tenant, lambda: PostgresQueries(stack.catalog("reader")))
+
+
+def study_of(template: InstanceStored, number: int) -> InstanceStored:
+    """Give a tenth of a study: ten instances each, in series of two."""
+    study, series = f"1.7.{number // 10}", f"1.7.{number // 10}.{number % 5}"
+    identity = Identity(template.tenant, study, series, f"{series}.{number}", template.data_hash)
+    return replace(
+        template,
+        event_id=event_id("instance-stored", template.tenant, study, identity.sop_uid, identity.data_hash),
+        study_uid=study,
+        series_uid=series,
+        sop_uid=identity.sop_uid,
+        object_key=identity.key,
+        facts=replace(template.facts, study_date=f"2026010{1 + number // 10 % 7}"),
+    )
+
+
+@pytest.mark.parametrize(("level", "count"), [("study", MANY // 10), ("series", MANY // 2), ("instance", MANY)])
+def test_a_thousand_rows_come_once_each_through_pages_while_nothing_changes(
+    crowd: Archive, level: Level, count: int
+) -> None:
+    pages = [crowd.search(Query(level, limit=37, offset=offset)) for offset in range(0, count, 37)]
+    found = [uid_of(hit) for page in pages for hit in page.hits]
+
+    assert len(set(found)) == len(found) == count
+    assert [page.remaining for page in pages] == [max(count - at - 37, 0) for at in range(0, count, 37)]
 
 
 def test_a_hit_brings_the_levels_that_belong_to_it(archive: Archive) -> None:

@@ -11,13 +11,22 @@ import pytest
 from confluent_kafka import Consumer, Producer
 
 from deploy.running import RunningStack, wait_until
+from operators.connectors.aside import PostgresAside
 from operators.connectors.events import KafkaEventLog, producer_config
 from operators.ports import Position
 from schemas.codec import decode
 from schemas.events import Event, RecordRejected, StudySettled
 from schemas.settings import BrokerSettings, load
-from schemas.topics import INSTANCE_STORED, RECORD_REJECTED, STUDY_SETTLED, TOPICS, Topic, study_key
-from tests.catalog_histories import due, in_tenant, instance
+from schemas.topics import (
+    INSTANCE_CONFLICT,
+    INSTANCE_STORED,
+    RECORD_REJECTED,
+    STUDY_SETTLED,
+    TOPICS,
+    Topic,
+    study_key,
+)
+from tests.catalog_histories import NOON, due, in_tenant, instance, quarantined
 
 SOON_S = 60.0
 TENANT = f"test-{uuid4().hex[:20]}"
@@ -91,6 +100,19 @@ def test_records_become_rows_and_a_revision(stack: RunningStack, broker: BrokerS
     settled = [event for event in read(broker, STUDY_SETTLED, 1) if event.study_uid == "1.2.71"]
 
     assert {(event.revision, event.instances) for event in settled if isinstance(event, StudySettled)} == {(1, 5)}
+
+
+def test_what_is_kept_aside_becomes_a_row_and_a_conflict_an_event(stack: RunningStack, broker: BrokerSettings) -> None:
+    aside = PostgresAside(stack.catalog("writer"))
+    shown, lost = instance(study="1.2.74", content="a"), instance(study="1.2.74", content="b", second=1)
+    publish(broker, quarantined(), lost, shown)
+    wait_until(lambda: len(aside.conflicts(TENANT, 9)) == 1, SOON_S, "no conflict")
+    wait_until(lambda: len(aside.quarantined(TENANT, 9)) == 1, SOON_S, "nothing kept aside")
+    publish(broker, quarantined(state="released"))
+    wait_until(lambda: aside.quarantined(TENANT, 9, held_at=NOON) == (), SOON_S, "not released")
+    announced = {event for event in read(broker, INSTANCE_CONFLICT, 1) if event.study_uid == "1.2.74"}
+
+    assert [(event.shown_data_hash, event.lost_data_hash) for event in announced] == [(shown.data_hash, lost.data_hash)]
 
 
 def test_a_poison_record_is_rejected_and_blocks_nothing(stack: RunningStack, broker: BrokerSettings) -> None:

@@ -6,14 +6,15 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators import catalog_head
+from operators import catalog_head, conflicts
 from operators.catalog_head import Head
+from operators.connectors import memory_catalog
 from operators.connectors.memory import Outage
 from operators.connectors.memory_catalog import MemoryCatalog, MemoryTables
 from operators.digest import digest
 from operators.errors import Unavailable
 from operators.names import fold
-from schemas.events import Event, InstanceStored, StudyDue, StudySettled
+from schemas.events import Event, InstanceConflict, InstanceQuarantined, InstanceStored, StudyDue, StudySettled
 from tests.catalog_histories import ARRIVALS, DUES, HISTORIES, batches, due, held, numbered, run
 
 STUDIES = ("1.2.1", "1.2.2")
@@ -83,6 +84,35 @@ def test_shown_is_the_minimum_of_all_that_came_and_the_rest_are_conflicts(
     assert shown == {sop_uid: min(contents) for sop_uid, contents in came.items()}
     everything = {(sop_uid, data_hash) for sop_uid, contents in came.items() for _, data_hash in contents}
     assert lost == everything - {(sop_uid, data_hash) for sop_uid, (_, data_hash) in shown.items()}
+
+
+@settings(deadline=None)
+@given(HISTORIES, st.data())
+def test_every_conflict_that_stays_was_announced_as_its_rows_say(events: list[Event], data: st.DataObject) -> None:
+    catalog = MemoryCatalog()
+    shuffled = data.draw(st.permutations(numbered(events)))
+    outputs = run(catalog, data.draw(batches(shuffled))).outputs
+    shown = {(row.study_uid, row.sop_uid): row for row in catalog.tables.instances.values()}
+    announced = {one.event for one in outputs if isinstance(one.event, InstanceConflict)}
+
+    for row in catalog.tables.conflicts.values():
+        winner = memory_catalog._content(shown[row.study_uid, row.sop_uid])
+        assert conflicts.announced(winner, row).event in announced
+
+
+@settings(deadline=None)
+@given(HISTORIES, st.data())
+def test_the_last_word_on_what_was_kept_aside_counts(events: list[Event], data: st.DataObject) -> None:
+    catalog = MemoryCatalog()
+    shuffled = data.draw(st.permutations(numbered(events)))
+    run(catalog, data.draw(batches(shuffled)))
+
+    said = defaultdict(set)
+    for event in (one for one in events if isinstance(one, InstanceQuarantined)):
+        said[event.data_hash].add((event.occurred_at, event.event_id, event.state))
+    rows = catalog.tables.quarantine.values()
+    kept = {row.data_hash: (row.occurred_at, str(row.event_id), row.state) for row in rows}
+    assert kept == {data_hash: max(words) for data_hash, words in said.items()}
 
 
 @settings(deadline=None)

@@ -23,11 +23,19 @@ from operators.revisions import next_revision
 from operators.step import Flushed
 from operators.storable import storable
 from schemas.codec import MARKER, UnknownSchema
-from schemas.events import Facts, Frames, RecordRejected, StudyCataloged, StudySettled
-from tests.catalog_histories import EXPLICIT, JPEG, NOON, due, ended, instance, numbered, record, run
+from schemas.events import Facts, Frames, InstanceConflict, RecordRejected, StudyCataloged, StudySettled
+from tests.catalog_histories import EXPLICIT, JPEG, NOON, due, ended, instance, numbered, quarantined, record, run
 
-DDL = (Path(schemas.__file__).parent / "catalog" / "0001_catalog.sql").read_text()
-KINDS = (rows.StudyRow, rows.SeriesRow, rows.InstanceRow, rows.ConflictRow, rows.RevisionRow, rows.TransferRow)
+DDL = "".join(path.read_text() for path in sorted((Path(schemas.__file__).parent / "catalog").glob("*.sql")))
+KINDS = (
+    rows.StudyRow,
+    rows.SeriesRow,
+    rows.InstanceRow,
+    rows.ConflictRow,
+    rows.RevisionRow,
+    rows.TransferRow,
+    rows.QuarantineRow,
+)
 NOTHING_WRITTEN = Facts()
 
 
@@ -43,6 +51,7 @@ def test_a_row_has_the_columns_of_its_table_in_order(kind: type[Any]) -> None:
     columns = re.findall(
         r'^    "?([a-z_]+)"? +(?:text|date|time|json|int|big|uuid|bytea|boolean)', body[1], re.MULTILINE
     )
+    columns += re.findall(rf"ALTER TABLE {table} ADD COLUMN ([a-z_]+)", DDL)
 
     assert [one.name for one in fields(kind)] == columns
 
@@ -149,6 +158,61 @@ def test_a_conflict_has_a_kind(change: dict[str, Any], kind: str) -> None:
 
     assert found.shown == shown
     assert [one.kind for one in found.lost] == [kind]
+
+
+def test_a_conflict_is_announced_with_both_contents_and_again_on_a_replay() -> None:
+    catalog = MemoryCatalog()
+    late, early = instance(content="b", second=5), instance(content="a", second=1)
+    first = run(catalog, [numbered([late]), numbered([early])])
+    again = run(catalog, [numbered([late])])
+
+    (event,) = events(first, InstanceConflict)
+    assert (event.kind, event.shown_data_hash, event.lost_data_hash) == ("content", early.data_hash, late.data_hash)
+    assert (event.shown_object_key, event.lost_object_key) == (early.object_key, late.object_key)
+    assert (event.cause, event.occurred_at) == ((early.event_id, late.event_id), late.stored_at)
+    assert events(again, InstanceConflict) == [event]
+
+
+def test_a_conflict_is_announced_once_for_each_change_not_for_each_instance_that_comes() -> None:
+    catalog = MemoryCatalog()
+    run(catalog, [numbered([instance(content=name, second=at) for at, name in enumerate("abc")])])
+    flushed = run(catalog, [numbered([instance(content="d", second=9)])])
+
+    assert len(events(flushed, InstanceConflict)) == 1
+
+
+def test_the_same_content_through_two_doors_is_one_row_and_no_conflict() -> None:
+    by_dimse = instance(transfer="t1")
+    by_stow = replace(by_dimse, transfer_id="t2", prefix_hash="1" * 64, prefix_length=512, header_length=1112)
+    for first, second in ((by_dimse, by_stow), (by_stow, by_dimse)):
+        catalog = MemoryCatalog()
+        flushed = run(catalog, [numbered([first]), numbered([second])])
+
+        (row,) = catalog.tables.instances.values()
+        assert row.data_hash == by_dimse.data_hash
+        assert catalog.tables.conflicts == {}
+        assert events(flushed, InstanceConflict) == events(flushed, RecordRejected) == []
+        assert [one.instances for one in catalog.tables.studies.values()] == [1]
+
+
+def test_what_was_kept_aside_is_of_no_study() -> None:
+    catalog = MemoryCatalog()
+    flushed = run(catalog, [numbered([quarantined()])])
+
+    (row,) = catalog.tables.quarantine.values()
+    assert (row.state, row.reason, row.calling_ae) == ("held", "no-usable-uid", "CT1")
+    assert (flushed.outputs, catalog.tables.studies) == ((), {})
+
+
+@pytest.mark.parametrize(
+    "change", [{"tenant": "No One"}, {"data_hash": "../x"}, {"object_key": "local/x"}, {"event_id": "7"}]
+)
+def test_what_cannot_have_been_kept_aside_is_a_dead_letter(change: dict[str, Any]) -> None:
+    catalog = MemoryCatalog()
+    flushed = run(catalog, [[record(replace(quarantined(), **change))]])
+
+    assert [one.reason for one in events(flushed, RecordRejected)] == ["not-a-content-of-ours"]
+    assert catalog.tables.quarantine == {}
 
 
 def test_kinds_are_told_anew_when_the_shown_content_changes() -> None:

@@ -1,0 +1,29 @@
+"""The notice that two contents came under one instance's UIDs."""
+
+from typing import cast
+
+from operators.rows import ConflictRow, Content
+from operators.step import Output
+from schemas.events import Conflict, InstanceConflict, event_id
+from schemas.topics import INSTANCE_CONFLICT
+
+
+def announced(shown: Content, lost: ConflictRow) -> Output:
+    """Give the event of a conflict from its two rows alone: whenever it is built, it is the same."""
+    names = (shown.tenant, shown.study_uid, shown.sop_uid)
+    event = InstanceConflict(
+        event_id=event_id("instance-conflict", *names, lost.data_hash, shown.data_hash),
+        tenant=shown.tenant,
+        occurred_at=max(shown.stored_at, lost.stored_at),
+        cause=(str(shown.event_id), str(lost.event_id)),
+        study_uid=shown.study_uid,
+        sop_uid=shown.sop_uid,
+        kind=cast("Conflict", lost.kind),
+        shown_data_hash=shown.data_hash,
+        shown_object_key=shown.object_key,
+        shown_stored_at=shown.stored_at,
+        lost_data_hash=lost.data_hash,
+        lost_object_key=lost.object_key,
+        lost_stored_at=lost.stored_at,
+    )
+    return Output(INSTANCE_CONFLICT, event)

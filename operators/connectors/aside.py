@@ -1,0 +1,87 @@
+"""Reading what is kept and not shown in PostgreSQL: rows of all tenants, as only the role writer may see them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, LiteralString, TypeVar
+
+import psycopg
+from psycopg import Connection, sql
+
+from operators.errors import Unavailable
+from operators.ports import Conflicting
+from operators.rows import ConflictRow, Content, QuarantineRow
+from schemas.settings import CatalogSettings
+
+T = TypeVar("T")
+
+CONNECT_S = 2
+OPTIONS = "-c timezone=UTC -c default_transaction_read_only=on -c statement_timeout={ms}"
+
+
+class PostgresAside:
+    """A KeptAside; each question has a connection of its own, for questions are rare."""
+
+    def __init__(self, settings: CatalogSettings) -> None:
+        self._settings = settings
+
+    def quarantined(
+        self, tenant: str | None, most: int, *, beginning: str = "", held_at: datetime | None = None
+    ) -> tuple[QuarantineRow, ...]:
+        """Give what is or was in quarantine."""
+        asked = {"tenant": tenant, "beginning": beginning, "held_at": held_at, "most": most}
+        with self._connected() as connection:
+            return tuple(_made(QuarantineRow, row) for row in connection.execute(QUARANTINED, asked))
+
+    def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[Conflicting, ...]:
+        """Give conflicts."""
+        asked = {"tenant": tenant, "sop_uid": sop_uid, "most": most}
+        with self._connected() as connection:
+            return tuple(
+                Conflicting(_made(Content, row[:WIDTH]), _made(ConflictRow, row[WIDTH:]))
+                for row in connection.execute(CONFLICTS, asked)
+            )
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection[tuple[Any, ...]]]:
+        settings = self._settings
+        try:
+            with psycopg.connect(
+                host=settings.host,
+                port=settings.port,
+                dbname=settings.database,
+                user=settings.user,
+                password=settings.password,
+                connect_timeout=CONNECT_S,
+                options=OPTIONS.format(ms=int(settings.statement_s * 1000)),
+                application_name="fluoro-aside",
+            ) as connection:
+                yield connection
+        except psycopg.OperationalError as error:
+            raise Unavailable("catalog") from error
+
+
+def _made(kind: type[T], row: tuple[Any, ...]) -> T:
+    return kind(**dict(zip((one.name for one in fields(kind)), row, strict=True)))  # type: ignore[arg-type]
+
+
+def _columns(kind: type[Any], table: LiteralString) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(table, one.name) for one in fields(kind))
+
+
+WIDTH = len(fields(Content))
+QUARANTINED = sql.SQL("""
+    SELECT {} FROM quarantine
+    WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s) AND starts_with(data_hash, %(beginning)s)
+      AND (%(held_at)s::timestamptz IS NULL OR (state = 'held' AND until > %(held_at)s))
+    ORDER BY stored_at DESC, tenant COLLATE "C", data_hash COLLATE "C" LIMIT %(most)s""").format(
+    _columns(QuarantineRow, "quarantine")
+)
+CONFLICTS = sql.SQL("""
+    SELECT {}, {} FROM conflict JOIN instance USING (tenant, study_uid, sop_uid)
+    WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s) AND (%(sop_uid)s::text IS NULL OR sop_uid = %(sop_uid)s)
+    ORDER BY conflict.stored_at DESC, tenant COLLATE "C", study_uid COLLATE "C", sop_uid COLLATE "C",
+             conflict.data_hash COLLATE "C" LIMIT %(most)s""").format(
+    _columns(Content, "instance"), _columns(ConflictRow, "conflict")
+)

@@ -1,0 +1,134 @@
+"""What is refused and what is in conflict, from a door to the operators' commands, on the running stack."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy import dicomweb
+from deploy.local import web
+from deploy.quarantine import Answer, stow
+from deploy.running import RunningStack, wait_until
+from operators import instance
+from operators.instance import split_part10
+from tests.read_world import part10
+
+SOON_S = 60.0
+EXPLICIT = "1.2.840.10008.1.2.1"
+MR = "1.2.840.10008.5.1.4.1.1.4"
+CANARY = "Canary^Sixteen"
+
+
+@pytest.fixture(scope="module")
+def base(stack: RunningStack) -> str:
+    return web(stack.plan)
+
+
+def post(base: str, file: bytes) -> Answer:
+    return stow(f"{base}/studies", b"", memoryview(file))
+
+
+def ask(stack: RunningStack, module: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run an operator's command."""
+    env = {"FLUORO_DATA": str(stack.place.root), "PATH": ""}
+    command = (sys.executable, "-m", f"deploy.{module}", *arguments)
+    done = subprocess.run(
+        command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SOON_S, check=False
+    )
+    assert "Traceback" not in done.stderr
+    assert "Canary" not in done.stdout + done.stderr
+    return done
+
+
+def listed(stack: RunningStack, module: str, *arguments: str) -> list[dict[str, Any]]:
+    done = ask(stack, module, "list", "--json", "--tenant", "local", *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def the_row(stack: RunningStack, size_bytes: int, state: str = "held") -> dict[str, Any]:
+    """Give the row of what is so long, once it is in this state."""
+    found: list[dict[str, Any]] = []
+
+    def is_there() -> bool:
+        rows = listed(stack, "quarantine", "--all")
+        found[:] = [row for row in rows if (row["size_bytes"], row["state"]) == (size_bytes, state)]
+        return bool(found)
+
+    wait_until(is_there, SOON_S, f"nothing is {state}")
+    return found[0]
+
+
+def found(base: str, study_uid: str) -> list[dict[str, Any]]:
+    return dicomweb.query(base, "/studies", StudyInstanceUID=study_uid)
+
+
+def test_a_mismatch_is_kept_shown_and_released(stack: RunningStack, base: str, tmp_path: Path) -> None:
+    uids: dict[str, Any] = {
+        "StudyInstanceUID": "1.2.81",
+        "SeriesInstanceUID": "1.2.81.1",
+        "SOPInstanceUID": "1.2.81.1.1",
+    }
+    file = part10(PatientName=CANARY, **uids)
+    sent = instance.prefix(MR, "1.2.81.1.1", EXPLICIT) + file[split_part10(file).prefix_length :]
+    refused = post(base, sent)
+    row = the_row(stack, len(sent))
+    saved = tmp_path / "kept.dcm"
+
+    assert (refused.status, row["reason"]) == (409, "sop-class-mismatch")
+    assert ask(stack, "quarantine", "show", row["data_hash"][:12], "--save", str(saved)).returncode == 0
+    assert saved.read_bytes() == sent
+    assert row["data_hash"][:12] in ask(stack, "quarantine", "list").stdout
+    released = ask(stack, "quarantine", "release", row["data_hash"])
+    assert (released.returncode, released.stderr) == (0, "")
+    the_row(stack, len(sent), "released")
+    wait_until(lambda: len(found(base, "1.2.81")) == 1, SOON_S, "what was released is not found")
+    (back,) = dicomweb.retrieve(base, "/studies/1.2.81", dicomweb.PART_10)
+    assert back[split_part10(back).prefix_length :] == file[split_part10(file).prefix_length :]
+    assert ask(stack, "quarantine", "release", row["data_hash"]).returncode == 1
+
+
+def test_what_nobody_can_read_is_kept_not_released_and_discarded(
+    stack: RunningStack, base: str, tmp_path: Path
+) -> None:
+    sent = part10(PatientName=CANARY, SOPInstanceUID="1.2.82.1.8").replace(b"1.2.82.1.8", b"1.2/82.1.8")
+    statuses = {post(base, sent).status for _ in range(2)}
+    row = the_row(stack, len(sent))
+    saved = tmp_path / "kept.dcm"
+
+    assert (statuses, row["reason"], row["state"]) == ({409}, "no-usable-uid", "held")
+    refused = ask(stack, "quarantine", "release", row["data_hash"])
+    assert refused.returncode == 1
+    assert "no-usable-uid" in refused.stderr
+    assert ask(stack, "quarantine", "show", row["data_hash"], "--save", str(saved)).returncode == 0
+    assert saved.read_bytes() == sent
+    assert ask(stack, "quarantine", "discard", row["data_hash"]).returncode == 1
+    assert ask(stack, "quarantine", "discard", row["data_hash"], "--yes").returncode == 0
+    the_row(stack, len(sent), "discarded")
+    assert ask(stack, "quarantine", "show", row["data_hash"], "--save", str(tmp_path / "gone")).returncode == 1
+
+
+def test_other_bytes_under_one_uid_are_kept_listed_and_had_back(stack: RunningStack, base: str, tmp_path: Path) -> None:
+    uids: dict[str, Any] = {
+        "StudyInstanceUID": "1.2.83",
+        "SeriesInstanceUID": "1.2.83.1",
+        "SOPInstanceUID": "1.2.83.1.1",
+    }
+    first, second = (part10(PatientName=CANARY, PatientID=name, **uids) for name in ("Canary1", "Canary2"))
+    assert [post(base, file).status for file in (first, second, first)] == [200, 200, 200]
+
+    def conflicts() -> list[dict[str, Any]]:
+        return [row for row in listed(stack, "conflicts") if row["study"] == "1.2.83"]
+
+    wait_until(lambda: len(conflicts()) == 1, SOON_S, "no conflict is listed")
+    (row,) = conflicts()
+    done = ask(stack, "conflicts", "show", "1.2.83.1.1", "--save", str(tmp_path / "lost"))
+    (lost,) = (tmp_path / "lost").iterdir()
+
+    assert (row["kind"], done.returncode) == ("patient", 0)
+    assert lost.read_bytes() == second
+    assert "1.2.83.1.1" in ask(stack, "conflicts", "list").stdout
+    assert ask(stack, "conflicts", "show", "1.2.83.1.2").returncode == 1
