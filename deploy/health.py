@@ -89,9 +89,9 @@ def runs(job: dict[str, Any]) -> bool:
 
 
 def echoes(port: int, ae_title: str) -> Check:
-    """Check that a DICOM node accepts an association for Verification.
+    """Check that a DICOM node answers a request for an association: who may not call, or not now, hears so from a well one.
 
-    Source: PS3.8 9.3.2 (A-ASSOCIATE-RQ), 9.3.3 (A-ASSOCIATE-AC, type 02), 9.3.6 (A-RELEASE-RQ).
+    Source: PS3.8 9.3.2 (A-ASSOCIATE-RQ), 9.3.3 (-AC, type 02), 9.3.4 (-RJ, type 03), 9.3.6 (A-RELEASE-RQ).
     """
     request = associate_request(ae_title)
 
@@ -104,7 +104,7 @@ def echoes(port: int, ae_title: str) -> Check:
                 connection.recv(1024)
         except OSError as error:
             return f"port {port}: {error}"
-        return None if answer == b"\x02" else f"port {port}: the association was not accepted"
+        return None if answer in (b"\x02", b"\x03") else f"port {port}: the association was not answered"
 
     return check
 

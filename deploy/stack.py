@@ -18,12 +18,15 @@ from schemas.settings import (
     GatewaySettings,
     JobSettings,
     StoreSettings,
+    StowSettings,
     StudySettings,
     load,
     to_env,
 )
 
 JOBS = 2
+# The web's own bound, after which it kills its workers, and a little.
+WEB_STOP_S = 22
 # What the local stack has other than the defaults: nobody watches a demo for two minutes of quiet.
 LOCAL = {
     "FLUORO_STUDY_RELEASED_S": "2",
@@ -81,6 +84,11 @@ class Stack:
         return replace(load(ApiSettings, self.environ), port=self.ports["web"])
 
     @cached_property
+    def stow(self) -> StowSettings:
+        """The STOW-RS door."""
+        return load(StowSettings, self.environ)
+
+    @cached_property
     def job(self) -> JobSettings:
         """How jobs run."""
         given = load(JobSettings, self.environ)
@@ -105,7 +113,8 @@ class Stack:
 
     def settings(self, role: str) -> dict[str, str]:
         """Give every setting of the stack as variables, the catalog's for one role."""
-        sections = (self.store, self.broker, self.catalog(role), self.gateway, self.api, self.job, self.study)
+        doors = (self.gateway, self.api, self.stow)
+        sections = (self.store, self.broker, self.catalog(role), *doors, self.job, self.study)
         return {name: value for section in sections for name, value in to_env(section).items()}
 
     def python(self, *arguments: str | Path) -> tuple[str | Path, ...]:
@@ -221,7 +230,7 @@ def store_nodes(stack: Stack) -> tuple[Server | Task, ...]:
             name="buckets",
             command=stack.python("-m", "deploy.prepare", "buckets"),
             needs=("minio",),
-            env=stack.env(stack.store),
+            env=stack.env(stack.store, stack.gateway),
         ),
     )
 
@@ -247,10 +256,11 @@ def own_nodes(stack: Stack) -> tuple[Server | Task, ...]:
             problem=health.echoes(stack.gateway.port, stack.gateway.ae_title),
         ),
         Server(
-            name="api",
-            command=stack.python("-m", "api"),
-            needs=("buckets", "catalog"),
-            env=stack.env(stack.api, stack.store, stack.catalog("reader"), stack.broker),
+            name="web",
+            command=stack.python("-m", "deploy.web"),
+            needs=("topics", "buckets", "catalog"),
+            env=stack.env(stack.api, stack.stow, stack.gateway, stack.store, stack.catalog("reader"), stack.broker),
             problem=health.http_ok(stack.api.port, "/healthz"),
+            stop_s=WEB_STOP_S,
         ),
     )

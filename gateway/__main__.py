@@ -8,6 +8,7 @@ default). Exits 0 after SIGTERM, 1 when one of its processes died, 2 for setting
 
 import asyncio
 import ctypes
+import ipaddress
 import logging
 import multiprocessing
 import os
@@ -23,8 +24,11 @@ from typing import TypeVar
 
 from prometheus_client import start_http_server
 
+from gateway.admission import Tally
 from gateway.intake import STOP_S, Connectors
+from gateway.peers import PeersFile
 from gateway.process import serve
+from gateway.tls import context_of
 from operators.connectors.events import KafkaEventLog
 from operators.connectors.objects import S3ObjectStore
 from schemas.settings import BrokerSettings, GatewaySettings, SettingsError, StoreSettings, load
@@ -44,6 +48,15 @@ class Settings:
     gateway: GatewaySettings
     store: StoreSettings
     broker: BrokerSettings
+
+
+@dataclass(frozen=True)
+class Common:
+    """What all processes of a gateway have from their parent."""
+
+    settings: Settings
+    listening: socket.socket
+    tally: Tally
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -75,18 +88,51 @@ def _load(env: Mapping[str, str]) -> Settings:
     gateway, store, broker = read(GatewaySettings), read(StoreSettings), read(BrokerSettings)
     if gateway is None or store is None or broker is None:
         raise SettingsError("\n".join(problems))
+    _check(gateway)
     return Settings(gateway, store, broker)
 
 
+def _check(gateway: GatewaySettings) -> None:
+    """Look at the files that the settings name, and at who could listen; raises SettingsError, all problems at once."""
+    problems = [problem] if (problem := _in_the_open(gateway)) else []
+    for look in (PeersFile(gateway).load, lambda: context_of(gateway)):
+        try:
+            look()
+        except SettingsError as error:
+            problems.append(str(error))
+    if problems:
+        raise SettingsError("\n".join(problems))
+
+
+def _in_the_open(gateway: GatewaySettings) -> str | None:
+    """Say what is wrong with images and names on a network where others can read them."""
+    if gateway.tls_certificate or gateway.plaintext_public or _is_loopback(gateway.host):
+        return None
+    return (
+        f"FLUORO_GATEWAY_HOST: {gateway.host or 'every address'} is not loopback and there is no TLS: set"
+        " FLUORO_GATEWAY_TLS_CERTIFICATE and FLUORO_GATEWAY_TLS_KEY,"
+        " or FLUORO_GATEWAY_PLAINTEXT_PUBLIC=1 to send everything in clear"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _listen(settings: GatewaySettings) -> socket.socket:
-    listening = socket.create_server((settings.host, settings.port), backlog=BACKLOG)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
     listening.set_inheritable(True)
     return listening
 
 
 def _supervise(listening: socket.socket, settings: Settings) -> int:
     """Start the processes, pass signals on, and end when one of them does: all of them, or none."""
-    started = [_start(index, listening, settings) for index in range(settings.gateway.processes)]
+    common = Common(settings, listening, Tally(settings.gateway.processes))
+    started = [_start(index, common) for index in range(settings.gateway.processes)]
     children = [process for process, _ in started]
     is_stopping = _pass_signals_on(children)
     if all(_is_ready(ready) for _, ready in started):
@@ -104,11 +150,9 @@ def _is_ready(ready: Connection) -> bool:
         return False
 
 
-def _start(index: int, listening: socket.socket, settings: Settings) -> tuple[ForkProcess, Connection]:
+def _start(index: int, common: Common) -> tuple[ForkProcess, Connection]:
     ours, theirs = FORK.Pipe(duplex=False)
-    process = FORK.Process(
-        target=_child, args=(index, listening, settings, theirs, os.getpid()), name=f"gateway-{index}"
-    )
+    process = FORK.Process(target=_child, args=(index, common, theirs, os.getpid()), name=f"gateway-{index}")
     process.start()
     theirs.close()
     return process, ours
@@ -138,7 +182,7 @@ def _end(processes: Sequence[ForkProcess]) -> None:
             process.join()
 
 
-def _child(index: int, listening: socket.socket, settings: Settings, ready: Connection, parent: int) -> None:
+def _child(index: int, common: Common, ready: Connection, parent: int) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         # It died before it could be noticed.
@@ -147,14 +191,17 @@ def _child(index: int, listening: socket.socket, settings: Settings, ready: Conn
     for library in ("pynetdicom", "pydicom"):
         # Their warnings quote what peers send.
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    if settings.gateway.metrics_port:
-        start_http_server(settings.gateway.metrics_port + index, addr=settings.gateway.host)
-    asyncio.run(_serve(listening, settings, lambda: ready.send(True)))
+    gateway = common.settings.gateway
+    if gateway.metrics_port:
+        start_http_server(gateway.metrics_port + index, addr=gateway.host)
+    common.tally.become(index)
+    asyncio.run(_serve(common, lambda: ready.send(True)))
 
 
-async def _serve(listening: socket.socket, settings: Settings, ready: Callable[[], None]) -> None:
+async def _serve(common: Common, ready: Callable[[], None]) -> None:
+    settings = common.settings
     async with S3ObjectStore(settings.store) as store, KafkaEventLog(settings.broker) as events:
-        await serve(listening, settings.gateway, Connectors(store, events), ready)
+        await serve(common.listening, settings.gateway, Connectors(store, events), ready, common.tally)
 
 
 if __name__ == "__main__":

@@ -3,27 +3,34 @@
 Object first, event second, answer third. What a failure leaves behind is the outbox's to finish.
 """
 
+import asyncio
 import base64
 import mmap
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+from gateway.failpoints import Reached, pass_by
 from gateway.ledger import Intent
 from gateway.outbox import Outbox
 from gateway.quarantine import Quarantine
 from gateway.spool import Body, Bounds, Buffer, Room
 from operators import instance
 from operators.errors import Rejected, Unavailable
+from operators.header import LIMITS, Limits
 from operators.instance import Examined
 from operators.ports import EventLog, ObjectStore, StoredObject, Upload
 from schemas.events import InstanceStored, Origin
 from schemas.objects import Bucket, Envelope, Identity
-from schemas.telemetry import GATEWAY_BYTES
+from schemas.telemetry import GATEWAY_BYTES, GATEWAY_REJECTED
 from schemas.topics import INSTANCE_STORED
+
+# A sender is answered within 15 s of a fault: a PUT may have stood still for 5 of them.
+ANNOUNCE_S = 9.0
 
 
 @dataclass
@@ -45,13 +52,18 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Arrival:
-    """One instance that comes in: what the sender says it is, and its bytes. The prefix is empty without usable UIDs."""
+    """One instance that comes in: what the sender says it is, and its bytes. The prefix is empty without usable UIDs.
 
-    sop_class: str
-    sop_uid: str
+    What the sender does not say is None: then the data set alone does.
+    """
+
+    sop_class: str | None
+    sop_uid: str | None
     transfer_syntax: str
     prefix: bytes
     body: Body
+    # Why it can never be shown, where that was known before its data set came; empty: it was not.
+    flaw: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,8 @@ class Inside:
     room: Room
     bounds: Bounds
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    limits: Limits = LIMITS
+    reached: Reached = pass_by
 
 
 class Acceptance:
@@ -88,9 +102,21 @@ class Acceptance:
         """
         if prefix is None:
             prefix = _prefix(sop_class, sop_uid, transfer_syntax)
-        hasher = instance.data_hasher(transfer_syntax)
-        body = Body(prefix, hasher, self._inside.room, self._inside.bounds)
-        return Arrival(sop_class, sop_uid, transfer_syntax, prefix, body)
+        return Arrival(sop_class, sop_uid, transfer_syntax, prefix, self._body(prefix, transfer_syntax))
+
+    def arrive_part10(self, sop_class: str, transfer_syntax: str, prefix: bytes) -> Arrival:
+        """Make a place for the data set of a Part 10 file behind its prefix; its file meta may leave the class out.
+
+        The SOP Instance UID is the data set's: file metas that name another, left by who changed it, are common.
+        """
+        return Arrival(sop_class or None, None, transfer_syntax, prefix, self._body(prefix, transfer_syntax))
+
+    def arrive_flawed(self, reason: str) -> Arrival:
+        """Make a place for bytes that are no Part 10 file: all of them are its body."""
+        return Arrival(None, None, "", b"", self._body(b"", ""), reason)
+
+    def _body(self, prefix: bytes, transfer_syntax: str) -> Body:
+        return Body(prefix, instance.data_hasher(transfer_syntax), self._inside.room, self._inside.bounds)
 
     async def accept(self, transfer: Transfer, arrival: Arrival) -> Receipt:
         """Store the instance and publish its event.
@@ -100,12 +126,14 @@ class Acceptance:
         """
         if arrival.body.failed is not None:
             raise arrival.body.failed
+        self._inside.reached("after_spool")
         received_at = self._inside.now()
         GATEWAY_BYTES.inc(arrival.body.size_bytes)
         with arrival.body.opened() as data:
             try:
-                examined = _examine(arrival, data)
+                examined = _examine(arrival, data, self._inside.limits)
             except Rejected as error:
+                GATEWAY_REJECTED.labels(error.reason).inc()
                 await self._quarantine(transfer, arrival, data, received_at, error.reason)
                 raise
             if transfer.only_study not in ("", examined.study_uid):
@@ -122,18 +150,23 @@ class Acceptance:
         envelope = self._envelope(transfer, arrival, examined.header_length, received_at)
         upload = _upload(identity.key, arrival, data, envelope)
         number = self._intend(transfer, identity, upload)
+        self._inside.reached("after_intent")
         try:
             is_new = await self._inside.store.put(Bucket.HOT, upload)
-            if is_new:
-                header = instance.inline_header(arrival.prefix, data, examined)
-                event = instance.instance_stored(identity, examined, envelope, header, upload.size_bytes)
-            else:
-                event = await self._event_of_repeat(transfer, identity, examined, data)
-            await self._inside.events.publish(INSTANCE_STORED, event)
+            self._inside.reached("after_put")
+            async with _announcing():
+                if is_new:
+                    header = instance.inline_header(arrival.prefix, data, examined)
+                    event = instance.instance_stored(identity, examined, envelope, header, upload.size_bytes)
+                else:
+                    event = await self._event_of_repeat(transfer, identity, examined, data)
+                await self._inside.events.publish(INSTANCE_STORED, event)
         except BaseException:
             self._inside.outbox.failed(number)
             raise
+        self._inside.reached("after_event")
         self._inside.outbox.done(number)
+        self._inside.reached("after_done")
         transfer.instances += 1
         return Receipt(event, is_repeat=not is_new)
 
@@ -188,6 +221,16 @@ class Acceptance:
         )
 
 
+@asynccontextmanager
+async def _announcing() -> AsyncIterator[None]:
+    """Bound what follows a PUT as a whole, which may ask the store twice and the broker once; raises Unavailable."""
+    try:
+        async with asyncio.timeout(ANNOUNCE_S):
+            yield
+    except TimeoutError as error:
+        raise Unavailable("slow") from error
+
+
 def _prefix(sop_class: str, sop_uid: str, transfer_syntax: str) -> bytes:
     try:
         return instance.prefix(sop_class, sop_uid, transfer_syntax)
@@ -196,12 +239,14 @@ def _prefix(sop_class: str, sop_uid: str, transfer_syntax: str) -> bytes:
         return b""
 
 
-def _examine(arrival: Arrival, data: Buffer) -> Examined:
+def _examine(arrival: Arrival, data: Buffer, limits: Limits) -> Examined:
     """Read the data set and hold it against what the sender said."""
-    examined = instance.examine(data, arrival.transfer_syntax, len(arrival.prefix))
-    if examined.sop_class != arrival.sop_class:
+    if arrival.flaw:
+        raise Rejected(arrival.flaw)
+    examined = instance.examine(data, arrival.transfer_syntax, len(arrival.prefix), limits)
+    if arrival.sop_class not in (None, examined.sop_class):
         raise Rejected("sop-class-mismatch")
-    if examined.sop_uid != arrival.sop_uid:
+    if arrival.sop_uid not in (None, examined.sop_uid):
         raise Rejected("sop-uid-mismatch")
     return examined
 
@@ -225,6 +270,7 @@ class Rebuilding:
 
     store: ObjectStore
     folder: Path
+    limits: Limits = LIMITS
 
     async def __call__(self, intent: Intent) -> InstanceStored | None:
         """Give the event, naming the intent's transfer; None when no object is there."""
@@ -244,4 +290,6 @@ class Rebuilding:
                 file.write(chunk)
             file.flush()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
-                return instance.from_object(intent.key, stored.envelope, whole, transfer_id=intent.transfer_id)
+                return instance.from_object(
+                    intent.key, stored.envelope, whole, transfer_id=intent.transfer_id, limits=self.limits
+                )

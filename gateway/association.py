@@ -5,15 +5,18 @@ The protocol object does what cannot wait; one coroutine at a time answers reque
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import structlog
 
 from gateway.accept import Arrival, Transfer
-from gateway.dimse import Messages, Request, response
+from gateway.admission import Admission, Visitor
+from gateway.dimse import Limits, Messages, Request, response
 from gateway.intake import Intake
+from gateway.peers import Caller, Certificate, Peer, Peers
 from gateway.status import OUT_OF_RESOURCES, STORED, Status, of_rejected, of_stored
+from gateway.tls import certificate_of
 from gateway.upper_layer import (
     RELEASE_RP,
     Accepted,
@@ -25,6 +28,7 @@ from gateway.upper_layer import (
     data_pdus,
     negotiate,
     refuse,
+    titles,
 )
 from operators.errors import Rejected, Unavailable
 from schemas.events import Outcome
@@ -35,12 +39,11 @@ from schemas.telemetry import (
     GATEWAY_ASSOCIATIONS,
     GATEWAY_INSTANCES,
     GATEWAY_STORE_SECONDS,
+    GATEWAY_TURNED_AWAY,
 )
 
 log = structlog.get_logger()
 
-# Connections that have not associated yet may be as many again as associations.
-CONNECTIONS_PER_ASSOCIATION = 2
 WATCH_S = 1.0
 DISCARDED_BYTES = 4096
 
@@ -52,19 +55,29 @@ class Door:
     settings: GatewaySettings
     terms: Terms
     inside: Intake
+    admission: Admission
+    # Replaced whole when the file changes: associations keep the peer that they were given.
+    peers: Peers
     connections: set["Association"] = field(default_factory=set)
-    associated: int = 0
 
     @property
-    def most_associations(self) -> int:
-        """Give this process's share of the associations."""
-        return max(1, self.settings.associations // self.settings.processes)
+    def associated(self) -> int:
+        """Give how many associations there are."""
+        return self.admission.associated
 
-    def refusal(self) -> Refused | None:
-        """Say why no association may begin now."""
-        if self.associated >= self.most_associations:
-            return refuse("too-many")
-        return refuse("memory") if self.inside.room.is_full else None
+    def find(self, pdu: bytes, association: "Association") -> Peer | str:
+        """Give the peer that asks, or the reason for its refusal; of who may not call from there nothing is read."""
+        address = association.visitor.address
+        if not self.peers.knows(address):
+            return "address"
+        called_ae, calling_ae = titles(pdu)
+        return self.peers.find(Caller(address, calling_ae, called_ae, association.certificate))
+
+    def answer(self, pdu: bytes, peer: Peer) -> Accepted | Refused:
+        """Answer the request of a peer."""
+        if self.inside.room.is_full:
+            return refuse("memory")
+        return negotiate(pdu, replace(self.terms, services=peer.services))
 
     async def close(self, within_s: float) -> None:
         """Let what is being stored be answered, bounded, and end every association."""
@@ -84,30 +97,67 @@ class Door:
 class Association(asyncio.BufferedProtocol):
     """The acceptor's side of one connection."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, visitor: Visitor) -> None:
+        self.visitor = visitor
+        self.entering: asyncio.Task[object] | None = None
         self.working: asyncio.Task[None] | None = None
+        self._peer: Peer | None = None
         self._door = door
-        self._settings = door.settings
+        self.settings = self._settings = door.settings
         self._loop = asyncio.get_running_loop()
         self._reader = Reader(self, first_bytes=door.settings.first_pdu_bytes, most_bytes=door.settings.max_pdu_bytes)
         self._accepted: Accepted | None = None
         self._messages: Messages | None = None
         self._transfer: Transfer | None = None
         self._requests: deque[Request | None] = deque()
-        self._is_over = self._is_stopping = self._is_paused = False
+        self._is_here = self._is_over = self._is_stopping = self._is_paused = False
         self._is_released = self._has_ended = False
         self._connected_at = self._last_byte_at = self._pdu_began_at = self._loop.time()
-        self._pdus = 0
-        self._watch = self._loop.call_later(self._watch_s, self._look)
+        # Until when it brought its bytes at a fair pace, and how many since it was last looked at.
+        self._brisk_at = self._looked_at = self._connected_at
+        self._pdus = self._bytes = 0
+        self._has_begun = False
+        self._watch: asyncio.TimerHandle | None = None
+
+    # What admission asks.
+
+    @property
+    def calling_ae(self) -> str:
+        """Give the calling AE title; empty before it has associated."""
+        return self._accepted.calling_ae if self._accepted else ""
+
+    @property
+    def has_begun(self) -> bool:
+        """Say whether it has begun any message, or is over."""
+        return self._has_begun or self._is_over
+
+    def quiet_s(self) -> float | None:
+        """Say for how long it has brought next to nothing; None while something of it is in work, or it is over."""
+        if self._is_over or self.working is not None:
+            return None
+        return self._loop.time() - self._brisk_at
+
+    def give_way(self) -> None:
+        """Leave the place to another: at once when it has been told already, and when it is not here yet."""
+        if not self._is_here and self.entering is not None:
+            self.entering.cancel()
+        elif self._is_over:
+            self._transport.abort()
+        else:
+            self.abort("gave-way")
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """Give the certificate that the other side has shown."""
+        return certificate_of(self._transport)
 
     # What asyncio tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin; refuse to when connections without associations crowd the door."""
-        self._transport = cast("asyncio.Transport", transport)
+        """Begin: with TLS, after the handshake."""
+        self._transport, self._is_here = cast("asyncio.Transport", transport), True
         self._door.connections.add(self)
-        if len(self._door.connections) > CONNECTIONS_PER_ASSOCIATION * self._door.most_associations:
-            self.abort("crowd")
+        self._watch = self._loop.call_later(self._watch_s, self._look)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Give the buffer to receive into."""
@@ -119,6 +169,7 @@ class Association(asyncio.BufferedProtocol):
         if self._is_over:
             return
         was_between, self._last_byte_at = self._reader.is_between, self._loop.time()
+        self._bytes += nbytes
         try:
             self._reader.received(nbytes)
         except Violation as violation:
@@ -140,35 +191,65 @@ class Association(asyncio.BufferedProtocol):
         """End, after what is being stored."""
         del exc
         self._is_over = True
-        self._watch.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
         self._door.connections.discard(self)
         if self._messages is not None:
             self._messages.drop()
         if self.working is None:
             self._end()
 
+    def turned_away(self, reason: str) -> None:
+        """End a connection that never was: it was refused, or its TLS handshake failed."""
+        GATEWAY_TURNED_AWAY.labels(reason).inc()
+        log.warning("connection_refused", reason=reason, address=str(self.visitor.address))
+        self._is_over = True
+        self._door.admission.leave(self)
+
     # What the reader tells.
 
     def associate_requested(self, pdu: bytes) -> None:
         """Answer the association request."""
-        answer = self._door.refusal() or negotiate(pdu, self._door.terms)
-        self._transport.write(answer.reply)
-        if isinstance(answer, Refused):
-            GATEWAY_ASSOCIATED.labels(answer.reason).inc()
-            log.warning("association_refused", reason=answer.reason)
-            self._is_over = True
-            # The peer closes (PS3.8 9.2.3, AE-8): who is quicker than that may take the rejection from it.
-            self._loop.call_later(self._settings.silence_s, self._transport.abort)
+        peer = self._door.find(pdu, self)
+        if isinstance(peer, str):
+            self._reject(refuse(peer))
             return
+        self._peer = peer
+        answer = self._door.answer(pdu, peer)
+        if isinstance(answer, Refused):
+            self._reject(answer)
+            return
+        self._accepted = answer
+        if self._door.admission.admit(self, peer):
+            self._begin(answer, peer)
+        else:
+            self._reject(refuse("too-many"))
+
+    def _reject(self, answer: Refused) -> None:
+        GATEWAY_ASSOCIATED.labels(answer.reason).inc()
+        log.warning("association_refused", reason=answer.reason, **self._who)
+        self._is_over = True
+        self._transport.write(answer.reply)
+        # The peer closes (PS3.8 9.2.3, AE-8): who is quicker than that may take the rejection from it.
+        self._cut_off_later()
+
+    @property
+    def _who(self) -> dict[str, str]:
+        """Say in a log who this is: the titles of a caller that nobody knows could be anything."""
+        return {"address": str(self.visitor.address)} | ({"peer": self._peer.name} if self._peer else {})
+
+    def _begin(self, answer: Accepted, peer: Peer) -> None:
+        self._transport.write(answer.reply)
         GATEWAY_ASSOCIATED.labels("accepted").inc()
         GATEWAY_ASSOCIATIONS.inc()
-        self._door.associated += 1
-        self._accepted = answer
-        self._transfer = Transfer(self._settings.tenant, answer.calling_ae, answer.called_ae)
-        self._messages = Messages(answer.contexts, self._door.inside.acceptance.arrive, self._requested)
+        self._brisk_at = self._loop.time()
+        self._transfer = Transfer(peer.tenant, answer.calling_ae, answer.called_ae)
+        limits = Limits(self._settings.command_bytes, self._settings.fragments, self._settings.fragment_bytes)
+        self._messages = Messages(answer.contexts, self._door.inside.acceptance.arrive, self._requested, limits)
 
     def data_arrived(self, context_id: int, control: int, piece: memoryview, *, is_whole: bool) -> None:
         """Hand the piece on; the reader lets nothing through before the association request."""
+        self._has_begun = True
         if self._messages is not None and not self._is_released:
             self._messages.data_arrived(context_id, control, piece, is_whole=is_whole)
 
@@ -206,6 +287,9 @@ class Association(asyncio.BufferedProtocol):
                 self._release()
             else:
                 await self._answer(request)
+            if self._requests:
+                # 3,000 echoes fit into one buffer: who does not wait for answers lets everybody else have a turn.
+                await asyncio.sleep(0)
             if self._is_paused and not self._requests and not self._is_over:
                 self._is_paused = False
                 self._last_byte_at = self._loop.time()
@@ -214,7 +298,7 @@ class Association(asyncio.BufferedProtocol):
                 self.abort("shutdown")
 
     def _worked(self, task: "asyncio.Task[None]") -> None:
-        self.working = None
+        self.working, self._brisk_at = None, self._loop.time()
         if not task.cancelled() and (error := task.exception()):
             # The log may fail too: then the peer knows at least.
             self.abort("internal")
@@ -283,11 +367,17 @@ class Association(asyncio.BufferedProtocol):
         self._is_over = True
         if not self._is_released:
             GATEWAY_ABORTED.labels(reason).inc()
-            log.warning("association_aborted", reason=reason)
+            log.warning("association_aborted", reason=reason, **self._who)
             self._transport.write(abort_pdu(code))
         self._transport.close()
         # A peer that does not read would keep a closing transport open for ever.
-        self._loop.call_later(self._settings.silence_s, self._transport.abort)
+        self._cut_off_later()
+
+    def _cut_off_later(self) -> None:
+        """Give the peer a while to go: instead of the watch, which ends with the connection as this must."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch = self._loop.call_later(self._settings.silence_s, self._transport.abort)
 
     def _end(self) -> None:
         """Close the transfer, once."""
@@ -298,9 +388,9 @@ class Association(asyncio.BufferedProtocol):
             if request is not None and request.arrival is not None:
                 request.arrival.body.close()
         self._requests.clear()
+        self._door.admission.leave(self)
         if self._transfer is None:
             return
-        self._door.associated -= 1
         GATEWAY_ASSOCIATIONS.dec()
         outcome = self._outcome_of(self._transfer)
         if self._transfer.has_begun:
@@ -310,6 +400,7 @@ class Association(asyncio.BufferedProtocol):
             transfer=self._transfer.transfer_id,
             outcome=outcome,
             instances=self._transfer.instances,
+            **self._who,
         )
 
     def _outcome_of(self, transfer: Transfer) -> Outcome:
@@ -320,32 +411,52 @@ class Association(asyncio.BufferedProtocol):
     # Time.
 
     @property
+    def _limits_s(self) -> tuple[float, ...]:
+        known = self._settings
+        idle_s = self._peer.idle_s if self._peer else known.idle_s
+        return known.associate_s, known.silence_s, known.stall_s, known.yield_s, idle_s
+
+    @property
     def _watch_s(self) -> float:
-        return min(WATCH_S, self._settings.associate_s / 4, self._settings.silence_s / 4, self._settings.idle_s / 4)
+        return min(WATCH_S, *(limit_s / 4 for limit_s in self._limits_s))
 
     def _look(self) -> None:
         if self._is_over:
             return
-        reason = self._overdue(self._loop.time())
+        now = self._loop.time()
+        self._note_pace(now)
+        reason = self._overdue(now)
         if reason is None:
             self._watch = self._loop.call_later(self._watch_s, self._look)
         else:
             self.abort(reason)
 
+    def _note_pace(self, now: float) -> None:
+        if self._bytes > self._settings.slowest_bytes_per_s * (now - self._looked_at):
+            self._brisk_at = now
+        self._looked_at, self._bytes = now, 0
+
     def _overdue(self, now: float) -> str | None:
         """Name the limit that is passed; while an instance is stored, its own limits hold."""
-        silent_s = now - self._last_byte_at
         if self.working is not None:
             return None
-        if self._accepted is None:
+        if self._peer is None or self._messages is None:
             return "no-associate" if now - self._connected_at > self._settings.associate_s else None
-        if self._is_released:
-            return "not-closed" if silent_s > self._settings.silence_s else None
-        if self._reader.is_between:
-            return "idle" if silent_s > self._settings.idle_s else None
+        silent_s = now - self._last_byte_at
+        if self._is_released or self._reader.is_between:
+            reason, limit_s = self._patience(self._peer, self._messages)
+            return reason if silent_s > limit_s else None
         if silent_s > self._settings.silence_s:
             return "silent"
         return "slow" if self._is_slow(now - self._pdu_began_at) else None
+
+    def _patience(self, peer: Peer, messages: Messages) -> tuple[str, float]:
+        """Say how long no PDU need come, and what it is called when none does."""
+        if self._is_released:
+            return "not-closed", self._settings.silence_s
+        if self._has_begun and messages.is_between:
+            return "idle", peer.idle_s
+        return "stalled", min(self._settings.stall_s, peer.idle_s)
 
     def _is_slow(self, elapsed_s: float) -> bool:
         wanted = self._settings.slowest_bytes_per_s * elapsed_s

@@ -24,8 +24,18 @@ C_STORE, C_ECHO, C_CANCEL = 0x0001, 0x0030, 0x0FFF
 IS_RESPONSE = 0x8000
 COMMENT_LENGTH = 64
 
-# A command set of C-STORE takes 200 to 400 bytes; nothing in it may be long.
-COMMAND_BYTES = 16 * 1024
+
+@dataclass(frozen=True)
+class Limits:
+    """What one message may take: its command set, and how small its fragments may be once there are many.
+
+    A command set of C-STORE takes 200 to 400 bytes. A fragment costs 3 us whatever is in it: an instance of 1 GiB in
+    fragments of one byte would cost an hour.
+    """
+
+    command_bytes: int = 16 * 1024
+    fragments: int = 1_000
+    fragment_bytes: int = 1_024
 
 
 @dataclass(frozen=True)
@@ -112,31 +122,49 @@ Arrive = Callable[[str, str, str], Arrival]
 class Messages:
     """Puts presentation data values together into requests; raises Violation for what no peer may send."""
 
-    def __init__(self, contexts: dict[int, Context], arrive: Arrive, deliver: Callable[[Request], None]) -> None:
+    def __init__(
+        self,
+        contexts: dict[int, Context],
+        arrive: Arrive,
+        deliver: Callable[[Request], None],
+        limits: Limits = Limits(),
+    ) -> None:
         self._contexts = contexts
         self._arrive = arrive
         self._deliver = deliver
+        self._limits = limits
         self._command_bytes = bytearray()
-        self._context_id = 0
+        self._has_begun = False
+        self._context_id = self._fragments = self._fragments_bytes = 0
         self._open: Request | None = None
 
     @property
     def is_between(self) -> bool:
         """Say whether no message has begun."""
-        return self._open is None and not self._command_bytes
+        return not self._has_begun
 
     def data_arrived(self, context_id: int, control: int, piece: memoryview, *, is_whole: bool) -> None:
         """Take the next piece of a value; is_whole when the value ends with it."""
         if context_id not in self._contexts:
             raise Violation("unknown-context")
-        if not self.is_between and context_id != self._context_id:
+        if not self._has_begun:
+            self._has_begun, self._context_id = True, context_id
+            self._fragments = self._fragments_bytes = 0
+        elif context_id != self._context_id:
             raise Violation("interleaved")
-        self._context_id = context_id
+        self._count(len(piece), is_whole=is_whole)
         is_last = is_whole and bool(control & IS_LAST)
         if control & IS_COMMAND:
             self._add_command(piece, is_last=is_last)
         else:
             self._add_data(piece, is_last=is_last)
+
+    def _count(self, size_bytes: int, *, is_whole: bool) -> None:
+        self._fragments += is_whole
+        self._fragments_bytes += size_bytes
+        least_bytes = (self._fragments - self._limits.fragments) * self._limits.fragment_bytes
+        if self._fragments_bytes < least_bytes:
+            raise Violation("tiny-fragments")
 
     def drop(self) -> None:
         """Let go of a message that will never be complete."""
@@ -148,7 +176,7 @@ class Messages:
         if self._open is not None:
             raise Violation("interleaved")
         self._command_bytes += piece
-        if len(self._command_bytes) > COMMAND_BYTES:
+        if len(self._command_bytes) > self._limits.command_bytes:
             raise Violation("command-too-long")
         if is_last:
             command = parse_command(self._command_bytes)
@@ -160,11 +188,13 @@ class Messages:
         if begin is None:
             raise Violation("unknown-command")
         begin(self, command, self._contexts[self._context_id])
+        self._has_begun = self._open is not None
 
     def _begin_store(self, command: Command, context: Context) -> None:
         if not command.has_data or not is_storage(context.abstract_syntax):
             raise Violation("wrong-context")
-        arrival = self._arrive(command.sop_class, command.sop_uid, context.transfer_syntax)
+        # Under the context's class: the one in the command may be any text, and this one gets into logs.
+        arrival = self._arrive(context.abstract_syntax, command.sop_uid, context.transfer_syntax)
         if command.sop_class != context.abstract_syntax:
             arrival.body.fail(Rejected(OTHER_CLASS.outcome))
         self._open = Request(self._context_id, command, arrival)
@@ -182,7 +212,7 @@ class Messages:
             raise Violation("data-without-command")
         self._open.arrival.body.write(piece)
         if is_last:
-            request, self._open = self._open, None
+            request, self._open, self._has_begun = self._open, None, False
             self._deliver(request)
 
 

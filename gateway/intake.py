@@ -5,14 +5,17 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from time import monotonic
 
 import structlog
 
 from gateway.accept import Acceptance, Inside, Rebuilding
-from gateway.outbox import Outbox, Outside, heal
-from gateway.quarantine import Quarantine
+from gateway.failpoints import armed
+from gateway.outbox import Outbox, Outside, adopt
+from gateway.quarantine import Quarantine, Rules
 from gateway.spool import Bounds, Room
+from operators.header import Limits
 from operators.ports import EventLog, ObjectStore
 from schemas.settings import GatewaySettings
 
@@ -45,21 +48,34 @@ async def intake(settings: GatewaySettings, connectors: Connectors) -> AsyncIter
     Starts whether or not store and broker answer.
     """
     settings.spool_dir.mkdir(parents=True, exist_ok=True)
+    reached = armed(settings.failpoint)
     outside = Outside(
         events=connectors.events,
-        rebuild=Rebuilding(connectors.store, settings.spool_dir),
+        rebuild=Rebuilding(connectors.store, settings.spool_dir, limits_of(settings)),
         heal_s=settings.heal_s,
         clock=monotonic,
         sleep=asyncio.sleep,
+        reached=reached,
     )
     outbox = Outbox.create(settings.outbox_dir, outside)
-    tasks = [asyncio.create_task(outbox.run()), asyncio.create_task(heal(settings.outbox_dir, outside))]
+    quarantine = Quarantine(connectors.store, connectors.events, _rules(settings))
+    works = (outbox.run(), adopt(settings.outbox_dir, outside), quarantine.watch())
+    tasks = [asyncio.create_task(work) for work in works]
     for task in tasks:
         task.add_done_callback(_fail_loudly)
     room = Room(settings.memory_process_bytes)
     bounds = Bounds(settings.memory_instance_bytes, settings.instance_bytes, settings.spool_dir)
-    quarantine = Quarantine(connectors.store)
-    acceptance = Acceptance(Inside(connectors.store, connectors.events, outbox, quarantine, room, bounds))
+    inside = Inside(
+        connectors.store,
+        connectors.events,
+        outbox,
+        quarantine,
+        room,
+        bounds,
+        limits=limits_of(settings),
+        reached=reached,
+    )
+    acceptance = Acceptance(inside)
     try:
         yield Intake(acceptance, outbox, room)
     finally:
@@ -69,6 +85,22 @@ async def intake(settings: GatewaySettings, connectors: Connectors) -> AsyncIter
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(outbox.settle(), STOP_S)
         outbox.close()
+
+
+def limits_of(settings: GatewaySettings) -> Limits:
+    """Give how much structure a data set may have."""
+    return Limits(
+        depth=settings.depth,
+        items=settings.items,
+        elements=settings.elements,
+        inflate_ratio=settings.inflate_ratio,
+        inflated_bytes=settings.inflated_bytes,
+    )
+
+
+def _rules(settings: GatewaySettings) -> Rules:
+    kept = timedelta(days=settings.quarantine_days)
+    return Rules(kept, settings.quarantine_bytes, settings.quarantine_look_s)
 
 
 def _fail_loudly(task: "asyncio.Task[object]") -> None:

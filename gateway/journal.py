@@ -6,7 +6,9 @@ Without fsync: it survives a killed process; what a lost disk takes is the verif
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -16,6 +18,9 @@ import orjson
 Line = dict[str, Any]
 
 SUFFIX = ".jsonl"
+UNMADE = ".new"
+# Nothing takes so long to be made.
+UNMADE_S = 60.0
 
 
 class Journal:
@@ -36,6 +41,7 @@ class Journal:
     @classmethod
     def ownerless(cls, folder: Path) -> Iterator[Self]:
         """Take over every file whose process is gone, one after the other."""
+        _sweep(folder)
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             descriptor = _take(path)
             if descriptor is not None:
@@ -81,9 +87,17 @@ class Journal:
         self._descriptor = -1
 
 
+def _sweep(folder: Path) -> None:
+    """Remove what processes left that died while they made a file: it never had its name, and stands for nothing."""
+    for path in folder.glob(f"*{UNMADE}"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > UNMADE_S:
+                path.unlink()
+
+
 def _make(path: Path, lines: Iterable[Line]) -> int:
     # Locked before it has the name under which others look for it.
-    hidden = path.with_suffix(".new")
+    hidden = path.with_suffix(UNMADE)
     descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
 """What makes every stored object's event certain: intents on disk before each PUT, retried until they are done.
 
-One file per process. A process that starts takes the files of those that are gone, and does for them what it
-does for itself: look for the objects, publish their events, end their transfers (as lost).
+One file per process. Every process takes the files of those that are gone, and does for them what it does for
+itself: look for the objects, publish their events, end their transfers (as lost).
 """
 
 import asyncio
@@ -10,11 +10,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import structlog
 
 from gateway import ledger
+from gateway.failpoints import Reached, pass_by
 from gateway.journal import Journal
 from gateway.ledger import End, Intent, Ledger
 from operators.errors import Rejected, Unavailable
@@ -27,8 +28,12 @@ from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED
 LEAST_WAIT_S = 0.2
 MOST_WAIT_S = 10.0
 AT_ONCE = 8
+# How often a process looks for files of others that died while it lives.
+ADOPT_S = 2.0
 # A journal is rewritten when it is this long and twice as long as after the last time.
 REWRITE_BYTES = 8 * 2**20
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -49,6 +54,7 @@ class Outside:
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    reached: Reached = pass_by
 
 
 class Outbox:
@@ -152,13 +158,13 @@ class Outbox:
     async def _retry_round(self) -> bool:
         """Retry every failed intent once; True when none is left."""
         gate = asyncio.Semaphore(AT_ONCE)
-        await asyncio.gather(*(_within(gate, self._retry(one)) for one in list(self._failed)))
+        await asyncio.gather(*(_within(gate, self._retry, one) for one in list(self._failed)))
         return not self._failed
 
     async def _tell_round(self) -> bool:
         """Tell every end once; True when all are told that wait for nothing."""
         gate = asyncio.Semaphore(AT_ONCE)
-        await asyncio.gather(*(_within(gate, self._tell(end)) for end in self._ledger.ends()))
+        await asyncio.gather(*(_within(gate, self._tell, end) for end in self._ledger.ends()))
         if self._ledger.is_empty and self._journal.size_bytes:
             self._rewrite()
         return not self._ledger.ends()
@@ -192,6 +198,7 @@ class Outbox:
 
     async def _tell(self, end: End) -> None:
         await self._outside.events.publish(TRANSFER_ENDED, transfer_ended(end))
+        self._outside.reached("mid_transfer_end")
         line = ledger.told(end.transfer_id, end.study_uid)
         self._ledger.apply(line)
         self._note(line)
@@ -224,10 +231,10 @@ def _disk_refusals_logged() -> Iterator[None]:
         log.warning("outbox_refused", errno=error.errno)
 
 
-async def _within(gate: asyncio.Semaphore, work: Awaitable[None]) -> None:
+async def _within(gate: asyncio.Semaphore, work: Callable[[T], Awaitable[None]], one: T) -> None:
     async with gate:
         with suppress(Unavailable):
-            await work
+            await work(one)
 
 
 def transfer_ended(end: End) -> TransferEnded:
@@ -248,10 +255,25 @@ def transfer_ended(end: End) -> TransferEnded:
 async def heal(folder: Path, outside: Outside) -> int:
     """Finish what processes that are gone left in this folder; give how many files there were."""
     found = list(_lost(folder, outside))
-    await asyncio.gather(*(outbox.settle() for outbox in found))
-    for outbox in found:
-        outbox.close()
+    await asyncio.gather(*(_finish(outbox) for outbox in found))
     return len(found)
+
+
+async def adopt(folder: Path, outside: Outside) -> None:
+    """Finish, until cancelled, what processes leave here that end; none of them waits for another's."""
+    async with asyncio.TaskGroup() as group:
+        while True:
+            with _disk_refusals_logged():
+                for outbox in _lost(folder, outside):
+                    group.create_task(_finish(outbox))
+            await outside.sleep(ADOPT_S)
+
+
+async def _finish(outbox: Outbox) -> None:
+    try:
+        await outbox.settle()
+    finally:
+        outbox.close()
 
 
 def _lost(folder: Path, outside: Outside) -> Iterator[Outbox]:

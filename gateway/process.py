@@ -2,46 +2,89 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import structlog
 
+from gateway.admission import Admission, Bounds, Tally, Visitor
 from gateway.association import Association, Door
 from gateway.intake import STOP_S, Connectors, intake
+from gateway.peers import PeersFile, address_of
+from gateway.tls import context_of
 from gateway.upper_layer import Terms
 from operators.instance import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from schemas.settings import GatewaySettings
+from schemas.settings import GatewaySettings, SettingsError
+from schemas.telemetry import GATEWAY_PEERS, GATEWAY_PEERS_READ
 
 ACCEPT_AGAIN_S = 0.1
+PEERS_AGAIN_S = 1.0
 
 log = structlog.get_logger()
 
 
 async def serve(
-    listening: socket.socket, settings: GatewaySettings, connectors: Connectors, ready: Callable[[], None]
+    listening: socket.socket,
+    settings: GatewaySettings,
+    connectors: Connectors,
+    ready: Callable[[], None],
+    tally: Tally,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is being stored, bounded."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    async with opened(listening, settings, connectors):
+    async with opened(listening, settings, connectors, tally):
         ready()
         await stopping.wait()
 
 
 @contextlib.asynccontextmanager
-async def opened(listening: socket.socket, settings: GatewaySettings, connectors: Connectors) -> AsyncIterator[Door]:
-    """Take connections while this is entered. Starts whether or not store and broker answer."""
+async def opened(
+    listening: socket.socket, settings: GatewaySettings, connectors: Connectors, tally: Tally | None = None
+) -> AsyncIterator[Door]:
+    """Take connections while this is entered. Starts whether or not store and broker answer.
+
+    The tally is what the gateway's processes share. Raises SettingsError for peers or certificates that cannot be.
+    """
+    file, context = PeersFile(settings), context_of(settings)
+    admission = Admission(_bounds(settings), tally or Tally())
+    peers = file.load()
+    GATEWAY_PEERS.set(len(peers.peers))
     async with intake(settings, connectors) as inside:
-        door = Door(settings, _terms(settings), inside)
+        door = Door(settings, _terms(settings), inside, admission, peers)
+        rereading = asyncio.create_task(_reread(file, door))
         try:
-            with _accepting(listening, door):
+            with _accepting(listening, door, context):
                 yield door
         finally:
+            rereading.cancel()
             await door.close(STOP_S)
+
+
+def _bounds(settings: GatewaySettings) -> Bounds:
+    return Bounds(settings.associations, settings.associations_per_address, settings.yield_s, settings.processes)
+
+
+async def _reread(file: PeersFile, door: Door) -> None:
+    """Put a changed file in force; one that cannot be changes nothing, and is said once."""
+    while True:
+        await asyncio.sleep(PEERS_AGAIN_S)
+        if not file.has_changed():
+            continue
+        try:
+            door.peers = file.load()
+        except SettingsError as error:
+            GATEWAY_PEERS_READ.labels("refused").inc()
+            log.error("peers_refused", problems=str(error).splitlines())  # noqa: TRY400 - its lines say all
+            continue
+        GATEWAY_PEERS_READ.labels("in-force").inc()
+        GATEWAY_PEERS.set(len(door.peers.peers))
+        log.info("peers_in_force", peers=len(door.peers.peers))
 
 
 def _terms(settings: GatewaySettings) -> Terms:
@@ -50,20 +93,22 @@ def _terms(settings: GatewaySettings) -> Terms:
         most_contexts=settings.contexts,
         implementation_uid=IMPLEMENTATION_CLASS_UID,
         implementation_version=IMPLEMENTATION_VERSION_NAME,
-        only_called=settings.only_called_ae,
+        most_transfer_syntaxes=settings.transfer_syntaxes,
+        user_information_bytes=settings.user_information_bytes,
     )
 
 
 @contextlib.contextmanager
-def _accepting(listening: socket.socket, door: Door) -> Iterator[None]:
+def _accepting(listening: socket.socket, door: Door, context: ssl.SSLContext | None) -> Iterator[None]:
     """Take one connection a turn: asyncio's own server takes all that wait, and one process would have them all."""
     loop = asyncio.get_running_loop()
     listening.setblocking(False)
     begun: set[asyncio.Task[object]] = set()
+    balancers = [ipaddress.ip_network(one) for one in door.settings.balancers.split(",") if one]
 
     def take() -> None:
         try:
-            connection, _ = listening.accept()
+            connection, source = listening.accept()
         except (BlockingIOError, ConnectionAbortedError):
             # Another process was faster, or the peer went away.
             return
@@ -73,8 +118,15 @@ def _accepting(listening: socket.socket, door: Door) -> Iterator[None]:
             loop.remove_reader(listening)
             loop.call_later(ACCEPT_AGAIN_S, loop.add_reader, listening, take)
             return
-        connection.setblocking(False)
-        task = loop.create_task(loop.connect_accepted_socket(lambda: Association(door), connection))
+        address = address_of(source[0])
+        is_shared = any(address in network for network in balancers)
+        association = Association(door, Visitor(address, door.peers.knows(address), is_shared=is_shared))
+        if reason := door.admission.enter(association):
+            association.turned_away(reason)
+            connection.close()
+            return
+        task = loop.create_task(_connect(connection, association, context))
+        association.entering = task
         begun.add(task)
         task.add_done_callback(begun.discard)
 
@@ -83,3 +135,16 @@ def _accepting(listening: socket.socket, door: Door) -> Iterator[None]:
         yield
     finally:
         loop.remove_reader(listening)
+        for task in begun:
+            task.cancel()
+
+
+async def _connect(connection: socket.socket, association: Association, context: ssl.SSLContext | None) -> None:
+    """Give the connection to its association; a handshake that fails, or lasts too long, ends both."""
+    settings, loop = association.settings, asyncio.get_running_loop()
+    connection.setblocking(False)
+    limits = {"ssl_handshake_timeout": settings.associate_s, "ssl_shutdown_timeout": settings.silence_s}
+    try:
+        await loop.connect_accepted_socket(lambda: association, connection, ssl=context, **(limits if context else {}))
+    except (OSError, asyncio.CancelledError) as error:
+        association.turned_away("gave-way" if isinstance(error, asyncio.CancelledError) else "handshake")

@@ -1,13 +1,12 @@
 """One data set as it arrives: hashed as it comes, in memory up to a bound, in a file beyond it."""
 
 import mmap
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import IO, Protocol
 
 import google_crc32c
 import numpy as np
@@ -64,7 +63,7 @@ class Body:
         self._room = room
         self._bounds = bounds
         self._memory = bytearray()
-        self._file: BinaryIO | None = None
+        self._file: IO[bytes] | None = None
         self._map: mmap.mmap | None = None
 
     @property
@@ -137,11 +136,9 @@ class Body:
     def _fits(self, size_bytes: int) -> bool:
         return len(self._memory) + size_bytes <= self._bounds.memory_bytes and not self._room.is_full
 
-    def _spill(self) -> BinaryIO:
-        # A file without a name: a killed process leaves nothing behind.
-        descriptor, name = tempfile.mkstemp(dir=self._bounds.folder)
-        os.unlink(name)  # noqa: PTH108
-        self._file = os.fdopen(descriptor, "w+b")
+    def _spill(self) -> IO[bytes]:
+        # A file that never has a name: a killed process leaves nothing behind.
+        self._file = tempfile.TemporaryFile(dir=self._bounds.folder)  # noqa: SIM115 - closed with the body
         self._file.write(self._memory)
         self._room.held_bytes -= len(self._memory)
         self._memory = bytearray()

@@ -30,15 +30,35 @@ MISMATCH = Status(0xA900, "mismatch", "data set and command name another instanc
 CANNOT_UNDERSTAND = Status(0xC000, "unreadable", "data set cannot be read, kept aside")
 TOO_LARGE = Status(0xC001, "too-large", "larger than this archive accepts")
 OTHER_CLASS = Status(0x0122, "other-class", "SOP class was not negotiated for this context")
+QUARANTINE_FULL = Status(0xC005, "quarantine-full", "cannot be read, and no room to keep it aside")
+# STOW-RS alone: PS3.18 table I.2-2 leaves the last digits to us.
+OTHER_STUDY = Status(0xA901, "other-study", "data set is not of the study in the address")
+PART_TYPE = Status(0xC002, "part-type", "part is not application/dicom")
+PART_LENGTH = Status(0xC003, "part-length", "part is not as long as it says")
+BROKEN_OFF = Status(0xC004, "broken-off", "request is no multipart body from here on, or broke a limit")
+FAILED = Status(0x0110, "failed", "a fault of the archive")
 
-STATUSES = (STORED, STORED_ODD, OUT_OF_RESOURCES, MISMATCH, CANNOT_UNDERSTAND, TOO_LARGE, OTHER_CLASS)
+STATUSES = (
+    STORED,
+    STORED_ODD,
+    OUT_OF_RESOURCES,
+    MISMATCH,
+    CANNOT_UNDERSTAND,
+    TOO_LARGE,
+    OTHER_CLASS,
+    QUARANTINE_FULL,
+)
 
 # The reasons of rejection that have an answer of their own; any other means that the data cannot be understood.
 REASONS = {
     "sop-class-mismatch": MISMATCH,
     "sop-uid-mismatch": MISMATCH,
     "too-large": TOO_LARGE,
+    "quarantine-full": QUARANTINE_FULL,
     "other-class": OTHER_CLASS,
+    "other-study": OTHER_STUDY,
+    "part-type": PART_TYPE,
+    "part-length": PART_LENGTH,
 }
 
 

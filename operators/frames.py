@@ -126,7 +126,7 @@ def _encapsulated(header: Header, shape: Shape, base: int) -> Located:
 
 
 def _items(data: Buffer, position: int) -> tuple[list[Fragment], frozenset[Oddity]]:
-    """Walk the items of encapsulated pixel data, the offset table's first; stop where they end or go wrong."""
+    """Walk the items of encapsulated pixel data, the offset table's first, until they end, go wrong or are too many."""
     items: list[Fragment] = []
     size = len(data)
     while position + ITEM_HEADER.size <= size and len(items) <= MAX_FRAGMENTS:
@@ -138,6 +138,8 @@ def _items(data: Buffer, position: int) -> tuple[list[Fragment], frozenset[Oddit
         end = position + ITEM_HEADER.size + length
         items.append(Fragment(position, min(end, size)))
         position = end
+    if len(items) > MAX_FRAGMENTS:
+        return items, frozenset()
     return items, frozenset({Oddity.TRUNCATED_PIXELS} if position != size else {Oddity.ODD_FRAGMENTS})
 
 

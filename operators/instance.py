@@ -11,7 +11,19 @@ from pydicom import charset
 
 from operators.errors import Rejected
 from operators.frames import EXTENDED_OFFSET_TABLE, Shape, locate, shift
-from operators.header import LONG_VRS, Buffer, Header, Oddity, Reason, scan
+from operators.header import (
+    LIMITS,
+    LONG_VRS,
+    REQUEST_ATTRIBUTES,
+    Buffer,
+    Header,
+    Limits,
+    Oddity,
+    Reason,
+    Value,
+    items_of,
+    scan,
+)
 from schemas.events import Facts, Frames, InstanceStored, event_id
 from schemas.objects import Envelope, Identity, is_uid
 
@@ -66,8 +78,15 @@ FACTS: dict[str, tuple[int, str]] = {
     "columns": (0x00280011, "US"),
     "bits_allocated": (0x00280100, "US"),
 }
+# Facts in the items of a sequence; all are SH.
+REQUESTED: dict[str, int] = {"scheduled_procedure_step_id": 0x00400009, "requested_procedure_id": 0x00401001}
+REQUESTED_TAGS = frozenset(REQUESTED.values())
+MAX_REQUESTED = 16
 FACT_ROWS = tuple((name, tag, vr) for name, (tag, vr) in FACTS.items())
-WANTED = frozenset({STUDY_UID, SERIES_UID, SOP_UID, SOP_CLASS, EXTENDED_OFFSET_TABLE} | {row[1] for row in FACT_ROWS})
+WANTED = frozenset(
+    {STUDY_UID, SERIES_UID, SOP_UID, SOP_CLASS, EXTENDED_OFFSET_TABLE, REQUEST_ATTRIBUTES}
+    | {row[1] for row in FACT_ROWS}
+)
 
 # The VRs that Specific Character Set speaks of: PS3.5 6.1.2.3.
 CHARACTER_SET_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
@@ -183,13 +202,13 @@ def prefix_hash(prefix_bytes: Buffer) -> str:
     return hashlib.sha256(prefix_bytes).hexdigest()
 
 
-def examine(dataset: Buffer, transfer_syntax: str, prefix_length: int) -> Examined:
+def examine(dataset: Buffer, transfer_syntax: str, prefix_length: int, limits: Limits = LIMITS) -> Examined:
     """Read what a data set says of itself; `prefix_length` is where it begins in its object.
 
     The header of a deflated data set is all of it: no byte of the object says where Pixel Data begins.
     Raises Rejected with a Reason.
     """
-    header = scan(dataset, transfer_syntax, WANTED)
+    header = scan(dataset, transfer_syntax, WANTED, limits)
     oddities = set(header.oddities)
     uids = [_uid(header, tag) for tag in (STUDY_UID, SERIES_UID, SOP_UID, SOP_CLASS)]
     if any(".0" in f".{uid}" and LEADING_ZERO.search(uid) for uid in uids):
@@ -248,9 +267,31 @@ def _facts(header: Header, oddities: set[Oddity]) -> Facts:
             )
         else:
             found[name] = _text(header, tag, vr, found.get("specific_character_set"), oddities)
+    if REQUEST_ATTRIBUTES in values:
+        found |= _requested(header, found.get("specific_character_set"), oddities)
     if not _encodings(found.get("specific_character_set") or "").is_known:
         oddities.add(Oddity.UNKNOWN_CHARACTER_SET)
     return Facts(**found)
+
+
+def _requested(header: Header, character_set: str | None, oddities: set[Oddity]) -> dict[str, str]:
+    """Read the facts in the items of Request Attributes Sequence: a value of each item, joined by backslashes."""
+    items = items_of(header, REQUEST_ATTRIBUTES, REQUESTED_TAGS)[:MAX_REQUESTED]
+    texts = {
+        name: [_requested_text(header, one, tag, character_set, oddities) for one in items]
+        for name, tag in REQUESTED.items()
+    }
+    return {name: "\\".join(found) for name, found in texts.items() if any(found)}
+
+
+def _requested_text(
+    header: Header, item: dict[int, Value], tag: int, character_set: str | None, oddities: set[Oddity]
+) -> str:
+    if tag not in item:
+        return ""
+    _, start, length = item[tag]
+    plain = _plain(header.data[start : start + min(length, MAX_TEXT_LENGTH)])
+    return _text(replace(header, values=item), tag, "SH", character_set, oddities) if plain is None else plain
 
 
 def _plain(raw: Buffer) -> str | None:
@@ -420,13 +461,15 @@ def instance_stored(  # noqa: PLR0913 (what was found out at five places)
     )
 
 
-def from_object(key: str, envelope: Envelope, whole: Buffer, *, transfer_id: str | None = None) -> InstanceStored:
+def from_object(
+    key: str, envelope: Envelope, whole: Buffer, *, transfer_id: str | None = None, limits: Limits = LIMITS
+) -> InstanceStored:
     """Rebuild an object's event from its bytes, all of them, and its envelope: the one that its storing made.
 
     Raises ValueError for a key that is not an instance's, Rejected for bytes that are no instance.
     """
     identity = Identity.of(key)
     with memoryview(whole) as view, view[envelope.prefix_length :] as dataset:
-        examined = examine(dataset, envelope.transfer_syntax, envelope.prefix_length)
+        examined = examine(dataset, envelope.transfer_syntax, envelope.prefix_length, limits)
         header = inline_header(view[: envelope.prefix_length], dataset, examined)
     return instance_stored(identity, examined, envelope, header, len(whole), transfer_id=transfer_id)

@@ -2,7 +2,8 @@
 
 Matching is PS3.4 C.2.2.2, the parameters are PS3.18 8.3.4. Our choices where the standard leaves one:
 text matches with case, names without case and accents; a name matches when one of its component groups does;
-a partial time (HH, HHMM) covers the whole hour or minute; date and time match independently of each other.
+a partial time (HH, HHMM) covers the whole hour or minute; date and time match independently of each other, and as
+they stand in the objects: a time zone in the query is ignored. UID lists may also come as repeated parameters.
 """
 
 import re
@@ -18,7 +19,7 @@ from operators.names import fold
 from schemas.objects import is_uid
 
 Level = Literal["study", "series", "instance"]
-Kind = Literal["text", "code", "name", "uid", "date", "time", "number", "codes", "uids"]
+Kind = Literal["text", "code", "name", "uid", "date", "time", "number", "codes", "uids", "texts"]
 Operator = Literal["equals", "among", "like", "between", "empty"]
 Value = str | int | date | time | None
 Parameters = Iterable[tuple[str, str]]
@@ -28,6 +29,9 @@ VALUE_CHARACTERS = 8192
 STARS = 8
 LITERALS = 2
 DIGITS = 9
+PATH_LENGTH = 8
+# Of one attribute, with multiplevaluematching.
+VALUES = 64
 
 
 class BadQuery(ValueError):
@@ -36,7 +40,7 @@ class BadQuery(ValueError):
 
 @dataclass(frozen=True)
 class Key:
-    """An attribute that can be matched, and the column that holds it."""
+    """An attribute that can be matched, and the column that holds it; one in a sequence has its tags joined by dots."""
 
     keyword: str
     tag: str
@@ -83,6 +87,8 @@ class Bounds:
     most_limit: int = 1000
 
 
+REQUESTS, STEP_ID, PROCEDURE_ID = "RequestAttributesSequence", "00400275.00400009", "00400275.00401001"
+
 # PS3.18 tables 10.6.1-5 and 10.6.3-3 to -5: what may be matched, and where the catalog holds it.
 KEYS: tuple[Key, ...] = (
     Key("StudyDate", "00080020", "date", "study", "study_date"),
@@ -109,6 +115,8 @@ KEYS: tuple[Key, ...] = (
     Key("NumberOfSeriesRelatedInstances", "00201209", "number", "series", "instances"),
     Key("PerformedProcedureStepStartDate", "00400244", "date", "series", "performed_procedure_step_start_date"),
     Key("PerformedProcedureStepStartTime", "00400245", "time", "series", "performed_procedure_step_start_time"),
+    Key(f"{REQUESTS}.ScheduledProcedureStepID", STEP_ID, "texts", "series", "scheduled_procedure_step_ids"),
+    Key(f"{REQUESTS}.RequestedProcedureID", PROCEDURE_ID, "texts", "series", "requested_procedure_ids"),
     Key("SOPClassUID", "00080016", "uid", "instance", "sop_class"),
     Key("SOPInstanceUID", "00080018", "uid", "instance", "sop_uid"),
     Key("InstanceNumber", "00200013", "number", "instance", "instance_number"),
@@ -134,8 +142,8 @@ def parse(
 ) -> Query:
     """Read a query string's pairs; the UIDs are those of the path. Raises BadQuery."""
     controls, wanted, ignored = _sort(parameters, level)
-    empties = _flag(controls, "emptyvaluematching")
-    matches = tuple(match for key, text in wanted.items() if (match := _match(BY_TAG[key], text, empties=empties)))
+    rules = _Rules(_flag(controls, "emptyvaluematching"), _flag(controls, "multiplevaluematching"))
+    matches = tuple(match for key, text in wanted.items() if (match := _match(BY_TAG[key], text, rules)))
     return Query(
         level=level,
         study_uid=study_uid,
@@ -149,7 +157,15 @@ def parse(
 
 
 def tag_of(name: str) -> str | None:
-    """Give the tag, in eight hex digits, that a keyword or a tag names; None when it names none."""
+    """Give the tag, in eight hex digits, that a keyword or a tag names; those of a path joined by dots.
+
+    None when any name of the path names none.
+    """
+    tags = [_tag(part) for part in name.split(".", PATH_LENGTH)]
+    return None if None in tags else ".".join(tag for tag in tags if tag)
+
+
+def _tag(name: str) -> str | None:
     if re.fullmatch(r"[0-9A-Fa-f]{8}", name):
         return name.upper()
     tag = tag_for_keyword(name) if name else None  # the dictionary has an element without a keyword
@@ -213,6 +229,8 @@ def _sort(parameters: Parameters, level: Level) -> tuple[dict[str, list[str]], d
             tag = tag_of(name)
             if tag is None or tag not in BY_TAG or LEVELS.index(BY_TAG[tag].level) > LEVELS.index(level):
                 ignored.append(name)
+            elif tag in wanted and BY_TAG[tag].kind in ("uid", "uids"):
+                wanted[tag] += f",{text}"
             elif wanted.setdefault(tag, text) != text:
                 raise BadQuery(f"{BY_TAG[tag].keyword} is given twice with different values: give it once")
     return controls, wanted, ignored
@@ -222,10 +240,6 @@ def _warnings(controls: Mapping[str, list[str]], ignored: list[str]) -> tuple[st
     warnings = []
     if _flag(controls, "fuzzymatching"):
         warnings.append("The fuzzymatching parameter is not supported. Only literal matching has been performed.")
-    if _flag(controls, "multiplevaluematching"):
-        warnings.append(
-            "The multiplevaluematching parameter is not supported. Multiple Value Matching has not been performed."
-        )
     # Names go into a header: only what can be an attribute's name is repeated.
     names = sorted({name for name in ignored if re.fullmatch(r"[A-Za-z0-9.]{1,80}", name)})[:8]
     if ignored:
@@ -259,12 +273,20 @@ def _flag(controls: Mapping[str, list[str]], name: str) -> bool:
 
 def _include(texts: list[str]) -> frozenset[str] | None:
     names = {name.strip() for text in texts for name in text.split(",")}
-    if "all" in names:
+    if "all" in {name.lower() for name in names}:
         return None
-    return frozenset(tag for name in names if (tag := tag_of(name)))
+    return frozenset(tag.partition(".")[0] for name in names if (tag := tag_of(name)))
 
 
-def _match(key: Key, text: str, *, empties: bool) -> Match | None:
+@dataclass(frozen=True)
+class _Rules:
+    """What two quotes and backslashes mean in this query (PS3.18 8.3.4.5 and 8.3.4.6)."""
+
+    empties: bool
+    multiples: bool
+
+
+def _match(key: Key, text: str, rules: _Rules) -> Match | None:
     """Give the condition that a text asks for; None for universal matching (PS3.4 C.2.2.2.3)."""
     text = text.strip(" ")
     if len(text) > VALUE_CHARACTERS:
@@ -273,9 +295,24 @@ def _match(key: Key, text: str, *, empties: bool) -> Match | None:
         raise BadQuery(f"the value of {key.keyword} holds control characters: send UTF-8 text without them")
     if not text.strip("*"):
         return None
-    if empties and text == '""':
+    if rules.empties and text == '""':
         return Match(key, "empty")
+    if rules.multiples and "\\" in text and key.kind in MULTIPLE:
+        return _any(key, text)
     return READERS[key.kind](key, text)
+
+
+def _any(key: Key, text: str) -> Match | None:
+    """Match any of several values, which backslashes divide (PS3.4 C.2.2.2.8): universal when one of them is."""
+    texts = [part.strip(" ") for part in text.split("\\", VALUES)]
+    if len(texts) > VALUES:
+        raise BadQuery(f"{key.keyword} has more than {VALUES} values: ask for fewer at once")
+    matches = [READERS[key.kind](key, one) for one in texts if one.strip("*")]
+    if len(matches) < len(texts) or None in matches:
+        return None
+    values = tuple(dict.fromkeys(value for match in matches if match for value in match.values))
+    is_plain = all(match and match.operator == "equals" for match in matches)
+    return Match(key, "among" if is_plain else "like", values)
 
 
 def _text(key: Key, text: str) -> Match:
@@ -369,10 +406,13 @@ def _range(text: str, ends: Callable[[str], tuple[Any, Any]]) -> tuple[Any, Any]
     return ends(low)[0] if low else None, ends(high)[1] if high else None
 
 
+# Kinds of which several values can be asked for at once; UIDs can be anyway.
+MULTIPLE: frozenset[Kind] = frozenset({"text", "texts", "code", "codes", "name", "number"})
 READERS: Mapping[Kind, Callable[[Key, str], Match | None]] = {
     "text": _text,
     "code": _text,
     "codes": _text,
+    "texts": _text,
     "name": _name,
     "uid": _uids,
     "uids": _uids,

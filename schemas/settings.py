@@ -4,6 +4,7 @@ A setting is named FLUORO_<SECTION>_<FIELD>; a secret may also be a file: FLUORO
 The defaults fit the local stack.
 """
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -20,22 +21,34 @@ class SettingsError(ValueError):
     """Everything that is wrong with the settings, a line each."""
 
 
-def setting(
+def setting(  # noqa: PLR0913 (what can be said of one)
     default: Any,
     *,
     secret: bool = False,
     least: float | None = None,
     most: float | None = None,
     check: Callable[[Any], bool] | None = None,
+    tests: bool = False,
 ) -> Any:
-    """Declare a setting: its default, whether it is masked, its bounds (inclusive)."""
-    metadata = {"secret": secret, "least": least, "most": most, "check": check}
+    """Declare a setting: its default, whether it is masked, its bounds (inclusive), whether it is for tests alone."""
+    metadata = {"secret": secret, "least": least, "most": most, "check": check, "tests": tests}
     return field(default=default, repr=not secret, metadata=metadata)
 
 
 PORT: dict[str, Any] = {"least": 0, "most": 65535}
 AE_TITLE = re.compile(r"[!-\[\]-~]{1,16}")
+# What must be 1 for settings that only hurt.
+TESTS = "FLUORO_TESTS"
+FAILPOINT = re.compile("(after_(spool|intent|put|event|done)|mid_transfer_end)(:[1-9][0-9]*)?")
 QUIET = re.compile(r"([A-Z0-9]+=[0-9]+(\.[0-9]+)?(,|$))*")
+
+
+def are_networks(text: str) -> bool:
+    """Say whether this is a list of networks, such as 10.1.0.0/16, by comma; an empty one is."""
+    try:
+        return all(ipaddress.ip_network(one) for one in text.split(",")) if text else True
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -93,14 +106,47 @@ class GatewaySettings:
     silence_s: float = setting(10.0, least=0.1)
     slowest_bytes_per_s: float = setting(1000.0, least=0)
     idle_s: float = setting(120.0, least=0.1)
+    # Associated and nothing asked yet, or in the midst of a message: so long without a byte.
+    stall_s: float = setting(20.0, least=0.1)
     associations: int = setting(200, least=1)
+    # Connections from an address that no peer has; those of balancers, by comma, are not counted by address.
+    associations_per_address: int = setting(20, least=1)
+    balancers: str = setting("", check=are_networks)
+    # At a door that is full, who brought next to nothing for so long gives way.
+    yield_s: float = setting(5.0, least=0.1)
+    # Who may come in (deploy/peers.example.toml); empty: this machine alone.
+    peers_file: str = setting("")
+    # PEM files; with a client CA every client must show a certificate.
+    tls_certificate: str = setting("")
+    tls_key: str = setting("")
+    tls_client_ca: str = setting("")
+    # 1: listen on an address that is not loopback although there is no TLS.
+    plaintext_public: int = setting(0, least=0, most=1)
     contexts: int = setting(128, least=1, most=128)
+    transfer_syntaxes: int = setting(64, least=1, most=1024)
+    user_information_bytes: int = setting(65535, least=64, most=65535)
+    command_bytes: int = setting(16 * 2**10, least=2**10)
+    # Of one message: so many fragments may be of any size, and those beyond as large as this in the mean.
+    fragments: int = setting(1000, least=1)
+    fragment_bytes: int = setting(1024, least=0, most=4096)
+    # Of one data set, at both doors: what has more is kept aside as unreadable.
+    depth: int = setting(64, least=1, most=64)
+    items: int = setting(100_000, least=1)
+    elements: int = setting(200_000, least=1)
+    inflate_ratio: int = setting(100, least=1, most=1032)
+    inflated_bytes: int = setting(512 * 2**20, least=1)
     memory_instance_bytes: int = setting(8 * 2**20, least=0)
     memory_process_bytes: int = setting(512 * 2**20, least=2**20)
     instance_bytes: int = setting(4 * 2**30, least=1)
     spool_dir: Path = setting(Path(".data/spool"))
     outbox_dir: Path = setting(Path(".data/outbox"))
     heal_s: float = setting(60.0, least=0)
+    # Where a process is to die, for tests: `after_put`, or `after_put:3` for the third time.
+    failpoint: str = setting("", check=lambda point: not point or FAILPOINT.fullmatch(point) is not None, tests=True)
+    # What was refused: how long it is kept, how much of it for each tenant, how often is looked how much there is.
+    quarantine_days: int = setting(30, least=1, most=3650)
+    quarantine_bytes: int = setting(10 * 2**30, least=0)
+    quarantine_look_s: float = setting(300.0, least=1)
 
 
 @dataclass(frozen=True)
@@ -116,6 +162,37 @@ class ApiSettings:
     workers: int = setting(1, least=1, most=64)
     headers_at_once: int = setting(8, least=1, most=256)
     no_progress_s: float = setting(30.0, least=0.1)
+    # What one header may cost, how much finished header JSON is kept, how many ranges one request may name.
+    header_s: float = setting(5.0, least=0.01)
+    header_cache_bytes: int = setting(64 * 2**20, least=0)
+    ranges: int = setting(10, least=1)
+    # Processes that decode and render, how many requests may wait for them, and what one may use for one image.
+    render_children: int = setting(2, least=1, most=256)
+    render_queue: int = setting(64, least=1)
+    render_memory_bytes: int = setting(768 * 2**20, least=256 * 2**20)
+    render_cpu_s: int = setting(10, least=1)
+    render_wall_s: float = setting(30.0, least=0.1)
+    # Of one frame, decoded; and of what must be read to find and render it.
+    render_frame_bytes: int = setting(64 * 2**20, least=1)
+    thumbnail_px: int = setting(128, least=1, most=4096)
+
+
+@dataclass(frozen=True)
+class StowSettings:
+    """The STOW-RS door: what one process takes at once, and what one request may hold."""
+
+    section = "STOW"
+    requests: int = setting(16, least=1, most=1000)
+    # Instances of one request that are stored while the next one comes.
+    at_once: int = setting(3, least=1, most=64)
+    request_bytes: int = setting(8 * 2**30, least=1)
+    parts: int = setting(10_000, least=1)
+    part_headers: int = setting(32, least=1)
+    part_header_bytes: int = setting(8192, least=64)
+    # Before the first boundary, and after the last.
+    outside_bytes: int = setting(1024, least=0)
+    silence_s: float = setting(10.0, least=0.1)
+    slowest_bytes_per_s: float = setting(1000.0, least=0)
 
 
 @dataclass(frozen=True)
@@ -174,7 +251,10 @@ def _read(kind: type[Any], env: Mapping[str, str]) -> dict[str, tuple[Any, str |
         try:
             text = _text(name, env, secret=one.metadata["secret"])
             value = one.default if text is None else _parse(text, hints[one.name])
-            found[one.name] = (value, _problem(name, value, one.metadata))
+            problem = _problem(name, value, one.metadata)
+            if one.metadata["tests"] and value != one.default and env.get(TESTS) != "1":
+                problem = f"{name}: is for tests alone; {TESTS}=1 says that this is one"
+            found[one.name] = (value, problem)
         except (ValueError, OSError) as error:
             found[one.name] = (None, f"{name}: {error}")
     return found
@@ -210,6 +290,7 @@ SECTIONS: tuple[type[Any], ...] = (
     CatalogSettings,
     GatewaySettings,
     ApiSettings,
+    StowSettings,
     StudySettings,
     JobSettings,
 )

@@ -4,8 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parents[1]
+
+# How long an example takes says more of what else the machine does than of the code.
+settings.register_profile("fluoro", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fluoro")
 
 
 @pytest.fixture(scope="session")

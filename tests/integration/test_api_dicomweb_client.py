@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from dicomweb_client.api import DICOMwebClient
 from pydicom import dcmread
@@ -150,3 +151,28 @@ def test_frames_come_back_in_the_order_asked_for(client: DICOMwebClient, sent: S
 
     assert native == [sent.datasets[0].PixelData]
     assert [frame.rstrip(b"\0") for frame in compressed] == [b"\xff\xd8 second \xff\xd9", b"\xff\xd8 first\xff\xd9"]
+
+
+def test_a_series_is_not_sent_again_to_who_has_it(client: DICOMwebClient, sent: Sent) -> None:
+    address = f"{client.base_url}/studies/{sent.study}/series/{sent.native}"
+    with httpx.Client() as plain:
+        first = plain.get(address)
+        again = plain.get(address, headers={"if-none-match": first.headers["etag"]})
+        head = plain.head(address)
+
+    assert (first.status_code, again.status_code, again.content) == (200, 304, b"")
+    assert (head.status_code, head.content, head.headers["content-length"]) == (
+        200,
+        b"",
+        first.headers["content-length"],
+    )
+
+
+def test_pixels_come_in_ranges(client: DICOMwebClient, sent: Sent) -> None:
+    address = f"{client.base_url}/studies/{sent.study}/series/{sent.native}/instances/{sent.uid(0)}/bulkdata/7FE00010"
+    with httpx.Client() as plain:
+        one = plain.get(address, headers={"range": "bytes=2-5"})
+        none = plain.get(address, headers={"range": "bytes=5000-"})
+
+    assert (one.status_code, one.content) == (206, sent.datasets[0].PixelData[2:6])
+    assert (none.status_code, none.headers["content-range"]) == (416, "bytes */12")

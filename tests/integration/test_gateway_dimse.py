@@ -5,13 +5,15 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
@@ -24,14 +26,15 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
-from pynetdicom.pdu import A_ASSOCIATE_RQ, A_RELEASE_RQ, P_DATA_TF
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ, A_RELEASE_RQ, P_DATA_TF
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
     A_RELEASE,
     ImplementationClassUIDNotification,
     MaximumLengthNotification,
 )
-from pynetdicom.presentation import build_context
+from pynetdicom.presentation import PresentationContext, build_context
+from structlog.testing import capture_logs
 
 from gateway.association import Door
 from gateway.intake import Connectors
@@ -43,6 +46,7 @@ from operators.errors import Rejected
 from schemas.events import InstanceStored, TransferEnded
 from schemas.objects import Bucket
 from schemas.settings import GatewaySettings
+from schemas.telemetry import GATEWAY_PEERS_READ, GATEWAY_TURNED_AWAY
 from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -390,13 +394,16 @@ def pipelined(numbers: range) -> bytes:
     return stream + bytes(A_RELEASE_RQ(A_RELEASE()).encode())
 
 
-def association_request() -> bytes:
+def association_request(
+    calling: str = "SENDER", called: str = "FLUORO", contexts: Sequence[PresentationContext] = ()
+) -> bytes:
     primitive = A_ASSOCIATE()
-    primitive.calling_ae_title, primitive.called_ae_title = "SENDER", "FLUORO"
+    primitive.calling_ae_title, primitive.called_ae_title = calling, called
     primitive.application_context_name = "1.2.840.10008.3.1.1.1"
-    context = build_context(CT, ExplicitVRLittleEndian)
-    context.context_id = 1
-    primitive.presentation_context_definition_list = [context]
+    proposed = list(contexts) or [build_context(CT, ExplicitVRLittleEndian)]
+    for place, context in enumerate(proposed):
+        context.context_id = 2 * place + 1
+    primitive.presentation_context_definition_list = proposed
     length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
     length.maximum_length_received = 16384
     implementation.implementation_class_uid = UID("1.2.3")
@@ -430,6 +437,341 @@ def test_an_instance_over_the_limit_is_refused_for_good_and_not_kept(settings: G
         assert (too_large, fine) == (0xC001, 0x0000)
         assert len(gateway.store.objects) == 1
         wait_for(lambda: gateway.ended == [("well", 1)])
+
+
+ALLOWED = """
+[[peer]]
+name = "ct1"
+calling_ae = "CT1"
+networks = ["127.0.0.1/32"]
+tenant = "clinic"
+services = ["echo", "store"]
+associations = 2
+
+[[peer]]
+name = "checker"
+calling_ae = "CHECKER"
+called_ae = "*"
+networks = ["127.0.0.0/24"]
+tenant = "local"
+services = ["echo"]
+idle_s = 0.3
+"""
+STRANGER = "127.7.7.7"
+
+
+def hello(calling: str = "CT1", called: str = "FLUORO") -> bytes:
+    """Give an association request for C-STORE and C-ECHO, contexts 1 and 3."""
+    contexts = [build_context(CT, ExplicitVRLittleEndian), build_context(VERIFICATION, ExplicitVRLittleEndian)]
+    return association_request(calling, called, contexts)
+
+
+@contextmanager
+def connected(port: int, said: bytes, source: str = "127.0.0.1") -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), timeout=WAIT_S, source_address=(source, 0)) as connection:
+        connection.sendall(said)
+        yield connection
+
+
+def pdu(connection: socket.socket) -> bytes:
+    head = connection.recv(6, socket.MSG_WAITALL)
+    return head + connection.recv(int.from_bytes(head[2:], "big"), socket.MSG_WAITALL)
+
+
+def answer(port: int, said: bytes, source: str = "127.0.0.1") -> tuple[int, ...]:
+    """Give what an association request hears: result, source and reason, or what its contexts got."""
+    with connected(port, said, source) as connection:
+        heard = pdu(connection)
+    if heard[0] == 3:
+        return tuple(heard[7:10])
+    accepted = A_ASSOCIATE_AC()
+    accepted.decode(heard)
+    return tuple(context.result for context in accepted.presentation_context)
+
+
+@pytest.fixture
+def allowed(settings: GatewaySettings, tmp_path: Path) -> GatewaySettings:
+    (tmp_path / "peers.toml").write_text(ALLOWED)
+    return replace(settings, peers_file=str(tmp_path / "peers.toml"))
+
+
+# calling AE, called AE, source -> the rejection, or the results of the contexts for CT and Verification.
+MATRIX = [
+    ("CT1", "FLUORO", "127.0.0.1", (0, 0)),
+    ("CT1", "OTHER", "127.0.0.1", (1, 1, 7)),
+    ("CT1", "FLUORO", "127.0.0.2", (1, 1, 3)),
+    ("ct1", "FLUORO", "127.0.0.1", (1, 1, 3)),
+    ("CHECKER", "FLUORO", "127.0.0.2", (3, 0)),
+    ("CHECKER", "OTHER", "127.0.0.1", (3, 0)),
+    ("NOBODY", "FLUORO", "127.0.0.1", (1, 1, 3)),
+    ("CT1", "FLUORO", STRANGER, (1, 1, 3)),
+    ("CHECKER", "FLUORO", STRANGER, (1, 1, 3)),
+]
+
+
+def test_every_caller_hears_what_its_peer_may(allowed: GatewaySettings) -> None:
+    with running(allowed) as gateway:
+        heard = [answer(gateway.port, hello(calling, called), source) for calling, called, source, _ in MATRIX]
+        wait_for(lambda: not gateway.door.connections)
+
+    assert heard == [expected for *_, expected in MATRIX]
+
+
+def test_of_who_may_not_call_from_there_nothing_is_read(allowed: GatewaySettings) -> None:
+    with running(allowed) as gateway:
+        heard = answer(gateway.port, struct.pack(">BxI", 1, 100_000) + b"\xff" * 100_000, STRANGER)
+
+    assert heard == (1, 1, 3)
+
+
+def test_no_log_says_what_a_stranger_calls_itself(allowed: GatewaySettings) -> None:
+    with running(allowed) as gateway, capture_logs() as lines:
+        answer(gateway.port, hello("QZCANARY", "QZCALLED"))
+        answer(gateway.port, hello("CT1", "QZCALLED"))
+
+    assert [(line["event"], line["reason"], line["address"]) for line in lines if "reason" in line] == [
+        ("association_refused", "calling-ae", "127.0.0.1"),
+        ("association_refused", "called-ae", "127.0.0.1"),
+    ]
+    assert "QZ" not in str(lines)
+
+
+def test_a_peer_stores_for_its_own_tenant(allowed: GatewaySettings) -> None:
+    with running(allowed) as gateway:
+        with connected(gateway.port, association_request("CT1") + pipelined(range(1, 2))) as connection:
+            while pdu(connection) != RELEASE_RP:
+                pass
+
+        assert [event.tenant for event in gateway.stored] == ["clinic"]
+        wait_for(lambda: gateway.ended == [("well", 1)])
+
+
+def test_a_service_that_a_peer_may_not_use_is_refused_again_as_a_command(allowed: GatewaySettings) -> None:
+    with running(allowed) as gateway, connected(gateway.port, hello("CHECKER")) as connection:
+        assert pdu(connection)[0] == 2
+        connection.sendall(pipelined(range(1, 2)))
+
+        assert pdu(connection)[0] == 7
+        assert gateway.objects() == []
+
+
+def test_a_peer_has_its_own_limit_and_others_have_theirs(allowed: GatewaySettings) -> None:
+    with running(allowed) as gateway, ExitStack() as kept:
+        for _ in range(2):
+            assert pdu(kept.enter_context(connected(gateway.port, hello())))[0] == 2
+
+        assert answer(gateway.port, hello()) == (2, 3, 2)
+        assert answer(gateway.port, hello("CHECKER")) == (3, 0)
+
+
+def test_a_peer_has_its_own_idle_time(allowed: GatewaySettings) -> None:
+    with running(allowed) as gateway, connected(gateway.port, hello()) as other:
+        assert pdu(other)[0] == 2
+        with connected(gateway.port, hello("CHECKER")) as idle:
+            assert [pdu(idle)[0], pdu(idle)[0]] == [2, 7]
+
+        wait_for(lambda: gateway.door.associated == 1)
+
+
+def test_a_changed_file_holds_for_new_associations_only(allowed: GatewaySettings) -> None:
+    path = Path(allowed.peers_file)
+    with running(allowed) as gateway, connected(gateway.port, association_request("CT1")) as before:
+        assert pdu(before)[0] == 2
+        for content in ("[[peer", ALLOWED.replace('"CT1"', '"CT2"')):
+            path.with_suffix(".new").write_text(content)
+            path.with_suffix(".new").replace(path)
+            read = GATEWAY_PEERS_READ.labels("refused" if content == "[[peer" else "in-force")
+            count = read._value.get()
+            assert answer(gateway.port, hello()) == (0, 0)
+            wait_for(lambda read=read, count=count: read._value.get() > count)  # type: ignore[misc]
+
+        assert answer(gateway.port, hello()) == (1, 1, 3)
+        assert answer(gateway.port, hello("CT2")) == (0, 0)
+        before.sendall(pipelined(range(1, 2)))
+        assert [pdu(before)[0], pdu(before)] == [4, RELEASE_RP]
+        wait_for(lambda: gateway.ended == [("well", 1)])
+
+
+def test_an_association_that_asks_nothing_is_aborted(settings: GatewaySettings) -> None:
+    with running(replace(settings, stall_s=0.2)) as gateway, connected(gateway.port, hello()) as silent:
+        assert [pdu(silent)[0], pdu(silent)[0]] == [2, 7]
+
+
+HOSTILE: dict[str, Callable[[int], bytes]] = {
+    "silent": lambda _: b"",
+    "one byte": lambda _: b"\x01",
+    "long first PDU": lambda _: struct.pack(">BxI", 1, 500_000) + bytes(100),
+    "associated": lambda _: hello("HOSTILE"),
+    "associated, other titles": lambda number: hello(f"HOSTILE{number}"),
+    "in a message": lambda _: hello("HOSTILE") + pipelined(range(1, 2))[:200],
+}
+
+
+@pytest.mark.parametrize("said", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_flood_shuts_no_sender_out_and_ends(settings: GatewaySettings, said: Callable[[int], bytes]) -> None:
+    hasty = replace(
+        settings, associations=20, yield_s=0.2, associate_s=1.0, silence_s=1.0, stall_s=1.0, slowest_bytes_per_s=1000.0
+    )
+    with running(hasty) as gateway, ExitStack() as kept:
+        for number in range(60):
+            with suppress(OSError):
+                kept.enter_context(connected(gateway.port, said(number)))
+
+        def is_stored() -> bool:
+            with connected(gateway.port, association_request("CT1") + pipelined(range(1, 2))) as sender:
+                heard = pdu(sender)
+                return heard[0] == 2 and pdu(sender)[0] == 4 and pdu(sender) == RELEASE_RP
+
+        wait_for(is_stored)
+        wait_for(lambda: not gateway.door.connections)
+        assert len(gateway.stored) == 1
+
+
+def openssl(*arguments: str) -> None:
+    command = shutil.which("openssl") or pytest.skip("openssl is not here")
+    subprocess.run([command, *arguments], check=True, capture_output=True, timeout=60)
+
+
+def issue(folder: Path, name: str, authority: str) -> tuple[Path, Path]:
+    """Make a key and a certificate that an authority has signed; its own where it is one."""
+    key, certificate = folder / f"{name}.key", folder / f"{name}.pem"
+    signed = [] if name == authority else ["-CA", f"{folder / authority}.pem", "-CAkey", f"{folder / authority}.key"]
+    kind = "CA:TRUE" if name == authority else "CA:FALSE"
+    openssl(
+        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"),
+        *(
+            "-subj",
+            f"/CN={name}",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-addext",
+            f"basicConstraints=critical,{kind}",
+        ),
+        *("-keyout", str(key), "-out", str(certificate), *signed),
+    )
+    return certificate, key
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tls")
+    for name, authority in {"ca": "ca", "door": "ca", "ct1": "ca", "foreign": "foreign"}.items():
+        issue(folder, name, authority)
+    return folder
+
+
+def client(folder: Path, name: str | None = "ct1") -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=folder / "ca.pem")
+    if name is not None:
+        context.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
+    return context
+
+
+@pytest.fixture
+def encrypted(allowed: GatewaySettings, certificates: Path) -> GatewaySettings:
+    Path(allowed.peers_file).write_text(ALLOWED.replace("associations = 2", 'certificate = "CN=ct1"'))
+    return replace(
+        allowed,
+        tls_certificate=str(certificates / "door.pem"),
+        tls_key=str(certificates / "door.key"),
+        tls_client_ca=str(certificates / "ca.pem"),
+    )
+
+
+def test_a_series_is_stored_over_tls(encrypted: GatewaySettings, certificates: Path) -> None:
+    entity = AE("CT1")
+    entity.add_requested_context(CT, ExplicitVRLittleEndian)
+    large = slice_of(1, pixels=2400)
+    with running(encrypted) as gateway:
+        association = entity.associate(
+            "127.0.0.1", gateway.port, ae_title="FLUORO", tls_args=(client(certificates), "127.0.0.1")
+        )
+        assert association.is_established
+        with closing(association.dul.socket.socket):
+            statuses = [association.send_c_store(one).Status for one in (large, slice_of(2))]
+            association.release()
+
+        assert statuses == [0, 0]
+        assert any(held.endswith(large.PixelData) for held in gateway.objects())
+        wait_for(lambda: gateway.ended == [("well", 2)])
+        wait_for(lambda: not gateway.door.connections)
+
+
+def tls_answer(port: int, context: ssl.SSLContext, calling: str) -> int:
+    """Give the kind of PDU that answers an association request over TLS."""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=WAIT_S) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(hello(calling))
+        return connection.recv(1)[0]
+
+
+def test_a_title_comes_with_its_certificate(encrypted: GatewaySettings, certificates: Path) -> None:
+    path = Path(encrypted.peers_file)
+    der = ssl.PEM_cert_to_DER_cert((certificates / "door.pem").read_text())
+    other = ALLOWED.replace("associations = 2", f'certificate = "sha256:{sha256(der).hexdigest()}"')
+    path.write_text(
+        path.read_text() + other[: other.index('[[peer]]\nname = "checker"')].replace("ct1", "d").replace("CT1", "D")
+    )
+    with running(encrypted) as gateway:
+        kinds = {
+            (title, name): tls_answer(gateway.port, client(certificates, name), title)
+            for title in ("CT1", "D")
+            for name in ("ct1", "door")
+        }
+
+    assert kinds == {("CT1", "ct1"): 2, ("CT1", "door"): 3, ("D", "ct1"): 3, ("D", "door"): 2}
+
+
+def old(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def weak(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.set_ciphers("AES128-SHA:@SECLEVEL=0")
+    return old(context)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "is_heard"),
+    [("ct1", old, True), ("ct1", weak, False), (None, old, False), ("foreign", old, False)],
+    ids=["TLS 1.2", "no forward secrecy", "no certificate", "foreign certificate"],
+)
+def test_tls_takes_what_bcp_195_says_and_nothing_less(
+    encrypted: GatewaySettings,
+    certificates: Path,
+    name: str | None,
+    change: Callable[[ssl.SSLContext], ssl.SSLContext],
+    *,
+    is_heard: bool,
+) -> None:
+    refused = GATEWAY_TURNED_AWAY.labels("handshake")._value.get()
+    with running(encrypted) as gateway:
+        if is_heard:
+            assert tls_answer(gateway.port, change(client(certificates, name)), "CT1") == 2
+        else:
+            with pytest.raises((ssl.SSLError, OSError)):
+                tls_answer(gateway.port, change(client(certificates, name)), "CT1")
+        wait_for(lambda: not gateway.door.admission.waiting)
+
+    assert GATEWAY_TURNED_AWAY.labels("handshake")._value.get() == refused + (not is_heard)
+
+
+def test_a_handshake_that_never_comes_is_ended(encrypted: GatewaySettings) -> None:
+    with running(replace(encrypted, associate_s=0.2)) as gateway, connected(gateway.port, b"") as silent:
+        assert silent.recv(1) == b""
+        wait_for(lambda: not gateway.door.admission.waiting)
+
+
+def test_a_flood_without_handshakes_gives_way(encrypted: GatewaySettings, certificates: Path) -> None:
+    with running(replace(encrypted, associations=1)) as gateway, ExitStack() as kept:
+        for _ in range(40):
+            kept.enter_context(connected(gateway.port, b""))
+
+        assert tls_answer(gateway.port, client(certificates), "CT1") == 2
+        assert gateway.door.admission.waiting <= 16
 
 
 def dcmtk(name: str) -> str:

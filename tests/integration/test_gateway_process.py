@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,13 +14,17 @@ from pathlib import Path
 import psutil
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
+
+from tests.bench.scu import request
+from tests.e2e.sender import Peer
 
 ROOT = Path(__file__).parents[2]
 CT = "1.2.840.10008.5.1.4.1.1.2"
 VERIFICATION = "1.2.840.10008.1.1"
 WAIT_S = 20.0
+ACCEPTED, REJECTED = 2, 3
 # Nobody listens on port 1: a store and a broker that are down.
 DOWN = {"FLUORO_STORE_ENDPOINT": "http://127.0.0.1:1", "FLUORO_BROKER_BOOTSTRAP": "127.0.0.1:1"}
 
@@ -63,7 +68,7 @@ def started(folder: Path, **changes: str) -> Iterator[Started]:
     try:
         assert parent.stdout is not None
         line = parent.stdout.readline()
-        assert line.startswith("listening on 127.0.0.1:")
+        assert line.startswith("listening on ")
         assert line.endswith(" as FLUORO\n")
         yield Started(parent, int(line.split(":")[1].split()[0]))
     finally:
@@ -71,11 +76,11 @@ def started(folder: Path, **changes: str) -> Iterator[Started]:
         parent.communicate(timeout=WAIT_S)
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
+def wait_for(condition: Callable[[], bool], every_s: float = 0.02) -> None:
     end = time.monotonic() + WAIT_S
     while not condition():
         assert time.monotonic() < end, "it never came to be so"
-        time.sleep(0.02)
+        time.sleep(every_s)
 
 
 def slice_of(number: int) -> Dataset:
@@ -128,6 +133,93 @@ def test_processes_die_with_their_parent(tmp_path: Path) -> None:
         gateway.parent.kill()
 
         wait_for(lambda: not any(worker.is_running() for worker in workers))
+
+
+PEER = """
+[[peer]]
+name = "few"
+calling_ae = "FEW"
+networks = ["127.0.0.1/32"]
+tenant = "local"
+services = ["echo"]
+associations = 3
+"""
+
+
+def caller(title: str) -> AE:
+    entity = AE(title)
+    entity.add_requested_context(VERIFICATION)
+    return entity
+
+
+def test_a_peers_limit_is_one_whichever_process_takes_its_calls(tmp_path: Path) -> None:
+    path = tmp_path / "peers.toml"
+    path.write_text(PEER)
+    with started(tmp_path, FLUORO_GATEWAY_PEERS_FILE=str(path)) as gateway:
+        calls = [caller("FEW").associate("127.0.0.1", gateway.port, ae_title="FLUORO") for _ in range(4)]
+        established = [call.is_established for call in calls]
+        for call in calls:
+            if call.is_established:
+                call.release()
+
+    assert established == [True, True, True, False]
+
+
+def test_a_changed_peers_file_reaches_every_process(tmp_path: Path) -> None:
+    path = tmp_path / "peers.toml"
+    path.write_text(PEER)
+    with started(tmp_path, FLUORO_GATEWAY_PEERS_FILE=str(path)) as gateway:
+
+        def hears() -> int:
+            with socket.create_connection(("127.0.0.1", gateway.port), timeout=WAIT_S) as connection:
+                connection.sendall(request(Peer(gateway.port), VERIFICATION, ImplicitVRLittleEndian))
+                return connection.recv(1)[0]
+
+        assert hears() == REJECTED
+        path.with_suffix(".new").write_text(PEER.replace('"FEW"', '"BENCH"'))
+        path.with_suffix(".new").replace(path)
+
+        # Either process may take a call: many in a row, all with the new answer.
+        wait_for(lambda: all(hears() == ACCEPTED for _ in range(8)), every_s=0.2)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.255.255.1", ""])  # noqa: S104
+def test_it_listens_to_a_network_in_clear_only_when_told_so(host: str) -> None:
+    with command({"FLUORO_GATEWAY_HOST": host}) as process:
+        _, said = process.communicate(timeout=WAIT_S)
+
+    assert process.returncode == 2
+    assert said.count("\n") == 1
+    assert said.startswith("FLUORO_GATEWAY_HOST: ")
+    assert "FLUORO_GATEWAY_TLS_CERTIFICATE" in said
+    assert "FLUORO_GATEWAY_PLAINTEXT_PUBLIC=1" in said
+
+
+def test_told_so_it_listens_and_lets_nobody_from_elsewhere_in(tmp_path: Path) -> None:
+    with started(tmp_path, FLUORO_GATEWAY_HOST="0.0.0.0", FLUORO_GATEWAY_PLAINTEXT_PUBLIC="1") as gateway:  # noqa: S104
+        association = caller("SENDER").associate("127.0.0.1", gateway.port)
+        assert association.is_established
+        association.release()
+
+
+def test_peers_and_certificates_that_cannot_be_are_all_named_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "peers.toml"
+    path.write_text(PEER.replace("local", "No Tenant").replace('"echo"', '"all"'))
+    env = {
+        "FLUORO_GATEWAY_HOST": "192.0.2.1",
+        "FLUORO_GATEWAY_PEERS_FILE": str(path),
+        "FLUORO_GATEWAY_TLS_KEY": str(tmp_path / "absent.key"),
+    }
+    with command(env) as process:
+        _, said = process.communicate(timeout=WAIT_S)
+
+    assert process.returncode == 2
+    assert [line.split(" ")[0] for line in said.splitlines()] == [
+        "FLUORO_GATEWAY_HOST:",
+        f"{path}:",
+        f"{path}:",
+        "FLUORO_GATEWAY_TLS_CERTIFICATE",
+    ]
 
 
 def test_settings_that_cannot_be_are_all_named_at_once() -> None:

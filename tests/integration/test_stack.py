@@ -22,7 +22,7 @@ from deploy.running import RunningStack, brought_up, wait_until
 from deploy.supervisor import ROOT
 from schemas.settings import CatalogSettings
 
-SERVERS = ("postgres", "kafka", "minio", "flink", "gateway", "api")
+SERVERS = ("postgres", "kafka", "minio", "flink", "gateway", "web")
 
 
 def execute(catalog: CatalogSettings, statement: str) -> list[Any]:

@@ -20,7 +20,7 @@ from operators.header import (
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
-    SMALL_BYTES,
+    LIMITS,
     Buffer,
     Reason,
     _Scan,
@@ -181,10 +181,10 @@ def test_every_kind_of_buffer_gives_the_same(case: tuple[str, bytes]) -> None:
 @given(case=mutated())
 def test_jumping_over_small_sequences_changes_nothing(case: tuple[str, bytes]) -> None:
     def scanned(small_bytes: int) -> tuple[object, ...]:
-        found = _Scan(case[1], EXPLICIT_LITTLE, WANTED, small_bytes)
+        found = _Scan(case[1], EXPLICIT_LITTLE, WANTED, LIMITS, small_bytes)
         return (found.end, found.values, found.pixels)
 
-    assert outcome(lambda: scanned(SMALL_BYTES)) == outcome(lambda: scanned(0))
+    assert outcome(lambda: scanned(LIMITS.small_bytes)) == outcome(lambda: scanned(0))
 
 
 @given(data=st.binary(max_size=300), has_magic=st.booleans())

@@ -5,6 +5,7 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,13 @@ from operators.connectors.memory import MemoryEventLog, MemoryObjectStore
 from operators.ports import Upload
 from schemas.objects import Bucket
 from schemas.settings import GatewaySettings
+from schemas.topics import TRANSFER_ENDED
 from tests.bench.scu import CONTEXT, element, pdv, request, uid
 from tests.e2e.sender import Peer
 from tests.unit.gateway.test_outbox import CT, EXPLICIT, data_set
 
 FullDisk = Callable[[], AbstractContextManager[None]]
-P_DATA, RELEASE_RP = 4, 6
+P_DATA, RELEASE_RP, ABORT = 4, 6, 7
 LAST = 2
 
 
@@ -116,3 +118,36 @@ def test_a_spool_that_is_full_is_answered_a700(tmp_path: Path, full_disk: FullDi
 
     assert answer[0] == P_DATA
     assert element(0x0900, struct.pack("<H", 0xA700)) in answer
+
+
+def test_a_sender_that_pauses_between_requests_keeps_its_association_beyond_the_stall(tmp_path: Path) -> None:
+    async def answers() -> list[int]:
+        patient, events = replace(settings(tmp_path), stall_s=0.1, idle_s=0.4), MemoryEventLog()
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            async with opened(listening, patient, Connectors(MemoryObjectStore(), events)):
+                reader, writer = await associated(listening)
+                writer.write(store(1))
+                stored, began_at = (await pdu(reader))[0], asyncio.get_running_loop().time()
+                ended = (await pdu(reader))[0]
+                writer.transport.abort()
+                assert asyncio.get_running_loop().time() - began_at > 0.3
+                async with asyncio.timeout(5):
+                    while not events.events(TRANSFER_ENDED):  # noqa: ASYNC110 - the twin tells nobody
+                        await asyncio.sleep(0.001)
+                return [stored, ended]
+
+    assert asyncio.run(answers()) == [P_DATA, ABORT]
+
+
+def test_a_message_that_stops_between_its_pdus_ends_the_association(tmp_path: Path) -> None:
+    async def ended() -> int:
+        hasty = replace(settings(tmp_path), stall_s=0.1)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            async with opened(listening, hasty, Connectors(MemoryObjectStore(), MemoryEventLog())):
+                reader, writer = await associated(listening)
+                writer.write(command(1))
+                kind = (await pdu(reader))[0]
+                writer.transport.abort()
+                return kind
+
+    assert asyncio.run(ended()) == ABORT

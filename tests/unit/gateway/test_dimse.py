@@ -1,5 +1,6 @@
 """Command sets against pynetdicom's own, and what the assembler of messages lets through."""
 
+import struct
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -12,7 +13,7 @@ from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_STORE
 from pynetdicom.dsutils import decode, encode
 
 from gateway.accept import Arrival
-from gateway.dimse import COMMAND_BYTES, Command, Messages, Request, parse_command, response
+from gateway.dimse import Command, Limits, Messages, Request, parse_command, response
 from gateway.spool import Body, Bounds, Room
 from gateway.status import OUT_OF_RESOURCES, STATUSES, STORED, Status
 from gateway.upper_layer import Context, Violation
@@ -138,7 +139,30 @@ def test_another_class_than_the_contexts_is_refused_after_its_data(
     assert request.arrival.body.failed.reason == "other-class"
 
 
-OVERSIZED = b"\0" * (COMMAND_BYTES + 1)
+OVERSIZED = b"\0" * (Limits().command_bytes + 1)
+TINY = [(1, 0, b"x")] * (Limits().fragments + 1)
+
+
+def command_set(*elements: tuple[int, int, bytes]) -> bytes:
+    return b"".join(struct.pack("<HHI", group, number, len(value)) + value for group, number, value in elements)
+
+
+FIELD, DATA_SET = (0, 0x0100, b"\1\0"), (0, 0x0800, b"\0\0")
+MALFORMED = {
+    "an element twice": command_set(FIELD, FIELD, DATA_SET),
+    "another group": command_set(FIELD, DATA_SET, (8, 0x0018, b"1.2.3\0")),
+    "no field": command_set(DATA_SET),
+    "no data set type": command_set(FIELD),
+    "a field of four bytes": command_set((0, 0x0100, bytes(4)), DATA_SET),
+    "a value beyond the end": command_set(FIELD, DATA_SET)[:-1],
+    "half a header": command_set(FIELD, DATA_SET) + b"\0\0\0",
+}
+
+
+@pytest.mark.parametrize("claim", MALFORMED)
+def test_a_command_set_that_is_none_is_a_violation(claim: str) -> None:
+    with pytest.raises(Violation, match="malformed-command"):
+        parse_command(MALFORMED[claim])
 
 
 @pytest.mark.parametrize(
@@ -152,6 +176,9 @@ OVERSIZED = b"\0" * (COMMAND_BYTES + 1)
         ([(1, COMMAND | LAST, store_command()), (3, LAST, b"data")], "interleaved"),
         ([(1, COMMAND, store_command()[:20]), (3, COMMAND, b"x")], "interleaved"),
         ([(1, COMMAND | LAST, store_command()), (1, COMMAND | LAST, store_command())], "interleaved"),
+        ([(1, COMMAND, b""), (3, COMMAND, b"")], "interleaved"),
+        ([(1, COMMAND | LAST, store_command()), *TINY], "tiny-fragments"),
+        ([(1, COMMAND, b"")] * (Limits().fragments + 1), "tiny-fragments"),
     ],
 )
 def test_what_no_sender_may_send_is_a_violation(
@@ -161,6 +188,25 @@ def test_what_no_sender_may_send_is_a_violation(
         send(messages, *values)
 
     assert caught.value.reason == reason
+
+
+def test_fragments_may_be_small_while_they_are_few_and_are_counted_anew_for_each_message(
+    messages: Messages, delivered: list[Request]
+) -> None:
+    few = TINY[: Limits().fragments - 2]
+
+    for _ in range(3):
+        send(messages, (1, COMMAND | LAST, store_command()), *few, (1, LAST, b""))
+
+    assert [request.arrival.body.size_bytes for request in delivered if request.arrival] == [len(few)] * 3
+
+
+def test_the_class_of_an_arrival_is_the_contexts_whatever_the_command_says(
+    messages: Messages, delivered: list[Request]
+) -> None:
+    send(messages, (1, COMMAND | LAST, store_command(sop_class="1.9.8")), (1, LAST, b"data"))
+
+    assert [request.arrival.sop_class for request in delivered if request.arrival] == [CT]
 
 
 def test_a_find_is_an_unknown_command(messages: Messages) -> None:

@@ -1,5 +1,6 @@
 """A journal outlives a disk that was full."""
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -25,3 +26,14 @@ def test_a_rewrite_works_again_after_the_disk_was_full(tmp_path: Path, full_disk
 
     assert list(journal.lines()) == [{"kind": "begun"}]
     assert descriptors() == before
+
+
+def test_what_was_never_finished_is_swept_when_nobody_can_be_at_it_any_more(tmp_path: Path) -> None:
+    old, young = tmp_path / "a.new", tmp_path / "b.new"
+    old.touch()
+    young.touch()
+    os.utime(old, (0, 0))
+
+    assert list(Journal.ownerless(tmp_path)) == []
+
+    assert list(tmp_path.iterdir()) == [young]

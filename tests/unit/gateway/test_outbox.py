@@ -6,7 +6,7 @@ import errno
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from pydicom.filewriter import write_dataset
 
 from gateway.accept import Acceptance, Inside, Rebuilding, Receipt, Transfer
 from gateway.journal import Journal
-from gateway.outbox import Outbox, Outside, heal
-from gateway.quarantine import Quarantine
+from gateway.outbox import Outbox, Outside, adopt, heal
+from gateway.quarantine import Quarantine, Rules
 from gateway.spool import Bounds, Room
 from operators.connectors.memory import MemoryEventLog, MemoryObjectStore, Outage
 from operators.errors import Rejected, Unavailable
@@ -79,6 +79,10 @@ class World:
         return sorted((event.study_uid, event.outcome, event.instances) for event in found)
 
 
+def quarantine(world: World) -> Quarantine:
+    return Quarantine(world.store, world.events, Rules(timedelta(days=30), 2**30, 300.0))
+
+
 @dataclass
 class Gateway:
     """One process's use case and outbox."""
@@ -90,7 +94,7 @@ class Gateway:
     def accept(self, number: int, study_uid: str = "1.2.3") -> Receipt:
         room, bounds = Room(2**20), Bounds(2**20, 2**20, self.world.folder)
         acceptance = Acceptance(
-            Inside(self.world.store, self.world.events, self.outbox, Quarantine(self.world.store), room, bounds)
+            Inside(self.world.store, self.world.events, self.outbox, quarantine(self.world), room, bounds)
         )
         arrival = acceptance.arrive(CT, f"1.2.3.{number}", EXPLICIT)
         arrival.body.write(memoryview(data_set(number, study_uid)))
@@ -139,6 +143,12 @@ def world(tmp_path: Path) -> World:
 
 def journals(world: World) -> list[Path]:
     return list(world.folder.glob("*.jsonl"))
+
+
+async def until_empty(world: World) -> None:
+    async with asyncio.timeout(10):
+        while journals(world):  # noqa: ASYNC110 - files tell nobody
+            await asyncio.sleep(0)
 
 
 def test_a_clean_process_leaves_no_journal(world: World) -> None:
@@ -346,7 +356,7 @@ def test_an_unreadable_data_set_is_kept_aside_as_it_came(world: World) -> None:
         world.store,
         world.events,
         gateway.outbox,
-        Quarantine(world.store),
+        quarantine(world),
         Room(2**20),
         Bounds(2**20, 2**20, world.folder),
     )
@@ -415,3 +425,40 @@ def test_a_line_that_is_none_of_ours_is_set_aside_for_a_person(world: World, lin
 
     assert world.heal() == 0
     assert list(world.folder.glob("*.unreadable"))
+
+
+def test_what_a_process_leaves_is_taken_by_one_that_lives(world: World) -> None:
+    async def beside(kill: Callable[[], object]) -> None:
+        task = asyncio.create_task(adopt(world.folder, world.outside()))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(kill)
+        await until_empty(world)
+        task.cancel()
+
+    asyncio.run(beside(lambda: killed_during(world, world.events, Outage.REFUSES)))
+
+    assert world.ended == [("1.2.3", "lost", 1)]
+
+
+def test_a_folder_that_cannot_be_looked_at_for_a_while_stops_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_during(world, world.events, Outage.REFUSES)
+    refusals = iter([OSError(errno.EMFILE, "too many")] * 3)
+    real = Journal.ownerless
+
+    def sometimes(folder: Path) -> Iterable[Journal]:
+        for refusal in refusals:
+            raise refusal
+        return real(folder)
+
+    monkeypatch.setattr("gateway.outbox.Journal.ownerless", sometimes)
+
+    async def adopting() -> None:
+        task = asyncio.create_task(adopt(world.folder, world.outside()))
+        await until_empty(world)
+        task.cancel()
+
+    asyncio.run(adopting())
+
+    assert world.ended == [("1.2.3", "lost", 1)]

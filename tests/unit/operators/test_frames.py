@@ -11,7 +11,18 @@ from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 from pydicom.pixels.utils import get_expected_length
 
 from operators.errors import Rejected
-from operators.frames import MAX_LENGTHS_BYTES, Located, Shape, frame_bytes, frame_range, locate, pack, shift, unpack
+from operators.frames import (
+    MAX_FRAGMENTS,
+    MAX_LENGTHS_BYTES,
+    Located,
+    Shape,
+    frame_bytes,
+    frame_range,
+    locate,
+    pack,
+    shift,
+    unpack,
+)
 from operators.header import EXPLICIT_VR_LITTLE_ENDIAN, Oddity, scan
 from operators.instance import WANTED, examine, split_part10
 from schemas.events import Frames
@@ -228,6 +239,12 @@ def test_more_than_64_kib_of_lengths_are_unlisted() -> None:
         return found(data_set(items(b"", *[b"ab"] * count) + END), count).frames.kind
 
     assert (kind(MAX_LENGTHS_BYTES), kind(MAX_LENGTHS_BYTES + 1)) == ("encapsulated", "unlisted")
+
+
+def test_more_fragments_than_are_looked_at_are_unlisted_and_nothing_odd() -> None:
+    located = found(data_set(items(b"", *[b"ab"] * (MAX_FRAGMENTS + 1)) + END), 1)
+
+    assert located == Located(Frames(kind="unlisted", count=1))
 
 
 # Rows, columns, samples, bits allocated, photometric interpretation, frames, bytes there: length and count listed.

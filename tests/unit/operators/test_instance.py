@@ -22,6 +22,7 @@ from operators.instance import (
     FACTS,
     MAX_INLINE_HEADER_BYTES,
     MAX_TEXT_LENGTH,
+    REQUESTED,
     Examined,
     data_hasher,
     examine,
@@ -374,7 +375,7 @@ def test_numbers_are_read_in_big_endian_and_without_vr() -> None:
 
 
 def test_every_fact_of_the_event_has_its_element() -> None:
-    assert list(FACTS) == [each.name for each in fields(Facts)]
+    assert [*FACTS, *REQUESTED] == [each.name for each in fields(Facts)]
 
 
 def test_an_absent_fact_is_none() -> None:

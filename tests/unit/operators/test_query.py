@@ -40,6 +40,71 @@ def test_a_name_that_is_not_matched_is_ignored_with_a_warning_that_names_it(name
     assert name in query.warnings[0]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "RequestAttributesSequence.ScheduledProcedureStepID",
+        "00400275.00400009",
+        "00400275.ScheduledProcedureStepID",
+        "RequestAttributesSequence.00400009",
+    ],
+)
+def test_an_attribute_in_a_sequence_is_named_by_its_path_in_any_spelling(name: str) -> None:
+    match = only("S1", name, "series")
+
+    assert (match.key.column, match.operator, match.values) == ("scheduled_procedure_step_ids", "equals", ("S1",))
+
+
+@pytest.mark.parametrize("name", ["00400275", "00400275.", ".00400009", "00400275..00400009", "." * 5000, "00400275.x"])
+def test_a_path_that_leads_nowhere_is_ignored(name: str) -> None:
+    assert parse([(name, "x")], "series").matches == ()
+
+
+def test_a_time_zone_in_the_query_is_ignored_and_said_to_be() -> None:
+    query = parse([("TimezoneOffsetFromUTC", "+0500"), ("StudyTime", "10")], "study")
+
+    assert [match.key.keyword for match in query.matches] == ["StudyTime"]
+    assert "TimezoneOffsetFromUTC" in query.warnings[0]
+
+
+def test_a_list_of_uids_may_come_as_repeated_parameters() -> None:
+    pairs = [("StudyInstanceUID", "1.2"), ("0020000D", "1.3,1.4")]
+
+    assert parse(pairs, "study").matches == (Match(STUDY_UID, "among", ("1.2", "1.3", "1.4")),)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "operator", "values"),
+    [
+        ("PatientID", r"A1\A2\A1", "among", ("A1", "A2")),
+        ("PatientID", r"A1\B2*", "like", ("A1", "B2*")),
+        ("ModalitiesInStudy", r"CT\MR", "among", ("CT", "MR")),
+        ("NumberOfStudyRelatedSeries", r"1\2", "among", (1, 2)),
+        ("PatientName", r"doe*\roe*", "like", ("doe*", "*=doe*", "roe*", "*=roe*")),
+    ],
+)
+def test_several_values_match_any_of_them_only_when_asked_to(
+    name: str, text: str, operator: str, values: tuple[str | int, ...]
+) -> None:
+    asked = parse([(name, text), ("multiplevaluematching", "true")], "study")
+
+    assert asked.matches == (Match(asked.matches[0].key, operator, values),)  # type: ignore[arg-type]
+    assert asked.warnings == ()
+    if name == "PatientID":
+        assert "\\" in str(parse([(name, text)], "study").matches[0].values[0])
+
+
+@pytest.mark.parametrize("text", ["A1\\", "A1\\*"])
+def test_several_values_of_which_one_is_universal_match_everything(text: str) -> None:
+    assert parse([("PatientID", text), ("multiplevaluematching", "true")], "study").matches == ()
+
+
+def test_no_more_than_64_values_are_asked_for_at_once() -> None:
+    refused = refusal(("PatientID", "\\".join(map(str, range(65)))), ("multiplevaluematching", "true"))
+
+    assert "more than 64 values" in refused
+
+
 def test_a_name_that_does_not_fit_a_header_is_not_repeated() -> None:
     (warning,) = parse([("a\r\nSet-Cookie: b", "x")], "study").warnings
 
@@ -165,6 +230,7 @@ def test_an_invalid_value_is_refused_by_the_parameters_name_and_never_repeated(n
 
 def test_a_parameter_given_twice_with_two_values_is_refused() -> None:
     assert "PatientID is given twice" in refusal(("PatientID", "a"), ("00100020", "b"))
+    assert "StudyDate is given twice" in refusal(("StudyDate", "20260101"), ("StudyDate", "20260102"))
     assert "limit is given twice" in refusal(("limit", "1"), ("limit", "2"))
 
 
@@ -181,6 +247,9 @@ def test_the_limit_is_100_unless_said_and_1000_at_most(text: str | None, limit: 
         ([("includefield", "PatientName,PatientID")], frozenset({"00100010", "00100020"})),
         ([("includefield", "Nonsense"), ("includefield", "")], frozenset()),
         ([("includefield", "PatientName,all")], None),
+        ([("includefield", "ALL")], None),
+        ([("includefield", " patientname , Nonsense,0010002x,00091001,0020000d")], frozenset({"00091001", "0020000D"})),
+        ([("includefield", "RequestAttributesSequence.ScheduledProcedureStepID")], frozenset({"00400275"})),
     ],
 )
 def test_includefield_is_repeated_or_a_list_or_all_and_forgives_unknown_names(

@@ -1,5 +1,6 @@
 """Settings are read once, whole, and say everything that is wrong with them."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,11 @@ def test_the_example_file_lists_every_setting_with_its_default() -> None:
     known = [f"{name}={value}" for kind in settings.SECTIONS for name, value in to_env(kind()).items()]
 
     assert listed == [one for one in known if "PROCESSES" not in one]
+
+
+@pytest.mark.parametrize(("flag", "is_refused"), [("", True), ("0", True), ("1", False)])
+def test_what_only_hurts_is_refused_outside_of_tests(flag: str, is_refused: bool) -> None:  # noqa: FBT001
+    env = {"FLUORO_GATEWAY_FAILPOINT": "after_put:3", "FLUORO_TESTS": flag}
+
+    with pytest.raises(SettingsError, match="for tests alone") if is_refused else nullcontext():
+        load(GatewaySettings, env)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 FAILING = """
+import warnings
 import structlog
 from schemas.telemetry import set_up_logs
 
@@ -14,6 +15,7 @@ def examine():
     patient_name = "CANARY^LOCAL"
     raise ValueError("CANARY^VALUE")
 
+warnings.warn("CANARY^WARNING")
 try:
     examine()
 except ValueError as error:

@@ -1,0 +1,74 @@
+"""A request's body as it comes: it must keep coming, and may not be more than a request may have."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+
+from starlette.types import Message, Receive
+
+from operators.errors import Rejected
+from schemas.settings import StowSettings
+
+RETRY_AFTER = {"Retry-After": "5"}
+
+
+class Refused(Exception):
+    """A request that is answered without its body being read, or all of it."""
+
+    def __init__(self, status: int, reason: str, advice: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.advice = advice
+        self.headers = dict(headers or {})
+
+
+class Gone(Exception):
+    """The client went away."""
+
+
+class Coming:
+    """The chunks of one body."""
+
+    def __init__(self, receive: Receive, settings: StowSettings, length: int | None) -> None:
+        self._receive = receive
+        self._settings = settings
+        self._length = length
+        self._size_bytes = 0
+        self._is_over = False
+        # What is left of the time in which the next pace_bytes must come; it runs only while we wait for them.
+        self._pace_bytes = settings.silence_s * settings.slowest_bytes_per_s
+        self._left_s, self._owed_bytes = settings.silence_s, self._pace_bytes
+
+    async def chunk(self) -> bytes:
+        """Give the next bytes, empty at the end. Raises Gone; Refused for what is too slow or too much; Rejected."""
+        while not self._is_over:
+            message = await self._next()
+            if message["type"] != "http.request":
+                raise Gone
+            self._is_over = not message.get("more_body", False)
+            if body := message.get("body", b""):
+                return self._counted(body)
+        if self._length not in (None, self._size_bytes):
+            raise Rejected("content-length")
+        return b""
+
+    async def _next(self) -> Message:
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._left_s):
+                message = await self._receive()
+        self._left_s -= loop.time() - began_at
+        if self._left_s <= 0:
+            raise Refused(408, "too-slow", "send without pauses: too little has come for too long")
+        return message
+
+    def _counted(self, body: bytes) -> bytes:
+        self._size_bytes += len(body)
+        self._owed_bytes -= len(body)
+        if self._owed_bytes <= 0:
+            self._left_s, self._owed_bytes = self._settings.silence_s, self._pace_bytes
+        if self._size_bytes > self._settings.request_bytes:
+            raise Refused(413, "request-bytes", f"send at most {self._settings.request_bytes} bytes in one request")
+        return body

@@ -1,0 +1,204 @@
+"""The instances of one STOW request: each is stored while the next one comes, a few at a time."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import structlog
+
+from gateway.accept import Acceptance, Arrival, Receipt, Transfer
+from gateway.multipart import MediaType
+from gateway.status import FAILED, OUT_OF_RESOURCES, Status, of_rejected, of_stored
+from operators.errors import Rejected, Unavailable
+from operators.part10 import begin_part10
+from schemas.objects import is_uid
+from schemas.telemetry import GATEWAY_INSTANCES, GATEWAY_STORE_SECONDS
+
+if TYPE_CHECKING:
+    from operators.instance import Part10
+
+DICOM = "application/dicom"
+# File metas are looked for in so much, and then in twice as much again and again.
+FIRST_LOOK_BYTES = 1024
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one part. UIDs are empty where they are not known; study and series are those of what is stored."""
+
+    status: Status
+    sop_class: str = ""
+    sop_uid: str = ""
+    study_uid: str = ""
+    series_uid: str = ""
+
+    @classmethod
+    def of_receipt(cls, receipt: Receipt) -> Self:
+        """Give what became of a part that is stored."""
+        event = receipt.event
+        return cls(of_stored(event.warnings), event.sop_class, event.sop_uid, event.study_uid, event.series_uid)
+
+    @property
+    def is_stored(self) -> bool:
+        """Say whether it is kept and shown."""
+        return bool(self.study_uid)
+
+
+class Part:
+    """One part as it comes: its file meta is found first, everything behind it goes into an arrival."""
+
+    def __init__(self, acceptance: Acceptance, headers: Mapping[str, str]) -> None:
+        self.flaw = _flaw(headers)
+        self.meta: Part10 | None = None
+        self.arrival: Arrival | None = None
+        self._acceptance = acceptance
+        self._length = headers.get("content-length")
+        self._size_bytes = 0
+        self._beginning = bytearray()
+        self._look_bytes = FIRST_LOOK_BYTES
+
+    def write(self, piece: memoryview) -> None:
+        """Take the part's next bytes; the view may be reused afterwards."""
+        self._size_bytes += len(piece)
+        if self.flaw:
+            return
+        if self.arrival is not None:
+            self.arrival.body.write(piece)
+        elif not self._beginning and len(piece) >= self._look_bytes and self._begin(piece):
+            return
+        else:
+            self._beginning += piece
+            self._look()
+
+    def end(self) -> Arrival:
+        """Give the arrival, now that all of it is here; raises Rejected for a part that is not what it says."""
+        if self.flaw:
+            raise Rejected(self.flaw)
+        if self._length not in (None, str(self._size_bytes)):
+            raise Rejected("part-length")
+        if self.arrival is None:
+            with memoryview(self._beginning) as beginning:
+                self._begin(beginning, is_whole=True)
+        assert self.arrival is not None  # noqa: S101 - what is whole has begun
+        return self.arrival
+
+    def close(self) -> None:
+        """Give back what it holds."""
+        if self.arrival is not None:
+            self.arrival.body.close()
+
+    def _look(self) -> None:
+        """Look for the end of the file meta, seldom enough that many small pieces cost no more than one large one."""
+        if len(self._beginning) < self._look_bytes:
+            return
+        with memoryview(self._beginning) as beginning:
+            has_begun = self._begin(beginning)
+        if has_begun:
+            self._beginning = bytearray()
+        self._look_bytes = 2 * len(self._beginning)
+
+    def _begin(self, beginning: memoryview, *, is_whole: bool = False) -> bool:
+        """Make the arrival when it is clear where the data set begins, or that nothing here is a Part 10 file."""
+        prefix_length = 0
+        try:
+            meta = begin_part10(beginning, is_whole=is_whole)
+        except Rejected as error:
+            self.arrival = self._acceptance.arrive_flawed(error.reason)
+        else:
+            if meta is None:
+                return False
+            self.meta, prefix_length = meta, meta.prefix_length
+            prefix = bytes(beginning[:prefix_length])
+            self.arrival = self._acceptance.arrive_part10(meta.sop_class, meta.transfer_syntax, prefix)
+        self.arrival.body.write(beginning[prefix_length:])
+        return True
+
+
+class Delivery:
+    """What one request brings: outcomes in the order of its parts."""
+
+    def __init__(self, acceptance: Acceptance, transfer: Transfer, at_once: int) -> None:
+        self._acceptance = acceptance
+        self._transfer = transfer
+        self._gate = asyncio.Semaphore(at_once)
+        self._part: Part | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._outcomes: list[Outcome] = []
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """Give what became of every part that has ended; complete after settle()."""
+        return tuple(self._outcomes)
+
+    def begin(self, headers: Mapping[str, str]) -> None:
+        """Begin a part."""
+        self._part = Part(self._acceptance, headers)
+
+    def write(self, piece: memoryview) -> None:
+        """Take bytes of the part that has begun."""
+        if self._part is not None:
+            self._part.write(piece)
+
+    async def end(self) -> None:
+        """End the part; return when it is being stored, which waits while too many others are."""
+        await self._gate.acquire()
+        part, self._part = self._part, None
+        if part is None:
+            self._gate.release()
+            return
+        self._outcomes.append(Outcome(FAILED))
+        task = asyncio.create_task(self._settle_part(len(self._outcomes) - 1, part))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def settle(self) -> None:
+        """Return when nothing is being stored any more; what had not all come is forgotten."""
+        if self._part is not None:
+            self._part.close()
+            self._part = None
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _settle_part(self, number: int, part: Part) -> None:
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        try:
+            self._outcomes[number] = outcome = await self._outcome(part)
+        finally:
+            part.close()
+            self._gate.release()
+        GATEWAY_INSTANCES.labels(outcome.status.outcome).inc()
+        GATEWAY_STORE_SECONDS.observe(loop.time() - began_at)
+
+    async def _outcome(self, part: Part) -> Outcome:
+        try:
+            return Outcome.of_receipt(await self._acceptance.accept(self._transfer, part.end()))
+        except Rejected as error:
+            return self._refused(part, of_rejected(error), error.reason)
+        except Unavailable as error:
+            self._transfer.was_refused = True
+            return self._refused(part, OUT_OF_RESOURCES, error.what)
+        except Exception:
+            # The edge: the other parts have outcomes of their own.
+            log.exception("instance_failed", transfer=self._transfer.transfer_id)
+            return self._refused(part, FAILED, "unexpected")
+
+    def _refused(self, part: Part, status: Status, reason: str) -> Outcome:
+        said = part.meta
+        names = (said.sop_class, said.sop_uid) if said else ("", "")
+        sop_class, sop_uid = (uid if is_uid(uid) else "" for uid in names)
+        log.warning("instance_refused", reason=reason, transfer=self._transfer.transfer_id, sop_class=sop_class)
+        return Outcome(status, sop_class, sop_uid)
+
+
+def _flaw(headers: Mapping[str, str]) -> str:
+    """Say why a part is not to be read; a part that does not say what it is, is what the request says."""
+    try:
+        is_dicom = MediaType.of(headers.get("content-type", DICOM)).name == DICOM
+    except Rejected:
+        is_dicom = False
+    is_plain = headers.get("content-transfer-encoding", "binary").lower() in ("binary", "8bit", "7bit")
+    return "" if is_dicom and is_plain else "part-type"

@@ -1,0 +1,210 @@
+"""The parts of a multipart/related body, found as its bytes come (RFC 2387, RFC 2046 5.1.1).
+
+Nothing of a part is kept: its bytes are handed on as views of what was fed. Whatever the chunks that a body comes
+in, its parts are the same.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from operators.errors import Rejected
+
+# RFC 2046 5.1.1: at most 70 of these characters, the last one no space.
+BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
+TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110's word
+QUOTED = r'"(?:[^"\\]|\\.)*"'
+NAME = re.compile(TOKEN)
+MEDIA_TYPE = re.compile(rf"({TOKEN}/{TOKEN})[ \t]*(.*)", re.DOTALL)
+# An unquoted value may hold what should be quoted: many clients write type=application/dicom.
+PARAMETER = re.compile(rf";[ \t]*(?:({TOKEN})=({QUOTED}|[^\s;\"]+))?[ \t]*")
+FOLD = re.compile(rb"\r\n[ \t]+")
+STRAY = re.compile(rb"[\r\n\0]")
+# What may follow the last boundary: padding, and behind a line break the epilogue.
+AFTER = re.compile(rb"[ \t]*(\r\n.*)?", re.DOTALL)
+# What may stand between a boundary and the end of its line, in bytes.
+MOST_PADDING = 64
+
+
+@dataclass(frozen=True)
+class MediaType:
+    """A media type, its name and its parameters' in lower case."""
+
+    name: str
+    parameters: Mapping[str, str]
+
+    @classmethod
+    def of(cls, text: str) -> "MediaType":
+        """Read a Content-Type; raises Rejected for what is none, and for a parameter that comes twice."""
+        match = MEDIA_TYPE.fullmatch(text.strip())
+        parameters: dict[str, str] = {}
+        rest = match[2] if match else "?"
+        position = 0
+        while position < len(rest):
+            found = PARAMETER.match(rest, position)
+            if found is None or (found[1] or "").lower() in parameters:
+                raise Rejected("multipart-media-type")
+            if found[1]:
+                parameters[found[1].lower()] = _unquoted(found[2])
+            position = found.end()
+        return cls(match[1].lower() if match else "", parameters)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of what a body may hold beside its parts' bytes: parts; headers and their bytes of each; around them."""
+
+    parts: int
+    headers: int
+    header_bytes: int
+    outside_bytes: int
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A part begins; header names are in lower case."""
+
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The part that began last is whole."""
+
+
+# What a scan finds, in order: a part's beginning, its bytes (views of what was fed), its end.
+Found = Begun | memoryview | Ended
+State = Callable[[bytes, int], tuple[Found, ...]]
+
+
+class Scanner:
+    """Finds the parts of one body. Raises Rejected, with a reason that begins with multipart-, for what is none."""
+
+    def __init__(self, boundary: str, limits: Limits) -> None:
+        if not BOUNDARY.fullmatch(boundary):
+            raise Rejected("multipart-boundary")
+        self._delimiter = b"\r\n--" + boundary.encode("ascii")
+        self._limits = limits
+        self._state: State = self._preamble
+        # The first boundary may open the body: the line break before it is ours.
+        self._held = b"\r\n"
+        self._before_bytes = -len(self._held)
+        self._position = 0
+        self._parts = 0
+        self._after = b""
+
+    def feed(self, chunk: bytes) -> Iterator[Found]:
+        """Take the next bytes, give what they hold."""
+        data = self._held + chunk if self._held else chunk
+        self._held, self._position = b"", 0
+        while self._position < len(data):
+            yield from self._state(data, self._position)
+
+    def finish(self) -> None:
+        """Say that the body is over; raises Rejected when it should have gone on."""
+        if self._state != self._epilogue:
+            raise Rejected("multipart-unfinished")
+        if not AFTER.fullmatch(self._after):
+            raise Rejected("multipart-boundary-line")
+
+    # Each state gives what it finds from a position on, and moves the position: to the end when it wants more.
+
+    def _preamble(self, data: bytes, position: int) -> tuple[Found, ...]:
+        found, end = self._search(data, position)
+        self._before_bytes += end - position
+        if self._before_bytes > self._limits.outside_bytes:
+            raise Rejected("multipart-preamble")
+        self._move(data, found, end)
+        return ()
+
+    def _line(self, data: bytes, position: int) -> tuple[Found, ...]:
+        """Take the rest of a boundary's line: nothing but padding, or the two hyphens after the last part."""
+        if data.startswith(b"--", position):
+            self._state, self._position = self._epilogue, position + 2
+            return ()
+        most = position + MOST_PADDING + 2
+        end = data.find(b"\r\n", position, most)
+        if end < 0 and len(data) < most:
+            return self._hold(data, position)
+        if end < 0 or data[position:end].strip(b" \t"):
+            raise Rejected("multipart-boundary-line")
+        # The line break stays: it is the one before the first header, or before the empty line without any.
+        self._state, self._position = self._head, end
+        return ()
+
+    def _head(self, data: bytes, position: int) -> tuple[Found, ...]:
+        most = position + self._limits.header_bytes + 6
+        end = data.find(b"\r\n\r\n", position, most)
+        if end < 0 and len(data) < most:
+            return self._hold(data, position)
+        if end < 0:
+            raise Rejected("multipart-header-bytes")
+        self._parts += 1
+        if self._parts > self._limits.parts:
+            raise Rejected("multipart-parts")
+        self._state, self._position = self._empty_line, end + 2
+        return (Begun(_headers(data[position + 2 : end], self._limits.headers)),)
+
+    def _empty_line(self, data: bytes, position: int) -> tuple[Found, ...]:
+        """Pass the line break after the headers, which in a part without a body is the one before the boundary."""
+        start = data[position : position + len(self._delimiter)]
+        if start == self._delimiter:
+            self._move(data, position, position)
+            return (Ended(),)
+        if self._delimiter.startswith(start):
+            return self._hold(data, position)
+        self._state, self._position = self._body, position + 2
+        return ()
+
+    def _body(self, data: bytes, position: int) -> tuple[Found, ...]:
+        found, end = self._search(data, position)
+        self._move(data, found, end)
+        piece = (memoryview(data)[position:end],) if end > position else ()
+        return piece if found < 0 else (*piece, Ended())
+
+    def _epilogue(self, data: bytes, position: int) -> tuple[Found, ...]:
+        self._after += data[position : position + self._limits.outside_bytes + 1]
+        if len(self._after) > self._limits.outside_bytes:
+            raise Rejected("multipart-epilogue")
+        return self._hold(data, len(data))
+
+    def _search(self, data: bytes, position: int) -> tuple[int, int]:
+        """Give where the next delimiter begins, -1 when none is there yet, and the end of what is surely before it."""
+        found = data.find(self._delimiter, position)
+        if found >= 0:
+            return found, found
+        # A delimiter holds one carriage return, its first byte: only with the last one can another have begun.
+        start = data.rfind(b"\r", max(position, len(data) - len(self._delimiter) + 1))
+        has_begun = start >= 0 and self._delimiter.startswith(data[start:])
+        return -1, start if has_begun else len(data)
+
+    def _move(self, data: bytes, found: int, end: int) -> None:
+        """Go behind the delimiter that was found, or wait for more."""
+        if found < 0:
+            self._hold(data, end)
+        else:
+            self._state, self._position = self._line, found + len(self._delimiter)
+
+    def _hold(self, data: bytes, position: int) -> tuple[()]:
+        self._held, self._position = data[position:], len(data)
+        return ()
+
+
+def _headers(block: bytes, most: int) -> dict[str, str]:
+    """Read a part's header lines; raises Rejected."""
+    lines = FOLD.sub(b" ", block).split(b"\r\n") if block else []
+    if len(lines) > most:
+        raise Rejected("multipart-headers")
+    found: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.decode("latin-1").partition(":")
+        if not colon or not NAME.fullmatch(name) or name.lower() in found or STRAY.search(line):
+            raise Rejected("multipart-header")
+        found[name.lower()] = value.strip(" \t")
+    if found.get("content-type", "").lower().startswith("multipart/"):
+        raise Rejected("multipart-nested")
+    return found
+
+
+def _unquoted(value: str) -> str:
+    return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value

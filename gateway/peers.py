@@ -1,0 +1,305 @@
+"""Who may come in by DICOM: the peers of a TOML file, read again when it changes. Without a file, this machine alone.
+
+The first peer of the file that fits a caller is the caller's. deploy/peers.example.toml explains the file to people.
+"""
+
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from gateway.upper_layer import SERVICES
+from schemas.objects import TENANT
+from schemas.settings import GatewaySettings, SettingsError
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+ANY = "*"
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+MOST_FILE_BYTES = 4 * 2**20
+MOST = 1e9
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# The default repertoire without backslash (PS3.5 6.2, AE); spaces count within, not around (PS3.8 9.3.2).
+TITLE = re.compile(r"(?! )[ -\[\]-~]{1,16}(?<! )")
+FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
+COMMON_NAME = re.compile(r"CN=.{1,64}")
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Who a client's certificate says that it is: sha256 over its DER bytes, in hex, and the subject's common name."""
+
+    fingerprint: str
+    common_name: str
+
+    def is_named(self, wanted: str) -> bool:
+        """Say whether a peer's `certificate` means this one."""
+        return wanted in (f"sha256:{self.fingerprint}", f"CN={self.common_name}")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks for an association. The titles are without padding and are anybody's text."""
+
+    address: Address
+    calling_ae: str
+    called_ae: str
+    certificate: Certificate | None = None
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A rule: which callers it means, whose data theirs is, what they may do and how much of it at once."""
+
+    name: str
+    calling_ae: str
+    networks: tuple[Network, ...]
+    tenant: str
+    services: frozenset[str]
+    called_ae: str = ANY
+    associations: int = 50
+    idle_s: float = 120.0
+    certificate: str = ""
+
+    def is_near(self, address: Address) -> bool:
+        """Say whether an address is in one of its networks."""
+        return any(address in network for network in self.networks)
+
+    def covers(self, other: "Peer") -> bool:
+        """Say whether every caller that fits the other fits this one."""
+        return (
+            self.calling_ae in (ANY, other.calling_ae)
+            and self.called_ae in (ANY, other.called_ae)
+            and self.certificate in ("", other.certificate)
+            and all(any(_is_within(inner, outer) for outer in self.networks) for inner in other.networks)
+        )
+
+
+def _is_within(inner: Network, outer: Network) -> bool:
+    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
+
+
+# In this order: the reason for a refusal, and what must hold for it not to be one.
+QUESTIONS: tuple[tuple[str, Callable[[Peer, Caller], bool]], ...] = (
+    ("calling-ae", lambda peer, caller: peer.calling_ae in (ANY, caller.calling_ae)),
+    ("called-ae", lambda peer, caller: peer.called_ae in (ANY, caller.called_ae)),
+    (
+        "certificate",
+        lambda peer, caller: (
+            not peer.certificate or (caller.certificate is not None and caller.certificate.is_named(peer.certificate))
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Peers:
+    """All rules, in the file's order."""
+
+    peers: tuple[Peer, ...]
+
+    def knows(self, address: Address) -> bool:
+        """Say whether any peer may call from there."""
+        return any(peer.is_near(address) for peer in self.peers)
+
+    def find(self, caller: Caller) -> Peer | str:
+        """Give the caller's peer, or the reason why there is none: a name of upper_layer.REFUSALS."""
+        fitting = [peer for peer in self.peers if peer.is_near(caller.address)]
+        if not fitting:
+            return "address"
+        for reason, fits in QUESTIONS:
+            fitting = [peer for peer in fitting if fits(peer, caller)]
+            if not fitting:
+                return reason
+        return fitting[0]
+
+
+def address_of(text: str) -> Address:
+    """Read an address as the socket gives it; an IPv4 address in IPv6's form is the IPv4 address."""
+    address = ipaddress.ip_address(text)
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+class PeersFile:
+    """The file of a gateway's settings, and whether it has changed since it was read."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._path = Path(settings.peers_file)
+        self._mark = self._look()
+
+    def load(self) -> Peers:
+        """Read the rules; raises SettingsError with a line for everything that is wrong with them."""
+        if not self._settings.peers_file:
+            return this_machine(self._settings)
+        try:
+            with self._path.open("rb") as file:
+                text = file.read(MOST_FILE_BYTES + 1).decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{self._path}: cannot be read: {getattr(error, 'strerror', 'no UTF-8')}") from error
+        try:
+            return parse(text, self._settings)
+        except SettingsError as error:
+            raise SettingsError("\n".join(f"{self._path}: {line}" for line in str(error).splitlines())) from error
+
+    def has_changed(self) -> bool:
+        """Say, once, that the file is not what it was when this was last asked."""
+        before, self._mark = self._mark, self._look()
+        return self._mark != before
+
+    def _look(self) -> tuple[int, int, int] | None:
+        if not self._settings.peers_file:
+            return None
+        try:
+            found = os.stat(self._path)  # noqa: PTH116 - once a second, and a Path adds nothing
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def this_machine(settings: GatewaySettings) -> Peers:
+    """Give the one rule that holds without a file: who calls from this machine may do everything."""
+    return Peers(
+        (
+            Peer(
+                name="loopback",
+                calling_ae=ANY,
+                called_ae=settings.only_called_ae or ANY,
+                networks=LOOPBACK,
+                tenant=settings.tenant,
+                services=SERVICES,
+                associations=settings.associations,
+                idle_s=settings.idle_s,
+            ),
+        )
+    )
+
+
+def parse(text: str, settings: GatewaySettings) -> Peers:
+    """Read a file's text; raises SettingsError with a line for everything that is wrong with it."""
+    if len(text) > MOST_FILE_BYTES:
+        raise SettingsError(f"longer than {MOST_FILE_BYTES} bytes")
+    try:
+        whole = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SettingsError(str(error) or "nested too deeply") from error
+    tables = whole.get("peer", [])
+    problems = [f"{key}: is not known, only [[peer]] is" for key in whole if key != "peer"]
+    if not tables or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise SettingsError("\n".join([*problems, "names no [[peer]]"]))
+    peers = []
+    for place, table in enumerate(tables, 1):
+        found = list(_problems(table, settings))
+        problems += [f"{_called(table, place)}: {problem}" for problem in found]
+        peers += [] if found else [_peer(table, settings)]
+    problems += _clashes(peers)
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return Peers(tuple(peers))
+
+
+def _called(table: Mapping[str, Any], place: int) -> str:
+    name = table.get("name")
+    return f"peer {name}" if isinstance(name, str) and NAME.fullmatch(name) else f"peer number {place}"
+
+
+def _problems(table: Mapping[str, Any], settings: GatewaySettings) -> Iterator[str]:
+    for key in sorted(table.keys() - READERS.keys()):
+        yield f"{key}: is not known"
+    for key in READERS:
+        if key not in table and key in REQUIRED:
+            yield f"{key}: is missing"
+        elif key in table and (problem := _problem(key, table[key])):
+            yield f"{key}: {problem}"
+    if table.get("certificate") and not settings.tls_client_ca:
+        yield "certificate: nobody is asked for one without FLUORO_GATEWAY_TLS_CLIENT_CA"
+
+
+def _problem(key: str, value: Any) -> str | None:
+    try:
+        READERS[key](value)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _peer(table: Mapping[str, Any], settings: GatewaySettings) -> Peer:
+    defaults: dict[str, Any] = {"called_ae": settings.only_called_ae or settings.ae_title, "idle_s": settings.idle_s}
+    return Peer(**(defaults | {key: READERS[key](value) for key, value in table.items()}))
+
+
+def _clashes(peers: list[Peer]) -> Iterator[str]:
+    for place, peer in enumerate(peers):
+        before = peers[:place]
+        if any(other.name == peer.name for other in before):
+            yield f"peer {peer.name}: name: is another peer's"
+        if covering := next((other for other in before if other.covers(peer)), None):
+            yield f"peer {peer.name}: nobody can be it: all its callers are peer {covering.name}'s, which comes first"
+
+
+def _matching(pattern: re.Pattern[str], what: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or pattern.fullmatch(value) is None:
+            raise ValueError(f"should be {what}")
+        return value
+
+    return read
+
+
+def _number(kinds: tuple[type, ...], least: float, what: str) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        is_number = isinstance(value, kinds) and not isinstance(value, bool)
+        if not is_number or not least <= value < MOST:
+            raise ValueError(f"should be {what}")
+        return value
+
+    return read
+
+
+def _list(value: Any, what: str) -> list[str]:
+    if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
+        raise ValueError(f"should be a list of {what}")
+    return value
+
+
+def _networks(value: Any) -> tuple[Network, ...]:
+    return tuple(map(ipaddress.ip_network, _list(value, 'networks, such as "10.1.0.0/16"')))
+
+
+def _services(value: Any) -> frozenset[str]:
+    services = frozenset(_list(value, f"services: {', '.join(sorted(SERVICES))}"))
+    if not services <= SERVICES:
+        raise ValueError(f"should be of {', '.join(sorted(SERVICES))}")
+    return services
+
+
+def _certificate(value: Any) -> str:
+    wanted = value.replace(":", "").lower() if isinstance(value, str) else ""
+    if wanted.startswith("sha256"):
+        # As openssl prints it, or without colons.
+        value = f"sha256:{wanted.removeprefix('sha256')}"
+    if not isinstance(value, str) or not (FINGERPRINT.fullmatch(value) or COMMON_NAME.fullmatch(value)):
+        raise ValueError('should be "CN=" and the common name, or "sha256:" and the fingerprint')
+    return value
+
+
+_read_title = _matching(TITLE, f'an AE title, or "{ANY}" for any')
+
+READERS: dict[str, Callable[[Any], Any]] = {
+    "name": _matching(NAME, "1 to 64 letters, digits and . _ -"),
+    "calling_ae": _read_title,
+    "called_ae": _read_title,
+    "networks": _networks,
+    "tenant": _matching(TENANT, "1 to 32 small letters, digits and -"),
+    "services": _services,
+    "associations": _number((int,), 1, "a whole number, 1 or more"),
+    "idle_s": _number((int, float), 0.1, "a number of seconds, 0.1 or more"),
+    "certificate": _certificate,
+}
+REQUIRED = frozenset(one.name for one in fields(Peer) if one.default is MISSING)

@@ -1,0 +1,278 @@
+"""The STOW-RS door (PS3.18 10.5): an ASGI application that takes a request's instances one by one as they come.
+
+No request is ever held in whole. Until the last part is stored nobody hears a word; what is refused before its
+body is read is answered at once, and the connection closed.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import orjson
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from gateway.accept import Transfer
+from gateway.coming import RETRY_AFTER, Coming, Gone, Refused
+from gateway.delivery import DICOM, Delivery
+from gateway.delivery import Outcome as PartOutcome
+from gateway.intake import Intake
+from gateway.multipart import Begun, Ended, Limits, MediaType, Scanner
+from gateway.status import BROKEN_OFF, Status
+from gateway.store_response import chosen, encode, http_status, module
+from operators.errors import Rejected
+from operators.principal import Asked, NotAllowed, Principal, authorize, principal_of
+from schemas.objects import is_uid
+from schemas.settings import StowSettings
+from schemas.telemetry import STOW_OPEN, STOW_REFUSED, STOW_REQUESTS
+
+if TYPE_CHECKING:
+    from schemas.events import Outcome
+
+ROOT = "/dicomweb"
+STUDIES = f"{ROOT}/studies"
+# What the same request, sent again, may not meet: it is told nothing of the parts that came before.
+AGAIN = frozenset({408, 503})
+# These addresses are read, too, at the other door of the same origin.
+ALLOW = {"Allow": "GET, HEAD, OPTIONS, POST"}
+# A browser that is sent this must not guess that it is a page.
+SAFETY = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+
+log = structlog.get_logger()
+
+
+def is_ours(method: str, path: str) -> bool:
+    """Say whether a request belongs to this door: whatever does not read the studies' addresses."""
+    return method not in ("GET", "HEAD") and _study_of(path) is not None
+
+
+def _study_of(path: str) -> str | None:
+    """Give the study that an address names, '' for none; None for any other address."""
+    if path == STUDIES:
+        return ""
+    study = path.removeprefix(f"{STUDIES}/")
+    return None if study in ("", path) or "/" in study else study
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response: its status, headers and body, and whether more of the request may follow, which nobody reads."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+    closes: bool = False
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A store request as its headers say it: whose, into which study, of what form, how long, how to answer."""
+
+    principal: Principal
+    study: str
+    # None: a single application/dicom.
+    boundary: str | None
+    length: int | None
+    media_type: str
+    base: str
+
+
+@dataclass
+class Stow:
+    """The door of one process."""
+
+    inside: Intake
+    settings: StowSettings
+    tenant: str
+    requests: set[asyncio.Task[Any]] = field(default_factory=set)
+    is_closing: bool = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        try:
+            answer = await self._admitted(scope, receive, task)
+        except NotAllowed as error:
+            answer = self._refused(Refused(403, error.reason, error.advice))
+        except Refused as error:
+            answer = self._refused(error)
+        except Gone:
+            STOW_REQUESTS.labels("gone").inc()
+            return
+        except asyncio.CancelledError:
+            if not self.is_closing:
+                raise
+            task.uncancel()
+            answer = self._refused(Refused(503, "closing", "the archive restarts: try again soon", RETRY_AFTER))
+        except Exception:
+            log.exception("store_failed")
+            answer = self._refused(Refused(500, "unexpected", "this is a fault of the server: its log says more"))
+        finally:
+            self.requests.discard(task)
+            STOW_OPEN.set(len(self.requests))
+        STOW_REQUESTS.labels(answer.status).inc()
+        await _send(send, answer)
+
+    async def _admitted(self, scope: Scope, receive: Receive, task: "asyncio.Task[Any]") -> Answer:
+        asked = Asked.of(scope)
+        principal = principal_of(asked, self.tenant)
+        if scope["method"] == "OPTIONS":
+            return Answer(204, ALLOW)
+        if scope["method"] != "POST":
+            raise Refused(405, "method", "instances are stored by POST", ALLOW)
+        authorize(principal, "store", scope["path"])
+        asking = _asking(scope, asked, principal)
+        self._check_room(asking)
+        self.requests.add(task)
+        STOW_OPEN.set(len(self.requests))
+        return await self._store(asking, receive)
+
+    def _check_room(self, asking: Asking) -> None:
+        if asking.length is not None and asking.length > self.settings.request_bytes:
+            raise Refused(413, "request-bytes", f"send at most {self.settings.request_bytes} bytes in one request")
+        if len(self.requests) >= self.settings.requests:
+            raise Refused(503, "too-many-requests", "too many are storing now: try again soon", RETRY_AFTER)
+        if self.inside.room.is_full or self.is_closing:
+            raise Refused(503, "memory", "the archive is busy: try again soon", RETRY_AFTER)
+
+    async def _store(self, asking: Asking, receive: Receive) -> Answer:
+        """Take the body; whatever happens, what is being stored is finished and the transfer ended."""
+        transfer = Transfer(asking.principal.tenant, only_study=asking.study)
+        delivery = Delivery(self.inside.acceptance, transfer, self.settings.at_once)
+        outcome: Outcome = "aborted"
+        status = 0
+        try:
+            answer = await self._received(asking, receive, delivery)
+            status = answer.status
+            outcome = "partial" if answer.closes or transfer.was_refused else "well"
+        finally:
+            await asyncio.shield(delivery.settle())
+            if transfer.has_begun:
+                self.inside.outbox.end(transfer.transfer_id, outcome)
+            log.info(
+                "store_ended",
+                transfer=transfer.transfer_id,
+                outcome=outcome,
+                instances=transfer.instances,
+                status=status,
+            )
+        return answer
+
+    async def _received(self, asking: Asking, receive: Receive, delivery: Delivery) -> Answer:
+        """Hand the parts on as they come, then answer; what breaks a body off leaves what came before it stored."""
+        broken_off: Rejected | Refused | None = None
+        try:
+            await self._take(asking, receive, delivery)
+        except Rejected as error:
+            broken_off = Refused(400, error.reason, "the body is not what its Content-Type says, or breaks a limit")
+        except Refused as error:
+            if error.status in AGAIN:
+                raise
+            broken_off = error
+        await delivery.settle()
+        if broken_off is None and not delivery.outcomes:
+            raise Refused(400, "no-parts", "there is nothing in the request to store")
+        if broken_off is not None and not any(one.is_stored for one in delivery.outcomes):
+            raise broken_off
+        if broken_off is not None:
+            STOW_REFUSED.labels(broken_off.reason).inc()
+        # Beside the loop: ten thousand outcomes take a while to write, and others wait.
+        return await asyncio.to_thread(_answer, asking, delivery.outcomes, BROKEN_OFF if broken_off else None)
+
+    async def _take(self, asking: Asking, receive: Receive, delivery: Delivery) -> None:
+        coming = Coming(receive, self.settings, asking.length)
+        if asking.boundary is None:
+            delivery.begin({})
+            while chunk := await coming.chunk():
+                delivery.write(memoryview(chunk))
+            await delivery.end()
+            return
+        scanner = Scanner(asking.boundary, _limits(self.settings))
+        while chunk := await coming.chunk():
+            for found in scanner.feed(chunk):
+                match found:
+                    case Begun():
+                        delivery.begin(found.headers)
+                    case Ended():
+                        await delivery.end()
+                    case _:
+                        delivery.write(found)
+        scanner.finish()
+
+    def _refused(self, error: Refused) -> Answer:
+        STOW_REFUSED.labels(error.reason).inc()
+        log.warning("store_refused", reason=error.reason, status=error.status)
+        body = orjson.dumps({"reason": error.reason, "advice": error.advice})
+        return Answer(error.status, {**error.headers, "Content-Type": "application/json"}, body, closes=True)
+
+    async def close(self, within_s: float) -> None:
+        """Take nothing more, and give what is being stored so long to be answered."""
+        self.is_closing = True
+        if self.requests:
+            _, late = await asyncio.wait(self.requests, timeout=within_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+
+def _asking(scope: Scope, asked: Asked, principal: Principal) -> Asking:
+    """Read what a store request says of itself; raises Refused."""
+    study = _study_of(scope["path"]) or ""
+    if study and not is_uid(study):
+        raise Refused(400, "bad-uid", "UIDs in the path are digits and dots, at most 64 characters")
+    media_type = chosen(",".join(asked.headers.get("accept", ())))
+    if media_type is None:
+        raise Refused(406, "not-acceptable", "accept application/dicom+json or application/dicom+xml")
+    length = _one(asked, "content-length")
+    return Asking(
+        principal=principal,
+        study=study,
+        boundary=_boundary(asked),
+        length=int(length) if length.isdecimal() else None,
+        media_type=media_type,
+        base=f"{scope['scheme']}://{asked.headers['host'][0]}{ROOT}",
+    )
+
+
+def _boundary(asked: Asked) -> str | None:
+    """Give the boundary of the request's parts, None when it is one instance alone; raises Refused."""
+    if _one(asked, "content-encoding").lower() not in ("", "identity"):
+        raise Refused(415, "content-encoding", "send the request without a Content-Encoding")
+    try:
+        said = MediaType.of(_one(asked, "content-type"))
+    except Rejected:
+        said = MediaType("", {})
+    if said.name == DICOM:
+        return None
+    if said.name != "multipart/related" or said.parameters.get("type", DICOM).lower() != DICOM:
+        advice = f'send multipart/related; type="{DICOM}" or {DICOM}: metadata with bulk data is not taken'
+        raise Refused(415, "media-type", advice)
+    return said.parameters.get("boundary", "")
+
+
+def _one(asked: Asked, name: str) -> str:
+    """Give a header that may come once, '' when it does not; raises Refused when it comes twice."""
+    values = asked.headers.get(name, [])
+    if len(values) > 1:
+        raise Refused(400, "header-twice", f"{name} may come once")
+    return values[0] if values else ""
+
+
+def _limits(settings: StowSettings) -> Limits:
+    return Limits(settings.parts, settings.part_headers, settings.part_header_bytes, settings.outside_bytes)
+
+
+def _answer(asking: Asking, outcomes: Sequence[PartOutcome], broken_off: Status | None) -> Answer:
+    status = 202 if broken_off else http_status(outcomes)
+    body = encode(module(outcomes, broken_off, asking.base), asking.media_type)
+    headers = {"Content-Type": asking.media_type} | (RETRY_AFTER if status == 503 else {})  # noqa: PLR2004 - HTTP's
+    return Answer(status, headers, body, closes=broken_off is not None)
+
+
+async def _send(send: Send, answer: Answer) -> None:
+    headers = {**answer.headers, **SAFETY, "Content-Length": str(len(answer.body))}
+    headers |= {"Connection": "close"} if answer.closes else {}
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": raw})
+    await send({"type": "http.response.body", "body": answer.body})

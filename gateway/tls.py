@@ -1,0 +1,71 @@
+"""DICOM over TLS (PS3.15 B.9 and following: the profiles that cite BCP 195), by asyncio's own TLS."""
+
+import asyncio
+import hashlib
+import ssl
+from typing import Any
+
+from gateway.peers import Certificate
+from schemas.settings import GatewaySettings, SettingsError
+
+# RFC 9325 4.2: forward secrecy and authenticated encryption only. The suites of TLS 1.3 all are.
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+
+def context_of(settings: GatewaySettings) -> ssl.SSLContext | None:
+    """Give what to speak TLS with, None where the settings name no certificate; raises SettingsError, a line each."""
+    if problems := _combinations(settings):
+        raise SettingsError("\n".join(problems))
+    if not settings.tls_certificate:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    try:
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key, password=_nobody_to_ask)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"FLUORO_GATEWAY_TLS_CERTIFICATE and _KEY: {_said(error)}") from error
+    if settings.tls_client_ca:
+        _ask_for_certificates(context, settings.tls_client_ca)
+    return context
+
+
+def _combinations(settings: GatewaySettings) -> list[str]:
+    problems = []
+    if bool(settings.tls_certificate) != bool(settings.tls_key):
+        problems.append("FLUORO_GATEWAY_TLS_CERTIFICATE and FLUORO_GATEWAY_TLS_KEY: one needs the other")
+    if settings.tls_client_ca and not settings.tls_certificate:
+        problems.append("FLUORO_GATEWAY_TLS_CLIENT_CA: needs FLUORO_GATEWAY_TLS_CERTIFICATE")
+    return problems
+
+
+def _nobody_to_ask() -> str:
+    raise ValueError("the key needs a passphrase")
+
+
+def _ask_for_certificates(context: ssl.SSLContext, authorities: str) -> None:
+    try:
+        context.load_verify_locations(authorities)
+    except OSError as error:
+        raise SettingsError(f"FLUORO_GATEWAY_TLS_CLIENT_CA: {_said(error)}") from error
+    context.verify_mode = ssl.CERT_REQUIRED
+
+
+def _said(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def certificate_of(transport: asyncio.BaseTransport) -> Certificate | None:
+    """Give the certificate that the other side has shown and that was verified."""
+    connection: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    encoded = connection.getpeercert(binary_form=True) if connection else None
+    if connection is None or encoded is None:
+        return None
+    return Certificate(hashlib.sha256(encoded).hexdigest(), _common_name(connection.getpeercert() or {}))
+
+
+def _common_name(certificate: Any) -> str:
+    """Give the subject's common name when there is exactly one."""
+    names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
+    return names[0] if len(names) == 1 else ""

@@ -1,0 +1,213 @@
+"""One frame's bytes as samples: native ones by their description, compressed ones by pydicom's decoders.
+
+The bytes come from anyone and the decoders are native code: call this only where a crash costs one answer.
+Source: PS3.5 8 (encoding of pixels), A.4 (compressed), PS3.3 C.7.6.3 (image pixel).
+"""
+
+import warnings
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.pixels import get_decoder
+from pydicom.uid import UID
+
+from operators.errors import Rejected
+from operators.frames import ITEM, ITEM_HEADER
+from operators.header import EXPLICIT_VR_BIG_ENDIAN
+from operators.unrenderable import UNDECODABLE, UNSUPPORTED
+
+Samples = NDArray[Any]
+
+COMPRESSED = "1.2.840.10008.1.2."
+RLE = COMPRESSED + "5"
+DEFLATED_FRAMES = COMPRESSED + "8.1"
+# PS3.6 table A-1; a code stream says itself which process it is, so the retired ones decode as the extended one does.
+DECODERS: Mapping[str, str] = {
+    **{
+        COMPRESSED + syntax: COMPRESSED + syntax
+        for syntax in (
+            *("5", "4.50", "4.51", "4.57", "4.70", "4.80", "4.81", "4.90", "4.91", "4.201", "4.202", "4.203"),
+        )
+    },
+    COMPRESSED + "4.53": COMPRESSED + "4.51",
+    COMPRESSED + "4.55": COMPRESSED + "4.51",
+}
+CHROMA_HALVED = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422"})
+BIT, BYTE = 1, 8
+
+
+@dataclass(frozen=True)
+class PixelDescription:
+    """What the image says of its samples (PS3.3 C.7.6.3); `is_word` where they lie in 16-bit words (VR OW)."""
+
+    rows: int
+    columns: int
+    samples: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    is_signed: bool
+    photometric_interpretation: str
+    planar_configuration: int = 0
+    is_float: bool = False
+    is_word: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """Give the bytes of one frame once it is decoded."""
+        return self.rows * self.columns * self.samples * max(self.bits_allocated // BYTE, 1)
+
+    @property
+    def native_bytes(self) -> int:
+        """Give the bytes of one native frame of whole bytes: neighbours may share their chroma."""
+        is_halved = self.photometric_interpretation in CHROMA_HALVED
+        return self.size_bytes // 3 * 2 if is_halved else self.size_bytes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Give the array's shape: (rows, columns), with a third axis for colour samples."""
+        return (self.rows, self.columns) if self.samples == 1 else (self.rows, self.columns, self.samples)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Samples in the description's shape, and the colour space that they are in now."""
+
+    samples: Samples
+    photometric_interpretation: str
+
+
+def decode(frame: bytes, description: PixelDescription, transfer_syntax: str, *, is_native: bool) -> Decoded:
+    """Give a frame's samples; a compressed frame is its code stream, fragments joined.
+
+    Raises Rejected(UNSUPPORTED or UNDECODABLE).
+    """
+    if is_native:
+        return Decoded(native(frame, description, transfer_syntax), full_chroma(description.photometric_interpretation))
+    if transfer_syntax == DEFLATED_FRAMES:
+        return Decoded(native(_inflated(frame, description), description), description.photometric_interpretation)
+    if transfer_syntax not in DECODERS:
+        raise Rejected(UNSUPPORTED)
+    if description.bits_allocated == BIT and transfer_syntax == RLE:
+        packed = _compressed(frame, _as_bytes(description), DECODERS[transfer_syntax])
+        return replace(packed, samples=_bits(packed.samples.tobytes(), description))
+    return _compressed(frame, description, DECODERS[transfer_syntax])
+
+
+def full_chroma(photometric_interpretation: str) -> str:
+    """Give the colour space after the halved chroma is doubled again."""
+    return photometric_interpretation.replace("_422", "")
+
+
+def native(frame: bytes, description: PixelDescription, transfer_syntax: str = "") -> Samples:
+    """Give the samples of an uncompressed frame; bits of a sample that are not stored ones are dropped.
+
+    Raises Rejected(UNDECODABLE) when bytes are missing.
+    """
+    order = ">" if transfer_syntax == EXPLICIT_VR_BIG_ENDIAN else "<"
+    if order == ">" and description.is_word and description.bits_allocated <= BYTE:
+        frame = np.frombuffer(frame[: len(frame) // 2 * 2], ">u2").astype("<u2").tobytes()
+    if description.bits_allocated == BIT:
+        return _bits(frame, description)
+    if description.photometric_interpretation in CHROMA_HALVED:
+        return _doubled(_flat(frame, description, order, description.rows * description.columns * 2), description)
+    return _shaped(_flat(frame, description, order), description)
+
+
+def _bits(frame: bytes, description: PixelDescription) -> Samples:
+    count = int(np.prod(description.shape))
+    if len(frame) * BYTE < count:
+        raise Rejected(UNDECODABLE)
+    return np.unpackbits(np.frombuffer(frame, np.uint8), count=count, bitorder="little").reshape(description.shape)
+
+
+def _flat(frame: bytes, description: PixelDescription, order: str, count: int | None = None) -> Samples:
+    size = description.bits_allocated // BYTE
+    kind = "f" if description.is_float else "u"
+    count = int(np.prod(description.shape)) if count is None else count
+    if len(frame) < count * size:
+        raise Rejected(UNDECODABLE)
+    samples = np.frombuffer(frame, f"{order}{kind}{size}", count)
+    if order == ">":
+        samples = samples.astype(samples.dtype.newbyteorder("<"))
+    return samples if description.is_float else _stored_bits(samples, description)
+
+
+def _stored_bits(samples: Samples, description: PixelDescription) -> Samples:
+    """Keep the stored bits of each sample, with its sign: up against the top and down again."""
+    up = description.bits_allocated - 1 - description.high_bit
+    down = description.bits_allocated - description.bits_stored
+    signed = samples.dtype.str.replace("u", "i")
+    shifted = samples << up if up else samples
+    shifted = shifted.view(signed) if description.is_signed else shifted
+    return shifted >> down if down else shifted
+
+
+def _shaped(flat: Samples, description: PixelDescription) -> Samples:
+    if description.samples > 1 and description.planar_configuration == 1:
+        return flat.reshape(description.samples, description.rows, description.columns).transpose(1, 2, 0)
+    return flat.reshape(description.shape)
+
+
+def _doubled(flat: Samples, description: PixelDescription) -> Samples:
+    """Give each of two neighbours the chroma that they share: Y1 Y2 Cb Cr (PS3.3 C.7.6.3.1.2)."""
+    if description.columns % 2:
+        raise Rejected(UNDECODABLE)
+    pairs = flat.reshape(description.rows, description.columns // 2, 4)
+    whole = np.empty((description.rows, description.columns, 3), flat.dtype)
+    whole[:, 0::2, 0], whole[:, 1::2, 0] = pairs[:, :, 0], pairs[:, :, 1]
+    whole[:, :, 1:] = np.repeat(pairs[:, :, 2:], 2, axis=1)
+    return whole
+
+
+def _inflated(frame: bytes, description: PixelDescription) -> bytes:
+    """Inflate a frame, never to more than its description says (PS3.5 A.4.14)."""
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        return stream.decompress(frame, description.size_bytes)
+    except zlib.error:
+        raise Rejected(UNDECODABLE) from None
+
+
+def _as_bytes(description: PixelDescription) -> PixelDescription:
+    """Describe packed bits as a line of bytes, which is what RLE compresses (PS3.5 8.1.1, G)."""
+    count = -(-int(np.prod(description.shape)) // BYTE)
+    return replace(description, rows=1, columns=count, samples=1, bits_allocated=8, bits_stored=8, high_bit=7)
+
+
+def _compressed(stream: bytes, description: PixelDescription, transfer_syntax: str) -> Decoded:
+    options: dict[str, Any] = {
+        "rows": description.rows,
+        "columns": description.columns,
+        "samples_per_pixel": description.samples,
+        "bits_allocated": description.bits_allocated,
+        "bits_stored": description.bits_stored,
+        "pixel_representation": int(description.is_signed),
+        "photometric_interpretation": description.photometric_interpretation,
+        "planar_configuration": description.planar_configuration,
+        "number_of_frames": 1,
+    }
+    stream += b"\0" * (len(stream) % 2)
+    fragments = ITEM_HEADER.pack(*ITEM, 0) + ITEM_HEADER.pack(*ITEM, len(stream)) + stream
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            samples, properties = get_decoder(UID(transfer_syntax)).as_array(fragments, index=0, raw=True, **options)
+    except (MemoryError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 - decoders raise many kinds on foreign bytes; a panic of Rust is no Exception
+        raise Rejected(UNDECODABLE) from None
+    return Decoded(samples, full_chroma(str(properties["photometric_interpretation"])))
+
+
+def bit_packed(data: bytes, description: PixelDescription, number: int) -> bytes:
+    """Give one frame of bits out of the whole pixel data, where frames begin within bytes (PS3.5 8.1.1)."""
+    count = int(np.prod(description.shape))
+    first = (number - 1) * count
+    window = np.frombuffer(data, np.uint8)[first // BYTE : -(-(first + count) // BYTE)]
+    bits = np.unpackbits(window, bitorder="little")[first % BYTE :][:count]
+    return np.packbits(bits, bitorder="little").tobytes()

@@ -1,0 +1,186 @@
+"""What a client asks of a rendered image, the query parameters of PS3.18 8.3.5 as a value, and the job to render it."""
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import orjson
+
+from operators.query import BadQuery
+from operators.windowing import FUNCTIONS, Window
+
+DECIMAL = re.compile(r"[+-]?[0-9]{1,12}(\.[0-9]{0,12})?([eE][+-]?[0-9]{1,2})?|[+-]?\.[0-9]{1,12}([eE][+-]?[0-9]{1,2})?")
+MOST_SIDE = 4096
+QUALITY = 90
+VIEWPORT_VALUES = 6
+THUMBNAIL_VALUES = 2
+
+VIEWPORT = (
+    f"viewport takes vw,vh or vw,vh,sx,sy,sw,sh: vw and vh whole numbers from 1 to {MOST_SIDE}, "
+    "sx and sy from 0, sw and sh other than 0"
+)
+THUMBNAIL = f"the viewport of a thumbnail takes vw,vh: whole numbers from 1 to {MOST_SIDE}"
+WINDOW = (
+    "window takes center,width,function: two numbers and linear, linear-exact or sigmoid; "
+    "width is at least 1 for linear and above 0 for the others"
+)
+QUALITIES = "quality takes a whole number from 1 to 100"
+ONCE = "give each of window, viewport and quality once"
+
+
+@dataclass(frozen=True)
+class Viewport:
+    """The size to fit into, and the region of the image to show there; a source size of 0 is the image's own.
+
+    A negative source size mirrors.
+    """
+
+    width: int
+    height: int
+    left: float = 0.0
+    top: float = 0.0
+    source_width: float = 0.0
+    source_height: float = 0.0
+    only_shrinks: bool = False
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How to render: into which media type, of which quality, seen how."""
+
+    media_type: str = "image/jpeg"
+    window: Window | None = None
+    viewport: Viewport | None = None
+    quality: int = QUALITY
+
+
+# native: the frame's samples; encapsulated: its fragments; object: the whole object, from which it must be cut.
+Form = Literal["native", "encapsulated", "object"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is needed to render one frame, the first is number 1: the object's beginning up to its pixels, its bytes.
+
+    Images of more than `most_bytes` when decoded are not to be decoded.
+    """
+
+    transfer_syntax: str
+    number: int
+    form: Form
+    rendering: Rendering
+    prefix_length: int = 0
+    most_bytes: int = 0
+    header: bytes = field(default=b"", repr=False)
+    frame: bytes = field(default=b"", repr=False)
+
+    def with_bytes(self, prefix_length: int, most_bytes: int, header: bytes, frame: bytes) -> "Job":
+        """Give the job with what was read; the header begins with so many bytes of preamble and file meta."""
+        return replace(self, prefix_length=prefix_length, most_bytes=most_bytes, header=header, frame=frame)
+
+
+def packed(job: Job) -> bytes:
+    """Give a job's words as JSON; header and frame travel beside it."""
+    fields = ("transfer_syntax", "number", "form", "rendering", "prefix_length", "most_bytes")
+    return orjson.dumps({name: getattr(job, name) for name in fields})
+
+
+def unpacked(words: bytes, header: bytes, frame: bytes) -> Job:
+    """Give the job that packed() was given."""
+    fields: dict[str, Any] = orjson.loads(words)
+    rendering: dict[str, Any] = fields.pop("rendering")
+    window, viewport = rendering.pop("window"), rendering.pop("viewport")
+    asked = Rendering(
+        **rendering, window=Window(**window) if window else None, viewport=Viewport(**viewport) if viewport else None
+    )
+    return Job(**fields, rendering=asked, header=header, frame=frame)
+
+
+def parse_rendering(parameters: Iterable[tuple[str, str]], media_type: str) -> Rendering:
+    """Read a query string's pairs; raises BadQuery. Annotation and ICC profile are not ours to read."""
+    window, viewport, quality = _once(parameters)
+    return Rendering(
+        media_type,
+        None if window is None else _window(window),
+        None if viewport is None else _viewport(viewport),
+        QUALITY if quality is None else _quality(quality),
+    )
+
+
+def parse_thumbnail(parameters: Iterable[tuple[str, str]], media_type: str, side: int) -> Rendering:
+    """Read the pairs of a request for a thumbnail, which fits into a square of this side unless another size is given.
+
+    Raises BadQuery.
+    """
+    window, viewport, quality = _once(parameters)
+    return Rendering(
+        media_type,
+        None if window is None else _window(window),
+        Viewport(side, side, only_shrinks=True) if viewport is None else _thumbnail_viewport(viewport),
+        QUALITY if quality is None else _quality(quality),
+    )
+
+
+def _once(parameters: Iterable[tuple[str, str]]) -> tuple[str | None, str | None, str | None]:
+    found: dict[str, str] = {}
+    for name, value in parameters:
+        if name in ("window", "viewport", "quality"):
+            if name in found:
+                raise BadQuery(ONCE)
+            found[name] = value
+    return found.get("window"), found.get("viewport"), found.get("quality")
+
+
+def _window(text: str) -> Window:
+    center, width, function = [*text.split(","), "", "", ""][:3]
+    if text.count(",") != len(("center", "width")):
+        raise BadQuery(WINDOW)
+    name = function.strip().upper().replace("-", "_")
+    window = Window(_decimal(center, WINDOW), _decimal(width, WINDOW), name)
+    if name not in FUNCTIONS or not window.is_usable:
+        raise BadQuery(WINDOW)
+    return window
+
+
+def _viewport(text: str) -> Viewport:
+    values = [value.strip() for value in text.split(",")]
+    if not THUMBNAIL_VALUES <= len(values) <= VIEWPORT_VALUES:
+        raise BadQuery(VIEWPORT)
+    width, height = (_side(value, VIEWPORT) for value in values[:2])
+    left, top, source_width, source_height = (
+        _decimal(value, VIEWPORT) if value else None for value in (values[2:] + [""] * 4)[:4]
+    )
+    if (left or 0) < 0 or (top or 0) < 0 or source_width == 0 or source_height == 0:
+        raise BadQuery(VIEWPORT)
+    return Viewport(width, height, left or 0.0, top or 0.0, source_width or 0.0, source_height or 0.0)
+
+
+def _thumbnail_viewport(text: str) -> Viewport:
+    values = [value.strip() for value in text.split(",")]
+    if len(values) != THUMBNAIL_VALUES:
+        raise BadQuery(THUMBNAIL)
+    width, height = (_side(value, THUMBNAIL) for value in values)
+    return Viewport(width, height)
+
+
+def _quality(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= 100:  # noqa: PLR2004 (per cent)
+        raise BadQuery(QUALITIES)
+    return int(text)
+
+
+def _side(text: str, advice: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= MOST_SIDE:
+        raise BadQuery(advice)
+    return int(text)
+
+
+def _decimal(text: str, advice: str) -> float:
+    if not DECIMAL.fullmatch(text.strip()):
+        raise BadQuery(advice)
+    number = float(text)
+    if not math.isfinite(number):
+        raise BadQuery(advice)
+    return number

@@ -1,0 +1,11 @@
+"""Why a frame cannot be rendered: the codes that a child answers with, beside those of the header's scan."""
+
+UNDECODABLE = "undecodable-frame"
+UNSUPPORTED = "unsupported-transfer-syntax"
+TOO_LARGE = "image-too-large"
+BAD_DESCRIPTION = "bad-image-description"
+NO_PIXELS = "no-pixels"
+BAD_PALETTE = "bad-palette"
+UNSUPPORTED_COLOURS = "unsupported-photometric-interpretation"
+EMPTY_REGION = "empty-region"
+OUT_OF_MEMORY = "out-of-memory"

@@ -1,0 +1,96 @@
+"""Every kind of hostile peer against a gateway on memory twins: each is thrown out, none is heard of in a traceback."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+
+from operators.header import EXPLICIT_VR_LITTLE_ENDIAN
+from schemas.objects import Bucket
+from schemas.settings import GatewaySettings
+from tests.bench import scu
+from tests.bench.attackers import KINDS, attack
+from tests.e2e.sender import Peer
+from tests.integration.test_gateway_dimse import CT, Running, associated, running, slice_of, wait_for
+from tests.unit.operators.test_worst_cases import DEFLATED, EMPTY, UIDS, deep, deflated, element, item
+
+HASTY = {"associate_s": 1.0, "silence_s": 0.5, "stall_s": 1.0, "idle_s": 2.0}
+SOCKETS = 2 * len(KINDS)
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Running]:
+    settings = GatewaySettings(processes=1, spool_dir=tmp_path / "spool", outbox_dir=tmp_path / "outbox")
+    with running(replace(settings, **HASTY)) as found:  # type: ignore[arg-type]
+        yield found
+
+
+def test_every_kind_of_hostile_peer_is_thrown_out_and_leaves_nothing(
+    gateway: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR, logger="asyncio"):
+        came = asyncio.run(attack(Peer(gateway.port), SOCKETS, seconds=3.0, grace_s=20.0))
+        wait_for(lambda: not gateway.door.connections)
+
+    assert {name for name, (_, calls, _) in came.items() if calls == 0} == set()
+    assert {name for name, (_, _, held) in came.items() if held} == set()
+    assert gateway.door.inside.room.held_bytes == 0
+    assert gateway.stored == []
+    assert caplog.records == []
+
+
+def test_who_stores_beside_them_is_answered(gateway: Running) -> None:
+    async def beside() -> list[int]:
+        attacking = asyncio.create_task(attack(Peer(gateway.port), SOCKETS, seconds=2.0, grace_s=10.0))
+        statuses = await asyncio.to_thread(stored, gateway.port)
+        await attacking
+        return statuses
+
+    assert asyncio.run(beside()) == [0] * 20
+
+
+def stored(port: int) -> list[int]:
+    with associated(port) as association:
+        return [int(association.send_c_store(slice_of(number)).Status) for number in range(1, 21)]
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Any data set under the UIDs that the command names."""
+
+    parts: tuple[bytes, ...]
+    sop_class: str = CT
+    sop_uid: str = "1.2.3.4.5"
+
+
+# A setting, one more than it allows, and the reason that is counted.
+STRUCTURES = {
+    "depth": (4, UIDS + deep(5), EXPLICIT_VR_LITTLE_ENDIAN, "too-deep"),
+    "items": (10, UIDS + element(0x0040A730, "SQ", item() * 11), EXPLICIT_VR_LITTLE_ENDIAN, "too-many-items"),
+    "elements": (10, UIDS + EMPTY * 7, EXPLICIT_VR_LITTLE_ENDIAN, "too-many-elements"),
+    "inflate_ratio": (2, deflated(UIDS + EMPTY * 1_000), DEFLATED, "too-inflated"),
+    "inflated_bytes": (50, deflated(UIDS), DEFLATED, "too-inflated"),
+}
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_a_structure_over_its_setting_is_kept_aside_and_counted(name: str, tmp_path: Path) -> None:
+    limit, data, transfer_syntax, reason = STRUCTURES[name]
+    settings = GatewaySettings(processes=1, spool_dir=tmp_path / "spool", outbox_dir=tmp_path / "outbox")
+
+    def counted() -> float:
+        return REGISTRY.get_sample_value("fluoro_gateway_rejected_total", {"reason": reason}) or 0.0
+
+    before = counted()
+    with running(replace(settings, **{name: limit})) as gateway:  # type: ignore[arg-type]
+        with scu.associated(Peer(gateway.port), CT, transfer_syntax) as association:
+            status = association.store(Bytes((data,)))
+
+        assert status == 0xC000
+        assert len(gateway.objects(Bucket.QUARANTINE)) == 1
+        assert gateway.objects() == []
+    assert counted() == before + 1

@@ -1,0 +1,139 @@
+"""The web origin as a process: both doors open, none of their servers there, and how it ends."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.read_world import part10
+from tests.stow_world import BOUNDARY, PARTS, multipart
+
+ROOT = Path(__file__).parents[2]
+WAIT_S = 30.0
+POST = "POST /dicomweb/studies HTTP/1.1\r\nHost: localhost\r\n"
+
+
+def run(**settings: str) -> "subprocess.Popen[str]":
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "deploy.web"],
+        env={**kept, **settings},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def web(folder: Path, **settings: str) -> Iterator[tuple[int, "subprocess.Popen[str]"]]:
+    """A running origin whose servers are all away."""
+    port = free_port()
+    process = run(
+        FLUORO_API_PORT=str(port),
+        FLUORO_CATALOG_PORT="1",
+        FLUORO_STORE_ENDPOINT="http://127.0.0.1:1",
+        FLUORO_STORE_ACCESS_KEY="key",
+        FLUORO_STORE_SECRET_KEY="secret",
+        FLUORO_BROKER_BOOTSTRAP="127.0.0.1:1",
+        FLUORO_GATEWAY_SPOOL_DIR=str(folder / "spool"),
+        FLUORO_GATEWAY_OUTBOX_DIR=str(folder / "outbox"),
+        **settings,
+    )
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == f"fluoro web ready on http://127.0.0.1:{port}/dicomweb\n"
+        yield port, process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, complained = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0
+    assert "Traceback" not in complained
+
+
+def test_wrong_settings_are_all_named_at_once_and_nothing_starts() -> None:
+    process = run(FLUORO_STOW_PARTS="0", FLUORO_API_PORT="x")
+    said, complained = process.communicate(timeout=WAIT_S)
+
+    assert (process.returncode, said) == (2, "")
+    assert complained.splitlines() == [
+        "FLUORO_API_PORT: should be a whole number",
+        "FLUORO_STOW_PARTS: should be at least 1",
+        "FLUORO_STORE_ACCESS_KEY, FLUORO_STORE_SECRET_KEY: should be set, or each as a _FILE",
+    ]
+
+
+def test_without_its_servers_it_says_so_at_every_door(tmp_path: Path) -> None:
+    with web(tmp_path) as (port, _), httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_S) as client:
+        ready = client.get("/readyz")
+        stored = client.post("/dicomweb/studies", content=multipart(part10()), headers={"content-type": PARTS})
+        allowed = client.options("/dicomweb/studies")
+        counted = client.get("/metrics").text
+
+    assert (ready.status_code, ready.json()) == (503, {"catalog": "away", "store": "away", "broker": "away"})
+    assert (stored.status_code, stored.headers["retry-after"]) == (503, "5")
+    assert stored.json()["00081198"]["Value"][0]["00081197"] == {"vr": "US", "Value": [0xA700]}
+    assert allowed.headers["allow"] == "GET, HEAD, OPTIONS, POST"
+    assert 'fluoro_stow_requests_total{status="503"} 1.0' in counted
+
+
+def test_who_still_sends_when_it_is_told_to_stop_hears_503_and_it_ends(tmp_path: Path) -> None:
+    with web(tmp_path) as (port, process), socket.create_connection(("127.0.0.1", port), WAIT_S) as connection:
+        head = f"{POST}Content-Type: {PARTS}\r\nContent-Length: 999999\r\n"
+        connection.sendall(f"{head}\r\n--{BOUNDARY}\r\n\r\n".encode() + part10())
+        until = time.monotonic() + WAIT_S
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            while "fluoro_stow_open 1.0" not in client.get("/metrics").text:
+                assert time.monotonic() < until
+        process.send_signal(signal.SIGTERM)
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: 5" in answer
+    assert not list((tmp_path / "outbox").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (POST, b""),
+        (f"{POST}Content-Type: {PARTS}\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n--BO\r\n", b"HTTP/1.1 408"),
+    ],
+    ids=["head", "body"],
+)
+def test_who_stops_in_the_middle_of_a_request_is_disconnected(tmp_path: Path, sent: str, answer: bytes) -> None:
+    with (
+        web(tmp_path, FLUORO_STOW_SILENCE_S="1") as (port, _),
+        socket.create_connection(("127.0.0.1", port), WAIT_S) as connection,
+    ):
+        connection.sendall(sent.encode())
+        said = b"".join(iter(lambda: connection.recv(4096), b""))
+
+    assert said.startswith(answer)
+
+
+@pytest.mark.parametrize("workers", [2])
+def test_several_workers_answer_for_all_of_them(tmp_path: Path, workers: int) -> None:
+    asked = 20
+    with web(tmp_path, FLUORO_API_WORKERS=str(workers)) as (port, _):
+        for _ in range(asked):
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+                client.options("/dicomweb/studies")
+        found = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+
+    assert re.search(rf'fluoro_stow_requests_total{{status="204"}} {asked}\.0', found)

@@ -1,0 +1,71 @@
+"""However a body is cut, its parts are the same; and they are those that another parser finds."""
+
+import email
+import email.policy
+from itertools import pairwise
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from operators.errors import Rejected
+from tests.unit.gateway.test_multipart import Part, parts_of
+
+# Contents that look like boundaries more often than chance would have it.
+PIECES = st.sampled_from(
+    [b"\r", b"\n", b"\r\n", b"-", b"--", b"--B", b"--BB", b"\r\n--", b"x", b": ", b"\0", b"A", b" "]
+)
+CONTENT = st.lists(st.one_of(PIECES, st.binary(max_size=8)), max_size=12).map(b"".join)
+CUTS = st.lists(st.integers(0, 400), max_size=20)
+BOUNDARY = "B"
+
+
+def cut(body: bytes, places: list[int]) -> list[bytes]:
+    edges = sorted({0, len(body), *(place for place in places if place < len(body))})
+    return [body[start:end] for start, end in pairwise(edges)]
+
+
+def outcome(chunks: list[bytes]) -> list[Part] | str:
+    try:
+        return parts_of(chunks)
+    except Rejected as error:
+        return error.reason
+
+
+@given(body=st.lists(CONTENT, max_size=5).map(b"\r\n--B\r\n\r\n".join), places=CUTS)
+def test_any_cutting_of_any_bytes_gives_the_same(body: bytes, places: list[int]) -> None:
+    assert outcome(cut(body, places)) == outcome([body])
+
+
+@given(CONTENT)
+@example(b"--B\r\nA: b\r\n\r\n--B--")
+def test_bytes_one_at_a_time_give_the_same(body: bytes) -> None:
+    framed = b"--B\r\n\r\n" + body + b"\r\n--B--"
+
+    assert outcome([framed[at : at + 1] for at in range(len(framed))]) == outcome([framed])
+
+
+@given(contents=st.lists(CONTENT.filter(lambda one: b"\r\n--B" not in b"\r\n" + one), max_size=5), places=CUTS)
+def test_what_is_framed_comes_back(contents: list[bytes], places: list[int]) -> None:
+    parts = b"".join(b"--B\r\nA: b\r\n\r\n" + one + b"\r\n" for one in contents)
+
+    found = outcome(cut(b"ignored\r\n" + parts + b"--B--\r\nignored" if parts else b"--B--", places))
+
+    assert found == [({"a": "b"}, one) for one in contents]
+
+
+TEXT = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=12)
+LINES = st.lists(TEXT, max_size=4).map(lambda lines: "\r\n".join(lines).encode())
+
+
+@given(contents=st.lists(LINES.filter(lambda one: b"--B" not in one), min_size=1, max_size=4), places=CUTS)
+def test_the_standard_librarys_parser_finds_the_same_in_well_formed_bodies(
+    contents: list[bytes], places: list[int]
+) -> None:
+    body = b"".join(b"--B\r\nContent-Type: text/plain\r\n\r\n" + one + b"\r\n" for one in contents) + b"--B--\r\n"
+    message = email.message_from_bytes(
+        b"Content-Type: multipart/related; boundary=B\r\n\r\n" + body, policy=email.policy.HTTP
+    )
+
+    theirs = [bytes(part.get_payload(decode=True)) for part in message.iter_parts()]
+
+    assert [content for _, content in parts_of(cut(body, places))] == theirs

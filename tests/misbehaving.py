@@ -1,0 +1,149 @@
+"""Servers with real sockets that do what servers do on bad days: an object store, and one that only listens."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def listening(serve: Serve) -> AsyncIterator[int]:
+    """Give the port of a server that does this with each connection."""
+    served: set[asyncio.Task[None]] = set()
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await serve(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(one(reader, writer))
+        served.add(task)
+        task.add_done_callback(served.discard)
+
+    server = await asyncio.start_server(begin, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in list(served):
+            task.cancel()
+        await asyncio.gather(*served, return_exceptions=True)
+        await server.wait_closed()
+
+
+async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Take connections and nothing else."""
+    del reader, writer
+    await asyncio.Event().wait()
+
+
+@dataclass
+class Store:
+    """An S3 store for PUT, HEAD and ranged GET, as well as it feels: `mood` names how (see MOODS)."""
+
+    mood: str = "well"
+    slow_s: float = 6.0
+    has_buckets: bool = True
+    objects: dict[str, tuple[dict[str, str], bytes]] = field(default_factory=dict)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer requests until the connection ends."""
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            method, path, _ = head[0].split(" ")
+            headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:] if line)}
+            await MOODS[self.mood](self, reader, writer, (method, path, headers))
+
+    async def well(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: tuple[str, str, dict[str, str]]
+    ) -> None:
+        """Do what is asked and say so."""
+        status, headers, body = await self.done(reader, asked)
+        said = f"HTTP/1.1 {status} -\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        writer.write(said.encode("latin-1") + b"\r\n" + body)
+        await writer.drain()
+
+    async def done(
+        self, reader: asyncio.StreamReader, asked: tuple[str, str, dict[str, str]]
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Do what is asked; give status, headers and body of the answer."""
+        method, path, headers = asked
+        if method == "PUT":
+            return await self._put(reader, path, headers)
+        is_bucket = path.count("/") == 1
+        if is_bucket:
+            return 200 if self.has_buckets else 404, {"content-length": "0"}, b""
+        if path not in self.objects:
+            return 404, {"content-length": "0"}, b""
+        kept, data = self.objects[path]
+        if method == "HEAD":
+            return 200, kept | {"content-length": str(len(data))}, b""
+        first, _, last = headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")
+        cut = data[int(first) : int(last) + 1 if last else None]
+        return 206, kept | {"content-length": str(len(cut))}, cut
+
+    async def _put(
+        self, reader: asyncio.StreamReader, path: str, headers: dict[str, str]
+    ) -> tuple[int, dict[str, str], bytes]:
+        data = await reader.readexactly(int(headers["content-length"]))
+        if not self.has_buckets:
+            return 404, {"content-length": "0"}, b""
+        if path in self.objects:
+            return 412, {"content-length": "0"}, b""
+        kept = {name: value for name, value in headers.items() if name.startswith("x-amz-meta-")}
+        self.objects[path] = kept, data
+        return 200, {"content-length": "0", "x-amz-checksum-crc32c": headers["x-amz-checksum-crc32c"]}, b""
+
+    async def swallows(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: object) -> None:
+        """Never answer."""
+        await swallow(reader, writer)
+
+    async def slow(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: tuple[str, str, dict[str, str]]
+    ) -> None:
+        """Do it at last."""
+        await asyncio.sleep(self.slow_s)
+        await self.well(reader, writer, asked)
+
+    async def errs(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: tuple[str, str, dict[str, str]]
+    ) -> None:
+        """Do it, and say that it failed."""
+        await self.done(reader, asked)
+        writer.write(b"HTTP/1.1 500 -\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+
+    async def cuts(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: tuple[str, str, dict[str, str]]
+    ) -> None:
+        """Do it, and end in the middle of saying so."""
+        await self.done(reader, asked)
+        writer.write(b"HTTP/1.1 2")
+        await writer.drain()
+        raise ConnectionAbortedError
+
+    async def full(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: tuple[str, str, dict[str, str]]
+    ) -> None:
+        """Have no room for more; what is there is read as ever."""
+        if asked[0] != "PUT":
+            await self.well(reader, writer, asked)
+            return
+        await reader.readexactly(int(asked[2]["content-length"]))
+        writer.write(b"HTTP/1.1 507 -\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+
+
+MOODS = {
+    "well": Store.well,
+    "swallows": Store.swallows,
+    "slow": Store.slow,
+    "errs": Store.errs,
+    "cuts": Store.cuts,
+    "full": Store.full,
+}

@@ -1,0 +1,139 @@
+"""The STOW-RS door over an archive in memory, asked without a socket."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from starlette.types import Message
+
+from gateway.intake import Connectors, Intake, intake
+from gateway.stow import Stow
+from operators.connectors.memory import MemoryEventLog, MemoryObjectStore, Outage
+from schemas.codec import decode
+from schemas.events import InstanceStored, TransferEnded
+from schemas.objects import Bucket
+from schemas.settings import GatewaySettings, StowSettings
+
+BOUNDARY = "BOUNDARY"
+PARTS = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
+
+
+def multipart(*files: bytes, content_type: str = "application/dicom") -> bytes:
+    """Give the body of a store request."""
+    head = f"--{BOUNDARY}\r\nContent-Type: {content_type}\r\n\r\n".encode()
+    return b"".join(head + file + b"\r\n" for file in files) + f"--{BOUNDARY}--\r\n".encode()
+
+
+@dataclass
+class Response:
+    """What came back."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+    def codes(self, sequence: str, tag: str) -> list[Any]:
+        """Give one attribute of each item of a sequence, both named by tag; none without it."""
+        items = self.json.get(sequence, {}).get("Value", [])
+        return [item[tag]["Value"][0] for item in items if tag in item]
+
+    def failures(self) -> list[int]:
+        return self.codes("00081198", "00081197") + self.codes("0008119A", "00081197")
+
+
+@dataclass
+class StowWorld:
+    """An archive in memory and the door to it."""
+
+    stow: Stow
+    inside: Intake
+    store: MemoryObjectStore
+    events: MemoryEventLog
+
+    async def post(self, *chunks: bytes, path: str = "/dicomweb/studies", **headers: str) -> Response:
+        """Send a store request in these chunks, of several parts unless a content type says otherwise."""
+        messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+        messages.append({"type": "http.request", "body": b"", "more_body": False})
+        return await self.ask(messages, path=path, headers={"content-type": PARTS} | headers)
+
+    async def ask(
+        self,
+        messages: Iterable[Message],
+        *,
+        method: str = "POST",
+        path: str = "/dicomweb/studies",
+        headers: dict[str, str] | None = None,
+        client: str = "127.0.0.1",
+    ) -> Response:
+        """Speak ASGI with the door; after the messages nothing comes any more."""
+        coming, response = iter(messages), Response()
+
+        async def receive() -> Message:
+            message = next(coming, None)
+            if message is None:
+                await asyncio.Event().wait()
+            assert message is not None
+            return message
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                response.status = message["status"]
+                response.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+            else:
+                response.body += message["body"]
+
+        said = {"host": "localhost:8060"} | {name.replace("_", "-"): text for name, text in (headers or {}).items()}
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "scheme": "http",
+            "http_version": "1.1",
+            "client": (client, 1),
+            "headers": [(name.encode(), text.encode("latin-1")) for name, text in said.items()],
+        }
+        await self.stow(scope, receive, send)
+        return response
+
+    def stored(self, bucket: Bucket = Bucket.HOT) -> list[bytes]:
+        """Give every object of a bucket, in the order in which they came."""
+        return [held.data for (place, _), held in self.store.objects.items() if place is bucket]
+
+    def published(self, kind: type[Any]) -> list[Any]:
+        """Give every event of one kind."""
+        decoded = [decode(value) for place in self.events.records.values() for _, value, _ in place]
+        return [event for event in decoded if isinstance(event, kind)]
+
+    @property
+    def instances(self) -> list[InstanceStored]:
+        return self.published(InstanceStored)
+
+    async def ends(self) -> list[TransferEnded]:
+        """Give how transfers ended, once the outbox is empty; outages are over then."""
+        self.store.outage = self.events.outage = Outage.NONE
+        async with asyncio.timeout(5):
+            while not self.inside.outbox.is_empty:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.001)
+        return self.published(TransferEnded)
+
+
+@asynccontextmanager
+async def stow_world(
+    folder: Path,
+    settings: StowSettings | None = None,
+    gateway: GatewaySettings | None = None,
+    store: MemoryObjectStore | None = None,
+) -> AsyncIterator[StowWorld]:
+    """Open a door; the gateway's settings need no folders."""
+    store, events = store or MemoryObjectStore(), MemoryEventLog()
+    given = gateway or GatewaySettings(spool_dir=folder / "spool", outbox_dir=folder / "outbox", heal_s=0)
+    async with intake(given, Connectors(store, events)) as inside:
+        yield StowWorld(Stow(inside, settings or StowSettings(), "local"), inside, store, events)

@@ -1,0 +1,81 @@
+"""What operators see of a conflict, and have of its bytes."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from deploy import conflicts, desk
+from operators.connectors.memory_catalog import MemoryAside, MemoryCatalog
+from operators.ports import Conflicting
+from operators.step import Record
+from schemas.codec import encode
+from schemas.events import Facts, InstanceStored
+from schemas.topics import INSTANCE_STORED, record_key
+from tests.catalog_histories import instance, numbered, run
+from tests.read_world import part10
+from tests.stow_world import StowWorld, multipart, stow_world
+
+FIRST, SECOND = part10(PatientName="Canary^One"), part10(PatientName="Canary^Two")
+
+
+def conflicting(events: list[InstanceStored]) -> tuple[Conflicting, ...]:
+    catalog = MemoryCatalog()
+    run(catalog, [[Record(INSTANCE_STORED.name, 0, 0, 0, record_key(event), encode(event)) for event in events]])
+    return MemoryAside(tables=catalog.tables).conflicts(None, 9)
+
+
+def test_the_bytes_that_are_not_shown_are_had_as_they_came(tmp_path: Path) -> None:
+    async def paths(world: StowWorld) -> list[Path]:
+        await world.post(multipart(FIRST))
+        await world.post(multipart(SECOND))
+        return [path async for path in conflicts.saved(world.store, conflicting(world.instances), tmp_path)]
+
+    async def test() -> list[Path]:
+        async with stow_world(tmp_path) as world:
+            return await paths(world)
+
+    (path,) = asyncio.run(test())
+    assert path.read_bytes() == SECOND
+    assert path.name.startswith("1.2.3.1.1_")
+
+
+def test_both_contents_are_named_and_no_patient(capsys: pytest.CaptureFixture[str]) -> None:
+    events = [
+        instance(content=name, second=at, facts=Facts(patient_id=f"canary-{name}")) for at, name in enumerate("ab")
+    ]
+    (found,) = conflicting(events)
+    conflicts.say_each([found])
+    said = capsys.readouterr().out
+    line = json.loads(said)
+
+    assert (line["shown_hash"], line["kept_hash"], line["kind"]) == (
+        events[0].data_hash,
+        events[1].data_hash,
+        "patient",
+    )
+    assert (line["instance"], line["study"]) == (events[0].sop_uid, events[0].study_uid)
+    assert "canary" not in said + desk.details(conflicts.described(found))
+
+
+def test_a_list_has_a_line_for_each_other_content() -> None:
+    catalog = MemoryCatalog()
+    run(catalog, [numbered([instance(content=name, second=at) for at, name in enumerate("abc")])])
+    found = MemoryAside(tables=catalog.tables).conflicts("local", 9)
+
+    assert [one.kind for one in (one.lost for one in found)] == ["content", "content"]
+
+
+@pytest.mark.parametrize("uid", ["x", "../1", "1.2\n"])
+def test_what_is_no_uid_is_said(uid: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert conflicts.main(["show", uid]) == 1
+    assert "is no UID" in capsys.readouterr().err
+
+
+def test_without_a_stack_each_command_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLUORO_DATA", str(tmp_path))
+    assert [conflicts.main(arguments) for arguments in (["list"], ["show", "1.2"])] == [1, 1]
+    assert capsys.readouterr().err.count("no stack runs on") == 2

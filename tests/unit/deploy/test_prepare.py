@@ -1,0 +1,56 @@
+"""What is made before a stack is used, and what is said when a store cannot do all of it."""
+
+import asyncio
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+
+from deploy import prepare
+
+
+@contextmanager
+def a_store(lifecycle: int) -> Iterator[tuple[str, list[bytes]]]:
+    """Have a store that takes every bucket, and answers lifecycle rules so; gives the rules that came."""
+    rules: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            is_rule = self.path.endswith("?lifecycle=")
+            rules.extend([body] if is_rule else [])
+            self.send_response(lifecycle if is_rule else 200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", rules
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(("lifecycle", "is_loud"), [(200, False), (501, True)])
+def test_a_store_that_cannot_empty_the_quarantine_is_said_loudly_and_used(
+    lifecycle: int,
+    is_loud: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("FLUORO_GATEWAY_QUARANTINE_DAYS", "7")
+    with a_store(lifecycle) as (endpoint, rules):
+        monkeypatch.setenv("FLUORO_STORE_ENDPOINT", endpoint)
+        asyncio.run(prepare.buckets())
+
+    (rule,) = rules
+    assert b"<Days>7</Days>" in rule
+    assert ("WARNING" in capsys.readouterr().err) == is_loud
