@@ -69,7 +69,7 @@ def build() -> Application:
     return create_app(queries, objects, settings.api, lifespan)
 
 
-async def announce(settings: ApiSettings) -> None:
+async def announce(settings: ApiSettings, name: str = "api") -> None:
     """Say once that the door is open: granian opens it after the application has started."""
     while True:
         try:
@@ -79,7 +79,7 @@ async def announce(settings: ApiSettings) -> None:
         else:
             writer.close()
             break
-    sys.stdout.write(f"fluoro api ready on http://{settings.host}:{settings.port}/dicomweb\n")
+    sys.stdout.write(f"fluoro {name} ready on http://{settings.host}:{settings.port}/dicomweb\n")
     sys.stdout.flush()
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
@@ -12,10 +12,12 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import health, qido, wado
+from api import health, qido, rendered, wado
+from api.bulk import bulk
+from api.frames import frames
 from api.principal import authorize, principal_of
 from api.problems import Problem, answer, problem_of
-from api.services import ROOT, Services
+from api.services import ROOT, Check, Services
 from operators.ports import CatalogQueries, ObjectStore
 from schemas.settings import ApiSettings
 from schemas.telemetry import API_REQUESTS, API_SECONDS
@@ -40,8 +42,12 @@ DICOMWEB: tuple[tuple[str, Endpoint], ...] = (
     (f"{STUDY}/metadata", wado.metadata),
     (f"{SERIES}/metadata", wado.metadata),
     (f"{INSTANCE}/metadata", wado.metadata),
-    (f"{INSTANCE}/frames/{{frames}}", wado.frames),
-    (f"{INSTANCE}/bulkdata/{{path:path}}", wado.bulk),
+    (f"{INSTANCE}/frames/{{frames}}", frames),
+    *((f"{what}/rendered", rendered.rendered) for what in (STUDY, SERIES, INSTANCE)),
+    (f"{INSTANCE}/frames/{{frames}}/rendered", rendered.rendered_frames),
+    *((f"{what}/thumbnail", rendered.thumbnail) for what in (STUDY, SERIES, INSTANCE)),
+    (f"{INSTANCE}/frames/{{frames}}/thumbnail", rendered.thumbnail),
+    (f"{INSTANCE}/bulkdata/{{path:path}}", bulk),
 )
 OPEN: tuple[tuple[str, Endpoint], ...] = (
     ("/healthz", health.healthz),
@@ -51,18 +57,27 @@ OPEN: tuple[tuple[str, Endpoint], ...] = (
 OPEN_PATHS = frozenset(path for path, _ in OPEN)
 
 # A browser that is sent DICOM must not guess that it is a page.
-SAFETY = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
+SAFETY = (b"x-content-type-options", b"nosniff")
+# What has no tag is not kept: it may be a patient's.
+NOT_KEPT = (b"cache-control", b"no-store")
 
 log = structlog.get_logger()
 
 
 def create_app(
-    queries: CatalogQueries, objects: ObjectStore, settings: ApiSettings, lifespan: Any = None
+    queries: CatalogQueries,
+    objects: ObjectStore,
+    settings: ApiSettings,
+    lifespan: Any = None,
+    checks: Mapping[str, Check] | None = None,
 ) -> "Application":
-    """Give the application on these servers; `lifespan` opens and closes them, where they need it."""
+    """Give the application on these servers; `lifespan` opens and closes them, where they need it.
+
+    `checks` are of what else must be there for this origin to be ready, by name.
+    """
     routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in (*OPEN, *DICOMWEB)]
     router = Router(routes, redirect_slashes=False, default=_nowhere, lifespan=lifespan)
-    return Application(router, Services(queries, objects, settings))
+    return Application(router, Services(queries, objects, settings, checks=checks or {}))
 
 
 async def _nowhere(_scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -79,9 +94,9 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; raises only to break off a response that has begun."""
         if scope["type"] != "http":
-            await self._router(scope, receive, send)
+            await self._lived(scope, receive, send)
             return
-        exchange = _Exchange(send, self._services.settings.no_progress_s)
+        exchange = _Exchange(send, self._services.settings.no_progress_s, is_head=scope["method"] == "HEAD")
         scope.update(services=self._services, app=self)
         began = time.perf_counter()
         try:
@@ -92,6 +107,16 @@ class Application:
             route = getattr(scope.get("endpoint"), "__name__", "none")
             API_REQUESTS.labels(route, exchange.status).inc()
             API_SECONDS.labels(route).observe(time.perf_counter() - began)
+
+    def close(self) -> None:
+        """End the processes that were started for this application."""
+        self._services.children.close()
+
+    async def _lived(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._router(scope, receive, send)
+        finally:
+            self.close()
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] not in OPEN_PATHS:
@@ -114,8 +139,9 @@ class Application:
 class _Exchange:
     """One response on its way: its status, and a limit on how long the client may take nothing of it."""
 
-    def __init__(self, send: Send, no_progress_s: float) -> None:
+    def __init__(self, send: Send, no_progress_s: float, *, is_head: bool) -> None:
         self._send = send
+        self._is_head = is_head
         self._no_progress_s = no_progress_s
         self.status = 0
 
@@ -123,8 +149,12 @@ class _Exchange:
         """Pass a message on; raises Problem when the client takes nothing for too long."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", []), *SAFETY]
+            headers = [*message.get("headers", []), SAFETY]
+            is_said = any(name == NOT_KEPT[0] for name, _ in headers)
+            message["headers"] = headers if is_said else [*headers, NOT_KEPT]
             await self._send(message)
+        elif self._is_head:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": message.get("more_body", False)})
         elif message.get("more_body"):
             try:
                 async with asyncio.timeout(self._no_progress_s):

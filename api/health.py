@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Awaitable
 
 import orjson
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.problems import RETRY_AFTER_S
 from api.services import services_of
 from operators.errors import Unavailable
+from schemas.telemetry import exposition
 
 CHECK_S = 3.0
 
@@ -23,14 +24,15 @@ async def healthz(_: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """Name each server behind this one and its state; 503 when one is away."""
     services = services_of(request)
-    checks = {"catalog": services.queries.check(), "store": services.objects.check()}
-    states = dict(zip(checks, await asyncio.gather(*map(_state, checks.values())), strict=True))
+    checks = {"catalog": services.queries.check, "store": services.objects.check, **services.checks}
+    found = await asyncio.gather(*(_state(check()) for check in checks.values()))
+    states = dict(zip(checks, found, strict=True))
     return _json(states, 200 if set(states.values()) == {"ready"} else 503)
 
 
 async def metrics(_: Request) -> Response:
     """Answer with the metrics in Prometheus' text format."""
-    return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
+    return Response(exposition(), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
 async def _state(check: Awaitable[None]) -> str:

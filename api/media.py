@@ -64,6 +64,14 @@ def dicom_choice(ranges: Sequence[Wanted], locations: Sequence[Location]) -> boo
     raise _offer(DICOM, stored[0] if len(stored) == 1 else "*", is_one=len(locations) == 1)
 
 
+def octets_choice(ranges: Sequence[Wanted]) -> bool:
+    """Say whether to answer with a value in a part (True) or alone; raises Problem (406)."""
+    for one in ranges:
+        if one.takes(OCTETS):
+            return one.is_multipart
+    raise not_acceptable(f'{OCTETS} or multipart/related; type="{OCTETS}"')
+
+
 def frame_choice(ranges: Sequence[Wanted], media_type: str, syntax: str, count: int) -> bool:
     """Say whether to answer with frames in parts (True) or one alone; raises Problem (406)."""
     for one in ranges:

@@ -1,12 +1,14 @@
 """Bytes out of the store, as the catalog says where they lie, and only when they are those that were stored."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from hashlib import sha256
 
 import structlog
 
 from api.problems import Damaged, not_found
 from api.services import Services
+from api.streaming import closing
 from operators.errors import Unavailable
 from operators.ports import Location
 from schemas.objects import Bucket
@@ -26,11 +28,12 @@ async def whole(services: Services, tenant: str, location: Location) -> AsyncGen
     """
     checker = _Checker(location)
     held: list[bytes] = []
-    async for chunk in read(services, tenant, location, 0, location.size_bytes):
-        checker.update(chunk)
-        if location.size_bytes > CHECKED_FIRST_BYTES and held:
-            yield held.pop()
-        held.append(chunk)
+    async with aclosing(read(services, tenant, location, 0, location.size_bytes)) as chunks:
+        async for chunk in chunks:
+            checker.update(chunk)
+            if location.size_bytes > CHECKED_FIRST_BYTES and held:
+                yield held.pop()
+            held.append(chunk)
     checker.check()
     yield held[0] if len(held) == 1 else b"".join(held)
 
@@ -45,9 +48,10 @@ async def exactly(
 ) -> AsyncGenerator[bytes, None]:
     """Stream a range of the object; raises Damaged at its end when the object is shorter."""
     size = 0
-    async for chunk in read(services, tenant, location, start, end):
-        size += len(chunk)
-        yield chunk
+    async with aclosing(read(services, tenant, location, start, end)) as chunks:
+        async for chunk in chunks:
+            size += len(chunk)
+            yield chunk
     if size != end - start:
         raise damaged("object-short", location)
 
@@ -57,15 +61,17 @@ async def read(
 ) -> AsyncGenerator[bytes, None]:
     """Stream a range of the object; when it is not there, look once where the catalog says it is now."""
     try:
-        async for chunk in services.objects.read(TIERS[location.tier], location.object_key, start, end):
-            yield chunk
+        async with closing(services.objects.read(TIERS[location.tier], location.object_key, start, end)) as chunks:
+            async for chunk in chunks:
+                yield chunk
     except KeyError:
         moved = await _moved(services, tenant, location)
     else:
         return
     try:
-        async for chunk in services.objects.read(TIERS[moved.tier], moved.object_key, start, end):
-            yield chunk
+        async with closing(services.objects.read(TIERS[moved.tier], moved.object_key, start, end)) as chunks:
+            async for chunk in chunks:
+                yield chunk
     except KeyError:
         raise damaged("object-missing", moved) from None
 

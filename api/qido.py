@@ -1,6 +1,6 @@
 """QIDO-RS: searching for studies, series and instances (PS3.18 10.6)."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -16,6 +16,22 @@ from operators.rows import DicomJson
 
 # PS3.3 C.3.4: what can be had at once, and what takes a while.
 AVAILABILITY = {"hot": "ONLINE", "warm": "ONLINE", "cold": "NEARLINE"}
+# PS3.18 tables 10.6.3-3 to -5: what is in every result, empty when nobody knows it.
+REQUIRED: Mapping[Level, DicomJson] = {
+    "study": {
+        "00080020": {"vr": "DA"},
+        "00080030": {"vr": "TM"},
+        "00080050": {"vr": "SH"},
+        "00080090": {"vr": "PN"},
+        "00100010": {"vr": "PN"},
+        "00100020": {"vr": "LO"},
+        "00100030": {"vr": "DA"},
+        "00100040": {"vr": "CS"},
+        "00200010": {"vr": "SH"},
+    },
+    "series": {"00080060": {"vr": "CS"}, "00200011": {"vr": "IS"}},
+    "instance": {"00200013": {"vr": "IS"}},
+}
 UTF_8 = {"vr": "CS", "Value": ["ISO_IR 192"]}
 
 
@@ -91,6 +107,7 @@ def _place(hit: Hit, base: str) -> DicomJson:
 
 def _study(facts: StudyFacts) -> DicomJson:
     return {
+        **REQUIRED["study"],
         **orjson.loads(facts.attributes),
         "00080061": _element("CS", *facts.modalities),
         "00080062": _element("UI", *facts.sop_classes),
@@ -100,11 +117,12 @@ def _study(facts: StudyFacts) -> DicomJson:
 
 
 def _series(facts: SeriesFacts) -> DicomJson:
-    return {**orjson.loads(facts.attributes), "00201209": _element("IS", facts.instances)}
+    return {**REQUIRED["series"], **orjson.loads(facts.attributes), "00201209": _element("IS", facts.instances)}
 
 
 def _instance(facts: InstanceFacts) -> DicomJson:
     return {
+        **REQUIRED["instance"],
         **orjson.loads(facts.attributes),
         "00080056": _element("CS", AVAILABILITY[facts.tier]),
         "00083002": _element("UI", facts.transfer_syntax),

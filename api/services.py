@@ -1,21 +1,25 @@
 """What the handlers work with, and what they read from a request."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from starlette.requests import Request
 
+from api.cache import Kept
+from api.children import Children
 from api.problems import bad_uid
 from operators.ports import CatalogQueries, ObjectStore
 from schemas.objects import is_uid
 from schemas.settings import ApiSettings
 
 if TYPE_CHECKING:
-    from api.principal import Principal
+    from operators.principal import Principal
 
 ROOT = "/dicomweb"
+Check = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,14 @@ class Services:
     # Headers are parsed beside the event loop, one at a time: a big one holds up no other request.
     parser: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "parser"))
     headers_turn: asyncio.Semaphore = field(init=False)
+    # What else must be there for this origin to be ready, by name: each raises Unavailable when it is not.
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    headers: Kept = field(init=False)
+    children: Children = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "children", Children(self.settings))
+        object.__setattr__(self, "headers", Kept(self.settings.header_cache_bytes))
         object.__setattr__(self, "headers_turn", asyncio.Semaphore(self.settings.headers_at_once))
 
 

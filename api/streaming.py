@@ -2,39 +2,64 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import aclosing
-from typing import TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 T = TypeVar("T")
 
+Chunks = AsyncGenerator[bytes, None]
+
 
 class Streamed(Response):
     """A body in chunks, its size known or not. What its source raises breaks the response off."""
 
-    def __init__(self, chunks: AsyncGenerator[bytes, None], media_type: str, size_bytes: int | None = None) -> None:
-        super().__init__(media_type=media_type)
+    def __init__(
+        self,
+        chunks: Chunks,
+        media_type: str,
+        size_bytes: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        status_code: int = 200,
+    ) -> None:
+        super().__init__(status_code=status_code, media_type=media_type, headers=headers)
         self.chunks = chunks
         del self.headers["content-length"]
         if size_bytes is not None:
             self.headers["content-length"] = str(size_bytes)
 
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the chunks as they come, until the client has gone."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the chunks as they come, until the client has gone; to HEAD none (nothing is read for them then)."""
+        try:
+            if scope["method"] == "HEAD":
+                await self._begin(send)
+            else:
+                # What fails before the first chunk is still an answer of its own.
+                self.chunks = await begun(self.chunks)
+                await self._begin(send)
+                if not await self._sent(receive, send):
+                    return
+        finally:
+            await self.chunks.aclose()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _begin(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+
+    async def _sent(self, receive: Receive, send: Send) -> bool:
+        """Send every chunk; say whether the client was there to the end."""
         gone = asyncio.ensure_future(_gone(receive))
         try:
             async for chunk in self.chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 if gone.done():
-                    return
+                    return False
         finally:
             gone.cancel()
-            await self.chunks.aclose()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return True
 
 
 async def _gone(receive: Receive) -> None:
@@ -43,21 +68,48 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-async def begun(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Give the same chunks once the first is there: what fails before is still an answer of its own."""
-    first = await anext(chunks, b"")
+async def begun(chunks: Chunks) -> Chunks:
+    """Give the same chunks once the first is there."""
+    try:
+        first = await anext(chunks, b"")
+    except BaseException:
+        await chunks.aclose()
+        raise
     return _after(first, chunks)
 
 
-async def _after(first: bytes, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def _after(first: bytes, chunks: Chunks) -> Chunks:
     async with aclosing(chunks):
         yield first
         async for chunk in chunks:
             yield chunk
 
 
+async def once(data: bytes) -> Chunks:
+    """Give bytes that are here already."""
+    yield data
+
+
+async def joined(chunks: Chunks, least_bytes: int) -> Chunks:
+    """Give the same bytes in chunks of at least this size, the last one but for: each costs a turn of the server."""
+    held: list[bytes] = []
+    size = 0
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            held.append(chunk)
+            size += len(chunk)
+            if size >= least_bytes:
+                yield b"".join(held)
+                held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
 async def in_order(works: Iterable[Callable[[], Awaitable[T]]], at_once: int) -> AsyncGenerator[T, None]:
-    """Give the results in the order of the works, so many of them under way at a time."""
+    """Give the results in the order of the works, so many of them under way at a time.
+
+    When it is closed early, what is under way is ended and what nobody took is closed.
+    """
     tasks: deque[asyncio.Future[T]] = deque()
     try:
         for work in works:
@@ -69,4 +121,17 @@ async def in_order(works: Iterable[Callable[[], Awaitable[T]]], at_once: int) ->
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for left in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(left, AsyncGenerator):
+                await left.aclose()
+
+
+@asynccontextmanager
+async def closing(chunks: AsyncIterator[bytes]) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Close what gives the chunks when nobody wants more, so that its connection is free at once."""
+    try:
+        yield chunks
+    finally:
+        close: Any = getattr(chunks, "aclose", None)
+        if close is not None:
+            await close()

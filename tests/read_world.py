@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import zlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -12,7 +13,7 @@ import httpx
 import numpy as np
 from pydicom import Dataset, FileMetaDataset, dcmwrite
 from pydicom.encaps import encapsulate
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from api.app import Application, create_app
 from operators.catalog import flush
@@ -77,6 +78,14 @@ def part10(transfer_syntax: str = ExplicitVRLittleEndian, frames: list[bytes] | 
     return buffer.getvalue()
 
 
+def deflated(file: bytes) -> bytes:
+    """Give the same instance as a deflated one."""
+    split, other = split_part10(file), part10(DeflatedExplicitVRLittleEndian)
+    stream = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    body = stream.compress(file[split.prefix_length :]) + stream.flush()
+    return other[: split_part10(other).prefix_length] + body + b"\0" * (len(body) % 2)
+
+
 def stored(whole: bytes, number: int, tenant: str = "local") -> tuple[Upload, Record]:
     """Give a file as the gateway uploads it, and the record that it publishes then."""
     split = split_part10(whole)
@@ -136,10 +145,14 @@ class World:
 
     async def get(self, path: str, **headers: str) -> httpx.Response:
         """Ask the application as a client on this machine does; what breaks a response off is raised."""
+        return await self.ask("GET", path, **headers)
+
+    async def ask(self, method: str, path: str, **headers: str) -> httpx.Response:
+        """Send a request without a body, GET or another."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         transport = httpx.ASGITransport(app=self.app, client=("127.0.0.1", 1))
         async with httpx.AsyncClient(transport=transport, base_url=ROOT) as client:
-            return await client.get(path, headers=named)
+            return await client.request(method, path, headers=named)
 
 
 @dataclass(frozen=True)

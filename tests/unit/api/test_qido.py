@@ -2,10 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import date
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
+from pydicom import Dataset
 
 from tests.read_world import ROOT, World, part10
 
@@ -121,6 +125,134 @@ def test_a_study_says_all_its_modalities_counts_and_where_it_is_whatever_matched
 )
 def test_series_and_instances_are_found_in_a_stable_order(path: str, tag: str, found: list[str]) -> None:
     assert values(ask(f"/dicomweb/{path}"), tag) == found
+
+
+def ordered(step: str, procedure: str) -> Dataset:
+    item = Dataset()
+    item.ScheduledProcedureStepID, item.RequestedProcedureID = step, procedure
+    return item
+
+
+async def two_orders(world: World) -> None:
+    """Fill the archive with a series that two orders led to, one that one did, and one that none did."""
+    items = {"1": [ordered("S1", "R1"), ordered("S_2", "R2")], "2": [ordered("S3", "R1")], "3": None}
+    for series, requests in items.items():
+        uid = f"1.2.3.{series}"
+        named: dict[str, Any] = {"SeriesInstanceUID": uid, "SOPInstanceUID": f"{uid}.1", "SeriesNumber": int(series)}
+        await world.add(part10(**named, RequestAttributesSequence=requests))
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("RequestAttributesSequence.ScheduledProcedureStepID=S1", ["1"]),
+        ("00400275.00400009=S_2", ["1"]),
+        ("00400275.ScheduledProcedureStepID=S%3F2", ["1"]),
+        ("RequestAttributesSequence.00400009=S%25", []),
+        ("RequestAttributesSequence.RequestedProcedureID=R1", ["1", "2"]),
+        ("00400275.00401001=R1&00400275.00400009=S3", ["2"]),
+        ("00400275.00401001=R9", []),
+        ("00400275.00401001=R2%5CR1&multiplevaluematching=true", ["1", "2"]),
+        ("00400275.00401001=%22%22&emptyvaluematching=true", ["3"]),
+    ],
+)
+def test_a_series_is_found_by_what_was_ordered_in_any_spelling_of_the_path(query: str, found: list[str]) -> None:
+    response = ask(f"/dicomweb/series?{query}", files=two_orders)
+
+    assert values(response, "0020000E") == [f"1.2.3.{series}" for series in found]
+
+
+def test_what_was_ordered_comes_back_as_a_sequence() -> None:
+    one, _, none = ask("/dicomweb/studies/1.2.3/series", files=two_orders).json()
+
+    assert one["00400275"]["vr"] == "SQ"
+    assert [item["00401001"]["Value"] for item in one["00400275"]["Value"]] == [["R1"], ["R2"]]
+    assert "00400275" not in none
+
+
+NAMED = {
+    "1.1": "Yamada^Tarou=山田^太郎=やまだ^たろう",
+    "1.2": "Núñez^José",
+    "1.3": "STRASSE^KARL",
+    "1.4": "Ιωάννης^Νίκος",
+}
+
+
+async def four_names(world: World) -> None:
+    """Fill the archive with names of several scripts."""
+    for uid, name in NAMED.items():
+        named: dict[str, Any] = {
+            "StudyInstanceUID": uid,
+            "SeriesInstanceUID": f"{uid}.1",
+            "SOPInstanceUID": f"{uid}.1.1",
+        }
+        await world.add(part10(SpecificCharacterSet="ISO_IR 192", PatientName=name, **named))
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("yamada^tarou", ["1.1"]),
+        ("山田^太郎", ["1.1"]),
+        ("山田*", ["1.1"]),
+        ("やまだ^たろう", ["1.1"]),
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", ["1.1"]),
+        ("nunez^jose", ["1.2"]),
+        ("NÚÑEZ*", ["1.2"]),
+        ("straße^karl", ["1.3"]),
+        ("ιωαννης*", ["1.4"]),
+        ("tarou", []),
+        ("山田", []),
+        ("n%^jose", []),
+    ],
+)
+def test_names_are_found_without_case_and_accents_in_every_component_group(name: str, found: list[str]) -> None:
+    response = ask(f"/dicomweb/studies?PatientName={quote(name)}", files=four_names)
+
+    assert values(response, "0020000D") == found
+
+
+def test_attributes_that_every_result_has_are_there_empty_when_nobody_knows_them() -> None:
+    async def bare(world: World) -> None:
+        named = ("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "PatientName", "PatientID")
+        others = ("PatientBirthDate", "PatientSex", "StudyID", "Modality", "SeriesNumber", "InstanceNumber")
+        nothing: dict[str, Any] = dict.fromkeys((*named, *others))
+        await world.add(part10(**nothing))
+
+    (study,) = ask("/dicomweb/studies", files=bare).json()
+    (series,) = ask("/dicomweb/studies/1.2.3/series", files=bare).json()
+    (instance,) = ask("/dicomweb/studies/1.2.3/series/1.2.3.1/instances", files=bare).json()
+
+    assert study["00100010"] == {"vr": "PN"}
+    assert {"00080020", "00080030", "00080050", "00080090", "00100020", "00100030", "00100040"} < set(study)
+    assert {"00200010", "00080056", "00080061", "00081190", "0020000D", "00201206", "00201208"} < set(study)
+    assert {"00080060", "0020000E", "00200011", "00201209", "00081190", "00080056"} < set(series)
+    assert {"00080016", "00080018", "00080056", "00081190", "00200013", "00280010"} < set(instance)
+
+
+def test_a_time_zone_in_the_query_shifts_nothing_and_is_said_to_be_ignored() -> None:
+    response = ask("/dicomweb/studies?TimezoneOffsetFromUTC=%2B0500&StudyTime=1015")
+
+    assert values(response, "0020000D") == ["1.2.3"]
+    assert "TimezoneOffsetFromUTC" in response.headers["warning"]
+
+
+def test_a_thousand_studies_come_once_each_through_pages() -> None:
+    """Their dates are few, so that most of the order is by UID."""
+    whole = [f"1.5.{number}" for number in range(1000)]
+
+    async def paged() -> list[str]:
+        world, found = World(), list[str]()
+        await world.add(part10())
+        row = world.catalog.tables.studies.pop(("local", "1.2.3"))
+        for number, uid in enumerate(whole):
+            day = date(2026, 1, 1 + number % 7)
+            world.catalog.tables.studies["local", uid] = replace(row, study_uid=uid, study_date=day, attributes={})
+        while page := (await world.get(f"/dicomweb/studies?limit=37&offset={len(found)}")).json():
+            found += [one["0020000D"]["Value"][0] for one in page]
+        return found
+
+    assert sorted(asyncio.run(paged())) == sorted(whole)
 
 
 def test_what_the_path_names_is_left_out_unless_asked_for() -> None:

@@ -1,0 +1,125 @@
+"""Values by themselves, whole or in ranges, as they are stored (PS3.18 10.4.1.1.4, RFC 9110 14)."""
+
+import re
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from functools import partial
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import objects
+from api.etags import etag, headers, unchanged
+from api.located import AHEAD, HEADER_BYTES, address_of, located, parsed
+from api.media import OCTETS, octets_choice
+from api.multipart import BYTE_RANGES, Envelope, Part, stream
+from api.negotiate import wanted
+from api.problems import Problem, not_found
+from api.ranges import Span, asked
+from api.services import Services, base_of, services_of, tenant_of
+from api.streaming import Chunks, Streamed, in_order, once
+from operators.bulk import Beyond, Place, seek
+from operators.header import DEFLATED, PIXEL_TAGS
+from operators.metadata import bulk_value
+from operators.ports import Location
+
+TAG = re.compile("[0-9A-Fa-f]{8}")
+PIXEL_HEADER_BYTES = 12
+# A value behind more windows than this lies in no object of 4 GiB.
+WINDOWS = 300
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value's size, and its bytes from start to end."""
+
+    size_bytes: int
+    read: Callable[[int, int], Chunks]
+
+
+async def bulk(request: Request) -> Response:
+    """Answer with a value that the metadata left out, or with the pieces of it that Range names."""
+    is_multipart = octets_choice(wanted(request))
+    location = (await located(request))[0]
+    base, path = base_of(request), request.path_params["path"]
+    tag = etag([location], "bulkdata", path, base if is_multipart else "")
+    if answer := unchanged(request, tag):
+        return answer
+    services = services_of(request)
+    value = await _value(services, tenant_of(request), location, tuple(path.split("/")))
+    if value is None:
+        raise not_found("value")
+    at = f"{address_of(base, location)}/bulkdata/{path}"
+    if is_multipart:
+        return _parts(value, tag, at, OCTETS, [Span(0, value.size_bytes)])
+    is_same = request.headers.get("if-range", tag) == tag
+    spans = asked(request.headers.get("range") if is_same else None, value.size_bytes, services.settings.ranges)
+    if len(spans) > 1:
+        return _parts(value, tag, at, BYTE_RANGES, list(spans))
+    return _one(value, tag, spans)
+
+
+def _one(value: Value, tag: str, spans: tuple[Span, ...]) -> Response:
+    said = headers(tag) | {"accept-ranges": "bytes"}
+    if not spans:
+        return Streamed(value.read(0, value.size_bytes), OCTETS, value.size_bytes, said)
+    (span,) = spans
+    said["content-range"] = span.content_range(value.size_bytes)
+    return Streamed(value.read(*span), OCTETS, span.size_bytes, said, 206)
+
+
+def _parts(value: Value, tag: str, at: str, media_type: str, spans: list[Span]) -> Response:
+    is_ranges = media_type == BYTE_RANGES
+    envelope = Envelope.of(media_type, tag)
+    parts = [
+        Part(OCTETS, at, span.size_bytes, span.content_range(value.size_bytes) if is_ranges else "") for span in spans
+    ]
+    works = (partial(_body, value, span) for span in spans)
+    body = stream(envelope, parts, in_order(works, AHEAD if is_ranges else 1))
+    status = 206 if is_ranges else 200
+    return Streamed(body, envelope.content_type, envelope.size_bytes(parts), headers(tag), status)
+
+
+async def _body(value: Value, span: Span) -> Chunks:
+    return value.read(*span)
+
+
+async def _value(services: Services, tenant: str, location: Location, path: tuple[str, ...]) -> Value | None:
+    """Find the value: at the top it is read from where it lies; in a sequence or deflated its header is in memory."""
+    if not TAG.fullmatch(path[-1]):
+        return None
+    if len(path) == 1 and location.transfer_syntax not in DEFLATED:
+        place = await _place(services, tenant, location, int(path[0], 16))
+        return None if place is None else _in_object(services, tenant, location, place)
+    async with services.headers_turn:
+        end = min(location.header_length, HEADER_BYTES)
+        header = await objects.part(services, tenant, location, 0, end)
+        found = await parsed(services, bulk_value, header, location.prefix_length, location.transfer_syntax, path)
+    if found is None and location.header_length > HEADER_BYTES:
+        raise Problem(501, "too-large", "this value cannot be served by itself: retrieve the instance")
+    return None if found is None else Value(len(found), lambda start, end: once(found[start:end]))
+
+
+def _in_object(services: Services, tenant: str, location: Location, place: Place) -> Value:
+    def read(start: int, end: int) -> AsyncGenerator[bytes, None]:
+        return objects.exactly(services, tenant, location, place.start + start, place.start + end)
+
+    return Value(min(place.end, location.size_bytes) - place.start, read)
+
+
+async def _place(services: Services, tenant: str, location: Location, tag: int) -> Place | None:
+    """Find a top-level value, window by window: what is larger than a window is jumped over."""
+    is_pixels = tag in PIXEL_TAGS
+    start = location.header_length if is_pixels else location.prefix_length
+    end = location.header_length + PIXEL_HEADER_BYTES if is_pixels else location.header_length
+    end = min(end, location.size_bytes)
+    for _ in range(WINDOWS):
+        if start >= end:
+            break
+        async with services.headers_turn:
+            window = await objects.part(services, tenant, location, start, min(end, start + HEADER_BYTES))
+            found = await parsed(services, seek, window, start, end, location.transfer_syntax, tag)
+        if not isinstance(found, Beyond):
+            return found
+        start = found.position
+    return None

@@ -1,0 +1,38 @@
+"""Entity tags: what a client has already need not be read, made or sent again (RFC 9110 8.8.3, 13.1.2)."""
+
+import re
+from collections.abc import Iterable
+from hashlib import sha256
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from operators.ports import Location
+
+# Another number whenever the same content is answered with other bytes than before.
+FORM = "1"
+TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+
+
+def etag(locations: Iterable[Location], *form: str) -> str:
+    """Give the strong tag of an answer made of these instances; `form` says what else its bytes depend on.
+
+    It changes when an instance comes, goes, or shows other content, and with a word of `form`.
+    """
+    content = sha256("\n".join((FORM, *form)).encode("utf-8", "replace") + b"\0")
+    for one in locations:
+        content.update(f"{one.sop_uid} {one.data_hash} {one.prefix_hash}\n".encode())
+    return f'"{content.hexdigest()[:32]}"'
+
+
+def headers(tag: str) -> dict[str, str]:
+    """Give the headers of an answer with this tag: kept by the client alone, and asked about before each use."""
+    return {"etag": tag, "cache-control": "private, no-cache"}
+
+
+def unchanged(request: Request, tag: str) -> Response | None:
+    """Give the 304 for a client that has what the tag names; None when it has not, or did not say."""
+    text = ",".join(request.headers.getlist("if-none-match"))
+    if text.strip() == "*" or tag in TAG.findall(text):
+        return Response(status_code=304, headers=headers(tag))
+    return None

@@ -1,0 +1,73 @@
+"""Which bytes of a value a client asks for (RFC 9110 14)."""
+
+import re
+from typing import NamedTuple
+
+from api.problems import Problem
+from schemas.telemetry import API_LIMITED
+
+# Of at most so many bytes a gap costs less than another range.
+GAP_BYTES = 80
+BYTES = re.compile(r"bytes=(.*)", re.IGNORECASE)
+ONE = re.compile(r"[ \t]*([0-9]{0,18})-([0-9]{0,18})[ \t]*")
+
+
+class Span(NamedTuple):
+    """Bytes from start to end, end exclusive."""
+
+    start: int
+    end: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Give how many there are."""
+        return self.end - self.start
+
+    def content_range(self, size_bytes: int) -> str:
+        """Give the Content-Range header's text, for a value of this size."""
+        return f"bytes {self.start}-{self.end - 1}/{size_bytes}"
+
+
+def asked(text: str | None, size_bytes: int, most: int) -> tuple[Span, ...]:
+    """Give the spans that a Range header asks for, in order and joined where they touch; none for all of it.
+
+    What is no range of bytes is ignored. Raises Problem (416) for more than `most` spans, or none that is there.
+    """
+    found = BYTES.fullmatch(text or "")
+    if found is None:
+        return ()
+    # One more than is answered tells too many from enough; the rest is not looked at.
+    pieces = found[1].split(",", most)
+    matches = [ONE.fullmatch(piece) for piece in pieces[:most]]
+    if len(pieces) > most:
+        API_LIMITED.labels("ranges").inc()
+        raise _unsatisfiable(size_bytes, f"ask for at most {most} ranges at once")
+    if not all(match and (match[1] or match[2]) for match in matches):
+        return ()
+    if any(match and match[1] and match[2] and int(match[1]) > int(match[2]) for match in matches):
+        return ()
+    spans = [_span(match[1], match[2], size_bytes) for match in matches if match]
+    there = sorted(span for span in spans if span.start < span.end)
+    if not there:
+        raise _unsatisfiable(size_bytes, f"this value has {size_bytes} bytes")
+    return _joined(there)
+
+
+def _span(first: str, last: str, size_bytes: int) -> Span:
+    if not first:
+        return Span(max(size_bytes - int(last), 0), size_bytes)
+    return Span(int(first), min(int(last) + 1, size_bytes) if last else size_bytes)
+
+
+def _joined(spans: list[Span]) -> tuple[Span, ...]:
+    joined = spans[:1]
+    for span in spans[1:]:
+        if span.start <= joined[-1].end + GAP_BYTES:
+            joined[-1] = Span(joined[-1].start, max(joined[-1].end, span.end))
+        else:
+            joined.append(span)
+    return tuple(joined)
+
+
+def _unsatisfiable(size_bytes: int, advice: str) -> Problem:
+    return Problem(416, "bad-range", advice, {"content-range": f"bytes */{size_bytes}"})

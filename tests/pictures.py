@@ -1,0 +1,49 @@
+"""Jobs made of files, and their pictures."""
+
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from operators.errors import Rejected
+from operators.frames import frame_range
+from operators.instance import examine, split_part10
+from operators.rendered import rendered
+from operators.rendering import Job, Rendering
+
+MOST_BYTES = 64 * 2**20
+PNG = Rendering("image/png")
+
+
+def job_of(whole: bytes, number: int = 1, rendering: Rendering = PNG) -> Job | None:
+    """Give the job that renders a frame of a file; None when it has no such frame."""
+    split = split_part10(whole)
+    frames = examine(whole[split.prefix_length :], split.transfer_syntax, split.prefix_length).frames
+    syntax, prefix_length = split.transfer_syntax, split.prefix_length
+    if frames.kind == "none" or number > frames.count:
+        return None
+    if frames.kind == "unlisted":
+        return Job(syntax, number, "object", rendering).with_bytes(prefix_length, MOST_BYTES, b"", whole)
+    start, end = frame_range(frames, number)
+    job = Job(syntax, number, frames.kind, rendering)
+    return job.with_bytes(prefix_length, MOST_BYTES, whole[: frames.offset], whole[start:end])
+
+
+def storable_job_of(whole: bytes) -> Job | None:
+    """Give the job of a file's first frame; None also where the file could not have been stored."""
+    try:
+        return job_of(whole)
+    except Rejected:
+        return None
+
+
+def opened(picture: bytes) -> NDArray[np.uint8]:
+    """Give a picture file's pixels."""
+    with Image.open(BytesIO(picture)) as image:
+        return np.asarray(image)
+
+
+def picture_of(job: Job) -> NDArray[np.uint8]:
+    """Give the pixels of a job's picture."""
+    return opened(rendered(job))

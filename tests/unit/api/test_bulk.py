@@ -1,0 +1,201 @@
+"""Values by themselves: whole, in ranges, in parts, from wherever they lie (CONFORMANCE 36)."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from pydicom import Dataset
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+)
+
+from api import bulk
+from api.multipart import BYTE_RANGES
+from tests.read_world import World, deflated, part10, parts_of
+
+INSTANCE = "/dicomweb/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.1"
+TABLE = f"{INSTANCE}/bulkdata/00281201"
+VALUE = bytes(range(256)) * 8
+ONE = part10(RedPaletteColorLookupTableData=VALUE)
+
+
+def ask(path: str, file: bytes = ONE, method: str = "GET", **headers: str) -> httpx.Response:
+    async def asked() -> httpx.Response:
+        world = World()
+        await world.add(file)
+        return await world.ask(method, path, **headers)
+
+    return asyncio.run(asked())
+
+
+def nested(value: bytes) -> Dataset:
+    item = Dataset()
+    item.add_new(0x00281201, "OW", value)
+    return item
+
+
+@pytest.mark.parametrize("transfer_syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_a_value_is_its_bytes_as_stored(transfer_syntax: str) -> None:
+    response = ask(TABLE, part10(transfer_syntax, RedPaletteColorLookupTableData=VALUE))
+
+    assert response.content == VALUE
+    assert response.headers["content-type"] == "application/octet-stream"
+    assert response.headers["accept-ranges"] == "bytes"
+
+
+def test_a_value_of_a_deflated_instance_is_what_it_inflates_to() -> None:
+    file = deflated(ONE)
+
+    assert ask(TABLE, file).content == VALUE
+    assert ask(f"{INSTANCE}/bulkdata/7FE00010", file).content == ONE[-12:]
+
+
+def test_a_value_in_a_sequence_is_found_by_its_path() -> None:
+    file = part10(ReferencedImageSequence=[nested(b"\0\1"), nested(VALUE)])
+
+    assert ask(f"{INSTANCE}/bulkdata/00081140/1/00281201", file).content == VALUE
+    assert ask(f"{INSTANCE}/bulkdata/00081140/1/00281201", file, range="bytes=2-3").content == VALUE[2:4]
+
+
+def test_native_pixels_are_a_value_and_compressed_ones_are_not() -> None:
+    assert ask(f"{INSTANCE}/bulkdata/7FE00010").content == ONE[-12:]
+    assert ask(f"{INSTANCE}/bulkdata/7FE00010", part10(JPEG2000Lossless, [b"\xff\x4f\xff\xd9"])).status_code == 404
+
+
+def test_a_value_behind_larger_ones_is_found_without_reading_those(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "HEADER_BYTES", 600)
+    file = part10(RedPaletteColorLookupTableData=VALUE, EncapsulatedDocument=bytes(5000), LensMake="a")
+
+    assert ask(TABLE, file).content == VALUE
+    assert ask(f"{INSTANCE}/bulkdata/00420011", file).content == bytes(5000)
+    assert ask(f"{INSTANCE}/bulkdata/00420012", file).status_code == 404
+
+
+def test_a_path_into_a_header_that_is_too_long_for_it_is_501(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "HEADER_BYTES", 600)
+    file = part10(EncapsulatedDocument=bytes(5000), OriginalAttributesSequence=[nested(VALUE)])
+
+    assert ask(f"{INSTANCE}/bulkdata/04000561/0/00281201", file).status_code == 501
+
+
+@pytest.mark.parametrize("path", ["00281202", "00081140", "x", "00081140/9/00281201", "0028120", "00281201/0", "..%2f"])
+def test_a_path_to_no_value_is_404(path: str) -> None:
+    file = part10(RedPaletteColorLookupTableData=VALUE, ReferencedImageSequence=[nested(VALUE)])
+
+    assert ask(f"{INSTANCE}/bulkdata/{path}", file).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "place"),
+    [
+        ("bytes=0-0", VALUE[:1], "bytes 0-0/2048"),
+        ("bytes=10-19", VALUE[10:20], "bytes 10-19/2048"),
+        ("bytes=-4", VALUE[-4:], "bytes 2044-2047/2048"),
+        ("bytes=2000-9999", VALUE[2000:], "bytes 2000-2047/2048"),
+        ("bytes=0-9,10-19", VALUE[:20], "bytes 0-19/2048"),
+    ],
+)
+def test_a_range_is_206_with_where_it_lies(text: str, found: bytes, place: str) -> None:
+    response = ask(TABLE, range=text)
+
+    assert (response.status_code, response.content) == (206, found)
+    assert response.headers["content-range"] == place
+    assert int(response.headers["content-length"]) == len(found)
+
+
+def test_several_ranges_are_parts_that_each_say_where_they_lie() -> None:
+    response = ask(TABLE, range="bytes=0-9,1000-1009")
+    parts = parts_of(response)
+
+    assert response.status_code == 206
+    assert response.headers["content-type"].startswith(BYTE_RANGES)
+    assert [part.body for part in parts] == [VALUE[:10], VALUE[1000:1010]]
+    assert [part.headers["content-range"] for part in parts] == ["bytes 0-9/2048", "bytes 1000-1009/2048"]
+    assert int(response.headers["content-length"]) == len(response.content)
+
+
+@pytest.mark.parametrize("text", ["bytes=5000-", "bytes=-0", "bytes=" + "0-0," * 10 + "0-0"])
+def test_a_range_that_is_not_there_and_more_than_ten_are_416(text: str) -> None:
+    response = ask(TABLE, range=text)
+
+    assert (response.status_code, response.headers["content-range"]) == (416, "bytes */2048")
+
+
+def test_a_range_of_another_content_is_answered_in_full() -> None:
+    tag = ask(TABLE).headers["etag"]
+
+    assert ask(TABLE, range="bytes=0-9", if_range=tag).status_code == 206
+    assert ask(TABLE, range="bytes=0-9", if_range='"other"').content == VALUE
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        ("*/*", 200),
+        ("application/octet-stream", 200),
+        ("application/*;q=0.1", 200),
+        ('multipart/related; type="image/jpeg"', 406),
+        ("application/dicom", 406),
+        ("application/octet-stream;q=0", 406),
+    ],
+)
+def test_a_value_comes_as_octets_or_not_at_all(accept: str, status: int) -> None:
+    assert ask(TABLE, accept=accept).status_code == status
+
+
+def test_a_value_comes_in_a_part_when_asked_for_so() -> None:
+    response = ask(TABLE, accept='multipart/related; type="application/octet-stream"')
+    (part,) = parts_of(response)
+
+    assert part.body == VALUE
+    assert part.headers["content-location"] == f"http://localhost:8060{TABLE}"
+
+
+def test_a_long_text_is_a_value_of_its_own() -> None:
+    text = "a" * 70_000
+    file = part10(TextValue=text)
+    (found,) = ask(f"{INSTANCE}/metadata", file).json()
+
+    assert found["0040A160"] == {"vr": "UT", "BulkDataURI": f"http://localhost:8060{INSTANCE}/bulkdata/0040A160"}
+    assert ask(found["0040A160"]["BulkDataURI"], file).content == text.encode()
+
+
+def test_a_large_value_is_never_in_memory_whole() -> None:
+    largest: list[int] = []
+
+    async def asked() -> int:
+        world = World()
+        await world.add(part10(EncapsulatedDocument=bytes(24 * 2**20)))
+        send = sizes_of(largest)
+        await world.app(scope(f"{INSTANCE}/bulkdata/00420011"), still_there, send)
+        return sum(largest)
+
+    assert asyncio.run(asked()) == 24 * 2**20
+    assert max(largest) < 2**20
+
+
+def sizes_of(sizes: list[int]) -> Any:
+    async def send(message: Any) -> None:
+        sizes.append(len(message.get("body", b"")))
+
+    return send
+
+
+async def still_there() -> Any:
+    await asyncio.sleep(60)
+
+
+def scope(path: str) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "query_string": b"",
+        "headers": [(b"host", b"localhost:8060")],
+        "client": ("127.0.0.1", 5),
+    }

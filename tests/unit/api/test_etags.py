@@ -1,0 +1,119 @@
+"""What a client has already is not sent again, and a changed archive is a changed tag (CONFORMANCE 40)."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from tests.read_world import World, part10
+
+STUDY = "/dicomweb/studies/1.2.3"
+INSTANCE = f"{STUDY}/series/1.2.3.1/instances/1.2.3.1.1"
+ONE = part10(RedPaletteColorLookupTableData=bytes(2000))
+TWO = part10(SOPInstanceUID="1.2.3.1.2", InstanceNumber=2)
+PATHS = (
+    STUDY,
+    f"{STUDY}/series/1.2.3.1",
+    INSTANCE,
+    f"{STUDY}/metadata",
+    f"{INSTANCE}/metadata",
+    f"{INSTANCE}/frames/1",
+    f"{INSTANCE}/bulkdata/00281201",
+)
+
+
+def asked(*requests: tuple[str, str, dict[str, str]], later: bytes = b"") -> list[httpx.Response]:
+    """Send requests (method, path, headers), and the last one again once `later` was stored too."""
+
+    async def sent() -> list[httpx.Response]:
+        world = World()
+        await world.add(ONE)
+        found = [await world.ask(method, path, **headers) for method, path, headers in requests]
+        if later:
+            await world.add(later)
+            method, path, headers = requests[-1]
+            found.append(await world.ask(method, path, **headers))
+        return found
+
+    return asyncio.run(sent())
+
+
+def tag_of(path: str, **headers: str) -> str:
+    (response,) = asked(("GET", path, headers))
+    assert response.status_code == 200
+    return response.headers["etag"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_the_client_has_is_304_without_a_body(path: str) -> None:
+    tag = tag_of(path)
+    (response,) = asked(("GET", path, {"if_none_match": f'"other", {tag}'}))
+
+    assert (response.status_code, response.content) == (304, b"")
+    assert response.headers["etag"] == tag
+    assert response.headers["cache-control"] == "private, no-cache"
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_same_tag_is_the_same_bytes(path: str) -> None:
+    first, second = asked(("GET", path, {}), ("GET", path, {}))
+
+    assert first.headers["etag"] == second.headers["etag"]
+    assert first.content == second.content
+
+
+@pytest.mark.parametrize("text", ["*", "W/{tag}", '"a", "b",{tag}'])
+def test_a_tag_is_found_in_whatever_form_it_is_named(text: str) -> None:
+    (response,) = asked(("GET", INSTANCE, {"if_none_match": text.format(tag=tag_of(INSTANCE))}))
+
+    assert response.status_code == 304
+
+
+@pytest.mark.parametrize("text", ['"other"', "nonsense", '"' * 9000, ""])
+def test_anything_else_is_answered_in_full(text: str) -> None:
+    (response,) = asked(("GET", INSTANCE, {"if_none_match": text}))
+
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("path", [STUDY, f"{STUDY}/metadata"])
+def test_another_instance_changes_the_tag_of_what_holds_it(path: str) -> None:
+    before, after = asked(("GET", path, {}), later=TWO)
+
+    assert before.headers["etag"] != after.headers["etag"]
+
+
+def test_another_instance_changes_no_other_tag() -> None:
+    before, after = asked(("GET", INSTANCE, {}), later=TWO)
+
+    assert before.headers["etag"] == after.headers["etag"]
+
+
+def test_each_form_of_an_answer_has_a_tag_of_its_own() -> None:
+    forms = [
+        tag_of(INSTANCE),
+        tag_of(INSTANCE, accept="application/dicom"),
+        tag_of(f"{INSTANCE}/metadata"),
+        tag_of(f"{INSTANCE}/metadata", accept="application/json"),
+        tag_of(f"{INSTANCE}/frames/1"),
+        tag_of(f"{INSTANCE}/frames/1", accept="application/octet-stream"),
+    ]
+
+    assert len(set(forms)) == len(forms)
+
+
+def test_what_is_not_there_is_404_whatever_the_client_has() -> None:
+    (response,) = asked(("GET", "/dicomweb/studies/9", {"if_none_match": "*"}))
+
+    assert response.status_code == 404
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/dicomweb/studies", "/dicomweb/studies/9", "/healthz"])
+def test_head_says_what_get_would_and_sends_no_body(path: str) -> None:
+    get, head = asked(("GET", path, {}), ("HEAD", path, {}))
+
+    assert head.content == b""
+    assert head.status_code == get.status_code
+    assert head.headers.get("etag") == get.headers.get("etag")
+    assert head.headers.get("content-type") == get.headers["content-type"]
+    assert head.headers.get("content-length") == get.headers.get("content-length")

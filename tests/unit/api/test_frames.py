@@ -1,0 +1,209 @@
+"""Frames: in any order by few reads, bit-packed and deflated ones too (CONFORMANCE 30)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Lossless
+
+from api import frames
+from api.app import create_app
+from api.frames import Cut, _runs
+from operators.bulk import aligned
+from operators.connectors.memory import MemoryObjectStore
+from schemas.objects import Bucket
+from tests.read_world import World, deflated, part10, parts_of
+
+INSTANCE = "/dicomweb/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.1"
+COUNT = 40
+NATIVE = part10(NumberOfFrames=COUNT)
+CODE_STREAMS = [b"\xff\x4f %3d \xff\xd9" % number for number in range(COUNT)]
+J2K = part10(JPEG2000Lossless, CODE_STREAMS, NumberOfFrames=COUNT)
+ANY_SYNTAX = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
+
+
+@dataclass
+class CountingStore(MemoryObjectStore):
+    """A store that remembers which ranges were read, and which of them are still open."""
+
+    reads: list[tuple[int, int | None]] = field(default_factory=list)
+    open: int = 0
+
+    async def read(self, bucket: Bucket, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Stream the object's bytes."""
+        self.reads.append((start, end))
+        self.open += 1
+        try:
+            async for chunk in super().read(bucket, key, start, end):
+                await asyncio.sleep(0)
+                yield chunk
+        finally:
+            self.open -= 1
+
+
+def ask(path: str, file: bytes, **headers: str) -> tuple[httpx.Response, CountingStore]:
+    async def asked() -> httpx.Response:
+        world = World(objects=store)
+        await world.add(file)
+        return await world.get(path, **headers)
+
+    store = CountingStore()
+    return asyncio.run(asked()), store
+
+
+def bodies(response: httpx.Response) -> list[bytes]:
+    assert response.status_code == 200, response.text
+    return [part.body for part in parts_of(response)]
+
+
+def pixels(number: int) -> bytes:
+    """Give a frame of NATIVE, the first is number 1."""
+    start = len(NATIVE) - (COUNT - number + 1) * 12
+    return NATIVE[start : start + 12]
+
+
+ORDERS = [[1], [2, 1], [40, 3, 3, 17], list(range(COUNT, 0, -1)), [1] * 100]
+
+
+@pytest.mark.parametrize("numbers", ORDERS)
+def test_native_frames_come_in_the_order_asked_for_by_one_read_where_they_are_near(numbers: list[int]) -> None:
+    response, store = ask(f"{INSTANCE}/frames/{','.join(map(str, numbers))}", NATIVE)
+
+    assert bodies(response) == [pixels(number) for number in numbers]
+    assert int(response.headers["content-length"]) == len(response.content)
+    assert len(store.reads) == 1 or numbers == ORDERS[2]
+    assert store.open == 0
+
+
+@pytest.mark.parametrize("numbers", ORDERS)
+def test_compressed_frames_come_in_the_order_asked_for(numbers: list[int]) -> None:
+    response, store = ask(f"{INSTANCE}/frames/{','.join(map(str, numbers))}", J2K, accept=ANY_SYNTAX)
+
+    assert [body.rstrip(b"\0") for body in bodies(response)] == [CODE_STREAMS[number - 1] for number in numbers]
+    assert len(store.reads) <= 3
+
+
+@pytest.mark.parametrize("file", [NATIVE, J2K])
+def test_a_frame_larger_than_a_read_is_passed_on_as_it_comes(file: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "RUN_BYTES", 4)
+    response, store = ask(f"{INSTANCE}/frames/2,1", file, accept=ANY_SYNTAX)
+
+    wanted = [pixels(2), pixels(1)] if file is NATIVE else [CODE_STREAMS[1], CODE_STREAMS[0]]
+    assert [body.rstrip(b"\0") for body in bodies(response)] == [one.rstrip(b"\0") for one in wanted]
+    assert len(store.reads) == 2
+
+
+@given(st.lists(st.integers(0, 400), min_size=1, max_size=50), st.integers(1, 2**20))
+def test_runs_hold_every_frame_in_order_and_little_else(numbers: list[int], size: int) -> None:
+    cuts = [Cut(number * size, (number + 1) * size, frames._as_it_is, size) for number in numbers]
+    runs = list(_runs(cuts))
+
+    assert [cut for run in runs for cut in run] == cuts
+    for run in runs:
+        span = max(cut.end for cut in run) - min(cut.start for cut in run)
+        assert len(run) == 1 or span <= min(frames.RUN_BYTES, 2 * size * len(run))
+
+
+def bits(count: int, rows: int, columns: int) -> tuple[bytes, list[bytes]]:
+    """Give bit-packed frames one behind the other, and each by itself."""
+    luck = np.random.default_rng(1)
+    planes = [luck.integers(0, 2, rows * columns, dtype=np.uint8) for _ in range(count)]
+    whole = np.packbits(np.concatenate(planes), bitorder="little").tobytes()
+    return whole + b"\0" * (len(whole) % 2), [np.packbits(one, bitorder="little").tobytes() for one in planes]
+
+
+@pytest.mark.parametrize("transfer_syntax", ["1.2.840.10008.1.2.1", ImplicitVRLittleEndian])
+def test_bit_packed_frames_each_begin_with_a_byte(transfer_syntax: str) -> None:
+    whole, planes = bits(5, 3, 7)
+    file = packed_file(whole, transfer_syntax, Rows=3, Columns=7, NumberOfFrames=5)
+    response, _ = ask(f"{INSTANCE}/frames/5,1,3", file)
+
+    assert bodies(response) == [planes[4], planes[0], planes[2]]
+    assert {part.headers["content-type"] for part in parts_of(response)} == {
+        "application/octet-stream; transfer-syntax=1.2.840.10008.1.2.1"
+    }
+
+
+def test_bit_packed_frames_of_big_endian_words_are_501() -> None:
+    whole, _ = bits(5, 3, 7)
+    response, _ = ask(
+        f"{INSTANCE}/frames/1", packed_file(whole, ExplicitVRBigEndian, Rows=3, Columns=7, NumberOfFrames=5)
+    )
+
+    assert (response.status_code, response.json()["reason"]) == (501, "frames-unlisted")
+
+
+def packed_file(whole: bytes, transfer_syntax: str, **elements: Any) -> bytes:
+    """Give a file whose pixels are bits."""
+    shape = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0, **elements}
+    file = part10(transfer_syntax, **shape)
+    length = len(file) - int(elements["NumberOfFrames"]) * 12
+    order = "big" if transfer_syntax == ExplicitVRBigEndian else "little"
+    return file[: length - 4] + len(whole).to_bytes(4, order) + whole  # type: ignore[arg-type]
+
+
+@given(st.binary(min_size=1, max_size=40), st.data())
+def test_a_frame_of_bits_is_the_bits_asked_for(data: bytes, draw: st.DataObject) -> None:
+    skip = draw.draw(st.integers(0, 7))
+    count = draw.draw(st.integers(0, len(data) * 8 - skip))
+    wanted = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[skip : skip + count]
+
+    assert aligned(data, skip, count) == np.packbits(wanted, bitorder="little").tobytes()
+
+
+def test_frames_of_a_deflated_instance_are_those_it_inflates_to() -> None:
+    response, store = ask(f"{INSTANCE}/frames/3,1", deflated(NATIVE))
+
+    assert bodies(response) == [pixels(3), pixels(1)]
+    assert len(store.reads) == 1
+
+
+def test_a_deflated_instance_too_large_for_memory_is_501(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "DEFLATED_BYTES", 100)
+    response, _ = ask(f"{INSTANCE}/frames/1", deflated(NATIVE))
+
+    assert response.status_code == 501
+
+
+@pytest.mark.parametrize("path", ["", "/metadata", "/frames/1,2,3", "/bulkdata/7FE00010"])
+def test_when_the_client_goes_away_every_read_is_closed(path: str) -> None:
+    store, large = CountingStore(), part10(Rows=2048, Columns=1024, NumberOfFrames=1) + bytes(9 * 2**20)
+    sent = 0
+
+    async def gone() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        nonlocal sent
+        sent += len(message.get("body", b""))
+        await asyncio.sleep(0)
+
+    async def asked() -> int:
+        world = World(objects=store)
+        world.app = create_app(world.queries, store, world.settings)
+        await world.add(large, *(part10(SOPInstanceUID=f"1.2.3.1.{number}") for number in range(2, 30)))
+        target = (INSTANCE if path else "/dicomweb/studies/1.2.3") + path
+        await world.app(scope_of(target), gone, send)
+        return store.open
+
+    assert asyncio.run(asked()) == 0
+    assert sent < len(large)
+
+
+def scope_of(path: str) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "query_string": b"",
+        "headers": [(b"host", b"localhost:8060")],
+        "client": ("127.0.0.1", 5),
+    }
