@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from pynetdicom import build_context
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ, A_RELEASE_RQ
@@ -17,7 +18,6 @@ from pynetdicom.pdu_primitives import (
     MaximumLengthNotification,
 )
 
-from tests.e2e.generate import Instance
 from tests.e2e.sender import Peer
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
@@ -31,6 +31,26 @@ class Refused(ConnectionError):
     """The peer did not accept the association, or broke it off."""
 
 
+class NoContext(Refused):
+    """The peer accepts instances, but none of this class in this transfer syntax."""
+
+
+class Storable(Protocol):
+    """What can be sent: the UIDs that the command names, and the data set in parts that need no copy."""
+
+    @property
+    def sop_class(self) -> str:
+        """Give the SOP class that the command names."""
+
+    @property
+    def sop_uid(self) -> str:
+        """Give the SOP instance that the command names."""
+
+    @property
+    def parts(self) -> tuple[bytes, ...]:
+        """Give the data set's bytes, which go out as they are."""
+
+
 class Association:
     """An association for one presentation context; raises Refused or OSError when it is lost."""
 
@@ -41,15 +61,26 @@ class Association:
         accepted = A_ASSOCIATE_AC()
         accepted.decode(self._pdu(ASSOCIATE_AC))
         if accepted.presentation_context[0].result != 0:
-            raise Refused("presentation context not accepted")
+            raise NoContext("presentation context not accepted")
         self._fragment = fragment_bytes(accepted.user_information.maximum_length)
 
-    def store(self, instance: Instance) -> int:
+    def store(self, instance: Storable) -> int:
         """Send one instance; give the status of its answer."""
         self._messages = self._messages % 0xFFFF + 1
         command = store_command(instance, self._messages)
         message = [pdv(command, COMMAND | LAST), *fragments(b"".join(instance.parts), self._fragment)]
         self._socket.sendall(b"".join(message))
+        return status(self._pdu(P_DATA))
+
+    def store_in_parts(self, instance: Storable) -> int:
+        """Send one instance that is too large for memory, its parts one after the other; give the answer's status."""
+        self._messages = self._messages % 0xFFFF + 1
+        self._socket.sendall(pdv(store_command(instance, self._messages), COMMAND | LAST))
+        *most, last = instance.parts
+        for part in most:
+            for start in range(0, len(part), self._fragment):
+                self._socket.sendall(pdv(part[start : start + self._fragment], 0))
+        self._socket.sendall(b"".join(fragments(last, self._fragment)))
         return status(self._pdu(P_DATA))
 
     def release(self) -> None:
@@ -118,7 +149,7 @@ def pdv(data: bytes, control: int) -> bytes:
     return struct.pack(">BxIIBB", P_DATA, len(data) + 6, len(data) + 2, CONTEXT, control) + data
 
 
-def store_command(instance: Instance, message_id: int) -> bytes:
+def store_command(instance: Storable, message_id: int) -> bytes:
     """Give a C-STORE-RQ's command set, implicit VR little endian."""
     elements = b"".join(
         (

@@ -9,10 +9,11 @@ import json
 import os
 import struct
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -28,6 +29,7 @@ from urllib3 import BaseHTTPResponse, PoolManager, Timeout
 
 from tests.e2e.judge import (
     Announced,
+    Aside,
     Content,
     Counts,
     Name,
@@ -41,14 +43,19 @@ from tests.e2e.judge import (
     name_of,
 )
 from tests.e2e.ledger import Line, read
+from tests.e2e.part10 import read_meta
 
 BUCKETS = ("fluoro-hot", "fluoro-warm", "fluoro-cold")
+ASIDE = "fluoro-quarantine"
 TOPICS = (
     "instance-stored",
     "transfer-ended",
+    "instance-quarantined",
+    "study-command",
     "study-due",
     "study-cataloged",
     "study-settled",
+    "instance-conflict",
     "record-rejected",
 )
 SCHEMAS = Path(__file__).parents[2] / "schemas" / "avro"
@@ -89,18 +96,21 @@ class Eyes:
         ledger = read(*self.ledgers)
         self.topics.read_on()
         objects = stored(self.place, hashed)
+        aside_objects = stored(self.place, hashed, (ASIDE,), aside_content)
         tenants = {line.tenant for line in ledger} | {key.split("/")[0] for key in objects}
         fetched_now = self.api.fetched(sample([line for line in ledger if line.state == "acked"], fetched))
         return Snapshot(
             ledger=tuple(ledger),
             objects=objects,
+            aside_objects=aside_objects,
+            raised=frozenset(raised(one) for one in self.topics.records["instance-conflict"]),
             unreadable=tuple(self.topics.unreadable),
             rejected=tuple(str(one["reason"]) for one in self.topics.records["record-rejected"]),
             settled=tuple(settled(one) for one in self.topics.records["study-settled"]),
             announced=tuple(announced(one) for one in self.topics.records["instance-stored"]),
             fetched=fetched_now,
             put_off=len(self.api.put_off),
-            leaks=tuple(self.leaks(ledger, objects)) if hashed != 0 else (),
+            leaks=tuple(self.leaks(ledger, [*objects, *aside_objects])) if hashed != 0 else (),
             **catalog(self.place, sorted(tenants)),
             **self.api.answers(),
         )
@@ -131,13 +141,22 @@ def sample(every: Sequence[T], most: int) -> list[T]:
 
 # --- the object store ---
 
+# Reads an object's stream beside its envelope; raises ValueError or KeyError for what it should not be.
+Look = Callable[[BaseHTTPResponse, Mapping[str, str]], Content]
 
-def stored(place: Place, hashed: int | None) -> dict[str, Stored]:
-    """List every object of an instance, and read some of them."""
+
+def stored(
+    place: Place,
+    hashed: int | None,
+    buckets: Sequence[str] = BUCKETS,
+    look: "Look | None" = None,
+) -> dict[str, Stored]:
+    """List every object of these buckets that is no command, and read some of them: as instances, or as `look` does."""
     with store(place) as client, ThreadPoolExecutor(READERS) as pool:
-        found = list(listed(client))
+        found = list(listed(client, buckets))
         to_read = found if hashed is None else sample(found, hashed)
-        contents = dict(zip(to_read, pool.map(lambda one: content(client, *one[:2]), to_read), strict=True))
+        read_one = partial(content, client, look=look or digested)
+        contents = dict(zip(to_read, pool.map(lambda one: read_one(*one[:2]), to_read), strict=True))
     return {one[1]: Stored(one[1], one[2], one in contents, contents.get(one)) for one in found}
 
 
@@ -157,9 +176,9 @@ def store(place: Place) -> Iterator[Minio]:
         )
 
 
-def listed(client: Minio) -> Iterator[tuple[str, str, int]]:
-    """Give bucket, key and size of every instance's object."""
-    for bucket in BUCKETS:
+def listed(client: Minio, buckets: Sequence[str]) -> Iterator[tuple[str, str, int]]:
+    """Give bucket, key and size of every object."""
+    for bucket in buckets:
         try:
             for one in client.list_objects(bucket, recursive=True):
                 key = str(one.object_name)
@@ -170,8 +189,8 @@ def listed(client: Minio) -> Iterator[tuple[str, str, int]]:
                 raise
 
 
-def content(client: Minio, bucket: str, key: str) -> Content | None:
-    """Read an object and hash it; None when it is gone, unreadable or no Part 10 file."""
+def content(client: Minio, bucket: str, key: str, look: Look) -> Content | None:
+    """Read an object and hash it; None when it is gone, or not what it should be."""
     try:
         answer = client.get_object(bucket, key)
     except S3Error:
@@ -181,8 +200,8 @@ def content(client: Minio, bucket: str, key: str) -> Content | None:
         envelope = {
             name.lower()[len(head) :]: value for name, value in answer.headers.items() if name.lower().startswith(head)
         }
-        return digested(answer, envelope)
-    except (ValueError, struct.error):
+        return look(answer, envelope)
+    except (ValueError, KeyError, struct.error):
         return None
     finally:
         answer.close()
@@ -193,7 +212,7 @@ def digested(answer: BaseHTTPResponse, envelope: Mapping[str, str]) -> Content:
     """Hash an object's stream: what precedes the data set, and the data set under its transfer syntax."""
     chunks = answer.stream(CHUNK)
     first = next(chunks, b"")
-    prefix_length, syntax = file_meta(first)
+    prefix_length, syntax, *_ = read_meta(first)
     digest = hashlib.sha256(syntax.encode() + b"\0" + first[prefix_length:])
     at, tag, position = int(envelope.get("header-length", -1)), first[:0], len(first)
     tag += overlap(first, 0, at)
@@ -211,30 +230,22 @@ def digested(answer: BaseHTTPResponse, envelope: Mapping[str, str]) -> Content:
     )
 
 
+def aside_content(answer: BaseHTTPResponse, envelope: Mapping[str, str]) -> Content:
+    """Hash what was kept aside, of which only the envelope says where a data set begins."""
+    whole, prefix_length, syntax = answer.read(), int(envelope["prefix-length"]), envelope["transfer-syntax"]
+    return Content(
+        data_hash=hashlib.sha256(syntax.encode() + b"\0" + whole[prefix_length:]).hexdigest(),
+        prefix_hash=hashlib.sha256(whole[:prefix_length]).hexdigest(),
+        prefix_length=prefix_length,
+        transfer_syntax=syntax,
+        after_header=None,
+        envelope=envelope,
+    )
+
+
 def overlap(chunk: bytes, position: int, at: int) -> bytes:
     """Give what of the four bytes from `at` on lies in a chunk that begins at `position`."""
     return chunk[max(at - position, 0) : max(at + 4 - position, 0)] if at >= 0 else b""
-
-
-def file_meta(data: bytes) -> tuple[int, str]:
-    """Give where the data set begins, and its transfer syntax; raises ValueError for what is no Part 10 file.
-
-    Source: PS3.10 7.1, the group is explicit VR little endian.
-    """
-    if data[128:132] != b"DICM" or data[132:138] != b"\x02\x00\x00\x00UL":
-        raise ValueError("no file meta")
-    end = 144 + struct.unpack_from("<I", data, 140)[0]
-    at = 144
-    while at < end:
-        group, element, vr, length = struct.unpack_from("<HH2sH", data, at)
-        at += 8
-        if vr in (b"OB", b"UN", b"OW", b"SQ", b"UT"):
-            length = struct.unpack_from("<I", data, at)[0]
-            at += 4
-        if (group, element) == (0x0002, 0x0010):
-            return end, data[at : at + length].rstrip(b"\0 ").decode()
-        at += length
-    raise ValueError("no transfer syntax")
 
 
 # --- the broker ---
@@ -364,12 +375,18 @@ def announced(record: Mapping[str, Any]) -> Announced:
     return Announced(name, record["data_hash"], record["object_key"], record["event_id"])
 
 
+def raised(record: Mapping[str, Any]) -> tuple[Name, str]:
+    """Read an instance-conflict event: of which instance which content is not shown."""
+    return Name(record["tenant"], record["study_uid"], record["sop_uid"]), str(record["lost_data_hash"])
+
+
 # --- the catalog ---
 
 QUERIES = {
     "instance": """SELECT tenant, study_uid, sop_uid, series_uid, sop_class, data_hash, object_key, size_bytes,
                           prefix_hash, prefix_length, header_length FROM instance""",
-    "conflict": "SELECT object_key FROM conflict",
+    "conflict": "SELECT tenant, study_uid, sop_uid, data_hash, object_key FROM conflict",
+    "quarantine": "SELECT tenant, data_hash, state, object_key, size_bytes, prefix_hash FROM quarantine",
     "study": "SELECT tenant, study_uid, modalities, sop_classes, series, instances, size_bytes FROM study",
     "series": "SELECT tenant, study_uid, series_uid, modality, instances, size_bytes FROM series",
     "revision": """SELECT tenant, study_uid, revision, version, digest, instances, size_bytes, series,
@@ -396,22 +413,27 @@ def catalog(place: Place, tenants: Sequence[str]) -> dict[str, Any]:
             connection.execute("SELECT set_config('fluoro.tenant', %s, true)", [tenant])
             for table, query in QUERIES.items():
                 found[table] |= {repr(row): row for row in connection.execute(query)}
-    return parts(**{table: list(rows.values()) for table, rows in found.items()})
+    return parts({table: list(rows.values()) for table, rows in found.items()})
 
 
 Rows = list[dict[str, Any]]
 
 
-def parts(instance: Rows, conflict: Rows, study: Rows, series: Rows, revision: Rows) -> dict[str, Any]:
+def parts(found: Mapping[str, Rows]) -> dict[str, Any]:
     """Turn tables into the parts of a Snapshot."""
     return {
-        "rows": tuple(instance_row(row) for row in instance),
-        "losers": frozenset(row["object_key"] for row in conflict),
-        "study_counts": {Study(row["tenant"], row["study_uid"]): study_counts(row) for row in study},
+        "rows": tuple(instance_row(row) for row in found["instance"]),
+        "losers": frozenset(row["object_key"] for row in found["conflict"]),
+        "conflicts": tuple(
+            (Name(row["tenant"], row["study_uid"], row["sop_uid"]), str(row["data_hash"])) for row in found["conflict"]
+        ),
+        "aside": tuple(Aside(**row) for row in found["quarantine"]),
+        "study_counts": {Study(row["tenant"], row["study_uid"]): study_counts(row) for row in found["study"]},
         "series_counts": {
-            series_name(row): Counts(instances=row["instances"], size_bytes=row["size_bytes"]) for row in series
+            series_name(row): Counts(instances=row["instances"], size_bytes=row["size_bytes"])
+            for row in found["series"]
         },
-        "series_modality": {series_name(row): row["modality"] for row in series},
+        "series_modality": {series_name(row): row["modality"] for row in found["series"]},
         "revisions": tuple(
             Revision(
                 study=Study(row["tenant"], row["study_uid"]),
@@ -419,7 +441,7 @@ def parts(instance: Rows, conflict: Rows, study: Rows, series: Rows, revision: R
                 series=per_series(row),
                 **{name: row[name] for name in ("version", "digest", "instances", "size_bytes")},
             )
-            for row in revision
+            for row in found["revision"]
         ),
     }
 
@@ -520,7 +542,7 @@ class Api:
         if answer.status_code != httpx.codes.OK:
             return f"status {answer.status_code}"
         part10 = only_part(answer)
-        begins, syntax = file_meta(part10)
+        begins, syntax, *_ = read_meta(part10)
         return hashlib.sha256(syntax.encode() + b"\0" + part10[begins:]).hexdigest()
 
     def patiently(self, path: str, headers: dict[str, str]) -> httpx.Response:

@@ -123,6 +123,18 @@ class Announced:
 
 
 @dataclass(frozen=True)
+class Aside:
+    """A quarantine row: what was refused and is kept aside, or was until someone let it go."""
+
+    tenant: str
+    data_hash: str
+    state: str
+    object_key: str
+    size_bytes: int
+    prefix_hash: str
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """Everything the auditor saw, from every place, at one time."""
 
@@ -130,6 +142,10 @@ class Snapshot:
     objects: Mapping[str, Stored] = field(default_factory=dict)
     rows: tuple[Row, ...] = ()
     losers: frozenset[str] = frozenset()
+    conflicts: tuple[tuple[Name, str], ...] = ()
+    raised: frozenset[tuple[Name, str]] = frozenset()
+    aside: tuple[Aside, ...] = ()
+    aside_objects: Mapping[str, Stored] = field(default_factory=dict)
     study_counts: Mapping[Study, Counts] = field(default_factory=dict)
     series_counts: Mapping[Series, Counts] = field(default_factory=dict)
     series_modality: Mapping[Series, str | None] = field(default_factory=dict)
@@ -200,6 +216,7 @@ def seen(snapshot: Snapshot) -> dict[str, int]:
         "hashed": sum(one.read for one in snapshot.objects.values()),
         "rows": len(snapshot.rows),
         "conflicts": len(snapshot.losers),
+        "aside": len(snapshot.aside),
         "studies": len(snapshot.study_counts),
         "revisions": len(snapshot.revisions),
         "settled": len(snapshot.settled),
@@ -465,6 +482,50 @@ def unbacked(snapshot: Snapshot) -> Findings:
             yield Finding(str(event.name), "announced, no object")
 
 
+# The failures after which the bytes are kept, for an operator to look at (README, "What a sender hears").
+KEPT_ASIDE = frozenset({"C000", "A900"})
+
+
+def aside(snapshot: Snapshot) -> Findings:
+    """What was refused as unreadable is kept: an object under its hash, a row that names it, nothing that nobody sent."""
+    rows = {f"{row.tenant}/{row.data_hash}": row for row in snapshot.aside}
+    for line in snapshot.ledger:
+        key = f"{line.tenant}/{line.data_hash}"
+        if line.state == "failed" and line.status in KEPT_ASIDE and line.data_hash and key not in rows:
+            yield Finding(key, "refused as unreadable, no row")
+    for key in snapshot.aside_objects.keys() - rows.keys():
+        yield Finding(key, "kept aside, no row")
+    sent = {f"{line.tenant}/{line.data_hash}" for line in snapshot.ledger}
+    is_blind = any(not line.data_hash for line in snapshot.ledger)
+    for key, row in rows.items():
+        if not is_blind and key not in sent:
+            yield Finding(key, "row of content never sent")
+        if row.state == "held":
+            yield from (Finding(key, why) for why in unlike(row, key, snapshot.aside_objects.get(row.object_key)))
+
+
+def unlike(row: Aside, key: str, stored: Stored | None) -> Iterator[str]:
+    """Say where a quarantine row and its object disagree."""
+    if stored is None:
+        yield "row names no object"
+        return
+    if row.object_key != key:
+        yield "key"
+    if row.size_bytes != stored.size_bytes:
+        yield "size"
+    if stored.read and (stored.content is None or stored.content.data_hash != row.data_hash):
+        yield "other bytes"
+    elif stored.content and stored.content.prefix_hash != row.prefix_hash:
+        yield "prefix hash"
+
+
+def unraised(snapshot: Snapshot) -> Findings:
+    """Other bytes under one UID are never kept silently: each conflict was announced."""
+    for name, data_hash in snapshot.conflicts:
+        if (name, data_hash) not in snapshot.raised:
+            yield Finding(str(name), "a conflict that was never announced")
+
+
 def unreadable(snapshot: Snapshot) -> Findings:
     """I5: every record decodes with its schema."""
     for place in snapshot.unreadable:
@@ -487,6 +548,8 @@ SETS: Mapping[str, Callable[[Snapshot], Findings]] = {
     "closures": closures,
     "drift": drift,
     "unbacked": unbacked,
+    "aside": aside,
+    "unraised": unraised,
     "unreadable": unreadable,
     "phi": phi,
 }

@@ -15,15 +15,18 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 from pynetdicom import AE, _config, build_context
 from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
 
 from tests.e2e.ledger import Ledger, Line, State
+from tests.e2e.part10 import read_meta
 
 # The only data set that pynetdicom does not encode anew.
 _config.STORE_SEND_CHUNKED_DATASET = True
@@ -32,6 +35,9 @@ FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 5.0
 CONTEXTS = 128
 TOKEN = re.compile(r"QZCANARY[A-Z]{8}")
+UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+# What pydicom says of a data set that it cannot follow.
+UNREADABLE = (InvalidDicomError, AttributeError, RecursionError, ValueError, OSError)
 
 
 @dataclass(frozen=True)
@@ -232,19 +238,46 @@ def sendable(path: Path, tenant: str) -> Sendable:
     meta, offset = split_dataset(path)
     syntax = str(meta.TransferSyntaxUID)
     data = path.read_bytes()
-    header = dcmread(path, stop_before_pixels=True, specific_tags=["StudyInstanceUID", "SeriesInstanceUID"])
-    found = TOKEN.search(data[: 64 * 1024].decode("ascii", "replace"))
+    study_uid, series_uid, _ = uids(path)
     line = Line(
         state="planned",
         tenant=tenant,
-        study_uid=str(header.StudyInstanceUID),
-        series_uid=str(header.SeriesInstanceUID),
+        study_uid=study_uid,
+        series_uid=series_uid,
         sop_uid=str(meta.MediaStorageSOPInstanceUID),
         data_hash=data_hash(syntax, memoryview(data)[offset:]),
         transfer_syntax=syntax,
-        canary=found.group() if found else "",
+        canary=token_in(data),
     )
     return Sendable(path, line, str(UID(meta.MediaStorageSOPClassUID)))
+
+
+@cache
+def line_of(path: Path, tenant: str) -> Line:
+    """Say what a ledger does of any file: the data set's UIDs, empty where it has none; a file without meta is all data."""
+    data = path.read_bytes()
+    try:
+        meta = read_meta(data)
+    except ValueError:
+        return Line("planned", tenant, "", "", "", data_hash("", data), canary=token_in(data))
+    digest = data_hash(meta.transfer_syntax, memoryview(data)[meta.length :])
+    return Line("planned", tenant, *uids(path), digest, meta.transfer_syntax, token_in(data))
+
+
+def uids(path: Path) -> tuple[str, str, str]:
+    """Read a data set's Study, Series and SOP Instance UID; empty where there is none."""
+    try:
+        header = dcmread(path, stop_before_pixels=True, specific_tags=list(UIDS))
+    except UNREADABLE:
+        return "", "", ""
+    study_uid, series_uid, sop_uid = (str(header.get(name) or "") for name in UIDS)
+    return study_uid, series_uid, sop_uid
+
+
+def token_in(data: bytes) -> str:
+    """Give the token that a generated file carries; empty for any other."""
+    found = TOKEN.search(data[: 64 * 1024].decode("ascii", "replace"))
+    return found.group() if found else ""
 
 
 def data_hash(transfer_syntax: str, data_set: bytes | memoryview) -> str:

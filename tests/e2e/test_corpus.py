@@ -1,36 +1,95 @@
-"""Real files of many makers: each gets one final answer, and whatever is acknowledged is kept as it came."""
+"""Real files of many makers through both doors of one archive: each is answered as the table says, and comes back."""
 
-from collections import Counter
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
-from pydicom.errors import InvalidDicomError
 
-from tests.e2e.conftest import Proof
-from tests.e2e.sender import CONTEXTS, sendable
+from deploy import conflicts, quarantine
+from deploy.running import wait_until
+from tests.e2e.collect import catalog
+from tests.e2e.conftest import BOUND_S, Proof
+from tests.e2e.had_back import corpus_sent, lacking, retrieved
+from tests.e2e.ledger import Line
+from tests.e2e.outcomes import Outcome, corpus_files, table
+from tests.e2e.raw import UNSENDABLE, raw, send_raw
+from tests.e2e.stow import Door, stow
+from tests.running import place_of
 
-# What no sender can send: no file meta, no UIDs, nested beyond what pydicom follows.
-UNSENDABLE = (InvalidDicomError, AttributeError, RecursionError)
+pytestmark = pytest.mark.filterwarnings("ignore")
+# Which door finds an archive that has nothing of the corpus: a full run does it with either.
+FIRST = os.environ.get("FLUORO_TEST_FIRST_DOOR", "stow")
 
 
-def kind(path: Path) -> tuple[str, str] | None:
-    """Give the presentation context that a file needs; None for one that cannot be sent."""
-    try:
-        one = sendable(path, "local")
-    except UNSENDABLE:
-        return None
-    return one.sop_class, one.line.transfer_syntax
+def by_dimse(proof: Proof, files: dict[str, Path]) -> dict[str, str]:
+    raws = {name: raw(path, proof.peer.tenant, table().of(name).sop_uid) for name, path in files.items()}
+    answers = send_raw([one for one in raws.values() if one], proof.peer, proof.ledger)
+    return {name: answers[one.path] if one else UNSENDABLE for name, one in raws.items()}
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_every_real_file_that_is_acknowledged_is_kept_as_it_came(proof: Proof, corpus: Path) -> None:
-    kinds = {path: kind(path) for path in sorted(corpus.rglob("*")) if path.is_file()}
-    answered: Counter[str] = Counter()
-    wanted = sorted({one for one in kinds.values() if one})
-    for at in range(0, len(wanted), CONTEXTS):
-        some = wanted[at : at + CONTEXTS]
-        answered += proof.send([path for path, one in kinds.items() if one in some]).states
+def by_stow(proof: Proof, files: dict[str, Path]) -> dict[str, str]:
+    answers = stow(files.values(), Door(proof.archive.api_url), proof.ledger)
+    return {name: answers[path] for name, path in files.items()}
 
-    assert set(answered) == {"acked", "failed"}
-    assert answered["acked"] > 500
+
+# A door, and what the table says that it answers.
+DOORS: dict[str, tuple[Callable[[Proof, dict[str, Path]], dict[str, str]], Callable[[Outcome], str]]] = {
+    "stow": (by_stow, lambda one: one.stow),
+    "dimse": (by_dimse, lambda one: one.dimse),
+}
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What an archive gives back: to a viewer what is shown, to its operator the rest."""
+
+    client: httpx.Client
+    folder: Path
+
+    def shown(self, line: Line) -> bytes | None:
+        return retrieved(self.client, line)
+
+    def beside(self, line: Line) -> bytes | None:
+        path = self.folder / f"{line.sop_uid}_{line.data_hash}.dcm"
+        if not path.exists():
+            conflicts.main(["show", line.sop_uid, "--json", "--save", str(self.folder / line.data_hash)])
+            path = self.folder / line.data_hash / path.name
+        return path.read_bytes() if path.exists() else None
+
+    def aside(self, line: Line) -> bytes | None:
+        path = self.folder / f"{line.data_hash}.aside"
+        if not path.exists():
+            quarantine.main(["show", line.data_hash, "--json", "--save", str(path)])
+        return path.read_bytes() if path.exists() else None
+
+
+@pytest.mark.parametrize("door", sorted(DOORS, key=lambda door: door != FIRST))
+def test_every_real_file_is_answered_as_the_table_says_and_comes_back(
+    door: str, proof: Proof, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLUORO_DATA", str(proof.archive.place.root))
+    files = corpus_files(corpus)
+    send, said = DOORS[door]
+
+    answers = send(proof, files)
+
+    told = {name: said(table().of(name)) for name in files}
+    assert {name: (answer, told[name]) for name, answer in answers.items() if answer != told[name]} == {}
+    wait_until(lambda: is_cataloged(proof, files, answers), BOUND_S, "not every file has its row")
+    with httpx.Client(base_url=proof.archive.api_url, timeout=60) as client:
+        every = corpus_sent(files, answers, is_whole=door == FIRST == "stow")
+        assert lacking(every, Desk(client, tmp_path)) == {}
+
+
+def test_the_corpus_leaves_nothing_wrong(proof: Proof) -> None:
     assert proof.wrong() == {}
+
+
+def is_cataloged(proof: Proof, files: dict[str, Path], answers: dict[str, str]) -> bool:
+    found = catalog(place_of(proof.archive), ["local"])
+    hashes = {row.data_hash for row in found["rows"]} | {digest for _, digest in found["conflicts"]}
+    hashes |= {row.data_hash for row in found["aside"]}
+    return {one.line.data_hash for one in corpus_sent(files, answers, is_whole=False)} <= hashes

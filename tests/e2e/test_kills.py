@@ -37,7 +37,7 @@ VICTIMS: dict[str, Callable[[RunningStack, str], psutil.Process]] = {
     "postgres": head,
     "minio": head,
 }
-KILLS = {name: (name,) for name in VICTIMS} | {"everything": (*VICTIMS, "api")}
+KILLS = {name: (name,) for name in VICTIMS} | {"everything": (*VICTIMS, "web")}
 
 
 @pytest.mark.parametrize("what", KILLS)

@@ -11,7 +11,7 @@ from fastavro.schema import parse_schema, to_parsing_canonical_form
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.e2e.collect import SCHEMAS, decoded_by, digested, file_meta, fingerprint, pieces, sample, schemas
+from tests.e2e.collect import SCHEMAS, decoded_by, digested, fingerprint, pieces, sample, schemas
 from tests.e2e.generate import Volume, instances
 from tests.e2e.ledger import Line
 
@@ -29,16 +29,6 @@ class Stream:
     def stream(self, _: int) -> Iterator[bytes]:
         cuts = [0, len(MADE.meta), *range(len(MADE.meta) + self.size, len(self.data), self.size), len(self.data)]
         return (self.data[a:b] for a, b in itertools.pairwise(cuts))
-
-
-def test_file_meta_ends_where_the_data_set_begins() -> None:
-    assert file_meta(PART10) == (len(MADE.meta), "1.2.840.10008.1.2.1")
-
-
-@pytest.mark.parametrize("data", [b"", b"\0" * 500, PART10[1:]])
-def test_what_is_no_part_10_file_is_said_so(data: bytes) -> None:
-    with pytest.raises(ValueError, match="no file meta"):
-        file_meta(data)
 
 
 @given(size=st.integers(1, 4000))

@@ -8,6 +8,7 @@ from tests.e2e.generate import Instance, Volume, instances
 from tests.e2e.judge import (
     NOTHING,
     Announced,
+    Aside,
     Content,
     Counts,
     Name,
@@ -284,6 +285,58 @@ def test_a_conflict_keeps_both_contents_and_shows_one() -> None:
 
     assert judge(replace(both, losers=frozenset({key(again)}))).clean
     assert {one for one, found in judge(both).sets.items() if found} == {"unindexed", "orphan"}
+
+
+ASIDE = Aside("local", "ab" * 32, "held", "local/" + "ab" * 32, 10, "prefix")
+REFUSED = Line("failed", "local", "", "", "", ASIDE.data_hash, status="C000")
+
+
+def kept_aside(row: Aside = ASIDE, **changes: Any) -> Snapshot:
+    content = Content(ASIDE.data_hash, "prefix", 0, "", None)
+    stored = Stored(ASIDE.object_key, 10, read=True, content=replace(content, **changes))
+    return Snapshot(ledger=(REFUSED,), aside=(row,), aside_objects={ASIDE.object_key: stored})
+
+
+# What is done to what was kept aside.
+ASIDE_SABOTAGES: dict[str, Callable[[Snapshot], Snapshot]] = {
+    "lose its row": lambda s: replace(s, aside=()),
+    "lose its object": lambda s: replace(s, aside_objects={}),
+    "never send it": lambda s: replace(s, ledger=()),
+    "flip a byte": lambda _: kept_aside(data_hash=other("ab" * 31 + "cd")),
+    "flip a byte of its file meta": lambda _: kept_aside(prefix_hash="another"),
+    "change its size": lambda _: kept_aside(replace(ASIDE, size_bytes=11)),
+    "move it": lambda s: replace(
+        s, aside=(replace(ASIDE, object_key="local/x"),), aside_objects={"local/x": s.aside_objects[ASIDE.object_key]}
+    ),
+}
+
+
+def test_what_was_refused_and_kept_aside_is_clean() -> None:
+    assert judge(kept_aside()).clean
+
+
+def test_what_was_let_go_needs_no_object() -> None:
+    assert judge(replace(kept_aside(replace(ASIDE, state="discarded")), aside_objects={})).clean
+
+
+@pytest.mark.parametrize("status", ["C001", "0122", "A901"])
+def test_a_refusal_that_keeps_nothing_needs_no_row(status: str) -> None:
+    assert judge(Snapshot(ledger=(replace(REFUSED, status=status),))).clean
+
+
+@pytest.mark.parametrize("what", ASIDE_SABOTAGES)
+def test_sabotage_of_what_is_kept_aside_is_found(what: str) -> None:
+    verdict = judge(ASIDE_SABOTAGES[what](kept_aside()))
+
+    assert {one for one, found in verdict.sets.items() if found} == {"aside"}
+
+
+def test_a_conflict_that_nobody_heard_of_is_found() -> None:
+    conflict = (name(LAST), other(LAST.data_hash))
+    s = replace(healthy(), conflicts=(conflict,))
+
+    assert {one for one, found in judge(s).sets.items() if found} == {"unraised"}
+    assert judge(replace(s, raised=frozenset({conflict}))).clean
 
 
 def test_a_sender_that_cannot_know_its_bytes_still_counts_its_instances() -> None:

@@ -1,0 +1,87 @@
+"""What one gateway process costs by itself: CPU seconds a GB, in user and system time.
+
+    python -m tests.bench.gateway --data FOLDER [--slices 800 --senders 4 --rounds 4]
+
+FOLDER is the data folder of a stack that runs; its store and broker serve a gateway of our own. The senders cost next
+to nothing. On a busy machine the least of the rounds is the figure: other programs only ever add to it.
+"""
+
+import argparse
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tests.bench.latency import made
+from tests.bench.scu import associated
+from tests.e2e.gateways import free_port, gateway
+from tests.e2e.generate import Instance, Volume
+from tests.e2e.sender import Peer
+from tests.running import running
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round took: gigabytes, seconds, and the gateway's user and system seconds."""
+
+    gigabytes: float
+    seconds: float
+    user_s: float
+    system_s: float
+
+    def __str__(self) -> str:
+        each = [(self.user_s + self.system_s), self.user_s, self.system_s]
+        total, user, system = (seconds / self.gigabytes for seconds in each)
+        rate = 1000 * self.gigabytes / self.seconds
+        return f"{total:6.2f} CPU s/GB ({user:.2f} user, {system:.2f} system) at {rate:.0f} MB/s"
+
+
+def measure(process: psutil.Process, lanes: Sequence[Sequence[Instance]], peer: Peer) -> Round:
+    """Send every lane over an association of its own."""
+    senders = [threading.Thread(target=send, args=(lane, peer)) for lane in lanes]
+    before, began = process.cpu_times(), time.monotonic()
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    seconds, after = time.monotonic() - began, process.cpu_times()
+    size_bytes = sum(len(part) for lane in lanes for instance in lane for part in instance.parts)
+    return Round(size_bytes / 1e9, seconds, after.user - before.user, after.system - before.system)
+
+
+def send(lane: Sequence[Instance], peer: Peer) -> None:
+    """Send instances over one association; raises RuntimeError when one is refused."""
+    with associated(peer, lane[0].sop_class, lane[0].transfer_syntax) as association:
+        for instance in lane:
+            if status := association.store(instance):
+                raise RuntimeError(f"refused with {status:04X}")
+
+
+def main() -> None:
+    """Measure from the command line."""
+    wanted = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    wanted.add_argument("--data", type=Path, required=True, help="data folder of a stack that runs")
+    wanted.add_argument("--slices", type=int, default=800)
+    wanted.add_argument("--senders", type=int, default=4)
+    wanted.add_argument("--rounds", type=int, default=4)
+    given = wanted.parse_args()
+    archive, port = running(given.data), free_port()
+    with (
+        tempfile.TemporaryDirectory(prefix="fluoro-bench-") as folder,
+        gateway(archive, Path(folder), port, {}) as head,
+    ):
+        (process,) = psutil.Process(head.pid).children()
+        for _ in range(given.rounds):
+            each = given.slices // given.senders
+            every = made(Volume(studies=given.senders, slices=each, seed=time.time_ns() % 10**9))
+            lanes = [every[start : start + each] for start in range(0, len(every), each)]
+            sys.stdout.write(f"{measure(process, lanes, Peer(port))}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""What a legitimate sender feels of hostile sockets: its C-STORE before, during and after them, on one address.
+
+    python -m tests.bench.hostile --data FOLDER [--sockets 200 --seconds 60]
+
+FOLDER is the data folder of a stack that runs. Exit status 0 when nothing was refused to the sender, its p99 did not
+more than double, no process of the gateway took more than 512 MiB, and no hostile socket was open 30 s later.
+"""
+
+import argparse
+import multiprocessing
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from tests.bench.attackers import attack_from_here
+from tests.bench.latency import at, line
+from tests.bench.scu import associated
+from tests.e2e.generate import Instance, Volume, instances
+from tests.e2e.sender import Peer
+from tests.running import family, new_ledger, running
+
+PACE_S = 0.05
+# The sender associates anew for so many instances, as modalities do.
+INSTANCES = 20
+MOST_BYTES = 512 << 20
+PHASES = ("before", "during", "after")
+
+
+@dataclass
+class Felt:
+    """What the sender felt in one phase: seconds of each answer and of each association request, what was refused."""
+
+    stores: list[float] = field(default_factory=list)
+    associations: list[float] = field(default_factory=list)
+    acked: list[Instance] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many sockets attack and for how long, with what before and after; when they should be gone (seconds)."""
+
+    sockets: int = 200
+    seconds: float = 60.0
+    quiet_s: float = 15.0
+    grace_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What came of an attack: what the sender felt by phase, attackers by kind, the largest process in bytes."""
+
+    felt: dict[str, Felt]
+    attackers: dict[str, tuple[int, int, int]]
+    rss_bytes: int
+
+    @property
+    def held(self) -> int:
+        """Give how many hostile sockets were still open after the time of grace."""
+        return sum(still for _, _, still in self.attackers.values())
+
+    @property
+    def acked(self) -> list[Instance]:
+        """Give what was acknowledged."""
+        return [instance for felt in self.felt.values() for instance in felt.acked]
+
+    def p99_ms(self, phase: str) -> float:
+        """Give the 99th percentile of a C-STORE's answer."""
+        return at(0.99, sorted(self.felt[phase].stores))
+
+    @property
+    def verdict(self) -> dict[str, bool]:
+        """Say of each bar whether it was kept."""
+        return {
+            "nothing was refused to the sender": not any(felt.refused for felt in self.felt.values()),
+            "its p99 did not more than double": self.p99_ms("during") <= 2 * self.p99_ms("before"),
+            "no process took over 512 MiB": self.rss_bytes <= MOST_BYTES,
+            "no hostile socket was open 30 s later": self.held == 0,
+        }
+
+
+class Sender:
+    """Stores one instance every PACE_S and notes how long each answer took, in the phase of the moment."""
+
+    def __init__(self, peer: Peer, every: Iterator[Instance]) -> None:
+        self.felt = {phase: Felt() for phase in PHASES}
+        self.phase = PHASES[0]
+        self._peer = peer
+        self._every = every
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Send until told to stop."""
+        while not self._over.is_set():
+            felt, began = self.felt[self.phase], time.monotonic()
+            try:
+                self._associate(began)
+            except (OSError, ValueError) as error:
+                felt.refused.append(type(error).__name__)
+                self._over.wait(PACE_S)
+
+    def stop(self) -> None:
+        """End after the association that is open."""
+        self._over.set()
+
+    def _associate(self, began: float) -> None:
+        first = next(self._every)
+        with associated(self._peer, first.sop_class, first.transfer_syntax) as association:
+            self.felt[self.phase].associations.append(time.monotonic() - began)
+            for instance in (first, *(next(self._every) for _ in range(INSTANCES - 1))):
+                felt, began = self.felt[self.phase], time.monotonic()
+                status = association.store(instance)
+                felt.stores.append(time.monotonic() - began)
+                felt.acked.append(instance) if status == 0 else felt.refused.append(f"{status:04X}")
+                if self._over.wait(max(0.0, PACE_S - (time.monotonic() - began))):
+                    return
+
+
+@contextmanager
+def sending(sender: Sender) -> Iterator[None]:
+    """Send beside the block."""
+    thread = threading.Thread(target=sender.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        sender.stop()
+        thread.join()
+
+
+def measure(sender: Sender, peer: Peer, gateway: Callable[[], Sequence[psutil.Process]], plan: Plan) -> Attacked:
+    """Attack while the sender sends."""
+    rss_bytes = 0
+    ours, theirs = multiprocessing.get_context("spawn").Pipe(duplex=False)
+    attack = multiprocessing.get_context("spawn").Process(
+        target=attack_from_here, args=(theirs, peer, plan.sockets, plan.seconds, plan.grace_s)
+    )
+    with sending(sender):
+        time.sleep(plan.quiet_s)
+        attack.start()
+        sender.phase = "during"
+        until = time.monotonic() + plan.seconds
+        while time.monotonic() < until:
+            rss_bytes = max(rss_bytes, *(process.memory_info().rss for process in gateway()))
+            time.sleep(0.2)
+        sender.phase = "after"
+        time.sleep(plan.quiet_s)
+    attackers = ours.recv()
+    attack.join()
+    return Attacked(sender.felt, attackers, rss_bytes)
+
+
+def report(found: Attacked) -> str:
+    """Give what was measured as lines."""
+    lines = [
+        f"{phase:<8} {len(felt.stores):5} stored, p50 {at(0.5, sorted(felt.stores)):7.1f} ms, "
+        f"p99 {found.p99_ms(phase):7.1f} ms, associated in {at(0.99, sorted(felt.associations)):7.1f} ms (p99), "
+        f"refused {felt.refused[:5] or 'nothing'}"
+        for phase, felt in found.felt.items()
+    ]
+    lines += [
+        f"{name:<16} {there:4} sockets, called {calls:5} times, {still} open at last"
+        for name, (there, calls, still) in found.attackers.items()
+    ]
+    lines += [f"largest process of the gateway {found.rss_bytes / 2**20:.0f} MiB"]
+    return "\n".join([*lines, *(f"{'yes' if kept else 'NO '} {bar}" for bar, kept in found.verdict.items())])
+
+
+def main() -> int:
+    """Measure from the command line."""
+    wanted = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    wanted.add_argument("--data", type=Path, required=True, help="data folder of a stack that runs")
+    wanted.add_argument("--sockets", type=int, default=Plan.sockets)
+    wanted.add_argument("--seconds", type=float, default=Plan.seconds)
+    wanted.add_argument("--seed", type=int, default=time.time_ns() % 10**9, help="another seed, other studies")
+    given = wanted.parse_args()
+    archive = running(given.data)
+    peer = Peer(archive.dimse_port, ae_title=archive.ae_title)
+    every = instances(Volume(studies=100, slices=100, size=128, seed=given.seed))
+    sender = Sender(peer, every)
+    found = measure(sender, peer, lambda: family(archive, "gateway"), Plan(given.sockets, given.seconds))
+    with new_ledger(archive) as ledger:
+        lines = [line(instance) for instance in found.acked]
+        ledger.plan(lines)
+        ledger.answers(lines, "acked", "0000")
+    sys.stdout.write(report(found) + "\n")
+    return 0 if all(found.verdict.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

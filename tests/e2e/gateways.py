@@ -1,0 +1,53 @@
+"""A gateway of a test's own, in processes of its own, on a running stack's store and broker."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from deploy.running import RunningStack
+
+ROOT = Path(__file__).parents[2]
+STOP_S = 30.0
+
+
+@contextmanager
+def gateway(
+    archive: RunningStack, folder: Path, port: int, changes: Mapping[str, str]
+) -> Iterator["subprocess.Popen[str]"]:
+    """Have one that listens on this port, with spool, outbox and log in this folder."""
+    own = {
+        "FLUORO_GATEWAY_PORT": str(port),
+        "FLUORO_GATEWAY_PROCESSES": "1",
+        "FLUORO_GATEWAY_METRICS_PORT": "0",
+        "FLUORO_GATEWAY_SPOOL_DIR": str(folder / "spool"),
+        "FLUORO_GATEWAY_OUTBOX_DIR": str(folder / "outbox"),
+    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_")}
+    with (
+        (folder / "gateway.log").open("ab") as log,
+        subprocess.Popen(
+            (sys.executable, "-m", "gateway"),
+            cwd=ROOT,
+            env={**kept, **archive.env, **own, **changes},
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("listening")
+            yield process
+        finally:
+            process.terminate()
+            process.wait(STOP_S)
+
+
+def free_port() -> int:
+    """Give a port that nobody has."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])

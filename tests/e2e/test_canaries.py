@@ -1,0 +1,183 @@
+"""No patient's word stands in a log, a metric, a key, a file name, or the answer to who asked wrongly."""
+
+import http.client
+import re
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydicom.uid import ExplicitVRLittleEndian
+
+from tests.bench.scu import associated
+from tests.e2e import canary
+from tests.e2e.canary import AE_TITLE, TOKEN, Ask, seen
+from tests.e2e.collect import ASIDE, BUCKETS, Topics, store
+from tests.e2e.conftest import Proof
+from tests.e2e.ledger import Line
+from tests.e2e.part10 import read_meta
+from tests.e2e.raw import raw, send_raw
+from tests.e2e.sender import Peer, data_hash
+from tests.e2e.stow import Door, stow
+from tests.running import place_of
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+# Fields of records that are free to read, and who may stand there: AE titles name machines.
+MACHINES = {"calling_ae", "called_ae"}
+RESTRICTED = {"instance-stored", "record-rejected"}
+# A data set that is none.
+NONSENSE = TOKEN.encode() * 100
+
+
+@dataclass(frozen=True)
+class Unheard:
+    """What was answered to all that was asked, as far as nobody may hear a patient's word in it."""
+
+    bodies: list[bytes]
+
+
+@pytest.fixture(scope="module")
+def unheard(proof: Proof, tmp_path_factory: pytest.TempPathFactory) -> Unheard:
+    """Do everything to the archive that may make it talk."""
+    folder = tmp_path_factory.mktemp("canaries")
+    good = written(folder / "good", [canary.whole(one) for one in canary.slices()])
+    wrong = written(folder / "wrong", list(canary.malformed().values()))
+    again = written(
+        folder / "again", [canary.other_pixels(canary.slices()[0]), canary.other_patient(canary.slices()[1])]
+    )
+    door = Door(proof.archive.api_url)
+    assert set(stow(good, door, proof.ledger).values()) == {"0000"}
+    assert set(stow(again, door, proof.ledger).values()) == {"0000"}
+    assert set(stow(wrong, door, proof.ledger).values()) == {"C000"}
+    sendable = [one for path in [*good, *wrong] if (one := raw(path, "local"))]
+    send_raw(sendable, Peer(proof.peer.port, patience_s=5), proof.ledger)
+    proof.ledger.plan([Line("planned", "local", "", "", "", data_hash(ExplicitVRLittleEndian, NONSENSE))])
+    bad_associations(proof.peer, canary.whole(canary.slices()[0]))
+    bodies = [answered(proof.archive.api_url, ask) for ask in canary.asks(canary.slices()[2])]
+    assert proof.wrong() == {}
+    return Unheard([body for body in bodies if body])
+
+
+def written(folder: Path, every: list[bytes]) -> list[Path]:
+    folder.mkdir()
+    for number, data in enumerate(every):
+        (folder / f"{number}.dcm").write_bytes(data)
+    return sorted(folder.iterdir())
+
+
+def bad_associations(peer: Peer, good: bytes) -> None:
+    """Speak wrongly to the DIMSE door, in the canary's name."""
+    meta = read_meta(good)
+    for title in (AE_TITLE, TOKEN.lower()[:16]):
+        with suppress(OSError), associated(replace(peer, ae_title=title), meta.sop_class, meta.transfer_syntax):
+            pass
+    one = Named(meta.sop_class, TOKEN, (good[meta.length :],))
+    for named in (one, replace(one, sop_class=TOKEN), replace(one, parts=(NONSENSE,))):
+        with suppress(OSError), associated(peer, meta.sop_class, meta.transfer_syntax) as association:
+            association.store(named)
+    request = struct.pack(">BxIH", 1, 68 + len(TOKEN) * 4, 1) + b"\0\0" + AE_TITLE.encode() * 2 + bytes(32)
+    for data in (
+        TOKEN.encode() * 10,
+        request + TOKEN.encode() * 4,
+        b"\4\0" + struct.pack(">I", 64) + TOKEN.encode() * 4,
+    ):
+        with suppress(OSError), socket.create_connection((peer.host, peer.port), timeout=5) as connection:
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(4096):
+                pass
+
+
+@dataclass(frozen=True)
+class Named:
+    """A data set under UIDs that are none."""
+
+    sop_class: str
+    sop_uid: str
+    parts: tuple[bytes, ...]
+
+
+def answered(origin: str, ask: Ask) -> bytes:
+    """Give what an error says, headers too; nothing for a good answer, which may name whom it likes, or for none."""
+    connection = http.client.HTTPConnection(origin.split("//")[1], timeout=30)
+    try:
+        connection.request(ask.method, ask.path, ask.body or None, dict(ask.headers))
+        response = connection.getresponse()
+        body = response.read()
+    except (OSError, http.client.HTTPException):
+        return b""
+    finally:
+        connection.close()
+    return b"" if response.status < 400 and response.status != 202 else f"{response.msg}".encode() + body
+
+
+def test_the_search_finds_a_canary_however_it_is_written() -> None:
+    for word in (TOKEN, TOKEN.swapcase(), "".join(f"%{ord(one):02X}" for one in TOKEN), AE_TITLE, canary.BIRTH_DATE):
+        assert seen(f'event=x value="{word}"'.encode()), word
+    assert not seen(b"QZCANARY 2.25." + canary.BIRTH_DATE.encode() + b"7 sha=" + canary.STUDY_DATE.encode() + b"ab")
+
+
+def test_no_error_says_a_patients_word(unheard: Unheard) -> None:
+    assert len(unheard.bodies) > 50
+    assert [body[:300] for body in unheard.bodies if seen(body)] == []
+
+
+def test_no_log_and_no_file_name_holds_one(proof: Proof, unheard: Unheard) -> None:
+    assert unheard
+    assert (proof.archive.logs / "gateway.log").stat().st_size
+    assert canary.files_with_canaries(proof.archive.place.root) == []
+    assert not seen((proof.archive.place.root.parent / "up.log").read_bytes())
+
+
+def test_no_metric_and_no_page_of_the_engine_holds_one(proof: Proof, unheard: Unheard) -> None:
+    assert unheard
+    place = place_of(proof.archive)
+    urls = [f"{place.api}/metrics", *place.metrics, *pages(proof.archive.flink_url)]
+
+    said = {url: httpx.get(url, timeout=30).content for url in urls}
+
+    assert [url for url, body in said.items() if seen(url.encode() + body)] == []
+
+
+def pages(flink: str) -> Iterator[str]:
+    """Give what Flink shows of its jobs."""
+    yield from (f"{flink}/{page}" for page in ("overview", "jobs/overview", "jobmanager/config", "taskmanagers"))
+    for job in httpx.get(f"{flink}/jobs", timeout=30).json()["jobs"]:
+        yield from (
+            f"{flink}/jobs/{job['id']}{page}" for page in ("", "/exceptions", "/config", "/plan", "/checkpoints")
+        )
+
+
+def test_no_record_key_and_no_free_record_holds_one(proof: Proof, unheard: Unheard) -> None:
+    assert unheard
+    with Topics(place_of(proof.archive).setting("FLUORO_BROKER_BOOTSTRAP")) as topics:
+        topics.read_on()
+
+    assert not seen(b"\n".join(topics.keys))
+    assert [topic for topic, records in topics.records.items() for one in records if seen(free(topic, one))] == []
+
+
+def free(topic: str, record: dict[str, Any]) -> bytes:
+    """Give what anybody may read of a record: nothing of a restricted topic's but why one was rejected."""
+    if topic in RESTRICTED:
+        return str([record.get(name) for name in ("reason", "operator")]).encode()
+    return str({name: value for name, value in record.items() if name not in MACHINES}).encode()
+
+
+def test_no_object_key_and_no_envelope_holds_one(proof: Proof, unheard: Unheard) -> None:
+    assert unheard
+    found = []
+    with store(place_of(proof.archive)) as client:
+        for bucket in (*BUCKETS, ASIDE, "fluoro-derived"):
+            for one in client.list_objects(bucket, recursive=True) if client.bucket_exists(bucket) else ():
+                envelope = client.stat_object(bucket, str(one.object_name)).metadata or {}
+                told = {name: value for name, value in envelope.items() if not re.search("-ae$", name, re.IGNORECASE)}
+                if seen(f"{one.object_name} {told}".encode()):
+                    found.append(one.object_name)
+
+    assert found == []

@@ -1,0 +1,117 @@
+"""Every file of the corpus through either door into an empty archive: each becomes what the table says, and comes back."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from schemas.objects import Bucket
+from tests.e2e.had_back import corpus_sent, lacking, retrieved
+from tests.e2e.judge import key_of
+from tests.e2e.ledger import Ledger, Line
+from tests.e2e.outcomes import Outcome, corpus_files, table
+from tests.e2e.raw import UNSENDABLE, raw, send_raw
+from tests.e2e.stow import stow
+from tests.e2e.twins import Twins, twins
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+INSTANCES, CONTENTS = 454, 530
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the archive has, through the read API where there is a way, else from its store."""
+
+    archive: Twins
+    client: httpx.Client
+
+    def shown(self, line: Line) -> bytes | None:
+        return retrieved(self.client, line)
+
+    def beside(self, line: Line) -> bytes | None:
+        named = (line.tenant, line.study_uid, line.sop_uid, line.data_hash)
+        if named not in self.archive.world.catalog.tables.conflicts:
+            return None
+        return self.archive.world.objects.objects[Bucket.HOT, key_of(line)].data
+
+    def aside(self, line: Line) -> bytes | None:
+        return self.archive.quarantined().get(f"{line.tenant}/{line.data_hash}")
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[Twins]:
+    with twins(tmp_path / "archive") as found:
+        yield found
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(tmp_path / "ledger") as found:
+        yield found
+
+
+def by_dimse(archive: Twins, ledger: Ledger, files: dict[str, Path]) -> dict[str, str]:
+    raws = {name: raw(path, "local", table().of(name).sop_uid) for name, path in files.items()}
+    answers = send_raw([one for one in raws.values() if one], archive.peer, ledger)
+    return {name: answers[one.path] if one else UNSENDABLE for name, one in raws.items()}
+
+
+def by_stow(archive: Twins, ledger: Ledger, files: dict[str, Path]) -> dict[str, str]:
+    answers = stow(files.values(), archive.door, ledger)
+    return {name: answers[path] for name, path in files.items()}
+
+
+# A door, what the table says that it answers, and whether all that was sent comes back or the data set alone.
+DOORS: dict[str, tuple[Callable[[Twins, Ledger, dict[str, Path]], dict[str, str]], Callable[[Outcome], str], bool]] = {
+    "dimse": (by_dimse, lambda one: one.dimse, False),
+    "stow": (by_stow, lambda one: one.stow, True),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_file_is_answered_as_the_table_says_and_comes_back(
+    door: str, archive: Twins, ledger: Ledger, corpus: Path
+) -> None:
+    files = corpus_files(corpus)
+    send, said, is_whole = DOORS[door]
+
+    answers = send(archive, ledger, files)
+    archive.catalog()
+
+    told = {name: said(table().of(name)) for name in files}
+    assert {name: (answer, told[name]) for name, answer in answers.items() if answer != told[name]} == {}
+    with httpx.Client(base_url=archive.door.url) as client:
+        assert lacking(corpus_sent(files, answers, is_whole=is_whole), Held(archive, client)) == {}
+    rows = archive.world.catalog.tables
+    assert (len(rows.instances), len(rows.instances) + len(rows.conflicts)) == (INSTANCES, CONTENTS)
+
+
+def test_an_instance_named_as_its_file_meta_has_it_and_its_data_set_has_not_is_kept_aside(
+    archive: Twins, ledger: Ledger, corpus: Path
+) -> None:
+    misnamed = [corpus / name for name, one in table().exceptions.items() if one.sop_uid]
+    raws = [one for path in misnamed if (one := raw(path, "local"))]
+
+    answers = send_raw(raws, archive.peer, ledger)
+
+    assert set(answers.values()) == {"A900"}
+    assert set(archive.quarantined()) == {f"local/{one.line.data_hash}" for one in raws}
+
+
+def test_the_same_content_through_both_doors_is_one_object_and_one_row(
+    archive: Twins, ledger: Ledger, corpus: Path
+) -> None:
+    files = corpus_files(corpus)
+
+    first = by_stow(archive, ledger, files)
+    again = by_dimse(archive, ledger, files)
+    archive.catalog()
+
+    stored = Counter(one for answers in (first, again) for one in answers.values() if one in ("0000", "B007"))
+    rows = archive.world.catalog.tables
+    assert sum(stored.values()) == 2 * (CONTENTS + 1)
+    assert len([key for bucket, key in archive.world.objects.objects if bucket is Bucket.HOT]) == CONTENTS
+    assert (len(rows.instances), len(rows.instances) + len(rows.conflicts)) == (INSTANCES, CONTENTS)

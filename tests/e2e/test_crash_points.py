@@ -1,0 +1,103 @@
+"""Wherever on the write path a gateway dies, the next one finishes within a minute what it left."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+
+from deploy.running import wait_until
+from schemas.codec import decode
+from schemas.events import InstanceStored, TransferEnded
+from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED, Topic
+from tests.e2e.conftest import Proof
+from tests.e2e.gateways import free_port, gateway
+from tests.e2e.generate import Volume, files
+from tests.e2e.sender import Peer, send
+
+HEALED_S = 60.0
+INSTANCES = 8
+# What is sent is small, and lies in the spool all the same.
+SPOOLED = {"FLUORO_GATEWAY_MEMORY_INSTANCE_BYTES": "1000"}
+
+# Where it dies, and how the transfers of its studies end.
+POINTS = {
+    "after_spool:3": {"lost", "well"},
+    "after_intent:3": {"lost", "well"},
+    "after_put:3": {"lost", "well"},
+    "after_event:3": {"lost", "well"},
+    "after_done:3": {"lost", "well"},
+    "mid_transfer_end": {"well"},
+}
+
+
+def dies_at(point: str) -> dict[str, str]:
+    return {"FLUORO_GATEWAY_FAILPOINT": point, "FLUORO_TESTS": "1"}
+
+
+def open_bytes(outbox: Path) -> int:
+    return sum(path.stat().st_size for path in outbox.iterdir())
+
+
+def events(proof: Proof, topic: Topic, studies: set[str]) -> list[InstanceStored | TransferEnded]:
+    """Read what a topic says of these studies."""
+    reader = Consumer(
+        {
+            "bootstrap.servers": proof.archive.env["FLUORO_BROKER_BOOTSTRAP"],
+            "group.id": "crash-points",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+        }
+    )
+    try:
+        partitions = reader.list_topics(topic.name, timeout=10).topics[topic.name].partitions
+        reader.assign([TopicPartition(topic.name, number, OFFSET_BEGINNING) for number in partitions])
+        found, ended = [], 0
+        while ended < len(partitions):
+            record = reader.poll(10)
+            assert record is not None
+            if record.error() is not None:
+                ended += 1
+                continue
+            event = decode(record.value() or b"")
+            if isinstance(event, InstanceStored | TransferEnded) and event.study_uid in studies:
+                found.append(event)
+        return found
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_crash_at_any_point_is_healed_by_the_next_gateway(point: str, proof: Proof, tmp_path: Path) -> None:
+    seed, port = 300 + list(POINTS).index(point), free_port()
+    paths = files(Volume(studies=2, slices=INSTANCES // 2, size=64, seed=seed), tmp_path / "sent")
+    studies = {path.parent.name for path in paths}
+
+    with ThreadPoolExecutor(1) as pool:
+        with gateway(proof.archive, tmp_path, port, SPOOLED | dies_at(point)) as dying:
+            sending = pool.submit(send, paths, Peer(port), proof.ledger, 1)
+            assert dying.wait(HEALED_S) == 1
+        began = time.monotonic()
+        with gateway(proof.archive, tmp_path, port, SPOOLED):
+            tally = sending.result(HEALED_S)
+            wait_until(lambda: open_bytes(tmp_path / "outbox") == 0, HEALED_S, "the outbox is not empty")
+            took_s = time.monotonic() - began
+
+    assert tally.complete, tally
+    assert took_s < HEALED_S
+    assert [*(tmp_path / "outbox").iterdir(), *(tmp_path / "spool").iterdir()] == []
+    stored = events(proof, INSTANCE_STORED, studies)
+    assert {f"{event.sop_uid}.dcm" for event in stored if isinstance(event, InstanceStored)} == {
+        path.name for path in paths
+    }
+    assert len({event.event_id for event in stored}) == INSTANCES
+    told = [event for event in events(proof, TRANSFER_ENDED, studies) if isinstance(event, TransferEnded)]
+    assert {event.outcome for event in told} == POINTS[point]
+    assert len({(event.event_id, event.outcome, event.instances) for event in told}) == len(
+        {event.event_id for event in told}
+    )
+
+
+def test_after_all_these_crashes_the_auditor_finds_nothing(proof: Proof) -> None:
+    assert proof.wrong() == {}

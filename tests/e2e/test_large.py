@@ -1,0 +1,120 @@
+"""However large an instance is, a gateway holds little of it; and a disk that fills up is no end."""
+
+import os
+import resource
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import psutil
+import pytest
+
+from tests.bench.latency import line
+from tests.bench.scu import associated
+from tests.e2e.conftest import Proof
+from tests.e2e.gateways import free_port, gateway
+from tests.e2e.generate import Volume, instances
+from tests.e2e.large import FRAME_BYTES, Large
+from tests.e2e.sender import Peer
+
+# A full run sets 8191: 4 GiB less one frame, which is as much as is accepted.
+FRAMES = int(os.environ.get("FLUORO_TEST_FRAMES", "512"))
+MOST_BYTES = 256 * 2**20
+PATIENT_S = 600.0
+FILE_BYTES = 4096
+
+
+class Watched:
+    """The most that a process held in memory of its own (RssAnon) while it was looked at."""
+
+    def __init__(self, process: psutil.Process) -> None:
+        self.most_bytes = 0
+        self._status = Path(f"/proc/{process.pid}/status")
+        self._over = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.01):
+            line = next(line for line in self._status.read_text().splitlines() if line.startswith("RssAnon"))
+            self.most_bytes = max(self.most_bytes, 1024 * int(line.split()[1]))
+
+
+def worker(pid: int) -> psutil.Process:
+    (only,) = psutil.Process(pid).children()
+    return only
+
+
+def test_a_large_instance_and_its_repeat_need_little_memory(proof: Proof, tmp_path: Path) -> None:
+    large, port = Large(FRAMES, seed=os.getpid()), free_port()
+    peer = Peer(port, answer_s=PATIENT_S)
+    proof.ledger.plan([large.line])
+
+    with (
+        gateway(proof.archive, tmp_path, port, {}) as running,
+        Watched(worker(running.pid)) as held,
+        associated(peer, large.sop_class, large.transfer_syntax) as association,
+    ):
+        answers = [association.store_in_parts(large) for _ in range(2)]
+
+    proof.ledger.answers([large.line], "acked", "0000")
+    assert answers == [0, 0]
+    assert held.most_bytes < MOST_BYTES
+    assert proof.wrong() == {}
+
+
+def test_what_is_too_large_is_refused_for_good_and_kept_nowhere(proof: Proof, tmp_path: Path) -> None:
+    large, port = Large(16, seed=os.getpid() + 1), free_port()
+
+    with (
+        gateway(proof.archive, tmp_path, port, {"FLUORO_GATEWAY_INSTANCE_BYTES": str(15 * FRAME_BYTES)}),
+        associated(Peer(port), large.sop_class, large.transfer_syntax) as association,
+    ):
+        assert association.store_in_parts(large) == 0xC001
+    assert [*(tmp_path / "spool").iterdir(), *(tmp_path / "outbox").iterdir()] == []
+
+
+@contextmanager
+def full(process: psutil.Process) -> Iterator[None]:
+    """Let no file of a process grow beyond 4 KiB, as a disk that is full would not."""
+    limits = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (FILE_BYTES, limits[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, limits)
+
+
+# Which disk is full: the spool's, or the outbox's, where a line takes about 700 bytes.
+DISKS = {"spool": {"FLUORO_GATEWAY_MEMORY_INSTANCE_BYTES": "1000"}, "outbox": dict[str, str]()}
+
+
+@pytest.mark.parametrize("disk", DISKS)
+def test_a_full_disk_is_an_a700_and_heals_without_a_restart(disk: str, proof: Proof, tmp_path: Path) -> None:
+    every = list(instances(Volume(slices=12, size=64, seed=500 + list(DISKS).index(disk))))
+    port = free_port()
+    lines = [line(one) for one in every]
+    proof.ledger.plan(lines)
+
+    with (
+        gateway(proof.archive, tmp_path, port, DISKS[disk]) as running,
+        associated(Peer(port), every[0].sop_class, every[0].transfer_syntax) as association,
+    ):
+        with full(worker(running.pid)):
+            refused = [association.store(one) for one in every]
+        again = [association.store(one) for one in every]
+
+    proof.ledger.answers(lines, "acked", "0000")
+    assert set(refused) <= {0, 0xA700}
+    assert refused[-1] == 0xA700
+    assert set(again) == {0}
+    assert [*(tmp_path / "spool").iterdir(), *(tmp_path / "outbox").iterdir()] == []

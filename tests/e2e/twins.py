@@ -1,0 +1,113 @@
+"""A whole archive in one process: both doors and the read API on real sockets, the outside in memory, empty each time."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from granian.constants import HTTPModes, Interfaces
+from granian.server.embed import Server
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.intake import Connectors
+from gateway.process import opened
+from gateway.stow import Stow, is_ours
+from operators.connectors.memory import MemoryEventLog
+from operators.step import Record
+from schemas.objects import Bucket
+from schemas.settings import GatewaySettings, StowSettings
+from schemas.topics import INSTANCE_STORED
+from tests.e2e.sender import Peer
+from tests.e2e.stow import Door
+from tests.read_world import World, cataloged
+
+WAIT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Twins:
+    """The archive: its doors, and what lies behind them."""
+
+    peer: Peer
+    door: Door
+    world: World
+    events: MemoryEventLog
+
+    def catalog(self) -> None:
+        """Make the rows of everything that was stored, as the catalog job does."""
+        places = sorted(place for place in self.events.records if place[0] == INSTANCE_STORED.name)
+        records = [
+            Record(topic, partition, offset, stored_ms, key, value)
+            for topic, partition in places
+            for offset, (key, value, stored_ms) in enumerate(self.events.records[topic, partition])
+        ]
+        cataloged(self.world.catalog, records)
+
+    def quarantined(self) -> dict[str, bytes]:
+        """Give the objects that were kept aside, by key."""
+        objects = self.world.objects.objects
+        return {key: held.data for (bucket, key), held in objects.items() if bucket is Bucket.QUARANTINE}
+
+
+@contextmanager
+def twins(folder: Path) -> Iterator[Twins]:
+    """Have an archive for the block."""
+    found, started, stopping = list[Twins](), threading.Event(), asyncio.Event()
+    loop = asyncio.new_event_loop()
+
+    async def serve() -> None:
+        async with both_doors(folder) as archive:
+            found.append(archive)
+            started.set()
+            await stopping.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        assert started.wait(WAIT_S)
+        yield found[0]
+    finally:
+        loop.call_soon_threadsafe(stopping.set)
+        thread.join(WAIT_S)
+        loop.close()
+
+
+@asynccontextmanager
+async def both_doors(folder: Path) -> AsyncIterator[Twins]:
+    """Open both doors of one intake, and the read API beside them."""
+    world, events = World(), MemoryEventLog()
+    settings = GatewaySettings(processes=1, spool_dir=folder / "spool", outbox_dir=folder / "outbox")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        async with opened(listening, settings, Connectors(world.objects, events)) as dimse:
+            app = one_origin(Stow(dimse.inside, StowSettings(), "local"), world.app)
+            async with web(app) as port:
+                peer = Peer(listening.getsockname()[1], patience_s=30)
+                yield Twins(peer, Door(f"http://127.0.0.1:{port}", patience_s=30), world, events)
+
+
+def one_origin(stow: ASGIApp, api: ASGIApp) -> ASGIApp:
+    """Give what goes in to the one and what is read to the other."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await (stow if is_ours(scope["method"], scope["path"]) else api)(scope, receive, send)
+
+    return app
+
+
+@asynccontextmanager
+async def web(app: ASGIApp) -> AsyncIterator[int]:
+    """Serve an application on a free port."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = int(probe.getsockname()[1])
+    server = Server(
+        app, port=port, interface=Interfaces.ASGINL, http=HTTPModes.http1, websockets=False, log_enabled=False
+    )
+    serving = asyncio.create_task(server.serve())
+    try:
+        yield port
+    finally:
+        server.stop()  # type: ignore[no-untyped-call]
+        await serving

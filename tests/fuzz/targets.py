@@ -1,0 +1,433 @@
+"""What reads bytes that anybody may send, each as one function of bytes, and what must be so whatever they are.
+
+A target takes an input, whose first bytes choose (a transfer syntax, a way to cut), and returns: anything that it
+raises is a finding.
+"""
+
+import random
+import struct
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from api.negotiate import parse_accept
+from gateway import multipart
+from gateway.accept import Arrival
+from gateway.dimse import Messages, Request, parse_command, response
+from gateway.multipart import MediaType, Scanner
+from gateway.spool import Body, Bounds, Room
+from gateway.status import STORED
+from gateway.upper_layer import Accepted, Reader, Terms, Violation, data_pdus, negotiate
+from operators.errors import Rejected
+from operators.frames import MAX_LENGTHS_BYTES, frame_bytes, frame_range, pack, unpack
+from operators.header import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, Reason
+from operators.instance import MAX_TEXT_LENGTH, Examined, data_hasher, examine, split_part10
+from operators.metadata import dicom_json, dumps
+from operators.part10 import begin_part10
+from operators.query import LEVELS, BadQuery, Query, is_like, parse
+
+JPEG = "1.2.840.10008.1.2.4.50"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+SYNTAXES = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, JPEG, DEFLATED)
+REASONS = frozenset(reason.value for reason in Reason)
+PREFIX_BYTES = 100
+CORPUS_BYTES = 16 * 1024
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One parser: what it is held to, and inputs to begin with."""
+
+    check: Callable[[bytes], None]
+    seeds: Callable[[], Sequence[bytes]]
+
+
+def cut(stream: bytes, seed: int) -> Iterator[bytes]:
+    """Cut a stream into pieces, by a seed."""
+    chance = random.Random(seed)
+    cuts = (chance.randrange(len(stream) + 1) for _ in range(chance.randrange(12)))
+    for start, end in pairwise([0, *sorted(cuts), len(stream)]):
+        yield stream[start:end]
+
+
+# Data sets.
+
+
+def check_header(data: bytes) -> None:
+    """Hold examine to its promises: a Reason, or texts that can be stored and frames that lie in the object."""
+    if not data:
+        return
+    transfer_syntax, dataset = SYNTAXES[data[0] % len(SYNTAXES)], data[1:]
+    try:
+        examined = examine(memoryview(dataset), transfer_syntax, PREFIX_BYTES)
+    except Rejected as rejected:
+        _must_be(rejected, REASONS)
+        return
+    assert examined.header_length <= PREFIX_BYTES + len(dataset)
+    assert all(_is_storable(text) for text in vars(examined.facts).values() if isinstance(text, str))
+    _check_frames(examined, dataset)
+
+
+def _is_storable(text: str) -> bool:
+    return len(text) <= MAX_TEXT_LENGTH and "\0" not in text and text == text.encode().decode()
+
+
+def _check_frames(examined: Examined, dataset: bytes) -> None:
+    frames = examined.frames
+    assert len(frames.lengths) <= MAX_LENGTHS_BYTES
+    assert unpack(pack(frames)) == frames
+    if frames.kind not in {"native", "encapsulated"}:
+        return
+    for number in {1, frames.count // 2, frames.count} & set(range(1, frames.count + 1)):
+        start, end = frame_range(frames, number)
+        assert examined.header_length <= start <= end <= PREFIX_BYTES + len(dataset)
+        if frames.kind == "encapsulated":
+            assert len(_or_reason(frame_bytes, dataset[start - PREFIX_BYTES : end - PREFIX_BYTES])) <= end - start
+
+
+def _or_reason(act: Callable[[bytes], bytes], data: bytes) -> bytes:
+    try:
+        return act(data)
+    except Rejected as rejected:
+        _must_be(rejected, REASONS)
+        return b""
+
+
+def _must_be(rejected: Rejected, reasons: frozenset[str]) -> None:
+    if rejected.reason not in reasons:
+        raise rejected
+
+
+def check_metadata(data: bytes) -> None:
+    """Hold the DICOM JSON of a header to its promise: JSON, or one of two refusals; only what examine lets in."""
+    if not data:
+        return
+    transfer_syntax, dataset = SYNTAXES[data[0] % len(SYNTAXES)], data[1:]
+    try:
+        end = examine(dataset, transfer_syntax, 0).header_length
+        dumps(dicom_json(dataset[:end], 0, transfer_syntax, ""))
+    except Rejected as rejected:
+        _must_be(rejected, REASONS | {"unreadable-header", "header-too-costly"})
+
+
+def check_part10(data: bytes) -> None:
+    """Hold split_part10 to its promises, and begin_part10 to the same word for the same file however much is here."""
+    whole = bytes(128) + b"DICM" + data[1:] if data[:1] < b"\x80" else data[1:]
+    found = _outcome(split_part10, whole)
+    assert found in REASONS or len(whole) >= found.prefix_length
+    assert _outcome(lambda some: begin_part10(some, is_whole=True), whole) == found
+    for piece in cut(whole, len(data)):
+        early = _outcome(lambda some: begin_part10(some, is_whole=False), whole[: len(piece)])
+        assert early in (None, found)
+
+
+def _outcome(act: Callable[[bytes], Any], data: bytes) -> Any:
+    try:
+        return act(data)
+    except Rejected as rejected:
+        return rejected.reason
+
+
+def _element(tag: int, vr: bytes, value: bytes, length: int | None = None) -> bytes:
+    head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr)
+    return head + struct.pack("<xxI" if vr in {b"OB", b"OW", b"SQ", b"UN"} else "<H", length or len(value)) + value
+
+
+def _item(value: bytes, length: int | None = None) -> bytes:
+    return struct.pack("<HHI", 0xFFFE, 0xE000, length or len(value)) + value
+
+
+OPEN = 0xFFFFFFFF
+ITEM_END = struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
+SEQUENCE_END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+CODE = _element(0x00080100, b"SH", b"CODE") + _element(0x00080104, b"LO", b"Meaning ")
+HEADER = (
+    _element(0x00080005, b"CS", b"ISO 2022 IR 6\\ISO 2022 IR 87 ")
+    + _element(0x00080016, b"UI", CT.encode() + b"\0")
+    + _element(0x00080018, b"UI", b"1.2.3.4.5\0")
+    + _element(0x00080020, b"DA", b"20260101")
+    + _element(0x00081032, b"SQ", _item(CODE + _element(0x00081032, b"SQ", _item(CODE))))
+    + _element(0x00081140, b"SQ", _item(CODE + ITEM_END, OPEN) + _item(CODE) + SEQUENCE_END, OPEN)
+    + _element(0x00100010, b"PN", b"A^B=\x1b$B;3ED\x1b(B^C")
+    + _element(0x0020000D, b"UI", b"1.2.3\0")
+    + _element(0x0020000E, b"UI", b"1.2.3.4\0")
+    + _element(0x00280002, b"US", b"\1\0")
+    + _element(0x00280008, b"IS", b"3 ")
+    + _element(0x00280010, b"US", b"\2\0")
+    + _element(0x00280011, b"US", b"\2\0")
+    + _element(0x00280100, b"US", b"\x08\0")
+    + _element(0x00290010, b"LO", b"PRIVATE ")
+    + _element(0x00291010, b"UN", _item(CODE + ITEM_END, OPEN) + SEQUENCE_END, OPEN)
+    + _element(0x00291012, b"SQ", _item(CODE * 3) * 2)
+)
+NATIVE = _element(0x7FE00010, b"OW", bytes(12))
+FRAGMENTS = _item(b"\0\0\0\0\x0c\0\0\0") + _item(b"ab\xff\xd9") * 3 + SEQUENCE_END
+ENCAPSULATED = _element(0x7FE00010, b"OB", FRAGMENTS, OPEN)
+
+
+def header_seeds() -> list[bytes]:
+    """Give data sets with a bit of everything, in each syntax, and beginnings of real ones where they are."""
+    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    bodies = {0: HEADER + NATIVE, 3: HEADER + ENCAPSULATED, 4: deflate.compress(HEADER + NATIVE) + deflate.flush()}
+    implicit = struct.pack("<HHI", 8, 0x18, 4) + b"1.2\0" + struct.pack("<HHI", 0x40, 0xA730, OPEN) + FRAGMENTS[-8:]
+    big = struct.pack(">HH2sH", 8, 0x18, b"UI", 4) + b"1.2\0"
+    made = [bytes([choice]) + body for choice, body in (bodies | {1: implicit, 2: big}).items()]
+    return made + [bytes([SYNTAXES.index(syntax)]) + data for syntax, data in _real() if syntax in SYNTAXES]
+
+
+def part10_seeds() -> list[bytes]:
+    """Give file metas, well formed and not."""
+    syntax = _element(0x00020010, b"UI", b"1.2.840.10008.1.2.1\0")
+    version = _element(0x00020001, b"OB", b"\0\1")
+    length = _element(0x00020000, b"UL", struct.pack("<I", len(version + syntax)))
+    return [b"\0" + length + version + syntax + HEADER[:40], b"\0" + syntax, b"\xff" + bytes(128) + b"DICM" + syntax]
+
+
+def _real() -> Iterator[tuple[str, bytes]]:
+    """Give small files of the corpus, where there is one: transfer syntax and data set."""
+    folder = Path(__file__).parents[2] / "../shared/corpus/synthetic"
+    for path in sorted(folder.rglob("*.dcm")) if folder.is_dir() else ():
+        if path.stat().st_size <= CORPUS_BYTES:
+            whole = path.read_bytes()
+            found = _outcome(split_part10, whole)
+            if not isinstance(found, str):
+                yield found.transfer_syntax, whole[found.prefix_length :]
+
+
+# The upper layer.
+
+TERMS = Terms(pdu_bytes=16384, most_contexts=128, implementation_uid="2.25.1", implementation_version="TEST")
+STORED_BYTES = 64 * 1024
+
+
+@dataclass
+class Peer:
+    """What an association makes of a stream: told in order, data joined."""
+
+    room: Room = field(default_factory=lambda: Room(2**20))
+    told: list[Any] = field(default_factory=list)
+    messages: Messages | None = None
+    peer_pdu_bytes: int = 0
+
+    def associate_requested(self, pdu: bytes) -> None:
+        answer = negotiate(pdu, TERMS)
+        self.told.append(answer)
+        if isinstance(answer, Accepted):
+            assert struct.unpack_from(">BxI", answer.reply) == (2, len(answer.reply) - 6)
+            self.peer_pdu_bytes = answer.peer_pdu_bytes
+            self.messages = Messages(answer.contexts, self.arrive, self.delivered)
+
+    def data_arrived(self, context_id: int, control: int, piece: memoryview, *, is_whole: bool) -> None:
+        if self.messages is not None:
+            self.messages.data_arrived(context_id, control, piece, is_whole=is_whole)
+
+    def release_requested(self) -> None:
+        self.told.append("release")
+
+    def aborted(self) -> None:
+        self.told.append("abort")
+
+    def arrive(self, sop_class: str, sop_uid: str, transfer_syntax: str) -> Arrival:
+        bounds = Bounds(STORED_BYTES, STORED_BYTES, Path(tempfile.gettempdir()))
+        body = Body(b"", data_hasher(transfer_syntax), self.room, bounds)
+        return Arrival(sop_class, sop_uid, transfer_syntax, b"", body)
+
+    def delivered(self, request: Request) -> None:
+        answer = response(request.command, STORED)
+        assert parse_command(answer).field == request.command.field | 0x8000
+        assert len(data_pdus(request.context_id, answer, self.peer_pdu_bytes)) >= len(answer)
+        body = request.arrival.body if request.arrival else None
+        self.told.append((request.context_id, request.command, body and (body.size_bytes, body.data_hash)))
+        if body:
+            body.close()
+
+
+def heard(pieces: Iterator[bytes], buffer_bytes: int) -> list[Any]:
+    """Give what a peer is told, the violation last."""
+    peer = Peer()
+    reader = Reader(peer, first_bytes=524_288, most_bytes=131_072, buffer_bytes=buffer_bytes)
+    try:
+        for piece in pieces:
+            _feed(reader, piece)
+    except Violation as violation:
+        peer.told.append((violation.reason, violation.code))
+    if peer.messages is not None:
+        peer.messages.drop()
+    assert peer.room.held_bytes == 0
+    return peer.told
+
+
+def _feed(reader: Reader, piece: bytes) -> None:
+    while piece:
+        space = reader.space()
+        taken = min(len(space), len(piece))
+        space[:taken] = piece[:taken]
+        reader.received(taken)
+        piece = piece[taken:]
+
+
+def check_upper_layer(data: bytes) -> None:
+    """Hold the reader, the negotiation and the messages to one word for one stream, however it is cut."""
+    if not data:
+        return
+    stream = (ASSOCIATE if data[0] & 1 else b"") + data[1:]
+
+    assert heard(iter([stream]), 65_536) == heard(cut(stream, data[0]), 64)
+
+
+def _pdu_item(kind: int, value: bytes) -> bytes:
+    return struct.pack(">BxH", kind, len(value)) + value
+
+
+def _association() -> bytes:
+    contexts = b"".join(
+        _pdu_item(0x20, bytes((number, 0, 0, 0)) + _pdu_item(0x30, abstract) + _pdu_item(0x40, b"1.2.840.10008.1.2"))
+        for number, abstract in ((1, CT.encode()), (3, b"1.2.840.10008.1.1"), (5, b"1.2.3.4"))
+    )
+    user = _pdu_item(0x51, struct.pack(">I", 16384)) + _pdu_item(0x52, b"1.2.3") + _pdu_item(0x53, b"\0\2\0\2")
+    titles = struct.pack(">HH16s16s32x", 1, 0, b"FLUORO".ljust(16), b"SENDER".ljust(16))
+    body = titles + _pdu_item(0x10, b"1.2.840.10008.3.1.1.1") + contexts + _pdu_item(0x50, user)
+    return struct.pack(">BxI", 1, len(body)) + body
+
+
+ASSOCIATE = _association()
+RELEASE = b"\x05\0\0\0\0\4\0\0\0\0"
+
+
+def _data_pdu(*values: tuple[int, int, bytes]) -> bytes:
+    body = b"".join(struct.pack(">IBB", len(data) + 2, number, control) + data for number, control, data in values)
+    return struct.pack(">BxI", 4, len(body)) + body
+
+
+def _command(command_field: int, sop_class: bytes, data_set_type: int) -> bytes:
+    elements = (
+        (0x0002, sop_class),
+        (0x0100, struct.pack("<H", command_field)),
+        (0x0110, b"\7\0"),
+        (0x0800, struct.pack("<H", data_set_type)),
+        (0x1000, b"1.2.3.4\0"),
+    )
+    return b"".join(struct.pack("<HHI", 0, number, len(value)) + value for number, value in elements)
+
+
+def upper_layer_seeds() -> list[bytes]:
+    """Give associations that store, echo, cancel, release and abort."""
+    store = _data_pdu((1, 3, _command(1, CT.encode() + b"\0", 1))) + _data_pdu((1, 0, b"abcd"), (1, 2, b"efgh"))
+    echo = _data_pdu((3, 3, _command(0x30, b"1.2.840.10008.1.1\0", 0x101)))
+    cancel = _data_pdu((1, 3, _command(0x0FFF, b"", 0x101)))
+    find = _data_pdu((1, 3, _command(0x0020, CT.encode() + b"\0", 1)))
+    streams = [store + echo + cancel + RELEASE, echo, find, RELEASE[:1].replace(b"\5", b"\7") + RELEASE[1:]]
+    return [b"\0" + ASSOCIATE + store + RELEASE, *(b"\1" + stream for stream in streams)]
+
+
+# STOW.
+
+LIMITS = multipart.Limits(parts=20, headers=8, header_bytes=256, outside_bytes=64)
+
+
+def parts(pieces: Iterator[bytes]) -> list[Any]:
+    """Give the parts that were found whole, and why no more were."""
+    found: list[Any] = []
+    content = bytearray()
+    scanner = Scanner("B", LIMITS)
+    try:
+        for one in (one for piece in pieces for one in scanner.feed(piece)):
+            if isinstance(one, memoryview):
+                content += one
+            else:
+                found.append((one, bytes(content)))
+                content.clear()
+        scanner.finish()
+    except Rejected as rejected:
+        if not rejected.reason.startswith("multipart-"):
+            raise
+        found.append(rejected.reason)
+    return found
+
+
+def check_multipart(data: bytes) -> None:
+    """Hold the scanner to the same parts however a body is cut, and the media type to a refusal."""
+    if not data:
+        return
+    body = data[1:]
+    whole, pieces, bytewise = (
+        parts(some) for some in (iter([body]), cut(body, data[0]), (body[at : at + 1] for at in range(len(body))))
+    )
+    assert whole == pieces == bytewise
+    text = body[:200].decode("latin-1")
+    kind = _outcome(lambda _: MediaType.of(text), b"")
+    assert isinstance(kind, MediaType) or kind == "multipart-media-type"
+
+
+def multipart_seeds() -> list[bytes]:
+    """Give bodies and a Content-Type."""
+    part = b"--B\r\nContent-Type: application/dicom\r\nA: b\r\n c\r\n\r\nabc\r\n-\r\n--\r\n"
+    return [
+        b"\1" + part + part + b"--B--\r\n",
+        b"\2preamble\r\n--B \t\r\n\r\n\r\n--B\r\n\r\n--B--",
+        b'\3multipart/related; type="application/dicom"; boundary=B; a="b\\"c"',
+    ]
+
+
+# Searches.
+
+
+def check_query(data: bytes) -> None:
+    """Hold the search parser to a query or BadQuery, and the Accept header to whatever it says."""
+    text = data.decode("utf-8", "surrogateescape")
+    line, _, accept = text.partition("\n")
+    pairs = parse_qsl(line, keep_blank_values=True)
+    for level in LEVELS:
+        try:
+            _check_matches(parse(pairs, level), text)
+        except BadQuery as bad:
+            # Its text goes to the client: it repeats nothing of what was asked.
+            assert str(bad).isprintable()  # noqa: PT017 - the wording is free
+    weights = [one.weight for one in parse_accept(accept or line)]
+    assert weights == sorted(weights, reverse=True)
+    assert all(0 < weight <= 1 for weight in weights)
+
+
+def _check_matches(query: Query, text: str) -> None:
+    assert 0 <= query.limit <= 1000
+    assert query.offset >= 0
+    for warning in query.warnings:
+        assert warning.isascii()
+        assert warning.isprintable()
+    for match in query.matches:
+        if match.operator == "like":
+            assert all(is_like(text[:200], str(pattern)) in (True, False) for pattern in match.values)
+
+
+def query_seeds() -> list[bytes]:
+    """Give searches that use every kind of key, and what clients accept."""
+    return [
+        b"PatientName=M%C3%BCl*&00100020=1?2&StudyDate=20250101-20251231&StudyTime=10-1130&limit=5&offset=2",
+        b"StudyInstanceUID=1.2,3.4&ModalitiesInStudy=CT\\MR&includefield=all&fuzzymatching=true&Rows=512",
+        b"SOPClassUID=1.2&includefield=00100010,StudyDate&emptyvaluematching=true&StudyDescription=%22%22&x.y=1",
+        b'Rows=1\nmultipart/related; type="application/octet-stream"; transfer-syntax=*; q=0.5, image/jpeg, */*;q=0.1',
+        b"00400275.00400007=a*&PerformedProcedureStepStartTime=235960.1&StudyTime=-10\napplication/dicom+json",
+    ]
+
+
+TARGETS = {
+    "header": Target(check_header, header_seeds),
+    "metadata": Target(check_metadata, header_seeds),
+    "part10": Target(check_part10, part10_seeds),
+    "upper_layer": Target(check_upper_layer, upper_layer_seeds),
+    "multipart": Target(check_multipart, multipart_seeds),
+    "query": Target(check_query, query_seeds),
+}
+FOLDER = Path(__file__).parent / "corpus"
+
+
+def kept(name: str) -> list[bytes]:
+    """Give the inputs that once were findings."""
+    return [path.read_bytes() for path in sorted((FOLDER / name).glob("*"))]

@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+
+from operators.errors import Rejected
+from operators.instance import split_part10
+from tests.e2e.generate import Volume, instances
+from tests.e2e.outcomes import corpus_files
+from tests.e2e.part10 import Meta, read_meta
+
+MADE = next(instances(Volume(slices=1, size=16)))
+PART10 = MADE.meta + MADE.header + MADE.pixels
+
+
+def test_file_meta_ends_where_the_data_set_begins() -> None:
+    assert read_meta(PART10) == Meta(len(MADE.meta), "1.2.840.10008.1.2.1", MADE.sop_class, MADE.sop_uid)
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * 500, PART10[1:], PART10[:150]])
+def test_what_is_no_part_10_file_is_said_so(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"no preamble|no transfer syntax"):
+        read_meta(data)
+
+
+def test_both_readings_agree_on_every_file(corpus: Path) -> None:
+    for name, path in corpus_files(corpus).items():
+        data = path.read_bytes()
+        try:
+            theirs = Meta(*split_part10(data))
+        except Rejected:
+            with pytest.raises(ValueError, match=r"no preamble|no transfer syntax|cut short"):
+                read_meta(data)
+        else:
+            assert read_meta(data) == theirs, name

@@ -1,0 +1,73 @@
+"""The sender that looks at nothing: every byte goes out as it lies in the file, under what the file meta says."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pynetdicom import evt
+from pynetdicom.sop_class import Verification
+
+from tests.e2e.generate import Volume, files, instances
+from tests.e2e.ledger import Ledger, read
+from tests.e2e.raw import REFUSED, Raw, raw, send_raw
+from tests.e2e.sender import Peer
+from tests.unit.e2e.scp import Archive, always
+
+SMALL = Volume(studies=2, slices=5, size=16)
+
+
+@pytest.fixture
+def raws(tmp_path: Path) -> list[Raw]:
+    found = [raw(path, "local") for path in files(SMALL, tmp_path / "files")]
+    return [one for one in found if one]
+
+
+def abort_third(times: int, event: evt.Event) -> int:
+    if times == 3:
+        event.assoc.abort()
+    return 0
+
+
+def busy(times: int, _: evt.Event) -> int:
+    return 0xA700 if times % 3 == 0 else 0
+
+
+@pytest.mark.parametrize("answer", [always(0), always(0xB007), busy, abort_third])
+def test_everything_arrives_as_it_lies_in_the_file(
+    answer: Callable[[int, evt.Event], int], raws: list[Raw], tmp_path: Path
+) -> None:
+    archive = Archive(answer)
+
+    with archive.running() as peer, Ledger(tmp_path / "ledger") as ledger:
+        answers = send_raw(raws, peer, ledger)
+
+    assert set(answers.values()) <= {"0000", "B007"}
+    assert len(answers) == len(raws)
+    if answer not in (busy, abort_third) and "0000" in answers.values():
+        assert archive.kept == {made.sop_uid: made.data_hash for made in instances(SMALL)}
+    assert {line.state for line in read(tmp_path / "ledger")} == {"acked"}
+
+
+def test_a_kind_that_the_peer_does_not_take_is_refused_and_never_sent(raws: list[Raw], tmp_path: Path) -> None:
+    archive = Archive(always(0))
+
+    with archive.running(Verification) as peer, Ledger(tmp_path / "ledger") as ledger:
+        answers = send_raw(raws, Peer(peer.port, patience_s=5), ledger)
+
+    assert set(answers.values()) == {REFUSED}
+    assert archive.times == 0
+
+
+def test_a_file_may_be_named_otherwise_than_its_meta_does(raws: list[Raw]) -> None:
+    named = raw(raws[0].path, "local", "1.2.3")
+
+    assert named is not None
+    assert named.sop_uid == "1.2.3"
+    assert named.data_set == raws[0].data_set
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * 128 + b"DICM"])
+def test_what_says_nothing_of_itself_cannot_be_sent(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(data)
+
+    assert raw(tmp_path / "file", "local") is None
