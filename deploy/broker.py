@@ -1,6 +1,7 @@
 """The Kafka broker's settings and how it is started: one node, KRaft, loopback."""
 
 import base64
+import itertools
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,8 +64,13 @@ def java(layout: Layout, place: Place, *arguments: str | Path) -> tuple[str | Pa
 
 def format_command(layout: Layout, place: Place, properties: Path) -> tuple[str | Path, ...]:
     """Give the command that makes the broker's storage."""
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-    return java(layout, place, FORMATTER, "format", "-t", cluster, "-c", properties, "--standalone")
+    return java(layout, place, FORMATTER, "format", "-t", new_id(), "-c", properties, "--standalone")
+
+
+def new_id() -> str:
+    """Give an id as Kafka makes them itself: one that begins with a dash would be taken for an option."""
+    ids = (base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode() for _ in itertools.count())
+    return next(one for one in ids if not one.startswith("-"))
 
 
 def start_command(layout: Layout, place: Place, properties: Path) -> tuple[str | Path, ...]:
