@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import structlog
@@ -61,6 +62,9 @@ SAFETY = (b"x-content-type-options", b"nosniff")
 # What has no tag is not kept: it may be a patient's.
 NOT_KEPT = (b"cache-control", b"no-store")
 
+# Of a body that is there whole so much goes out at a time.
+PIECE_BYTES = 2**20
+
 log = structlog.get_logger()
 
 
@@ -97,13 +101,15 @@ class Application:
             await self._lived(scope, receive, send)
             return
         exchange = _Exchange(send, self._services.settings.no_progress_s, is_head=scope["method"] == "HEAD")
-        scope.update(services=self._services, app=self)
+        held = ExitStack()
+        scope.update(services=self._services, app=self, held=held)
         began = time.perf_counter()
         try:
             await self._admitted(scope, receive, exchange.send)
         except Exception as error:  # noqa: BLE001 - the edge: each failure becomes one answer, or breaks one off
             await self._failed(scope, receive, exchange, error)
         finally:
+            held.close()
             route = getattr(scope.get("endpoint"), "__name__", "none")
             API_REQUESTS.labels(route, exchange.status).inc()
             API_SECONDS.labels(route).observe(time.perf_counter() - began)
@@ -155,11 +161,16 @@ class _Exchange:
             await self._send(message)
         elif self._is_head:
             await self._send({"type": "http.response.body", "body": b"", "more_body": message.get("more_body", False)})
-        elif message.get("more_body"):
+        else:
+            await self._send_body(message.get("body", b""), more_body=message.get("more_body", False))
+
+    async def _send_body(self, body: bytes, *, more_body: bool) -> None:
+        """Send a body in pieces, so that a slow client still makes progress."""
+        for start in range(0, max(len(body), 1), PIECE_BYTES):
+            piece = body[start : start + PIECE_BYTES]
+            is_more = more_body or start + PIECE_BYTES < len(body)
             try:
                 async with asyncio.timeout(self._no_progress_s):
-                    await self._send(message)
+                    await self._send({"type": "http.response.body", "body": piece, "more_body": is_more})
             except TimeoutError:
                 raise Problem(408, "client-too-slow", "take the answer as it comes") from None
-        else:
-            await self._send(message)

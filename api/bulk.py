@@ -10,21 +10,21 @@ from starlette.responses import Response
 
 from api import objects
 from api.etags import etag, headers, unchanged
-from api.located import AHEAD, HEADER_BYTES, address_of, located, parsed
+from api.located import AHEAD, HEADER_BYTES, PIXEL_HEADER_BYTES, address_of, hold_inflated, located, parsed
 from api.media import OCTETS, octets_choice
 from api.multipart import BYTE_RANGES, Envelope, Part, stream
-from api.negotiate import wanted
 from api.problems import Problem, not_found
 from api.ranges import Span, asked
 from api.services import Services, base_of, services_of, tenant_of
 from api.streaming import Chunks, Streamed, in_order, once
+from operators.accept_header import wanted
 from operators.bulk import Beyond, Place, seek
 from operators.header import DEFLATED, PIXEL_TAGS
 from operators.metadata import bulk_value
 from operators.ports import Location
 
-TAG = re.compile("[0-9A-Fa-f]{8}")
-PIXEL_HEADER_BYTES = 12
+# A tag, or tags with item numbers between them, as metadata writes them but for upper case.
+PATH = re.compile("[0-9A-Fa-f]{8}(/(0|[1-9][0-9]{0,6})/[0-9A-Fa-f]{8})*")
 # A value behind more windows than this lies in no object of 4 GiB.
 WINDOWS = 300
 
@@ -41,22 +41,33 @@ async def bulk(request: Request) -> Response:
     """Answer with a value that the metadata left out, or with the pieces of it that Range names."""
     is_multipart = octets_choice(wanted(request))
     location = (await located(request))[0]
-    base, path = base_of(request), request.path_params["path"]
+    base, path = base_of(request), _path(request)
     tag = etag([location], "bulkdata", path, base if is_multipart else "")
-    if answer := unchanged(request, tag):
+    if answer := unchanged(request, tag, is_there=False):
         return answer
+    hold_inflated(request, location)
     services = services_of(request)
-    value = await _value(services, tenant_of(request), location, tuple(path.split("/")))
+    value = await value_at(services, tenant_of(request), location, path)
     if value is None:
         raise not_found("value")
+    if answer := unchanged(request, tag):
+        return answer
     at = f"{address_of(base, location)}/bulkdata/{path}"
     if is_multipart:
         return _parts(value, tag, at, OCTETS, [Span(0, value.size_bytes)])
-    is_same = request.headers.get("if-range", tag) == tag
-    spans = asked(request.headers.get("range") if is_same else None, value.size_bytes, services.settings.ranges)
+    # RFC 9110 14.2: of GET alone.
+    is_ranged = request.method == "GET" and request.headers.get("if-range", tag) == tag
+    spans = asked(request.headers.get("range") if is_ranged else None, value.size_bytes, services.settings.ranges)
     if len(spans) > 1:
         return _parts(value, tag, at, BYTE_RANGES, list(spans))
     return _one(value, tag, spans)
+
+
+def _path(request: Request) -> str:
+    path: str = request.path_params["path"]
+    if not PATH.fullmatch(path):
+        raise not_found("value")
+    return path.upper()
 
 
 def _one(value: Value, tag: str, spans: tuple[Span, ...]) -> Response:
@@ -84,17 +95,16 @@ async def _body(value: Value, span: Span) -> Chunks:
     return value.read(*span)
 
 
-async def _value(services: Services, tenant: str, location: Location, path: tuple[str, ...]) -> Value | None:
+async def value_at(services: Services, tenant: str, location: Location, path: str) -> Value | None:
     """Find the value: at the top it is read from where it lies; in a sequence or deflated its header is in memory."""
-    if not TAG.fullmatch(path[-1]):
-        return None
-    if len(path) == 1 and location.transfer_syntax not in DEFLATED:
-        place = await _place(services, tenant, location, int(path[0], 16))
+    steps = tuple(path.split("/"))
+    if len(steps) == 1 and location.transfer_syntax not in DEFLATED:
+        place = await _place(services, tenant, location, int(path, 16))
         return None if place is None else _in_object(services, tenant, location, place)
     async with services.headers_turn:
         end = min(location.header_length, HEADER_BYTES)
         header = await objects.part(services, tenant, location, 0, end)
-        found = await parsed(services, bulk_value, header, location.prefix_length, location.transfer_syntax, path)
+        found = await parsed(services, bulk_value, header, location.prefix_length, location.transfer_syntax, steps)
     if found is None and location.header_length > HEADER_BYTES:
         raise Problem(501, "too-large", "this value cannot be served by itself: retrieve the instance")
     return None if found is None else Value(len(found), lambda start, end: once(found[start:end]))

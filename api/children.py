@@ -15,9 +15,9 @@ from pathlib import Path
 
 import structlog
 
-from api.problems import RETRY_AFTER_S, Problem
-from api.render_child import ANSWER, JOB
-from operators.errors import Unavailable
+from api.problems import Problem
+from api.render_child import ANSWER, JOB, NONCE_BYTES, READY
+from operators.errors import RETRY_AFTER, Unavailable
 from operators.header import Reason
 from operators.rendering import Job, packed
 from operators.unrenderable import (
@@ -61,8 +61,9 @@ REASONS = frozenset(
         *(EMPTY_REGION, OUT_OF_MEMORY, *Reason),
     }
 )
-# How a child's end is counted and answered: XCPU is its own limit, everything else is a decoder's crash.
-ENDS = {-signal.SIGXCPU: ("cpu", TOO_COSTLY), -signal.SIGKILL: ("killed", CRASHED)}
+# How a child's end is counted and answered: XCPU is its own limit, whoever sends KILL (the kernel, where memory is
+# short) says nothing of the frame, everything else is a decoder's crash.
+ENDS = {-signal.SIGXCPU: ("cpu", TOO_COSTLY), -signal.SIGKILL: ("killed", "")}
 
 log = structlog.get_logger()
 
@@ -103,11 +104,19 @@ class Child:
     def started(self) -> "Child":
         """Give this child once it is ready; raises Unavailable when it does not start, and ends it then."""
         try:
-            self._answer(time.monotonic() + STARTING_S)
+            self._answer(READY, time.monotonic() + STARTING_S)
         except (BrokenPipeError, EOFError, Gone, TimeoutError):
             self.end()
             raise Unavailable("renderer") from None
         return self
+
+    def is_quiet(self) -> bool:
+        """Say whether the process lives and has said nothing that it was not asked: only then ask it."""
+        try:
+            os.read(self._out, 1)
+        except BlockingIOError:
+            return True
+        return False
 
     def ask(self, job: Job, seconds: float) -> tuple[str, bytes]:
         """Give a reason why the frame cannot be rendered, or none and the picture.
@@ -116,17 +125,17 @@ class Child:
         """
         deadline = time.monotonic() + seconds
         self.jobs += 1
-        words = packed(job)
-        sizes = JOB.pack(len(words), len(job.header), len(job.frame))
+        words, nonce = packed(job), os.urandom(NONCE_BYTES)
+        head = JOB.pack(nonce, len(words), len(job.header), len(job.frame))
         try:
-            self._write((sizes + words, job.header, job.frame), deadline)
-            return self._answer(deadline)
+            self._write((head + words, job.header, job.frame), deadline)
+            return self._answer(nonce, deadline)
         except (BrokenPipeError, EOFError):
             raise Gone(self._process.wait(ENDING_S)) from None
 
-    def _answer(self, deadline: float) -> tuple[str, bytes]:
-        reason_size, size = ANSWER.unpack(self._read(ANSWER.size, deadline))
-        if reason_size > MOST_REASON_BYTES or size > MOST_PICTURE_BYTES:
+    def _answer(self, nonce: bytes, deadline: float) -> tuple[str, bytes]:
+        said, reason_size, size = ANSWER.unpack(self._read(ANSWER.size, deadline))
+        if said != nonce or reason_size > MOST_REASON_BYTES or size > MOST_PICTURE_BYTES:
             raise Gone(0)
         return _known(self._read(reason_size, deadline).decode("ascii", "replace")), self._read(size, deadline)
 
@@ -195,11 +204,11 @@ class Children:
         """Give the picture of the job that `fetch` gives, once it is its turn.
 
         Raises Problem: 503 when too many wait, 406 or 400 when the frame cannot be rendered that way; Unavailable
-        when a child took too long without using its seconds of CPU, so that another try may be better.
+        when a child was killed, or took too long without using its seconds of CPU, so that another try may be better.
         """
         if self._waiting >= self._settings.render_queue:
             API_RENDERED.labels("queue-full").inc()
-            raise Problem(503, "renderer-busy", "too many images wait: try again soon", {"Retry-After": RETRY_AFTER_S})
+            raise Problem(503, "renderer-busy", "too many images wait: try again soon", RETRY_AFTER)
         self._waiting += 1
         try:
             await self._turns.acquire()
@@ -237,14 +246,17 @@ class Children:
 
     def _ask(self, job: Job) -> tuple[str, bytes]:
         """Have a child do the job, in a thread of its own."""
-        child = self._idle.pop() if self._idle else Child(self._settings).started()
-        self._at_work.add(child)
+        child = self._ready()
         try:
             reason, picture = child.ask(job, self._settings.render_wall_s)
         except Gone as gone:
-            return self._ended(child, *ENDS.get(gone.code, ("crashed", CRASHED))), b""
+            why, reason = ENDS.get(gone.code, ("crashed", CRASHED))
+            self._ended(child, why)
+            if not reason:
+                raise Unavailable("renderer") from None
+            return reason, b""
         except TimeoutError:
-            self._ended(child, "wall", "")
+            self._ended(child, "wall")
             raise Unavailable("renderer") from None
         except BaseException:
             child.end()
@@ -252,18 +264,36 @@ class Children:
         finally:
             self._at_work.discard(child)
         if reason == OUT_OF_MEMORY:
-            return self._ended(child, "memory", reason), b""
-        if child.jobs >= JOBS:
-            self._ended(child, "replaced", "")
+            self._ended(child, "memory")
+        elif child.jobs >= JOBS:
+            self._ended(child, "replaced")
         elif self._is_open:
             self._idle.append(child)
         else:
             child.end()
         return reason, picture
 
-    def _ended(self, child: Child, why: str, reason: str) -> str:
+    def _ready(self) -> Child:
+        """Give an idle child that is as it was left, else a new one; whoever closes this pool kills it from now on."""
+        while self._idle:
+            child = self._idle.pop()
+            self._at_work.add(child)
+            if child.is_quiet():
+                return child
+            self._at_work.discard(child)
+            self._ended(child, "idle")
+        child = Child(self._settings)
+        self._at_work.add(child)
+        if not self._is_open:
+            child.kill()
+        try:
+            return child.started()
+        except BaseException:
+            self._at_work.discard(child)
+            raise
+
+    def _ended(self, child: Child, why: str) -> None:
         child.end()
         API_CHILDREN_ENDED.labels(why).inc()
         if why != "replaced":
             log.warning("child-ended", why=why, pid=child.pid)
-        return reason

@@ -30,9 +30,17 @@ def headers(tag: str) -> dict[str, str]:
     return {"etag": tag, "cache-control": "private, no-cache"}
 
 
-def unchanged(request: Request, tag: str) -> Response | None:
-    """Give the 304 for a client that has what the tag names; None when it has not, or did not say."""
+def weak(tag: str) -> str:
+    """Give the tag of an answer that means the same each time, but of which a part may be left out."""
+    return f"W/{tag}"
+
+
+def unchanged(request: Request, tag: str, *, is_there: bool = True) -> Response | None:
+    """Give the 304 for a client that has what the tag names; None when it has not, or did not say.
+
+    Any tag, an asterisk, is only that of what is known to be there.
+    """
     text = ",".join(request.headers.getlist("if-none-match"))
-    if text.strip() == "*" or tag in TAG.findall(text):
+    if (is_there and text.strip() == "*") or tag.removeprefix("W/") in TAG.findall(text):
         return Response(status_code=304, headers=headers(tag))
     return None

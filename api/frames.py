@@ -1,6 +1,5 @@
 """Frames by themselves, in the order asked for (PS3.18 10.4.1.1.3): near ones by one ranged read."""
 
-import re
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -11,27 +10,34 @@ from starlette.responses import Response
 
 from api import objects
 from api.etags import etag, headers, unchanged
-from api.located import AHEAD, HEADER_BYTES, address_of, located, parsed
+from api.located import (
+    AHEAD,
+    HEADER_BYTES,
+    PIXEL_HEADER_BYTES,
+    address_of,
+    check_frames,
+    hold_inflated,
+    located,
+    numbers_of,
+    parsed,
+)
 from api.media import frame_choice, stored_frames
 from api.multipart import Envelope, Part, stream
-from api.negotiate import wanted
 from api.problems import Problem
 from api.services import Services, base_of, services_of, tenant_of
-from api.streaming import Chunks, Streamed, in_order, once
-from operators.bulk import aligned, inflated, packed, unwrapped
+from api.streaming import Chunks, Streamed, in_order
+from operators.accept_header import wanted
+from operators.bulk import bit_frames, inflated, shifted, unwrapped
 from operators.errors import Rejected
 from operators.frames import NATIVE, frame_range, unpack
 from operators.header import DEFLATED
 from operators.ports import Location
 from schemas.events import Frames
 
-FRAMES_AT_ONCE = 1000
-FRAME_LIST = re.compile(r"[0-9]{1,9}(,[0-9]{1,9})*")
 # One read holds at most so much, and of that at least half was asked for: a request then holds 1 + AHEAD of them.
 RUN_BYTES = 4 * 2**20
 # A deflated object is read whole, and inflated to at most operators.header.MAX_INFLATED_HEADER_BYTES.
 DEFLATED_BYTES = HEADER_BYTES
-PIXEL_HEADER_BYTES = 12
 
 Form = Callable[[Chunks], Chunks]
 Fetch = Callable[[int, int], Chunks]
@@ -58,19 +64,18 @@ class Source:
 
 async def frames(request: Request) -> Response:
     """Answer with the frames of an instance that the path lists, in that order, as stored."""
-    text = request.path_params["frames"]
-    if not FRAME_LIST.fullmatch(text) or text.count(",") >= FRAMES_AT_ONCE:
-        raise Problem(400, "bad-frames", f"list at most {FRAMES_AT_ONCE} frame numbers as 1,2,3")
+    numbers = numbers_of(request)
     location = (await located(request))[0]
-    listed, numbers = unpack(location.frames), [int(number) for number in text.split(",")]
+    listed = unpack(location.frames)
     is_native = listed.kind == "native" or location.transfer_syntax in NATIVE | DEFLATED
     media_type, syntax = stored_frames(location.transfer_syntax, is_native=is_native)
-    _check(listed, numbers)
+    check_frames(listed, numbers)
     is_multipart = frame_choice(wanted(request), media_type, syntax, len(numbers))
     base = base_of(request) if is_multipart else ""
-    tag = etag([location], "frames", text, base)
+    tag = etag([location], "frames", request.path_params["frames"], base)
     if answer := unchanged(request, tag):
         return answer
+    hold_inflated(request, location)
     source = await _source(services_of(request), tenant_of(request), location, listed, numbers)
     content_type, bodies = f"{media_type}; transfer-syntax={syntax}", _bodies(source)
     if not is_multipart:
@@ -81,14 +86,6 @@ async def frames(request: Request) -> Response:
     ]
     size_bytes = envelope.size_bytes(parts)
     return Streamed(stream(envelope, parts, bodies), envelope.content_type, size_bytes, headers(tag))
-
-
-def _check(listed: Frames, numbers: Sequence[int]) -> None:
-    """Raise Problem (404) unless every frame is there."""
-    if listed.kind == "none":
-        raise Problem(404, "no-frames", "this instance has no frames: retrieve the instance")
-    if not all(1 <= number <= listed.count for number in numbers):
-        raise Problem(404, "no-such-frame", f"this instance has the frames 1 to {listed.count}")
 
 
 async def _source(
@@ -117,14 +114,13 @@ async def _packed(services: Services, tenant: str, location: Location, numbers: 
     end = min(location.header_length + PIXEL_HEADER_BYTES, location.size_bytes)
     if location.transfer_syntax not in NATIVE or end > HEADER_BYTES:
         raise _unlisted()
-    header = await objects.part(services, tenant, location, 0, end)
-    cuts = []
-    for number in numbers:
-        found = packed(header, location.prefix_length, location.transfer_syntax, number)
-        if found is None:
-            raise _unlisted()
-        form = partial(_aligned, skip=found.skip, bits=found.bits)
-        cuts.append(Cut(*found.place, form, -(-found.bits // 8)))
+    async with services.headers_turn:
+        header = await objects.part(services, tenant, location, 0, end)
+        found = await parsed(services, bit_frames, header, location.prefix_length, location.transfer_syntax)
+    places = [found and found.frame(number) for number in numbers]
+    cuts = [Cut(*one.place, partial(shifted, skip=one.skip, bits=one.bits), -(-one.bits // 8)) for one in places if one]
+    if len(cuts) < len(numbers):
+        raise _unlisted()
     return tuple(cuts)
 
 
@@ -179,7 +175,12 @@ async def _read(source: Source, run: Sequence[Cut]) -> list[Chunks]:
     if len(run) == 1 and end - start > RUN_BYTES:
         return [run[0].form(source.fetch(start, end))]
     data = b"".join([chunk async for chunk in source.fetch(start, end)])
-    return [cut.form(once(data[cut.start - start : cut.end - start])) for cut in run]
+    return [cut.form(_piece(data, cut.start - start, cut.end - start)) for cut in run]
+
+
+async def _piece(data: bytes, start: int, end: int) -> Chunks:
+    # Cut when it is its turn: a frame may be asked for many times.
+    yield data[start:end]
 
 
 async def _only(bodies: AsyncGenerator[Chunks, None]) -> Chunks:
@@ -190,7 +191,3 @@ async def _only(bodies: AsyncGenerator[Chunks, None]) -> Chunks:
 
 def _as_it_is(chunks: Chunks) -> Chunks:
     return chunks
-
-
-async def _aligned(chunks: Chunks, *, skip: int, bits: int) -> Chunks:
-    yield aligned(b"".join([chunk async for chunk in chunks]), skip, bits)

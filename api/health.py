@@ -8,9 +8,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.problems import RETRY_AFTER_S
 from api.services import services_of
-from operators.errors import Unavailable
+from operators.errors import RETRY_AFTER, Unavailable
 from schemas.telemetry import exposition
 
 CHECK_S = 3.0
@@ -44,5 +43,5 @@ async def _state(check: Awaitable[None]) -> str:
 
 
 def _json(states: dict[str, str], status: int) -> Response:
-    headers = {} if status == 200 else {"Retry-After": RETRY_AFTER_S}  # noqa: PLR2004 - HTTP's OK
+    headers = {} if status == 200 else RETRY_AFTER  # noqa: PLR2004 - HTTP's OK
     return Response(orjson.dumps(states), status, headers, "application/json")

@@ -1,15 +1,18 @@
 """What a path names, where it lies, and the parser's turn: what all retrievals share."""
 
 import asyncio
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from api.problems import not_found
-from api.services import Services, address, services_of, tenant_of, uid_of
+from api.problems import Problem, not_found
+from api.services import Services, address, services_of, tenant_of, uid_of, until_sent
+from operators.header import DEFLATED
 from operators.ports import Location
+from schemas.events import Frames
 
 T = TypeVar("T")
 
@@ -17,8 +20,10 @@ T = TypeVar("T")
 AHEAD = 3
 # Of a longer header this much is read: what is cut off is one value too large for metadata (a video, a document).
 HEADER_BYTES = 16 * 2**20
-# A value that must be in memory whole is at most so large.
-BULK_BYTES = 256 * 2**20
+# Explicit VR's tag, VR, two reserved bytes and length: encapsulated pixels have no other header (PS3.5 A.4).
+PIXEL_HEADER_BYTES = 12
+FRAME_LIST = re.compile(r"[0-9]{1,9}(,[0-9]{1,9})*")
+FRAMES_AT_ONCE = 1000
 
 
 async def located(request: Request) -> tuple[Location, ...]:
@@ -35,9 +40,31 @@ async def located(request: Request) -> tuple[Location, ...]:
     return locations
 
 
+def numbers_of(request: Request) -> list[int]:
+    """Give the frames that the path lists; raises Problem (400)."""
+    text = request.path_params["frames"]
+    if not FRAME_LIST.fullmatch(text) or text.count(",") >= FRAMES_AT_ONCE:
+        raise Problem(400, "bad-frames", f"list at most {FRAMES_AT_ONCE} frame numbers as 1,2,3")
+    return [int(number) for number in text.split(",")]
+
+
+def check_frames(listed: Frames, numbers: Sequence[int]) -> None:
+    """Return when an instance has frames of these numbers; raises Problem (404)."""
+    if listed.kind == "none":
+        raise Problem(404, "no-frames", "this instance has no frames: retrieve the instance")
+    if not all(1 <= number <= listed.count for number in numbers):
+        raise Problem(404, "no-such-frame", f"this instance has the frames 1 to {listed.count}")
+
+
 def address_of(base: str, location: Location) -> str:
     """Give an instance's address."""
     return address(base, location.study_uid, location.series_uid, location.sop_uid)
+
+
+def hold_inflated(request: Request, location: Location) -> None:
+    """Take one of the few places for a deflated instance until its answer has gone out; raises Problem (503)."""
+    if location.transfer_syntax in DEFLATED:
+        until_sent(request, services_of(request).inflated.taken())
 
 
 async def parsed(services: Services, function: Callable[..., T], *arguments: Any, **named: Any) -> T:

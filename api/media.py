@@ -6,8 +6,8 @@ Endian then, which takes a transcoder.
 
 from collections.abc import Mapping, Sequence
 
-from api.negotiate import DICOM, Wanted
 from api.problems import Problem, not_acceptable
+from operators.accept_header import DICOM, Wanted
 from operators.header import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
 from operators.ports import Location
 

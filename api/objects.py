@@ -87,7 +87,7 @@ async def _moved(services: Services, tenant: str, location: Location) -> Locatio
     moved = await services.queries.locate_one(tenant, location.study_uid, location.series_uid, location.sop_uid)
     if moved is None:
         raise not_found("instance")
-    if moved.data_hash != location.data_hash:
+    if (moved.data_hash, moved.prefix_hash) != (location.data_hash, location.prefix_hash):
         raise Unavailable("instance")  # other content is shown now: the next request gets it
     return moved
 

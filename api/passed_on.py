@@ -1,47 +1,56 @@
 """Rendered forms that are stored as such: a video's stream, an encapsulated PDF (PS3.18 8.7.4)."""
 
+from contextlib import aclosing
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api import etags, objects
+from api.bulk import value_at
 from api.children import ADVICE, NOT_RENDERABLE
-from api.located import BULK_BYTES, parsed
+from api.located import PIXEL_HEADER_BYTES, hold_inflated
 from api.problems import Problem
 from api.services import services_of, tenant_of
-from api.streaming import Streamed
-from operators.fragments import joined
-from operators.metadata import bulk_value
+from api.streaming import Chunks, Streamed
+from operators.bulk import unwrapped
+from operators.errors import Rejected
+from operators.frames import unpack
 from operators.ports import Location
 
 PDF_CLASS, PDF = "1.2.840.10008.5.1.4.1.1.104.1", "application/pdf"
-ENCAPSULATED_DOCUMENT = ("00420011",)
-# Explicit VR's tag, VR, two reserved bytes and length: encapsulated pixels have no other header (PS3.5 A.4).
-PIXEL_HEADER_BYTES = 12
+ENCAPSULATED_DOCUMENT = "00420011"
 
 
 def video(request: Request, location: Location, media_type: str) -> Response:
     """Answer with a video's stream as it is stored; no parameter changes it."""
-    tag = etags.etag([location], media_type)
-    if same := etags.unchanged(request, tag):
-        return same
     start = location.header_length + PIXEL_HEADER_BYTES
+    if unpack(location.frames).kind == "none" or start >= location.size_bytes:
+        raise Problem(NOT_RENDERABLE, "no-pixels", ADVICE)
+    tag = etags.etag([location], media_type)
+    if same := etags.unchanged(request, tag, is_there=False):
+        return same
     chunks = objects.exactly(services_of(request), tenant_of(request), location, start, location.size_bytes)
-    return Streamed(joined(chunks), media_type, headers=etags.headers(tag))
+    return Streamed(_video(chunks), media_type, headers=etags.headers(tag))
+
+
+async def _video(chunks: Chunks) -> Chunks:
+    """Give what the fragments hold behind the offset table; raises Problem (406) where they are none."""
+    try:
+        async with aclosing(unwrapped(chunks, tables=1)) as pieces:
+            async for piece in pieces:
+                yield piece
+    except Rejected as error:
+        raise Problem(NOT_RENDERABLE, error.reason, ADVICE) from None
 
 
 async def pdf(request: Request, location: Location) -> Response:
     """Answer with an encapsulated PDF as it is stored, to be saved: a page of ours must not run what is in it."""
-    if location.header_length > BULK_BYTES:
-        raise Problem(NOT_RENDERABLE, "document-too-large", ADVICE)
     tag = etags.etag([location], PDF)
-    if same := etags.unchanged(request, tag):
+    if same := etags.unchanged(request, tag, is_there=False):
         return same
-    services = services_of(request)
-    async with services.headers_turn:
-        header = await objects.part(services, tenant_of(request), location, 0, location.header_length)
-        source = header, location.prefix_length, location.transfer_syntax
-        value = await parsed(services, bulk_value, *source, ENCAPSULATED_DOCUMENT)
+    hold_inflated(request, location)
+    value = await value_at(services_of(request), tenant_of(request), location, ENCAPSULATED_DOCUMENT)
     if value is None:
         raise Problem(NOT_RENDERABLE, "no-document", ADVICE)
     headers = etags.headers(tag) | {"content-disposition": "attachment"}
-    return Response(value, media_type=PDF, headers=headers)
+    return Streamed(value.read(0, value.size_bytes), PDF, value.size_bytes, headers)

@@ -1,7 +1,6 @@
 """One frame's way to a picture: what must be read of its object, and the child that renders it."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -34,11 +33,6 @@ class Framed:
         """Say what a child is given of a frame: of one that no table lists the whole object."""
         kind = self.listed.kind
         return kind if kind in ("native", "encapsulated") else "object"
-
-    def check(self, numbers: Sequence[int]) -> None:
-        """Return when the instance has frames of these numbers; raises Problem (404)."""
-        if not all(1 <= number <= self.listed.count for number in numbers):
-            raise Problem(404, "no-such-frame", f"this instance has the frames 1 to {self.listed.count}")
 
 
 def framed(location: Location) -> Framed:

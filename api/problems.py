@@ -6,10 +6,8 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from operators.errors import Rejected, Unavailable
+from operators.errors import RETRY_AFTER, Rejected, Unavailable
 from operators.query import BadQuery
-
-RETRY_AFTER_S = "5"
 
 
 class Problem(Exception):
@@ -54,7 +52,7 @@ def problem_of(error: Exception) -> Problem:
             return Problem(400, "bad-query", str(error))
         case Unavailable():
             advice = "a server behind this one does not answer: try again soon"
-            return Problem(503, f"{error.what}-unavailable", advice, {"Retry-After": RETRY_AFTER_S})
+            return Problem(503, f"{error.what}-unavailable", advice, RETRY_AFTER)
         case Rejected():
             return Problem(500, error.reason, "the stored object cannot be read that way: retrieve the whole instance")
         case HTTPException():

@@ -7,9 +7,9 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.negotiate import JSON_TYPES, accepts_json, wanted
 from api.problems import not_acceptable
 from api.services import address, base_of, services_of, tenant_of, uid_of
+from operators.accept_header import JSON_TYPES, chosen, wanted
 from operators.ports import Hit, InstanceFacts, Page, SeriesFacts, StudyFacts
 from operators.query import Bounds, Level, Query, parse
 from operators.rows import DicomJson
@@ -39,7 +39,7 @@ def search(level: Level) -> Callable[[Request], Awaitable[Response]]:
     """Give the handler that searches one level, below whatever study and series the path names."""
 
     async def found(request: Request) -> Response:
-        media_type = accepts_json(wanted(request))
+        media_type = chosen(wanted(request), JSON_TYPES)
         if media_type is None:
             raise not_acceptable(" or ".join(JSON_TYPES))
         services = services_of(request)

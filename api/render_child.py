@@ -22,15 +22,18 @@ from operators.unrenderable import OUT_OF_MEMORY, UNDECODABLE
 
 Answering = Callable[[bytes, bytes, bytes], tuple[str, bytes]]
 
+# A job begins with its nonce, which its answer repeats: bytes that nobody asked for are the answer to no job.
+NONCE_BYTES = 16
+READY = bytes(NONCE_BYTES)
 # Little-endian sizes: of the job's words (JSON), of its header, of its frame; of the answer's reason and of its body.
-JOB = struct.Struct("<IQQ")
-ANSWER = struct.Struct("<IQ")
+JOB = struct.Struct(f"<{NONCE_BYTES}sIQQ")
+ANSWER = struct.Struct(f"<{NONCE_BYTES}sIQ")
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 OOM_FIRST = "1000"
-# Where the descriptors end that this process has: standard input, output and error.
-DESCRIPTORS = 3
+# Where the descriptors end that this process has: standard input, output and error, and the answers'.
+DESCRIPTORS = 4
 
 
 def main() -> int:
@@ -43,14 +46,16 @@ def main() -> int:
     _die_with(arguments.parent)
     _limit(resource.RLIMIT_AS, arguments.memory_bytes)
     _limit(resource.RLIMIT_CORE, 0)
+    answers = _answers()
     answer = _loaded()
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_NOFILE, DESCRIPTORS)
     _limit(resource.RLIMIT_NPROC, 0)
-    _send(sys.stdout.buffer, "", b"")  # ready
+    _send(answers, READY, "", b"")
     while job := _read_job(sys.stdin.buffer):
+        nonce, *pieces = job
         _give_cpu(arguments.cpu_s)
-        if not _send(sys.stdout.buffer, *answer(*job)):
+        if not _send(answers, nonce, *answer(*pieces)):
             return 1
     return 0
 
@@ -66,6 +71,13 @@ def _die_with(parent: int) -> None:
     Path("/proc/self/oom_score_adj").write_text(OOM_FIRST)
 
 
+def _answers() -> BinaryIO:
+    """Keep standard output for answers alone: what a library prints goes where its errors go."""
+    kept = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return kept
+
+
 def _limit(which: int, most: int) -> None:
     resource.setrlimit(which, (most, most))
 
@@ -76,17 +88,18 @@ def _give_cpu(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + seconds, resource.RLIM_INFINITY))
 
 
-def _read_job(source: BinaryIO) -> tuple[bytes, bytes, bytes] | None:
+def _read_job(source: BinaryIO) -> tuple[bytes, bytes, bytes, bytes] | None:
     head = source.read(JOB.size)
     if len(head) < JOB.size:
         return None
-    words, header, frame = (source.read(size) for size in JOB.unpack(head))
-    return words, header, frame
+    nonce, *sizes = JOB.unpack(head)
+    words, header, frame = (source.read(size) for size in sizes)
+    return nonce, words, header, frame
 
 
-def _send(sink: BinaryIO, reason: str, body: bytes) -> bool:
+def _send(sink: BinaryIO, nonce: bytes, reason: str, body: bytes) -> bool:
     """Write an answer; False after one for which memory ran out: a new process has it whole again."""
-    sink.write(ANSWER.pack(len(reason), len(body)))
+    sink.write(ANSWER.pack(nonce, len(reason), len(body)))
     sink.write(reason.encode())
     sink.write(body)
     sink.flush()

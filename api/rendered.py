@@ -1,7 +1,6 @@
 """WADO-RS rendered resources and thumbnails: pictures that need no DICOM viewer (PS3.18 10.4.1.1.3, 8.3.5, 8.7.4)."""
 
-import re
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from functools import lru_cache, partial
 from itertools import groupby, islice
@@ -12,21 +11,19 @@ from starlette.responses import Response
 
 from api import etags
 from api.children import ADVICE, NOT_RENDERABLE
-from api.located import address_of, located
+from api.located import address_of, check_frames, located, numbers_of
 from api.multipart import AFTER, Envelope, Part
-from api.negotiate import Wanted, wanted
 from api.passed_on import PDF, PDF_CLASS, pdf, video
 from api.pictures import VIDEOS, Framed, framed, picture
 from api.problems import Problem, not_acceptable, not_found
 from api.services import base_of, services_of, tenant_of
 from api.streaming import Chunks, Streamed, in_order
+from operators.accept_header import Wanted, wanted
 from operators.ports import Location
 from operators.rendering import Rendering, parse_rendering, parse_thumbnail
 
 # PS3.18 table 8.7.4-1; the first is what a client gets that takes any.
 IMAGES = ("image/jpeg", "image/png", "image/gif")
-LIST = re.compile(r"[0-9]{1,9}(,[0-9]{1,9})*")
-AT_ONCE = 1000
 PICTURES_AHEAD = 2
 # How many instances are looked at, at most, for one that shows what a study or series is.
 CANDIDATES = 5
@@ -34,34 +31,36 @@ NOT_ANNOTATED = '"annotation is not supported and was left out"'
 
 # A picture with its address; None for an instance that has none.
 Placed = tuple[str, bytes] | None
+Making = Callable[[Rendering], Awaitable[Placed]]
 
 
 async def rendered(request: Request) -> Response:
-    """Answer with a study's, a series' or one instance's images as pictures; of many frames the first."""
+    """Answer with a study's, a series' or one instance's images as pictures; of many frames the first.
+
+    A video or a document, when it is the only instance, is answered as it is.
+    """
     locations = await located(request)
-    if len(locations) == 1:
-        return await _instance(request, await _with_frames(request, locations[0]))
-    media_type, _ = _choice(wanted(request), IMAGES, len(locations))
-    rendering = parse_rendering(request.query_params.multi_items(), media_type)
-    tag = etags.etag(locations, "rendered", f"{base_of(request)} {rendering}")
-    works = (partial(_first_frame, request, one, rendering) for one in locations)
-    return etags.unchanged(request, tag) or _many(request, media_type, in_order(works, PICTURES_AHEAD), tag)
+    if len(locations) > 1:
+        return await _answer(request, locations, [partial(_first_frame, request, one) for one in locations])
+    location = await _with_frames(request, locations[0])
+    if stored := VIDEOS.get(location.transfer_syntax):
+        _choice(wanted(request), (stored,), 1)
+        return video(request, location, stored)
+    if location.sop_class == PDF_CLASS:
+        _choice(wanted(request), (PDF,), 1)
+        return await pdf(request, location)
+    shown = framed(location)
+    check_frames(shown.listed, [1])
+    return await _answer(request, [location], [partial(_frame, request, shown, 1, "")])
 
 
 async def rendered_frames(request: Request) -> Response:
     """Answer with the frames of an instance that the path lists, in that order, as pictures."""
-    numbers = _numbers(request)
+    numbers = numbers_of(request)
     shown = framed((await located(request))[0])
-    shown.check(numbers)
-    media_type, is_multipart = _choice(wanted(request), IMAGES, len(numbers))
-    rendering = parse_rendering(request.query_params.multi_items(), media_type)
-    tag = etags.etag([shown.location], "rendered", f"{base_of(request)} {is_multipart} {numbers} {rendering}")
-    if same := etags.unchanged(request, tag):
-        return same
-    if not is_multipart:
-        return await _one(request, shown, numbers[0], rendering, tag)
-    works = (partial(_frame, request, shown, number, rendering) for number in numbers)
-    return _many(request, media_type, in_order(works, PICTURES_AHEAD), tag)
+    check_frames(shown.listed, numbers)
+    makings = [partial(_frame, request, shown, number, f"/frames/{number}") for number in numbers]
+    return await _answer(request, [shown.location], makings)
 
 
 async def thumbnail(request: Request) -> Response:
@@ -69,15 +68,17 @@ async def thumbnail(request: Request) -> Response:
     media_type, _ = _choice(wanted(request), IMAGES, 1)
     side = services_of(request).settings.thumbnail_px
     rendering = parse_thumbnail(request.query_params.multi_items(), media_type, side)
-    numbers = _numbers(request) if "frames" in request.path_params else []
+    numbers = numbers_of(request) if "frames" in request.path_params else []
     locations = await located(request)
     for candidate in islice(_candidates(locations), CANDIDATES):
         try:
             shown = framed(await _with_frames(request, candidate))
             number = numbers[0] if numbers else (shown.listed.count + 1) // 2
-            shown.check(numbers or [number])
+            check_frames(shown.listed, numbers or [number])
             tag = etags.etag([shown.location], "thumbnail", f"{number} {rendering}")
-            return etags.unchanged(request, tag) or await _one(request, shown, number, rendering, tag)
+            if same := etags.unchanged(request, tag, is_there=False):
+                return same
+            return _one(request, rendering, tag, await _frame(request, shown, number, "", rendering))
         except Problem as problem:
             if problem.status not in (404, NOT_RENDERABLE) or request.path_params.get("instance"):
                 raise
@@ -115,13 +116,6 @@ def is_image(sop_class: str) -> bool:
     return "Image Storage" in UID(sop_class).name
 
 
-def _numbers(request: Request) -> list[int]:
-    text = request.path_params["frames"]
-    if not LIST.fullmatch(text) or text.count(",") >= AT_ONCE:
-        raise Problem(400, "bad-frames", f"list at most {AT_ONCE} frame numbers as 1,2,3")
-    return [int(number) for number in text.split(",")]
-
-
 def _choice(ranges: Sequence[Wanted], offered: Sequence[str], count: int) -> tuple[str, bool]:
     """Give the media type to answer with, and whether in parts; raises Problem (406)."""
     for one in ranges:
@@ -133,30 +127,24 @@ def _choice(ranges: Sequence[Wanted], offered: Sequence[str], count: int) -> tup
     raise not_acceptable(f"{' or '.join(offered)} or {multipart}" if count == 1 else multipart)
 
 
-async def _instance(request: Request, location: Location) -> Response:
-    """Answer with one instance: a video or document as it is, else a picture of its first frame."""
-    if stored := VIDEOS.get(location.transfer_syntax):
-        _choice(wanted(request), (stored,), 1)
-        return video(request, location, stored)
-    if location.sop_class == PDF_CLASS:
-        _choice(wanted(request), (PDF,), 1)
-        return await pdf(request, location)
-    shown = framed(location)
-    shown.check([1])
-    media_type, is_multipart = _choice(wanted(request), IMAGES, 1)
+async def _answer(request: Request, locations: Sequence[Location], makings: Sequence[Making]) -> Response:
+    """Answer with the pictures of these instances, in parts or one alone."""
+    media_type, is_multipart = _choice(wanted(request), IMAGES, len(makings))
     rendering = parse_rendering(request.query_params.multi_items(), media_type)
-    tag = etags.etag([location], "rendered", f"{base_of(request)} {is_multipart} {rendering}")
-    if same := etags.unchanged(request, tag):
+    frames = request.path_params.get("frames")
+    tag = etags.etag(locations, "rendered", f"{base_of(request)} {is_multipart} {frames} {rendering}")
+    if same := etags.unchanged(request, tag, is_there=False):
         return same
     if not is_multipart:
-        return await _one(request, shown, 1, rendering, tag)
-    works = [partial(_first_frame, request, location, rendering)]
+        return _one(request, rendering, tag, await makings[0](rendering))
+    works = (partial(making, rendering) for making in makings)
     return _many(request, media_type, in_order(works, PICTURES_AHEAD), tag)
 
 
-async def _one(request: Request, shown: Framed, number: int, rendering: Rendering, tag: str) -> Response:
-    found = await picture(services_of(request), tenant_of(request), shown, number, rendering)
-    return Response(found, media_type=rendering.media_type, headers=etags.headers(tag) | _warning(request))
+def _one(request: Request, rendering: Rendering, tag: str, placed: Placed) -> Response:
+    if placed is None:
+        raise Problem(NOT_RENDERABLE, "no-images", ADVICE)
+    return Response(placed[1], media_type=rendering.media_type, headers=etags.headers(tag) | _warning(request))
 
 
 def _many(request: Request, media_type: str, pictures: AsyncGenerator[Placed, None], tag: str) -> Response:
@@ -179,22 +167,21 @@ async def _parts(envelope: Envelope, pictures: AsyncGenerator[Placed, None]) -> 
     yield envelope.end
 
 
-async def _frame(request: Request, shown: Framed, number: int, rendering: Rendering) -> Placed:
+async def _frame(request: Request, shown: Framed, number: int, at: str, rendering: Rendering) -> Placed:
     found = await picture(services_of(request), tenant_of(request), shown, number, rendering)
-    return f"{address_of(base_of(request), shown.location)}/frames/{number}/rendered", found
+    return f"{address_of(base_of(request), shown.location)}{at}/rendered", found
 
 
 async def _first_frame(request: Request, location: Location, rendering: Rendering) -> Placed:
     """Give an instance's picture; None where there is none, so that the others of a study still come."""
     try:
         shown = framed(await _with_frames(request, location))
-        shown.check([1])
-        found = await picture(services_of(request), tenant_of(request), shown, 1, rendering)
+        check_frames(shown.listed, [1])
+        return await _frame(request, shown, 1, "", rendering)
     except Problem as problem:
         if problem.status in (404, NOT_RENDERABLE):
             return None
         raise
-    return f"{address_of(base_of(request), location)}/rendered", found
 
 
 def _warning(request: Request) -> dict[str, str]:

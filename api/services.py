@@ -1,8 +1,9 @@
 """What the handlers work with, and what they read from a request."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -10,16 +11,37 @@ from starlette.requests import Request
 
 from api.cache import Kept
 from api.children import Children
-from api.problems import bad_uid
+from api.problems import Problem, bad_uid
+from operators.errors import RETRY_AFTER
 from operators.ports import CatalogQueries, ObjectStore
 from schemas.objects import is_uid
 from schemas.settings import ApiSettings
+from schemas.telemetry import API_LIMITED
 
 if TYPE_CHECKING:
     from operators.principal import Principal
 
 ROOT = "/dicomweb"
 Check = Callable[[], Awaitable[None]]
+
+
+class Places:
+    """A few places without a queue: whoever has one keeps it as long as its client takes."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Take a place; raises Problem (503) when there is none."""
+        if not self._left:
+            API_LIMITED.labels("inflated").inc()
+            raise Problem(503, "inflated-busy", "too many deflated instances go out: try again soon", RETRY_AFTER)
+        self._left -= 1
+        try:
+            yield
+        finally:
+            self._left += 1
 
 
 @dataclass(frozen=True)
@@ -34,11 +56,13 @@ class Services:
     headers_turn: asyncio.Semaphore = field(init=False)
     # What else must be there for this origin to be ready, by name: each raises Unavailable when it is not.
     checks: Mapping[str, Check] = field(default_factory=dict)
+    inflated: Places = field(init=False)
     headers: Kept = field(init=False)
     children: Children = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "children", Children(self.settings))
+        object.__setattr__(self, "inflated", Places(self.settings.inflated_at_once))
         object.__setattr__(self, "headers", Kept(self.settings.header_cache_bytes))
         object.__setattr__(self, "headers_turn", asyncio.Semaphore(self.settings.headers_at_once))
 
@@ -46,6 +70,11 @@ class Services:
 def services_of(request: Request) -> Services:
     """Give the application's services."""
     return cast("Services", request.scope["services"])
+
+
+def until_sent(request: Request, held: AbstractContextManager[None]) -> None:
+    """Hold something until the request's answer has gone out."""
+    cast("ExitStack", request.scope["held"]).enter_context(held)
 
 
 def tenant_of(request: Request) -> str:

@@ -4,20 +4,21 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
+from typing import NamedTuple
 
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api import objects
-from api.etags import etag, headers, unchanged
+from api.etags import etag, headers, unchanged, weak
 from api.located import AHEAD, HEADER_BYTES, address_of, located, parsed
 from api.media import dicom_choice
 from api.multipart import Envelope, Part, stream
-from api.negotiate import DICOM, JSON_TYPES, accepts_json, wanted
 from api.problems import not_acceptable
 from api.services import Services, base_of, services_of, tenant_of
 from api.streaming import Chunks, Streamed, begun, in_order, joined
+from operators.accept_header import DICOM, JSON_TYPES, chosen, wanted
 from operators.errors import Rejected
 from operators.metadata import Limit, dicom_json, dumps, placed
 from operators.ports import Location
@@ -56,38 +57,48 @@ async def retrieve(request: Request) -> Response:
 
 async def metadata(request: Request) -> Response:
     """Answer with the DICOM JSON of a study's, a series' or one instance's header."""
-    media_type = accepts_json(wanted(request))
+    media_type = chosen(wanted(request), JSON_TYPES)
     if media_type is None:
         raise not_acceptable(" or ".join(JSON_TYPES))
     locations = await located(request)
     services, tenant, base = services_of(request), tenant_of(request), base_of(request)
     tag = etag(locations, "metadata", base, media_type)
-    if answer := unchanged(request, tag):
+    if answer := unchanged(request, tag if len(locations) == 1 else weak(tag)):
         return answer
+    if len(locations) == 1:
+        only = await _metadata_of(services, tenant, locations[0], address_of(base, locations[0]))
+        return Response(b"[" + only.json + b"]", media_type=media_type, headers=headers(tag) if only.is_whole else {})
     works = (partial(_metadata_of, services, tenant, one, address_of(base, one)) for one in locations)
     found = in_order(works, services.settings.headers_at_once)
-    return Streamed(joined(_array(found), CHUNK_BYTES), media_type, headers=headers(tag))
+    return Streamed(joined(_array(found), CHUNK_BYTES), media_type, headers=headers(weak(tag)))
 
 
 async def _begun(services: Services, tenant: str, location: Location) -> Chunks:
     return await begun(objects.whole(services, tenant, location))
 
 
-async def _array(items: AsyncGenerator[bytes, None]) -> Chunks:
+class _Metadata(NamedTuple):
+    """An instance's DICOM JSON; `is_whole` when it is that of its header, which the next answer says again."""
+
+    json: bytes
+    is_whole: bool
+
+
+async def _array(items: AsyncGenerator[_Metadata, None]) -> Chunks:
     separator = b"["
     async with aclosing(items):
         async for item in items:
-            yield separator + item
+            yield separator + item.json
             separator = b","
     yield b"]"
 
 
-async def _metadata_of(services: Services, tenant: str, location: Location, at: str) -> bytes:
+async def _metadata_of(services: Services, tenant: str, location: Location, at: str) -> _Metadata:
     """Give one instance's DICOM JSON; what the catalog knows of it when its header cannot be read."""
     key = (tenant, location.data_hash)
     kept = services.headers.get(key)
     if kept is not None:
-        return placed(kept, at)
+        return _Metadata(placed(kept, at), is_whole=True)
     async with services.headers_turn:
         header = await objects.part(services, tenant, location, 0, min(location.header_length, HEADER_BYTES))
         try:
@@ -95,9 +106,9 @@ async def _metadata_of(services: Services, tenant: str, location: Location, at: 
         except Rejected as error:
             log.warning(error.reason, study_uid=location.study_uid, sop_uid=location.sop_uid)
             API_LIMITED.labels(error.reason).inc()
-            return dumps(_identity(location))
+            return _Metadata(dumps(_identity(location)), is_whole=False)
     services.headers.put(key, found)
-    return placed(found, at)
+    return _Metadata(placed(found, at), is_whole=True)
 
 
 async def _json(services: Services, header: bytes, location: Location) -> bytes:

@@ -100,9 +100,9 @@ async def save(stack: RunningStack, found: Sequence[Conflicting], folder: Path) 
 
 
 async def saved(store: ObjectStore, found: Sequence[Conflicting], folder: Path) -> AsyncIterator[Path]:
-    """Give the file of each content that is not shown, named for its instance and hash, as it is written."""
+    """Give the file of each content that is not shown, named for its tenant, instance and hash, as it is written."""
     for lost in (one.lost for one in found):
-        path = folder / f"{lost.sop_uid}_{lost.data_hash}.dcm"
+        path = folder / f"{lost.tenant}_{lost.sop_uid}_{lost.data_hash}.dcm"
         with desk.new_file(path) as file:
             await desk.copy(store, Bucket.HOT, lost.object_key, lost.data_hash, file)
         yield path

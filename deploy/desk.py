@@ -135,6 +135,11 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
             raise
 
 
+def server(error: Unavailable) -> str:
+    """Give the name of what does not answer."""
+    return next((name for what, name in SERVERS.items() if error.what.startswith(what)), error.what)
+
+
 def run(command: Callable[[], None]) -> int:
     """Run a command; exit status 0 all well, 1 a problem, said in a line, 130 stopped."""
     try:
@@ -142,8 +147,7 @@ def run(command: Callable[[], None]) -> int:
     except (Failed, SettingsError) as failure:
         return fail(str(failure))
     except Unavailable as error:
-        server = next((name for what, name in SERVERS.items() if error.what.startswith(what)), error.what)
-        return fail(f"{server} does not answer: nothing was changed that was not said")
+        return fail(f"{server(error)} does not answer: nothing was changed that was not said")
     except Rejected as error:
         return fail(f"that is nothing of ours: {error.reason}")
     except BrokenPipeError:

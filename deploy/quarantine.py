@@ -32,11 +32,11 @@ from gateway.status import MISMATCH, REASONS, Status
 from operators import instance, quarantine
 from operators.connectors.events import KafkaEventLog
 from operators.connectors.objects import S3ObjectStore
-from operators.errors import Rejected
+from operators.errors import Rejected, Unavailable
 from operators.header import LIMITS, Limits
 from operators.ports import EventLog, KeptAside, ObjectStore, StoredObject
 from operators.rows import QuarantineRow
-from schemas.events import InstanceQuarantined, QuarantineState
+from schemas.events import InstanceQuarantined
 from schemas.objects import Bucket
 from schemas.topics import INSTANCE_QUARANTINED
 
@@ -45,6 +45,10 @@ LEAST_HASH = re.compile("[0-9a-f]{4,64}")
 HEADINGS = ("HASH", "TENANT", "STATE", "REASON", "BYTES", "FROM", "SINCE", "UNTIL")
 STORE_S = 600.0
 CHUNK_BYTES = 1 << 20
+# How far a decision came when a server stopped answering.
+UNTOLD = "it is stored, and stays in quarantine, for {server} does not answer: release it again"
+UNREMOVED = "it is stored, and still lies in quarantine, for {server} does not answer: release it again"
+GONE = "it is gone, but {server} does not answer, and lists still have it: discard it again"
 STORED_SEQUENCE, FAILURES = "00081199", ("00081198", "0008119A")
 FAILURE_REASON = "00081197"
 # What each code means that a door gives.
@@ -164,8 +168,11 @@ async def decided(
 
 
 async def released(outside: Outside, row: QuarantineRow, now: datetime) -> str:
-    """Send what is held in again, and let it go when it is stored; raises Failed, and changes nothing, when it is not."""
-    check_held(row)
+    """Send what is held in again, and let it go when it is stored; raises Failed, and changes nothing, when it is not.
+
+    Its object is the last to go: whatever fails on the way, it can be released again.
+    """
+    before = await kept(outside, row)
     if row.tenant != outside.tenant:
         raise Failed(f"the STOW door stores for tenant {outside.tenant}, this is tenant {row.tenant}'s")
     with tempfile.TemporaryFile(dir=outside.folder) as file:
@@ -175,7 +182,9 @@ async def released(outside: Outside, row: QuarantineRow, now: datetime) -> str:
             raise Failed("it is empty")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole, memoryview(whole) as view:
             check_stored(await asyncio.to_thread(sent, outside, stored, view))
-    await let_go(outside, row, "released", now)
+    event = quarantine.let_go(before, "released", now)
+    await well(outside.events.publish(INSTANCE_QUARANTINED, event), UNTOLD)
+    await well(outside.store.delete(Bucket.QUARANTINE, row.object_key), UNREMOVED)
     return f"Released: {row.data_hash} is stored."
 
 
@@ -218,23 +227,34 @@ def why(item: dict[str, Any]) -> str:
 
 
 async def discarded(outside: Outside, row: QuarantineRow, now: datetime) -> str:
-    """Remove what is held; that its object is gone already is no hindrance."""
-    check_held(row)
-    await let_go(outside, row, "discarded", now)
+    """Remove what is held, then tell of it; that its object is gone already is no hindrance."""
+    before = await kept(outside, row)
+    await outside.events.check()
+    await outside.store.delete(Bucket.QUARANTINE, row.object_key)
+    event = quarantine.let_go(before, "discarded", now)
+    await well(outside.events.publish(INSTANCE_QUARANTINED, event), GONE)
     return f"Discarded: {row.data_hash} is gone."
 
 
-def check_held(row: QuarantineRow) -> None:
-    """Return when it is still in quarantine; raises Failed."""
+async def kept(outside: Outside, row: QuarantineRow) -> InstanceQuarantined:
+    """Give the event of what lies in the store now, which may be later than the row, or of the row.
+
+    Raises Failed when it was let go and its object is gone.
+    """
+    stored = await outside.store.head(Bucket.QUARANTINE, row.object_key)
+    if stored is not None:
+        return quarantine.held(stored, row.until - row.stored_at)
     if row.state != "held":
         raise Failed(f"{row.data_hash} was {row.state} already")
+    return InstanceQuarantined(**{**row.__dict__, "event_id": str(row.event_id)})
 
 
-async def let_go(outside: Outside, row: QuarantineRow, state: QuarantineState, now: datetime) -> None:
-    """Remove the object, then tell of it: what is told of twice is discarded once more by hand, and no harm done."""
-    await outside.store.delete(Bucket.QUARANTINE, row.object_key)
-    before = InstanceQuarantined(**{**row.__dict__, "event_id": str(row.event_id)})
-    await outside.events.publish(INSTANCE_QUARANTINED, quarantine.let_go(before, state, now))
+async def well(step: Awaitable[object], otherwise: str) -> None:
+    """Take the last steps of a decision; raises Failed, saying what was done before, when store or broker fail."""
+    try:
+        await step
+    except Unavailable as error:
+        raise Failed(otherwise.format(server=desk.server(error))) from error
 
 
 def stow(address: str, prefix: bytes, data_set: memoryview) -> Answer:

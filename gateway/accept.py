@@ -8,6 +8,7 @@ import base64
 import mmap
 import tempfile
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,9 +20,9 @@ from gateway.ledger import Intent
 from gateway.outbox import Outbox
 from gateway.quarantine import Quarantine
 from gateway.spool import Body, Bounds, Buffer, Room
-from operators import instance
+from operators import instance, quarantine
 from operators.errors import Rejected, Unavailable
-from operators.header import LIMITS, Limits
+from operators.header import DEFLATED, LIMITS, Limits
 from operators.instance import Examined
 from operators.ports import EventLog, ObjectStore, StoredObject, Upload
 from schemas.events import InstanceStored, Origin
@@ -94,6 +95,13 @@ class Acceptance:
 
     def __init__(self, inside: Inside) -> None:
         self._inside = inside
+        # To inflate may take a second: beside the loop, and one at a time whoever sends how many.
+        self._inflating = ThreadPoolExecutor(1, "inflate")
+
+    @property
+    def room(self) -> Room:
+        """Give the memory and the spool that all arrivals share."""
+        return self._inside.room
 
     def arrive(self, sop_class: str, sop_uid: str, transfer_syntax: str, prefix: bytes | None = None) -> Arrival:
         """Make a place for an instance that is about to come; the caller closes its body.
@@ -131,7 +139,7 @@ class Acceptance:
         GATEWAY_BYTES.inc(arrival.body.size_bytes)
         with arrival.body.opened() as data:
             try:
-                examined = _examine(arrival, data, self._inside.limits)
+                examined = await self._examined(arrival, data)
             except Rejected as error:
                 GATEWAY_REJECTED.labels(error.reason).inc()
                 await self._quarantine(transfer, arrival, data, received_at, error.reason)
@@ -140,6 +148,12 @@ class Acceptance:
                 # Perfectly good for somewhere else: kept by whoever sent it.
                 raise Rejected("other-study")
             return await self._keep(transfer, arrival, examined, data, received_at)
+
+    async def _examined(self, arrival: Arrival, data: Buffer) -> Examined:
+        if arrival.transfer_syntax not in DEFLATED:
+            return _examine(arrival, data, self._inside.limits)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._inflating, _examine, arrival, data, self._inside.limits)
 
     async def _keep(
         self, transfer: Transfer, arrival: Arrival, examined: Examined, data: Buffer, received_at: datetime
@@ -203,7 +217,7 @@ class Acceptance:
     ) -> None:
         """Keep what cannot be read, under its hash; raises Unavailable when that fails."""
         envelope = self._envelope(transfer, arrival, 0, received_at)
-        key = f"{transfer.tenant}/{arrival.body.data_hash}"
+        key = quarantine.key(transfer.tenant, arrival.body.data_hash)
         await self._inside.quarantine.keep(_upload(key, arrival, data, envelope), reason)
 
     def _envelope(self, transfer: Transfer, arrival: Arrival, header_length: int, received_at: datetime) -> Envelope:

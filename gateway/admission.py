@@ -6,7 +6,6 @@ gives way when it brings nothing: to anybody after a while, at once to a caller 
 """
 
 import mmap
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -25,7 +24,8 @@ EVERYBODY = "all"
 class Tally:
     """Counts that all processes of a gateway share, by name: each writes its own row and reads the sum.
 
-    Two names of a million share a count by chance; then they share a limit.
+    Two names of a million share a count by chance; then they share a limit. Which, nobody can work out: Python's hash of
+    a text has a secret, drawn at the start of the process that all others are forked from (PYTHONHASHSEED unset).
     """
 
     SLOTS = 2**20
@@ -52,7 +52,7 @@ class Tally:
         self._own[self._slot(name)] -= 1
 
     def _slot(self, name: str) -> int:
-        return zlib.crc32(name.encode()) % self.SLOTS
+        return hash(name) % self.SLOTS
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ class Guest(Protocol):
 
     @property
     def has_begun(self) -> bool:
-        """Say whether it has begun any message since it associated."""
+        """Say whether it has begun to send any instance since it associated."""
 
     def quiet_s(self) -> float | None:
-        """Say for how long it has brought next to nothing; None while we owe it an answer."""
+        """Say for how long it has brought next to nothing; None while an instance of it is stored."""
 
     def give_way(self) -> None:
         """Leave its place to another."""

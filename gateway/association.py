@@ -6,6 +6,8 @@ The protocol object does what cannot wait; one coroutine at a time answers reque
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from math import inf
 from typing import cast
 
 import structlog
@@ -18,6 +20,7 @@ from gateway.peers import Caller, Certificate, Peer, Peers
 from gateway.status import OUT_OF_RESOURCES, STORED, Status, of_rejected, of_stored
 from gateway.tls import certificate_of
 from gateway.upper_layer import (
+    IS_COMMAND,
     RELEASE_RP,
     Accepted,
     Reader,
@@ -94,6 +97,22 @@ class Door:
             one.close()
 
 
+class State(IntEnum):
+    """How far an association has come; never back. Its place at the door is its own until it is GONE, however it ends."""
+
+    ENTERING = 0
+    # Connected, and its request not answered yet.
+    WAITING = 1
+    OPEN = 2
+    # It has asked for release: the requests before are answered, more may not come (PS3.8 9.2, Sta8).
+    RELEASING = 3
+    # The door closes: what is in work is answered, and nothing more.
+    STOPPING = 4
+    # Its last word is said, a release, a rejection or an abort: nothing is read, the peer has a while to close.
+    OVER = 5
+    GONE = 6
+
+
 class Association(asyncio.BufferedProtocol):
     """The acceptor's side of one connection."""
 
@@ -110,13 +129,13 @@ class Association(asyncio.BufferedProtocol):
         self._messages: Messages | None = None
         self._transfer: Transfer | None = None
         self._requests: deque[Request | None] = deque()
-        self._is_here = self._is_over = self._is_stopping = self._is_paused = False
-        self._is_released = self._has_ended = False
+        self._state = State.ENTERING
+        self._is_paused = self._has_begun = False
         self._connected_at = self._last_byte_at = self._pdu_began_at = self._loop.time()
-        # Until when it brought its bytes at a fair pace, and how many since it was last looked at.
-        self._brisk_at = self._looked_at = self._connected_at
+        # Until when it brought instances at a fair pace, None while one is stored; bytes since it was last looked at.
+        self._brisk_at: float | None = self._connected_at
+        self._looked_at = self._connected_at
         self._pdus = self._bytes = 0
-        self._has_begun = False
         self._watch: asyncio.TimerHandle | None = None
 
     # What admission asks.
@@ -128,23 +147,27 @@ class Association(asyncio.BufferedProtocol):
 
     @property
     def has_begun(self) -> bool:
-        """Say whether it has begun any message, or is over."""
+        """Say whether it has begun to send an instance, or is over. Echoes cost a caller nothing, and prove nothing."""
         return self._has_begun or self._is_over
 
     def quiet_s(self) -> float | None:
-        """Say for how long it has brought next to nothing; None while something of it is in work, or it is over."""
-        if self._is_over or self.working is not None:
+        """Say for how long it has brought next to nothing; None while an instance is stored, or it is closing."""
+        if self._brisk_at is None or self._transport.is_closing():
             return None
-        return self._loop.time() - self._brisk_at
+        return inf if self._is_over else self._loop.time() - self._brisk_at
 
     def give_way(self) -> None:
         """Leave the place to another: at once when it has been told already, and when it is not here yet."""
-        if not self._is_here and self.entering is not None:
+        if self._state is State.ENTERING and self.entering is not None:
             self.entering.cancel()
         elif self._is_over:
             self._transport.abort()
         else:
             self.abort("gave-way")
+
+    @property
+    def _is_over(self) -> bool:
+        return self._state >= State.OVER
 
     @property
     def certificate(self) -> Certificate | None:
@@ -155,7 +178,7 @@ class Association(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: with TLS, after the handshake."""
-        self._transport, self._is_here = cast("asyncio.Transport", transport), True
+        self._transport, self._state = cast("asyncio.Transport", transport), State.WAITING
         self._door.connections.add(self)
         self._watch = self._loop.call_later(self._watch_s, self._look)
 
@@ -169,7 +192,6 @@ class Association(asyncio.BufferedProtocol):
         if self._is_over:
             return
         was_between, self._last_byte_at = self._reader.is_between, self._loop.time()
-        self._bytes += nbytes
         try:
             self._reader.received(nbytes)
         except Violation as violation:
@@ -180,7 +202,8 @@ class Association(asyncio.BufferedProtocol):
             self._pdu_began_at = self._last_byte_at
 
     def eof_received(self) -> bool:
-        """Close our side too."""
+        """Close our side too, soon even when our answers are not read."""
+        self._cut_off_later()
         return False
 
     def pause_writing(self) -> None:
@@ -190,21 +213,21 @@ class Association(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End, after what is being stored."""
         del exc
-        self._is_over = True
+        self._state = State.GONE
         if self._watch is not None:
             self._watch.cancel()
         self._door.connections.discard(self)
         if self._messages is not None:
             self._messages.drop()
         if self.working is None:
-            self._end()
+            self._leave()
 
     def turned_away(self, reason: str) -> None:
         """End a connection that never was: it was refused, or its TLS handshake failed."""
         GATEWAY_TURNED_AWAY.labels(reason).inc()
         log.warning("connection_refused", reason=reason, address=str(self.visitor.address))
-        self._is_over = True
-        self._door.admission.leave(self)
+        self._state = State.GONE
+        self._leave()
 
     # What the reader tells.
 
@@ -228,10 +251,7 @@ class Association(asyncio.BufferedProtocol):
     def _reject(self, answer: Refused) -> None:
         GATEWAY_ASSOCIATED.labels(answer.reason).inc()
         log.warning("association_refused", reason=answer.reason, **self._who)
-        self._is_over = True
-        self._transport.write(answer.reply)
-        # The peer closes (PS3.8 9.2.3, AE-8): who is quicker than that may take the rejection from it.
-        self._cut_off_later()
+        self._say_last(answer.reply)
 
     @property
     def _who(self) -> dict[str, str]:
@@ -239,35 +259,55 @@ class Association(asyncio.BufferedProtocol):
         return {"address": str(self.visitor.address)} | ({"peer": self._peer.name} if self._peer else {})
 
     def _begin(self, answer: Accepted, peer: Peer) -> None:
+        self._state = State.OPEN
         self._transport.write(answer.reply)
+        self._reader.widen()
         GATEWAY_ASSOCIATED.labels("accepted").inc()
         GATEWAY_ASSOCIATIONS.inc()
         self._brisk_at = self._loop.time()
         self._transfer = Transfer(peer.tenant, answer.calling_ae, answer.called_ae)
         limits = Limits(self._settings.command_bytes, self._settings.fragments, self._settings.fragment_bytes)
-        self._messages = Messages(answer.contexts, self._door.inside.acceptance.arrive, self._requested, limits)
+        self._messages = Messages(answer.contexts, self._arrive, self._requested, limits)
+
+    def _arrive(self, sop_class: str, sop_uid: str, transfer_syntax: str) -> Arrival:
+        self._has_begun = True
+        return self._door.inside.acceptance.arrive(sop_class, sop_uid, transfer_syntax)
 
     def data_arrived(self, context_id: int, control: int, piece: memoryview, *, is_whole: bool) -> None:
         """Hand the piece on; the reader lets nothing through before the association request."""
-        self._has_begun = True
-        if self._messages is not None and not self._is_released:
-            self._messages.data_arrived(context_id, control, piece, is_whole=is_whole)
+        messages = self._listening()
+        if messages is not None:
+            # Commands are not counted: who only echoes brings nothing.
+            self._bytes += 0 if control & IS_COMMAND else len(piece)
+            messages.data_arrived(context_id, control, piece, is_whole=is_whole)
 
     def release_requested(self) -> None:
         """Answer in turn, after the requests that came before."""
-        if self._messages is not None and not self._messages.is_between:
+        messages = self._listening()
+        if messages is None:
+            return
+        if not messages.is_between:
             raise Violation("release-in-message", 2)
+        self._state = State.RELEASING
         self._requested(None)
 
+    def _listening(self) -> Messages | None:
+        """Give what puts messages together, while any may come; raises Violation after a release request."""
+        if self._state is State.RELEASING:
+            raise Violation("unexpected-pdu", 2)
+        return self._messages if self._state is State.OPEN else None
+
     def aborted(self) -> None:
-        """Count it and close; the connection's end does the rest."""
+        """Count it and close at once: what was not read will not be. The connection's end does the rest."""
         GATEWAY_ABORTED.labels("peer").inc()
-        self._is_over = True
-        self._transport.close()
+        self._fall_silent()
+        self._transport.abort()
 
     # Requests.
 
     def _requested(self, request: Request | None) -> None:
+        if request is not None and request.arrival is not None and self._brisk_at is not None:
+            self._brisk_at = self._loop.time()
         self._requests.append(request)
         if self.working is None:
             self._begin_work()
@@ -290,22 +330,26 @@ class Association(asyncio.BufferedProtocol):
             if self._requests:
                 # 3,000 echoes fit into one buffer: who does not wait for answers lets everybody else have a turn.
                 await asyncio.sleep(0)
-            if self._is_paused and not self._requests and not self._is_over:
-                self._is_paused = False
-                self._last_byte_at = self._loop.time()
-                self._transport.resume_reading()
-            if self._is_stopping:
+            self._read_on()
+            if self._state is State.STOPPING:
                 self.abort("shutdown")
 
+    def _read_on(self) -> None:
+        """Receive again, once all that came is answered: also of who was released, or its end would not be seen."""
+        if self._is_paused and not self._requests and not self._transport.is_closing():
+            self._is_paused = False
+            self._last_byte_at = self._loop.time()
+            self._transport.resume_reading()
+
     def _worked(self, task: "asyncio.Task[None]") -> None:
-        self.working, self._brisk_at = None, self._loop.time()
+        self.working = None
         if not task.cancelled() and (error := task.exception()):
             # The log may fail too: then the peer knows at least.
             self.abort("internal")
             log.error("association_failed", exc_info=error)
-        if self._is_over:
-            self._end()
-        elif self._requests:
+        if self._state is State.GONE:
+            self._leave()
+        elif self._requests and self._state < State.STOPPING:
             # It came between the work's end and this being told of it.
             self._begin_work()
 
@@ -317,11 +361,12 @@ class Association(asyncio.BufferedProtocol):
             self._last_byte_at = self._loop.time()
 
     async def _store(self, arrival: Arrival) -> Status:
-        began_at = self._loop.time()
+        began_at, self._brisk_at = self._loop.time(), None
         try:
             status = await self._outcome(arrival)
         finally:
             arrival.body.close()
+            self._brisk_at = self._loop.time()
         GATEWAY_INSTANCES.labels(status.outcome).inc()
         GATEWAY_STORE_SECONDS.observe(self._loop.time() - began_at)
         return status
@@ -346,32 +391,41 @@ class Association(asyncio.BufferedProtocol):
     # The end.
 
     def _release(self) -> None:
-        self._is_released = True
-        self._transport.write(RELEASE_RP)
-        self._end()
+        self._say_last(RELEASE_RP)
+        transfer = self._transfer
+        self._end_transfer("partial" if transfer is not None and transfer.was_refused else "well")
 
     def stop(self) -> None:
         """End now, or after what is being stored."""
-        self._is_stopping = True
         if self.working is None:
             self.abort("shutdown")
+        elif not self._is_over:
+            self._state = State.STOPPING
 
     def close(self) -> None:
-        """Close the connection, whatever was said."""
-        self._transport.close()
+        """Close the connection, whatever was said; once, for a TLS transport forgets its socket the second time."""
+        if not self._transport.is_closing():
+            self._transport.close()
 
     def abort(self, reason: str, code: int = 0) -> None:
         """Send an A-ABORT and close."""
         if self._is_over:
             return
-        self._is_over = True
-        if not self._is_released:
-            GATEWAY_ABORTED.labels(reason).inc()
-            log.warning("association_aborted", reason=reason, **self._who)
-            self._transport.write(abort_pdu(code))
-        self._transport.close()
-        # A peer that does not read would keep a closing transport open for ever.
+        GATEWAY_ABORTED.labels(reason).inc()
+        log.warning("association_aborted", reason=reason, **self._who)
+        self._say_last(abort_pdu(code))
+        self.close()
+
+    def _say_last(self, pdu: bytes) -> None:
+        """Give the peer a while to hear it and to close (PS3.8 9.2.3): who closes first may take the answer from it."""
+        self._fall_silent()
+        self._transport.write(pdu)
         self._cut_off_later()
+
+    def _fall_silent(self) -> None:
+        """Hear and say nothing more. What counts it among those who are here goes on until the connection has gone."""
+        self._state = State.OVER
+        self._reader.stop()
 
     def _cut_off_later(self) -> None:
         """Give the peer a while to go: instead of the watch, which ends with the connection as this must."""
@@ -379,34 +433,30 @@ class Association(asyncio.BufferedProtocol):
             self._watch.cancel()
         self._watch = self._loop.call_later(self._settings.silence_s, self._transport.abort)
 
-    def _end(self) -> None:
-        """Close the transfer, once."""
-        if self._has_ended:
-            return
-        self._has_ended = True
+    def _leave(self) -> None:
+        """Give the place back, when the connection has gone and nothing of it is in work; nowhere else."""
         for request in self._requests:
             if request is not None and request.arrival is not None:
                 request.arrival.body.close()
         self._requests.clear()
         self._door.admission.leave(self)
-        if self._transfer is None:
+        self._end_transfer("aborted")
+
+    def _end_transfer(self, outcome: Outcome) -> None:
+        """Close the transfer, once."""
+        transfer, self._transfer = self._transfer, None
+        if transfer is None:
             return
         GATEWAY_ASSOCIATIONS.dec()
-        outcome = self._outcome_of(self._transfer)
-        if self._transfer.has_begun:
-            self._door.inside.outbox.end(self._transfer.transfer_id, outcome)
+        if transfer.has_begun:
+            self._door.inside.outbox.end(transfer.transfer_id, outcome)
         log.info(
             "association_ended",
-            transfer=self._transfer.transfer_id,
+            transfer=transfer.transfer_id,
             outcome=outcome,
-            instances=self._transfer.instances,
+            instances=transfer.instances,
             **self._who,
         )
-
-    def _outcome_of(self, transfer: Transfer) -> Outcome:
-        if not self._is_released:
-            return "aborted"
-        return "partial" if transfer.was_refused else "well"
 
     # Time.
 
@@ -432,7 +482,8 @@ class Association(asyncio.BufferedProtocol):
             self.abort(reason)
 
     def _note_pace(self, now: float) -> None:
-        if self._bytes > self._settings.slowest_bytes_per_s * (now - self._looked_at):
+        is_brisk = self._bytes > self._settings.slowest_bytes_per_s * (now - self._looked_at)
+        if is_brisk and self._brisk_at is not None:
             self._brisk_at = now
         self._looked_at, self._bytes = now, 0
 
@@ -443,7 +494,7 @@ class Association(asyncio.BufferedProtocol):
         if self._peer is None or self._messages is None:
             return "no-associate" if now - self._connected_at > self._settings.associate_s else None
         silent_s = now - self._last_byte_at
-        if self._is_released or self._reader.is_between:
+        if self._reader.is_between:
             reason, limit_s = self._patience(self._peer, self._messages)
             return reason if silent_s > limit_s else None
         if silent_s > self._settings.silence_s:
@@ -452,9 +503,8 @@ class Association(asyncio.BufferedProtocol):
 
     def _patience(self, peer: Peer, messages: Messages) -> tuple[str, float]:
         """Say how long no PDU need come, and what it is called when none does."""
-        if self._is_released:
-            return "not-closed", self._settings.silence_s
-        if self._has_begun and messages.is_between:
+        # The first PDU was the association request.
+        if self._pdus > 1 and messages.is_between:
             return "idle", peer.idle_s
         return "stalled", min(self._settings.stall_s, peer.idle_s)
 

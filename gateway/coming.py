@@ -1,15 +1,13 @@
 """A request's body as it comes: it must keep coming, and may not be more than a request may have."""
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import suppress
+import math
+from collections.abc import Callable, Mapping
 
 from starlette.types import Message, Receive
 
 from operators.errors import Rejected
 from schemas.settings import StowSettings
-
-RETRY_AFTER = {"Retry-After": "5"}
 
 
 class Refused(Exception):
@@ -27,6 +25,11 @@ class Gone(Exception):
     """The client went away."""
 
 
+def too_slow() -> Refused:
+    """Give the answer to a body that does not come."""
+    return Refused(408, "too-slow", "send without pauses: too little has come for too long")
+
+
 class Coming:
     """The chunks of one body."""
 
@@ -39,6 +42,12 @@ class Coming:
         # What is left of the time in which the next pace_bytes must come; it runs only while we wait for them.
         self._pace_bytes = settings.silence_s * settings.slowest_bytes_per_s
         self._left_s, self._owed_bytes = settings.silence_s, self._pace_bytes
+        self._waited_s, self._came_bytes = 0.0, 0
+        self._waiting: asyncio.Timeout | None = None
+        # Made when it is raised: kept here it would keep its frames, and what granian waits for to be let go.
+        self._late = too_slow
+        # How fast it came when it was last looked at: after so long of waiting for it.
+        self.bytes_per_s = math.inf
 
     async def chunk(self) -> bytes:
         """Give the next bytes, empty at the end. Raises Gone; Refused for what is too slow or too much; Rejected."""
@@ -53,18 +62,37 @@ class Coming:
             raise Rejected("content-length")
         return b""
 
+    def break_off(self, answer: Callable[[], Refused]) -> None:
+        """Wait for nothing more: whoever waits for the next bytes, or does so later, is told this."""
+        self._late, self._left_s, self._owed_bytes = answer, 0.0, math.inf
+        self.bytes_per_s, self._waited_s = math.inf, -math.inf
+        if self._waiting is not None:
+            self._waiting.reschedule(0)
+
     async def _next(self) -> Message:
         loop = asyncio.get_running_loop()
         began_at = loop.time()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._left_s):
+        try:
+            async with asyncio.timeout(self._left_s) as self._waiting:
                 message = await self._receive()
-        self._left_s -= loop.time() - began_at
+        except TimeoutError:
+            raise self._late() from None
+        finally:
+            self._waiting = None
+        self._note(loop.time() - began_at)
         if self._left_s <= 0:
-            raise Refused(408, "too-slow", "send without pauses: too little has come for too long")
+            raise self._late()
         return message
 
+    def _note(self, waited_s: float) -> None:
+        self._left_s -= waited_s
+        self._waited_s += waited_s
+        if self._waited_s >= self._settings.yield_s:
+            self.bytes_per_s = self._came_bytes / self._waited_s
+            self._waited_s, self._came_bytes = 0.0, 0
+
     def _counted(self, body: bytes) -> bytes:
+        self._came_bytes += len(body)
         self._size_bytes += len(body)
         self._owed_bytes -= len(body)
         if self._owed_bytes <= 0:

@@ -10,6 +10,7 @@ import structlog
 from gateway.accept import Acceptance, Arrival, Receipt, Transfer
 from gateway.multipart import MediaType
 from gateway.status import FAILED, OUT_OF_RESOURCES, Status, of_rejected, of_stored
+from operators.accept_header import DICOM
 from operators.errors import Rejected, Unavailable
 from operators.part10 import begin_part10
 from schemas.objects import is_uid
@@ -18,7 +19,6 @@ from schemas.telemetry import GATEWAY_INSTANCES, GATEWAY_STORE_SECONDS
 if TYPE_CHECKING:
     from operators.instance import Part10
 
-DICOM = "application/dicom"
 # File metas are looked for in so much, and then in twice as much again and again.
 FIRST_LOOK_BYTES = 1024
 
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Result:
     """What became of one part. UIDs are empty where they are not known; study and series are those of what is stored."""
 
     status: Status
@@ -71,6 +71,7 @@ class Part:
             return
         else:
             self._beginning += piece
+            self._acceptance.room.hold(len(piece))
             self._look()
 
     def end(self) -> Arrival:
@@ -82,11 +83,13 @@ class Part:
         if self.arrival is None:
             with memoryview(self._beginning) as beginning:
                 self._begin(beginning, is_whole=True)
+            self._forget()
         assert self.arrival is not None  # noqa: S101 - what is whole has begun
         return self.arrival
 
     def close(self) -> None:
         """Give back what it holds."""
+        self._forget()
         if self.arrival is not None:
             self.arrival.body.close()
 
@@ -97,8 +100,12 @@ class Part:
         with memoryview(self._beginning) as beginning:
             has_begun = self._begin(beginning)
         if has_begun:
-            self._beginning = bytearray()
+            self._forget()
         self._look_bytes = 2 * len(self._beginning)
+
+    def _forget(self) -> None:
+        self._acceptance.room.hold(-len(self._beginning))
+        self._beginning = bytearray()
 
     def _begin(self, beginning: memoryview, *, is_whole: bool = False) -> bool:
         """Make the arrival when it is clear where the data set begins, or that nothing here is a Part 10 file."""
@@ -118,20 +125,24 @@ class Part:
 
 
 class Delivery:
-    """What one request brings: outcomes in the order of its parts."""
+    """What one request brings: results in the order of its parts.
+
+    Once something behind us could not answer, nothing more is tried: each part would wait for it anew.
+    """
 
     def __init__(self, acceptance: Acceptance, transfer: Transfer, at_once: int) -> None:
         self._acceptance = acceptance
         self._transfer = transfer
         self._gate = asyncio.Semaphore(at_once)
         self._part: Part | None = None
+        self._away = ""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._outcomes: list[Outcome] = []
+        self._results: list[Result] = []
 
     @property
-    def outcomes(self) -> tuple[Outcome, ...]:
+    def results(self) -> tuple[Result, ...]:
         """Give what became of every part that has ended; complete after settle()."""
-        return tuple(self._outcomes)
+        return tuple(self._results)
 
     def begin(self, headers: Mapping[str, str]) -> None:
         """Begin a part."""
@@ -149,8 +160,8 @@ class Delivery:
         if part is None:
             self._gate.release()
             return
-        self._outcomes.append(Outcome(FAILED))
-        task = asyncio.create_task(self._settle_part(len(self._outcomes) - 1, part))
+        self._results.append(Result(FAILED))
+        task = asyncio.create_task(self._settle_part(len(self._results) - 1, part))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -166,32 +177,39 @@ class Delivery:
         loop = asyncio.get_running_loop()
         began_at = loop.time()
         try:
-            self._outcomes[number] = outcome = await self._outcome(part)
+            self._results[number] = result = await self._result(part)
         finally:
             part.close()
             self._gate.release()
-        GATEWAY_INSTANCES.labels(outcome.status.outcome).inc()
+        GATEWAY_INSTANCES.labels(result.status.outcome).inc()
         GATEWAY_STORE_SECONDS.observe(loop.time() - began_at)
 
-    async def _outcome(self, part: Part) -> Outcome:
+    async def _result(self, part: Part) -> Result:
         try:
-            return Outcome.of_receipt(await self._acceptance.accept(self._transfer, part.end()))
+            return await self._stored(part)
         except Rejected as error:
             return self._refused(part, of_rejected(error), error.reason)
         except Unavailable as error:
-            self._transfer.was_refused = True
+            self._transfer.was_refused, self._away = True, error.what
             return self._refused(part, OUT_OF_RESOURCES, error.what)
         except Exception:
-            # The edge: the other parts have outcomes of their own.
+            # The edge: the other parts have results of their own.
+            self._transfer.was_refused = True
             log.exception("instance_failed", transfer=self._transfer.transfer_id)
             return self._refused(part, FAILED, "unexpected")
 
-    def _refused(self, part: Part, status: Status, reason: str) -> Outcome:
+    async def _stored(self, part: Part) -> Result:
+        arrival = part.end()
+        if self._away:
+            raise Unavailable(self._away)
+        return Result.of_receipt(await self._acceptance.accept(self._transfer, arrival))
+
+    def _refused(self, part: Part, status: Status, reason: str) -> Result:
         said = part.meta
         names = (said.sop_class, said.sop_uid) if said else ("", "")
         sop_class, sop_uid = (uid if is_uid(uid) else "" for uid in names)
         log.warning("instance_refused", reason=reason, transfer=self._transfer.transfer_id, sop_class=sop_class)
-        return Outcome(status, sop_class, sop_uid)
+        return Result(status, sop_class, sop_uid)
 
 
 def _flaw(headers: Mapping[str, str]) -> str:

@@ -63,7 +63,7 @@ async def intake(settings: GatewaySettings, connectors: Connectors) -> AsyncIter
     tasks = [asyncio.create_task(work) for work in works]
     for task in tasks:
         task.add_done_callback(_fail_loudly)
-    room = Room(settings.memory_process_bytes)
+    room = Room(settings.memory_process_bytes, most_spooled_bytes=settings.spool_process_bytes)
     bounds = Bounds(settings.memory_instance_bytes, settings.instance_bytes, settings.spool_dir)
     inside = Inside(
         connectors.store,

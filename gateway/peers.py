@@ -187,8 +187,11 @@ def parse(text: str, settings: GatewaySettings) -> Peers:
         raise SettingsError(f"longer than {MOST_FILE_BYTES} bytes")
     try:
         whole = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SettingsError(str(error) or "nested too deeply") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(str(error)) from error
+    except (ValueError, RecursionError) as error:
+        # What tomllib itself does not expect: int() takes no number of 5,000 digits.
+        raise SettingsError("nested too deeply, or a number of too many digits") from error
     tables = whole.get("peer", [])
     problems = [f"{key}: is not known, only [[peer]] is" for key in whole if key != "peer"]
     if not tables or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):

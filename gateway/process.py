@@ -13,7 +13,7 @@ import structlog
 from gateway.admission import Admission, Bounds, Tally, Visitor
 from gateway.association import Association, Door
 from gateway.intake import STOP_S, Connectors, intake
-from gateway.peers import PeersFile, address_of
+from gateway.peers import Peers, PeersFile, address_of
 from gateway.tls import context_of
 from gateway.upper_layer import Terms
 from operators.instance import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -74,17 +74,21 @@ async def _reread(file: PeersFile, door: Door) -> None:
     """Put a changed file in force; one that cannot be changes nothing, and is said once."""
     while True:
         await asyncio.sleep(PEERS_AGAIN_S)
-        if not file.has_changed():
-            continue
         try:
-            door.peers = file.load()
-        except SettingsError as error:
+            if file.has_changed():
+                _put_in_force(file.load(), door)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one file, the next one counts
+            is_foreseen = isinstance(error, SettingsError)
+            problems = str(error).splitlines() if is_foreseen else [type(error).__name__]
             GATEWAY_PEERS_READ.labels("refused").inc()
-            log.error("peers_refused", problems=str(error).splitlines())  # noqa: TRY400 - its lines say all
-            continue
-        GATEWAY_PEERS_READ.labels("in-force").inc()
-        GATEWAY_PEERS.set(len(door.peers.peers))
-        log.info("peers_in_force", peers=len(door.peers.peers))
+            log.error("peers_refused", problems=problems)  # noqa: TRY400 - its lines say all
+
+
+def _put_in_force(peers: Peers, door: Door) -> None:
+    door.peers = peers
+    GATEWAY_PEERS_READ.labels("in-force").inc()
+    GATEWAY_PEERS.set(len(peers.peers))
+    log.info("peers_in_force", peers=len(peers.peers))
 
 
 def _terms(settings: GatewaySettings) -> Terms:

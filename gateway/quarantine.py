@@ -17,6 +17,8 @@ from schemas.telemetry import GATEWAY_QUARANTINE_BYTES, GATEWAY_QUARANTINE_FULL,
 from schemas.topics import INSTANCE_QUARANTINED
 
 LOOK_AGAIN_S = 10.0
+# An object takes this much of a quota at least: small ones cost the store, and who lists them, no less.
+LEAST_BYTES = 4096
 
 log = structlog.get_logger()
 
@@ -43,26 +45,33 @@ class Quarantine:
     async def keep(self, upload: Upload, reason: str) -> None:
         """Keep an object, whose key is tenant/hash, and tell of it; what is there stays as it is, and is told of again.
 
+        What is there has the prefix, and the time, of its first arrival.
+
         Raises Rejected("quarantine-full") when it is more than the tenant's quota leaves room for, Unavailable when
         store or broker do not answer in time.
         """
         upload = replace(upload, envelope=replace(upload.envelope, reason=reason))
-        tenant, _, data_hash = upload.key.partition("/")
+        stored = await self._put(upload)
+        await self._events.publish(INSTANCE_QUARANTINED, quarantine.held(stored, self._rules.kept))
+        GATEWAY_QUARANTINED.labels(reason).inc()
+
+    async def _put(self, upload: Upload) -> StoredObject:
+        """Give what lies under the key: the upload, or what was there."""
+        tenant, data_hash = quarantine.names(upload.key)
         try:
             with self._fullness.taken(tenant, upload.size_bytes) as taken:
                 taken.is_kept = await self._store.put(Bucket.QUARANTINE, upload)
         except Rejected as error:
+            # What is there takes no room once more.
+            if stored := await self._store.head(Bucket.QUARANTINE, upload.key):
+                return stored
             GATEWAY_QUARANTINE_FULL.inc()
-            log.warning("quarantine_full", reason=error.reason, tenant=tenant, hash=data_hash, rejected=reason)
+            rejected = upload.envelope.reason
+            log.warning("quarantine_full", reason=error.reason, tenant=tenant, hash=data_hash, rejected=rejected)
             raise
-        stored = StoredObject(upload.key, upload.size_bytes, upload.envelope)
-        if not taken.is_kept:
-            stored = await self._there(upload.key)
-        await self._events.publish(INSTANCE_QUARANTINED, quarantine.held(stored, self._rules.kept))
-        GATEWAY_QUARANTINED.labels(reason).inc()
-
-    async def _there(self, key: str) -> StoredObject:
-        stored = await self._store.head(Bucket.QUARANTINE, key)
+        if taken.is_kept:
+            return StoredObject(upload.key, upload.size_bytes, upload.envelope)
+        stored = await self._store.head(Bucket.QUARANTINE, upload.key)
         if stored is None:
             raise Unavailable("store-object-went")
         return stored
@@ -80,10 +89,11 @@ class Quarantine:
 
     async def look(self) -> None:
         """Count what lies in the store; raises Unavailable."""
-        before = self._fullness.added()
+        before = self._fullness.kept()
         found: Counter[str] = Counter()
         async for key, size_bytes in self._store.sizes(Bucket.QUARANTINE):
-            found[key.partition("/")[0]] += size_bytes
+            tenant, _ = quarantine.names(key)
+            found[tenant] += max(size_bytes, LEAST_BYTES)
         self._fullness.counted(found, before)
         self._tenants |= found.keys()
         for tenant in self._tenants:
@@ -98,7 +108,7 @@ class Taken:
 
 
 class Fullness:
-    """How many bytes of each tenant are kept, as far as this process knows: those it counted, and those it added since.
+    """How many bytes of each tenant are kept, as far as this process knows: those it counted, and its own since.
 
     Others add too, and what is added while it counts may be counted twice: the next count corrects both.
     """
@@ -106,26 +116,31 @@ class Fullness:
     def __init__(self, quota_bytes: int) -> None:
         self._quota_bytes = quota_bytes
         self._counted: Counter[str] = Counter()
-        self._added: Counter[str] = Counter()
+        self._kept: Counter[str] = Counter()
+        # What a count that begins now may miss, although it is kept when the count ends.
+        self._on_their_way: Counter[str] = Counter()
 
     @contextmanager
     def taken(self, tenant: str, size_bytes: int) -> Iterator[Taken]:
         """Take room for as long as this is entered, and for good if it is kept; raises Rejected("quarantine-full")."""
-        if self._counted[tenant] + self._added[tenant] + size_bytes > self._quota_bytes:
+        size_bytes = max(size_bytes, LEAST_BYTES)
+        known = self._counted[tenant] + self._kept[tenant] + self._on_their_way[tenant]
+        if known + size_bytes > self._quota_bytes:
             raise Rejected("quarantine-full")
         taken = Taken()
-        self._added[tenant] += size_bytes
+        self._on_their_way[tenant] += size_bytes
         try:
             yield taken
         finally:
-            if not taken.is_kept:
-                self._added[tenant] -= size_bytes
+            self._on_their_way[tenant] -= size_bytes
+            if taken.is_kept:
+                self._kept[tenant] += size_bytes
 
-    def added(self) -> Mapping[str, int]:
-        """Give what was added since the last count."""
-        return self._added.copy()
+    def kept(self) -> Mapping[str, int]:
+        """Give what was kept since the last count."""
+        return self._kept.copy()
 
     def counted(self, found: Mapping[str, int], before: Mapping[str, int]) -> None:
-        """Take a count that began when so much was added."""
+        """Take a count that began when so much was kept."""
         self._counted = Counter(found)
-        self._added.subtract(before)
+        self._kept.subtract(before)

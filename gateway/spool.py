@@ -1,6 +1,7 @@
 """One data set as it arrives: hashed as it comes, in memory up to a bound, in a file beyond it."""
 
 import mmap
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,7 @@ import google_crc32c
 import numpy as np
 
 from operators.errors import Rejected, Unavailable
+from schemas.telemetry import GATEWAY_SPOOLED_BYTES
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap
 
@@ -28,15 +30,31 @@ class Hasher(Protocol):
 
 @dataclass
 class Room:
-    """How much memory a process may hold for data sets, and how much it holds."""
+    """How much a process may hold of data sets, in memory and in files, and how much it holds.
+
+    What lies before a data set, or may turn out to, is held in memory too.
+    """
 
     most_bytes: int
     held_bytes: int = 0
+    most_spooled_bytes: int = sys.maxsize
+    spooled_bytes: int = 0
 
     @property
     def is_full(self) -> bool:
         """Say whether nothing new should begin."""
         return self.held_bytes >= self.most_bytes
+
+    def hold(self, size_bytes: int) -> None:
+        """Count so much more memory; less, when it is negative."""
+        self.held_bytes += size_bytes
+
+    def spool(self, size_bytes: int) -> None:
+        """Count so much more in files; less, when it is negative; raises Unavailable("spool") when it is too much."""
+        if size_bytes > 0 and self.spooled_bytes + size_bytes > self.most_spooled_bytes:
+            raise Unavailable("spool")
+        self.spooled_bytes += size_bytes
+        GATEWAY_SPOOLED_BYTES.inc(size_bytes)
 
 
 @dataclass(frozen=True)
@@ -65,6 +83,8 @@ class Body:
         self._memory = bytearray()
         self._file: IO[bytes] | None = None
         self._map: mmap.mmap | None = None
+        self._held_bytes = self._spooled_bytes = 0
+        self._hold(len(prefix))
 
     @property
     def is_spooled(self) -> bool:
@@ -95,6 +115,8 @@ class Body:
             self._keep(piece)
         except OSError:
             self.fail(Unavailable("spool"))
+        except Unavailable as error:
+            self.fail(error)
 
     def fail(self, error: Rejected | Unavailable) -> None:
         """Keep nothing from here on: this is what the sender hears in the end."""
@@ -116,7 +138,8 @@ class Body:
 
     def close(self) -> None:
         """Give back memory and file."""
-        self._room.held_bytes -= len(self._memory)
+        self._hold(-self._held_bytes)
+        self._spool(-self._spooled_bytes)
         self._memory = bytearray()
         if self._file is not None:
             # Closed all the same when what it still buffers finds no room.
@@ -128,9 +151,10 @@ class Body:
     def _keep(self, piece: memoryview) -> None:
         if not piece or (self._file is None and self._fits(len(piece))):
             self._memory += piece
-            self._room.held_bytes += len(piece)
+            self._hold(len(piece))
             return
         file = self._file or self._spill()
+        self._spool(len(piece))
         file.write(piece)
 
     def _fits(self, size_bytes: int) -> bool:
@@ -139,7 +163,16 @@ class Body:
     def _spill(self) -> IO[bytes]:
         # A file that never has a name: a killed process leaves nothing behind.
         self._file = tempfile.TemporaryFile(dir=self._bounds.folder)  # noqa: SIM115 - closed with the body
+        self._spool(len(self._memory))
         self._file.write(self._memory)
-        self._room.held_bytes -= len(self._memory)
+        self._hold(-len(self._memory))
         self._memory = bytearray()
         return self._file
+
+    def _hold(self, size_bytes: int) -> None:
+        self._room.hold(size_bytes)
+        self._held_bytes += size_bytes
+
+    def _spool(self, size_bytes: int) -> None:
+        self._room.spool(size_bytes)
+        self._spooled_bytes += size_bytes

@@ -1,31 +1,19 @@
 """What a STOW-RS client reads: the Store Instances Response Module (PS3.18 I.1), as JSON or as XML."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 import orjson
 
-from gateway.delivery import Outcome
-from gateway.multipart import MediaType
-from gateway.status import OUT_OF_RESOURCES, STORED, Status
-from operators.errors import Rejected
+from gateway.delivery import Result
+from gateway.status import FAILED, OUT_OF_RESOURCES, STORED, Status
+from operators.accept_header import JSON_TYPES
 
-JSON = "application/dicom+json"
-XML = "application/dicom+xml"
-# Which of the two each media range means; the first is for those who leave it to us.
-OFFERED = {
-    "*/*": JSON,
-    "application/*": JSON,
-    JSON: JSON,
-    "application/json": JSON,
-    XML: XML,
-    "application/xml": XML,
-    "text/xml": XML,
-}
-RANGE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
-WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
+# The first is for those who leave it to us.
+FORMS = (*JSON_TYPES, "application/dicom+xml", "application/xml", "text/xml")
+# What is worth more than a 409 when nothing was stored: these are no fault of what was sent.
+NONE_STORED = {OUT_OF_RESOURCES: 503, FAILED: 500}
 NAMESPACE = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
 
 RETRIEVE_URL = "00081190"
@@ -45,56 +33,40 @@ KEYWORDS = {
 Json = dict[str, dict[str, Any]]
 
 
-def http_status(outcomes: Sequence[Outcome]) -> int:
-    """Give the status of a request with at least one part: PS3.18 table 10.5.3-1, and 503 for what may be tried again."""
-    if any(one.is_stored for one in outcomes):
-        return 200 if all(one.status is STORED for one in outcomes) else 202
-    return 503 if all(one.status is OUT_OF_RESOURCES for one in outcomes) else 409
+def http_status(results: Sequence[Result], broken_off: Status | None) -> int:
+    """Give the status of a request: PS3.18 table 10.5.3-1, and 503 when something of it, sent again, may be stored."""
+    statuses = {one.status for one in results} | ({broken_off} if broken_off else set())
+    if any(one.is_stored for one in results):
+        return 200 if statuses == {STORED} else 202
+    return next((code for status, code in NONE_STORED.items() if status in statuses), 409)
 
 
-def chosen(accept: str) -> str | None:
-    """Give the media type to answer in: that of the greatest weight, the first of these; None when none will do."""
-    weighed = [one for one in map(_weighed, RANGE.findall(accept)) if one[0] > 0 and one[1] in OFFERED]
-    if not accept.strip():
-        return JSON
-    return OFFERED[max(weighed, key=lambda one: one[0])[1]] if weighed else None
-
-
-def _weighed(text: str) -> tuple[float, str]:
-    try:
-        one = MediaType.of(text)
-    except Rejected:
-        return 0.0, ""
-    weight = one.parameters.get("q", "1")
-    return float(weight) if WEIGHT.fullmatch(weight) else 0.0, one.name
-
-
-def module(outcomes: Iterable[Outcome], broken_off: Status | None, base: str) -> Json:
+def module(results: Iterable[Result], broken_off: Status | None, base: str) -> Json:
     """Give the module; `broken_off` is why what came after these parts was not read, `base` the service's address."""
-    outcomes = tuple(outcomes)
-    stored = [_stored(one, base) for one in outcomes if one.is_stored]
-    failed = [one for one in outcomes if not one.is_stored]
+    results = tuple(results)
+    stored = [_stored(one, base) for one in results if one.is_stored]
+    failed = [one for one in results if not one.is_stored]
     named = [_reference(one) | _failure(one.status) for one in failed if one.sop_class and one.sop_uid]
     unnamed = [_failure(one.status) for one in failed if not (one.sop_class and one.sop_uid)]
     unnamed += [_failure(broken_off)] if broken_off else []
-    studies = {one.study_uid for one in outcomes if one.is_stored}
+    studies = {one.study_uid for one in results if one.is_stored}
     url = f"{base}/studies/{studies.pop()}" if len(studies) == 1 else None
     sequences = {"00081198": named, "00081199": stored, "0008119A": unnamed}
     return _url(url) | {tag: {"vr": "SQ", "Value": items} for tag, items in sequences.items() if items}
 
 
 def encode(dataset: Json, media_type: str) -> bytes:
-    """Write a data set in one of the two media types."""
-    return orjson.dumps(dataset) if media_type == JSON else _xml(dataset)
+    """Write a data set in one of the forms."""
+    return orjson.dumps(dataset) if media_type in JSON_TYPES else _xml(dataset)
 
 
-def _stored(one: Outcome, base: str) -> Json:
+def _stored(one: Result, base: str) -> Json:
     url = f"{base}/studies/{one.study_uid}/series/{one.series_uid}/instances/{one.sop_uid}"
     warning: Json = {} if one.status is STORED else {WARNING_REASON: {"vr": "US", "Value": [one.status.code]}}
     return _reference(one) | _url(url) | warning
 
 
-def _reference(one: Outcome) -> Json:
+def _reference(one: Result) -> Json:
     return {"00081150": {"vr": "UI", "Value": [one.sop_class]}, "00081155": {"vr": "UI", "Value": [one.sop_uid]}}
 
 

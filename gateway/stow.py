@@ -14,14 +14,14 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from gateway.accept import Transfer
-from gateway.coming import RETRY_AFTER, Coming, Gone, Refused
-from gateway.delivery import DICOM, Delivery
-from gateway.delivery import Outcome as PartOutcome
+from gateway.coming import Coming, Gone, Refused
+from gateway.delivery import Delivery, Result
 from gateway.intake import Intake
 from gateway.multipart import Begun, Ended, Limits, MediaType, Scanner
 from gateway.status import BROKEN_OFF, Status
-from gateway.store_response import chosen, encode, http_status, module
-from operators.errors import Rejected
+from gateway.store_response import FORMS, encode, http_status, module
+from operators.accept_header import DICOM, chosen, wanted
+from operators.errors import RETRY_AFTER, Rejected
 from operators.principal import Asked, NotAllowed, Principal, authorize, principal_of
 from schemas.objects import is_uid
 from schemas.settings import StowSettings
@@ -34,6 +34,9 @@ ROOT = "/dicomweb"
 STUDIES = f"{ROOT}/studies"
 # What the same request, sent again, may not meet: it is told nothing of the parts that came before.
 AGAIN = frozenset({408, 503})
+NOTHING_STORED = 409
+# Of a Content-Length: enough to be too much for anybody, few enough to be read.
+MOST_DIGITS = 20
 # These addresses are read, too, at the other door of the same origin.
 ALLOW = {"Allow": "GET, HEAD, OPTIONS, POST"}
 # A browser that is sent this must not guess that it is a page.
@@ -85,7 +88,7 @@ class Stow:
     inside: Intake
     settings: StowSettings
     tenant: str
-    requests: set[asyncio.Task[Any]] = field(default_factory=set)
+    requests: dict[asyncio.Task[Any], Coming] = field(default_factory=dict)
     is_closing: bool = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,16 +103,11 @@ class Stow:
         except Gone:
             STOW_REQUESTS.labels("gone").inc()
             return
-        except asyncio.CancelledError:
-            if not self.is_closing:
-                raise
-            task.uncancel()
-            answer = self._refused(Refused(503, "closing", "the archive restarts: try again soon", RETRY_AFTER))
         except Exception:
             log.exception("store_failed")
             answer = self._refused(Refused(500, "unexpected", "this is a fault of the server: its log says more"))
         finally:
-            self.requests.discard(task)
+            self.requests.pop(task, None)
             STOW_OPEN.set(len(self.requests))
         STOW_REQUESTS.labels(answer.status).inc()
         await _send(send, answer)
@@ -124,26 +122,35 @@ class Stow:
         authorize(principal, "store", scope["path"])
         asking = _asking(scope, asked, principal)
         self._check_room(asking)
-        self.requests.add(task)
+        self.requests[task] = coming = Coming(receive, self.settings, asking.length)
         STOW_OPEN.set(len(self.requests))
-        return await self._store(asking, receive)
+        return await self._store(asking, coming)
 
     def _check_room(self, asking: Asking) -> None:
         if asking.length is not None and asking.length > self.settings.request_bytes:
             raise Refused(413, "request-bytes", f"send at most {self.settings.request_bytes} bytes in one request")
-        if len(self.requests) >= self.settings.requests:
-            raise Refused(503, "too-many-requests", "too many are storing now: try again soon", RETRY_AFTER)
-        if self.inside.room.is_full or self.is_closing:
+        if self.is_closing:
+            raise _closing()
+        if self.inside.room.is_full:
             raise Refused(503, "memory", "the archive is busy: try again soon", RETRY_AFTER)
+        if len(self.requests) >= self.settings.requests:
+            self._have_one_give_way()
 
-    async def _store(self, asking: Asking, receive: Receive) -> Answer:
+    def _have_one_give_way(self) -> None:
+        """Send the slowest away who has been waited for long enough to be called slow; raises Refused without one."""
+        slowest = min(self.requests.values(), key=lambda one: one.bytes_per_s)
+        if slowest.bytes_per_s >= self.settings.yield_bytes_per_s:
+            raise Refused(503, "too-many-requests", "too many are storing now: try again soon", RETRY_AFTER)
+        slowest.break_off(_gave_way)
+
+    async def _store(self, asking: Asking, coming: Coming) -> Answer:
         """Take the body; whatever happens, what is being stored is finished and the transfer ended."""
         transfer = Transfer(asking.principal.tenant, only_study=asking.study)
         delivery = Delivery(self.inside.acceptance, transfer, self.settings.at_once)
         outcome: Outcome = "aborted"
         status = 0
         try:
-            answer = await self._received(asking, receive, delivery)
+            answer = await self._received(asking, coming, delivery)
             status = answer.status
             outcome = "partial" if answer.closes or transfer.was_refused else "well"
         finally:
@@ -159,11 +166,11 @@ class Stow:
             )
         return answer
 
-    async def _received(self, asking: Asking, receive: Receive, delivery: Delivery) -> Answer:
+    async def _received(self, asking: Asking, coming: Coming, delivery: Delivery) -> Answer:
         """Hand the parts on as they come, then answer; what breaks a body off leaves what came before it stored."""
         broken_off: Rejected | Refused | None = None
         try:
-            await self._take(asking, receive, delivery)
+            await self._take(asking, coming, delivery)
         except Rejected as error:
             broken_off = Refused(400, error.reason, "the body is not what its Content-Type says, or breaks a limit")
         except Refused as error:
@@ -171,17 +178,17 @@ class Stow:
                 raise
             broken_off = error
         await delivery.settle()
-        if broken_off is None and not delivery.outcomes:
+        if broken_off is None and not delivery.results:
             raise Refused(400, "no-parts", "there is nothing in the request to store")
-        if broken_off is not None and not any(one.is_stored for one in delivery.outcomes):
+        # Beside the loop: ten thousand results take a while to write, and others wait.
+        answer = await asyncio.to_thread(_answer, asking, delivery.results, BROKEN_OFF if broken_off else None)
+        if broken_off is not None and answer.status == NOTHING_STORED:
             raise broken_off
         if broken_off is not None:
             STOW_REFUSED.labels(broken_off.reason).inc()
-        # Beside the loop: ten thousand outcomes take a while to write, and others wait.
-        return await asyncio.to_thread(_answer, asking, delivery.outcomes, BROKEN_OFF if broken_off else None)
+        return answer
 
-    async def _take(self, asking: Asking, receive: Receive, delivery: Delivery) -> None:
-        coming = Coming(receive, self.settings, asking.length)
+    async def _take(self, asking: Asking, coming: Coming, delivery: Delivery) -> None:
         if asking.boundary is None:
             delivery.begin({})
             while chunk := await coming.chunk():
@@ -211,8 +218,8 @@ class Stow:
         self.is_closing = True
         if self.requests:
             _, late = await asyncio.wait(self.requests, timeout=within_s)
-            for task in late:
-                task.cancel()
+            for coming in self.requests.values():
+                coming.break_off(_closing)
             await asyncio.gather(*late, return_exceptions=True)
 
 
@@ -221,7 +228,7 @@ def _asking(scope: Scope, asked: Asked, principal: Principal) -> Asking:
     study = _study_of(scope["path"]) or ""
     if study and not is_uid(study):
         raise Refused(400, "bad-uid", "UIDs in the path are digits and dots, at most 64 characters")
-    media_type = chosen(",".join(asked.headers.get("accept", ())))
+    media_type = chosen(wanted(scope), FORMS)
     if media_type is None:
         raise Refused(406, "not-acceptable", "accept application/dicom+json or application/dicom+xml")
     length = _one(asked, "content-length")
@@ -229,10 +236,18 @@ def _asking(scope: Scope, asked: Asked, principal: Principal) -> Asking:
         principal=principal,
         study=study,
         boundary=_boundary(asked),
-        length=int(length) if length.isdecimal() else None,
+        length=int(length[:MOST_DIGITS]) if length.isdecimal() else None,
         media_type=media_type,
         base=f"{scope['scheme']}://{asked.headers['host'][0]}{ROOT}",
     )
+
+
+def _closing() -> Refused:
+    return Refused(503, "closing", "the archive restarts: try again soon", RETRY_AFTER)
+
+
+def _gave_way() -> Refused:
+    return Refused(408, "gave-way", "too many are storing now, and this came slowest: send it faster")
 
 
 def _boundary(asked: Asked) -> str | None:
@@ -263,9 +278,9 @@ def _limits(settings: StowSettings) -> Limits:
     return Limits(settings.parts, settings.part_headers, settings.part_header_bytes, settings.outside_bytes)
 
 
-def _answer(asking: Asking, outcomes: Sequence[PartOutcome], broken_off: Status | None) -> Answer:
-    status = 202 if broken_off else http_status(outcomes)
-    body = encode(module(outcomes, broken_off, asking.base), asking.media_type)
+def _answer(asking: Asking, results: Sequence[Result], broken_off: Status | None) -> Answer:
+    status = http_status(results, broken_off)
+    body = encode(module(results, broken_off, asking.base), asking.media_type)
     headers = {"Content-Type": asking.media_type} | (RETRY_AFTER if status == 503 else {})  # noqa: PLR2004 - HTTP's
     return Answer(status, headers, body, closes=broken_off is not None)
 

@@ -84,7 +84,7 @@ class Listener(Protocol):
 
 
 class Reader:
-    """Turns a byte stream, however it is cut, into the same PDUs. Holds one receive buffer, small until the first PDU.
+    """Turns a byte stream, however it is cut, into the same PDUs. Holds one receive buffer, small until it may be large.
 
     Pieces of data values go out as they come: nothing waits for a PDU to be complete, and no declared length
     makes memory grow.
@@ -102,6 +102,7 @@ class Reader:
         self._buffer = memoryview(bytearray(min(buffer_bytes, FIRST_BUFFER_BYTES)))
         self._start = self._end = 0
         self._is_first = True
+        self._is_wide = self._is_stopped = False
         self._kind = 0
         self._left = 0
         self._collected = bytearray()
@@ -117,17 +118,25 @@ class Reader:
         """Give the part of the buffer to receive into."""
         return self._buffer[self._end :]
 
+    def widen(self) -> None:
+        """Have the large buffer from here on: the association is accepted."""
+        self._is_wide = True
+
+    def stop(self) -> None:
+        """Tell nothing more, whatever has been received already."""
+        self._is_stopped = True
+
     def received(self, size_bytes: int) -> None:
         """Take the bytes that were put into space(); raises Violation."""
         self._end += size_bytes
-        while self._advance():
+        while not self._is_stopped and self._advance():
             pass
         self._keep_rest()
 
     def _keep_rest(self) -> None:
         """Move what waits for more bytes to the buffer's beginning: part of a header, or nothing."""
         rest = bytes(self._buffer[self._start : self._end])
-        if self.completed and len(self._buffer) < self._buffer_bytes:
+        if self._is_wide and len(self._buffer) < self._buffer_bytes:
             self._buffer = memoryview(bytearray(self._buffer_bytes))
         self._buffer[: len(rest)] = rest
         self._start, self._end = 0, len(rest)

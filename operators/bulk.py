@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pydicom.filereader import read_dataset
 
 from operators.errors import Rejected
-from operators.frames import ITEM, ITEM_HEADER
+from operators.frames import ITEM, ITEM_HEADER, MAX_FRAGMENTS, SEQUENCE_END
 from operators.header import (
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
@@ -57,7 +57,12 @@ def seek(window: bytes, start: int, end: int, transfer_syntax: str, tag: int) ->
         last.tag, last.vr, last.start, last.length = int(found), vr or "", stream.tell(), length
         return found >= tag
 
-    _read(stream, transfer_syntax, stop)
+    try:
+        _read(stream, transfer_syntax, stop)
+    except Rejected:
+        # Behind an element that was read the window may end within the next one's header.
+        if last.start == 0 or start + len(window) >= end:
+            raise
     if last.tag == tag:
         is_value = last.length != UNDEFINED and last.vr != "SQ"
         return Place(start + last.start, start + last.start + last.length) if is_value else None
@@ -101,28 +106,52 @@ class Packed(NamedTuple):
     bits: int
 
 
-def packed(header: bytes, prefix_length: int, transfer_syntax: str, number: int) -> Packed | None:
-    """Locate a frame whose pixels are bits and that need not begin with a byte (PS3.5 8.1.1); the first is number 1.
+class BitFrames(NamedTuple):
+    """Frames whose pixels are bits, one behind the other: the bytes of the object where they lie, the bits of each."""
 
-    `header` reaches beyond the pixel element's own header. None where frames are not of that kind.
+    pixels: Place
+    bits: int
+
+    def frame(self, number: int) -> Packed | None:
+        """Locate a frame, the first is number 1; None where the pixels end before it does."""
+        first, skip = divmod((number - 1) * self.bits, 8)
+        start = self.pixels.start + first
+        end = start + -(-(skip + self.bits) // 8)
+        return Packed(Place(start, end), skip, self.bits) if end <= self.pixels.end else None
+
+
+def bit_frames(header: bytes, prefix_length: int, transfer_syntax: str) -> BitFrames | None:
+    """Find frames whose pixels are bits and that need not begin with a byte (PS3.5 8.1.1); None where there are none.
+
+    `header` reaches beyond the pixel element's own header.
     """
     found = scan(header[prefix_length:], transfer_syntax, SHAPE)
     numbers = [int.from_bytes(found.raw(tag, 2) or b"\1", "little") for tag in sorted(SHAPE)]
     samples, rows, columns, allocated = numbers
-    if allocated != 1 or found.pixels is None or found.pixels.length is None or found.order != "<":
-        return None
     bits = samples * rows * columns
-    first, skip = divmod((number - 1) * bits, 8)
-    start = prefix_length + found.pixels.start + first
-    end = start + -(-(skip + bits) // 8)
-    is_there = end <= prefix_length + found.pixels.start + found.pixels.length
-    return Packed(Place(start, end), skip, bits) if is_there and bits else None
+    if allocated != 1 or not bits or found.pixels is None or found.pixels.length is None or found.order != "<":
+        return None
+    start = prefix_length + found.pixels.start
+    return BitFrames(Place(start, start + found.pixels.length), bits)
 
 
 def aligned(raw: bytes, skip: int, bits: int) -> bytes:
     """Give a frame of bits so that it begins with a byte's lowest bit; what is over in the last byte is zero."""
     number = int.from_bytes(raw, "little") >> skip & ((1 << bits) - 1)
     return number.to_bytes(-(-bits // 8), "little")
+
+
+async def shifted(chunks: Chunks, skip: int, bits: int) -> Chunks:
+    """Give what aligned() does, as the bytes come."""
+    held = b""
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            held += chunk
+            there = len(held) * 8 - skip
+            taken = bits if bits <= there else max(there // 8 * 8, 0)
+            if taken:
+                yield aligned(held, skip, taken)
+            held, bits = held[taken // 8 :], bits - taken
 
 
 def inflated(whole: bytes, prefix_length: int) -> tuple[bytearray, Frames]:
@@ -134,31 +163,52 @@ def inflated(whole: bytes, prefix_length: int) -> tuple[bytearray, Frames]:
     return data, examine(data, EXPLICIT_VR_LITTLE_ENDIAN, 0).frames
 
 
-async def unwrapped(chunks: Chunks) -> Chunks:
+async def unwrapped(chunks: Chunks, tables: int = 0) -> Chunks:
     """Give an encapsulated frame's code stream from its fragments, without their headers (PS3.5 A.4), as they come.
 
-    A last fragment that is cut short gives what is there. Raises Rejected(BAD_FRAME) where an item should begin.
+    So many items at the beginning are offset tables and left out. The sequence's end ends it; a last fragment that is
+    cut short gives what is there. Raises Rejected(BAD_FRAME) where an item should begin, and for too many of them.
     """
-    left, head = 0, b""
+    items = _Items(tables)
     async with aclosing(chunks):
         async for chunk in chunks:
-            position = 0
-            while position < len(chunk):
-                if left:
-                    piece = chunk[position : position + left]
-                    position, left = position + len(piece), left - len(piece)
-                    yield piece
-                    continue
-                taken = chunk[position : position + ITEM_HEADER.size - len(head)]
-                position, head = position + len(taken), head + taken
-                if len(head) == ITEM_HEADER.size:
-                    left, head = _item_length(head), b""
-    if head:
+            if found := items.unwrapped(chunk):
+                yield found
+            if items.is_over:
+                return
+    if items.head:
         raise Rejected(Reason.BAD_FRAME.value)
 
 
-def _item_length(head: bytes) -> int:
-    group, element, length = ITEM_HEADER.unpack(head)
-    if (group, element) != ITEM:
-        raise Rejected(Reason.BAD_FRAME.value)
-    return int(length)
+@dataclass
+class _Items:
+    """Items that come in pieces: how much is left of the last one, and what has come of the next one's header."""
+
+    tables: int
+    count: int = 0
+    left: int = 0
+    head: bytes = b""
+    is_over: bool = False
+
+    def unwrapped(self, chunk: bytes) -> bytes:
+        """Give what a piece holds of the items' values."""
+        pieces, position = [], 0
+        while position < len(chunk) and not self.is_over:
+            if self.left:
+                piece = chunk[position : position + self.left]
+                position, self.left = position + len(piece), self.left - len(piece)
+                if self.count > self.tables:
+                    pieces.append(piece)
+                continue
+            taken = chunk[position : position + ITEM_HEADER.size - len(self.head)]
+            position, self.head = position + len(taken), self.head + taken
+            if len(self.head) == ITEM_HEADER.size:
+                self._begin()
+        return b"".join(pieces)
+
+    def _begin(self) -> None:
+        group, element, length = ITEM_HEADER.unpack(self.head)
+        self.count, self.left, self.head = self.count + 1, int(length), b""
+        self.is_over = (group, element) == SEQUENCE_END
+        if not self.is_over and ((group, element) != ITEM or self.count > MAX_FRAGMENTS):
+            raise Rejected(Reason.BAD_FRAME.value)

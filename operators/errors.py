@@ -1,5 +1,8 @@
 """The two kinds of failure: data that can never succeed, and an outside that cannot answer now."""
 
+# In how many seconds to try again, as a header of HTTP says it.
+RETRY_AFTER = {"Retry-After": "5"}
+
 
 class Rejected(Exception):
     """This data can never succeed; `reason` is a code for counting, never a value from the data."""

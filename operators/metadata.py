@@ -97,7 +97,9 @@ def bulk_value(header: bytes, prefix_length: int, transfer_syntax: str, path: tu
                 found = found.value if isinstance(found, DataElement) else found
             element = found.get_item(int(path[-1], 16))
             value = None if (element.VR or _known_vr(element.tag)) == "SQ" else element.value
-        except (KeyError, ValueError, IndexError, TypeError, AttributeError, NotImplementedError):
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - pydicom raises many kinds on foreign bytes: there the path leads nowhere
             return None
     return value if isinstance(value, bytes) else None
 

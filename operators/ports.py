@@ -143,7 +143,7 @@ class CatalogTables(Protocol):
         """Write how transfers ended; of one transfer's ends for a study the greatest (ended_at, event id) stays."""
 
     def put_quarantine(self, rows: Collection[QuarantineRow]) -> None:
-        """Write what is or was kept aside; of one content's rows the greatest (occurred_at, event id) stays."""
+        """Write what is or was kept aside; of one content's the greatest (stored_at, occurred_at, event id) stays."""
 
     def tallies(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, Tally]:
         """Count these series' instances anew, also where none is left."""

@@ -83,7 +83,8 @@ def _is_forwarded(asked: Asked) -> bool:
 
 def _is_renamed(asked: Asked) -> bool:
     hosts = asked.headers.get("host", [])
-    return len(hosts) != 1 or _split(hosts[0])[0] not in HOSTS
+    name, port = _split(hosts[0]) if len(hosts) == 1 else ("", "")
+    return name not in HOSTS or not port.isdecimal()
 
 
 def _is_foreign(asked: Asked) -> bool:
@@ -113,6 +114,6 @@ RULES: tuple[tuple[str, str, Any], ...] = (
     ("http-1.0", "HTTP/1.0 is refused: use HTTP/1.1", _is_old),
     ("not-loopback", "only this machine may ask: there is no access control yet", _is_remote),
     ("forwarded", "requests through a proxy are refused: there is no access control yet", _is_forwarded),
-    ("host", "Host must be localhost, 127.0.0.1 or [::1]", _is_renamed),
+    ("host", "Host must be localhost, 127.0.0.1 or [::1], with or without a port", _is_renamed),
     ("origin", "pages of another origin may not ask", _is_foreign),
 )

@@ -10,13 +10,22 @@ TICK = timedelta(microseconds=1)
 
 
 def key(tenant: str, data_hash: str) -> str:
-    """Give the object's key in the quarantine bucket."""
+    """Give the object's key in the quarantine bucket: one data set is one object, with the prefix it first came with."""
     return f"{tenant}/{data_hash}"
 
 
+def names(object_key: str) -> tuple[str, str]:
+    """Give the tenant and the data hash of a key."""
+    tenant, _, data_hash = object_key.partition("/")
+    return tenant, data_hash
+
+
 def held(stored: StoredObject, kept: timedelta) -> InstanceQuarantined:
-    """Give the event of an object being in quarantine, from what lies in the store alone: always the same one."""
-    tenant, _, data_hash = stored.key.partition("/")
+    """Give the event of an object being in quarantine, from what lies in the store alone: always the same one.
+
+    Its time is that of the first arrival: what comes again stays no longer for it.
+    """
+    tenant, data_hash = names(stored.key)
     envelope = stored.envelope
     return InstanceQuarantined(
         event_id=_id(tenant, data_hash, envelope.stored_at, "held"),

@@ -183,7 +183,7 @@ class TransferRow:
 
 @dataclass(frozen=True, kw_only=True)
 class QuarantineRow:
-    """What was refused: kept aside, or let go again; the greatest (occurred_at, event id) says which."""
+    """What was refused: kept aside, or let go again; the greatest (stored_at, occurred_at, event id) says which."""
 
     tenant: str
     data_hash: str

@@ -136,9 +136,12 @@ class GatewaySettings:
     inflate_ratio: int = setting(100, least=1, most=1032)
     inflated_bytes: int = setting(512 * 2**20, least=1)
     memory_instance_bytes: int = setting(8 * 2**20, least=0)
-    memory_process_bytes: int = setting(512 * 2**20, least=2**20)
+    # Of one process, for data sets; the rest of it takes 100 MiB and more.
+    memory_process_bytes: int = setting(320 * 2**20, least=2**20)
     instance_bytes: int = setting(4 * 2**30, least=1)
     spool_dir: Path = setting(Path(".data/spool"))
+    # Of one process, in files; what needs more is to be sent again.
+    spool_process_bytes: int = setting(64 * 2**30, least=0)
     outbox_dir: Path = setting(Path(".data/outbox"))
     heal_s: float = setting(60.0, least=0)
     # Where a process is to die, for tests: `after_put`, or `after_put:3` for the third time.
@@ -161,6 +164,8 @@ class ApiSettings:
     most_limit: int = setting(1000, least=1)
     workers: int = setting(1, least=1, most=64)
     headers_at_once: int = setting(8, least=1, most=256)
+    # Deflated instances that lie in memory inflated (64 MiB at most each) until their answer has gone out.
+    inflated_at_once: int = setting(2, least=1, most=64)
     no_progress_s: float = setting(30.0, least=0.1)
     # What one header may cost, how much finished header JSON is kept, how many ranges one request may name.
     header_s: float = setting(5.0, least=0.01)
@@ -193,6 +198,9 @@ class StowSettings:
     outside_bytes: int = setting(1024, least=0)
     silence_s: float = setting(10.0, least=0.1)
     slowest_bytes_per_s: float = setting(1000.0, least=0)
+    # At a door that is full, the slowest of those gives way who were waited for so long and came slower than this.
+    yield_s: float = setting(5.0, least=0.1)
+    yield_bytes_per_s: float = setting(100_000.0, least=0)
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,13 @@ GATEWAY_QUARANTINE_FULL = Counter(
     "fluoro_gateway_quarantine_full_total", "Instances of which nothing was kept: their tenant's quarantine is full."
 )
 GATEWAY_QUARANTINE_BYTES = Gauge(
-    "fluoro_gateway_quarantine_bytes", "Bytes in quarantine when last looked.", ["tenant"], multiprocess_mode="max"
+    "fluoro_gateway_quarantine_bytes",
+    "Bytes in quarantine when last looked, 4 KiB for an object at least.",
+    ["tenant"],
+    multiprocess_mode="max",
+)
+GATEWAY_SPOOLED_BYTES = Gauge(
+    "fluoro_gateway_spooled_bytes", "Bytes of data sets on their way that lie in files.", multiprocess_mode="livesum"
 )
 GATEWAY_BYTES = Counter("fluoro_gateway_bytes_total", "Bytes of data sets received.")
 GATEWAY_STORE_SECONDS = Histogram(

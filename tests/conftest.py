@@ -2,9 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.debian_tools import NotHere, Programs
+from tests.debian_tools import dcmtk as fetch_dcmtk
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,3 +24,19 @@ def corpus() -> Path:
     if not folder.is_dir():
         pytest.skip("set FLUORO_CORPUS to a folder of DICOM files")
     return folder
+
+
+@pytest.fixture(scope="session")
+def dcmtk() -> Programs:
+    """Give dcmtk's programs; skip by name where they cannot be had, and fail there when CI is set."""
+    try:
+        return fetch_dcmtk()
+    except NotHere as why:
+        absent(f"dcmtk: {why}")
+
+
+def absent(reason: str) -> NoReturn:
+    """Skip by name what this machine cannot do; where CI is set that is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)

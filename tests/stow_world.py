@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from starlette.types import Message
+from starlette.types import Message, Receive
 
 from gateway.intake import Connectors, Intake, intake
 from gateway.stow import Stow
@@ -66,7 +66,7 @@ class StowWorld:
 
     async def ask(
         self,
-        messages: Iterable[Message],
+        messages: Iterable[Message] | Receive,
         *,
         method: str = "POST",
         path: str = "/dicomweb/studies",
@@ -74,14 +74,7 @@ class StowWorld:
         client: str = "127.0.0.1",
     ) -> Response:
         """Speak ASGI with the door; after the messages nothing comes any more."""
-        coming, response = iter(messages), Response()
-
-        async def receive() -> Message:
-            message = next(coming, None)
-            if message is None:
-                await asyncio.Event().wait()
-            assert message is not None
-            return message
+        response = Response()
 
         async def send(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -94,13 +87,14 @@ class StowWorld:
         scope = {
             "type": "http",
             "method": method,
-            "path": path,
+            "path": path.partition("?")[0],
+            "query_string": path.partition("?")[2].encode(),
             "scheme": "http",
             "http_version": "1.1",
             "client": (client, 1),
             "headers": [(name.encode(), text.encode("latin-1")) for name, text in said.items()],
         }
-        await self.stow(scope, receive, send)
+        await self.stow(scope, messages if callable(messages) else _receive(messages), send)
         return response
 
     def stored(self, bucket: Bucket = Bucket.HOT) -> list[bytes]:
@@ -123,6 +117,19 @@ class StowWorld:
             while not self.inside.outbox.is_empty:  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.001)
         return self.published(TransferEnded)
+
+
+def _receive(messages: Iterable[Message]) -> Receive:
+    coming = iter(messages)
+
+    async def receive() -> Message:
+        message = next(coming, None)
+        if message is None:
+            await asyncio.Event().wait()
+        assert message is not None
+        return message
+
+    return receive
 
 
 @asynccontextmanager

@@ -301,7 +301,7 @@ PUT_QUARANTINE = _upsert(
     QuarantineRow,
     "quarantine",
     "tenant, data_hash",
-    "(excluded.occurred_at, excluded.event_id) > (old.occurred_at, old.event_id)",
+    "(excluded.stored_at, excluded.occurred_at, excluded.event_id) > (old.stored_at, old.occurred_at, old.event_id)",
 )
 PUT_REVISION = sql.SQL("INSERT INTO revision ({}) VALUES ({})").format(
     _names(RevisionRow), sql.SQL(", ").join(sql.Placeholder() * len(fields(RevisionRow)))

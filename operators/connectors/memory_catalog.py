@@ -84,7 +84,7 @@ class MemoryTables:
         _refuse_nul(*rows)
         for row in rows:
             other = self.quarantine.get((row.tenant, row.data_hash), row)
-            later = max(other, row, key=lambda one: (one.occurred_at, one.event_id))
+            later = max(other, row, key=lambda one: (one.stored_at, one.occurred_at, one.event_id))
             self.quarantine[row.tenant, row.data_hash] = later
 
     def tallies(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, Tally]:

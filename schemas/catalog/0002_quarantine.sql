@@ -13,9 +13,10 @@ CREATE TABLE quarantine (
     calling_ae  text        NOT NULL,
     called_ae   text        NOT NULL,
     received_at timestamptz NOT NULL,
+    -- The greatest (stored_at, occurred_at, event_id) gives the row: what is kept once more, after it was let go, is held
+    -- whatever the clock said of who let it go.
     stored_at   timestamptz NOT NULL,
     until       timestamptz NOT NULL,       -- the bucket's lifecycle rule removes the object not before
-    -- The greatest of these two gives the row.
     occurred_at timestamptz NOT NULL,
     event_id    uuid        NOT NULL,
     PRIMARY KEY (tenant, data_hash)

@@ -542,8 +542,10 @@ class Api:
         if answer.status_code != httpx.codes.OK:
             return f"status {answer.status_code}"
         part10 = only_part(answer)
-        begins, syntax, *_ = read_meta(part10)
-        return hashlib.sha256(syntax.encode() + b"\0" + part10[begins:]).hexdigest()
+        begins, syntax, *_ = read_meta(bytes(part10[:CHUNK]))
+        digest = hashlib.sha256(syntax.encode() + b"\0")
+        digest.update(part10[begins:])
+        return digest.hexdigest()
 
     def patiently(self, path: str, headers: dict[str, str]) -> httpx.Response:
         """Get, and again for a while when the answer is 503: come back later."""
@@ -582,12 +584,12 @@ def answered_study(row: Answer) -> Counts:
     )
 
 
-def only_part(answer: httpx.Response) -> bytes:
-    """Give the one part of a multipart answer."""
+def only_part(answer: httpx.Response) -> memoryview:
+    """Give the one part of a multipart answer, without a copy: one may be as large as an instance may be."""
     boundary = answer.headers["content-type"].split("boundary=")[1].split(";")[0].strip('"').encode()
     begins = answer.content.index(b"\r\n\r\n") + 4
     ends = answer.content.rindex(b"\r\n--" + boundary)
-    return answer.content[begins:ends]
+    return memoryview(answer.content)[begins:ends]
 
 
 # --- the logs ---

@@ -7,15 +7,13 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
 from deploy import layout
 from deploy.places import Place
 from deploy.running import RunningStack, brought_up
-from tests.debian_tools import NotHere, Programs
-from tests.debian_tools import dcmtk as fetch_dcmtk
+from tests.conftest import absent
 from tests.e2e.auditor import audit
 from tests.e2e.ledger import Ledger
 from tests.e2e.sender import Peer, Tally, send
@@ -72,19 +70,3 @@ def proof(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proof]:
     # Those sockets end here, not in a test of another folder.
     gc.collect()
     shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="session")
-def dcmtk() -> Programs:
-    """Give dcmtk's programs; skip by name where they cannot be had, and fail there when CI is set."""
-    try:
-        return fetch_dcmtk()
-    except NotHere as why:
-        absent(f"dcmtk: {why}")
-
-
-def absent(reason: str) -> NoReturn:
-    """Skip by name what this machine cannot do; where CI is set that is a failure."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)

@@ -104,4 +104,4 @@ def retrieved(client: httpx.Client, line: Line) -> bytes | None:
     """Retrieve an instance as stored (PS3.18 10.4); None when the archive has none."""
     url = f"/dicomweb/studies/{line.study_uid}/series/{line.series_uid}/instances/{line.sop_uid}"
     answer = client.get(url, headers=AS_STORED)
-    return only_part(answer) if answer.status_code == httpx.codes.OK else None
+    return bytes(only_part(answer)) if answer.status_code == httpx.codes.OK else None

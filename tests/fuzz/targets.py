@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from api.negotiate import parse_accept
 from gateway import multipart
 from gateway.accept import Arrival
 from gateway.dimse import Messages, Request, parse_command, response
@@ -23,6 +22,7 @@ from gateway.multipart import MediaType, Scanner
 from gateway.spool import Body, Bounds, Room
 from gateway.status import STORED
 from gateway.upper_layer import Accepted, Reader, Terms, Violation, data_pdus, negotiate
+from operators.accept_header import JSON_TYPES, chosen, parse_accept
 from operators.errors import Rejected
 from operators.frames import MAX_LENGTHS_BYTES, frame_bytes, frame_range, pack, unpack
 from operators.header import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, Reason
@@ -380,19 +380,15 @@ def multipart_seeds() -> list[bytes]:
 
 
 def check_query(data: bytes) -> None:
-    """Hold the search parser to a query or BadQuery, and the Accept header to whatever it says."""
+    """Hold the search parser to a query or BadQuery."""
     text = data.decode("utf-8", "surrogateescape")
-    line, _, accept = text.partition("\n")
-    pairs = parse_qsl(line, keep_blank_values=True)
+    pairs = parse_qsl(text, keep_blank_values=True)
     for level in LEVELS:
         try:
             _check_matches(parse(pairs, level), text)
         except BadQuery as bad:
             # Its text goes to the client: it repeats nothing of what was asked.
             assert str(bad).isprintable()  # noqa: PT017 - the wording is free
-    weights = [one.weight for one in parse_accept(accept or line)]
-    assert weights == sorted(weights, reverse=True)
-    assert all(0 < weight <= 1 for weight in weights)
 
 
 def _check_matches(query: Query, text: str) -> None:
@@ -407,13 +403,38 @@ def _check_matches(query: Query, text: str) -> None:
 
 
 def query_seeds() -> list[bytes]:
-    """Give searches that use every kind of key, and what clients accept."""
+    """Give searches that use every kind of key."""
     return [
         b"PatientName=M%C3%BCl*&00100020=1?2&StudyDate=20250101-20251231&StudyTime=10-1130&limit=5&offset=2",
         b"StudyInstanceUID=1.2,3.4&ModalitiesInStudy=CT\\MR&includefield=all&fuzzymatching=true&Rows=512",
         b"SOPClassUID=1.2&includefield=00100010,StudyDate&emptyvaluematching=true&StudyDescription=%22%22&x.y=1",
-        b'Rows=1\nmultipart/related; type="application/octet-stream"; transfer-syntax=*; q=0.5, image/jpeg, */*;q=0.1',
-        b"00400275.00400007=a*&PerformedProcedureStepStartTime=235960.1&StudyTime=-10\napplication/dicom+json",
+        b"00400275.00400007=a*&PerformedProcedureStepStartTime=235960.1&StudyTime=-10",
+    ]
+
+
+# What clients accept.
+
+PUMPED_CHARACTERS = 32 * 1024
+
+
+def check_accept(data: bytes) -> None:
+    """Hold the Accept header to media ranges, best first, and to no more time when an input is said again and again."""
+    text = data.decode("latin-1")
+    for said in (text, text * (PUMPED_CHARACTERS // max(len(text), 1))):
+        ranges = parse_accept(said)
+        weights = [one.weight for one in ranges]
+        assert weights == sorted(weights, reverse=True)
+        assert all(0 < weight <= 1 for weight in weights)
+        assert chosen(ranges, JSON_TYPES) in (None, *JSON_TYPES)
+
+
+def accept_seeds() -> list[bytes]:
+    """Give lists of media ranges, well formed and not."""
+    return [
+        b'multipart/related; type="application/octet-stream"; transfer-syntax=*; q=0.5, image/jpeg, */*;q=0.1, ',
+        b"application/dicom+json;q=0, */*, ",
+        b'\\"',
+        b'a/b; c="\\"; d=e ;',
     ]
 
 
@@ -424,6 +445,7 @@ TARGETS = {
     "upper_layer": Target(check_upper_layer, upper_layer_seeds),
     "multipart": Target(check_multipart, multipart_seeds),
     "query": Target(check_query, query_seeds),
+    "accept": Target(check_accept, accept_seeds),
 }
 FOLDER = Path(__file__).parent / "corpus"
 

@@ -268,6 +268,15 @@ def test_the_latest_word_on_what_was_kept_aside_stays(desk: Desk) -> None:
     assert (row["state"], str(row["event_id"])) == ("held", held_again.event_id)
 
 
+def test_what_is_kept_once_more_is_held_whatever_the_clock_of_who_let_it_go_said(desk: Desk) -> None:
+    held_again, released = quarantined(second=30), quarantined(state="released")
+    assert released.occurred_at > held_again.occurred_at
+    desk.run([quarantined()], [held_again], [released])
+
+    (row,) = desk.rows("quarantine")
+    assert (row["state"], str(row["event_id"])) == ("held", held_again.event_id)
+
+
 def aside_of(desk: Desk, request: pytest.FixtureRequest) -> KeptAside:
     if isinstance(desk.catalog, MemoryCatalog):
         return MemoryAside(tables=desk.catalog.tables)

@@ -1,7 +1,6 @@
 """The whole gateway over loopback on memory twins, with stock DICOM clients: what is stored is what was sent."""
 
 import asyncio
-import os
 import re
 import shutil
 import socket
@@ -48,6 +47,7 @@ from schemas.objects import Bucket
 from schemas.settings import GatewaySettings
 from schemas.telemetry import GATEWAY_PEERS_READ, GATEWAY_TURNED_AWAY
 from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED
+from tests.debian_tools import Programs
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 VERIFICATION = "1.2.840.10008.1.1"
@@ -577,10 +577,10 @@ def test_a_changed_file_holds_for_new_associations_only(allowed: GatewaySettings
     path = Path(allowed.peers_file)
     with running(allowed) as gateway, connected(gateway.port, association_request("CT1")) as before:
         assert pdu(before)[0] == 2
-        for content in ("[[peer", ALLOWED.replace('"CT1"', '"CT2"')):
+        for content in ("[[peer", f"peer = {'9' * 5000}", ALLOWED.replace('"CT1"', '"CT2"')):
             path.with_suffix(".new").write_text(content)
             path.with_suffix(".new").replace(path)
-            read = GATEWAY_PEERS_READ.labels("refused" if content == "[[peer" else "in-force")
+            read = GATEWAY_PEERS_READ.labels("in-force" if content.startswith(ALLOWED[:8]) else "refused")
             count = read._value.get()
             assert answer(gateway.port, hello()) == (0, 0)
             wait_for(lambda read=read, count=count: read._value.get() > count)  # type: ignore[misc]
@@ -707,6 +707,24 @@ def tls_answer(port: int, context: ssl.SSLContext, calling: str) -> int:
         return connection.recv(1)[0]
 
 
+@pytest.mark.parametrize("kind", [5, 7], ids=["released", "aborted"])
+def test_who_keeps_its_socket_over_tls_loses_it_soon(
+    encrypted: GatewaySettings, certificates: Path, caplog: pytest.LogCaptureFixture, kind: int
+) -> None:
+    with (
+        running(replace(encrypted, silence_s=0.2)) as gateway,
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=WAIT_S) as plain,
+        client(certificates).wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(hello())
+        assert connection.recv(1) == b"\x02"
+        connection.sendall(struct.pack(">BxI4x", kind, 4))
+
+        wait_for(lambda: not gateway.door.connections)
+        assert gateway.door.associated == 0
+    assert [line for line in caplog.records if line.name == "asyncio"] == []
+
+
 def test_a_title_comes_with_its_certificate(encrypted: GatewaySettings, certificates: Path) -> None:
     path = Path(encrypted.peers_file)
     der = ssl.PEM_cert_to_DER_cert((certificates / "door.pem").read_text())
@@ -774,32 +792,17 @@ def test_a_flood_without_handshakes_gives_way(encrypted: GatewaySettings, certif
         assert gateway.door.admission.waiting <= 16
 
 
-def dcmtk(name: str) -> str:
-    root = Path(__file__).parents[2]
-    found = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], str(root / ".tools" / "usr" / "bin")]))
-    if found is None:
-        pytest.skip(f"{name} of dcmtk is not here")
-    return found
-
-
-def run(command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "TCP_NODELAY": "1"}
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env=environment)
-
-
 @pytest.mark.parametrize("pdu_bytes", [4096, 131072])
-def test_dcmtk_stores_a_series(gateway: Running, tmp_path: Path, pdu_bytes: int) -> None:
-    storescu = dcmtk("storescu")
+def test_dcmtk_stores_a_series(gateway: Running, dcmtk: Programs, tmp_path: Path, pdu_bytes: int) -> None:
     for number in range(1, 6):
         slice_of(number).save_as(tmp_path / f"{number}.dcm", enforce_file_format=True)
     files = sorted(tmp_path.glob("*.dcm"))
 
-    done = run([storescu, "--max-pdu", str(pdu_bytes), "127.0.0.1", str(gateway.port), *files])
+    dcmtk.run("storescu", "--max-pdu", pdu_bytes, "127.0.0.1", gateway.port, *files)
 
-    assert done.returncode == 0, done.stderr
     assert sorted(held[-8192:] for held in gateway.objects()) == sorted(data_set_of(one)[-8192:] for one in files)
     wait_for(lambda: gateway.ended == [("well", 5)])
 
 
-def test_dcmtk_echoes(gateway: Running) -> None:
-    assert run([dcmtk("echoscu"), "127.0.0.1", str(gateway.port)]).returncode == 0
+def test_dcmtk_echoes(gateway: Running, dcmtk: Programs) -> None:
+    dcmtk.run("echoscu", "127.0.0.1", gateway.port)

@@ -109,9 +109,9 @@ def test_the_last_word_on_what_was_kept_aside_counts(events: list[Event], data: 
 
     said = defaultdict(set)
     for event in (one for one in events if isinstance(one, InstanceQuarantined)):
-        said[event.data_hash].add((event.occurred_at, event.event_id, event.state))
+        said[event.data_hash].add((event.stored_at, event.occurred_at, event.event_id, event.state))
     rows = catalog.tables.quarantine.values()
-    kept = {row.data_hash: (row.occurred_at, str(row.event_id), row.state) for row in rows}
+    kept = {row.data_hash: (row.stored_at, row.occurred_at, str(row.event_id), row.state) for row in rows}
     assert kept == {data_hash: max(words) for data_hash, words in said.items()}
 
 

@@ -89,6 +89,54 @@ def test_a_path_to_no_value_is_404(path: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "path",
+    [
+        "0x281201",
+        "0028_1201",
+        "+0281201",
+        "%0d00281201",
+        "\u0660\u0660281201",
+        "00081140/+1/00281201",
+        "00081140/0x1/00281201",
+        "00081140/\u0661/00281201",
+        "00081140/1_0/00281201",
+        "00081140/00000001/00281201",
+    ],
+)
+def test_a_path_is_spelled_one_way(path: str) -> None:
+    file = part10(RedPaletteColorLookupTableData=VALUE, ReferencedImageSequence=[nested(VALUE), nested(VALUE)] * 6)
+
+    assert ask(f"{INSTANCE}/bulkdata/{path}", file).status_code == 404
+
+
+def test_a_value_names_its_place_in_the_spelling_of_the_metadata() -> None:
+    (part,) = parts_of(ask(f"{INSTANCE}/bulkdata/7fe00010", accept="multipart/related"))
+
+    assert part.headers["content-location"].endswith("/bulkdata/7FE00010")
+
+
+@pytest.mark.parametrize("path", ["00281202", "00081140/0/00281201"])
+def test_a_value_that_is_not_there_is_404_whatever_the_client_has(path: str) -> None:
+    assert ask(f"{INSTANCE}/bulkdata/{path}", if_none_match="*").status_code == 404
+    assert ask(TABLE, if_none_match="*").status_code == 304
+
+
+def test_head_says_what_the_whole_value_would_be_whatever_the_range() -> None:
+    response = ask(TABLE, method="HEAD", range="bytes=0-9")
+
+    assert (response.status_code, response.headers["content-length"]) == (200, str(len(VALUE)))
+
+
+@pytest.mark.parametrize("size", range(590, 640))
+def test_a_value_is_found_wherever_a_window_ends(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "HEADER_BYTES", size)
+    file = part10(RedPaletteColorLookupTableData=VALUE, EncapsulatedDocument=bytes(5000), LensMake="a")
+
+    assert ask(TABLE, file).content == VALUE
+    assert ask(f"{INSTANCE}/bulkdata/00420011", file).content == bytes(5000)
+
+
+@pytest.mark.parametrize(
     ("text", "found", "place"),
     [
         ("bytes=0-0", VALUE[:1], "bytes 0-0/2048"),

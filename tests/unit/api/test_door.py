@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message, Scope
 
-from api.app import create_app
+from api.app import _Exchange, create_app
 from api.problems import Problem
 from operators.connectors.memory import MemoryObjectStore, Outage
 from operators.connectors.memory_queries import MemoryQueries
@@ -200,6 +200,30 @@ def test_a_client_that_takes_nothing_is_cut_off() -> None:
 
     with pytest.raises(Problem, match="client-too-slow"):
         stream_to(stuck, still_there)
+
+
+def test_a_client_that_takes_nothing_of_a_body_that_is_there_whole_is_cut_off_too() -> None:
+    async def stuck(message: Message) -> None:
+        await asyncio.sleep(10 if message["type"] == "http.response.body" else 0)
+
+    with pytest.raises(Problem, match="client-too-slow"):
+        asyncio.run(asyncio.wait_for(_Exchange(stuck, 0.05, is_head=False).send(BODY), 5))
+
+
+def test_a_large_body_goes_out_in_pieces_that_each_have_their_time() -> None:
+    taken: list[Message] = []
+
+    async def slow(message: Message) -> None:
+        taken.append(message)
+        await asyncio.sleep(0.06)
+
+    asyncio.run(_Exchange(slow, 0.1, is_head=False).send(BODY))
+
+    assert b"".join(message["body"] for message in taken) == BODY["body"]
+    assert [message["more_body"] for message in taken] == [True, True, False]
+
+
+BODY: Message = {"type": "http.response.body", "body": bytes(5 * 2**19)}
 
 
 def test_nothing_more_is_read_for_a_client_that_has_gone() -> None:

@@ -1,6 +1,7 @@
 """Frames: in any order by few reads, bit-packed and deflated ones too (CONFORMANCE 30)."""
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,9 @@ from api.app import create_app
 from api.frames import Cut, _runs
 from operators.bulk import aligned
 from operators.connectors.memory import MemoryObjectStore
+from operators.header import scan
 from schemas.objects import Bucket
+from schemas.settings import ApiSettings
 from tests.read_world import World, deflated, part10, parts_of
 
 INSTANCE = "/dicomweb/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.1"
@@ -99,6 +102,60 @@ def test_a_frame_larger_than_a_read_is_passed_on_as_it_comes(file: bytes, monkey
     assert len(store.reads) == 2
 
 
+def test_the_same_frame_many_times_is_in_memory_once() -> None:
+    side, most = 500, 8
+    file = part10(Rows=side, Columns=side, NumberOfFrames=2)
+    file = file[: len(file) - 28] + (4 * side * side).to_bytes(4, "little") + bytes(4 * side * side)
+
+    async def asked() -> int:
+        world = World()
+        await world.add(file)
+        sent = 0
+
+        async def send(message: Any) -> None:
+            nonlocal sent
+            sent += len(message.get("body", b""))
+
+        tracemalloc.start()
+        await world.app(scope_of(f"{INSTANCE}/frames/{','.join(['1,2'] * 50)}"), still_there, send)
+        assert sent > 100 * 2 * side * side
+        return tracemalloc.get_traced_memory()[1]
+
+    try:
+        assert asyncio.run(asked()) < most * 2 * side * side
+    finally:
+        tracemalloc.stop()
+
+
+async def still_there() -> Any:
+    await asyncio.sleep(60)
+
+
+def test_a_header_is_read_once_however_many_frames_of_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    scans = 0
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal scans
+        scans += 1
+        return scan(*arguments)
+
+    whole, planes = bits(5, 3, 7)
+    file = packed_file(whole, "1.2.840.10008.1.2.1", Rows=3, Columns=7, NumberOfFrames=5)
+    monkeypatch.setattr("operators.bulk.scan", counted)
+    response, _ = ask(f"{INSTANCE}/frames/{','.join(['5,1'] * 50)}", file)
+
+    assert bodies(response) == [planes[4], planes[0]] * 50
+    assert scans == 1
+
+
+def test_a_large_frame_of_bits_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "RUN_BYTES", 4)
+    whole, planes = bits(3, 13, 21)
+    file = packed_file(whole, "1.2.840.10008.1.2.1", Rows=13, Columns=21, NumberOfFrames=3)
+
+    assert bodies(ask(f"{INSTANCE}/frames/2,3", file)[0]) == [planes[1], planes[2]]
+
+
 @given(st.lists(st.integers(0, 400), min_size=1, max_size=50), st.integers(1, 2**20))
 def test_runs_hold_every_frame_in_order_and_little_else(numbers: list[int], size: int) -> None:
     cuts = [Cut(number * size, (number + 1) * size, frames._as_it_is, size) for number in numbers]
@@ -162,6 +219,27 @@ def test_frames_of_a_deflated_instance_are_those_it_inflates_to() -> None:
 
     assert bodies(response) == [pixels(3), pixels(1)]
     assert len(store.reads) == 1
+
+
+def test_few_deflated_instances_lie_in_memory_for_clients_that_take_them_slowly() -> None:
+    async def asked(path: str) -> tuple[int, int, int]:
+        world = World(settings=ApiSettings(inflated_at_once=1))
+        await world.add(deflated(NATIVE))
+        began, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def slow(_message: Any) -> None:
+            began.set()
+            await goes_on.wait()
+
+        slowly = asyncio.ensure_future(world.app(scope_of(path), still_there, slow))
+        await asyncio.wait_for(began.wait(), 5)
+        meanwhile, other = await world.get(path), await world.get(f"{INSTANCE}/metadata")
+        goes_on.set()
+        await slowly
+        return meanwhile.status_code, other.status_code, (await world.get(path)).status_code
+
+    for path in (f"{INSTANCE}/frames/1", f"{INSTANCE}/bulkdata/7FE00010"):
+        assert asyncio.run(asked(path)) == (503, 200, 200)
 
 
 def test_a_deflated_instance_too_large_for_memory_is_501(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -295,7 +295,7 @@ def test_pages_join_to_the_whole() -> None:
         ("application/json", 200, "application/json"),
         ("*/*", 200, "application/dicom+json"),
         ("application/json;q=0.1, application/dicom+json", 200, "application/dicom+json"),
-        ("application/dicom+json;q=0, application/*;q=0.5", 200, "application/dicom+json"),
+        ("application/dicom+json;q=0, application/*;q=0.5", 200, "application/json"),
         ('multipart/related; type="application/dicom+xml"', 406, "application/json"),
         ("text/html", 406, "application/json"),
     ],

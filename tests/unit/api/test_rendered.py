@@ -22,14 +22,16 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
 from api.children import ENVIRONMENT, Child, Children, Gone
 from api.problems import Problem
+from api.render_child import ANSWER
 from operators.connectors.memory import MemoryObjectStore, Outage
 from operators.errors import Unavailable
 from operators.rendering import Job, Rendering
 from schemas.objects import Bucket
 from schemas.settings import ApiSettings
-from schemas.telemetry import API_CHILDREN_ENDED, API_RENDERED
+from schemas.telemetry import API_CHILDREN_ENDED, API_DAMAGED, API_RENDERED
 from tests.pictures import job_of, opened, storable_job_of
 from tests.read_world import World, part10, parts_of
+from tests.unit.api.test_bulk import scope, still_there
 
 STUDY = "/dicomweb/studies/1.2.3"
 SERIES = f"{STUDY}/series/1.2.3.1"
@@ -300,6 +302,51 @@ def test_a_video_is_passed_on_as_it_is_stored(corpus: Path) -> None:
         assert asking(f"{at}/frames/1/rendered").status_code == 406
 
 
+VIDEO = "1.2.840.10008.1.2.4.102"
+
+
+@pytest.mark.parametrize(
+    ("whole", "reason"),
+    [
+        (without_pixels(part10(VIDEO, [b"stream"])), "no-pixels"),
+        (without_pixels(part10(VIDEO, [b"stream"])) + b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff", "no-pixels"),
+        (part10(VIDEO, [b"stream"]).replace(b"\xfe\xff\x00\xe0", b"none"), "bad-frame"),
+    ],
+)
+def test_a_video_without_a_stream_is_406_and_no_damage(whole: bytes, reason: str) -> None:
+    damaged = sum(sample.value for metric in API_DAMAGED.collect() for sample in metric.samples)
+    with archive(whole) as asking:
+        response = asking(f"{INSTANCE}/rendered")
+
+    assert (response.status_code, response.json()["reason"]) == (406, reason)
+    assert sum(sample.value for metric in API_DAMAGED.collect() for sample in metric.samples) == damaged
+
+
+def test_a_picture_that_cannot_be_made_is_406_whatever_the_client_has() -> None:
+    with archive(BROKEN) as asking:
+        for what in ("rendered", "thumbnail"):
+            assert asking(f"{SERIES}/instances/1.2.3.1.9/{what}", if_none_match="*").status_code == 406
+
+
+def test_a_large_document_is_never_in_memory_whole() -> None:
+    largest: list[int] = []
+
+    async def send(message: Any) -> None:
+        largest.append(len(message.get("body", b"")))
+
+    async def asked() -> None:
+        world = World(settings=SETTINGS)
+        document = b"%PDF-" + bytes(24 * 2**20 - 5)
+        await world.add(
+            without_pixels(part10(SOPClassUID="1.2.840.10008.5.1.4.1.1.104.1", EncapsulatedDocument=document))
+        )
+        await world.app(scope(f"{INSTANCE}/rendered"), still_there, send)
+
+    asyncio.run(asked())
+
+    assert (sum(largest), max(largest) < 2**20) == (24 * 2**20, True)
+
+
 def test_a_pdf_is_passed_on_to_be_saved(corpus: Path) -> None:
     whole = next(corpus.rglob("*encapsulated_pdf*.dcm")).read_bytes()
     with archive(whole) as asking:
@@ -361,25 +408,126 @@ async def pid_of(pool: Children) -> int:
     return pool._idle[0].pid
 
 
+async def end_at_work(pool: Children, number: signal.Signals) -> bytes:
+    """Have the pool's child end by a signal in the middle of a job; give what comes of the job."""
+    pid = await pid_of(pool)
+    os.kill(pid, signal.SIGSTOP)
+    work = asyncio.ensure_future(pool.rendered(partial(at_once, good_job())))
+    async with asyncio.timeout(10):
+        while not pool._at_work:  # noqa: ASYNC110 - the thread that takes the child tells nobody
+            await asyncio.sleep(0.01)
+    os.kill(pid, number)
+    os.kill(pid, signal.SIGCONT)
+    return await work
+
+
 @pytest.mark.parametrize(
     ("number", "reason", "why"),
     [
         (signal.SIGSEGV, "undecodable-frame", "crashed"),
         (signal.SIGABRT, "undecodable-frame", "crashed"),
-        (signal.SIGKILL, "undecodable-frame", "killed"),
         (signal.SIGXCPU, "too-costly", "cpu"),
     ],
 )
 def test_a_child_that_ends_over_a_job_costs_one_answer(number: signal.Signals, reason: str, why: str) -> None:
     async def lived() -> None:
         with children() as pool:
-            os.kill(await pid_of(pool), number)
             before = ended(why)
             with pytest.raises(Problem, match=reason):
-                await pool.rendered(partial(at_once, good_job()))
+                await end_at_work(pool, number)
 
             assert ended(why) == before + 1
             assert opened(await pool.rendered(partial(at_once, good_job()))).shape == (2, 3)
+
+    asyncio.run(lived())
+
+
+def test_a_child_that_somebody_kills_says_nothing_of_the_frame() -> None:
+    async def lived() -> None:
+        with children() as pool:
+            before = ended("killed")
+            with pytest.raises(Unavailable):
+                await end_at_work(pool, signal.SIGKILL)
+
+            assert ended("killed") == before + 1
+
+    asyncio.run(lived())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_child_that_ended_while_idle_costs_no_answer(number: signal.Signals) -> None:
+    async def lived() -> None:
+        with children() as pool:
+            pid, before = await pid_of(pool), ended("idle")
+            os.kill(pid, number)
+            async with asyncio.timeout(10):
+                while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110 - nor does the kernel
+                    await asyncio.sleep(0.01)
+
+            assert await pid_of(pool) != pid
+            assert ended("idle") == before + 1
+
+    asyncio.run(lived())
+
+
+def say(pid: int, descriptor: int, forged: bytes) -> None:
+    """Write into what a child holds under a descriptor, as native code in it could."""
+    with Path(f"/proc/{pid}/fd/{descriptor}").open("wb", buffering=0) as sink:
+        sink.write(forged)
+
+
+FORGED = bytes(ANSWER.size - 8) + len(b"another's").to_bytes(8, "little") + b"another's"
+
+
+def test_what_a_library_prints_is_nobodys_picture() -> None:
+    async def lived() -> None:
+        with children() as pool:
+            pid = await pid_of(pool)
+            say(pid, 1, FORGED)
+            shown = await pool.rendered(partial(at_once, good_job()))
+
+            assert opened(shown).shape == (2, 3)
+            assert pool._idle[0].pid == pid
+
+    asyncio.run(lived())
+
+
+def test_a_child_that_spoke_unasked_is_not_asked_again() -> None:
+    async def lived() -> None:
+        with children() as pool:
+            pid = await pid_of(pool)
+            say(pid, 3, FORGED)
+            shown = await pool.rendered(partial(at_once, good_job()))
+
+            assert opened(shown).shape == (2, 3)
+            assert pool._idle[0].pid != pid
+
+    asyncio.run(lived())
+
+
+def test_an_answer_that_names_another_job_is_none() -> None:
+    child = Child(SETTINGS).started()
+    try:
+        say(child.pid, 3, FORGED)
+        with pytest.raises(Gone):
+            child.ask(good_job(), 20)
+    finally:
+        child.end()
+
+
+def test_the_end_of_the_application_waits_for_no_child_that_starts() -> None:
+    async def lived() -> None:
+        with children() as pool:
+            work = asyncio.ensure_future(pool.rendered(partial(at_once, good_job())))
+            async with asyncio.timeout(10):
+                while not pool._at_work:  # noqa: ASYNC110 - the thread that starts the child tells nobody
+                    await asyncio.sleep(0.001)
+            (starting,) = pool._at_work
+            os.kill(starting.pid, signal.SIGSTOP)
+            await asyncio.wait_for(asyncio.to_thread(pool.close), 5)
+
+            with pytest.raises(Unavailable):
+                await work
 
     asyncio.run(lived())
 
@@ -462,9 +610,9 @@ def test_a_child_holds_no_descriptor_no_secret_and_can_open_nothing(monkeypatch:
             process = psutil.Process(child.pid)
             limits = Path(f"/proc/{child.pid}/limits").read_text()
 
-            assert process.num_fds() == 3
+            assert process.num_fds() == 4
             assert not [name for name in process.environ() if name.startswith("FLUORO")]
-            assert process.rlimit(psutil.RLIMIT_NOFILE) == (3, 3)
+            assert process.rlimit(psutil.RLIMIT_NOFILE) == (4, 4)
             assert process.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
             assert process.rlimit(psutil.RLIMIT_AS) == (SETTINGS.render_memory_bytes,) * 2
             assert "Max processes             0" in limits
@@ -509,7 +657,7 @@ def test_the_end_of_the_application_waits_for_no_child_that_hangs() -> None:
             await asyncio.wait_for(asyncio.to_thread(pool.close), 10)
 
             assert not psutil.pid_exists(hung)
-            with pytest.raises(Problem):
+            with pytest.raises(Unavailable):
                 await work
 
     asyncio.run(lived())

@@ -14,7 +14,7 @@ from operators.connectors.memory import Held, Outage
 from operators.connectors.memory_queries import MemoryQueries
 from operators.ports import Location
 from schemas.objects import Bucket
-from tests.read_world import World, part10, parts_of
+from tests.read_world import World, deflated, part10, parts_of
 
 STUDY = "/dicomweb/studies/1.2.3"
 SERIES = f"{STUDY}/series/1.2.3.1"
@@ -179,6 +179,26 @@ def test_metadata_of_a_study_is_that_of_its_instances_in_order() -> None:
     assert response.headers["content-type"] == "application/dicom+json"
 
 
+DEFLATED_TO_NOTHING = deflated(ONE)
+
+
+async def unreadable(world: World) -> None:
+    spoil(world, lambda data: data[:-40] + b"\xff" * 40)
+
+
+def test_metadata_that_could_not_be_read_has_no_tag_and_is_not_kept() -> None:
+    response = ask(f"{INSTANCE}/metadata", DEFLATED_TO_NOTHING, change=unreadable)
+
+    assert response.json()[0].keys() == {"00080016", "00080018", "00083002", "0020000D", "0020000E"}
+    assert "etag" not in response.headers
+    assert response.headers["cache-control"] == "no-store"
+
+
+def test_metadata_of_many_has_a_weak_tag_for_one_of_them_may_not_have_been_read() -> None:
+    assert ask(f"{STUDY}/metadata", ONE, TWO).headers["etag"].startswith("W/")
+    assert not ask(f"{STUDY}/metadata", ONE).headers["etag"].startswith("W/")
+
+
 def test_metadata_as_xml_is_406() -> None:
     response = ask(f"{STUDY}/metadata", ONE, accept='multipart/related; type="application/dicom+xml"')
 
@@ -299,6 +319,7 @@ class MovesAfterReading(MemoryQueries):
     """A catalog whose objects move to another tier just after their row was read."""
 
     world: World = field(default_factory=World)
+    prefix_hash: str = ""
 
     async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
         """Give the row as it was, then move."""
@@ -307,7 +328,9 @@ class MovesAfterReading(MemoryQueries):
             held = self.world.objects.objects.pop((Bucket.HOT, row.object_key), None)
             if held:
                 self.world.objects.objects[Bucket.WARM, row.object_key] = held
-                self.world.catalog.tables.instances[key] = replace(row, tier="warm")
+                self.world.catalog.tables.instances[key] = replace(
+                    row, tier="warm", prefix_hash=self.prefix_hash or row.prefix_hash
+                )
         return found
 
 
@@ -317,6 +340,14 @@ def test_an_object_that_has_moved_is_found_where_the_row_says_now() -> None:
         world.app = create_app(queries, world.objects, world.settings)
 
     assert bodies(ask(INSTANCE, ONE, change=moving)) == [ONE]
+
+
+def test_an_object_that_has_another_preamble_now_is_not_read_by_the_old_places() -> None:
+    def moving(world: World) -> None:
+        queries = MovesAfterReading(rows=world.catalog.tables, world=world, prefix_hash="0" * 64)
+        world.app = create_app(queries, world.objects, world.settings)
+
+    assert ask(f"{INSTANCE}/frames/1", ONE, change=moving).status_code == 503
 
 
 @pytest.mark.parametrize(

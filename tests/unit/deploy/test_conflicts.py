@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,20 @@ def test_the_bytes_that_are_not_shown_are_had_as_they_came(tmp_path: Path) -> No
 
     (path,) = asyncio.run(test())
     assert path.read_bytes() == SECOND
-    assert path.name.startswith("1.2.3.1.1_")
+    assert path.name.startswith("local_1.2.3.1.1_")
+
+
+def test_one_content_of_two_tenants_is_two_files(tmp_path: Path) -> None:
+    async def test() -> list[Path]:
+        async with stow_world(tmp_path) as world:
+            await world.post(multipart(FIRST))
+            await world.post(multipart(SECOND))
+            (found,) = conflicting(world.instances)
+            other = replace(found, lost=replace(found.lost, tenant="other"))
+            return [path async for path in conflicts.saved(world.store, (found, other), tmp_path)]
+
+    first, second = asyncio.run(test())
+    assert first.read_bytes() == second.read_bytes() == SECOND
 
 
 def test_both_contents_are_named_and_no_patient(capsys: pytest.CaptureFixture[str]) -> None:

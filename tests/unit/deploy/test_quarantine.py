@@ -7,7 +7,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,15 @@ from deploy import desk, quarantine
 from deploy.quarantine import Answer, Outside
 from deploy.steps import Failed
 from gateway.accept import Transfer
-from operators.connectors.memory import Outage
+from operators.connectors.memory import MemoryEventLog, MemoryObjectStore, Outage
 from operators.connectors.memory_catalog import MemoryAside, MemoryCatalog
 from operators.errors import Rejected, Unavailable
 from operators.instance import split_part10
+from operators.ports import Position
 from operators.rows import QuarantineRow
-from schemas.events import InstanceQuarantined, InstanceStored
+from schemas.events import Event, InstanceQuarantined, InstanceStored
 from schemas.objects import Bucket
+from schemas.topics import Topic
 from tests.catalog_histories import NOON, numbered, quarantined, run
 from tests.read_world import CT, part10
 from tests.stow_world import StowWorld, multipart, stow_world
@@ -34,6 +36,8 @@ MR = "1.2.840.10008.5.1.4.1.1.4"
 GOOD = part10()
 NO_UID = part10(SOPInstanceUID="1.2.3.1.8").replace(b"1.2.3.1.8\0", b"1.2/3.1.8\0")
 NOT_PART10 = GOOD[132:]
+
+Decide = Callable[[Outside, QuarantineRow, datetime], Awaitable[str]]
 
 
 @dataclass
@@ -166,17 +170,87 @@ def test_what_is_gone_from_the_store_can_be_discarded_but_not_released(tmp_path:
     inside(tmp_path, test)
 
 
-def test_a_broker_that_does_not_answer_leaves_it_to_be_discarded_again(tmp_path: Path) -> None:
+def test_nothing_is_discarded_while_the_broker_does_not_answer(tmp_path: Path) -> None:
     async def test(world: World) -> None:
         await world.door.post(multipart(NO_UID))
         row = world.row()
         world.door.events.outage = Outage.REFUSES
         with pytest.raises(Unavailable):
             await quarantine.discarded(world.outside(), row, NOON)
+        assert world.door.stored(Bucket.QUARANTINE) == [NO_UID]
         world.door.events.outage = Outage.NONE
         await quarantine.discarded(world.outside(), row, NOON)
 
         assert world.row().state == "discarded"
+
+    inside(tmp_path, test)
+
+
+@dataclass
+class Deaf(MemoryEventLog):
+    """A broker that goes after it was asked whether it is there."""
+
+    async def publish(self, topic: Topic, event: Event) -> Position:  # noqa: ARG002 - it hears nothing
+        raise Unavailable("broker")
+
+
+@pytest.mark.parametrize(
+    ("decide", "said", "left"),
+    [
+        (quarantine.released, "is stored, and stays in quarantine.*release it again", 1),
+        (quarantine.discarded, "is gone, but the broker.*discard it again", 0),
+    ],
+    ids=["release", "discard"],
+)
+def test_a_broker_that_goes_half_way_is_said_and_the_decision_can_be_made_again(
+    tmp_path: Path, decide: Decide, said: str, left: int
+) -> None:
+    async def test(world: World) -> None:
+        await world.by_dimse(MR, "1.2.3.1.1", GOOD)
+        row = world.row()
+        with pytest.raises(Failed, match=said):
+            await decide(world.outside(events=Deaf()), row, NOON)
+        assert len(world.door.stored(Bucket.QUARANTINE)) == left
+        await decide(world.outside(), world.row(), NOON)
+
+        assert world.row().state == decide.__name__
+        assert world.door.stored(Bucket.QUARANTINE) == []
+
+    inside(tmp_path, test)
+
+
+def test_a_store_that_goes_after_a_release_leaves_it_to_be_released_again(tmp_path: Path) -> None:
+    @dataclass
+    class Keeping(MemoryObjectStore):
+        async def delete(self, bucket: Bucket, key: str) -> None:  # noqa: ARG002 - it removes nothing
+            raise Unavailable("store")
+
+    async def test(world: World) -> None:
+        await world.by_dimse(MR, "1.2.3.1.1", GOOD)
+        keeping = Keeping(objects=world.door.store.objects)
+        with pytest.raises(Failed, match=r"still lies in quarantine.*release it again"):
+            await quarantine.released(world.outside(store=keeping), world.row(), NOON)
+        assert world.row().state == "released"
+        await world.release()
+
+        assert world.door.stored(Bucket.QUARANTINE) == []
+
+    inside(tmp_path, test)
+
+
+def test_a_decision_is_on_what_lies_there_now_not_on_a_row_that_lags(tmp_path: Path) -> None:
+    async def test(world: World) -> None:
+        await world.door.post(multipart(NO_UID))
+        lagging = world.row()
+        await quarantine.discarded(world.outside(), lagging, NOON)
+        await world.door.post(multipart(NO_UID))
+        again = world.row()
+        await quarantine.discarded(world.outside(), lagging, NOON)
+
+        row = world.row()
+        assert again.state == "held"
+        assert (row.state, row.stored_at) == ("discarded", again.stored_at)
+        assert again.stored_at > lagging.stored_at
 
     inside(tmp_path, test)
 

@@ -1,6 +1,7 @@
 """A crowd never shuts out who does its work: who brings nothing gives way, and limits hold over all processes."""
 
 import multiprocessing
+import zlib
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
@@ -189,3 +190,18 @@ def test_the_counts_hold_over_all_processes() -> None:
 
     assert child.exitcode == 0
     assert (tally.count("peer ct1"), tally.count("peer ct2")) == (2, 0)
+
+
+def test_nobody_can_work_out_whose_count_is_shared() -> None:
+    tally, slots = Tally(), dict[int, str]()
+    pairs = []
+    for name in (f"address 203.0.{number // 256}.{number % 256}" for number in range(2**14)):
+        slot = zlib.crc32(name.encode()) % Tally.SLOTS
+        if slot in slots:
+            pairs.append((slots[slot], name))
+        slots[slot] = name
+    for one, _ in pairs:
+        tally.add(one)
+
+    assert len(pairs) > 20
+    assert sum(tally.count(other) for _, other in pairs) < 3

@@ -3,13 +3,14 @@
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gateway.association import Door
 from gateway.intake import Connectors
 from gateway.process import opened
 from gateway.upper_layer import data_pdus
@@ -23,7 +24,10 @@ from tests.e2e.sender import Peer
 from tests.unit.gateway.test_outbox import CT, EXPLICIT, data_set
 
 FullDisk = Callable[[], AbstractContextManager[None]]
-P_DATA, RELEASE_RP, ABORT = 4, 6, 7
+Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+VERIFICATION = "1.2.840.10008.1.1"
+ACCEPT, REJECT, P_DATA, RELEASE_RP, ABORT = 2, 3, 4, 6, 7
+A_ABORT = b"\x07\0\0\0\0\4\0\0\0\0"
 LAST = 2
 
 
@@ -151,3 +155,228 @@ def test_a_message_that_stops_between_its_pdus_ends_the_association(tmp_path: Pa
                 return kind
 
     assert asyncio.run(ended()) == ABORT
+
+
+def release() -> bytes:
+    return b"\x05\0\0\0\0\4\0\0\0\0"
+
+
+def echo(number: int) -> bytes:
+    """Pack a C-ECHO-RQ (PS3.7 9.3.5.1)."""
+    values = {0x0002: uid(VERIFICATION), 0x0100: b"\x30\0", 0x0110: struct.pack("<H", number), 0x0800: b"\1\1"}
+    body = b"".join(element(tag, value) for tag, value in values.items())
+    return data_pdus(CONTEXT, element(0, struct.pack("<I", len(body))) + body, 16384)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def door_at(settings: GatewaySettings) -> AsyncIterator[tuple[socket.socket, Door]]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        async with opened(listening, settings, Connectors(MemoryObjectStore(), MemoryEventLog())) as door:
+            yield listening, door
+
+
+async def says(listening: socket.socket, said: bytes, source: str = "127.0.0.1") -> Line:
+    host, port = listening.getsockname()
+    reader, writer = await asyncio.open_connection(host, port, local_addr=(source, 0))
+    writer.write(said)
+    return reader, writer
+
+
+async def kind_of(line: Line) -> int:
+    """Give the kind of the next PDU; 0 when there is none any more."""
+    try:
+        return (await pdu(line[0]))[0]
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return 0
+
+
+def hello(sop_class: str = CT) -> bytes:
+    return request(Peer(0), sop_class, EXPLICIT)
+
+
+ONLY_ELSEWHERE = """
+[[peer]]
+name = "ct1"
+calling_ae = "CT1"
+networks = ["10.0.0.0/8"]
+tenant = "local"
+services = ["store"]
+"""
+
+
+@pytest.mark.parametrize("more", [b"", release(), release() * 3, store(1), hello()], ids=len)
+def test_a_stranger_counts_until_its_socket_is_gone_whatever_else_it_says(tmp_path: Path, more: bytes) -> None:
+    (tmp_path / "peers.toml").write_text(ONLY_ELSEWHERE)
+    closed = replace(settings(tmp_path), peers_file=str(tmp_path / "peers.toml"), associations_per_address=4)
+
+    async def held() -> tuple[list[int], int, int]:
+        async with door_at(closed) as (listening, door):
+            lines = [await says(listening, hello() + more) for _ in range(8)]
+            kinds = [await kind_of(line) for line in lines]
+            await until(lambda: len(door.connections) == 4)
+            counted, large = door.admission.waiting, sum(len(one._reader._buffer) > 2**16 for one in door.connections)
+            for _, writer in lines:
+                writer.transport.abort()
+            await until(lambda: not door.connections)
+            assert door.admission.waiting == 0
+            return kinds, counted, large
+
+    assert asyncio.run(held()) == ([REJECT] * 4 + [0] * 4, 4, 0)
+
+
+def test_who_has_released_counts_until_its_socket_is_gone_and_gives_way(tmp_path: Path) -> None:
+    async def held() -> tuple[list[int], int, int]:
+        async with door_at(replace(settings(tmp_path), associations=3)) as (listening, door):
+            lines = [await says(listening, hello() + release()) for _ in range(3)]
+            assert [await kind_of(line) for line in lines * 2] == [ACCEPT] * 3 + [RELEASE_RP] * 3
+            counted = door.associated
+            lines += [await says(listening, hello()) for _ in range(3)]
+            kinds = [await kind_of(line) for line in lines]
+            await until(lambda: len(door.connections) == 3)
+            associated = door.associated
+            for _, writer in lines:
+                writer.transport.abort()
+            return kinds, counted, associated
+
+    assert asyncio.run(held()) == ([0] * 3 + [ACCEPT] * 3, 3, 3)
+
+
+def test_who_has_released_and_keeps_talking_is_cut_off(tmp_path: Path) -> None:
+    async def ends() -> None:
+        async with door_at(replace(settings(tmp_path), silence_s=0.2)) as (listening, door):
+            line = await says(listening, hello() + release())
+            assert [await kind_of(line) for _ in range(2)] == [ACCEPT, RELEASE_RP]
+
+            def is_gone() -> bool:
+                line[1].write(b"\x04")
+                return not door.connections
+
+            await until(is_gone)
+            line[1].transport.abort()
+
+    asyncio.run(ends())
+
+
+def test_a_request_after_the_release_request_is_a_violation(tmp_path: Path) -> None:
+    async def kinds() -> list[int]:
+        async with door_at(settings(tmp_path)) as (listening, _):
+            line = await says(listening, hello() + store(1) + release() + store(2))
+            found = [await kind_of(line) for _ in range(2)]
+            line[1].transport.abort()
+            return found
+
+    assert asyncio.run(kinds()) == [ACCEPT, ABORT]
+
+
+def test_echoes_keep_nobody_out_who_stores(tmp_path: Path) -> None:
+    async def hears() -> list[int]:
+        async with door_at(replace(settings(tmp_path), associations=2, yield_s=0.2)) as (listening, door):
+            echoing = [await says(listening, hello(VERIFICATION)) for _ in range(2)]
+            assert [await kind_of(line) for line in echoing] == [ACCEPT] * 2
+
+            async def ask(line: Line) -> None:
+                number = 1
+                while await says_more(line, echo(number) * 50, 50):
+                    number += 1
+
+            asking = [asyncio.create_task(ask(line)) for line in echoing]
+            storing = await says(listening, hello(), "127.0.0.2")
+            async with asyncio.timeout(5):
+                while (kind := await kind_of(storing)) == REJECT:
+                    storing[1].transport.abort()
+                    await asyncio.sleep(0.02)
+                    storing = await says(listening, hello(), "127.0.0.2")
+            storing[1].write(store(1))
+            found = [kind, await kind_of(storing)]
+            for _, writer in [*echoing, storing]:
+                writer.transport.abort()
+            await asyncio.gather(*asking)
+            await until(lambda: not door.connections)
+            return found
+
+    assert asyncio.run(hears()) == [ACCEPT, P_DATA]
+
+
+async def says_more(line: Line, said: bytes, answers: int) -> bool:
+    """Say more and hear so many answers; False when the association is over."""
+    line[1].write(said)
+    kinds = [await kind_of(line) for _ in range(answers)]
+    return kinds == [P_DATA] * answers
+
+
+def test_who_echoes_once_a_while_is_idle_not_stalled(tmp_path: Path) -> None:
+    async def kinds() -> list[int]:
+        patient = replace(settings(tmp_path), stall_s=0.1, idle_s=30.0)
+        async with door_at(patient) as (listening, _):
+            line = await says(listening, hello(VERIFICATION))
+            line[1].write(echo(1))
+            found = [await kind_of(line) for _ in range(2)]
+            await asyncio.sleep(0.3)
+            assert await says_more(line, echo(2), 1)
+            line[1].transport.abort()
+            return found
+
+    assert asyncio.run(kinds()) == [ACCEPT, P_DATA]
+
+
+def abort(writer: asyncio.StreamWriter) -> None:
+    writer.write(A_ABORT)
+
+
+def half_close(writer: asyncio.StreamWriter) -> None:
+    writer.write_eof()
+
+
+@pytest.mark.parametrize(("end", "silence_s"), [(abort, 30.0), (half_close, 0.2)])
+def test_who_ends_it_is_gone_soon_even_when_it_reads_no_answer(
+    tmp_path: Path, end: Callable[[asyncio.StreamWriter], None], silence_s: float
+) -> None:
+    async def ends() -> None:
+        async with door_at(replace(settings(tmp_path), silence_s=silence_s)) as (listening, door):
+            line = await says(listening, hello(VERIFICATION))
+            assert await kind_of(line) == ACCEPT
+            (one,) = door.connections
+            # More answers than the sockets hold: some stay in the door.
+            one._transport.set_write_buffer_limits(high=2**24)
+            one._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            line[1].transport.pause_reading()  # type: ignore[attr-defined]
+            line[1].write(echo(1) * 5_000)
+            await until(lambda: one._pdus == 5_001 and one.working is None)
+            assert one._transport.get_write_buffer_size()
+            end(line[1])
+            await until(lambda: not door.connections)
+            assert door.admission.associated == 0
+            line[1].transport.abort()
+
+    asyncio.run(ends())
+
+
+def test_nothing_new_is_begun_once_the_door_closes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting(Gated):
+        puts = 0
+
+        async def put(self, bucket: Bucket, upload: Upload) -> bool:
+            self.puts += 1
+            return await super().put(bucket, upload)
+
+    async def puts() -> int:
+        for module in ("process", "intake"):
+            monkeypatch.setattr(f"gateway.{module}.STOP_S", 0.05)
+        gated = Counting()
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            async with opened(listening, settings(tmp_path), Connectors(gated, MemoryEventLog())) as door:
+                line = await associated(listening)
+                line[1].write(store(1) + store(2) + store(3))
+                await gated.reached.wait()
+                (one,) = door.connections
+                await until(lambda: one._requests)
+            line[1].transport.abort()
+        return gated.puts
+
+    assert asyncio.run(puts()) == 1

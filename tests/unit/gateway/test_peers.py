@@ -164,6 +164,8 @@ def changed(line: str) -> str:
         (changed('services = ["move"]'), "peer ct1: services: should be of echo, store"),
         (changed("associations = 0"), "peer ct1: associations: should be a whole number, 1 or more"),
         (changed("associations = true"), "peer ct1: associations: should be a whole number, 1 or more"),
+        (changed(f"associations = {'9' * 5000}"), "nested too deeply, or a number of too many digits"),
+        (changed(f"associations = {'[' * 5000}"), "nested too deeply, or a number of too many digits"),
         (changed("idle_s = nan"), "peer ct1: idle_s: should be a number of seconds, 0.1 or more"),
         (changed("quota = 1"), "peer ct1: quota: is not known"),
         (

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.quarantine import Fullness, Quarantine, Rules
+from gateway.quarantine import LEAST_BYTES, Fullness, Quarantine, Rules
 from gateway.status import QUARANTINE_FULL, of_rejected
 from operators.connectors.memory import MemoryEventLog, MemoryObjectStore, Outage, crc32c_of
 from operators.errors import Rejected, Unavailable
@@ -20,11 +20,12 @@ NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 HASH = "ab" * 32
 OTHER = "cd" * 32
 REASON = "no-usable-uid"
+FIVE, OTHER_FIVE, SIX = (content * LEAST_BYTES for content in (b"12345", b"54321", b"123456"))
 
 
 @dataclass
 class World:
-    """Store and broker, and a quarantine before them with room for ten bytes a tenant."""
+    """Store and broker, and a quarantine before them with room for ten blocks a tenant."""
 
     store: MemoryObjectStore = field(default_factory=MemoryObjectStore)
     events: MemoryEventLog = field(default_factory=MemoryEventLog)
@@ -34,9 +35,9 @@ class World:
 
     def opened(self) -> Quarantine:
         """Give a process's quarantine."""
-        return Quarantine(self.store, self.events, Rules(timedelta(days=30), quota_bytes=10, look_s=300))
+        return Quarantine(self.store, self.events, Rules(timedelta(days=30), quota_bytes=10 * LEAST_BYTES, look_s=300))
 
-    def keep(self, data: bytes = b"12345", key: str = f"local/{HASH}", reason: str = REASON) -> None:
+    def keep(self, data: bytes = FIVE, key: str = f"local/{HASH}", reason: str = REASON) -> None:
         asyncio.run(self.quarantine.keep(upload(data, key), reason))
 
     @property
@@ -77,16 +78,16 @@ def test_it_is_kept_with_its_reason_and_told_of_without_a_word_of_its_content(wo
     (event,) = world.told
     stored = asyncio.run(world.store.head(Bucket.QUARANTINE, event.object_key))
     assert stored is not None
-    assert (stored.envelope.reason, stored.size_bytes) == (REASON, 5)
+    assert (stored.envelope.reason, stored.size_bytes) == (REASON, len(FIVE))
     assert (event.state, event.reason, event.calling_ae, event.transfer_id) == ("held", REASON, "CT1", "t-1")
-    assert (event.object_key, event.data_hash, event.size_bytes) == (f"local/{HASH}", HASH, 5)
+    assert (event.object_key, event.data_hash, event.size_bytes) == (f"local/{HASH}", HASH, len(FIVE))
     assert (event.occurred_at, event.until - event.stored_at) == (NOON, timedelta(days=30))
     assert counted(REASON) == before + 1
 
 
 def test_the_same_content_again_is_told_of_as_it_was_the_first_time(world: World) -> None:
     world.keep()
-    asyncio.run(world.quarantine.keep(upload(b"12345", f"local/{HASH}", NOON + timedelta(hours=1)), "sop-uid-mismatch"))
+    asyncio.run(world.quarantine.keep(upload(FIVE, f"local/{HASH}", NOON + timedelta(hours=1)), "sop-uid-mismatch"))
 
     first, again = world.told
     assert again == first
@@ -96,7 +97,7 @@ def test_the_same_content_again_is_told_of_as_it_was_the_first_time(world: World
 def test_what_was_let_go_and_comes_again_is_another_event(world: World) -> None:
     world.keep()
     asyncio.run(world.store.delete(Bucket.QUARANTINE, f"local/{HASH}"))
-    asyncio.run(world.quarantine.keep(upload(b"12345", f"local/{HASH}", NOON + timedelta(hours=1)), REASON))
+    asyncio.run(world.quarantine.keep(upload(FIVE, f"local/{HASH}", NOON + timedelta(hours=1)), REASON))
 
     first, again = world.told
     assert (again.event_id != first.event_id, again.occurred_at > first.occurred_at) == (True, True)
@@ -117,10 +118,10 @@ def test_what_is_not_kept_or_not_told_of_is_to_be_sent_again(world: World, which
 
 def test_over_the_quota_nothing_is_kept_and_the_sender_hears_why(world: World) -> None:
     before = GATEWAY_QUARANTINE_FULL._value.get()
-    world.keep(b"123456")
+    world.keep(SIX)
     with pytest.raises(Rejected) as caught:
-        world.keep(b"54321", f"local/{OTHER}")
-    world.keep(b"54321", f"else/{OTHER}")
+        world.keep(OTHER_FIVE, f"local/{OTHER}")
+    world.keep(OTHER_FIVE, f"else/{OTHER}")
 
     assert of_rejected(caught.value) == QUARANTINE_FULL
     assert [key for _, key in sorted(world.store.objects)] == [f"else/{OTHER}", f"local/{HASH}"]
@@ -136,47 +137,90 @@ def test_repeats_and_failures_use_up_no_quota(world: World) -> None:
     world.store.outage = Outage.NONE
     for _ in range(3):
         world.keep()
-    world.keep(b"54321", f"local/{OTHER}")
+    world.keep(OTHER_FIVE, f"local/{OTHER}")
 
     assert len(world.store.objects) == 2
 
 
 def test_a_process_that_starts_knows_what_others_kept_once_it_has_looked(world: World) -> None:
-    world.keep(b"123456")
+    world.keep(SIX)
     world.quarantine = world.opened()
     asyncio.run(world.quarantine.look())
     with pytest.raises(Rejected):
-        world.keep(b"54321", f"local/{OTHER}")
+        world.keep(OTHER_FIVE, f"local/{OTHER}")
 
-    assert GATEWAY_QUARANTINE_BYTES.labels("local")._value.get() == 6
+    assert GATEWAY_QUARANTINE_BYTES.labels("local")._value.get() == len(SIX)
 
 
 def test_what_an_operator_discards_makes_room_at_the_next_look(world: World) -> None:
-    world.keep(b"123456")
+    world.keep(SIX)
     asyncio.run(world.quarantine.look())
     asyncio.run(world.store.delete(Bucket.QUARANTINE, f"local/{HASH}"))
     asyncio.run(world.quarantine.look())
     assert GATEWAY_QUARANTINE_BYTES.labels("local")._value.get() == 0
-    world.keep(b"54321", f"local/{OTHER}")
+    world.keep(OTHER_FIVE, f"local/{OTHER}")
 
     assert [key for _, key in world.store.objects] == [f"local/{OTHER}"]
 
 
-def test_what_is_added_during_a_count_is_not_forgotten() -> None:
-    fullness = Fullness(10)
-    with fullness.taken("local", 3) as taken:
-        taken.is_kept = True
-    before = fullness.added()
-    with fullness.taken("local", 4) as taken:
-        taken.is_kept = True
-    fullness.counted({"local": 3}, before)
+def test_what_lies_there_already_is_told_of_again_however_full_it_is(world: World) -> None:
+    before = GATEWAY_QUARANTINE_FULL._value.get()
+    world.keep(SIX)
+    world.keep(SIX)
 
-    with pytest.raises(Rejected), fullness.taken("local", 4):
-        pass
+    first, again = world.told
+    assert again == first
+    assert GATEWAY_QUARANTINE_FULL._value.get() == before
+
+
+def test_many_small_ones_fill_it_as_large_ones_do(world: World) -> None:
+    for number in range(10):
+        world.keep(b"x", f"local/{number:064}")
+    with pytest.raises(Rejected):
+        world.keep(b"x", f"local/{HASH}")
+    world.quarantine = world.opened()
+    asyncio.run(world.quarantine.look())
+    with pytest.raises(Rejected):
+        world.keep(b"x", f"local/{HASH}")
+
+    assert len(world.store.objects) == 10
+
+
+def is_full(fullness: Fullness, blocks: int) -> bool:
+    """Say whether so many blocks are too many."""
+    try:
+        with fullness.taken("local", blocks * LEAST_BYTES):
+            return False
+    except Rejected:
+        return True
+
+
+def test_what_is_added_during_a_count_is_not_forgotten() -> None:
+    fullness = Fullness(10 * LEAST_BYTES)
+    with fullness.taken("local", 3 * LEAST_BYTES) as taken:
+        taken.is_kept = True
+    before = fullness.kept()
+    with fullness.taken("local", 4 * LEAST_BYTES) as taken:
+        taken.is_kept = True
+    fullness.counted({"local": 3 * LEAST_BYTES}, before)
+
+    assert (is_full(fullness, 3), is_full(fullness, 4)) == (False, True)
+
+
+@pytest.mark.parametrize(("is_kept", "left"), [(True, 6), (False, 10)], ids=["lands-behind-the-count", "is-a-repeat"])
+def test_what_is_on_its_way_when_a_count_begins_is_counted_as_it_ends(is_kept: bool, left: int) -> None:  # noqa: FBT001
+    fullness = Fullness(10 * LEAST_BYTES)
+    with fullness.taken("local", 4 * LEAST_BYTES) as taken:
+        before = fullness.kept()
+        fullness.counted({}, before)
+        assert (is_full(fullness, 6), is_full(fullness, 7)) == (False, True)
+        taken.is_kept = is_kept
+
+    assert (is_full(fullness, left), is_full(fullness, left + 1)) == (False, True)
 
 
 def test_a_store_that_does_not_answer_ends_no_watch(world: World) -> None:
-    world.keep(b"123456")
+    world.keep(SIX)
     world.quarantine = world.opened()
     world.store.outage = Outage.REFUSES
     slept: list[float] = []
@@ -192,4 +236,4 @@ def test_a_store_that_does_not_answer_ends_no_watch(world: World) -> None:
 
     assert slept == [10, 300]
     with pytest.raises(Rejected):
-        world.keep(b"54321", f"local/{OTHER}")
+        world.keep(OTHER_FIVE, f"local/{OTHER}")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.spool import Body, Bounds, Room
 from operators.errors import Rejected, Unavailable
+from schemas.telemetry import GATEWAY_SPOOLED_BYTES
 
 PREFIX = b"prefix"
 
@@ -56,7 +57,7 @@ def test_a_full_process_spools_what_would_fit(tmp_path: Path) -> None:
     taken.write(memoryview(b"x"))
 
     assert taken.is_spooled
-    assert room.held_bytes == 50
+    assert room.held_bytes == 50 + len(PREFIX)
     taken.close()
 
 
@@ -105,3 +106,30 @@ def test_nothing_at_all_needs_no_file(tmp_path: Path) -> None:
 
     with taken.opened() as data:
         assert len(data) == 0
+
+
+def test_what_comes_before_a_data_set_takes_room_too(tmp_path: Path) -> None:
+    room = Room(10_000)
+    taken = body(tmp_path, room)
+    taken.write(memoryview(b"four"))
+    held = room.held_bytes
+    taken.close()
+    taken.close()
+
+    assert (held, room.held_bytes) == (len(PREFIX) + 4, 0)
+
+
+def test_bodies_share_a_spool_and_what_it_has_no_room_for_is_to_be_sent_again(tmp_path: Path) -> None:
+    room, before = Room(10_000, most_spooled_bytes=1000), GATEWAY_SPOOLED_BYTES._value.get()
+    first, second, third = (body(tmp_path, room) for _ in range(3))
+    first.write(memoryview(bytes(600)))
+    second.write(memoryview(bytes(90)))
+    second.write(memoryview(bytes(311)))
+    assert (room.spooled_bytes, GATEWAY_SPOOLED_BYTES._value.get() - before) == (600, 600)
+    first.close()
+    third.write(memoryview(bytes(1000)))
+
+    assert isinstance(second.failed, Unavailable)
+    assert (first.failed, third.failed, third.is_spooled, room.spooled_bytes) == (None, None, True, 1000)
+    third.close()
+    assert (room.spooled_bytes, room.held_bytes, GATEWAY_SPOOLED_BYTES._value.get()) == (0, 0, before)

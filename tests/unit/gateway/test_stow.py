@@ -1,6 +1,7 @@
 """The STOW-RS door says of every part what became of it, stores what it can, and holds no request in whole."""
 
 import asyncio
+import time
 import zlib
 from collections.abc import Awaitable, Callable
 from io import BytesIO
@@ -13,6 +14,7 @@ from pydicom import Dataset, dcmread
 
 from gateway.stow import is_ours
 from operators.connectors.memory import MemoryObjectStore, Outage
+from operators.errors import Unavailable
 from operators.instance import split_part10
 from operators.ports import Upload
 from schemas.objects import Bucket
@@ -83,7 +85,9 @@ def test_the_answer_is_xml_for_who_asks_for_it(tmp_path: Path) -> None:
     [
         ("", "application/dicom+json"),
         ("*/*", "application/dicom+json"),
-        ("application/json", "application/dicom+json"),
+        ("application/json", "application/json"),
+        ("text/xml", "text/xml"),
+        ("application/dicom+json;q=0, application/json;q=0, */*", "application/dicom+xml"),
         ("application/dicom+json;q=0.5, application/dicom+xml", "application/dicom+xml"),
         ("application/dicom+xml;q=0, */*;q=0.1", "application/dicom+json"),
         ("text/html, */*;q=0.1", "application/dicom+json"),
@@ -93,6 +97,21 @@ def test_accept_chooses_the_form_of_the_answer(tmp_path: Path, accept: str, medi
     response, _ = posted(tmp_path, multipart(ONE), accept=accept)
 
     assert response.headers["content-type"] == media_type
+
+
+def test_the_query_parameter_accept_goes_before_the_header(tmp_path: Path) -> None:
+    path = "/dicomweb/studies?accept=application/dicom%2Bxml"
+
+    response, _ = posted(tmp_path, multipart(ONE), path=path, accept="application/json")
+
+    assert response.headers["content-type"] == "application/dicom+xml"
+
+
+def test_a_hostile_accept_is_refused_at_once(tmp_path: Path) -> None:
+    began = time.process_time()
+    response, _ = posted(tmp_path, multipart(ONE), accept='"' + '\\"' * 100_000)
+
+    assert (response.status, time.process_time() - began < 1) == (406, True)
 
 
 ANSWERS = {
@@ -231,10 +250,12 @@ REFUSALS: dict[str, tuple[dict[str, str], str, int, str]] = {
     "no-boundary": ({"content-type": "multipart/related; type=application/dicom"}, "", 400, "multipart-boundary"),
     "long-boundary": ({"content-type": f"multipart/related; boundary={'x' * 71}"}, "", 400, "multipart-boundary"),
     "length": ({"content-length": str(9 * 2**30)}, "", 413, "request-bytes"),
+    "long-length": ({"content-length": "9" * 5000}, "", 413, "request-bytes"),
     "cut": ({"content-length": "12"}, "", 400, "content-length"),
     "origin": ({"origin": "http://evil.example"}, "", 403, "origin"),
     "sandboxed": ({"origin": "null"}, "", 403, "origin"),
     "host": ({"host": "evil.example:8060"}, "", 403, "host"),
+    "port": ({"host": "localhost:@evil.example"}, "", 403, "host"),
     "proxy": ({"x-forwarded-for": "10.0.0.1"}, "", 403, "forwarded"),
 }
 
@@ -342,11 +363,18 @@ def test_an_archive_that_cannot_store_says_when_to_come_again(tmp_path: Path, ou
     assert len(world.instances) == len(world.stored())
 
 
-class FailingOnce(MemoryObjectStore):
-    """A store that refuses its first object."""
+class Small(MemoryObjectStore):
+    """A store that is away when it has so many objects, and which counts how often it was asked to take one."""
+
+    def __init__(self, room: int = 1) -> None:
+        super().__init__()
+        self.room, self.asked = room, 0
 
     async def put(self, bucket: Bucket, upload: Upload) -> bool:
-        self.outage = Outage.NONE if self.objects or self.outage is Outage.REFUSES else Outage.REFUSES
+        self.asked += 1
+        await asyncio.sleep(0)
+        if len(self.objects) >= self.room:
+            raise Unavailable("store")
         return await super().put(bucket, upload)
 
 
@@ -355,11 +383,67 @@ def test_some_that_could_not_be_stored_are_a700_and_the_transfer_partial(tmp_pat
         tmp_path,
         lambda world: world.post(multipart(ONE, TWO)),
         settings=StowSettings(at_once=1),
-        store=FailingOnce(),
+        store=Small(),
     )
 
-    assert (response.status, response.failures(), world.stored()) == (202, [0xA700], [TWO])
-    assert response.codes(FAILED, SOP_UID) == ["1.2.3.1.1"]
+    assert (response.status, response.failures(), world.stored()) == (202, [0xA700], [ONE])
+    assert response.codes(FAILED, SOP_UID) == ["1.2.3.1.2"]
+
+
+def test_after_the_first_that_could_not_be_stored_no_other_is_tried(tmp_path: Path) -> None:
+    store = Small(room=0)
+    files = [part10(SOPInstanceUID=f"1.2.3.1.{number}") for number in range(1, 101)]
+
+    response, _ = asked(
+        tmp_path, lambda world: world.post(multipart(*files)), settings=StowSettings(at_once=3), store=store
+    )
+
+    assert (response.status, response.headers["retry-after"], store.asked <= 3) == (503, "5", True)
+    assert response.failures() == [0xA700] * 100
+
+
+class Faulty(MemoryObjectStore):
+    """A store with a fault that shows at its second object."""
+
+    async def put(self, bucket: Bucket, upload: Upload) -> bool:
+        if self.objects:
+            raise RuntimeError
+        return await super().put(bucket, upload)
+
+
+def test_a_fault_of_ours_is_said_and_the_transfer_is_partial(tmp_path: Path) -> None:
+    async def ask(world: StowWorld) -> Response:
+        response = await world.post(multipart(ONE, TWO))
+        again = await world.post(multipart(TWO))
+        assert (again.status, again.failures()) == (500, [0x0110])
+        assert [(end.outcome, end.instances) for end in await world.ends()] == [("partial", 1), ("partial", 0)]
+        return response
+
+    response, _ = asked(tmp_path, ask, settings=StowSettings(at_once=1), store=Faulty())
+
+    assert (response.status, response.failures()) == (202, [0x0110])
+
+
+@pytest.mark.parametrize("tail", [b"", b"--\r\n" + b"x" * 2000], ids=["cut", "epilogue"])
+def test_what_may_be_stored_later_is_503_although_the_body_breaks_off(tmp_path: Path, tail: bytes) -> None:
+    response, _ = asked(
+        tmp_path, lambda world: world.post(OPENING, tail), store=MemoryObjectStore(outage=Outage.REFUSES)
+    )
+
+    assert (response.status, response.failures()) == (503, [0xA700, 0xC004])
+    assert (response.headers["retry-after"], response.headers["connection"]) == ("5", "close")
+
+
+def test_what_may_be_stored_later_is_503_beside_what_never_can_be(tmp_path: Path) -> None:
+    body = multipart(ONE, content_type="text/plain").removesuffix(f"--{BOUNDARY}--\r\n".encode()) + multipart(TWO)
+
+    response, _ = asked(tmp_path, lambda world: world.post(body), store=MemoryObjectStore(outage=Outage.REFUSES))
+
+    assert (response.status, sorted(response.failures()), response.headers["retry-after"]) == (
+        503,
+        [0xA700, 0xC002],
+        "5",
+    )
 
 
 def test_a_good_end_ends_the_transfer_well(tmp_path: Path) -> None:
@@ -501,6 +585,60 @@ def test_too_many_requests_at_once_are_told_to_come_again(tmp_path: Path) -> Non
     )
 
 
+class Slow:
+    """A request that keeps coming, so many bytes every so often."""
+
+    def __init__(self, every_s: float, size_bytes: int) -> None:
+        self.every_s, self.size_bytes = every_s, size_bytes
+
+    async def __call__(self) -> dict[str, Any]:
+        await asyncio.sleep(self.every_s)
+        return {"type": "http.request", "body": bytes(self.size_bytes), "more_body": True}
+
+
+YIELDING = StowSettings(requests=2, yield_s=0.05, silence_s=5.0, slowest_bytes_per_s=0, yield_bytes_per_s=1e5)
+
+
+def test_at_a_full_door_the_slowest_gives_way_and_no_quick_one(tmp_path: Path) -> None:
+    async def ask(world: StowWorld) -> Response:
+        single = {"content-type": "application/dicom"}
+        quick, slow = (
+            asyncio.create_task(world.ask(Slow(0.01, size_bytes), headers=single)) for size_bytes in (100_000, 10)
+        )
+        await until(lambda: sum(one.bytes_per_s < 1e9 for one in world.stow.requests.values()) == 2)
+        response = await world.post(multipart(ONE))
+        gone = await slow
+        assert (gone.status, gone.json["reason"], quick.done()) == (408, "gave-way", False)
+        await world.stow.close(0)
+        assert (await quick).status == 503
+        return response
+
+    response, world = asked(tmp_path, ask, settings=YIELDING)
+
+    assert (response.status, world.stored(), world.inside.room.held_bytes) == (200, [ONE], 0)
+
+
+def test_whoever_was_told_to_break_off_while_we_store_hears_it_next(tmp_path: Path) -> None:
+    gated = Gated()
+
+    async def ask(world: StowWorld) -> Response:
+        messages: list[dict[str, Any]] = [{"type": "http.request", "body": OPENING, "more_body": True}]
+        asking = asyncio.create_task(world.ask(messages, headers={"content-type": PARTS}))
+        await until(lambda: gated.waiting == 1)
+        closings = [asyncio.create_task(world.stow.close(0.01)) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        assert not asking.done()
+        gated.gate.set()
+        await asyncio.gather(*closings)
+        response = await asking
+        assert [(end.outcome, end.instances) for end in await world.ends()] == [("aborted", 1)]
+        return response
+
+    response, world = asked(tmp_path, ask, store=gated)
+
+    assert (response.status, response.json["reason"], world.stored()) == (503, "closing", [ONE])
+
+
 def test_a_closing_door_answers_who_still_sends_with_503_and_ends_the_transfer(tmp_path: Path) -> None:
     async def ask(world: StowWorld) -> Response:
         messages: list[dict[str, Any]] = [{"type": "http.request", "body": OPENING, "more_body": True}]
@@ -508,7 +646,7 @@ def test_a_closing_door_answers_who_still_sends_with_503_and_ends_the_transfer(t
         await until(lambda: bool(world.instances))
         await world.stow.close(0.01)
         assert [end.outcome for end in await world.ends()] == ["aborted"]
-        assert (await world.post(multipart(TWO))).status == 503
+        assert (await world.post(multipart(TWO))).json["reason"] == "closing"
         return await asking
 
     response, world = asked(tmp_path, ask)

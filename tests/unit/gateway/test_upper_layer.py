@@ -322,15 +322,32 @@ def known(syntaxes: Sequence[str]) -> list[str]:
     return [one for one in syntaxes if one != "1.2.3.4"] or [JPEG]
 
 
-def test_a_stranger_gets_a_small_buffer_until_its_request_has_come() -> None:
+def test_a_stranger_gets_a_small_buffer_until_it_is_accepted() -> None:
     stranger = Reader(Heard(), first_bytes=524_288, most_bytes=131_072)
     before = len(stranger.space())
     feed(stranger, struct.pack(">BxI", 1, 500_000) + bytes(400_000))
     during = len(stranger.space())
     feed(stranger, bytes(100_000))
+    asked = len(stranger.space())
+    stranger.widen()
+    feed(stranger, data_pdu((1, 2, b"data")))
 
-    assert before == during == FIRST_BUFFER_BYTES
+    assert before == during == asked == FIRST_BUFFER_BYTES
     assert len(stranger.space()) == 256 * 1024
+
+
+def test_a_reader_that_is_stopped_tells_nothing_more_of_what_it_has() -> None:
+    @dataclass
+    class Once(Heard):
+        def data_arrived(self, context_id: int, control: int, piece: memoryview, *, is_whole: bool) -> None:
+            super().data_arrived(context_id, control, piece, is_whole=is_whole)
+            stopping.stop()
+
+    heard = Once()
+    stopping = reader(heard)
+    feed(stopping, ASSOCIATE + data_pdu((1, 2, b"first"), (1, 2, b"second")) + RELEASE)
+
+    assert heard.messages[1:] == [(1, 2, b"first")]
 
 
 @pytest.mark.parametrize("order", [[JPEG, EXPLICIT, IMPLICIT], [IMPLICIT, EXPLICIT], [EXPLICIT, JPEG]])

@@ -208,6 +208,22 @@ def test_a_path_that_leads_to_no_binary_value_leads_nowhere(path: tuple[str, ...
     assert bulk_value(whole, split.prefix_length, split.transfer_syntax, path) is None
 
 
+@pytest.mark.parametrize("at", range(0, 70, 2))
+@pytest.mark.parametrize("byte", [0, 1, 255])
+def test_a_path_into_altered_bytes_leads_nowhere_or_to_bytes(at: int, byte: int) -> None:
+    inner = bytes.fromhex("1100 0110 4f42 0000 0c000000".replace(" ", "")) + b"abcdefghijkl"
+    whole = bytearray(
+        bytes.fromhex("4000 7502 5351 0000 20000000 feff 00e0 18000000".replace(" ", ""))
+        + inner
+        + bytes.fromhex("2800 1000 5553 0200 0100 0900 0110 554e 0000 04000000 78787878".replace(" ", ""))
+    )
+    whole[at] = byte
+    for path in (("00400275", "0", "00111001"), ("00280010", "0", "00091001"), ("00091001", "0", "00111001")):
+        with suppress(Rejected):
+            found = bulk_value(bytes(whole), 0, "1.2.840.10008.1.2.1", path)
+            assert found is None or isinstance(found, bytes)
+
+
 def test_what_has_no_utf_8_becomes_a_question_mark() -> None:
     assert orjson.loads(dumps({"a": ["x\ud800"]})) == {"a": ["x?"]}
 

@@ -1,0 +1,90 @@
+"""Accept headers: parameters, quotes, weights (RFC 9110 12.5.1, PS3.18 8.7)."""
+
+import time
+
+import pytest
+
+from operators.accept_header import JSON_TYPES, MOST_RANGES, Wanted, chosen, parse_accept, wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("*/*", [Wanted("*/*", False, None, 1.0)]),
+        ("Application/DICOM ; Transfer-Syntax=1.2", [Wanted("application/dicom", False, "1.2", 1.0)]),
+        (
+            'multipart/related; type="application/dicom"; transfer-syntax="*"',
+            [Wanted("application/dicom", True, "*", 1.0)],
+        ),
+        ("multipart/related;type=image/jp2;q=0.5", [Wanted("image/jp2", True, None, 0.5)]),
+        ("multipart/related", [Wanted("*/*", True, None, 1.0)]),
+        ("multipart/mixed", [Wanted("multipart/mixed", True, None, 1.0)]),
+        ('a/b; x="q;q=0,\\""; q=0.7', [Wanted("a/b", False, None, 0.7)]),
+        ("a/b;q=0.1, c/d;q=0.9, e/f", [Wanted("e/f", False, None, 1.0), Wanted("c/d", False, None, 0.9)]),
+        ("a/b;q=0", []),
+        ("a/b;q=2", []),
+        ("a/b;q=nan", []),
+        ("", []),
+        ("a/b, ???", [Wanted("a/b", False, None, 1.0)]),
+    ],
+)
+def test_an_accept_header_reads_as(text: str, wanted: list[Wanted]) -> None:
+    assert list(parse_accept(text))[: len(wanted) or 1] == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "media_type"),
+    [
+        ("*/*", "application/dicom+json"),
+        ("application/*", "application/dicom+json"),
+        ("application/json;q=0.1, text/html", "application/json"),
+        ("application/dicom+json;q=0, */*", "application/json"),
+        ("application/*;q=0, */*", None),
+        ("*/*;q=0, application/json", "application/json"),
+        ('multipart/related; type="application/dicom+json"', None),
+        ("text/html", None),
+    ],
+)
+def test_the_form_of_an_answer_is_chosen(text: str, media_type: str | None) -> None:
+    assert chosen(parse_accept(text), JSON_TYPES) == media_type
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "media_types"),
+    [
+        (b"", [], ["*/*"]),
+        (b"", [(b"accept", b"a/b"), (b"Accept", b"c/d")], ["a/b", "c/d"]),
+        (b"limit=1&accept=application/dicom+json", [(b"accept", b"a/b")], ["application/dicom+json"]),
+        (b"accept=application%2Fdicom%2Bjson&accept=e/f;q=0.5", [], ["application/dicom+json", "e/f"]),
+    ],
+)
+def test_the_query_parameter_goes_before_the_header(
+    query: bytes, headers: list[tuple[bytes, bytes]], media_types: list[str]
+) -> None:
+    ranges = wanted({"query_string": query, "headers": headers})
+
+    assert [one.media_type for one in ranges] == media_types
+
+
+HOSTILE = 400_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ";  " * HOSTILE + "x x",
+        "a/b" + "; " * HOSTILE,
+        'a/b; c="' + "\\" * HOSTILE,
+        '"' + '\\"' * HOSTILE,
+        'a/b; c="' + '\\"' * HOSTILE,
+        "a" * HOSTILE + " b",
+        "a/b," * HOSTILE,
+        "a/b" + "; c=d" * HOSTILE + "?",
+    ],
+    ids=range(8),
+)
+def test_a_hostile_header_costs_no_time(text: str) -> None:
+    began = time.process_time()
+
+    assert len(parse_accept(text)) <= MOST_RANGES
+    assert time.process_time() - began < 0.5
