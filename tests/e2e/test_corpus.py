@@ -53,7 +53,7 @@ class Desk:
         return retrieved(self.client, line)
 
     def beside(self, line: Line) -> bytes | None:
-        path = self.folder / f"{line.sop_uid}_{line.data_hash}.dcm"
+        path = self.folder / f"{line.tenant}_{line.sop_uid}_{line.data_hash}.dcm"
         if not path.exists():
             conflicts.main(["show", line.sop_uid, "--json", "--save", str(self.folder / line.data_hash)])
             path = self.folder / line.data_hash / path.name
