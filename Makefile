@@ -42,7 +42,7 @@ lock: ## resolve the locks again: requirements.lock and deploy/jars/*/jgo.lock.t
 		--no-annotate --custom-compile-command "make lock" -q -o requirements.lock
 	@for jars in deploy/jars/*/; do (cd $$jars && ../../../$(VENV)/jgo --ignore-config --resolver python lock); done
 
-bench: install ## throughput and latency of ingest, on a stack of its own
+bench: install ## rate, latency, many senders and hostile ones at the doors, on a stack of its own
 	@$(VENV)/python -m tests.bench
 
 clean-data: ## remove everything the local stack has stored

@@ -1,7 +1,7 @@
-"""Both benchmarks of ingest on a stack of their own: `python -m tests.bench`.
+"""The benchmarks of the doors on a stack of their own: `python -m tests.bench`.
 
 The first ingest warms the JVMs up, the second one is the figure. Exit status 0 when everything was stored, counted and
-audited, and was queryable in time.
+audited, was queryable in time, and neither many senders nor hostile ones slowed the others down.
 """
 
 import os
@@ -14,7 +14,13 @@ from deploy.places import Place
 from deploy.running import brought_up
 from deploy.steps import Failed
 
-RUNS = (("tests.bench.ingest",), ("tests.bench.ingest",), ("tests.bench.latency", "--size", "512"))
+RUNS = (
+    ("tests.bench.ingest",),
+    ("tests.bench.ingest",),
+    ("tests.bench.latency", "--size", "512"),
+    ("tests.bench.many_senders",),
+    ("tests.bench.hostile",),
+)
 
 
 def main() -> int:
