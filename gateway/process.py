@@ -36,8 +36,14 @@ async def serve(
     """Serve until SIGTERM or SIGINT, then finish what is being stored, bounded."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def stop(_number: int, _frame: object) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(stopping.set)
+
+    # Not the loop's own handlers: they go when it ends, and a signal that comes twice would kill what has all but ended.
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        signal.signal(number, stop)
     async with opened(listening, settings, connectors, tally):
         ready()
         await stopping.wait()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,6 +116,19 @@ def test_a_signal_ends_it_well(tmp_path: Path) -> None:
         assert gateway.parent.wait(WAIT_S) == 0
         assert not any(worker.is_running() for worker in workers)
     assert list((tmp_path / "outbox").iterdir()) == []
+
+
+def test_signals_that_keep_coming_change_nothing(tmp_path: Path) -> None:
+    with started(tmp_path) as gateway:
+        workers = gateway.workers
+        gateway.parent.send_signal(signal.SIGTERM)
+        bound = time.monotonic() + WAIT_S
+        while gateway.parent.poll() is None and time.monotonic() < bound:
+            for worker in workers:
+                with suppress(psutil.NoSuchProcess):
+                    worker.send_signal(signal.SIGTERM)
+
+        assert gateway.parent.wait(WAIT_S) == 0
 
 
 def test_a_dead_process_ends_them_all_so_that_a_supervisor_starts_again(tmp_path: Path) -> None:
