@@ -5,7 +5,7 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from granian.server import Server
 from api.app import Application, create_app
 from operators.connectors.objects import S3ObjectStore
 from operators.connectors.queries import PostgresQueries
-from schemas.settings import ApiSettings, CatalogSettings, SettingsError, StoreSettings, load
+from schemas.settings import ApiSettings, CatalogSettings, SettingsError, StoreSettings, load_all
 from schemas.telemetry import set_up_logs
 
 DRAIN_S = 10
@@ -32,28 +32,11 @@ class Settings:
     store: StoreSettings
 
 
-def settings_from(env: Mapping[str, str]) -> Settings:
-    """Read all sections; raises SettingsError with a line for everything that is wrong with any of them."""
-    kinds: dict[str, type[Any]] = {"api": ApiSettings, "catalog": CatalogSettings, "store": StoreSettings}
-    sections, problems = {}, []
-    for name, kind in kinds.items():
-        try:
-            sections[name] = load(kind, env)
-        except SettingsError as error:
-            problems.append(str(error))
-    store = sections.get("store")
-    if store and not (store.access_key and store.secret_key):
-        problems.append("FLUORO_STORE_ACCESS_KEY, FLUORO_STORE_SECRET_KEY: should be set, or each as a _FILE")
-    if problems:
-        raise SettingsError("\n".join(problems))
-    return Settings(**sections)
-
-
 def build() -> Application:
     """Give the application on PostgreSQL and S3; granian calls this in each worker."""
     set_up_logs("api")
     calm_collector()
-    settings = settings_from(os.environ)
+    settings = load_all(Settings, os.environ, with_store_keys=True)
     queries = PostgresQueries(settings.catalog)
     objects = S3ObjectStore(settings.store)
 
@@ -93,7 +76,7 @@ def main() -> int:
     """Serve until SIGTERM or SIGINT."""
     argparse.ArgumentParser(prog="python -m api", description=__doc__).parse_args()
     try:
-        settings = settings_from(os.environ).api
+        settings = load_all(Settings, os.environ, with_store_keys=True).api
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2

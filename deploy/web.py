@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -41,7 +41,7 @@ from schemas.settings import (
     SettingsError,
     StoreSettings,
     StowSettings,
-    load,
+    load_all,
 )
 from schemas.telemetry import set_up_logs
 
@@ -60,32 +60,6 @@ class Settings:
     catalog: CatalogSettings
     store: StoreSettings
     broker: BrokerSettings
-
-
-KINDS: dict[str, type[Any]] = {
-    "api": ApiSettings,
-    "stow": StowSettings,
-    "gateway": GatewaySettings,
-    "catalog": CatalogSettings,
-    "store": StoreSettings,
-    "broker": BrokerSettings,
-}
-
-
-def settings_from(env: Mapping[str, str]) -> Settings:
-    """Read all sections; raises SettingsError with a line for everything that is wrong with any of them."""
-    sections, problems = {}, []
-    for name, kind in KINDS.items():
-        try:
-            sections[name] = load(kind, env)
-        except SettingsError as error:
-            problems.append(str(error))
-    store = sections.get("store")
-    if store and not (store.access_key and store.secret_key):
-        problems.append("FLUORO_STORE_ACCESS_KEY, FLUORO_STORE_SECRET_KEY: should be set, or each as a _FILE")
-    if problems:
-        raise SettingsError("\n".join(problems))
-    return Settings(**sections)
 
 
 @dataclass(frozen=True)
@@ -160,7 +134,7 @@ def build() -> ASGIApp:
     die_with(os.getppid())
     set_up_logs("web")
     calm_collector()
-    settings = settings_from(os.environ)
+    settings = load_all(Settings, os.environ, with_store_keys=True)
     queries, objects = PostgresQueries(settings.catalog), S3ObjectStore(settings.store)
     events = KafkaEventLog(settings.broker)
     return Web(settings, Outside(queries, objects, events, (queries, objects, events)))
@@ -172,7 +146,7 @@ def main() -> int:
         prog="python -m deploy.web", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
     try:
-        settings = settings_from(os.environ)
+        settings = load_all(Settings, os.environ, with_store_keys=True)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2

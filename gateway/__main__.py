@@ -15,12 +15,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from types import FrameType
-from typing import TypeVar
 
 from prometheus_client import start_http_server
 
@@ -31,13 +30,12 @@ from gateway.process import serve
 from gateway.tls import context_of
 from operators.connectors.events import KafkaEventLog
 from operators.connectors.objects import S3ObjectStore
-from schemas.settings import BrokerSettings, GatewaySettings, SettingsError, StoreSettings, load
+from schemas.settings import BrokerSettings, GatewaySettings, SettingsError, StoreSettings, load_all
 from schemas.telemetry import set_up_logs
 
 BACKLOG = 128
 PR_SET_PDEATHSIG = 1
 START_S = 30.0
-T = TypeVar("T")
 FORK = multiprocessing.get_context("fork")
 
 
@@ -66,30 +64,13 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__, file=sys.stdout if is_asked else sys.stderr)
         return 0 if is_asked else 2
     try:
-        settings = _load(os.environ)
+        settings = load_all(Settings, os.environ)
+        _check(settings.gateway)
         listening = _listen(settings.gateway)
     except (SettingsError, OSError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - for the person who started it
         return 2
     return _supervise(listening, settings)
-
-
-def _load(env: Mapping[str, str]) -> Settings:
-    """Read every section; raises SettingsError with all problems of all of them."""
-    problems: list[str] = []
-
-    def read(kind: type[T]) -> T | None:
-        try:
-            return load(kind, env)
-        except SettingsError as error:
-            problems.append(str(error))
-            return None
-
-    gateway, store, broker = read(GatewaySettings), read(StoreSettings), read(BrokerSettings)
-    if gateway is None or store is None or broker is None:
-        raise SettingsError("\n".join(problems))
-    _check(gateway)
-    return Settings(gateway, store, broker)
 
 
 def _check(gateway: GatewaySettings) -> None:

@@ -245,6 +245,25 @@ def load(kind: type[T], env: Mapping[str, str]) -> T:
     return kind(**values)
 
 
+def load_all(kind: type[T], env: Mapping[str, str], *, with_store_keys: bool = False) -> T:
+    """Read every section that a record of sections has; raises SettingsError with all problems of all of them.
+
+    `with_store_keys`: for who cannot begin without the store's keys.
+    """
+    sections, problems = {}, []
+    for name, section in get_type_hints(kind).items():
+        try:
+            sections[name] = load(section, env)
+        except SettingsError as error:
+            problems.append(str(error))
+    store = sections.get("store")
+    if with_store_keys and store and not (store.access_key and store.secret_key):
+        problems.append("FLUORO_STORE_ACCESS_KEY, FLUORO_STORE_SECRET_KEY: should be set, or each as a _FILE")
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return kind(**sections)
+
+
 def to_env(section: Any) -> dict[str, str]:
     """Give the variables that load() reads this section back from, secrets in clear: for a child process alone."""
     values = {one.name: getattr(section, one.name) for one in fields(section)}

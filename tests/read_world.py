@@ -175,3 +175,17 @@ def _part(text: bytes) -> BodyPart:
     head, body = text.removeprefix(b"\r\n").split(b"\r\n\r\n", 1)
     lines = (line.split(": ", 1) for line in head.decode().split("\r\n"))
     return BodyPart({name.lower(): value for name, value in lines}, body)
+
+
+def scope_of(path: str) -> dict[str, Any]:
+    """Give what an ASGI server says of a GET from this machine."""
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "query_string": b"",
+        "headers": [(b"host", b"localhost:8060")],
+        "client": ("127.0.0.1", 5),
+    }

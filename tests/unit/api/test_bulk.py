@@ -14,7 +14,7 @@ from pydicom.uid import (
 
 from api import bulk
 from api.multipart import BYTE_RANGES
-from tests.read_world import World, deflated, part10, parts_of
+from tests.read_world import World, deflated, part10, parts_of, scope_of
 
 INSTANCE = "/dicomweb/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.1"
 TABLE = f"{INSTANCE}/bulkdata/00281201"
@@ -218,7 +218,7 @@ def test_a_large_value_is_never_in_memory_whole() -> None:
         world = World()
         await world.add(part10(EncapsulatedDocument=bytes(24 * 2**20)))
         send = sizes_of(largest)
-        await world.app(scope(f"{INSTANCE}/bulkdata/00420011"), still_there, send)
+        await world.app(scope_of(f"{INSTANCE}/bulkdata/00420011"), still_there, send)
         return sum(largest)
 
     assert asyncio.run(asked()) == 24 * 2**20
@@ -234,16 +234,3 @@ def sizes_of(sizes: list[int]) -> Any:
 
 async def still_there() -> Any:
     await asyncio.sleep(60)
-
-
-def scope(path: str) -> dict[str, Any]:
-    return {
-        "type": "http",
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": path,
-        "query_string": b"",
-        "headers": [(b"host", b"localhost:8060")],
-        "client": ("127.0.0.1", 5),
-    }

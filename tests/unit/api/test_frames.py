@@ -21,7 +21,7 @@ from operators.connectors.memory import MemoryObjectStore
 from operators.header import scan
 from schemas.objects import Bucket
 from schemas.settings import ApiSettings
-from tests.read_world import World, deflated, part10, parts_of
+from tests.read_world import World, deflated, part10, parts_of, scope_of
 
 INSTANCE = "/dicomweb/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.1"
 COUNT = 40
@@ -272,16 +272,3 @@ def test_when_the_client_goes_away_every_read_is_closed(path: str) -> None:
 
     assert asyncio.run(asked()) == 0
     assert sent < len(large)
-
-
-def scope_of(path: str) -> dict[str, Any]:
-    return {
-        "type": "http",
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": path,
-        "query_string": b"",
-        "headers": [(b"host", b"localhost:8060")],
-        "client": ("127.0.0.1", 5),
-    }

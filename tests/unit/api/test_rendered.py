@@ -30,8 +30,8 @@ from schemas.objects import Bucket
 from schemas.settings import ApiSettings
 from schemas.telemetry import API_CHILDREN_ENDED, API_DAMAGED, API_RENDERED
 from tests.pictures import job_of, opened, storable_job_of
-from tests.read_world import World, part10, parts_of
-from tests.unit.api.test_bulk import scope, still_there
+from tests.read_world import World, part10, parts_of, scope_of
+from tests.unit.api.test_bulk import still_there
 
 STUDY = "/dicomweb/studies/1.2.3"
 SERIES = f"{STUDY}/series/1.2.3.1"
@@ -340,7 +340,7 @@ def test_a_large_document_is_never_in_memory_whole() -> None:
         await world.add(
             without_pixels(part10(SOPClassUID="1.2.840.10008.5.1.4.1.1.104.1", EncapsulatedDocument=document))
         )
-        await world.app(scope(f"{INSTANCE}/rendered"), still_there, send)
+        await world.app(scope_of(f"{INSTANCE}/rendered"), still_there, send)
 
     asyncio.run(asked())
 
