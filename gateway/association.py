@@ -14,7 +14,7 @@ import structlog
 
 from gateway.accept import Arrival, Transfer
 from gateway.admission import Admission, Visitor
-from gateway.dimse import Limits, Messages, Request, response
+from gateway.dimse import C_CANCEL, Limits, Messages, Request, response
 from gateway.intake import Intake
 from gateway.peers import Caller, Certificate, Peer, Peers
 from gateway.status import OUT_OF_RESOURCES, STORED, Status, of_rejected, of_stored
@@ -309,6 +309,9 @@ class Association(asyncio.BufferedProtocol):
         if request is not None and request.arrival is not None and self._brisk_at is not None:
             self._brisk_at = self._loop.time()
         self._requests.append(request)
+        if len(self._requests) > self._settings.unanswered:
+            # One buffer has room for 3,000 echoes, and the loop for nobody else while they are read.
+            raise Violation("too-many-unanswered")
         if self.working is None:
             self._begin_work()
         elif not self._is_paused:
@@ -355,6 +358,9 @@ class Association(asyncio.BufferedProtocol):
 
     async def _answer(self, request: Request) -> None:
         status = STORED if request.arrival is None else await self._store(request.arrival)
+        if request.command.field == C_CANCEL:
+            # It has no answer, and nothing here takes long enough to be cancelled (PS3.7 9.3.2.3).
+            return
         if not self._is_over and self._accepted is not None:
             command = response(request.command, status)
             self._transport.write(data_pdus(request.context_id, command, self._accepted.peer_pdu_bytes))

@@ -204,8 +204,8 @@ class Messages:
             raise Violation("wrong-context")
         self._deliver(Request(self._context_id, command))
 
-    def _ignore(self, command: Command, context: Context) -> None:
-        """A C-CANCEL has no answer, and nothing here takes long enough to be cancelled (PS3.7 9.3.2.3)."""
+    def _begin_cancel(self, command: Command, _: Context) -> None:
+        self._deliver(Request(self._context_id, command))
 
     def _add_data(self, piece: memoryview, *, is_last: bool) -> None:
         if self._open is None or self._open.arrival is None:
@@ -219,5 +219,5 @@ class Messages:
 BEGINNINGS: dict[int, Callable[[Messages, Command, Context], None]] = {
     C_STORE: Messages._begin_store,  # noqa: SLF001 - the table of the class above
     C_ECHO: Messages._begin_echo,  # noqa: SLF001
-    C_CANCEL: Messages._ignore,  # noqa: SLF001
+    C_CANCEL: Messages._begin_cancel,  # noqa: SLF001
 }

@@ -9,6 +9,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Protocol
 
@@ -395,10 +396,16 @@ def _proposed(value: memoryview, terms: Terms) -> Proposed:
     """Read a proposed context (PS3.8 table 9-13)."""
     if len(value) < ITEM.size:
         raise Violation("malformed-associate", 6)
-    items = _items(value[ITEM.size :], "too-many-transfer-syntaxes", terms.most_transfer_syntaxes + 1)
+    return Proposed(value[0], *_syntaxes(bytes(value[ITEM.size :]), terms.most_transfer_syntaxes))
+
+
+# Senders ask for the same contexts again and again, floods too.
+@lru_cache(256)
+def _syntaxes(data: bytes, most: int) -> tuple[str, tuple[str, ...]]:
+    """Read the abstract syntax and the transfer syntaxes of a proposed context."""
+    items = _items(memoryview(data), "too-many-transfer-syntaxes", most + 1)
     (abstract,) = _of_kind(items, ABSTRACT_ITEM, 1, 1)
-    transfers = _of_kind(items, TRANSFER_ITEM, 1, terms.most_transfer_syntaxes)
-    return Proposed(value[0], _text(abstract), tuple(map(_text, transfers)))
+    return _text(abstract), tuple(map(_text, _of_kind(items, TRANSFER_ITEM, 1, most)))
 
 
 def _user_information(values: list[memoryview], terms: Terms) -> dict[int, bytes]:
@@ -440,8 +447,13 @@ def _choose(proposed: Proposed, services: frozenset[str]) -> tuple[int, str]:
     """Give the result and the transfer syntax: in the proposer's order, else senders decompress before they send."""
     if service_of(proposed.abstract_syntax) not in services:
         return NO_ABSTRACT_SYNTAX, proposed.transfer_syntaxes[0]
-    known = next(filter(is_transfer_syntax, proposed.transfer_syntaxes), None)
+    known = _first_known(proposed.transfer_syntaxes)
     return (ACCEPTED, known) if known else (NO_TRANSFER_SYNTAX, proposed.transfer_syntaxes[0])
+
+
+@lru_cache(256)
+def _first_known(transfer_syntaxes: tuple[str, ...]) -> str | None:
+    return next(filter(is_transfer_syntax, transfer_syntaxes), None)
 
 
 def _reply(pdu: bytes, proposal: Proposal, answers: list[tuple[int, int, str]], terms: Terms) -> bytes:

@@ -129,6 +129,8 @@ class GatewaySettings:
     # Of one message: so many fragments may be of any size, and those beyond as large as this in the mean.
     fragments: int = setting(1000, least=1)
     fragment_bytes: int = setting(1024, least=0, most=4096)
+    # Asked and not answered, on one association. One is the rule (PS3.7 D.3.3.3); a flood asks without end.
+    unanswered: int = setting(64, least=1)
     # Of one data set, at both doors: what has more is kept aside as unreadable.
     depth: int = setting(64, least=1, most=64)
     items: int = setting(100_000, least=1)

@@ -18,6 +18,7 @@ from operators.connectors.memory import MemoryEventLog, MemoryObjectStore
 from operators.ports import Upload
 from schemas.objects import Bucket
 from schemas.settings import GatewaySettings
+from schemas.telemetry import GATEWAY_ABORTED
 from schemas.topics import TRANSFER_ENDED
 from tests.bench.scu import CONTEXT, element, pdv, request, uid
 from tests.e2e.sender import Peer
@@ -164,6 +165,13 @@ def release() -> bytes:
 def echo(number: int) -> bytes:
     """Pack a C-ECHO-RQ (PS3.7 9.3.5.1)."""
     values = {0x0002: uid(VERIFICATION), 0x0100: b"\x30\0", 0x0110: struct.pack("<H", number), 0x0800: b"\1\1"}
+    body = b"".join(element(tag, value) for tag, value in values.items())
+    return data_pdus(CONTEXT, element(0, struct.pack("<I", len(body))) + body, 16384)
+
+
+def cancel() -> bytes:
+    """Pack a C-CANCEL-RQ (PS3.7 9.3.2.3)."""
+    values = {0x0100: b"\xff\x0f", 0x0120: b"\1\0", 0x0800: b"\1\1"}
     body = b"".join(element(tag, value) for tag, value in values.items())
     return data_pdus(CONTEXT, element(0, struct.pack("<I", len(body))) + body, 16384)
 
@@ -325,6 +333,55 @@ def test_who_echoes_once_a_while_is_idle_not_stalled(tmp_path: Path) -> None:
     assert asyncio.run(kinds()) == [ACCEPT, P_DATA]
 
 
+def test_a_cancel_has_no_answer(tmp_path: Path) -> None:
+    async def answers() -> list[int]:
+        async with door_at(settings(tmp_path)) as (listening, _):
+            line = await says(listening, hello(VERIFICATION) + cancel() + echo(1) + release())
+            found = [await kind_of(line) for _ in range(3)]
+            line[1].transport.abort()
+            return found
+
+    assert asyncio.run(answers()) == [ACCEPT, P_DATA, RELEASE_RP]
+
+
+@pytest.mark.parametrize("what", ["echo", "store", "cancel"])
+def test_who_asks_without_end_and_waits_for_no_answer_is_aborted(tmp_path: Path, what: str) -> None:
+    sop_class, asks = {
+        "echo": (VERIFICATION, b"".join(map(echo, range(1, 11)))),
+        "store": (CT, b"".join(map(store, range(1, 11)))),
+        "cancel": (VERIFICATION, cancel() * 10),
+    }[what]
+
+    async def left() -> int:
+        async with door_at(replace(settings(tmp_path), unanswered=8)) as (listening, door):
+            line = await says(listening, hello(sop_class))
+            assert await kind_of(line) == ACCEPT
+            line[1].write(asks)
+            while await kind_of(line) == P_DATA:
+                pass
+            line[1].transport.abort()
+            await until(lambda: not door.connections)
+            return door.inside.room.held_bytes
+
+    counted = GATEWAY_ABORTED.labels("too-many-unanswered")
+    before = counted._value.get()
+
+    assert asyncio.run(left()) == 0
+    assert counted._value.get() == before + 1
+
+
+def test_a_few_requests_may_come_before_their_turn(tmp_path: Path) -> None:
+    async def kinds() -> list[int]:
+        async with door_at(replace(settings(tmp_path), unanswered=8)) as (listening, _):
+            line = await says(listening, hello(VERIFICATION))
+            line[1].write(b"".join(map(echo, range(1, 7))))
+            found = [await kind_of(line) for _ in range(7)]
+            line[1].transport.abort()
+            return found
+
+    assert asyncio.run(kinds()) == [ACCEPT] + [P_DATA] * 6
+
+
 def abort(writer: asyncio.StreamWriter) -> None:
     writer.write(A_ABORT)
 
@@ -338,7 +395,7 @@ def test_who_ends_it_is_gone_soon_even_when_it_reads_no_answer(
     tmp_path: Path, end: Callable[[asyncio.StreamWriter], None], silence_s: float
 ) -> None:
     async def ends() -> None:
-        async with door_at(replace(settings(tmp_path), silence_s=silence_s)) as (listening, door):
+        async with door_at(replace(settings(tmp_path), silence_s=silence_s, unanswered=10_000)) as (listening, door):
             line = await says(listening, hello(VERIFICATION))
             assert await kind_of(line) == ACCEPT
             (one,) = door.connections

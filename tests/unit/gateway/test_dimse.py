@@ -13,6 +13,7 @@ from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_STORE
 from pynetdicom.dsutils import decode, encode
 
 from gateway.accept import Arrival
+from gateway.dimse import C_CANCEL as CANCELLED
 from gateway.dimse import Command, Limits, Messages, Request, parse_command, response
 from gateway.spool import Body, Bounds, Room
 from gateway.status import OUT_OF_RESOURCES, STATUSES, STORED, Status
@@ -122,10 +123,10 @@ def test_fragments_make_one_request(messages: Messages, delivered: list[Request]
     assert messages.is_between
 
 
-def test_a_cancel_of_what_is_over_has_no_answer(messages: Messages, delivered: list[Request]) -> None:
+def test_a_cancel_counts_as_a_request(messages: Messages, delivered: list[Request]) -> None:
     send(messages, (1, COMMAND | LAST, cancel_command()))
 
-    assert delivered == []
+    assert [request.command.field for request in delivered] == [CANCELLED]
 
 
 def test_another_class_than_the_contexts_is_refused_after_its_data(
