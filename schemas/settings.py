@@ -230,7 +230,8 @@ class JobSettings:
     checkpoint_dir: Path = setting(Path(".data/checkpoints"))
     checkpoint_s: float = setting(10.0, least=0.1)
     parallelism: int = setting(1, least=1, most=128)
-    shards: int = setting(8, least=1, most=128)
+    # Of a job that writes in batches: as many as it is to be parallel, no more (DECISIONS 18).
+    shards: int = setting(1, least=1, most=128)
     batch_records: int = setting(500, least=1)
     batch_s: float = setting(0.1, least=0.001)
     rest_port: int = setting(8081, **PORT)

@@ -1,6 +1,6 @@
 """The checkpoints that a job left: which one it goes on from, and which nobody needs any more.
 
-Flink writes `<folder of job and mode>/<run>/chk-<n>/_metadata`, the last of it when the checkpoint is complete; a run
+Flink writes `<folder of job, mode and shards>/<run>/chk-<n>/_metadata`, the last of it when the checkpoint is complete; a run
 that ends leaves its last ones, and the next begins another folder.
 """
 
@@ -11,17 +11,17 @@ KEPT_RUNS = 2
 
 
 class OtherMode(RuntimeError):
-    """The job's state was written in another execution mode: restoring it would silently give none."""
+    """The job's state was written in another mode or number of shards: restoring it would silently give none, or part."""
 
 
 def complete(folder: Path) -> list[Path]:
-    """List a job's complete checkpoints, newest first; folder is the one of its mode. Raises OtherMode."""
+    """List a job's complete checkpoints, newest first; folder is where it keeps them now. Raises OtherMode."""
     here = _complete(folder)
     others = [one for one in _siblings(folder) if _complete(one)]
     if others and not here:
         raise OtherMode(
-            f"{folder.parent.name} ran in mode {others[0].name} and is now to run in mode {folder.name}, which cannot "
-            f"read that state: run it as before, or remove {others[0]} and let it read everything again"
+            f"{folder.parent.name} ran as {others[0].name} and is now to run as {folder.name} (mode, FLUORO_JOB_SHARDS), "
+            f"which cannot read that state: run it as before, or remove {others[0]} and let it read everything again"
         )
     return here
 

@@ -58,8 +58,13 @@ class Job:
 
 
 def checkpoint_folder(job: Job, settings: JobSettings) -> Path:
-    """Give the folder of a job's checkpoints; its mode is in the path, for state of the other mode is not read."""
-    return settings.checkpoint_dir.absolute() / job.name / job.mode
+    """Give the folder of a job's checkpoints.
+
+    What its state is keyed by is in the path: state of the other mode is not read, and what has gathered in a shard that
+    is no more would wait for ever. A job without state reads everything again.
+    """
+    kind = {"thread": "thread", "process": f"process-{settings.shards}"}[job.mode]
+    return settings.checkpoint_dir.absolute() / job.name / kind
 
 
 def configuration(job: Job, settings: JobSettings) -> dict[str, str]:

@@ -48,7 +48,7 @@ class Plan:
 
     sockets: int = 200
     seconds: float = 60.0
-    quiet_s: float = 15.0
+    quiet_s: float = 30.0
     grace_s: float = 30.0
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from deploy.flink import checkpoints
 from deploy.flink.checkpoints import OtherMode
+from pipelines.engines.flink import Job, checkpoint_folder
+from schemas.settings import JobSettings
 
 
 def write(folder: Path, run: str, number: int, at: float, *, complete: bool = True) -> Path:
@@ -38,6 +40,20 @@ def test_state_of_another_mode_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(OtherMode):
         checkpoints.complete(tmp_path / "study" / "thread")
+
+
+def test_state_of_another_number_of_shards_is_refused(tmp_path: Path) -> None:
+    job = Job("catalog", "process", (), (), lambda: None)
+    write(checkpoint_folder(job, JobSettings(checkpoint_dir=tmp_path, shards=8)), "a", 1, 100)
+
+    with pytest.raises(OtherMode, match="process-8"):
+        checkpoints.complete(checkpoint_folder(job, JobSettings(checkpoint_dir=tmp_path, shards=1)))
+
+
+def test_a_job_without_shards_goes_on_whatever_their_number() -> None:
+    job = Job("study", "thread", (), (), lambda: None)
+
+    assert checkpoint_folder(job, JobSettings(shards=8)) == checkpoint_folder(job, JobSettings(shards=1))
 
 
 def test_state_set_aside_is_not_found(tmp_path: Path) -> None:
