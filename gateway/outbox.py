@@ -252,31 +252,26 @@ def transfer_ended(end: End) -> TransferEnded:
     )
 
 
-async def heal(folder: Path, outside: Outside) -> int:
-    """Finish what processes that are gone left in this folder; give how many files there were."""
-    found = list(_lost(folder, outside))
-    await asyncio.gather(*(_finish(outbox) for outbox in found))
-    return len(found)
-
-
 async def adopt(folder: Path, outside: Outside) -> None:
     """Finish, until cancelled, what processes leave here that end; none of them waits for another's."""
     async with asyncio.TaskGroup() as group:
         while True:
             with _disk_refusals_logged():
-                for outbox in _lost(folder, outside):
-                    group.create_task(_finish(outbox))
+                for outbox in lost(folder, outside):
+                    group.create_task(finish(outbox))
             await outside.sleep(ADOPT_S)
 
 
-async def _finish(outbox: Outbox) -> None:
+async def finish(outbox: Outbox) -> None:
+    """Do all that is left of an outbox, and let its file go."""
     try:
         await outbox.settle()
     finally:
         outbox.close()
 
 
-def _lost(folder: Path, outside: Outside) -> Iterator[Outbox]:
+def lost(folder: Path, outside: Outside) -> Iterator[Outbox]:
+    """Take over what processes that are gone left in this folder."""
     for journal in Journal.ownerless(folder):
         outbox = Outbox(journal, outside)
         try:

@@ -19,9 +19,10 @@ import psutil
 
 from tests.bench.latency import made
 from tests.bench.scu import associated
-from tests.e2e.gateways import free_port, gateway
+from tests.e2e.gateways import gateway
 from tests.e2e.generate import Instance, Volume
 from tests.e2e.sender import Peer
+from tests.processes import free_port
 from tests.running import running
 
 

@@ -1,7 +1,6 @@
 """A gateway of a test's own, in processes of its own, on a running stack's store and broker."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -45,9 +44,3 @@ def gateway(
         finally:
             process.terminate()
             process.wait(STOP_S)
-
-
-def free_port() -> int:
-    """Give a port that nobody has."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])

@@ -12,9 +12,10 @@ from schemas.codec import decode
 from schemas.events import InstanceStored, TransferEnded
 from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED, Topic
 from tests.e2e.conftest import Proof
-from tests.e2e.gateways import free_port, gateway
+from tests.e2e.gateways import gateway
 from tests.e2e.generate import Volume, files
 from tests.e2e.sender import Peer, send
+from tests.processes import free_port
 
 HEALED_S = 60.0
 INSTANCES = 8

@@ -14,10 +14,11 @@ import pytest
 from tests.bench.latency import line
 from tests.bench.scu import associated
 from tests.e2e.conftest import Proof
-from tests.e2e.gateways import free_port, gateway
+from tests.e2e.gateways import gateway
 from tests.e2e.generate import Volume, instances
 from tests.e2e.large import FRAME_BYTES, Large
 from tests.e2e.sender import Peer
+from tests.processes import free_port
 
 # A full run sets 8191: 4 GiB less one frame, which is as much as is accepted.
 FRAMES = int(os.environ.get("FLUORO_TEST_FRAMES", "512"))

@@ -1,36 +1,15 @@
 """The read API as a process: how it starts, what it says when it cannot, how it ends."""
 
-import os
 import signal
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.processes import free_port, started
+
 WAIT_S = 20.0
 
 
-def run(**settings: str) -> "subprocess.Popen[str]":
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "api"],
-        env={**kept, **settings},
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_wrong_settings_are_all_named_at_once_and_nothing_starts() -> None:
-    process = run(FLUORO_API_PORT="x", FLUORO_CATALOG_CONNECTIONS="0")
+    process = started("api", FLUORO_API_PORT="x", FLUORO_CATALOG_CONNECTIONS="0")
     said, complained = process.communicate(timeout=WAIT_S)
 
     assert (process.returncode, said) == (2, "")
@@ -43,7 +22,8 @@ def test_wrong_settings_are_all_named_at_once_and_nothing_starts() -> None:
 
 def test_it_says_when_it_is_ready_even_while_its_servers_are_away_and_ends_when_asked() -> None:
     port = free_port()
-    process = run(
+    process = started(
+        "api",
         FLUORO_API_PORT=str(port),
         FLUORO_CATALOG_PORT="1",
         FLUORO_STORE_ENDPOINT="http://127.0.0.1:1",

@@ -1,50 +1,31 @@
 """The web origin as a process: both doors open, none of their servers there, and how it ends."""
 
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import Popen
 
 import httpx
 import pytest
 
+from tests.processes import free_port, started
 from tests.read_world import part10
 from tests.stow_world import BOUNDARY, PARTS, multipart
 
-ROOT = Path(__file__).parents[2]
 WAIT_S = 30.0
 POST = "POST /dicomweb/studies HTTP/1.1\r\nHost: localhost\r\n"
 
 
-def run(**settings: str) -> "subprocess.Popen[str]":
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "deploy.web"],
-        env={**kept, **settings},
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
-def web(folder: Path, **settings: str) -> Iterator[tuple[int, "subprocess.Popen[str]"]]:
+def web(folder: Path, **settings: str) -> Iterator[tuple[int, Popen[str]]]:
     """A running origin whose servers are all away."""
     port = free_port()
-    process = run(
+    process = started(
+        "deploy.web",
         FLUORO_API_PORT=str(port),
         FLUORO_CATALOG_PORT="1",
         FLUORO_STORE_ENDPOINT="http://127.0.0.1:1",
@@ -67,7 +48,7 @@ def web(folder: Path, **settings: str) -> Iterator[tuple[int, "subprocess.Popen[
 
 
 def test_wrong_settings_are_all_named_at_once_and_nothing_starts() -> None:
-    process = run(FLUORO_STOW_PARTS="0", FLUORO_API_PORT="x")
+    process = started("deploy.web", FLUORO_STOW_PARTS="0", FLUORO_API_PORT="x")
     said, complained = process.communicate(timeout=WAIT_S)
 
     assert (process.returncode, said) == (2, "")

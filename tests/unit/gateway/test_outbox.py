@@ -18,7 +18,7 @@ from pydicom.filewriter import write_dataset
 
 from gateway.accept import Acceptance, Inside, Rebuilding, Receipt, Transfer
 from gateway.journal import Journal
-from gateway.outbox import Outbox, Outside, adopt, heal
+from gateway.outbox import Outbox, Outside, adopt, finish, lost
 from gateway.quarantine import Quarantine, Rules
 from gateway.spool import Bounds, Room
 from operators.connectors.memory import MemoryEventLog, MemoryObjectStore, Outage
@@ -67,7 +67,12 @@ class World:
         return Gateway(self, Outbox.create(self.folder, self.outside()))
 
     def heal(self) -> int:
-        return asyncio.run(heal(self.folder, self.outside()))
+        """Finish what processes that are gone left; give how many files there were."""
+
+        async def finished() -> int:
+            return len(await asyncio.gather(*map(finish, lost(self.folder, self.outside()))))
+
+        return asyncio.run(finished())
 
     @property
     def stored(self) -> list[InstanceStored]:

@@ -1,0 +1,28 @@
+"""A module of the project as a process of a test's own, under the settings that the test gives and no others."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def started(module: str, **settings: str) -> "subprocess.Popen[str]":
+    """Start `python -m module`, its output in pipes; whoever starts it ends it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", module],
+        env={**kept, **settings},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def free_port() -> int:
+    """Give a port that nobody has."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
