@@ -309,7 +309,7 @@ class Association(asyncio.BufferedProtocol):
         if request is not None and request.arrival is not None and self._brisk_at is not None:
             self._brisk_at = self._loop.time()
         self._requests.append(request)
-        if len(self._requests) > self._settings.unanswered:
+        if request is not None and len(self._requests) > self._settings.unanswered:
             # One buffer has room for 3,000 echoes, and the loop for nobody else while they are read.
             raise Violation("too-many-unanswered")
         if self.working is None:

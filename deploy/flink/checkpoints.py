@@ -10,18 +10,19 @@ from pathlib import Path
 KEPT_RUNS = 2
 
 
-class OtherMode(RuntimeError):
+class OtherState(RuntimeError):
     """The job's state was written in another mode or number of shards: restoring it would silently give none, or part."""
 
 
 def complete(folder: Path) -> list[Path]:
-    """List a job's complete checkpoints, newest first; folder is where it keeps them now. Raises OtherMode."""
+    """List a job's complete checkpoints, newest first; folder is where it keeps them now. Raises OtherState."""
     here = _complete(folder)
     others = [one for one in _siblings(folder) if _complete(one)]
     if others and not here:
-        raise OtherMode(
+        raise OtherState(
             f"{folder.parent.name} ran as {others[0].name} and is now to run as {folder.name} (mode, FLUORO_JOB_SHARDS), "
-            f"which cannot read that state: run it as before, or remove {others[0]} and let it read everything again"
+            f"which cannot read that state: run it as it was written, or, while nothing is being received, remove "
+            f"{others[0]} and let it read everything again"
         )
     return here
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from deploy.flink import checkpoints, gateway, positions
-from deploy.flink.checkpoints import OtherMode
+from deploy.flink.checkpoints import OtherState
 from deploy.flink.gateway import NotStarted
 from deploy.flink.home import Home, home
 from deploy.flink.minicluster import Cluster, NotSubmitted
@@ -112,7 +112,7 @@ def begin_again_if_lost(launch: Launch) -> None:
 
 
 def submit(launch: Launch, cluster: Cluster, job: Job) -> Running:
-    """Submit a job; it goes on from its newest complete checkpoint. Raises OtherMode."""
+    """Submit a job; it goes on from its newest complete checkpoint. Raises OtherState."""
     found = checkpoints.complete(checkpoint_folder(job, launch.settings))
     return submit_from(launch, cluster, job, tuple(found))
 
@@ -212,7 +212,7 @@ def main(jobs: tuple[Job, ...]) -> int:
     environ = dict(os.environ)
     try:
         run(Launch(jobs, home(environ), load(JobSettings, environ), environ, stopping))
-    except (SettingsError, NotHealthy, NotStarted, NotSubmitted, OtherMode, Unavailable, OSError, KeyError) as error:
+    except (SettingsError, NotHealthy, NotStarted, NotSubmitted, OtherState, Unavailable, OSError, KeyError) as error:
         log.error("jobs-stopped", error=type(error).__name__, reason=str(error))  # noqa: TRY400 - a line, not a trace
         return 0 if stopping.is_set() else 1
     return 0

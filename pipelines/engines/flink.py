@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 
-from schemas.settings import JobSettings
+from schemas.settings import JobSettings, SettingsError
 from schemas.topics import Topic
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,11 @@ def checkpoint_folder(job: Job, settings: JobSettings) -> Path:
 
 
 def configuration(job: Job, settings: JobSettings) -> dict[str, str]:
-    """Give a job's Flink settings."""
+    """Give a job's Flink settings; raises SettingsError for more subtasks than there is work for."""
+    if job.mode == "process" and settings.shards < settings.parallelism:
+        raise SettingsError(
+            "FLUORO_JOB_SHARDS: should be several times FLUORO_JOB_PARALLELISM: each subtask writes whole shards"
+        )
     own = {
         "pipeline.name": job.name,
         "parallelism.default": str(settings.parallelism),

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from multiprocessing.connection import Connection
 
 from tests.bench.scu import COMMAND, LAST, element, pdv, request
@@ -21,6 +22,8 @@ VERIFICATION = "1.2.840.10008.1.1"
 EXPLICIT = "1.2.840.10008.1.2.1"
 # How soon one that was thrown out calls again.
 AGAIN_S = 0.5
+# What stands in a flood for a number that is drawn each time.
+MARK = b"000000"
 ABORT = b"\x07\0\0\0\0\4\0\0\0\0"
 
 
@@ -168,9 +171,18 @@ def item(kind: int, value: bytes) -> bytes:
 
 
 def flood() -> bytes:
-    """Give as much of an association request as may be asked: 250 kB."""
-    syntaxes = b"".join(item(0x40, f"1.2.3.4.{number}".encode()) for number in range(64))
-    asked = (bytes((2 * number + 1, 0, 0, 0)) + item(0x30, CT.encode()) + syntaxes for number in range(128))
+    """Give as much of an association request as may be asked, 230 kB, in no word like the last one."""
+    return _flood().replace(MARK, b"%06d" % random.randrange(10**6))
+
+
+@cache
+def _flood() -> bytes:
+    asked = (
+        bytes((2 * context + 1, 0, 0, 0))
+        + item(0x30, CT.encode())
+        + b"".join(item(0x40, b"1.2.3.%b.%d.%d" % (MARK, context, number)) for number in range(64))
+        for context in range(128)
+    )
     roles = item(0x54, struct.pack(">H", len(CT)) + CT.encode() + b"\1\1") * 1_900
     titles = struct.pack(">HH16s16s32x", 1, 0, b"FLUORO".ljust(16), b"HOSTILE".ljust(16))
     user = item(0x50, item(0x51, struct.pack(">I", 16384)) + roles)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from deploy.flink import checkpoints
-from deploy.flink.checkpoints import OtherMode
-from pipelines.engines.flink import Job, checkpoint_folder
-from schemas.settings import JobSettings
+from deploy.flink.checkpoints import OtherState
+from pipelines.engines.flink import Job, checkpoint_folder, configuration
+from schemas.settings import JobSettings, SettingsError
 
 
 def write(folder: Path, run: str, number: int, at: float, *, complete: bool = True) -> Path:
@@ -38,7 +38,7 @@ def test_a_job_that_never_ran_has_none(tmp_path: Path) -> None:
 def test_state_of_another_mode_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "study" / "process", "a", 1, 100)
 
-    with pytest.raises(OtherMode):
+    with pytest.raises(OtherState):
         checkpoints.complete(tmp_path / "study" / "thread")
 
 
@@ -46,8 +46,15 @@ def test_state_of_another_number_of_shards_is_refused(tmp_path: Path) -> None:
     job = Job("catalog", "process", (), (), lambda: None)
     write(checkpoint_folder(job, JobSettings(checkpoint_dir=tmp_path, shards=8)), "a", 1, 100)
 
-    with pytest.raises(OtherMode, match="process-8"):
+    with pytest.raises(OtherState, match="process-8"):
         checkpoints.complete(checkpoint_folder(job, JobSettings(checkpoint_dir=tmp_path, shards=1)))
+
+
+def test_more_subtasks_than_shards_are_refused() -> None:
+    job = Job("catalog", "process", (), (), lambda: None)
+
+    with pytest.raises(SettingsError, match="FLUORO_JOB_SHARDS"):
+        configuration(job, JobSettings(parallelism=2, shards=1))
 
 
 def test_a_job_without_shards_goes_on_whatever_their_number() -> None:

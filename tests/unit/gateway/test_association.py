@@ -374,12 +374,12 @@ def test_a_few_requests_may_come_before_their_turn(tmp_path: Path) -> None:
     async def kinds() -> list[int]:
         async with door_at(replace(settings(tmp_path), unanswered=8)) as (listening, _):
             line = await says(listening, hello(VERIFICATION))
-            line[1].write(b"".join(map(echo, range(1, 7))))
-            found = [await kind_of(line) for _ in range(7)]
+            line[1].write(b"".join(map(echo, range(1, 9))) + release())
+            found = [await kind_of(line) for _ in range(10)]
             line[1].transport.abort()
             return found
 
-    assert asyncio.run(kinds()) == [ACCEPT] + [P_DATA] * 6
+    assert asyncio.run(kinds()) == [ACCEPT] + [P_DATA] * 8 + [RELEASE_RP]
 
 
 def abort(writer: asyncio.StreamWriter) -> None:
