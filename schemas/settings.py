@@ -129,7 +129,7 @@ class GatewaySettings:
     # Of one message: so many fragments may be of any size, and those beyond as large as this in the mean.
     fragments: int = setting(1000, least=1)
     fragment_bytes: int = setting(1024, least=0, most=4096)
-    # Asked and not answered, on one association. One is the rule (PS3.7 D.3.3.3); a flood asks without end.
+    # Received and not begun, on one association: we say one at a time (PS3.7 D.3.3.3), a flood asks without end.
     unanswered: int = setting(64, least=1)
     # Of one data set, at both doors: what has more is kept aside as unreadable.
     depth: int = setting(64, least=1, most=64)
@@ -230,7 +230,7 @@ class JobSettings:
     checkpoint_dir: Path = setting(Path(".data/checkpoints"))
     checkpoint_s: float = setting(10.0, least=0.1)
     parallelism: int = setting(1, least=1, most=128)
-    # Of a job that writes in batches: as many as it is to be parallel, no more (DECISIONS 18).
+    # Of a job that writes in batches: 1, or several times the parallelism, for Flink deals them out by hash (DECISIONS 18).
     shards: int = setting(1, least=1, most=128)
     batch_records: int = setting(500, least=1)
     batch_s: float = setting(0.1, least=0.001)
