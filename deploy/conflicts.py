@@ -113,7 +113,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {"list": list_, "sho
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 all well, 1 a problem, said in a line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.conflicts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     for name, do in COMMANDS.items():
         desk.add_choices(commands.add_parser(name, help=do.__doc__, description=do.__doc__))

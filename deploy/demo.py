@@ -297,7 +297,9 @@ def interrupt(*_: object) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 all held, 1 a problem, said in a line, 130 stopped before the end."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--once", action="store_true", help="end when all was shown")
     parser.add_argument("--study", type=Path, metavar="FOLDER", help="send these DICOM files")
     options = parser.parse_args(arguments)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -51,16 +51,17 @@ def add_tenant(parser: ArgumentParser) -> None:
 
 
 def count(text: str) -> int:
-    """Read how many; raises ValueError."""
-    if not 0 < int(text) <= MOST_OF_ALL:
-        raise ValueError(text)
-    return int(text)
+    """Read how many; raises ArgumentTypeError."""
+    with suppress(ValueError):
+        if 0 < int(text) <= MOST_OF_ALL:
+            return int(text)
+    raise ArgumentTypeError(f"{text!r} should be a whole number from 1 to {MOST_OF_ALL}")
 
 
 def tenant(text: str) -> str:
-    """Read a tenant's name; raises ValueError."""
+    """Read a tenant's name; raises ArgumentTypeError."""
     if not TENANT.fullmatch(text):
-        raise ValueError(text)
+        raise ArgumentTypeError(f"{text!r} should be 1 to 32 of a-z, 0-9 and -")
     return text
 
 

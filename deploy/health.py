@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import ssl
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 BOUND_S = 2.0
 OK = 200
 HOST = "127.0.0.1"
+# Where a server is reached that listens on every address.
+EVERY = {"": HOST, "0.0.0.0": HOST, "::": "::1"}  # noqa: S104 (it is what settings say)
 
 Check = Callable[[], str | None]
 
@@ -27,19 +30,19 @@ def listens(port: int) -> Check:
     return check
 
 
-def http_ok(port: int, path: str) -> Check:
+def http_ok(port: int, path: str, host: str = HOST) -> Check:
     """Check that a page answers with status 200."""
 
     def check() -> str | None:
-        status, body = get(port, path)
+        status, body = get(port, path, host)
         return None if status == OK else f"port {port}: {path} answers {status} {body[:200]!r}"
 
     return check
 
 
-def get(port: int, path: str) -> tuple[int, bytes]:
+def get(port: int, path: str, host: str = HOST) -> tuple[int, bytes]:
     """Give the status and body of a page; status 0 with the reason when there is no answer."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=BOUND_S)
+    connection = http.client.HTTPConnection(EVERY.get(host, host), port, timeout=BOUND_S)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -88,7 +91,7 @@ def runs(job: dict[str, Any]) -> bool:
     return bool(job["state"] == "RUNNING" and job["tasks"]["running"] == job["tasks"]["total"])
 
 
-def echoes(port: int, ae_title: str) -> Check:
+def echoes(host: str, port: int, ae_title: str) -> Check:
     """Check that a DICOM node answers a request for an association: who may not call, or not now, hears so from a well one.
 
     Source: PS3.8 9.3.2 (A-ASSOCIATE-RQ), 9.3.3 (-AC, type 02), 9.3.4 (-RJ, type 03), 9.3.6 (A-RELEASE-RQ).
@@ -97,7 +100,7 @@ def echoes(port: int, ae_title: str) -> Check:
 
     def check() -> str | None:
         try:
-            with socket.create_connection((HOST, port), BOUND_S) as connection:
+            with socket.create_connection((EVERY.get(host, host), port), BOUND_S) as connection:
                 connection.sendall(request)
                 answer = connection.recv(1)
                 connection.sendall(b"\x05\0\0\0\0\x04\0\0\0\0")
@@ -105,6 +108,25 @@ def echoes(port: int, ae_title: str) -> Check:
         except OSError as error:
             return f"port {port}: {error}"
         return None if answer in (b"\x02", b"\x03") else f"port {port}: the association was not answered"
+
+    return check
+
+
+def shakes_hands(host: str, port: int) -> Check:
+    """Check that a TLS server shows a certificate, whichever it is: no more, for it may want one of its callers."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+
+    def check() -> str | None:
+        try:
+            with (
+                socket.create_connection((EVERY.get(host, host), port), BOUND_S) as connection,
+                context.wrap_socket(connection),
+            ):
+                return None
+        except OSError as error:
+            return f"port {port}: {error}"
 
     return check
 

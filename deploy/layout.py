@@ -20,9 +20,6 @@ MINIO_MODULE = "github.com/minio/minio"
 # The last commit of the archived community server.
 MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 
-# The sets of jars, each a folder with jgo.toml and jgo.lock.toml under deploy/jars/.
-JAR_SETS = ("kafka", "flink", "ecj", "postgres")
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -116,11 +113,6 @@ class Layout:
     def flink_plugins(self) -> Path:
         """Flink's plugins: the Prometheus reporter."""
         return self.flink_home / "plugins"
-
-    @property
-    def flink_base_config(self) -> Path:
-        """The config.yaml to copy and extend: its long env.java.opts.all matters."""
-        return self.flink_home / "conf" / "config.yaml"
 
     @property
     def records_source(self) -> Path:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from deploy import flink_home, layout, places, preflight, stack
 from deploy.places import Place
-from deploy.running import STOP_S, RunningStack, state_of
+from deploy.running import STOP_S, RunningStack
 from deploy.stack import Stack
 from deploy.steps import MB, Failed
 from deploy.supervisor import Supervisor
@@ -118,9 +118,7 @@ def memory(place: Place) -> str:
 def status(_: argparse.Namespace) -> None:
     """Say what runs."""
     place = place_here()
-    state = state_of(place)
-    if state is None:
-        raise Failed(f"no stack runs on {place.root}")
+    state = RunningStack(place).state()
     for name, one in state.servers.items():
         well = "healthy" if one.healthy else "not healthy"
         say(f"  {name:<10}{well}, process {one.process.pid}, started {one.starts} times")
@@ -131,9 +129,7 @@ def status(_: argparse.Namespace) -> None:
 def stop(_: argparse.Namespace) -> None:
     """Stop the stack that runs."""
     place = place_here()
-    state = state_of(place)
-    if state is None:
-        raise Failed(f"no stack runs on {place.root}")
+    state = RunningStack(place).state()
     os.kill(state.supervisor.pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_S
     while state.supervisor.alive():
@@ -165,7 +161,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 all well, 1 a problem, said in a line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.local", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     for name, do in COMMANDS.items():
         commands.add_parser(name, help=do.__doc__)

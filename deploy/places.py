@@ -57,7 +57,15 @@ class Place:
             empty(folder)
 
     def make(self) -> None:
-        """Make the folder; raises Failed when it is somebody else's."""
+        """Make the folder; raises Failed when it is somebody else's, or cannot be one."""
+        try:
+            self._make()
+        except OSError as error:
+            raise Failed(
+                f"{self.root} cannot hold data ({error.strerror}): set FLUORO_DATA to another folder"
+            ) from error
+
+    def _make(self) -> None:
         if self.root.exists() and any(self.root.iterdir()) and not self.is_ours():
             raise Failed(f"{self.root} is not empty and not a data folder of ours: set FLUORO_DATA to another one")
         self.root.mkdir(parents=True, exist_ok=True)
@@ -141,13 +149,20 @@ def lock(file: IO[str]) -> bool:
 def ports(place: Place, wanted: Mapping[str, int], widths: Mapping[str, int]) -> dict[str, int]:
     """Give each named port, 0 meaning a free one; a free one once chosen is kept for the next start.
 
-    A name with a width has that many ports in a row, beginning with its own.
+    A name with a width has that many ports in a row, beginning with its own; where they have become more, and reach
+    another's, it is given others.
     """
     kept = json.loads(place.ports.read_text()) if place.ports.exists() else {}
-    taken = {port for name, first in {**wanted, **kept}.items() for port in range(first, first + widths.get(name, 1))}
-    for name in (name for name, port in wanted.items() if not port and name not in kept):
-        kept[name] = free_port(taken, widths.get(name, 1))
-        taken |= set(range(kept[name], kept[name] + widths.get(name, 1)))
+
+    def row(name: str, first: int) -> range:
+        return range(first, first + widths.get(name, 1))
+
+    chosen = sorted((name for name, port in wanted.items() if not port), key=lambda name: -widths.get(name, 1))
+    for name in chosen:
+        others = [one for them in (wanted, kept) for one in them.items() if one[0] != name]
+        taken = {port for other, first in others for port in row(other, first)}
+        if name not in kept or taken.intersection(row(name, kept[name])):
+            kept[name] = free_port(taken, widths.get(name, 1))
     write_json(place.ports, kept)
     return {name: port or kept[name] for name, port in wanted.items()}
 
@@ -194,11 +209,15 @@ class State:
 
     @classmethod
     def read(cls, path: Path) -> "State | None":
-        """Read it back; None when there is none, or it is from before the system's start."""
+        """Read it back; None when there is none, or it is from before the system's start. Raises Failed."""
         try:
             record = json.loads(path.read_text())
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise Failed(
+                f"{path.parent} cannot be read ({error.strerror}): set FLUORO_DATA to a data folder"
+            ) from error
         if record["boot"] != processes.boot():
             return None
         servers = {name: Running(Process(pid, at), *rest) for name, (pid, at, *rest) in record["servers"].items()}

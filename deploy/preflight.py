@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 GIB = 1 << 30
 PYTHONS = ((3, 11), (3, 12))
 MEMORY_NEEDED_BYTES = 4 * GIB
-PORTS = {"DIMSE": 11112, "web": 8060, "Flink UI": 8081}
 
 # How a package of the system is had, by the program that installs it.
 _PACKAGES = {

@@ -3,15 +3,16 @@
 What is there stays. Settings come from the environment; a server that does not answer yet is asked again for a while.
 """
 
+import argparse
 import asyncio
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from operators.errors import Unavailable
 from schemas.objects import Bucket
-from schemas.settings import BrokerSettings, CatalogSettings, GatewaySettings, StoreSettings, load
+from schemas.settings import BrokerSettings, CatalogSettings, GatewaySettings, SettingsError, StoreSettings, load
 
 PATIENCE_S = 30.0
 AGAIN_S = 0.2
@@ -63,5 +64,18 @@ async def patiently(prepare: Callable[[], Awaitable[None]]) -> None:
             return
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 made, 2 for settings that cannot be."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.prepare", description=__doc__)
+    parser.add_argument("what", choices=PREPARATIONS)
+    prepare = PREPARATIONS[parser.parse_args(arguments).what]
+    try:
+        asyncio.run(patiently(prepare))
+    except SettingsError as error:
+        print(error, file=sys.stderr, flush=True)
+        return 2
+    return 0
+
+
 if __name__ == "__main__":
-    asyncio.run(patiently(PREPARATIONS[sys.argv[1]]))
+    sys.exit(main())

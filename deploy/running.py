@@ -33,7 +33,7 @@ class RunningStack:
         """Give who runs now; raises Failed when no supervisor does."""
         state = state_of(self.place)
         if state is None:
-            raise Failed(f"no stack runs on {self.place.root}")
+            raise Failed(f"no stack runs on {self.place.root}: start one (make up), or set FLUORO_DATA to its folder")
         return state
 
     @cached_property

@@ -37,8 +37,6 @@ LOCAL = {
 }
 # Of the user's environment, what a child may see: nothing that would have it use a program of the system.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE")
-# Ports in a row: every process of the gateway has its own for its metrics.
-WIDTHS = {"gateway-metrics": 16}
 INNER_PORTS = ("kafka", "kafka-controller", "minio", "postgres", "gateway-metrics")
 
 
@@ -125,13 +123,16 @@ class Stack:
 def plan(layout: Layout, place: Place, environ: Mapping[str, str], *, free_ports: bool) -> Stack:
     """Choose ports and accounts. Raises SettingsError and Failed."""
     environ = LOCAL | {name: value for name, value in environ.items() if name.startswith("FLUORO_")}
+    gateway = load(GatewaySettings, environ)
     wanted = {
-        "dimse": load(GatewaySettings, environ).port,
+        "dimse": gateway.port,
         "web": load(ApiSettings, environ).port,
         "flink": load(JobSettings, environ).rest_port,
     }
     wanted = {name: 0 if free_ports else port for name, port in wanted.items()} | dict.fromkeys(INNER_PORTS, 0)
-    return Stack(layout, place, places.ports(place, wanted, WIDTHS), environ, database.account())
+    # Every process of the gateway has its own for its metrics.
+    widths = {"gateway-metrics": gateway.processes}
+    return Stack(layout, place, places.ports(place, wanted, widths), environ, database.account())
 
 
 def recall(layout: Layout, state: State, place: Place) -> Stack:
@@ -253,14 +254,21 @@ def own_nodes(stack: Stack) -> tuple[Server | Task, ...]:
             command=stack.python("-m", "gateway"),
             needs=("topics", "buckets"),
             env=stack.env(stack.gateway, stack.broker, stack.store),
-            problem=health.echoes(stack.gateway.port, stack.gateway.ae_title),
+            problem=gateway_health(stack.gateway),
         ),
         Server(
             name="web",
             command=stack.python("-m", "deploy.web"),
             needs=("topics", "buckets", "catalog"),
             env=stack.env(stack.api, stack.stow, stack.gateway, stack.store, stack.catalog("reader"), stack.broker),
-            problem=health.http_ok(stack.api.port, "/healthz"),
+            problem=health.http_ok(stack.api.port, "/healthz", stack.api.host),
             stop_s=WEB_STOP_S,
         ),
     )
+
+
+def gateway_health(gateway: GatewaySettings) -> health.Check:
+    """Give how the DIMSE door is asked, where it listens, in clear or by TLS."""
+    if gateway.tls_certificate:
+        return health.shakes_hands(gateway.host, gateway.port)
+    return health.echoes(gateway.host, gateway.port, gateway.ae_title)

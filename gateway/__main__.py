@@ -6,6 +6,7 @@ Settings are FLUORO_GATEWAY_*, FLUORO_STORE_* and FLUORO_BROKER_* (schemas/setti
 default). Exits 0 after SIGTERM, 1 when one of its processes died, 2 for settings that cannot be.
 """
 
+import argparse
 import asyncio
 import ctypes
 import ipaddress
@@ -59,10 +60,9 @@ class Common:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the gateway; give its exit code."""
-    if arguments:
-        is_asked = set(arguments) <= {"-h", "--help"}
-        print(__doc__, file=sys.stdout if is_asked else sys.stderr)
-        return 0 if is_asked else 2
+    argparse.ArgumentParser(
+        prog="python -m gateway", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args(arguments)
     try:
         settings = load_all(Settings, os.environ)
         _check(settings.gateway)

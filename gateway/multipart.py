@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from operators.accept_header import unquoted
 from operators.errors import Rejected
 
 # RFC 2046 5.1.1: at most 70 of these characters, the last one no space.
@@ -45,7 +46,7 @@ class MediaType:
             if found is None or (found[1] or "").lower() in parameters:
                 raise Rejected("multipart-media-type")
             if found[1]:
-                parameters[found[1].lower()] = _unquoted(found[2])
+                parameters[found[1].lower()] = unquoted(found[2])
             position = found.end()
         return cls(match[1].lower() if match else "", parameters)
 
@@ -204,7 +205,3 @@ def _headers(block: bytes, most: int) -> dict[str, str]:
     if found.get("content-type", "").lower().startswith("multipart/"):
         raise Rejected("multipart-nested")
     return found
-
-
-def _unquoted(value: str) -> str:
-    return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value

@@ -87,11 +87,6 @@ class Body:
         self._hold(len(prefix))
 
     @property
-    def is_spooled(self) -> bool:
-        """Say whether it lies in a file."""
-        return self._file is not None
-
-    @property
     def data_hash(self) -> str:
         """Give the hash of the content so far, in hex."""
         return self._hasher.hexdigest()

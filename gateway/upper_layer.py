@@ -8,7 +8,6 @@ P-DATA. Its tables of the standard's storage classes are used.
 import re
 import struct
 from dataclasses import dataclass
-from operator import methodcaller
 from typing import Protocol
 
 from pydicom.uid import UID_dictionary
@@ -35,9 +34,13 @@ STANDARD_ROOT = "1.2.840.10008."
 STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
 STORAGE_CLASSES = frozenset(_STORAGE_CLASSES.values())
 VERIFICATION = "1.2.840.10008.1.1"
-# Those whose encoding is known: all of the standard's, retired ones too.
-TRANSFER_SYNTAXES = {uid.encode(): uid for uid, (_, kind, *_) in UID_dictionary.items() if kind == "Transfer Syntax"}
-UNPADDED = methodcaller("rstrip", b"\0 ")
+# Those whose encoding is known, all of the standard's, retired ones too; as they are written, with padding or without.
+TRANSFER_SYNTAXES = {
+    uid.encode() + padding: uid
+    for uid, (_, kind, *_) in UID_dictionary.items()
+    if kind == "Transfer Syntax"
+    for padding in (b"", b"\0", b" ")
+}
 # What a peer may be allowed to ask for.
 SERVICES = frozenset({"echo", "store"})
 
@@ -446,7 +449,7 @@ def _choose(proposed: Proposed, services: frozenset[str]) -> tuple[int, str]:
     asked = proposed.transfer_syntaxes
     if service_of(proposed.abstract_syntax) not in services:
         return NO_ABSTRACT_SYNTAX, _text(asked[0])
-    known = next(filter(None, map(TRANSFER_SYNTAXES.get, map(UNPADDED, asked))), None)
+    known = next(filter(None, map(TRANSFER_SYNTAXES.get, asked)), None)
     return (ACCEPTED, known) if known else (NO_TRANSFER_SYNTAX, _text(asked[0]))
 
 

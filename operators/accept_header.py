@@ -50,7 +50,7 @@ def parse_accept(text: str) -> tuple[Wanted, ...]:
     """Read a list of media ranges, best first, without those of weight 0; none from where it is malformed."""
     found, position = list[Wanted](), 0
     while position < len(text) and len(found) < MOST_RANGES and (match := RANGE.match(text, position)):
-        parameters = {name.lower(): _unquoted(value) for name, value in PARAMETER.findall(match[2])}
+        parameters = {name.lower(): unquoted(value) for name, value in PARAMETER.findall(match[2])}
         found.append(_wanted(match[1].lower(), parameters))
         position = match.end()
     refused = frozenset(one.media_type for one in found if one.weight == 0 and not one.is_multipart)
@@ -75,5 +75,6 @@ def _wanted(media_type: str, parameters: Mapping[str, str]) -> Wanted:
     )
 
 
-def _unquoted(value: str) -> str:
+def unquoted(value: str) -> str:
+    """Give what a parameter's value says, a token or a quoted string (RFC 9110 5.6.4)."""
     return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value

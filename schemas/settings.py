@@ -1,14 +1,16 @@
 """Every setting, its default and its bounds; read from the environment once, by a composition root.
 
-A setting is named FLUORO_<SECTION>_<FIELD>; a secret may also be a file: FLUORO_<SECTION>_<FIELD>_FILE.
-The defaults fit the local stack.
+A setting is named FLUORO_<SECTION>_<FIELD>; a secret may also be a file: FLUORO_<SECTION>_<FIELD>_FILE. What begins
+like the names of a section that is read, and is none of them, is refused. The defaults fit the local stack.
 """
 
 import ipaddress
+import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -41,6 +43,8 @@ AE_TITLE = re.compile(r"[!-\[\]-~]{1,16}")
 TESTS = "FLUORO_TESTS"
 FAILPOINT = re.compile("(after_(spool|intent|put|event|done)|mid_transfer_end)(:[1-9][0-9]*)?")
 QUIET = re.compile(r"([A-Z0-9]+=[0-9]+(\.[0-9]+)?(,|$))*")
+# How like a name must be to what was meant (difflib): two letters changed about.
+LIKELY = 0.8
 
 
 def are_networks(text: str) -> bool:
@@ -243,6 +247,7 @@ def load(kind: type[T], env: Mapping[str, str]) -> T:
     for name, (value, problem) in _read(kind, env).items():
         values[name] = value
         problems += [problem] if problem else []
+    problems += _misspelt(kind, env)
     if problems:
         raise SettingsError("\n".join(problems))
     return kind(**values)
@@ -280,28 +285,56 @@ def _read(kind: type[Any], env: Mapping[str, str]) -> dict[str, tuple[Any, str |
         name = f"FLUORO_{kind.section}_{one.name.upper()}"
         try:
             text = _text(name, env, secret=one.metadata["secret"])
-            value = one.default if text is None else _parse(text, hints[one.name])
+            value = one.default if text is None else _parse(name, text, hints[one.name])
             problem = _problem(name, value, one.metadata)
             if one.metadata["tests"] and value != one.default and env.get(TESTS) != "1":
                 problem = f"{name}: is for tests alone; {TESTS}=1 says that this is one"
             found[one.name] = (value, problem)
-        except (ValueError, OSError) as error:
-            found[one.name] = (None, f"{name}: {error}")
+        except SettingsError as error:
+            found[one.name] = (None, str(error))
     return found
 
 
+def _misspelt(kind: type[Any], env: Mapping[str, str]) -> list[str]:
+    """Name what begins like a setting of this section and is none of any."""
+    prefix = f"FLUORO_{kind.section}_"
+    known = {name for section in {kind, *SECTIONS} for name in _names(section)}
+    ours = [name.removeprefix(prefix) for name in _names(kind)]
+    unknown = [name for name in env if name.startswith(prefix) and name not in known]
+    likely = {name: get_close_matches(name.removeprefix(prefix), ours, n=1, cutoff=LIKELY) for name in unknown}
+    return [f"{name}: is no setting" + "".join(f"; {prefix}{one} is" for one in likely[name]) for name in unknown]
+
+
+def _names(kind: type[Any]) -> Iterator[str]:
+    for one in fields(kind):
+        name = f"FLUORO_{kind.section}_{one.name.upper()}"
+        yield name
+        if one.metadata["secret"]:
+            yield f"{name}_FILE"
+
+
 def _text(name: str, env: Mapping[str, str], *, secret: bool) -> str | None:
-    if secret and f"{name}_FILE" in env:
-        return Path(env[f"{name}_FILE"]).read_text().strip()
-    return env.get(name)
-
-
-def _parse(text: str, kind: Callable[[str], Any]) -> Any:
+    if not secret or f"{name}_FILE" not in env:
+        return env.get(name)
     try:
-        return kind(text)
+        return Path(env[f"{name}_FILE"]).read_text().strip()
+    except OSError as error:
+        # Not the path: it could be the secret itself, put into the wrong variable.
+        raise SettingsError(f"{name}_FILE: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{name}_FILE: is no text") from error
+
+
+def _parse(name: str, text: str, kind: Callable[[str], Any]) -> Any:
+    try:
+        value = kind(text)
     except ValueError:
         wanted = {int: "a whole number", float: "a number"}.get(kind, "another value")  # type: ignore[call-overload]
-        raise ValueError(f"should be {wanted}") from None
+        raise SettingsError(f"{name}: should be {wanted}") from None
+    if isinstance(value, float) and not math.isfinite(value):
+        # It would pass every bound, or none would ever be reached.
+        raise SettingsError(f"{name}: should be a finite number")
+    return value
 
 
 def _problem(name: str, value: Any, rules: Mapping[str, Any]) -> str | None:

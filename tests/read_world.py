@@ -1,5 +1,6 @@
 """A small archive in memory to read from: objects as the gateway stores them, rows as the catalog job makes them."""
 
+import asyncio
 import base64
 import hashlib
 import zlib
@@ -14,6 +15,7 @@ import numpy as np
 from pydicom import Dataset, FileMetaDataset, dcmwrite
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from starlette.types import Message
 
 from api.app import Application, create_app
 from operators.catalog import flush
@@ -76,6 +78,20 @@ def part10(transfer_syntax: str = ExplicitVRLittleEndian, frames: list[bytes] | 
     buffer = BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def nested(value: bytes) -> Dataset:
+    """Give an item of a sequence that holds bulk data (0028,1201)."""
+    item = Dataset()
+    item.add_new(0x00281201, "OW", value)
+    return item
+
+
+def ordered(step: str, procedure: str) -> Dataset:
+    """Give an item of Request Attributes Sequence."""
+    item = Dataset()
+    item.ScheduledProcedureStepID, item.RequestedProcedureID = step, procedure
+    return item
 
 
 def deflated(file: bytes) -> bytes:
@@ -171,6 +187,12 @@ def parts_of(response: httpx.Response) -> list[BodyPart]:
     return [_part(one) for one in found]
 
 
+def bodies(response: httpx.Response) -> list[bytes]:
+    """Give what a multipart response of status 200 holds."""
+    assert response.status_code == 200, response.text
+    return [part.body for part in parts_of(response)]
+
+
 def _part(text: bytes) -> BodyPart:
     head, body = text.removeprefix(b"\r\n").split(b"\r\n\r\n", 1)
     lines = (line.split(": ", 1) for line in head.decode().split("\r\n"))
@@ -189,3 +211,9 @@ def scope_of(path: str) -> dict[str, Any]:
         "headers": [(b"host", b"localhost:8060")],
         "client": ("127.0.0.1", 5),
     }
+
+
+async def still_there() -> Message:
+    """Be a client that waits for its answer: an ASGI receive."""
+    await asyncio.sleep(60)
+    return {"type": "http.disconnect"}

@@ -1,9 +1,11 @@
 """A stack that runs, as the auditor and the benchmarks look at it.
 
-python -m tests.running FOLDER COMMAND...     runs a command with the FLUORO_* variables of the stack in a data folder
+`python -m tests.running FOLDER COMMAND...` runs a command with the FLUORO_* variables of the stack in a data folder.
 """
 
+import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,13 +15,25 @@ import psutil
 
 from deploy.places import Place as Folder
 from deploy.running import RunningStack
+from deploy.steps import Failed
 from tests.e2e.collect import Place
 from tests.e2e.ledger import Ledger
 
 
 def running(folder: Path) -> RunningStack:
-    """Give the stack in a data folder."""
-    return RunningStack(Folder(folder.absolute()))
+    """Give the stack in a data folder; where none runs, end with a line and status 2."""
+    stack = RunningStack(Folder(folder.absolute()))
+    try:
+        stack.state()
+    except Failed as failure:
+        sys.stderr.write(f"{failure}\n")
+        sys.exit(2)
+    return stack
+
+
+def end_on_term() -> None:
+    """Have TERM end us as Ctrl-C does: servers of our own stop, temporary folders go."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def place_of(stack: RunningStack) -> Place:
@@ -61,9 +75,13 @@ def used(process: psutil.Process) -> float:
 
 def main() -> int:
     """Run a command beside a stack."""
-    folder, *command = sys.argv[1:]
-    environment = os.environ | dict(place_of(running(Path(folder))).env)
-    return subprocess.run(command, env=environment, check=False).returncode
+    wanted = argparse.ArgumentParser(prog="python -m tests.running", description=__doc__)
+    wanted.add_argument("folder", type=Path)
+    wanted.add_argument("command", help="and its arguments")
+    wanted.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    given = wanted.parse_args()
+    environment = os.environ | dict(place_of(running(given.folder)).env)
+    return subprocess.run([given.command, *given.arguments], env=environment, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -1,19 +1,23 @@
 """The benchmarks of the doors on a stack of their own: `python -m tests.bench`.
 
 The first ingest warms the JVMs up, the second one is the figure. Exit status 0 when everything was stored, counted and
-audited, was queryable in time, and neither many senders nor hostile ones slowed the others down.
+audited, was queryable in time, and neither many senders nor hostile ones slowed the others down; 130 when stopped.
 """
 
+import argparse
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.places import Place
 from deploy.running import brought_up
 from deploy.steps import Failed
+from tests.running import end_on_term
 
+STOP_S = 5.0
 RUNS = (
     ("tests.bench.ingest",),
     ("tests.bench.ingest",),
@@ -23,26 +27,54 @@ RUNS = (
 )
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run them one after the other; gives the exit status."""
+    argparse.ArgumentParser(
+        prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args(arguments)
+    end_on_term()
+    try:
+        return run_all()
+    except KeyboardInterrupt:
+        return 130
+
+
+def run_all() -> int:
+    """Run each on one stack that begins and ends here, in one folder."""
     with tempfile.TemporaryDirectory(prefix="fluoro-bench-") as name:
         folder = Path(name)
         # The database's user passes through.
         folder.chmod(0o755)
+        (folder / "tmp").mkdir()
         try:
             with brought_up(Place(folder / "data"), os.environ, options=["--free-ports"], out=folder / "up.log"):
-                done = [run(*module, data=folder / "data") for module in RUNS]
+                done = [run(*module, folder=folder) for module in RUNS]
         except Failed as failure:
             sys.stderr.write(f"{failure}\n")
             return 1
     return max(done)
 
 
-def run(*module: str, data: Path) -> int:
-    """Run one benchmark on the stack with this data folder; gives its exit status."""
+def run(*module: str, folder: Path) -> int:
+    """Run one benchmark on the stack in this folder, where its own files lie too; gives its exit status."""
     sys.stdout.write(f"\n{' '.join(module)}\n")
     sys.stdout.flush()
-    return subprocess.run([sys.executable, "-m", *module, "--data", data], check=False).returncode
+    environment = os.environ | {"TMPDIR": str(folder / "tmp")}
+    process = subprocess.Popen([sys.executable, "-m", *module, "--data", folder / "data"], env=environment)
+    try:
+        return process.wait()
+    finally:
+        end(process)
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Stop a benchmark, unless it has ended, by asking and then by force."""
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 if __name__ == "__main__":

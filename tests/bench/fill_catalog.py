@@ -1,16 +1,13 @@
-"""Fill a catalog with studies of one instance, as the catalog job would: `fill_catalog.py COUNT`.
+"""Fill a catalog with studies of one instance, as the catalog job would: `python -m tests.bench.fill_catalog COUNT`.
 
 The database is that of FLUORO_CATALOG_*, as writer. The same count gives the same rows again.
 """
 
+import argparse
 import os
 import random
-import sys
 from dataclasses import replace
 from datetime import date, timedelta
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))  # run as a script: the clone is where its packages are
 
 from operators.connectors.catalog import PostgresCatalog
 from operators.step import Record
@@ -19,6 +16,7 @@ from schemas.events import InstanceStored, event_id
 from schemas.objects import Identity
 from schemas.settings import CatalogSettings, load
 from schemas.topics import INSTANCE_STORED, study_key
+from tests.arguments import count
 from tests.read_world import cataloged, part10, stored
 
 ROOT = "1.2.826.0.1.3680043.2.1"
@@ -50,13 +48,13 @@ def study(template: InstanceStored, number: int, luck: random.Random) -> Instanc
     )
 
 
-def main(count: int) -> None:
+def fill(studies: int) -> None:
     """Write the rows."""
     template, luck = decode(stored(part10(), 0)[1].value), random.Random(1)
     assert isinstance(template, InstanceStored)
     with PostgresCatalog(load(CatalogSettings, os.environ)) as catalog:
-        for start in range(0, count, BATCH):
-            events = [study(template, number, luck) for number in range(start, min(start + BATCH, count))]
+        for start in range(0, studies, BATCH):
+            events = [study(template, number, luck) for number in range(start, min(start + BATCH, studies))]
             cataloged(catalog, [record(event) for event in events])
 
 
@@ -65,5 +63,12 @@ def record(event: InstanceStored) -> Record:
     return Record(INSTANCE_STORED.name, 0, 0, 0, study_key(event.tenant, event.study_uid), encode(event))
 
 
+def main() -> None:
+    """Fill from the command line."""
+    wanted = argparse.ArgumentParser(prog="python -m tests.bench.fill_catalog", description=__doc__)
+    wanted.add_argument("count", type=count(1), help="studies")
+    fill(wanted.parse_args().count)
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main()

@@ -17,13 +17,14 @@ from pathlib import Path
 
 import psutil
 
+from tests.arguments import count
 from tests.bench.latency import made
 from tests.bench.scu import associated
 from tests.e2e.gateways import gateway
 from tests.e2e.generate import Instance, Volume
 from tests.e2e.sender import Peer
 from tests.processes import free_port
-from tests.running import running
+from tests.running import end_on_term, running
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,17 @@ def send(lane: Sequence[Instance], peer: Peer) -> None:
 
 def main() -> None:
     """Measure from the command line."""
-    wanted = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    wanted = argparse.ArgumentParser(
+        prog="python -m tests.bench.gateway", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     wanted.add_argument("--data", type=Path, required=True, help="data folder of a stack that runs")
-    wanted.add_argument("--slices", type=int, default=800)
-    wanted.add_argument("--senders", type=int, default=4)
-    wanted.add_argument("--rounds", type=int, default=4)
+    wanted.add_argument("--slices", type=count(1), default=800, help="no fewer than senders")
+    wanted.add_argument("--senders", type=count(1), default=4)
+    wanted.add_argument("--rounds", type=count(1), default=4)
     given = wanted.parse_args()
+    if given.slices < given.senders:
+        wanted.error("--slices: each sender needs one")
+    end_on_term()
     archive, port = running(given.data), free_port()
     with (
         tempfile.TemporaryDirectory(prefix="fluoro-bench-") as folder,

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.arguments import amount, count
 from tests.bench.attackers import attack_from_here
 from tests.bench.latency import at, line
 from tests.bench.scu import associated
@@ -174,10 +175,14 @@ def report(found: Attacked) -> str:
 
 def main() -> int:
     """Measure from the command line."""
-    wanted = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    wanted = argparse.ArgumentParser(
+        prog="python -m tests.bench.hostile",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     wanted.add_argument("--data", type=Path, required=True, help="data folder of a stack that runs")
-    wanted.add_argument("--sockets", type=int, default=Plan.sockets)
-    wanted.add_argument("--seconds", type=float, default=Plan.seconds)
+    wanted.add_argument("--sockets", type=count(1), default=Plan.sockets)
+    wanted.add_argument("--seconds", type=amount, default=Plan.seconds)
     wanted.add_argument("--seed", type=int, default=time.time_ns() % 10**9, help="another seed, other studies")
     given = wanted.parse_args()
     archive = running(given.data)

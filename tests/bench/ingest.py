@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.running import RunningStack
+from tests.arguments import count
 from tests.debian_tools import Programs, dcmtk
 from tests.e2e.auditor import audit
 from tests.e2e.collect import Api
 from tests.e2e.generate import Volume, files
 from tests.e2e.ledger import Ledger, Line
 from tests.e2e.sender import Peer, sendable
-from tests.running import cpu_seconds, ledgers_of, new_ledger, place_of, running
+from tests.running import cpu_seconds, end_on_term, ledgers_of, new_ledger, place_of, running
 
 BOUND_S = 120.0
 SENDER_S = 900.0
@@ -108,8 +109,8 @@ def until_queryable(api: Api, load: Load) -> None:
     for line in load.lines:
         wanted[line.study_uid] += 1
     deadline = time.monotonic() + BOUND_S
-    for study_uid, count in wanted.items():
-        while api.counted(study_uid) != count:
+    for study_uid, instances in wanted.items():
+        while api.counted(study_uid) != instances:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not every instance was queryable {BOUND_S:.0f} s after the last answer")
             time.sleep(0.1)
@@ -117,14 +118,19 @@ def until_queryable(api: Api, load: Load) -> None:
 
 def main() -> None:
     """Measure from the command line."""
-    wanted = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    wanted = argparse.ArgumentParser(
+        prog="python -m tests.bench.ingest", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     wanted.add_argument("--data", type=Path, required=True, help="data folder of a stack that runs")
-    wanted.add_argument("--studies", type=int, default=8)
-    wanted.add_argument("--slices", type=int, default=250, help="per study")
-    wanted.add_argument("--size", type=int, default=512, help="rows and columns")
-    wanted.add_argument("--senders", type=int, default=4)
+    wanted.add_argument("--studies", type=count(1), default=8)
+    wanted.add_argument("--slices", type=count(1), default=250, help="per study")
+    wanted.add_argument("--size", type=count(1), default=512, help="rows and columns")
+    wanted.add_argument("--senders", type=count(1), default=4, help="no more than studies")
     wanted.add_argument("--seed", type=int, default=time.time_ns() % 10**9, help="another seed, other studies")
     given = wanted.parse_args()
+    if given.senders > given.studies:
+        wanted.error("--senders: each needs a study of its own")
+    end_on_term()
     archive = running(given.data)
     with tempfile.TemporaryDirectory(prefix="fluoro-bench-") as folder:
         volume = Volume(studies=given.studies, slices=given.slices, size=given.size, seed=given.seed)

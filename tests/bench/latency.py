@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deploy.running import RunningStack
+from tests.arguments import amount, count
 from tests.bench.scu import associated
 from tests.e2e.auditor import audit
 from tests.e2e.collect import Api, Place, one
@@ -158,12 +159,14 @@ def report(clock: Clock, sent: int, cpu_s: dict[str, float]) -> str:
 
 def main() -> None:
     """Measure from the command line."""
-    wanted = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    wanted = argparse.ArgumentParser(
+        prog="python -m tests.bench.latency", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     wanted.add_argument("--data", type=Path, required=True, help="data folder of a stack that runs")
-    wanted.add_argument("--rate", type=float, default=116.0, help="instances/s in all")
-    wanted.add_argument("--seconds", type=float, default=60.0)
-    wanted.add_argument("--size", type=int, default=64, help="rows and columns; 512 is a full CT slice of 531 KB")
-    wanted.add_argument("--associations", type=int, default=6)
+    wanted.add_argument("--rate", type=amount, default=116.0, help="instances/s in all")
+    wanted.add_argument("--seconds", type=amount, default=60.0)
+    wanted.add_argument("--size", type=count(1), default=64, help="rows and columns; 512 is a full CT slice of 531 KB")
+    wanted.add_argument("--associations", type=count(1), default=6)
     wanted.add_argument("--seed", type=int, default=time.time_ns() % 10**9, help="another seed, other studies")
     given = wanted.parse_args()
     archive = running(given.data)

@@ -20,6 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from deploy.running import RunningStack
+from tests.arguments import count
 from tests.bench.scu import associated
 from tests.e2e.generate import Instance, Volume, instances
 from tests.e2e.ledger import Line
@@ -151,11 +152,15 @@ def measured(archive: RunningStack, rounds: int, volume: Volume) -> dict[tuple[s
 
 def main() -> int:
     """Measure from the command line."""
-    wanted = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    wanted = argparse.ArgumentParser(
+        prog="python -m tests.bench.many_senders",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     wanted.add_argument("--data", type=Path, required=True, help="data folder of a stack that runs")
-    wanted.add_argument("--instances", type=int, default=240, help="in each round")
-    wanted.add_argument("--rounds", type=int, default=3, help="after one that warms up")
-    wanted.add_argument("--size", type=int, default=512, help="rows and columns")
+    wanted.add_argument("--instances", type=count(MANY), default=240, help="in each round")
+    wanted.add_argument("--rounds", type=count(1), default=3, help="after one that warms up")
+    wanted.add_argument("--size", type=count(1), default=512, help="rows and columns")
     wanted.add_argument("--seed", type=int, default=time.time_ns() % 10**9, help="another seed, other studies")
     given = wanted.parse_args()
     volume = Volume(studies=2, slices=given.instances // 2, size=given.size, seed=given.seed)

@@ -1,9 +1,10 @@
-"""Ask the read API as fast as it answers, from several clients: `read_load.py URL CLIENTS SECONDS [PID...]`.
+"""Ask the read API as fast as it answers, from several clients: `python -m tests.bench.read_load URL CLIENTS SECONDS [PID...]`.
 
 The URL's `{i}` becomes a number that grows with every request. With process ids it also says how much CPU each took
 per request.
 """
 
+import argparse
 import asyncio
 import itertools
 import sys
@@ -11,6 +12,8 @@ import time
 from urllib.parse import urlsplit
 
 import psutil
+
+from tests.arguments import amount, count
 
 
 async def client(url: str, numbers: "itertools.count[int]", until: float, times: list[float]) -> int:
@@ -47,7 +50,7 @@ async def body(reader: asyncio.StreamReader, head: str) -> int:
     return size
 
 
-async def main(url: str, clients: int, seconds: float, processes: list[psutil.Process]) -> None:
+async def measure(url: str, clients: int, seconds: float, processes: list[psutil.Process]) -> None:
     """Run the clients and print what was measured."""
     times: list[float] = []
     numbers = itertools.count(int(time.time()) % 1000)
@@ -68,5 +71,35 @@ def cpu(process: psutil.Process) -> float:
     return sum(sum(one.cpu_times()[:2]) for one in every)
 
 
+def process(text: str) -> psutil.Process:
+    """Read which process is meant."""
+    try:
+        return psutil.Process(int(text))
+    except (ValueError, psutil.NoSuchProcess):
+        raise argparse.ArgumentTypeError(f"{text!r} should be the id of a process that runs") from None
+
+
+def address(text: str) -> str:
+    """Read an address of a server that is asked in clear."""
+    if not (text.startswith("http://") and urlsplit(text).port):
+        raise argparse.ArgumentTypeError(f"{text!r} should be like http://127.0.0.1:8060/dicomweb/studies")
+    return text
+
+
+def main() -> None:
+    """Measure from the command line."""
+    wanted = argparse.ArgumentParser(
+        prog="python -m tests.bench.read_load",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    wanted.add_argument("url", type=address)
+    wanted.add_argument("clients", type=count(1))
+    wanted.add_argument("seconds", type=amount)
+    wanted.add_argument("pid", type=process, nargs="*")
+    given = wanted.parse_args()
+    asyncio.run(measure(given.url, given.clients, given.seconds, given.pid))
+
+
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), [psutil.Process(int(p)) for p in sys.argv[4:]]))
+    main()

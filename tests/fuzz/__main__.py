@@ -14,6 +14,7 @@ import tempfile
 from hashlib import sha256
 from pathlib import Path
 
+from tests.arguments import count
 from tests.fuzz.targets import TARGETS, kept
 
 INPUT_S = 30
@@ -51,9 +52,11 @@ def report(said: str) -> str:
 
 def main() -> int:
     """Fuzz from the command line."""
-    wanted = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    wanted = argparse.ArgumentParser(
+        prog="python -m tests.fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     wanted.add_argument("target", choices=sorted(TARGETS))
-    wanted.add_argument("--seconds", type=int, default=300)
+    wanted.add_argument("--seconds", type=count(1), default=300)
     wanted.add_argument("--found", type=Path, default=Path(tempfile.gettempdir()) / "fluoro-found")
     given = wanted.parse_args()
     return 1 if fuzz(given.target, given.seconds, given.found / given.target) else 0

@@ -30,6 +30,7 @@ from operators.instance import MAX_TEXT_LENGTH, Examined, data_hasher, examine, 
 from operators.metadata import dicom_json, dumps
 from operators.part10 import begin_part10
 from operators.query import LEVELS, BadQuery, Query, is_like, parse
+from tests.elements import ITEM_END, OPEN, SEQUENCE_END, element, item
 
 JPEG = "1.2.840.10008.1.2.4.50"
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -71,11 +72,12 @@ def check_header(data: bytes) -> None:
         _must_be(rejected, REASONS)
         return
     assert examined.header_length <= PREFIX_BYTES + len(dataset)
-    assert all(_is_storable(text) for text in vars(examined.facts).values() if isinstance(text, str))
+    assert all(is_storable(text) for text in vars(examined.facts).values() if isinstance(text, str))
     _check_frames(examined, dataset)
 
 
-def _is_storable(text: str) -> bool:
+def is_storable(text: str) -> bool:
+    """Say whether a text can go into an event and into the catalog."""
     return len(text) <= MAX_TEXT_LENGTH and "\0" not in text and text == text.encode().decode()
 
 
@@ -135,41 +137,29 @@ def _outcome(act: Callable[[bytes], Any], data: bytes) -> Any:
         return rejected.reason
 
 
-def _element(tag: int, vr: bytes, value: bytes, length: int | None = None) -> bytes:
-    head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr)
-    return head + struct.pack("<xxI" if vr in {b"OB", b"OW", b"SQ", b"UN"} else "<H", length or len(value)) + value
-
-
-def _item(value: bytes, length: int | None = None) -> bytes:
-    return struct.pack("<HHI", 0xFFFE, 0xE000, length or len(value)) + value
-
-
-OPEN = 0xFFFFFFFF
-ITEM_END = struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
-SEQUENCE_END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
-CODE = _element(0x00080100, b"SH", b"CODE") + _element(0x00080104, b"LO", b"Meaning ")
+CODE = element(0x00080100, "SH", b"CODE") + element(0x00080104, "LO", b"Meaning ")
 HEADER = (
-    _element(0x00080005, b"CS", b"ISO 2022 IR 6\\ISO 2022 IR 87 ")
-    + _element(0x00080016, b"UI", CT.encode() + b"\0")
-    + _element(0x00080018, b"UI", b"1.2.3.4.5\0")
-    + _element(0x00080020, b"DA", b"20260101")
-    + _element(0x00081032, b"SQ", _item(CODE + _element(0x00081032, b"SQ", _item(CODE))))
-    + _element(0x00081140, b"SQ", _item(CODE + ITEM_END, OPEN) + _item(CODE) + SEQUENCE_END, OPEN)
-    + _element(0x00100010, b"PN", b"A^B=\x1b$B;3ED\x1b(B^C")
-    + _element(0x0020000D, b"UI", b"1.2.3\0")
-    + _element(0x0020000E, b"UI", b"1.2.3.4\0")
-    + _element(0x00280002, b"US", b"\1\0")
-    + _element(0x00280008, b"IS", b"3 ")
-    + _element(0x00280010, b"US", b"\2\0")
-    + _element(0x00280011, b"US", b"\2\0")
-    + _element(0x00280100, b"US", b"\x08\0")
-    + _element(0x00290010, b"LO", b"PRIVATE ")
-    + _element(0x00291010, b"UN", _item(CODE + ITEM_END, OPEN) + SEQUENCE_END, OPEN)
-    + _element(0x00291012, b"SQ", _item(CODE * 3) * 2)
+    element(0x00080005, "CS", b"ISO 2022 IR 6\\ISO 2022 IR 87 ")
+    + element(0x00080016, "UI", CT.encode() + b"\0")
+    + element(0x00080018, "UI", b"1.2.3.4.5\0")
+    + element(0x00080020, "DA", b"20260101")
+    + element(0x00081032, "SQ", item(CODE + element(0x00081032, "SQ", item(CODE))))
+    + element(0x00081140, "SQ", item(CODE + ITEM_END, OPEN) + item(CODE) + SEQUENCE_END, OPEN)
+    + element(0x00100010, "PN", b"A^B=\x1b$B;3ED\x1b(B^C")
+    + element(0x0020000D, "UI", b"1.2.3\0")
+    + element(0x0020000E, "UI", b"1.2.3.4\0")
+    + element(0x00280002, "US", b"\1\0")
+    + element(0x00280008, "IS", b"3 ")
+    + element(0x00280010, "US", b"\2\0")
+    + element(0x00280011, "US", b"\2\0")
+    + element(0x00280100, "US", b"\x08\0")
+    + element(0x00290010, "LO", b"PRIVATE ")
+    + element(0x00291010, "UN", item(CODE + ITEM_END, OPEN) + SEQUENCE_END, OPEN)
+    + element(0x00291012, "SQ", item(CODE * 3) * 2)
 )
-NATIVE = _element(0x7FE00010, b"OW", bytes(12))
-FRAGMENTS = _item(b"\0\0\0\0\x0c\0\0\0") + _item(b"ab\xff\xd9") * 3 + SEQUENCE_END
-ENCAPSULATED = _element(0x7FE00010, b"OB", FRAGMENTS, OPEN)
+NATIVE = element(0x7FE00010, "OW", bytes(12))
+FRAGMENTS = item(b"\0\0\0\0\x0c\0\0\0") + item(b"ab\xff\xd9") * 3 + SEQUENCE_END
+ENCAPSULATED = element(0x7FE00010, "OB", FRAGMENTS, OPEN)
 
 
 def header_seeds() -> list[bytes]:
@@ -184,9 +174,9 @@ def header_seeds() -> list[bytes]:
 
 def part10_seeds() -> list[bytes]:
     """Give file metas, well formed and not."""
-    syntax = _element(0x00020010, b"UI", b"1.2.840.10008.1.2.1\0")
-    version = _element(0x00020001, b"OB", b"\0\1")
-    length = _element(0x00020000, b"UL", struct.pack("<I", len(version + syntax)))
+    syntax = element(0x00020010, "UI", b"1.2.840.10008.1.2.1\0")
+    version = element(0x00020001, "OB", b"\0\1")
+    length = element(0x00020000, "UL", struct.pack("<I", len(version + syntax)))
     return [b"\0" + length + version + syntax + HEADER[:40], b"\0" + syntax, b"\xff" + bytes(128) + b"DICM" + syntax]
 
 
@@ -282,18 +272,18 @@ def check_upper_layer(data: bytes) -> None:
     assert heard(iter([stream]), 65_536) == heard(cut(stream, data[0]), 64)
 
 
-def _pdu_item(kind: int, value: bytes) -> bytes:
+def _pduitem(kind: int, value: bytes) -> bytes:
     return struct.pack(">BxH", kind, len(value)) + value
 
 
 def _association() -> bytes:
     contexts = b"".join(
-        _pdu_item(0x20, bytes((number, 0, 0, 0)) + _pdu_item(0x30, abstract) + _pdu_item(0x40, b"1.2.840.10008.1.2"))
+        _pduitem(0x20, bytes((number, 0, 0, 0)) + _pduitem(0x30, abstract) + _pduitem(0x40, b"1.2.840.10008.1.2"))
         for number, abstract in ((1, CT.encode()), (3, b"1.2.840.10008.1.1"), (5, b"1.2.3.4"))
     )
-    user = _pdu_item(0x51, struct.pack(">I", 16384)) + _pdu_item(0x52, b"1.2.3") + _pdu_item(0x53, b"\0\2\0\2")
+    user = _pduitem(0x51, struct.pack(">I", 16384)) + _pduitem(0x52, b"1.2.3") + _pduitem(0x53, b"\0\2\0\2")
     titles = struct.pack(">HH16s16s32x", 1, 0, b"FLUORO".ljust(16), b"SENDER".ljust(16))
-    body = titles + _pdu_item(0x10, b"1.2.840.10008.3.1.1.1") + contexts + _pdu_item(0x50, user)
+    body = titles + _pduitem(0x10, b"1.2.840.10008.3.1.1.1") + contexts + _pduitem(0x50, user)
     return struct.pack(">BxI", 1, len(body)) + body
 
 

@@ -12,7 +12,6 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom import Dataset
 
 from operators.connectors.catalog import PostgresCatalog
 from operators.connectors.memory_catalog import MemoryCatalog
@@ -26,7 +25,7 @@ from schemas.events import InstanceStored, event_id
 from schemas.objects import Identity
 from schemas.settings import CatalogSettings
 from schemas.topics import study_key
-from tests.read_world import cataloged, part10, stored
+from tests.read_world import cataloged, ordered, part10, stored
 
 if TYPE_CHECKING:
     from deploy.running import RunningStack
@@ -103,12 +102,6 @@ def files() -> Iterator[bytes]:
         PatientName="Yamada^Tarou=山田^太郎=やまだ^たろう",
         RequestAttributesSequence=[ordered("S_1", "R1"), ordered("S2", "R2")],
     )
-
-
-def ordered(step: str, procedure: str) -> Dataset:
-    item = Dataset()
-    item.ScheduledProcedureStepID, item.RequestedProcedureID = step, procedure
-    return item
 
 
 class Closed:

@@ -25,27 +25,14 @@ from operators.header import (
     Reason,
     _Scan,
 )
-from operators.instance import FACTS, MAX_TEXT_LENGTH, WANTED, Examined, examine, split_part10
+from operators.instance import FACTS, WANTED, Examined, examine, split_part10
 from schemas.events import Frames
+from tests.elements import ITEM_END, OPEN, SEQUENCE_END, element, item
+from tests.fuzz.targets import is_storable
 
 JPEG = "1.2.840.10008.1.2.4.50"
 SYNTAXES = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, JPEG, *sorted(DEFLATED))
 REASONS = {reason.value for reason in Reason}
-
-
-def element(tag: int, vr: str, value: bytes, length: int | None = None) -> bytes:
-    head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr.encode())
-    written = len(value) if length is None else length
-    return head + struct.pack("<xxI" if vr in {"OB", "OW", "SQ", "UN"} else "<H", written) + value
-
-
-def item(value: bytes, length: int | None = None) -> bytes:
-    return struct.pack("<HHI", 0xFFFE, 0xE000, len(value) if length is None else length) + value
-
-
-ITEM_END = struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
-SEQUENCE_END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
-OPEN = 0xFFFFFFFF
 CODE = element(0x00080100, "SH", b"CODE") + element(0x00080104, "LO", b"Meaning ")
 
 # A data set with a bit of everything: sequences open and defined, nested, UN, a private block, encapsulated pixels.
@@ -109,10 +96,6 @@ def outcome(act: Callable[[], Any]) -> Any:
 def read(buffer: Buffer, transfer_syntax: str) -> Examined | str:
     result: Examined | str = outcome(lambda: examine(buffer, transfer_syntax, 100))
     return result
-
-
-def is_storable(text: str) -> bool:
-    return len(text) <= MAX_TEXT_LENGTH and "\0" not in text and text == text.encode().decode()
 
 
 def is_bounded(result: Examined | str, size: int) -> bool:

@@ -5,7 +5,6 @@ from typing import Any
 
 import httpx
 import pytest
-from pydicom import Dataset
 from pydicom.uid import (
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
@@ -14,7 +13,7 @@ from pydicom.uid import (
 
 from api import bulk
 from api.multipart import BYTE_RANGES
-from tests.read_world import World, deflated, part10, parts_of, scope_of
+from tests.read_world import World, deflated, nested, part10, parts_of, scope_of, still_there
 
 INSTANCE = "/dicomweb/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.1"
 TABLE = f"{INSTANCE}/bulkdata/00281201"
@@ -29,12 +28,6 @@ def ask(path: str, file: bytes = ONE, method: str = "GET", **headers: str) -> ht
         return await world.ask(method, path, **headers)
 
     return asyncio.run(asked())
-
-
-def nested(value: bytes) -> Dataset:
-    item = Dataset()
-    item.add_new(0x00281201, "OW", value)
-    return item
 
 
 @pytest.mark.parametrize("transfer_syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
@@ -230,7 +223,3 @@ def sizes_of(sizes: list[int]) -> Any:
         sizes.append(len(message.get("body", b"")))
 
     return send
-
-
-async def still_there() -> Any:
-    await asyncio.sleep(60)

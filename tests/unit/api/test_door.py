@@ -18,7 +18,7 @@ from operators.connectors.memory_queries import MemoryQueries
 from operators.ports import Page
 from operators.query import Query
 from schemas.settings import ApiSettings
-from tests.read_world import World, part10
+from tests.read_world import World, part10, still_there
 
 Headers = list[tuple[bytes, bytes]]
 HOST: Headers = [(b"host", b"localhost:8060")]
@@ -183,11 +183,6 @@ def stream_to(send: Callable[[Message], Awaitable[None]], receive: Callable[[], 
 
 
 LARGE = part10() + bytes(6 * 2**20)
-
-
-async def still_there() -> Message:
-    await asyncio.sleep(10)
-    return {"type": "http.disconnect"}
 
 
 async def gone() -> Message:

@@ -21,7 +21,7 @@ from operators.connectors.memory import MemoryObjectStore
 from operators.header import scan
 from schemas.objects import Bucket
 from schemas.settings import ApiSettings
-from tests.read_world import World, deflated, part10, parts_of, scope_of
+from tests.read_world import World, bodies, deflated, part10, parts_of, scope_of, still_there
 
 INSTANCE = "/dicomweb/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.1"
 COUNT = 40
@@ -58,11 +58,6 @@ def ask(path: str, file: bytes, **headers: str) -> tuple[httpx.Response, Countin
 
     store = CountingStore()
     return asyncio.run(asked()), store
-
-
-def bodies(response: httpx.Response) -> list[bytes]:
-    assert response.status_code == 200, response.text
-    return [part.body for part in parts_of(response)]
 
 
 def pixels(number: int) -> bytes:
@@ -125,10 +120,6 @@ def test_the_same_frame_many_times_is_in_memory_once() -> None:
         assert asyncio.run(asked()) < most * 2 * side * side
     finally:
         tracemalloc.stop()
-
-
-async def still_there() -> Any:
-    await asyncio.sleep(60)
 
 
 def test_a_header_is_read_once_however_many_frames_of_bits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,8 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from pydicom import Dataset
 
-from tests.read_world import ROOT, World, part10
+from tests.read_world import ROOT, World, ordered, part10
 
 DICOMWEB = f"{ROOT}/dicomweb"
 
@@ -125,12 +124,6 @@ def test_a_study_says_all_its_modalities_counts_and_where_it_is_whatever_matched
 )
 def test_series_and_instances_are_found_in_a_stable_order(path: str, tag: str, found: list[str]) -> None:
     assert values(ask(f"/dicomweb/{path}"), tag) == found
-
-
-def ordered(step: str, procedure: str) -> Dataset:
-    item = Dataset()
-    item.ScheduledProcedureStepID, item.RequestedProcedureID = step, procedure
-    return item
 
 
 async def two_orders(world: World) -> None:

@@ -30,8 +30,7 @@ from schemas.objects import Bucket
 from schemas.settings import ApiSettings
 from schemas.telemetry import API_CHILDREN_ENDED, API_DAMAGED, API_RENDERED
 from tests.pictures import job_of, opened, storable_job_of
-from tests.read_world import World, part10, parts_of, scope_of
-from tests.unit.api.test_bulk import still_there
+from tests.read_world import World, part10, parts_of, scope_of, still_there
 
 STUDY = "/dicomweb/studies/1.2.3"
 SERIES = f"{STUDY}/series/1.2.3.1"
@@ -43,7 +42,6 @@ def without_pixels(whole: bytes) -> bytes:
 
 
 ONE = part10()
-THREE = part10(NumberOfFrames=3)
 SR = "1.2.840.10008.5.1.4.1.1.88.11"
 REPORT = without_pixels(
     part10(SOPClassUID=SR, SeriesInstanceUID="1.2.3.0", SOPInstanceUID="1.2.3.0.1", SeriesNumber=0, Modality="SR")

@@ -14,7 +14,7 @@ from operators.connectors.memory import Held, Outage
 from operators.connectors.memory_queries import MemoryQueries
 from operators.ports import Location
 from schemas.objects import Bucket
-from tests.read_world import World, deflated, part10, parts_of
+from tests.read_world import World, bodies, deflated, part10, parts_of
 
 STUDY = "/dicomweb/studies/1.2.3"
 SERIES = f"{STUDY}/series/1.2.3.1"
@@ -39,11 +39,6 @@ def ask(path: str, *files: bytes, change: Change | None = None, **headers: str) 
         return await world.get(path, **headers)
 
     return asyncio.run(asked())
-
-
-def bodies(response: httpx.Response) -> list[bytes]:
-    assert response.status_code == 200, response.text
-    return [part.body for part in parts_of(response)]
 
 
 @pytest.mark.parametrize(

@@ -54,3 +54,23 @@ def test_a_store_that_cannot_empty_the_quarantine_is_said_loudly_and_used(
     (rule,) = rules
     assert b"<Days>7</Days>" in rule
     assert ("WARNING" in capsys.readouterr().err) == is_loud
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), ([], 2), (["tables"], 2)])
+def test_what_can_be_made_is_told(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        prepare.main(arguments)
+
+    said = "".join(capsys.readouterr())
+    assert caught.value.code == code
+    assert "usage: python -m deploy.prepare" in said
+    assert "{topics,buckets,catalog}" in said
+
+
+def test_settings_that_cannot_be_are_told_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLUORO_CATALOG_PORT", "0x10")
+
+    assert prepare.main(["catalog"]) == 2
+    assert capsys.readouterr().err == "FLUORO_CATALOG_PORT: should be a whole number\n"

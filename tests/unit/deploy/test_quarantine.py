@@ -382,7 +382,24 @@ def test_wrong_arguments_are_a_usage_error(arguments: list[str], capsys: pytest.
         quarantine.main(arguments)
 
     assert caught.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    assert "usage: python -m deploy.quarantine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "right"),
+    [
+        (["list", "--most", "0"], "'0' should be a whole number from 1 to 1000000"),
+        (["list", "--most", "many"], "'many' should be a whole number from 1 to 1000000"),
+        (["list", "--tenant", "A"], "'A' should be 1 to 32 of a-z, 0-9 and -"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_is_right(
+    arguments: list[str], right: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        quarantine.main(arguments)
+
+    assert right in capsys.readouterr().err
 
 
 def test_without_a_stack_each_command_says_so(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import places, processes
+from deploy import local, places, processes
 from deploy.layout import here
 from deploy.places import Place, State
 from deploy.processes import Process
@@ -275,6 +275,40 @@ def test_ports_are_chosen_once_and_kept(place: Place) -> None:
     assert first == second
     assert first["dimse"] == 11112
     assert first["postgres"] not in range(first["kafka"], first["kafka"] + 3)
+
+
+def test_a_row_of_ports_that_has_grown_into_another_s_is_chosen_again(place: Place) -> None:
+    places.write_json(place.ports, {"metrics": 20000, "kafka": 20003})
+    wanted = {"kafka": 0, "metrics": 0}
+    narrow, wide = places.ports(place, wanted, {"metrics": 3}), places.ports(place, wanted, {"metrics": 256})
+
+    assert narrow == {"metrics": 20000, "kafka": 20003}
+    assert wide["kafka"] == 20003
+    assert wide["kafka"] not in range(wide["metrics"], wide["metrics"] + 256)
+
+
+def test_a_fixed_port_is_never_chosen_for_another_server(place: Place) -> None:
+    places.write_json(place.ports, {"kafka": 20003})
+
+    assert places.ports(place, {"dimse": 20003, "kafka": 0}, {})["kafka"] != 20003
+
+
+@pytest.mark.parametrize("wrong", ["/etc/passwd", "/proc/nope", "/etc/passwd/data"])
+def test_a_folder_that_cannot_be_is_refused_with_what_to_do(wrong: str) -> None:
+    with pytest.raises(Failed, match=f"^{wrong} cannot hold data .*: set FLUORO_DATA to another folder$"):
+        Place(Path(wrong)).make()
+
+
+@pytest.mark.parametrize("command", ["up", "status", "stop"])
+def test_a_file_for_a_data_folder_is_told_in_a_line(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLUORO_DATA", "/etc/passwd")
+
+    assert local.main([command]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("/etc/passwd cannot ")
+    assert "set FLUORO_DATA" in line
 
 
 def test_secrets_are_kept_and_closed_to_others(place: Place) -> None:

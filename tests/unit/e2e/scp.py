@@ -41,3 +41,15 @@ class Archive:
 
 def always(status: int) -> Callable[[int, evt.Event], int]:
     return lambda *_: status
+
+
+def busy(times: int, _: evt.Event) -> int:
+    """Refuse every third instance for now."""
+    return 0xA700 if times % 3 == 0 else 0
+
+
+def abort_third(times: int, event: evt.Event) -> int:
+    """Abort the association of the third instance."""
+    if times == 3:
+        event.assoc.abort()
+    return 0

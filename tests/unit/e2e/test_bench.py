@@ -1,14 +1,22 @@
+import os
+import subprocess
+import sys
+from argparse import ArgumentTypeError
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.arguments import amount, count
 from tests.bench.latency import Clock, at, made, split
 from tests.bench.scu import Refused, associated, fragment_bytes, fragments
 from tests.e2e.generate import Volume, instances
 from tests.unit.e2e.scp import Archive, always
 
+ROOT = Path(__file__).parents[3]
 SMALL = Volume(studies=2, slices=5, size=32)
 
 
@@ -74,3 +82,82 @@ def test_a_percentile_is_one_of_the_values() -> None:
     ordered = [n / 1000 for n in range(1, 101)]
 
     assert [at(share, ordered) for share in (0.5, 0.99, 1)] == [51, 100, 100]
+
+
+def run(*words: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("module", ["ingest", "latency", "many_senders", "hostile", "gateway"])
+def test_a_benchmark_without_a_stack_says_so_and_makes_nothing(module: str, tmp_path: Path) -> None:
+    done = run(f"tests.bench.{module}", "--data", tmp_path / "none")
+
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(f"no stack runs on {tmp_path / 'none'}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("tests.bench", "latency"),
+        ("tests.bench.read_load", "http://127.0.0.1:8060/", "0", "1"),
+        ("tests.bench.fill_catalog", "0"),
+        ("tests.bench.ingest", "--data", "none", "--senders", "0"),
+        ("tests.bench.ingest", "--data", "none", "--senders", "9"),
+        ("tests.bench.latency", "--data", "none", "--associations", "0"),
+        ("tests.bench.many_senders", "--data", "none", "--instances", "19"),
+        ("tests.bench.gateway", "--data", "none", "--slices", "3"),
+        ("tests.running", "none"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_measured_is_a_usage_error(words: tuple[str, ...]) -> None:
+    done = run(*words)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"usage: python -m {words[0]} ")
+
+
+@pytest.mark.parametrize(
+    ("read", "wrong", "right"),
+    [
+        (count(1), "0", "a whole number, at least 1"),
+        (count(20), "19", "a whole number, at least 20"),
+        (count(1), "two", "a whole number, at least 1"),
+        (amount, "0", "a number above 0"),
+        (amount, "nan", "a number above 0"),
+        (amount, "fast", "a number above 0"),
+    ],
+)
+def test_a_wrong_number_is_refused_with_what_is_right(read: Callable[[str], float], wrong: str, right: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=f"'{wrong}' should be {right}"):
+        read(wrong)
+
+
+def test_a_right_number_is_read() -> None:
+    assert (count(1)("1"), amount("0.5")) == (1, 0.5)
+
+
+def test_a_folder_of_ours_goes_when_we_are_told_to_end(tmp_path: Path) -> None:
+    waiting = (
+        "import sys, tempfile; from tests.running import end_on_term; end_on_term();"
+        "folder = tempfile.TemporaryDirectory(); folder.__enter__(); print(flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", waiting],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        before = list(tmp_path.iterdir())
+        process.terminate()
+        process.wait(30)
+
+    assert len(before) == 1
+    assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from tests.e2e.generate import Volume, files, instances
 from tests.e2e.ledger import Ledger, read
 from tests.e2e.raw import REFUSED, Raw, raw, send_raw
 from tests.e2e.sender import Peer
-from tests.unit.e2e.scp import Archive, always
+from tests.unit.e2e.scp import Archive, abort_third, always, busy
 
 SMALL = Volume(studies=2, slices=5, size=16)
 
@@ -20,16 +20,6 @@ SMALL = Volume(studies=2, slices=5, size=16)
 def raws(tmp_path: Path) -> list[Raw]:
     found = [raw(path, "local") for path in files(SMALL, tmp_path / "files")]
     return [one for one in found if one]
-
-
-def abort_third(times: int, event: evt.Event) -> int:
-    if times == 3:
-        event.assoc.abort()
-    return 0
-
-
-def busy(times: int, _: evt.Event) -> int:
-    return 0xA700 if times % 3 == 0 else 0
 
 
 @pytest.mark.parametrize("answer", [always(0), always(0xB007), busy, abort_third])

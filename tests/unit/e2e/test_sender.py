@@ -8,26 +8,16 @@ from pynetdicom.sop_class import Verification
 from tests.e2e import ledger as ledgers
 from tests.e2e.generate import Volume, files, instances
 from tests.e2e.sender import Peer, send
-from tests.unit.e2e.scp import Archive, always
+from tests.unit.e2e.scp import Archive, abort_third, always, busy
 
 SMALL = Volume(studies=2, slices=5, size=16)
-
-
-def abort_once(times: int, event: evt.Event) -> int:
-    if times == 3:
-        event.assoc.abort()
-    return 0
-
-
-def busy(times: int, _: evt.Event) -> int:
-    return 0xA700 if times % 3 == 0 else 0
 
 
 # What the archive does, and the statuses that the sender then hears among others.
 ANSWERS: dict[str, tuple[Callable[[int, evt.Event], int], set[str]]] = {
     "all well": (always(0), set()),
     "busy now and then": (busy, {"A700"}),
-    "a lost association": (abort_once, {"lost"}),
+    "a lost association": (abort_third, {"lost"}),
 }
 
 

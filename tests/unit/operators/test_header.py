@@ -29,6 +29,7 @@ from operators.header import (
     scan,
 )
 from operators.instance import WANTED, split_part10
+from tests.elements import ITEM_END, SEQUENCE_END, element
 
 ROOT = Path(__file__).parents[3]
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -76,18 +77,10 @@ def read_by_pydicom(data: bytes, transfer_syntax: str) -> tuple[int, dict[int, b
     return stream.tell(), raw
 
 
-def element(tag: int, vr: str, value: bytes) -> bytes:
-    head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr.encode())
-    long = vr in {"OB", "OW", "SQ", "UN", "UT"}
-    return head + struct.pack("<xxI" if long else "<H", len(value)) + value
-
-
 def tag_and_length(tag: int, length: int) -> bytes:
     return struct.pack("<HHI", tag >> 16, tag & 0xFFFF, length)
 
 
-ITEM_END = tag_and_length(0xFFFEE00D, 0)
-SEQUENCE_END = tag_and_length(0xFFFEE0DD, 0)
 OPEN_ITEM = tag_and_length(0xFFFEE000, 0xFFFFFFFF)
 OPEN_SEQUENCE = struct.pack("<HH2sxxI", 0x0040, 0xA730, b"SQ", 0xFFFFFFFF)
 OPEN_IMPLICIT_SEQUENCE = tag_and_length(0x0040A730, 0xFFFFFFFF)

@@ -16,7 +16,7 @@ from operators.errors import Rejected
 from operators.header import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from operators.instance import split_part10
 from operators.metadata import INLINE_BYTES, UTF_8, Limit, _data_set, bulk_value, dicom_json, dumps, placed
-from tests.read_world import part10
+from tests.read_world import nested, part10
 
 AT = "http://localhost/i"
 BIG = bytes(range(256)) * 8
@@ -30,12 +30,6 @@ def of(whole: bytes) -> dict[str, Any]:
 def header(hexadecimal: str) -> dict[str, Any]:
     """Give the JSON of an explicit little endian data set written in hex."""
     return dicom_json(bytes.fromhex(hexadecimal), 0, EXPLICIT_VR_LITTLE_ENDIAN, AT)
-
-
-def nested(value: bytes) -> Dataset:
-    item = Dataset()
-    item.add_new(0x00281201, "OW", value)
-    return item
 
 
 @pytest.mark.parametrize(

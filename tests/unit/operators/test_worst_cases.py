@@ -12,27 +12,13 @@ from operators.errors import Rejected
 from operators.header import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, LIMITS
 from operators.instance import examine
 from schemas.settings import GatewaySettings
+from tests.elements import ITEM_END, OPEN, SEQUENCE_END, element, item
 
 JPEG = "1.2.840.10008.1.2.4.50"
 DEFLATED = "1.2.840.10008.1.2.1.99"
-OPEN = 0xFFFFFFFF
 MOST_S = 5.0
 MOST_S_PER_MB = 2.0
 MOST_BYTES = 256 << 20
-
-
-def element(tag: int, vr: str, value: bytes, length: int | None = None) -> bytes:
-    head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr.encode())
-    written = len(value) if length is None else length
-    return head + struct.pack("<xxI" if vr in {"OB", "OV", "SQ", "UN", "UT"} else "<H", written) + value
-
-
-def item(value: bytes = b"", length: int | None = None) -> bytes:
-    return struct.pack("<HHI", 0xFFFE, 0xE000, len(value) if length is None else length) + value
-
-
-ITEM_END = struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
-SEQUENCE_END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
 OPEN_SEQUENCE = element(0x0040A730, "SQ", b"", OPEN)
 OPEN_ITEM = item(length=OPEN)
 EMPTY = element(0x00290001, "CS", b"")

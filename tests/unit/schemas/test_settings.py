@@ -32,8 +32,52 @@ def test_a_secret_may_be_a_file(tmp_path: Path) -> None:
 
 
 def test_a_missing_secret_file_is_a_problem_not_a_traceback(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="FLUORO_STORE_SECRET_KEY"):
+    with pytest.raises(SettingsError) as caught:
         load(StoreSettings, {"FLUORO_STORE_SECRET_KEY_FILE": str(tmp_path / "absent")})
+
+    assert str(caught.value) == "FLUORO_STORE_SECRET_KEY_FILE: cannot be read: No such file or directory"
+
+
+def test_a_secret_in_the_place_of_its_file_is_not_told(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"\xff\xfe")
+    for path in ("hidden", str(tmp_path / "key")):
+        with pytest.raises(SettingsError, match="FLUORO_STORE_SECRET_KEY_FILE") as caught:
+            load(StoreSettings, {"FLUORO_STORE_SECRET_KEY_FILE": path})
+
+        assert path not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e999"])
+def test_a_number_that_is_not_finite_is_refused(number: str) -> None:
+    with pytest.raises(SettingsError, match=r"^FLUORO_GATEWAY_IDLE_S: should be a finite number$"):
+        load(GatewaySettings, {"FLUORO_GATEWAY_IDLE_S": number})
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("FLUORO_GATEWAY_IDEL_S", "FLUORO_GATEWAY_IDEL_S: is no setting; FLUORO_GATEWAY_IDLE_S is"),
+        ("FLUORO_GATEWAY_PORT_FILE", "FLUORO_GATEWAY_PORT_FILE: is no setting"),
+    ],
+)
+def test_a_misspelt_name_is_refused(name: str, line: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(GatewaySettings, {name: "5", "FLUORO_GATEWAY_STALL_S": "5"})
+
+    assert str(caught.value) == line
+
+
+def test_names_of_others_are_left_alone() -> None:
+    tooling = ("FLUORO_DATA", "FLUORO_CACHE", "FLUORO_MINIO", "FLUORO_TESTS", "FLUORO_CORPUS", "FLUORO_TEST_FRAMES")
+    others = [name for kind in settings.SECTIONS for name in to_env(kind())]
+
+    for kind in settings.SECTIONS:
+        env = dict.fromkeys([*tooling, *(name for name in others if f"_{kind.section}_" not in name)], "?")
+        assert load(kind, env) == kind()
+
+
+def test_the_misspelt_name_of_a_section_that_is_not_read_is_its_readers_to_tell() -> None:
+    assert load(StudySettings, {"FLUORO_GATEWAY_IDEL_S": "5"}) == StudySettings()
 
 
 def test_a_secret_never_shows() -> None:

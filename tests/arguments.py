@@ -1,0 +1,27 @@
+"""The numbers that command lines of the tests take: what makes no sense is refused with what would."""
+
+import argparse
+import math
+from collections.abc import Callable
+
+
+def count(least: int) -> Callable[[str], int]:
+    """Give the reader of a whole number that is at least this one."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} should be a whole number, at least {least}")
+        return int(text)
+
+    return read
+
+
+def amount(text: str) -> float:
+    """Read a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} should be a number above 0")
+    return value

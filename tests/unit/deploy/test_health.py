@@ -1,0 +1,107 @@
+"""A server is asked where it listens, and how it speaks."""
+
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from deploy import health, stack
+from schemas.settings import GatewaySettings
+
+# What a DICOM node says first: accepted, rejected (PS3.8 9.3.3, 9.3.4).
+ACCEPTED, REJECTED = b"\x02", b"\x03"
+
+
+@contextmanager
+def answering(host: str, answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Have a server for one connection; gives its port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as listening:
+
+        def serve() -> None:
+            with suppress(OSError), listening.accept()[0] as connection:
+                answer(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield int(listening.getsockname()[1])
+        thread.join(health.BOUND_S)
+
+
+def saying(answer: bytes) -> Callable[[socket.socket], None]:
+    def say(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(answer)
+        connection.recv(4096)
+
+    return say
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("tls")
+    command = shutil.which("openssl") or pytest.skip("openssl is not here")
+    kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=door")
+    made = folder / "door.pem", folder / "door.key"
+    subprocess.run(
+        [command, "req", "-x509", *kind, "-out", made[0], "-keyout", made[1]], check=True, capture_output=True
+    )
+    return made
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "", "0.0.0.0"])  # noqa: S104
+@pytest.mark.parametrize("answer", [ACCEPTED, REJECTED])
+def test_a_dicom_node_is_asked_where_it_listens(host: str, answer: bytes) -> None:
+    with answering(host, saying(answer)) as port:
+        problem = stack.gateway_health(GatewaySettings(host=host, port=port))()
+
+    assert problem is None
+
+
+def test_a_node_on_another_address_is_not_taken_for_it() -> None:
+    with answering("127.0.0.2", saying(ACCEPTED)) as port:
+        problem = health.echoes("127.0.0.1", port, "FLUORO")()
+        assert health.echoes("127.0.0.2", port, "FLUORO")() is None
+
+    assert problem is not None
+    assert problem.startswith(f"port {port}: ")
+
+
+@pytest.mark.parametrize("wants", [ssl.CERT_NONE, ssl.CERT_REQUIRED])
+def test_a_node_that_speaks_tls_is_well_once_it_shows_its_certificate(
+    wants: ssl.VerifyMode, certificate: tuple[Path, Path]
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    context.load_verify_locations(certificate[0])
+    context.verify_mode = wants
+
+    with answering("127.0.0.1", lambda connection: context.wrap_socket(connection, server_side=True).close()) as port:
+        settings = GatewaySettings(port=port, tls_certificate=str(certificate[0]), tls_key=str(certificate[1]))
+        problem = stack.gateway_health(settings)()
+
+    assert problem is None
+
+
+def test_a_node_that_should_speak_tls_and_does_not_is_not_well() -> None:
+    with answering("127.0.0.1", lambda connection: connection.sendall(bytes(16))) as port:
+        problem = health.shakes_hands("127.0.0.1", port)()
+
+    assert problem is not None
+    assert problem.startswith(f"port {port}: ")
+
+
+def test_a_page_is_asked_for_where_it_is() -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+
+    with answering("127.0.0.2", answer) as port:
+        assert health.http_ok(port, "/healthz")() is not None
+        assert health.http_ok(port, "/healthz", "127.0.0.2")() is None
