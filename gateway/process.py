@@ -104,6 +104,7 @@ def _terms(settings: GatewaySettings) -> Terms:
         implementation_uid=IMPLEMENTATION_CLASS_UID,
         implementation_version=IMPLEMENTATION_VERSION_NAME,
         most_transfer_syntaxes=settings.transfer_syntaxes,
+        unknown_syntaxes=settings.unknown_syntaxes,
         user_information_bytes=settings.user_information_bytes,
     )
 

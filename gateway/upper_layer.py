@@ -7,7 +7,9 @@ P-DATA. Its tables of the standard's storage classes are used.
 
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from pydicom.uid import UID_dictionary
@@ -292,6 +294,7 @@ class Terms:
     implementation_version: str
     services: frozenset[str] = SERVICES
     most_transfer_syntaxes: int = 64
+    unknown_syntaxes: int = 2048
     user_information_bytes: int = 65535
 
 
@@ -302,6 +305,12 @@ class Proposed:
     context_id: int
     abstract_syntax: str
     transfer_syntaxes: tuple[bytes, ...]
+
+    @cached_property
+    def unknown(self) -> int:
+        """Count the transfer syntaxes that come before the first one that is known."""
+        asked = self.transfer_syntaxes
+        return next((place for place, one in enumerate(asked) if one in TRANSFER_SYNTAXES), len(asked))
 
 
 @dataclass(frozen=True)
@@ -345,7 +354,7 @@ def propose(pdu: bytes, terms: Terms) -> Proposal:
         called_ae=called_ae,
         calling_ae=calling_ae,
         application_context=_text(application),
-        contexts=tuple(_proposed(value, terms) for kind, value in items if kind == PROPOSED_ITEM),
+        contexts=tuple(_contexts(items, terms)),
         user_information=_user_information(_of_kind(items, USER_ITEM, 0, 1), terms),
     )
 
@@ -396,6 +405,18 @@ def _of_kind(items: list[Item], wanted: int, least: int, most: int) -> list[byte
 
 def _text(value: bytes) -> str:
     return str(value, "ascii", "replace").rstrip("\0 ")
+
+
+def _contexts(items: list[Item], terms: Terms) -> Iterator[Proposed]:
+    """Read the proposed contexts, as long as there is something in them that is known."""
+    unknown = 0
+    for kind, value in items:
+        if kind == PROPOSED_ITEM:
+            proposed = _proposed(value, terms)
+            unknown += proposed.unknown
+            if unknown > terms.unknown_syntaxes:
+                raise Violation("too-many-unknown-syntaxes", 6)
+            yield proposed
 
 
 def _proposed(value: bytes, terms: Terms) -> Proposed:
@@ -449,8 +470,9 @@ def _choose(proposed: Proposed, services: frozenset[str]) -> tuple[int, str]:
     asked = proposed.transfer_syntaxes
     if service_of(proposed.abstract_syntax) not in services:
         return NO_ABSTRACT_SYNTAX, _text(asked[0])
-    known = next(filter(None, map(TRANSFER_SYNTAXES.get, asked)), None)
-    return (ACCEPTED, known) if known else (NO_TRANSFER_SYNTAX, _text(asked[0]))
+    if proposed.unknown == len(asked):
+        return NO_TRANSFER_SYNTAX, _text(asked[0])
+    return ACCEPTED, TRANSFER_SYNTAXES[asked[proposed.unknown]]
 
 
 def _reply(pdu: bytes, proposal: Proposal, answers: list[tuple[int, int, str]], terms: Terms) -> bytes:

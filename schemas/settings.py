@@ -128,6 +128,8 @@ class GatewaySettings:
     plaintext_public: int = setting(0, least=0, most=1)
     contexts: int = setting(128, least=1, most=128)
     transfer_syntaxes: int = setting(64, least=1, most=1024)
+    # Of one request, transfer syntaxes that nobody knows, before one that is known: who proposes in earnest knows some.
+    unknown_syntaxes: int = setting(2048, least=0)
     user_information_bytes: int = setting(65535, least=64, most=65535)
     command_bytes: int = setting(16 * 2**10, least=2**10)
     # Of one message: so many fragments may be of any size, and those beyond as large as this in the mean.

@@ -222,6 +222,10 @@ FLOODS = {
         [CONTEXT_NAME, context(1, CT_SYNTAX, item(0x40, b"") * 16_000)],
         "too-many-transfer-syntaxes",
     ),
+    "transfer syntaxes that nobody knows": (
+        [CONTEXT_NAME, *(context(2 * number + 1, CT_SYNTAX, *SYNTAXES[:64]) for number in range(128))],
+        "too-many-unknown-syntaxes",
+    ),
     "two user informations": ([CONTEXT_NAME, ONE, item(0x50, ROLES), item(0x50, ROLES)], "malformed-associate"),
     "two abstract syntaxes": ([CONTEXT_NAME, context(1, CT_SYNTAX, CT_SYNTAX, SYNTAXES[0])], "malformed-associate"),
     "no transfer syntax": ([CONTEXT_NAME, context(1, CT_SYNTAX)], "malformed-associate"),
@@ -245,7 +249,10 @@ def test_a_flood_of_items_is_a_violation_within_100_ms(flood: str) -> None:
 
 
 def test_as_much_as_may_be_asked_is_answered_within_100_ms() -> None:
-    contexts = [context(2 * number + 1, CT_SYNTAX, *SYNTAXES[:63], SYNTAXES[64]) for number in range(128)]
+    contexts = [
+        context(2 * number + 1, CT_SYNTAX, *SYNTAXES[:16], item(0x40, EXPLICIT.encode()), *SYNTAXES[18:])
+        for number in range(128)
+    ]
     pdu = raw(CONTEXT_NAME, *contexts, item(0x50, LENGTH + ROLES))
     began = time.process_time()
 
