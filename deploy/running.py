@@ -152,13 +152,14 @@ def is_ready(place: Place, pid: int) -> bool:
     return state is not None and state.supervisor.pid == pid and state.ready
 
 
-def end(up: "subprocess.Popen[bytes]") -> None:
-    """Stop a supervisor, by asking and, when that takes too long, by force; its watchdog does the rest."""
-    up.terminate()
+def end(process: "subprocess.Popen[bytes]", within_s: float = STOP_S) -> None:
+    """Stop a process, unless it has ended, by asking and then by force; a supervisor's watchdog does the rest."""
+    process.terminate()
     try:
-        up.wait(STOP_S)
+        process.wait(within_s)
     except subprocess.TimeoutExpired:
-        up.kill()
+        process.kill()
+        process.wait()
 
 
 def last_lines(path: Path, count: int = 20) -> str:

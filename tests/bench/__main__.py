@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.places import Place
-from deploy.running import brought_up
+from deploy.running import brought_up, end
 from deploy.steps import Failed
 from tests.running import end_on_term
 
@@ -64,17 +64,7 @@ def run(*module: str, folder: Path) -> int:
     try:
         return process.wait()
     finally:
-        end(process)
-
-
-def end(process: "subprocess.Popen[bytes]") -> None:
-    """Stop a benchmark, unless it has ended, by asking and then by force."""
-    process.terminate()
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        end(process, STOP_S)
 
 
 if __name__ == "__main__":

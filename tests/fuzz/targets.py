@@ -30,7 +30,7 @@ from operators.instance import MAX_TEXT_LENGTH, Examined, data_hasher, examine, 
 from operators.metadata import dicom_json, dumps
 from operators.part10 import begin_part10
 from operators.query import LEVELS, BadQuery, Query, is_like, parse
-from tests.elements import ITEM_END, OPEN, SEQUENCE_END, element, item
+from tests.elements import CODE, ITEM_END, NATIVE, OPEN, SEQUENCE_END, SEQUENCES, STUDY_TO_PRIVATE, element, item
 
 JPEG = "1.2.840.10008.1.2.4.50"
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -137,27 +137,17 @@ def _outcome(act: Callable[[bytes], Any], data: bytes) -> Any:
         return rejected.reason
 
 
-CODE = element(0x00080100, "SH", b"CODE") + element(0x00080104, "LO", b"Meaning ")
 HEADER = (
     element(0x00080005, "CS", b"ISO 2022 IR 6\\ISO 2022 IR 87 ")
     + element(0x00080016, "UI", CT.encode() + b"\0")
     + element(0x00080018, "UI", b"1.2.3.4.5\0")
     + element(0x00080020, "DA", b"20260101")
-    + element(0x00081032, "SQ", item(CODE + element(0x00081032, "SQ", item(CODE))))
-    + element(0x00081140, "SQ", item(CODE + ITEM_END, OPEN) + item(CODE) + SEQUENCE_END, OPEN)
+    + SEQUENCES
     + element(0x00100010, "PN", b"A^B=\x1b$B;3ED\x1b(B^C")
-    + element(0x0020000D, "UI", b"1.2.3\0")
-    + element(0x0020000E, "UI", b"1.2.3.4\0")
-    + element(0x00280002, "US", b"\1\0")
-    + element(0x00280008, "IS", b"3 ")
-    + element(0x00280010, "US", b"\2\0")
-    + element(0x00280011, "US", b"\2\0")
-    + element(0x00280100, "US", b"\x08\0")
-    + element(0x00290010, "LO", b"PRIVATE ")
+    + STUDY_TO_PRIVATE
     + element(0x00291010, "UN", item(CODE + ITEM_END, OPEN) + SEQUENCE_END, OPEN)
     + element(0x00291012, "SQ", item(CODE * 3) * 2)
 )
-NATIVE = element(0x7FE00010, "OW", bytes(12))
 FRAGMENTS = item(b"\0\0\0\0\x0c\0\0\0") + item(b"ab\xff\xd9") * 3 + SEQUENCE_END
 ENCAPSULATED = element(0x7FE00010, "OB", FRAGMENTS, OPEN)
 

@@ -27,13 +27,12 @@ from operators.header import (
 )
 from operators.instance import FACTS, WANTED, Examined, examine, split_part10
 from schemas.events import Frames
-from tests.elements import ITEM_END, OPEN, SEQUENCE_END, element, item
+from tests.elements import CODE, ITEM_END, NATIVE, OPEN, SEQUENCE_END, SEQUENCES, STUDY_TO_PRIVATE, element, item
 from tests.fuzz.targets import is_storable
 
 JPEG = "1.2.840.10008.1.2.4.50"
 SYNTAXES = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, JPEG, *sorted(DEFLATED))
 REASONS = {reason.value for reason in Reason}
-CODE = element(0x00080100, "SH", b"CODE") + element(0x00080104, "LO", b"Meaning ")
 
 # A data set with a bit of everything: sequences open and defined, nested, UN, a private block, encapsulated pixels.
 REAL = (
@@ -41,23 +40,14 @@ REAL = (
     + element(0x00080016, "UI", b"1.2.840.10008.5.1.4.1.1.2\0")
     + element(0x00080018, "UI", b"1.2.3.4.5\0")
     + element(0x00080060, "CS", b"CT")
-    + element(0x00081032, "SQ", item(CODE + element(0x00081032, "SQ", item(CODE))))
-    + element(0x00081140, "SQ", item(CODE + ITEM_END, OPEN) + item(CODE) + SEQUENCE_END, OPEN)
+    + SEQUENCES
     + element(0x00100010, "PN", "Jérôme^王".encode())
-    + element(0x0020000D, "UI", b"1.2.3\0")
-    + element(0x0020000E, "UI", b"1.2.3.4\0")
-    + element(0x00280002, "US", b"\1\0")
-    + element(0x00280008, "IS", b"3 ")
-    + element(0x00280010, "US", b"\2\0")
-    + element(0x00280011, "US", b"\2\0")
-    + element(0x00280100, "US", b"\x08\0")
-    + element(0x00290010, "LO", b"PRIVATE ")
+    + STUDY_TO_PRIVATE
     + element(0x00291010, "UN", item(struct.pack("<HHI", 8, 0x100, 4) + b"CODE" + ITEM_END, OPEN) + SEQUENCE_END, OPEN)
     + element(0x00291011, "OB", bytes(1_200))
     + element(0x00291012, "SQ", item(CODE * 40) * 2)
 )
 ENCAPSULATED = element(0x7FE00010, "OB", item(b"") + item(b"ab\xff\xd9") * 3 + SEQUENCE_END, OPEN)
-NATIVE = element(0x7FE00010, "OW", bytes(12))
 WHOLES = {JPEG: REAL + ENCAPSULATED, EXPLICIT_VR_LITTLE_ENDIAN: REAL + NATIVE}
 
 LENGTHS = st.sampled_from([0, 1, 2, 0xFE, 0xFFFF, 0xFFFE, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF])
