@@ -17,8 +17,8 @@ import structlog
 
 from api.problems import Problem
 from api.render_child import ANSWER, JOB, NONCE_BYTES, READY
+from operators.dicom.scan import Reason
 from operators.errors import RETRY_AFTER, Unavailable
-from operators.header import Reason
 from operators.rendering import Job, packed
 from operators.unrenderable import (
     BAD_DESCRIPTION,

@@ -27,16 +27,16 @@ from api.problems import Problem
 from api.services import Services, base_of, services_of, tenant_of
 from api.streaming import Chunks, Streamed, in_order
 from operators.accept_header import wanted
-from operators.bulk import bit_frames, inflated, shifted, unwrapped
+from operators.dicom.bulkdata import bit_frames, inflated, shifted, unwrapped
+from operators.dicom.frames import NATIVE, frame_range, unpack
+from operators.dicom.scan import DEFLATED
 from operators.errors import Rejected
-from operators.frames import NATIVE, frame_range, unpack
-from operators.header import DEFLATED
 from operators.ports import Location
 from schemas.events import Frames
 
 # One read holds at most so much, and of that at least half was asked for: a request then holds 1 + AHEAD of them.
 RUN_BYTES = 4 * 2**20
-# A deflated object is read whole, and inflated to at most operators.header.MAX_INFLATED_HEADER_BYTES.
+# A deflated object is read whole, and inflated to at most operators.dicom.scan.MAX_INFLATED_HEADER_BYTES.
 DEFLATED_BYTES = HEADER_BYTES
 
 Form = Callable[[Chunks], Chunks]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from api.problems import Problem, not_acceptable
 from operators.accept_header import DICOM, Wanted
-from operators.header import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
+from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
 from operators.ports import Location
 
 OCTETS = "application/octet-stream"

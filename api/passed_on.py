@@ -12,9 +12,9 @@ from api.located import PIXEL_HEADER_BYTES, hold_inflated
 from api.problems import Problem
 from api.services import services_of, tenant_of
 from api.streaming import Chunks, Streamed
-from operators.bulk import unwrapped
+from operators.dicom.bulkdata import unwrapped
+from operators.dicom.frames import unpack
 from operators.errors import Rejected
-from operators.frames import unpack
 from operators.ports import Location
 
 PDF_CLASS, PDF = "1.2.840.10008.5.1.4.1.1.104.1", "application/pdf"

@@ -19,10 +19,10 @@ from api.problems import not_acceptable
 from api.services import Services, base_of, services_of, tenant_of
 from api.streaming import Chunks, Streamed, begun, in_order, joined
 from operators.accept_header import DICOM, JSON_TYPES, chosen, wanted
+from operators.dicom.json import Limit, dicom_json, dumps, placed
+from operators.dicom.plain_json import DicomJson
 from operators.errors import Rejected
-from operators.metadata import Limit, dicom_json, dumps, placed
 from operators.ports import Location
-from operators.rows import DicomJson
 from schemas.telemetry import API_LIMITED
 
 # A header of no more bytes is read in less time than another thread takes to be given it.

@@ -15,8 +15,8 @@ from deploy.local import place_here
 from deploy.running import RunningStack
 from deploy.steps import Failed
 from operators.connectors.aside import PostgresAside
+from operators.dicom.instance import data_hasher
 from operators.errors import Rejected, Unavailable
-from operators.instance import data_hasher
 from operators.ports import ObjectStore, StoredObject
 from schemas.objects import TENANT, Bucket
 from schemas.settings import SettingsError

@@ -29,11 +29,12 @@ from deploy.steps import Failed
 from gateway import status
 from gateway.intake import limits_of
 from gateway.status import MISMATCH, REASONS, Status
-from operators import instance, quarantine
+from operators import quarantine
 from operators.connectors.events import KafkaEventLog
 from operators.connectors.objects import S3ObjectStore
+from operators.dicom import instance
+from operators.dicom.scan import LIMITS, Limits
 from operators.errors import Rejected, Unavailable
-from operators.header import LIMITS, Limits
 from operators.ports import EventLog, KeptAside, ObjectStore, StoredObject
 from operators.rows import QuarantineRow
 from schemas.events import InstanceQuarantined

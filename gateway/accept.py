@@ -20,10 +20,11 @@ from gateway.ledger import Intent
 from gateway.outbox import Outbox
 from gateway.quarantine import Quarantine
 from gateway.spool import Body, Bounds, Buffer, Room
-from operators import instance, quarantine
+from operators import quarantine
+from operators.dicom import instance
+from operators.dicom.instance import Examined
+from operators.dicom.scan import DEFLATED, LIMITS, Limits
 from operators.errors import Rejected, Unavailable
-from operators.header import DEFLATED, LIMITS, Limits
-from operators.instance import Examined
 from operators.ports import EventLog, ObjectStore, StoredObject, Upload
 from schemas.events import InstanceStored, Origin
 from schemas.objects import Bucket, Envelope, Identity

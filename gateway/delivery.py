@@ -11,13 +11,13 @@ from gateway.accept import Acceptance, Arrival, Receipt, Transfer
 from gateway.multipart import MediaType
 from gateway.status import FAILED, OUT_OF_RESOURCES, Status, of_rejected, of_stored
 from operators.accept_header import DICOM
+from operators.dicom.part10 import begin_part10
 from operators.errors import Rejected, Unavailable
-from operators.part10 import begin_part10
 from schemas.objects import is_uid
 from schemas.telemetry import GATEWAY_INSTANCES, GATEWAY_STORE_SECONDS
 
 if TYPE_CHECKING:
-    from operators.instance import Part10
+    from operators.dicom.instance import Part10
 
 # File metas are looked for in so much, and then in twice as much again and again.
 FIRST_LOOK_BYTES = 1024

@@ -15,7 +15,7 @@ from gateway.failpoints import armed
 from gateway.outbox import Outbox, Outside, adopt
 from gateway.quarantine import Quarantine, Rules
 from gateway.spool import Bounds, Room
-from operators.header import Limits
+from operators.dicom.scan import Limits
 from operators.ports import EventLog, ObjectStore
 from schemas.settings import GatewaySettings
 

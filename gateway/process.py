@@ -16,7 +16,7 @@ from gateway.intake import STOP_S, Connectors, intake
 from gateway.peers import Peers, PeersFile, address_of
 from gateway.tls import context_of
 from gateway.upper_layer import Terms
-from operators.instance import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from operators.dicom.instance import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from schemas.settings import GatewaySettings, SettingsError
 from schemas.telemetry import GATEWAY_PEERS, GATEWAY_PEERS_READ
 

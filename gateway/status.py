@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
+from operators.dicom.scan import Oddity
 from operators.errors import Rejected
-from operators.header import Oddity
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from operators.rows import DicomJson
+from operators.dicom.plain_json import DicomJson
 
 LIMIT_BYTES = 1024
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
+from operators.dicom.frames import ITEM, ITEM_HEADER
+from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN
 from operators.errors import Rejected
-from operators.frames import ITEM, ITEM_HEADER
-from operators.header import EXPLICIT_VR_BIG_ENDIAN
 from operators.unrenderable import UNDECODABLE, UNSUPPORTED
 
 Samples = NDArray[Any]

@@ -18,14 +18,8 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 
 from operators.decode import BIT, BYTE, PixelDescription
+from operators.dicom.scan import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, IMPLICIT_VR_LITTLE_ENDIAN, Header, scan
 from operators.errors import Rejected
-from operators.header import (
-    DOUBLE_FLOAT_PIXEL_DATA,
-    FLOAT_PIXEL_DATA,
-    IMPLICIT_VR_LITTLE_ENDIAN,
-    Header,
-    scan,
-)
 from operators.palette import Descriptor, Palette, eight_bits, expanded, table
 from operators.unrenderable import BAD_DESCRIPTION, BAD_PALETTE, NO_PIXELS
 from operators.windowing import GrayLook, Rescale, Table, Window

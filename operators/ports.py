@@ -244,7 +244,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Location:
-    """Where a shown instance lies and what is needed to serve it; frames as operators/frames.py packs them."""
+    """Where a shown instance lies and what is needed to serve it; frames as operators/dicom/frames.py packs them."""
 
     study_uid: str
     series_uid: str

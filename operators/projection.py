@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from operators import attributes, quarantine
+from operators.dicom.frames import pack
+from operators.dicom.names import fold
 from operators.errors import Rejected
-from operators.frames import pack
-from operators.names import fold
 from operators.rows import (
     Content,
     InstanceKey,

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydicom.datadict import tag_for_keyword
 
-from operators.names import fold
+from operators.dicom.names import fold
 from schemas.objects import is_uid
 
 Level = Literal["study", "series", "instance"]

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pydicom.encaps import get_frame
 
 from operators.decode import BIT, DECODERS, PixelDescription, bit_packed, decode
+from operators.dicom.frames import NATIVE, frame_bytes
+from operators.dicom.scan import DEFLATED, EXPLICIT_VR_LITTLE_ENDIAN, scan
 from operators.errors import Rejected
-from operators.frames import NATIVE, frame_bytes
-from operators.header import DEFLATED, EXPLICIT_VR_LITTLE_ENDIAN, scan
 from operators.look import Look, describe, look_of, read_image
 from operators.render import FORMATS, encoded, picture
 from operators.rendering import Job, Rendering, Viewport

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from operators.dicom.frames import frame_range
+from operators.dicom.instance import examine, split_part10
 from operators.errors import Rejected
-from operators.frames import frame_range
-from operators.instance import examine, split_part10
 from operators.rendered import rendered
 from operators.rendering import Job, Rendering
 

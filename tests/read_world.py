@@ -22,7 +22,7 @@ from operators.catalog import flush
 from operators.connectors.memory import MemoryObjectStore
 from operators.connectors.memory_catalog import MemoryCatalog
 from operators.connectors.memory_queries import MemoryQueries
-from operators.instance import data_hasher, examine, from_object, split_part10
+from operators.dicom.instance import data_hasher, examine, from_object, split_part10
 from operators.ports import Catalog, Upload
 from operators.step import Record
 from schemas.codec import encode

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from operators.header import EXPLICIT_VR_LITTLE_ENDIAN
+from operators.dicom.scan import EXPLICIT_VR_LITTLE_ENDIAN
 from schemas.objects import Bucket
 from schemas.settings import GatewaySettings
 from tests.bench import scu
@@ -17,7 +17,7 @@ from tests.bench.attackers import KINDS, attack
 from tests.e2e.sender import Peer
 from tests.elements import element, item
 from tests.integration.test_gateway_dimse import CT, Running, associated, running, slice_of, wait_for
-from tests.unit.operators.test_worst_cases import DEFLATED, EMPTY, UIDS, deep, deflated
+from tests.unit.operators.dicom.test_worst_cases import DEFLATED, EMPTY, UIDS, deep, deflated
 
 HASTY = {"associate_s": 1.0, "silence_s": 0.5, "stall_s": 1.0, "idle_s": 2.0}
 SOCKETS = 2 * len(KINDS)

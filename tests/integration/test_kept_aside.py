@@ -12,8 +12,8 @@ from deploy import dicomweb
 from deploy.local import web
 from deploy.quarantine import Answer, stow
 from deploy.running import RunningStack, wait_until
-from operators import instance
-from operators.instance import split_part10
+from operators.dicom import instance
+from operators.dicom.instance import split_part10
 from tests.read_world import part10
 
 SOON_S = 60.0

@@ -11,9 +11,9 @@ from operators.catalog_head import Head
 from operators.connectors import memory_catalog
 from operators.connectors.memory import Outage
 from operators.connectors.memory_catalog import MemoryCatalog, MemoryTables
+from operators.dicom.names import fold
 from operators.digest import digest
 from operators.errors import Unavailable
-from operators.names import fold
 from schemas.events import Event, InstanceConflict, InstanceQuarantined, InstanceStored, StudyDue, StudySettled
 from tests.catalog_histories import ARRIVALS, DUES, HISTORIES, batches, due, held, numbered, run
 

@@ -12,8 +12,8 @@ from pydicom import dcmread
 from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import get_expected_length
 
+from operators.dicom.frames import NATIVE
 from operators.errors import Rejected
-from operators.frames import NATIVE
 from tests.read_world import World, parts_of, stored
 
 ANYTHING = {"accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'}

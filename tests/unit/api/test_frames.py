@@ -16,9 +16,9 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Los
 from api import frames
 from api.app import create_app
 from api.frames import Cut, _runs
-from operators.bulk import aligned
 from operators.connectors.memory import MemoryObjectStore
-from operators.header import scan
+from operators.dicom.bulkdata import aligned
+from operators.dicom.scan import scan
 from schemas.objects import Bucket
 from schemas.settings import ApiSettings
 from tests.read_world import World, bodies, deflated, part10, parts_of, scope_of, still_there
@@ -132,7 +132,7 @@ def test_a_header_is_read_once_however_many_frames_of_bits(monkeypatch: pytest.M
 
     whole, planes = bits(5, 3, 7)
     file = packed_file(whole, "1.2.840.10008.1.2.1", Rows=3, Columns=7, NumberOfFrames=5)
-    monkeypatch.setattr("operators.bulk.scan", counted)
+    monkeypatch.setattr("operators.dicom.bulkdata.scan", counted)
     response, _ = ask(f"{INSTANCE}/frames/{','.join(['5,1'] * 50)}", file)
 
     assert bodies(response) == [planes[4], planes[0]] * 50

@@ -20,8 +20,8 @@ from deploy.steps import Failed
 from gateway.accept import Transfer
 from operators.connectors.memory import MemoryEventLog, MemoryObjectStore, Outage
 from operators.connectors.memory_catalog import MemoryAside, MemoryCatalog
+from operators.dicom.instance import split_part10
 from operators.errors import Rejected, Unavailable
-from operators.instance import split_part10
 from operators.ports import Position
 from operators.rows import QuarantineRow
 from schemas.events import Event, InstanceQuarantined, InstanceStored

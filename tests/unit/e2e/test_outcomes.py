@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from gateway.status import of_rejected, of_stored
-from operators import instance
+from operators.dicom import instance
+from operators.dicom.instance import Examined
 from operators.errors import Rejected
-from operators.instance import Examined
 from tests.e2e.outcomes import Outcome, corpus_files, table
 from tests.e2e.part10 import read_meta
 from tests.e2e.sender import data_hash

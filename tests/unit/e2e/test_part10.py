@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from operators.dicom.instance import split_part10
 from operators.errors import Rejected
-from operators.instance import split_part10
 from tests.e2e.generate import Volume, instances
 from tests.e2e.outcomes import corpus_files
 from tests.e2e.part10 import Meta, read_meta

@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 from gateway.delivery import Part
-from operators.instance import split_part10
+from operators.dicom.instance import split_part10
 from schemas.objects import Bucket
 from tests.read_world import part10
 from tests.stow_world import multipart, stow_world

@@ -18,8 +18,8 @@ from gateway.dimse import Command, Limits, Messages, Request, parse_command, res
 from gateway.spool import Body, Bounds, Room
 from gateway.status import OUT_OF_RESOURCES, STATUSES, STORED, Status
 from gateway.upper_layer import Context, Violation
+from operators.dicom.instance import data_hasher
 from operators.errors import Rejected
-from operators.instance import data_hasher
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"

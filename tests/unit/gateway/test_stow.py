@@ -14,8 +14,8 @@ from pydicom import Dataset, dcmread
 
 from gateway.stow import is_ours
 from operators.connectors.memory import MemoryObjectStore, Outage
+from operators.dicom.instance import split_part10
 from operators.errors import Unavailable
-from operators.instance import split_part10
 from operators.ports import Upload
 from schemas.objects import Bucket
 from schemas.settings import GatewaySettings, StowSettings

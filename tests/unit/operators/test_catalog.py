@@ -15,9 +15,9 @@ from operators import attributes, catalog_head, contents, rows
 from operators.catalog import ANNOUNCED_AT_ONCE, flush
 from operators.connectors.memory import Outage
 from operators.connectors.memory_catalog import MemoryCatalog
+from operators.dicom.names import fold
 from operators.digest import digest
 from operators.errors import Unavailable
-from operators.names import fold
 from operators.projection import arrived
 from operators.revisions import next_revision
 from operators.step import Flushed

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.decode import DEFLATED_FRAMES, RLE, PixelDescription, bit_packed, decode, native
+from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN
 from operators.errors import Rejected
-from operators.header import EXPLICIT_VR_BIG_ENDIAN
 from operators.unrenderable import TOO_LARGE
 from tests.pictures import job_of, picture_of
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import charset
 
-from operators.errors import Rejected
-from operators.frames import MAX_LENGTHS_BYTES, frame_bytes, frame_range, pack, shift, unpack
-from operators.header import (
+from operators.dicom.frames import MAX_LENGTHS_BYTES, frame_bytes, frame_range, pack, shift, unpack
+from operators.dicom.instance import FACTS, WANTED, Examined, examine, split_part10
+from operators.dicom.scan import (
     DEFLATED,
     EXPLICIT_LITTLE,
     EXPLICIT_VR_BIG_ENDIAN,
@@ -25,7 +25,7 @@ from operators.header import (
     Reason,
     _Scan,
 )
-from operators.instance import FACTS, WANTED, Examined, examine, split_part10
+from operators.errors import Rejected
 from schemas.events import Frames
 from tests.elements import CODE, ITEM_END, NATIVE, OPEN, SEQUENCE_END, SEQUENCES, STUDY_TO_PRIVATE, element, item
 from tests.fuzz.targets import is_storable

@@ -9,9 +9,9 @@ import pytest
 from pydicom import Dataset, dcmread, dcmwrite
 
 from operators.attributes import requests
+from operators.dicom.instance import examine, split_part10
+from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from operators.errors import Rejected
-from operators.header import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
-from operators.instance import examine, split_part10
 from schemas.events import Facts
 from tests.read_world import CT
 

@@ -16,8 +16,8 @@ import pydicom
 import pytest
 from pydicom.filereader import _at_pixel_data, read_dataset
 
-from operators.errors import Rejected
-from operators.header import (
+from operators.dicom.instance import WANTED, split_part10
+from operators.dicom.scan import (
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
@@ -28,7 +28,7 @@ from operators.header import (
     Oddity,
     scan,
 )
-from operators.instance import WANTED, split_part10
+from operators.errors import Rejected
 from tests.elements import ITEM_END, SEQUENCE_END, element
 
 ROOT = Path(__file__).parents[3]
@@ -211,7 +211,7 @@ def test_a_deflate_bomb_is_refused_in_bounded_memory() -> None:
 import resource, zlib
 resource.setrlimit(resource.RLIMIT_AS, (256 << 20, 256 << 20))
 from operators.errors import Rejected
-from operators.header import scan
+from operators.dicom.scan import scan
 deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
 block = deflate.compress(bytes(16 << 20)) + deflate.flush(zlib.Z_FULL_FLUSH)
 try:

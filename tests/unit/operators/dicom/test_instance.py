@@ -16,9 +16,7 @@ import pydicom
 import pytest
 from pydicom.multival import MultiValue
 
-from operators.errors import Rejected
-from operators.header import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
-from operators.instance import (
+from operators.dicom.instance import (
     FACTS,
     MAX_INLINE_HEADER_BYTES,
     MAX_TEXT_LENGTH,
@@ -34,6 +32,8 @@ from operators.instance import (
     rebase,
     split_part10,
 )
+from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from operators.errors import Rejected
 from schemas.codec import decode, encode
 from schemas.events import Facts, event_id
 from schemas.objects import Envelope, Identity

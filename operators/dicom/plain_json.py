@@ -9,6 +9,8 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from typing import Any
 
+# A data set in the DICOM JSON model: elements by tag, eight hexadecimal digits (PS3.18 F.2).
+DicomJson = dict[str, Any]
 Element = dict[str, Any]
 Reader = Callable[[bytes, str], list[Any] | None]
 

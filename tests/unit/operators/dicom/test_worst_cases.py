@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from operators.dicom.instance import examine
+from operators.dicom.scan import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, LIMITS
 from operators.errors import Rejected
-from operators.header import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, LIMITS
-from operators.instance import examine
 from schemas.settings import GatewaySettings
 from tests.elements import ITEM_END, OPEN, SEQUENCE_END, element, item
 

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 from pydicom import charset
 
-from operators.errors import Rejected
-from operators.frames import EXTENDED_OFFSET_TABLE, Shape, locate, shift
-from operators.header import (
+from operators.dicom.frames import EXTENDED_OFFSET_TABLE, Shape, locate, shift
+from operators.dicom.scan import (
     LIMITS,
     LONG_VRS,
     REQUEST_ATTRIBUTES,
@@ -24,6 +23,7 @@ from operators.header import (
     items_of,
     scan,
 )
+from operators.errors import Rejected
 from schemas.events import Facts, Frames, InstanceStored, event_id
 from schemas.objects import Envelope, Identity, is_uid
 

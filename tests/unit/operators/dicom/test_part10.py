@@ -4,9 +4,9 @@ import struct
 
 import pytest
 
+from operators.dicom.instance import META_START, Part10, split_part10
+from operators.dicom.part10 import MOST_BYTES, begin_part10
 from operators.errors import Rejected
-from operators.instance import META_START, Part10, split_part10
-from operators.part10 import MOST_BYTES, begin_part10
 from tests.read_world import part10
 
 GOOD = part10()

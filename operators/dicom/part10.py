@@ -1,8 +1,8 @@
 """Where the file meta of a Part 10 file ends, while the file still comes (PS3.10 7.1)."""
 
+from operators.dicom.instance import MAX_META_BYTES, META_START, Part10, split_part10
+from operators.dicom.scan import Buffer, Reason
 from operators.errors import Rejected
-from operators.header import Buffer, Reason
-from operators.instance import MAX_META_BYTES, META_START, Part10, split_part10
 
 # A file of which so much came without an end of its file meta has none that we take.
 MOST_BYTES = META_START + MAX_META_BYTES + 64 * 1024

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators import bulk
-from operators.bulk import Beyond, Place, aligned, seek, shifted, unwrapped
+from operators.dicom import bulkdata
+from operators.dicom.bulkdata import Beyond, Place, aligned, seek, shifted, unwrapped
+from operators.dicom.frames import ITEM, ITEM_HEADER, SEQUENCE_END, frame_bytes
+from operators.dicom.scan import EXPLICIT_VR_LITTLE_ENDIAN
 from operators.errors import Rejected
-from operators.frames import ITEM, ITEM_HEADER, SEQUENCE_END, frame_bytes
-from operators.header import EXPLICIT_VR_LITTLE_ENDIAN
 
 
 def element(tag: int, value: bytes) -> bytes:
@@ -88,6 +88,6 @@ def test_a_stream_is_what_follows_the_offset_table_up_to_the_end(
 
 @pytest.mark.parametrize("data", [item(b"a") * 3, b"no item there"])
 def test_too_many_fragments_and_what_is_none_are_a_bad_frame(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "MAX_FRAGMENTS", 2)
+    monkeypatch.setattr(bulkdata, "MAX_FRAGMENTS", 2)
     with pytest.raises(Rejected, match="bad-frame"):
         all_of(unwrapped(chunked(data, [])))

@@ -10,8 +10,7 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Literal, NamedTuple
 
-from operators.errors import Rejected
-from operators.header import (
+from operators.dicom.scan import (
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
@@ -21,6 +20,7 @@ from operators.header import (
     Oddity,
     Reason,
 )
+from operators.errors import Rejected
 from schemas.events import Frames, FramesKind
 
 MAX_LENGTHS_BYTES = 64 << 10

@@ -10,8 +10,7 @@ import pytest
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 from pydicom.pixels.utils import get_expected_length
 
-from operators.errors import Rejected
-from operators.frames import (
+from operators.dicom.frames import (
     MAX_FRAGMENTS,
     MAX_LENGTHS_BYTES,
     Located,
@@ -23,8 +22,9 @@ from operators.frames import (
     shift,
     unpack,
 )
-from operators.header import EXPLICIT_VR_LITTLE_ENDIAN, Oddity, scan
-from operators.instance import WANTED, examine, split_part10
+from operators.dicom.instance import WANTED, examine, split_part10
+from operators.dicom.scan import EXPLICIT_VR_LITTLE_ENDIAN, Oddity, scan
+from operators.errors import Rejected
 from schemas.events import Frames
 
 JPEG = "1.2.840.10008.1.2.4.50"

@@ -14,8 +14,8 @@ from pydicom import DataElement, Dataset
 from pydicom.datadict import dictionary_VR
 from pydicom.filereader import read_dataset
 
-from operators.errors import Rejected
-from operators.header import (
+from operators.dicom.plain_json import DicomJson, inline, plain
+from operators.dicom.scan import (
     DEFLATED,
     EXPLICIT_VR_BIG_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
@@ -23,8 +23,7 @@ from operators.header import (
     PIXEL_TAGS,
     inflate,
 )
-from operators.raw_json import inline, plain
-from operators.rows import DicomJson
+from operators.errors import Rejected
 
 INLINE_BYTES = 1024
 # A longer value of these VRs is an address too, whatever it holds: PS3.18 F.2.2 allows it.

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from pydicom.filereader import read_dataset
 
-from operators.errors import Rejected
-from operators.frames import ITEM, ITEM_HEADER, MAX_FRAGMENTS, SEQUENCE_END
-from operators.header import (
+from operators.dicom.frames import ITEM, ITEM_HEADER, MAX_FRAGMENTS, SEQUENCE_END
+from operators.dicom.instance import examine
+from operators.dicom.scan import (
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
@@ -23,7 +23,7 @@ from operators.header import (
     inflate,
     scan,
 )
-from operators.instance import examine
+from operators.errors import Rejected
 from schemas.events import Frames
 
 Chunks = AsyncGenerator[bytes, None]

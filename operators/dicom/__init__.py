@@ -1,0 +1,1 @@
+"""Bytes and the standard: pure functions from what a data set holds to what it means."""
