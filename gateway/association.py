@@ -19,7 +19,7 @@ from gateway.intake import Intake
 from gateway.peers import Caller, Certificate, Peer, Peers
 from gateway.status import OUT_OF_RESOURCES, STORED, Status, of_rejected, of_stored
 from gateway.tls import certificate_of
-from gateway.upper_layer import (
+from operators.dimse.upper_layer import (
     IS_COMMAND,
     RELEASE_RP,
     Accepted,

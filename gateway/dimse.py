@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from gateway.accept import Arrival
 from gateway.status import OTHER_CLASS, Status
-from gateway.upper_layer import IS_COMMAND, IS_LAST, Context, Violation, is_storage, is_verification
+from operators.dimse.upper_layer import IS_COMMAND, IS_LAST, Context, Violation, is_storage, is_verification
 from operators.errors import Rejected
 
 ELEMENT = struct.Struct("<HHI")

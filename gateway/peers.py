@@ -12,7 +12,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from gateway.upper_layer import SERVICES
+from operators.dimse.upper_layer import SERVICES
 from schemas.objects import TENANT
 from schemas.settings import GatewaySettings, SettingsError
 

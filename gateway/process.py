@@ -15,8 +15,8 @@ from gateway.association import Association, Door
 from gateway.intake import STOP_S, Connectors, intake
 from gateway.peers import Peers, PeersFile, address_of
 from gateway.tls import context_of
-from gateway.upper_layer import Terms
 from operators.dicom.instance import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from operators.dimse.upper_layer import Terms
 from schemas.settings import GatewaySettings, SettingsError
 from schemas.telemetry import GATEWAY_PEERS, GATEWAY_PEERS_READ
 

@@ -38,9 +38,9 @@ from structlog.testing import capture_logs
 from gateway.association import Door
 from gateway.intake import Connectors
 from gateway.process import opened
-from gateway.upper_layer import RELEASE_RP
 from operators.connectors.memory import MemoryEventLog, MemoryObjectStore, Outage
 from operators.dicom import instance
+from operators.dimse.upper_layer import RELEASE_RP
 from operators.errors import Rejected
 from schemas.events import InstanceStored, TransferEnded
 from schemas.objects import Bucket

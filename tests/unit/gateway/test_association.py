@@ -13,8 +13,8 @@ import pytest
 from gateway.association import Door
 from gateway.intake import Connectors
 from gateway.process import opened
-from gateway.upper_layer import data_pdus
 from operators.connectors.memory import MemoryEventLog, MemoryObjectStore
+from operators.dimse.upper_layer import data_pdus
 from operators.ports import Upload
 from schemas.objects import Bucket
 from schemas.settings import GatewaySettings

@@ -17,8 +17,8 @@ from gateway.dimse import C_CANCEL as CANCELLED
 from gateway.dimse import Command, Limits, Messages, Request, parse_command, response
 from gateway.spool import Body, Bounds, Room
 from gateway.status import OUT_OF_RESOURCES, STATUSES, STORED, Status
-from gateway.upper_layer import Context, Violation
 from operators.dicom.instance import data_hasher
+from operators.dimse.upper_layer import Context, Violation
 from operators.errors import Rejected
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

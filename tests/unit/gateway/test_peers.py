@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.peers import Caller, Certificate, Peer, Peers, PeersFile, address_of, parse, this_machine
-from gateway.upper_layer import REFUSALS
+from operators.dimse.upper_layer import REFUSALS
 from schemas.settings import GatewaySettings, SettingsError
 
 SETTINGS = GatewaySettings(tls_client_ca="ca.pem")

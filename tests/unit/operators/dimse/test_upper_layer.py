@@ -20,7 +20,7 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import build_context, negotiate_as_acceptor
 
-from gateway.upper_layer import (
+from operators.dimse.upper_layer import (
     FIRST_BUFFER_BYTES,
     Accepted,
     Reader,
