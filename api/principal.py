@@ -1,10 +1,10 @@
-"""Who asks, and what they may: the rule of operators/principal.py, its refusal as an answer."""
+"""Who asks, and what they may: the rule of operators/http/principal.py, its refusal as an answer."""
 
 from starlette.types import Scope
 
 from api.problems import Problem
-from operators import principal
-from operators.principal import Asked, NotAllowed, Principal
+from operators.http import principal
+from operators.http.principal import Asked, NotAllowed, Principal
 
 
 def principal_of(scope: Scope, tenant: str) -> Principal:

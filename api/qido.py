@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from api.problems import not_acceptable
 from api.services import address, base_of, services_of, tenant_of, uid_of
-from operators.accept_header import JSON_TYPES, chosen, wanted
 from operators.dicom.plain_json import DicomJson
+from operators.http.accept import JSON_TYPES, chosen, wanted
 from operators.ports import Hit, InstanceFacts, Page, SeriesFacts, StudyFacts
 from operators.query import Bounds, Level, Query, parse
 

@@ -18,7 +18,7 @@ from api.pictures import VIDEOS, Framed, framed, picture
 from api.problems import Problem, not_acceptable, not_found
 from api.services import base_of, services_of, tenant_of
 from api.streaming import Chunks, Streamed, in_order
-from operators.accept_header import Wanted, wanted
+from operators.http.accept import Wanted, wanted
 from operators.ports import Location
 from operators.rendering import Rendering, parse_rendering, parse_thumbnail
 

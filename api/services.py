@@ -19,7 +19,7 @@ from schemas.settings import ApiSettings
 from schemas.telemetry import API_LIMITED
 
 if TYPE_CHECKING:
-    from operators.principal import Principal
+    from operators.http.principal import Principal
 
 ROOT = "/dicomweb"
 Check = Callable[[], Awaitable[None]]

@@ -10,9 +10,9 @@ import structlog
 from gateway.accept import Acceptance, Arrival, Receipt, Transfer
 from gateway.multipart import MediaType
 from gateway.status import FAILED, OUT_OF_RESOURCES, Status, of_rejected, of_stored
-from operators.accept_header import DICOM
 from operators.dicom.part10 import begin_part10
 from operators.errors import Rejected, Unavailable
+from operators.http.accept import DICOM
 from schemas.objects import is_uid
 from schemas.telemetry import GATEWAY_INSTANCES, GATEWAY_STORE_SECONDS
 

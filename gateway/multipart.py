@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from operators.accept_header import unquoted
 from operators.errors import Rejected
+from operators.http.accept import unquoted
 
 # RFC 2046 5.1.1: at most 70 of these characters, the last one no space.
 BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")

@@ -20,9 +20,9 @@ from gateway.intake import Intake
 from gateway.multipart import Begun, Ended, Limits, MediaType, Scanner
 from gateway.status import BROKEN_OFF, Status
 from gateway.store_response import FORMS, encode, http_status, module
-from operators.accept_header import DICOM, chosen, wanted
 from operators.errors import RETRY_AFTER, Rejected
-from operators.principal import Asked, NotAllowed, Principal, authorize, principal_of
+from operators.http.accept import DICOM, chosen, wanted
+from operators.http.principal import Asked, NotAllowed, Principal, authorize, principal_of
 from schemas.objects import is_uid
 from schemas.settings import StowSettings
 from schemas.telemetry import STOW_OPEN, STOW_REFUSED, STOW_REQUESTS

@@ -2,7 +2,7 @@
 
 import pytest
 
-from operators.principal import Asked, NotAllowed, Principal, authorize, principal_of
+from operators.http.principal import Asked, NotAllowed, Principal, authorize, principal_of
 
 HEADERS = {"host": ["localhost:8060"]}
 

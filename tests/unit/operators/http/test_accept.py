@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from operators.accept_header import JSON_TYPES, MOST_RANGES, Wanted, chosen, parse_accept, wanted
+from operators.http.accept import JSON_TYPES, MOST_RANGES, Wanted, chosen, parse_accept, wanted
 
 
 @pytest.mark.parametrize(
