@@ -19,7 +19,8 @@ from api.frames import frames
 from api.principal import authorize, principal_of
 from api.problems import Problem, answer, problem_of
 from api.services import ROOT, Check, Services
-from operators.ports import CatalogQueries, ObjectStore
+from operators.catalog.ports import CatalogQueries
+from operators.store.ports import ObjectStore
 from schemas.settings import ApiSettings
 from schemas.telemetry import API_REQUESTS, API_SECONDS
 

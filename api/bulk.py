@@ -17,11 +17,11 @@ from api.problems import Problem, not_found
 from api.ranges import Span, asked
 from api.services import Services, base_of, services_of, tenant_of
 from api.streaming import Chunks, Streamed, in_order, once
+from operators.catalog.ports import Location
 from operators.dicom.bulkdata import Beyond, Place, seek
 from operators.dicom.json import bulk_value
 from operators.dicom.scan import DEFLATED, PIXEL_TAGS
 from operators.http.accept import wanted
-from operators.ports import Location
 
 # A tag, or tags with item numbers between them, as metadata writes them but for upper case.
 PATH = re.compile("[0-9A-Fa-f]{8}(/(0|[1-9][0-9]{0,6})/[0-9A-Fa-f]{8})*")

@@ -7,7 +7,7 @@ from hashlib import sha256
 from starlette.requests import Request
 from starlette.responses import Response
 
-from operators.ports import Location
+from operators.catalog.ports import Location
 
 # Another number whenever the same content is answered with other bytes than before.
 FORM = "1"

@@ -26,12 +26,12 @@ from api.multipart import Envelope, Part, stream
 from api.problems import Problem
 from api.services import Services, base_of, services_of, tenant_of
 from api.streaming import Chunks, Streamed, in_order
+from operators.catalog.ports import Location
 from operators.dicom.bulkdata import bit_frames, inflated, shifted, unwrapped
 from operators.dicom.frames import NATIVE, frame_range, unpack
 from operators.dicom.scan import DEFLATED
 from operators.errors import Rejected
 from operators.http.accept import wanted
-from operators.ports import Location
 from schemas.events import Frames
 
 # One read holds at most so much, and of that at least half was asked for: a request then holds 1 + AHEAD of them.

@@ -10,8 +10,8 @@ from starlette.requests import Request
 
 from api.problems import Problem, not_found
 from api.services import Services, address, services_of, tenant_of, uid_of, until_sent
+from operators.catalog.ports import Location
 from operators.dicom.scan import DEFLATED
-from operators.ports import Location
 from schemas.events import Frames
 
 T = TypeVar("T")

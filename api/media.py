@@ -7,9 +7,9 @@ Endian then, which takes a transcoder.
 from collections.abc import Mapping, Sequence
 
 from api.problems import Problem, not_acceptable
+from operators.catalog.ports import Location
 from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
 from operators.http.accept import DICOM, Wanted
-from operators.ports import Location
 
 OCTETS = "application/octet-stream"
 COMPRESSED = "1.2.840.10008.1.2."

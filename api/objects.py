@@ -9,8 +9,8 @@ import structlog
 from api.problems import Damaged, not_found
 from api.services import Services
 from api.streaming import closing
+from operators.catalog.ports import Location
 from operators.errors import Unavailable
-from operators.ports import Location
 from schemas.objects import Bucket
 from schemas.telemetry import API_DAMAGED
 

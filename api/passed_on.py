@@ -12,10 +12,10 @@ from api.located import PIXEL_HEADER_BYTES, hold_inflated
 from api.problems import Problem
 from api.services import services_of, tenant_of
 from api.streaming import Chunks, Streamed
+from operators.catalog.ports import Location
 from operators.dicom.bulkdata import unwrapped
 from operators.dicom.frames import unpack
 from operators.errors import Rejected
-from operators.ports import Location
 
 PDF_CLASS, PDF = "1.2.840.10008.5.1.4.1.1.104.1", "application/pdf"
 ENCAPSULATED_DOCUMENT = "00420011"

@@ -9,8 +9,8 @@ from api.children import ADVICE, NOT_RENDERABLE
 from api.media import MEDIA_TYPES
 from api.problems import Problem
 from api.services import Services
+from operators.catalog.ports import Location
 from operators.dicom.frames import frame_range, unpack
-from operators.ports import Location
 from operators.rendering import Form, Job, Rendering
 from schemas.events import Frames
 

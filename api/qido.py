@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from api.problems import not_acceptable
 from api.services import address, base_of, services_of, tenant_of, uid_of
+from operators.catalog.ports import Hit, InstanceFacts, Page, SeriesFacts, StudyFacts
+from operators.catalog.query import Bounds, Level, Query, parse
 from operators.dicom.plain_json import DicomJson
 from operators.http.accept import JSON_TYPES, chosen, wanted
-from operators.ports import Hit, InstanceFacts, Page, SeriesFacts, StudyFacts
-from operators.query import Bounds, Level, Query, parse
 
 # PS3.3 C.3.4: what can be had at once, and what takes a while.
 AVAILABILITY = {"hot": "ONLINE", "warm": "ONLINE", "cold": "NEARLINE"}

@@ -12,8 +12,9 @@ from starlette.requests import Request
 from api.cache import Kept
 from api.children import Children
 from api.problems import Problem, bad_uid
+from operators.catalog.ports import CatalogQueries
 from operators.errors import RETRY_AFTER
-from operators.ports import CatalogQueries, ObjectStore
+from operators.store.ports import ObjectStore
 from schemas.objects import is_uid
 from schemas.settings import ApiSettings
 from schemas.telemetry import API_LIMITED

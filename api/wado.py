@@ -18,11 +18,11 @@ from api.multipart import Envelope, Part, stream
 from api.problems import not_acceptable
 from api.services import Services, base_of, services_of, tenant_of
 from api.streaming import Chunks, Streamed, begun, in_order, joined
+from operators.catalog.ports import Location
 from operators.dicom.json import Limit, dicom_json, dumps, placed
 from operators.dicom.plain_json import DicomJson
 from operators.errors import Rejected
 from operators.http.accept import DICOM, JSON_TYPES, chosen, wanted
-from operators.ports import Location
 from schemas.telemetry import API_LIMITED
 
 # A header of no more bytes is read in less time than another thread takes to be given it.

@@ -16,8 +16,9 @@ from deploy import desk
 from deploy.local import say
 from deploy.running import RunningStack
 from deploy.steps import Failed
+from operators.catalog.ports import Conflicting
 from operators.connectors.objects import S3ObjectStore
-from operators.ports import Conflicting, ObjectStore
+from operators.store.ports import ObjectStore
 from schemas.objects import Bucket, is_uid
 
 HASH = 12

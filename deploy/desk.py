@@ -17,7 +17,7 @@ from deploy.steps import Failed
 from operators.connectors.aside import PostgresAside
 from operators.dicom.instance import data_hasher
 from operators.errors import Rejected, Unavailable
-from operators.ports import ObjectStore, StoredObject
+from operators.store.ports import ObjectStore, StoredObject
 from schemas.objects import TENANT, Bucket
 from schemas.settings import SettingsError
 

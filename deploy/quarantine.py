@@ -29,14 +29,15 @@ from deploy.steps import Failed
 from gateway import status
 from gateway.intake import limits_of
 from gateway.status import MISMATCH, REASONS, Status
-from operators import quarantine
+from operators.catalog.ports import KeptAside
+from operators.catalog.rows import QuarantineRow
 from operators.connectors.events import KafkaEventLog
 from operators.connectors.objects import S3ObjectStore
 from operators.dicom import instance
 from operators.dicom.scan import LIMITS, Limits
 from operators.errors import Rejected, Unavailable
-from operators.ports import EventLog, KeptAside, ObjectStore, StoredObject
-from operators.rows import QuarantineRow
+from operators.store import quarantine
+from operators.store.ports import EventLog, ObjectStore, StoredObject
 from schemas.events import InstanceQuarantined
 from schemas.objects import Bucket
 from schemas.topics import INSTANCE_QUARANTINED

@@ -29,10 +29,11 @@ from api.app import create_app
 from deploy.leash import die_with
 from gateway.intake import STOP_S, Connectors, intake
 from gateway.stow import Stow, is_ours
+from operators.catalog.ports import CatalogQueries
 from operators.connectors.events import KafkaEventLog
 from operators.connectors.objects import S3ObjectStore
 from operators.connectors.queries import PostgresQueries
-from operators.ports import CatalogQueries, EventLog, ObjectStore
+from operators.store.ports import EventLog, ObjectStore
 from schemas.settings import (
     ApiSettings,
     BrokerSettings,

@@ -20,12 +20,12 @@ from gateway.ledger import Intent
 from gateway.outbox import Outbox
 from gateway.quarantine import Quarantine
 from gateway.spool import Body, Bounds, Buffer, Room
-from operators import quarantine
 from operators.dicom import instance
 from operators.dicom.instance import Examined
 from operators.dicom.scan import DEFLATED, LIMITS, Limits
 from operators.errors import Rejected, Unavailable
-from operators.ports import EventLog, ObjectStore, StoredObject, Upload
+from operators.store import quarantine
+from operators.store.ports import EventLog, ObjectStore, StoredObject, Upload
 from schemas.events import InstanceStored, Origin
 from schemas.objects import Bucket, Envelope, Identity
 from schemas.telemetry import GATEWAY_BYTES, GATEWAY_REJECTED

@@ -16,7 +16,7 @@ from gateway.outbox import Outbox, Outside, adopt
 from gateway.quarantine import Quarantine, Rules
 from gateway.spool import Bounds, Room
 from operators.dicom.scan import Limits
-from operators.ports import EventLog, ObjectStore
+from operators.store.ports import EventLog, ObjectStore
 from schemas.settings import GatewaySettings
 
 STOP_S = 5.0

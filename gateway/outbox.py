@@ -19,7 +19,7 @@ from gateway.failpoints import Reached, pass_by
 from gateway.journal import Journal
 from gateway.ledger import End, Intent, Ledger
 from operators.errors import Rejected, Unavailable
-from operators.ports import EventLog
+from operators.store.ports import EventLog
 from schemas.events import InstanceStored, Outcome, TransferEnded, event_id
 from schemas.objects import Envelope, Identity
 from schemas.telemetry import GATEWAY_HEALED, GATEWAY_OUTBOX_OPEN

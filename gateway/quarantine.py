@@ -9,9 +9,9 @@ from datetime import timedelta
 
 import structlog
 
-from operators import quarantine
 from operators.errors import Rejected, Unavailable
-from operators.ports import EventLog, ObjectStore, StoredObject, Upload
+from operators.store import quarantine
+from operators.store.ports import EventLog, ObjectStore, StoredObject, Upload
 from schemas.objects import Bucket
 from schemas.telemetry import GATEWAY_QUARANTINE_BYTES, GATEWAY_QUARANTINE_FULL, GATEWAY_QUARANTINED
 from schemas.topics import INSTANCE_QUARANTINED

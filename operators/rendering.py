@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
-from operators.query import BadQuery
+from operators.catalog.query import BadQuery
 from operators.windowing import FUNCTIONS, Window
 
 DECIMAL = re.compile(r"[+-]?[0-9]{1,12}(\.[0-9]{0,12})?([eE][+-]?[0-9]{1,2})?|[+-]?\.[0-9]{1,12}([eE][+-]?[0-9]{1,2})?")

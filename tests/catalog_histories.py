@@ -8,11 +8,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from operators import quarantine
-from operators.catalog import flush
+from operators.catalog.flush import flush
+from operators.catalog.ports import Catalog
 from operators.connectors.memory_catalog import MemoryTables
-from operators.ports import Catalog, StoredObject
 from operators.step import Flushed, Output, Record
+from operators.store import quarantine
+from operators.store.ports import StoredObject
 from schemas.codec import encode
 from schemas.events import (
     Event,

@@ -18,13 +18,14 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEnd
 from starlette.types import Message
 
 from api.app import Application, create_app
-from operators.catalog import flush
+from operators.catalog.flush import flush
+from operators.catalog.ports import Catalog
 from operators.connectors.memory import MemoryObjectStore
 from operators.connectors.memory_catalog import MemoryCatalog
 from operators.connectors.memory_queries import MemoryQueries
 from operators.dicom.instance import data_hasher, examine, from_object, split_part10
-from operators.ports import Catalog, Upload
 from operators.step import Record
+from operators.store.ports import Upload
 from schemas.codec import encode
 from schemas.objects import Bucket, Envelope, Identity
 from schemas.settings import ApiSettings

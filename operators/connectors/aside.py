@@ -9,9 +9,9 @@ from typing import Any, LiteralString, TypeVar
 import psycopg
 from psycopg import Connection, sql
 
+from operators.catalog.ports import Conflicting
+from operators.catalog.rows import ConflictRow, Content, QuarantineRow
 from operators.errors import Unavailable
-from operators.ports import Conflicting
-from operators.rows import ConflictRow, Content, QuarantineRow
 from schemas.settings import CatalogSettings
 
 T = TypeVar("T")

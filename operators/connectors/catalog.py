@@ -10,9 +10,8 @@ import psycopg
 from psycopg import Connection, errors, sql
 from psycopg.types.json import Json, set_json_dumps, set_json_loads
 
-from operators.errors import Rejected, Unavailable
-from operators.ports import Known, StudyState, Tally
-from operators.rows import (
+from operators.catalog.ports import Known, StudyState, Tally
+from operators.catalog.rows import (
     ConflictRow,
     Content,
     InstanceKey,
@@ -25,6 +24,7 @@ from operators.rows import (
     StudyRow,
     TransferRow,
 )
+from operators.errors import Rejected, Unavailable
 from schemas.settings import CatalogSettings
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from operators.errors import Unavailable
-from operators.ports import Position
+from operators.store.ports import Position
 from schemas.codec import encode
 from schemas.events import Event
 from schemas.settings import BrokerSettings

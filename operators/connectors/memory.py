@@ -9,7 +9,7 @@ from zlib import crc32
 import google_crc32c
 
 from operators.errors import Unavailable
-from operators.ports import Position, StoredObject, Upload
+from operators.store.ports import Position, StoredObject, Upload
 from schemas.codec import decode, encode
 from schemas.events import Event
 from schemas.objects import Bucket, Envelope

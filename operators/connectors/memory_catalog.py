@@ -7,10 +7,8 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from operators.connectors.memory import Failing
-from operators.errors import Rejected
-from operators.ports import Conflicting, Known, StudyState, Tally
-from operators.rows import (
+from operators.catalog.ports import Conflicting, Known, StudyState, Tally
+from operators.catalog.rows import (
     ConflictRow,
     Content,
     InstanceKey,
@@ -23,6 +21,8 @@ from operators.rows import (
     StudyRow,
     TransferRow,
 )
+from operators.connectors.memory import Failing
+from operators.errors import Rejected
 
 CONTENT = tuple(one.name for one in fields(Content))
 

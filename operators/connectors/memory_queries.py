@@ -6,11 +6,11 @@ from typing import Any, Protocol
 
 import orjson
 
+from operators.catalog.ports import Hit, InstanceFacts, Location, Page, SeriesFacts, StudyFacts
+from operators.catalog.query import Level, Query, accepts
+from operators.catalog.rows import InstanceRow, SeriesRow, StudyRow
 from operators.connectors.memory import Failing
 from operators.dicom.plain_json import DicomJson
-from operators.ports import Hit, InstanceFacts, Location, Page, SeriesFacts, StudyFacts
-from operators.query import Level, Query, accepts
-from operators.rows import InstanceRow, SeriesRow, StudyRow
 
 Lineage = dict[Level, Any]
 

@@ -24,7 +24,7 @@ from yarl import URL
 from operators.connectors.signature import signed
 from operators.connectors.wire import KEEP_ALIVE_S, Answer, Wire
 from operators.errors import Rejected, Unavailable
-from operators.ports import StoredObject, Upload
+from operators.store.ports import StoredObject, Upload
 from schemas.objects import Bucket, Envelope
 from schemas.settings import StoreSettings
 

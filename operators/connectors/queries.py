@@ -7,9 +7,9 @@ from typing import Any, LiteralString, Self
 from psycopg import AsyncConnection, Error, OperationalError, sql
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from operators.catalog.ports import Hit, InstanceFacts, Location, Page, SeriesFacts, StudyFacts
+from operators.catalog.query import BY_TAG, LEVELS, Level, Match, Query, like_pattern
 from operators.errors import Unavailable
-from operators.ports import Hit, InstanceFacts, Location, Page, SeriesFacts, StudyFacts
-from operators.query import BY_TAG, LEVELS, Level, Match, Query, like_pattern
 from schemas.settings import CatalogSettings
 
 CONNECT_S = 2

@@ -6,7 +6,7 @@ from functools import partial
 
 from pyflink.datastream import StreamExecutionEnvironment
 
-from operators.catalog import flush
+from operators.catalog.flush import flush
 from operators.connectors.catalog import PostgresCatalog
 from operators.step import FlushFunction
 from pipelines.engines.batches import flush_by_shard

@@ -21,6 +21,7 @@ from gateway.dimse import Messages, Request, parse_command, response
 from gateway.multipart import MediaType, Scanner
 from gateway.spool import Body, Bounds, Room
 from gateway.status import STORED
+from operators.catalog.query import LEVELS, BadQuery, Query, is_like, parse
 from operators.dicom.frames import MAX_LENGTHS_BYTES, frame_bytes, frame_range, pack, unpack
 from operators.dicom.instance import MAX_TEXT_LENGTH, Examined, data_hasher, examine, split_part10
 from operators.dicom.json import dicom_json, dumps
@@ -29,7 +30,6 @@ from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDI
 from operators.dimse.upper_layer import Accepted, Reader, Terms, Violation, data_pdus, negotiate
 from operators.errors import Rejected
 from operators.http.accept import JSON_TYPES, chosen, parse_accept
-from operators.query import LEVELS, BadQuery, Query, is_like, parse
 from tests.elements import CODE, ITEM_END, NATIVE, OPEN, SEQUENCE_END, SEQUENCES, STUDY_TO_PRIVATE, element, item
 
 JPEG = "1.2.840.10008.1.2.4.50"

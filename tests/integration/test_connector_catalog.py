@@ -15,14 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from operators.connectors import ddl
-from operators.connectors.aside import PostgresAside
-from operators.connectors.catalog import PostgresCatalog
-from operators.connectors.memory import Outage
-from operators.connectors.memory_catalog import MemoryAside, MemoryCatalog
-from operators.errors import Rejected, Unavailable
-from operators.ports import Catalog, CatalogTables, KeptAside
-from operators.rows import (
+from operators.catalog.ports import Catalog, CatalogTables, KeptAside
+from operators.catalog.rows import (
     ConflictRow,
     InstanceKey,
     InstanceRow,
@@ -32,6 +26,12 @@ from operators.rows import (
     StudyRow,
     TransferRow,
 )
+from operators.connectors import ddl
+from operators.connectors.aside import PostgresAside
+from operators.connectors.catalog import PostgresCatalog
+from operators.connectors.memory import Outage
+from operators.connectors.memory_catalog import MemoryAside, MemoryCatalog
+from operators.errors import Rejected, Unavailable
 from operators.step import Flushed
 from schemas.events import Event, Facts, RecordRejected, StudyCataloged, StudySettled
 from schemas.settings import CatalogSettings

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, TopicPartition
 from operators.connectors.events import KafkaEventLog, create_topics
 from operators.connectors.memory import MemoryEventLog, Outage
 from operators.errors import Unavailable
-from operators.ports import EventLog, Position
+from operators.store.ports import EventLog, Position
 from schemas.codec import decode
 from schemas.events import TransferEnded, event_id
 from schemas.settings import BrokerSettings, load

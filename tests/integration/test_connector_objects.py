@@ -13,7 +13,7 @@ from deploy.running import RunningStack
 from operators.connectors.memory import MemoryObjectStore, Outage, crc32c_of
 from operators.connectors.objects import S3ObjectStore
 from operators.errors import Unavailable
-from operators.ports import ObjectStore, Upload
+from operators.store.ports import ObjectStore, Upload
 from schemas.objects import Bucket, Envelope
 from schemas.settings import StoreSettings, load
 

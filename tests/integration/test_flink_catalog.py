@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, Producer
 from deploy.running import RunningStack, wait_until
 from operators.connectors.aside import PostgresAside
 from operators.connectors.events import KafkaEventLog, producer_config
-from operators.ports import Position
+from operators.store.ports import Position
 from schemas.codec import decode
 from schemas.events import Event, RecordRejected, StudySettled
 from schemas.settings import BrokerSettings, load

@@ -16,7 +16,7 @@ from operators.connectors.events import KafkaEventLog
 from operators.connectors.memory import MemoryEventLog, MemoryObjectStore
 from operators.connectors.objects import S3ObjectStore
 from operators.errors import Unavailable
-from operators.ports import EventLog, ObjectStore
+from operators.store.ports import EventLog, ObjectStore
 from schemas.events import InstanceStored
 from schemas.objects import Bucket
 from schemas.settings import BrokerSettings, GatewaySettings, StoreSettings

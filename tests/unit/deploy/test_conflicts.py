@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from deploy import conflicts, desk
+from operators.catalog.ports import Conflicting
 from operators.connectors.memory_catalog import MemoryAside, MemoryCatalog
-from operators.ports import Conflicting
 from operators.step import Record
 from schemas.codec import encode
 from schemas.events import Facts, InstanceStored

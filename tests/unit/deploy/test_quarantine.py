@@ -18,12 +18,12 @@ from deploy import desk, quarantine
 from deploy.quarantine import Answer, Outside
 from deploy.steps import Failed
 from gateway.accept import Transfer
+from operators.catalog.rows import QuarantineRow
 from operators.connectors.memory import MemoryEventLog, MemoryObjectStore, Outage
 from operators.connectors.memory_catalog import MemoryAside, MemoryCatalog
 from operators.dicom.instance import split_part10
 from operators.errors import Rejected, Unavailable
-from operators.ports import Position
-from operators.rows import QuarantineRow
+from operators.store.ports import Position
 from schemas.events import Event, InstanceQuarantined, InstanceStored
 from schemas.objects import Bucket
 from schemas.topics import Topic

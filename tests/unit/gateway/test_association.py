@@ -15,7 +15,7 @@ from gateway.intake import Connectors
 from gateway.process import opened
 from operators.connectors.memory import MemoryEventLog, MemoryObjectStore
 from operators.dimse.upper_layer import data_pdus
-from operators.ports import Upload
+from operators.store.ports import Upload
 from schemas.objects import Bucket
 from schemas.settings import GatewaySettings
 from schemas.telemetry import GATEWAY_ABORTED

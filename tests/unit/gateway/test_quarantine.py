@@ -10,7 +10,7 @@ from gateway.quarantine import LEAST_BYTES, Fullness, Quarantine, Rules
 from gateway.status import QUARANTINE_FULL, of_rejected
 from operators.connectors.memory import MemoryEventLog, MemoryObjectStore, Outage, crc32c_of
 from operators.errors import Rejected, Unavailable
-from operators.ports import Upload
+from operators.store.ports import Upload
 from schemas.events import InstanceQuarantined
 from schemas.objects import Bucket, Envelope
 from schemas.telemetry import GATEWAY_QUARANTINE_BYTES, GATEWAY_QUARANTINE_FULL, GATEWAY_QUARANTINED

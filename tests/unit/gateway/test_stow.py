@@ -16,7 +16,7 @@ from gateway.stow import is_ours
 from operators.connectors.memory import MemoryObjectStore, Outage
 from operators.dicom.instance import split_part10
 from operators.errors import Unavailable
-from operators.ports import Upload
+from operators.store.ports import Upload
 from schemas.objects import Bucket
 from schemas.settings import GatewaySettings, StowSettings
 from schemas.telemetry import STOW_REFUSED

@@ -16,11 +16,11 @@ from pydicom import Dataset, dcmread
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
 from pydicom.pixels.processing import convert_color_space
 
+from operators.catalog.query import BadQuery
 from operators.decode import Decoded
 from operators.errors import Rejected
 from operators.look import Look, is_shown_as_stored
 from operators.palette import Descriptor, Palette, eight_bits, expanded, table
-from operators.query import BadQuery
 from operators.render import encoded, picture
 from operators.rendering import Job, Rendering, Viewport, packed, parse_rendering, parse_thumbnail, unpacked
 from operators.windowing import GrayLook, Rescale, Table, Window, tones

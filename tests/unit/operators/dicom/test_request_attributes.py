@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydicom import Dataset, dcmread, dcmwrite
 
-from operators.attributes import requests
+from operators.catalog.attributes import requests
 from operators.dicom.instance import examine, split_part10
 from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from operators.errors import Rejected

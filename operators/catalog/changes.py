@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from operators import contents
-from operators.contents import Contents
-from operators.ports import Known, Tally
-from operators.projection import Arrived, instance_row, series_row, study_row
-from operators.rows import ConflictRow, Content, InstanceRow, SeriesKey, SeriesRow, StudyKey, StudyRow
+from operators.catalog import contents
+from operators.catalog.contents import Contents
+from operators.catalog.ports import Known, Tally
+from operators.catalog.projection import Arrived, instance_row, series_row, study_row
+from operators.catalog.rows import ConflictRow, Content, InstanceRow, SeriesKey, SeriesRow, StudyKey, StudyRow
 
 K = TypeVar("K")
 T = TypeVar("T")

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from operators import catalog_head, conflicts
 from operators.arrival import arrival
-from operators.catalog_head import Head
+from operators.catalog import conflicts, progress
+from operators.catalog.changes import derived_change, instance_change
+from operators.catalog.ports import Catalog, CatalogTables
+from operators.catalog.progress import Head
+from operators.catalog.projection import Arrived, arrived, check_names, check_place, quarantine_row, transfer_row
+from operators.catalog.revisions import announcements, next_revision
+from operators.catalog.rows import QuarantineRow, RevisionRow, StudyKey, TransferRow
 from operators.dead_letter import rejected
-from operators.derived import derived_change, instance_change
 from operators.errors import Rejected, Unavailable
-from operators.ports import Catalog, CatalogTables
-from operators.projection import Arrived, arrived, check_names, check_place, quarantine_row, transfer_row
-from operators.revisions import announcements, next_revision
-from operators.rows import QuarantineRow, RevisionRow, StudyKey, TransferRow
 from operators.step import Flushed, Output, Record
 from schemas.events import (
     Event,
@@ -55,7 +55,7 @@ def flush(catalog: Catalog, shard: int, head: bytes | None, records: tuple[Recor
     for a head that cannot be read.
     """
     at = datetime.fromtimestamp(now, UTC)
-    before, batch = catalog_head.read(head), sort_out(records, at)
+    before, batch = progress.read(head), sort_out(records, at)
     after = before.advanced(records, batch.dues, at)
     for _ in range(ATTEMPTS - 1):
         try:

@@ -11,17 +11,17 @@ import orjson
 import pytest
 
 import schemas
-from operators import attributes, catalog_head, contents, rows
-from operators.catalog import ANNOUNCED_AT_ONCE, flush
+from operators.catalog import attributes, contents, progress, rows
+from operators.catalog.digest import digest
+from operators.catalog.flush import ANNOUNCED_AT_ONCE, flush
+from operators.catalog.projection import arrived
+from operators.catalog.revisions import next_revision
+from operators.catalog.storable import storable
 from operators.connectors.memory import Outage
 from operators.connectors.memory_catalog import MemoryCatalog
 from operators.dicom.names import fold
-from operators.digest import digest
 from operators.errors import Unavailable
-from operators.projection import arrived
-from operators.revisions import next_revision
 from operators.step import Flushed
-from operators.storable import storable
 from schemas.codec import MARKER, UnknownSchema
 from schemas.events import Facts, Frames, InstanceConflict, RecordRejected, StudyCataloged, StudySettled
 from tests.catalog_histories import EXPLICIT, JPEG, NOON, due, ended, instance, numbered, quarantined, record, run
@@ -280,7 +280,7 @@ def test_a_due_waits_until_what_it_counts_is_applied() -> None:
 
     assert events(early, StudySettled) == events(elsewhere, StudySettled) == []
     assert [one.instances for one in events(ready, StudySettled)] == [2]
-    assert catalog_head.read(ready.head).waiting == ()
+    assert progress.read(ready.head).waiting == ()
 
 
 def test_a_rejected_record_counts_as_applied() -> None:

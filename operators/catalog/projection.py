@@ -6,11 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from operators import attributes, quarantine
-from operators.dicom.frames import pack
-from operators.dicom.names import fold
-from operators.errors import Rejected
-from operators.rows import (
+from operators.catalog import attributes
+from operators.catalog.rows import (
     Content,
     InstanceKey,
     InstanceRow,
@@ -21,7 +18,11 @@ from operators.rows import (
     StudyRow,
     TransferRow,
 )
-from operators.storable import storable
+from operators.catalog.storable import storable
+from operators.dicom.frames import pack
+from operators.dicom.names import fold
+from operators.errors import Rejected
+from operators.store import quarantine
 from schemas.events import InstanceQuarantined, InstanceStored, StudyDue, TransferEnded
 from schemas.objects import DATA_HASH, TENANT, Identity, is_uid
 

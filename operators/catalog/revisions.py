@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import cast
 from uuid import UUID
 
-from operators.digest import digest
-from operators.ports import StudyState
-from operators.rows import RevisionRow, SeriesRow
+from operators.catalog.digest import digest
+from operators.catalog.ports import StudyState
+from operators.catalog.rows import RevisionRow, SeriesRow
 from operators.step import Output
 from schemas.events import SettledSeries, Signal, StudyDue, StudySettled, event_id
 from schemas.topics import STUDY_SETTLED

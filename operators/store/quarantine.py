@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from operators.ports import StoredObject
+from operators.store.ports import StoredObject
 from schemas.events import InstanceQuarantined, QuarantineState, event_id
 
 TICK = timedelta(microseconds=1)

@@ -6,13 +6,13 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators import catalog_head, conflicts
-from operators.catalog_head import Head
+from operators.catalog import conflicts, progress
+from operators.catalog.digest import digest
+from operators.catalog.progress import Head
 from operators.connectors import memory_catalog
 from operators.connectors.memory import Outage
 from operators.connectors.memory_catalog import MemoryCatalog, MemoryTables
 from operators.dicom.names import fold
-from operators.digest import digest
 from operators.errors import Unavailable
 from schemas.events import Event, InstanceConflict, InstanceQuarantined, InstanceStored, StudyDue, StudySettled
 from tests.catalog_histories import ARRIVALS, DUES, HISTORIES, batches, due, held, numbered, run
@@ -131,7 +131,7 @@ def test_revisions_chain_and_the_last_shows_what_the_tables_show(events: list[Ev
     settled = {one.event for one in outputs if isinstance(one.event, StudySettled)}
     assert len({(event.study_uid, event.revision) for event in settled}) == len(settled)
     versions = [row.version for row in catalog.tables.revision_rows.values()]
-    assert catalog_head.read(head).announced == max(versions, default=0)
+    assert progress.read(head).announced == max(versions, default=0)
 
 
 @settings(deadline=None)
@@ -170,7 +170,7 @@ def test_a_head_survives_the_round_trip(
 ) -> None:
     head = Head({place: offset % 2**62 for place, offset in applied.items()}, tuple(dues), announced)
 
-    assert catalog_head.read(head.to_bytes()) == head
+    assert progress.read(head.to_bytes()) == head
 
 
 @settings(deadline=None)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from operators.rows import ConflictRow, Content
+from operators.catalog.rows import ConflictRow, Content
 
 
 @dataclass(frozen=True)
