@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from operators.step import Arrival, Output, Step, StepFunction
+from operators.stream.step import Arrival, Output, Step, StepFunction
 from schemas.events import Event, InstanceStored, Outcome, Signal, StudyDue, TransferEnded, event_id
 from schemas.settings import StudySettings
 from schemas.topics import STUDY_DUE

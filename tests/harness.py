@@ -6,7 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from operators.step import Arrival, IdentityFunction, Output, Step, StepFunction
+from operators.stream.step import Arrival, IdentityFunction, Output, Step, StepFunction
 from pipelines.engines.timers import Kept, fired, stepped, too_early
 
 

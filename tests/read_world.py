@@ -24,8 +24,8 @@ from operators.connectors.memory import MemoryObjectStore
 from operators.connectors.memory_catalog import MemoryCatalog
 from operators.connectors.memory_queries import MemoryQueries
 from operators.dicom.instance import data_hasher, examine, from_object, split_part10
-from operators.step import Record
 from operators.store.ports import Upload
+from operators.stream.step import Record
 from schemas.codec import encode
 from schemas.objects import Bucket, Envelope, Identity
 from schemas.settings import ApiSettings

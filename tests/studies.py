@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from operators.step import Arrival
+from operators.stream.step import Arrival
 from schemas.events import Facts, Frames, InstanceStored, Outcome, TransferEnded, event_id
 from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED, study_key
 

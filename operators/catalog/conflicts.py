@@ -3,7 +3,7 @@
 from typing import cast
 
 from operators.catalog.rows import ConflictRow, Content
-from operators.step import Output
+from operators.stream.step import Output
 from schemas.events import Conflict, InstanceConflict, event_id
 from schemas.topics import INSTANCE_CONFLICT
 

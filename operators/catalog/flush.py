@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from operators.arrival import arrival
 from operators.catalog import conflicts, progress
 from operators.catalog.changes import derived_change, instance_change
 from operators.catalog.ports import Catalog, CatalogTables
@@ -12,9 +11,10 @@ from operators.catalog.progress import Head
 from operators.catalog.projection import Arrived, arrived, check_names, check_place, quarantine_row, transfer_row
 from operators.catalog.revisions import announcements, next_revision
 from operators.catalog.rows import QuarantineRow, RevisionRow, StudyKey, TransferRow
-from operators.dead_letter import rejected
 from operators.errors import Rejected, Unavailable
-from operators.step import Flushed, Output, Record
+from operators.stream.arrival import arrival
+from operators.stream.dead_letter import rejected
+from operators.stream.step import Flushed, Output, Record
 from schemas.events import (
     Event,
     InstanceQuarantined,

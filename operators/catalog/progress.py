@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import orjson
 
-from operators.step import Record
+from operators.stream.step import Record
 from schemas.codec import decode, encode
 from schemas.events import StudyDue
 from schemas.topics import INSTANCE_STORED

@@ -8,7 +8,7 @@ from uuid import UUID
 from operators.catalog.digest import digest
 from operators.catalog.ports import StudyState
 from operators.catalog.rows import RevisionRow, SeriesRow
-from operators.step import Output
+from operators.stream.step import Output
 from schemas.events import SettledSeries, Signal, StudyDue, StudySettled, event_id
 from schemas.topics import STUDY_SETTLED
 

@@ -10,8 +10,8 @@ from pyflink.common.typeinfo import Types
 from pyflink.datastream import DataStream, KeyedProcessFunction, KeyedStream, RuntimeContext
 from pyflink.datastream.state import ListStateDescriptor, ValueStateDescriptor
 
-from operators.rejections import Rejections
-from operators.step import FlushFunction
+from operators.stream.rejections import Rejections
+from operators.stream.step import FlushFunction
 from pipelines.engines.kafka import OUTGOING, outgoing, record, ticking
 from pipelines.engines.packed import pack, unpack
 from schemas.topics import RECORD_REJECTED

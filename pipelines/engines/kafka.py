@@ -14,7 +14,7 @@ from pyflink.datastream.connectors.kafka import (
 )
 from pyflink.java_gateway import get_gateway
 
-from operators.step import Output, Record
+from operators.stream.step import Output, Record
 from schemas.codec import encode
 from schemas.events import RecordRejected
 from schemas.settings import BrokerSettings

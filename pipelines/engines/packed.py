@@ -2,7 +2,7 @@
 
 import struct
 
-from operators.step import Record
+from operators.stream.step import Record
 
 VERSION = 1
 # Version, partition, offset, timestamp in ms, bytes of the topic, bytes of the key; then topic, key, value.

@@ -13,11 +13,11 @@ from pyflink.common.typeinfo import Types
 from pyflink.datastream import DataStream, KeyedProcessFunction, KeyedStream, RuntimeContext
 from pyflink.datastream.state import MapStateDescriptor, StateTtlConfig, ValueStateDescriptor
 
-from operators.arrival import arrival
-from operators.dead_letter import rejected
 from operators.errors import Rejected
-from operators.rejections import Rejections
-from operators.step import Arrival, IdentityFunction, Record, Step, StepFunction
+from operators.stream.arrival import arrival
+from operators.stream.dead_letter import rejected
+from operators.stream.rejections import Rejections
+from operators.stream.step import Arrival, IdentityFunction, Record, Step, StepFunction
 from pipelines.engines.kafka import OUTGOING, outgoing, record
 from pipelines.engines.timers import Kept, fired, stepped, too_early
 

@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 from typing import Self
 
-from operators.step import Step
+from operators.stream.step import Step
 
 VERSION = 1
 LAYOUT = struct.Struct(">Bqq?")

@@ -8,7 +8,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 from operators.catalog.flush import flush
 from operators.connectors.catalog import PostgresCatalog
-from operators.step import FlushFunction
+from operators.stream.step import FlushFunction
 from pipelines.engines.batches import flush_by_shard
 from pipelines.engines.flink import Job
 from pipelines.engines.kafka import Reading, records, send

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 from operators.connectors.catalog import PostgresCatalog
-from operators.step import Record
+from operators.stream.step import Record
 from schemas.codec import decode, encode
 from schemas.events import InstanceStored, event_id
 from schemas.objects import Identity

@@ -16,7 +16,7 @@ from gateway.intake import Connectors
 from gateway.process import opened
 from gateway.stow import Stow, is_ours
 from operators.connectors.memory import MemoryEventLog
-from operators.step import Record
+from operators.stream.step import Record
 from schemas.objects import Bucket
 from schemas.settings import GatewaySettings, StowSettings
 from schemas.topics import INSTANCE_STORED

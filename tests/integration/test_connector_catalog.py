@@ -32,7 +32,7 @@ from operators.connectors.catalog import PostgresCatalog
 from operators.connectors.memory import Outage
 from operators.connectors.memory_catalog import MemoryAside, MemoryCatalog
 from operators.errors import Rejected, Unavailable
-from operators.step import Flushed
+from operators.stream.step import Flushed
 from schemas.events import Event, Facts, RecordRejected, StudyCataloged, StudySettled
 from schemas.settings import CatalogSettings
 from tests.catalog_histories import (

@@ -10,7 +10,7 @@ import pytest
 from deploy import conflicts, desk
 from operators.catalog.ports import Conflicting
 from operators.connectors.memory_catalog import MemoryAside, MemoryCatalog
-from operators.step import Record
+from operators.stream.step import Record
 from schemas.codec import encode
 from schemas.events import Facts, InstanceStored
 from schemas.topics import INSTANCE_STORED, record_key

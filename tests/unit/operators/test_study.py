@@ -2,7 +2,7 @@
 
 import pytest
 
-from operators.step import Arrival
+from operators.stream.step import Arrival
 from operators.study import UnknownState, due_step, identity
 from schemas.events import InstanceStored, StudyDue, TransferEnded
 from schemas.settings import StudySettings

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.step import Record
+from operators.stream.step import Record
 from pipelines.engines.packed import pack, unpack
 
 records = st.builds(

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.step import Step
+from operators.stream.step import Step
 from pipelines.engines.timers import Kept, fired, stepped, too_early
 
 

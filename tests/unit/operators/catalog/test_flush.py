@@ -21,7 +21,7 @@ from operators.connectors.memory import Outage
 from operators.connectors.memory_catalog import MemoryCatalog
 from operators.dicom.names import fold
 from operators.errors import Unavailable
-from operators.step import Flushed
+from operators.stream.step import Flushed
 from schemas.codec import MARKER, UnknownSchema
 from schemas.events import Facts, Frames, InstanceConflict, RecordRejected, StudyCataloged, StudySettled
 from tests.catalog_histories import EXPLICIT, JPEG, NOON, due, ended, instance, numbered, quarantined, record, run

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 import pytest
 
-from operators.arrival import arrival
 from operators.errors import Rejected
-from operators.rejections import MOST_IN_A_ROW, WATCHED, Rejections, TooManyRejected
-from operators.step import Arrival, Record
+from operators.stream.arrival import arrival
+from operators.stream.rejections import MOST_IN_A_ROW, WATCHED, Rejections, TooManyRejected
+from operators.stream.step import Arrival, Record
 from schemas.codec import HEADER_BYTES, MARKER, UnknownSchema, encode
 from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED
 from tests.studies import KEY, instance

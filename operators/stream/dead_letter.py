@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from operators.step import Output, Record
+from operators.stream.step import Output, Record
 from schemas.events import RecordRejected, event_id
 from schemas.objects import TENANT
 from schemas.topics import RECORD_REJECTED

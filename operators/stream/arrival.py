@@ -1,7 +1,7 @@
 """A record of one of our topics as what it means."""
 
 from operators.errors import Rejected
-from operators.step import Arrival, Record
+from operators.stream.step import Arrival, Record
 from schemas.codec import NotAnEvent, decode
 from schemas.topics import TOPICS, record_key
 
