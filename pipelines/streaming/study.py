@@ -2,7 +2,7 @@
 
 from pyflink.datastream import StreamExecutionEnvironment
 
-from operators.study import due_step, identity
+from operators.study.due import due_step, identity
 from pipelines.engines.flink import Job
 from pipelines.engines.kafka import Reading, records, send
 from pipelines.engines.steps import keyed_steps

@@ -7,7 +7,7 @@ from typing import get_args
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.study import due_step, identity
+from operators.study.due import due_step, identity
 from schemas.events import InstanceStored, Outcome, StudyDue, TransferEnded
 from schemas.settings import StudySettings
 from tests.harness import Engine, events

@@ -3,7 +3,7 @@
 import pytest
 
 from operators.stream.step import Arrival
-from operators.study import UnknownState, due_step, identity
+from operators.study.due import UnknownState, due_step, identity
 from schemas.events import InstanceStored, StudyDue, TransferEnded
 from schemas.settings import StudySettings
 from tests.harness import Engine, events

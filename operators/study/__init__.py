@@ -1,0 +1,1 @@
+"""The life of a study: when it is due."""
