@@ -19,8 +19,7 @@ from api.problems import Problem
 from api.render_child import ANSWER, JOB, NONCE_BYTES, READY
 from operators.dicom.scan import Reason
 from operators.errors import RETRY_AFTER, Unavailable
-from operators.rendering import Job, packed
-from operators.unrenderable import (
+from operators.imaging.reasons import (
     BAD_DESCRIPTION,
     BAD_PALETTE,
     EMPTY_REGION,
@@ -31,6 +30,7 @@ from operators.unrenderable import (
     UNSUPPORTED,
     UNSUPPORTED_COLOURS,
 )
+from operators.imaging.request import Job, packed
 from schemas.settings import ApiSettings
 from schemas.telemetry import API_CHILDREN_ENDED, API_RENDERED
 
@@ -54,7 +54,7 @@ CRASHED = UNDECODABLE
 NOT_RENDERABLE = 406
 ADVICE = "this frame cannot be rendered here: retrieve the frame or the instance as stored"
 BAD_REQUESTS = {EMPTY_REGION: "the viewport's source region must have pixels in common with the image"}
-# No reason, those of operators/rendered.py, and those of the scan.
+# No reason, those of operators/imaging/job.py, and those of the scan.
 REASONS = frozenset(
     {
         *("", UNDECODABLE, UNSUPPORTED, TOO_LARGE, BAD_DESCRIPTION, NO_PIXELS, BAD_PALETTE, UNSUPPORTED_COLOURS),

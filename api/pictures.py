@@ -11,7 +11,7 @@ from api.problems import Problem
 from api.services import Services
 from operators.catalog.ports import Location
 from operators.dicom.frames import frame_range, unpack
-from operators.rendering import Form, Job, Rendering
+from operators.imaging.request import Form, Job, Rendering
 from schemas.events import Frames
 
 VIDEOS = {syntax: media_type for syntax, media_type in MEDIA_TYPES.items() if media_type.startswith("video/")}

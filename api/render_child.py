@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from operators.errors import Rejected
-from operators.unrenderable import OUT_OF_MEMORY, UNDECODABLE
+from operators.imaging.reasons import OUT_OF_MEMORY, UNDECODABLE
 
 Answering = Callable[[bytes, bytes, bytes], tuple[str, bytes]]
 
@@ -109,8 +109,8 @@ def _send(sink: BinaryIO, nonce: bytes, reason: str, body: bytes) -> bool:
 def _loaded() -> Answering:
     """Load every library and run through each once: nothing can be loaded once no file can be opened."""
     logging.disable(logging.CRITICAL)  # pydicom logs what a frame says of itself
-    from operators.rendered import rendered, warm_up  # noqa: PLC0415 - under this process's limits, not before them
-    from operators.rendering import unpacked  # noqa: PLC0415
+    from operators.imaging.job import rendered, warm_up  # noqa: PLC0415 - under this process's limits, not before them
+    from operators.imaging.request import unpacked  # noqa: PLC0415
 
     warm_up()
 

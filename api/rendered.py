@@ -20,7 +20,7 @@ from api.services import base_of, services_of, tenant_of
 from api.streaming import Chunks, Streamed, in_order
 from operators.catalog.ports import Location
 from operators.http.accept import Wanted, wanted
-from operators.rendering import Rendering, parse_rendering, parse_thumbnail
+from operators.imaging.request import Rendering, parse_rendering, parse_thumbnail
 
 # PS3.18 table 8.7.4-1; the first is what a client gets that takes any.
 IMAGES = ("image/jpeg", "image/png", "image/gif")

@@ -9,8 +9,8 @@ from PIL import Image
 from operators.dicom.frames import frame_range
 from operators.dicom.instance import examine, split_part10
 from operators.errors import Rejected
-from operators.rendered import rendered
-from operators.rendering import Job, Rendering
+from operators.imaging.job import rendered
+from operators.imaging.request import Job, Rendering
 
 MOST_BYTES = 64 * 2**20
 PNG = Rendering("image/png")

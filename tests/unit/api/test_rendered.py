@@ -25,7 +25,7 @@ from api.problems import Problem
 from api.render_child import ANSWER
 from operators.connectors.memory import MemoryObjectStore, Outage
 from operators.errors import Unavailable
-from operators.rendering import Job, Rendering
+from operators.imaging.request import Job, Rendering
 from schemas.objects import Bucket
 from schemas.settings import ApiSettings
 from schemas.telemetry import API_CHILDREN_ENDED, API_DAMAGED, API_RENDERED

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.errors import Rejected
-from operators.unrenderable import BAD_PALETTE
+from operators.imaging.reasons import BAD_PALETTE
 
 MOST_ENTRIES = 1 << 16
 BYTE = 8

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.decode import DEFLATED_FRAMES, RLE, PixelDescription, bit_packed, decode, native
 from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN
 from operators.errors import Rejected
-from operators.unrenderable import TOO_LARGE
+from operators.imaging.pixels import DEFLATED_FRAMES, RLE, PixelDescription, bit_packed, decode, native
+from operators.imaging.reasons import TOO_LARGE
 from tests.pictures import job_of, picture_of
 
 GRAY = PixelDescription(2, 3, 1, 16, 16, 15, is_signed=False, photometric_interpretation="MONOCHROME2")

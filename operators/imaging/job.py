@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 
 from pydicom.encaps import get_frame
 
-from operators.decode import BIT, DECODERS, PixelDescription, bit_packed, decode
 from operators.dicom.frames import NATIVE, frame_bytes
 from operators.dicom.scan import DEFLATED, EXPLICIT_VR_LITTLE_ENDIAN, scan
 from operators.errors import Rejected
-from operators.look import Look, describe, look_of, read_image
-from operators.render import FORMATS, encoded, picture
-from operators.rendering import Job, Rendering, Viewport
-from operators.unrenderable import NO_PIXELS, TOO_LARGE, UNDECODABLE
-from operators.windowing import GrayLook
+from operators.imaging.display import Look, describe, look_of, read_image
+from operators.imaging.gray import GrayLook
+from operators.imaging.picture import FORMATS, encoded, picture
+from operators.imaging.pixels import BIT, DECODERS, PixelDescription, bit_packed, decode
+from operators.imaging.reasons import NO_PIXELS, TOO_LARGE, UNDECODABLE
+from operators.imaging.request import Job, Rendering, Viewport
 
 
 def rendered(job: Job) -> bytes:

@@ -17,13 +17,13 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, p
 from pydicom.pixels.processing import convert_color_space
 
 from operators.catalog.query import BadQuery
-from operators.decode import Decoded
 from operators.errors import Rejected
-from operators.look import Look, is_shown_as_stored
-from operators.palette import Descriptor, Palette, eight_bits, expanded, table
-from operators.render import encoded, picture
-from operators.rendering import Job, Rendering, Viewport, packed, parse_rendering, parse_thumbnail, unpacked
-from operators.windowing import GrayLook, Rescale, Table, Window, tones
+from operators.imaging.display import Look, is_shown_as_stored
+from operators.imaging.gray import GrayLook, Rescale, Table, Window, tones
+from operators.imaging.palette import Descriptor, Palette, eight_bits, expanded, table
+from operators.imaging.picture import encoded, picture
+from operators.imaging.pixels import Decoded
+from operators.imaging.request import Job, Rendering, Viewport, packed, parse_rendering, parse_thumbnail, unpacked
 from tests.pictures import job_of, opened, picture_of, storable_job_of
 from tests.read_world import part10
 

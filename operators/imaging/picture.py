@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pictures
 
-from operators.decode import Decoded
 from operators.errors import Rejected
-from operators.look import Look
-from operators.rendering import Rendering, Viewport
-from operators.unrenderable import EMPTY_REGION, UNSUPPORTED_COLOURS
-from operators.windowing import GrayLook, tones
+from operators.imaging.display import Look
+from operators.imaging.gray import GrayLook, tones
+from operators.imaging.pixels import Decoded
+from operators.imaging.reasons import EMPTY_REGION, UNSUPPORTED_COLOURS
+from operators.imaging.request import Rendering, Viewport
 
 # From how many times the size on a picture is first shrunk by a whole factor, which takes less time: Pillow's advice.
 REDUCING_GAP = 3.0

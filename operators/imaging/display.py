@@ -17,12 +17,12 @@ from pydicom.dataelem import RawDataElement
 from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 
-from operators.decode import BIT, BYTE, PixelDescription
 from operators.dicom.scan import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, IMPLICIT_VR_LITTLE_ENDIAN, Header, scan
 from operators.errors import Rejected
-from operators.palette import Descriptor, Palette, eight_bits, expanded, table
-from operators.unrenderable import BAD_DESCRIPTION, BAD_PALETTE, NO_PIXELS
-from operators.windowing import GrayLook, Rescale, Table, Window
+from operators.imaging.gray import GrayLook, Rescale, Table, Window
+from operators.imaging.palette import Descriptor, Palette, eight_bits, expanded, table
+from operators.imaging.pixels import BIT, BYTE, PixelDescription
+from operators.imaging.reasons import BAD_DESCRIPTION, BAD_PALETTE, NO_PIXELS
 
 COLOURS = ("Red", "Green", "Blue")
 WHOLE_BITS = (BYTE, 2 * BYTE, 4 * BYTE, 8 * BYTE)

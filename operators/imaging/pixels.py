@@ -18,7 +18,7 @@ from pydicom.uid import UID
 from operators.dicom.frames import ITEM, ITEM_HEADER
 from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN
 from operators.errors import Rejected
-from operators.unrenderable import UNDECODABLE, UNSUPPORTED
+from operators.imaging.reasons import UNDECODABLE, UNSUPPORTED
 
 Samples = NDArray[Any]
 
