@@ -14,8 +14,8 @@ from granian.constants import HTTPModes, Interfaces
 from granian.server import Server
 
 from api.app import Application, create_app
-from operators.connectors.objects import S3ObjectStore
-from operators.connectors.queries import PostgresQueries
+from operators.connectors.postgres.queries import PostgresQueries
+from operators.connectors.s3.store import S3ObjectStore
 from schemas.settings import ApiSettings, CatalogSettings, SettingsError, StoreSettings, load_all
 from schemas.telemetry import set_up_logs
 

@@ -17,7 +17,7 @@ from deploy.local import say
 from deploy.running import RunningStack
 from deploy.steps import Failed
 from operators.catalog.ports import Conflicting
-from operators.connectors.objects import S3ObjectStore
+from operators.connectors.s3.store import S3ObjectStore
 from operators.store.ports import ObjectStore
 from schemas.objects import Bucket, is_uid
 

@@ -14,7 +14,7 @@ from typing import IO, Any
 from deploy.local import place_here
 from deploy.running import RunningStack
 from deploy.steps import Failed
-from operators.connectors.aside import PostgresAside
+from operators.connectors.postgres.aside import PostgresAside
 from operators.dicom.instance import data_hasher
 from operators.errors import Rejected, Unavailable
 from operators.store.ports import ObjectStore, StoredObject

@@ -24,14 +24,14 @@ FOR_EVER = (
 
 async def topics() -> None:
     """Make the topics of the registry."""
-    from operators.connectors.events import create_topics  # noqa: PLC0415 - each start pays for its own client alone
+    from operators.connectors.kafka.log import create_topics  # noqa: PLC0415 - each start pays for its own client alone
 
     await create_topics(load(BrokerSettings, os.environ))
 
 
 async def buckets() -> None:
     """Make the buckets, and have the store empty the quarantine of what is old, if it can."""
-    from operators.connectors.objects import S3ObjectStore  # noqa: PLC0415
+    from operators.connectors.s3.store import S3ObjectStore  # noqa: PLC0415
 
     days = load(GatewaySettings, os.environ).quarantine_days
     async with S3ObjectStore(load(StoreSettings, os.environ)) as store:
@@ -42,7 +42,7 @@ async def buckets() -> None:
 
 async def catalog() -> None:
     """Bring the catalog's tables to the newest DDL."""
-    from operators.connectors.ddl import apply  # noqa: PLC0415
+    from operators.connectors.postgres.ddl import apply  # noqa: PLC0415
 
     await apply(load(CatalogSettings, os.environ))
 

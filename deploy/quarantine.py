@@ -31,8 +31,8 @@ from gateway.intake import limits_of
 from gateway.status import MISMATCH, REASONS, Status
 from operators.catalog.ports import KeptAside
 from operators.catalog.rows import QuarantineRow
-from operators.connectors.events import KafkaEventLog
-from operators.connectors.objects import S3ObjectStore
+from operators.connectors.kafka.log import KafkaEventLog
+from operators.connectors.s3.store import S3ObjectStore
 from operators.dicom import instance
 from operators.dicom.scan import LIMITS, Limits
 from operators.errors import Rejected, Unavailable

@@ -30,9 +30,9 @@ from deploy.leash import die_with
 from gateway.intake import STOP_S, Connectors, intake
 from gateway.stow import Stow, is_ours
 from operators.catalog.ports import CatalogQueries
-from operators.connectors.events import KafkaEventLog
-from operators.connectors.objects import S3ObjectStore
-from operators.connectors.queries import PostgresQueries
+from operators.connectors.kafka.log import KafkaEventLog
+from operators.connectors.postgres.queries import PostgresQueries
+from operators.connectors.s3.store import S3ObjectStore
 from operators.store.ports import EventLog, ObjectStore
 from schemas.settings import (
     ApiSettings,

@@ -29,8 +29,8 @@ from gateway.intake import STOP_S, Connectors
 from gateway.peers import PeersFile
 from gateway.process import serve
 from gateway.tls import context_of
-from operators.connectors.events import KafkaEventLog
-from operators.connectors.objects import S3ObjectStore
+from operators.connectors.kafka.log import KafkaEventLog
+from operators.connectors.s3.store import S3ObjectStore
 from schemas.settings import BrokerSettings, GatewaySettings, SettingsError, StoreSettings, load_all
 from schemas.telemetry import set_up_logs
 

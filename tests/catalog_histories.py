@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from operators.catalog.flush import flush
 from operators.catalog.ports import Catalog
-from operators.connectors.memory_catalog import MemoryTables
+from operators.connectors.memory.catalog import MemoryTables
 from operators.store import quarantine
 from operators.store.ports import StoredObject
 from operators.stream.step import Flushed, Output, Record

@@ -20,9 +20,9 @@ from starlette.types import Message
 from api.app import Application, create_app
 from operators.catalog.flush import flush
 from operators.catalog.ports import Catalog
-from operators.connectors.memory import MemoryObjectStore
-from operators.connectors.memory_catalog import MemoryCatalog
-from operators.connectors.memory_queries import MemoryQueries
+from operators.connectors.memory.catalog import MemoryCatalog
+from operators.connectors.memory.queries import MemoryQueries
+from operators.connectors.memory.stores import MemoryObjectStore
 from operators.dicom.instance import data_hasher, examine, from_object, split_part10
 from operators.store.ports import Upload
 from operators.stream.step import Record

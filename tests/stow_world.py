@@ -12,7 +12,7 @@ from starlette.types import Message, Receive
 
 from gateway.intake import Connectors, Intake, intake
 from gateway.stow import Stow
-from operators.connectors.memory import MemoryEventLog, MemoryObjectStore, Outage
+from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
 from schemas.codec import decode
 from schemas.events import InstanceStored, TransferEnded
 from schemas.objects import Bucket

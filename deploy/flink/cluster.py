@@ -23,7 +23,7 @@ from deploy.flink.gateway import NotStarted
 from deploy.flink.home import Home, home
 from deploy.flink.minicluster import Cluster, NotSubmitted
 from deploy.flink.rest import JobState, Rest, causes
-from operators.connectors.positions import Positions
+from operators.connectors.kafka.positions import Positions
 from operators.errors import Unavailable
 from pipelines.engines.flink import Job, checkpoint_folder
 from schemas.settings import BrokerSettings, JobSettings, SettingsError, load

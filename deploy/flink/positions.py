@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from operators.connectors.positions import Extent, Partition, Positions
+from operators.connectors.kafka.positions import Extent, Partition, Positions
 from pipelines.engines.flink import Job
 
 IDS = "topics.json"

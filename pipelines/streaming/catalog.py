@@ -7,7 +7,7 @@ from functools import partial
 from pyflink.datastream import StreamExecutionEnvironment
 
 from operators.catalog.flush import flush
-from operators.connectors.catalog import PostgresCatalog
+from operators.connectors.postgres.catalog import PostgresCatalog
 from operators.stream.step import FlushFunction
 from pipelines.engines.batches import flush_by_shard
 from pipelines.engines.flink import Job

@@ -9,7 +9,7 @@ import random
 from dataclasses import replace
 from datetime import date, timedelta
 
-from operators.connectors.catalog import PostgresCatalog
+from operators.connectors.postgres.catalog import PostgresCatalog
 from operators.stream.step import Record
 from schemas.codec import decode, encode
 from schemas.events import InstanceStored, event_id

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.intake import Connectors
 from gateway.process import opened
 from gateway.stow import Stow, is_ours
-from operators.connectors.memory import MemoryEventLog
+from operators.connectors.memory.stores import MemoryEventLog
 from operators.stream.step import Record
 from schemas.objects import Bucket
 from schemas.settings import GatewaySettings, StowSettings

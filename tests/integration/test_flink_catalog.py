@@ -11,8 +11,8 @@ import pytest
 from confluent_kafka import Consumer, Producer
 
 from deploy.running import RunningStack, wait_until
-from operators.connectors.aside import PostgresAside
-from operators.connectors.events import KafkaEventLog, producer_config
+from operators.connectors.kafka.log import KafkaEventLog, producer_config
+from operators.connectors.postgres.aside import PostgresAside
 from operators.store.ports import Position
 from schemas.codec import decode
 from schemas.events import Event, RecordRejected, StudySettled

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, Producer
 
 from deploy import processes
 from deploy.running import RunningStack, wait_until
-from operators.connectors.events import producer_config
+from operators.connectors.kafka.log import producer_config
 from schemas.codec import decode, encode
 from schemas.events import Event, InstanceStored, RecordRejected, StudyDue, TransferEnded
 from schemas.settings import BrokerSettings, load

@@ -38,7 +38,7 @@ from structlog.testing import capture_logs
 from gateway.association import Door
 from gateway.intake import Connectors
 from gateway.process import opened
-from operators.connectors.memory import MemoryEventLog, MemoryObjectStore, Outage
+from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
 from operators.dicom import instance
 from operators.dimse.upper_layer import RELEASE_RP
 from operators.errors import Rejected

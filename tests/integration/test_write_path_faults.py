@@ -12,9 +12,9 @@ import pytest
 
 from gateway.intake import Connectors
 from gateway.process import opened
-from operators.connectors.events import KafkaEventLog
-from operators.connectors.memory import MemoryEventLog, MemoryObjectStore
-from operators.connectors.objects import S3ObjectStore
+from operators.connectors.kafka.log import KafkaEventLog
+from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
+from operators.connectors.s3.store import S3ObjectStore
 from operators.errors import Unavailable
 from operators.store.ports import EventLog, ObjectStore
 from schemas.events import InstanceStored

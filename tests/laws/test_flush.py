@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from operators.catalog import conflicts, progress
 from operators.catalog.digest import digest
 from operators.catalog.progress import Head
-from operators.connectors import memory_catalog
-from operators.connectors.memory import Outage
-from operators.connectors.memory_catalog import MemoryCatalog, MemoryTables
+from operators.connectors.memory import catalog as memory_catalog
+from operators.connectors.memory.catalog import MemoryCatalog, MemoryTables
+from operators.connectors.memory.stores import Outage
 from operators.dicom.names import fold
 from operators.errors import Unavailable
 from schemas.events import Event, InstanceConflict, InstanceQuarantined, InstanceStored, StudyDue, StudySettled

@@ -15,8 +15,8 @@ from api.app import _Exchange, create_app
 from api.problems import Problem
 from operators.catalog.ports import Page
 from operators.catalog.query import Query
-from operators.connectors.memory import MemoryObjectStore, Outage
-from operators.connectors.memory_queries import MemoryQueries
+from operators.connectors.memory.queries import MemoryQueries
+from operators.connectors.memory.stores import MemoryObjectStore, Outage
 from schemas.settings import ApiSettings
 from tests.read_world import World, part10, still_there
 

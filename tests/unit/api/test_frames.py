@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Los
 from api import frames
 from api.app import create_app
 from api.frames import Cut, _runs
-from operators.connectors.memory import MemoryObjectStore
+from operators.connectors.memory.stores import MemoryObjectStore
 from operators.dicom.bulkdata import aligned
 from operators.dicom.scan import scan
 from schemas.objects import Bucket

@@ -23,7 +23,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 from api.children import ENVIRONMENT, Child, Children, Gone
 from api.problems import Problem
 from api.render_child import ANSWER
-from operators.connectors.memory import MemoryObjectStore, Outage
+from operators.connectors.memory.stores import MemoryObjectStore, Outage
 from operators.errors import Unavailable
 from operators.imaging.request import Job, Rendering
 from schemas.objects import Bucket

@@ -11,8 +11,8 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 from api.app import create_app
 from api.problems import Damaged
 from operators.catalog.ports import Location
-from operators.connectors.memory import Held, Outage
-from operators.connectors.memory_queries import MemoryQueries
+from operators.connectors.memory.queries import MemoryQueries
+from operators.connectors.memory.stores import Held, Outage
 from schemas.objects import Bucket
 from tests.read_world import World, bodies, deflated, part10, parts_of
 

@@ -9,7 +9,7 @@ import pytest
 
 from deploy import conflicts, desk
 from operators.catalog.ports import Conflicting
-from operators.connectors.memory_catalog import MemoryAside, MemoryCatalog
+from operators.connectors.memory.catalog import MemoryAside, MemoryCatalog
 from operators.stream.step import Record
 from schemas.codec import encode
 from schemas.events import Facts, InstanceStored

@@ -4,7 +4,7 @@ import pytest
 
 from deploy.flink.positions import out_of_range
 from deploy.flink.rest import causes
-from operators.connectors.positions import Extent
+from operators.connectors.kafka.positions import Extent
 
 EXTENTS = {("instance-stored", 0): Extent(10, 20)}
 

@@ -19,8 +19,8 @@ from deploy.quarantine import Answer, Outside
 from deploy.steps import Failed
 from gateway.accept import Transfer
 from operators.catalog.rows import QuarantineRow
-from operators.connectors.memory import MemoryEventLog, MemoryObjectStore, Outage
-from operators.connectors.memory_catalog import MemoryAside, MemoryCatalog
+from operators.connectors.memory.catalog import MemoryAside, MemoryCatalog
+from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
 from operators.dicom.instance import split_part10
 from operators.errors import Rejected, Unavailable
 from operators.store.ports import Position

@@ -13,7 +13,7 @@ import pytest
 from gateway.association import Door
 from gateway.intake import Connectors
 from gateway.process import opened
-from operators.connectors.memory import MemoryEventLog, MemoryObjectStore
+from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
 from operators.dimse.upper_layer import data_pdus
 from operators.store.ports import Upload
 from schemas.objects import Bucket

@@ -21,7 +21,7 @@ from gateway.journal import Journal
 from gateway.outbox import Outbox, Outside, adopt, finish, lost
 from gateway.quarantine import Quarantine, Rules
 from gateway.spool import Bounds, Room
-from operators.connectors.memory import MemoryEventLog, MemoryObjectStore, Outage
+from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
 from operators.errors import Rejected, Unavailable
 from schemas.events import InstanceStored, TransferEnded
 from schemas.objects import Bucket, Envelope

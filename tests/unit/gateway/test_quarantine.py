@@ -8,7 +8,7 @@ import pytest
 
 from gateway.quarantine import LEAST_BYTES, Fullness, Quarantine, Rules
 from gateway.status import QUARANTINE_FULL, of_rejected
-from operators.connectors.memory import MemoryEventLog, MemoryObjectStore, Outage, crc32c_of
+from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage, crc32c_of
 from operators.errors import Rejected, Unavailable
 from operators.store.ports import Upload
 from schemas.events import InstanceQuarantined

@@ -13,7 +13,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from gateway.stow import is_ours
-from operators.connectors.memory import MemoryObjectStore, Outage
+from operators.connectors.memory.stores import MemoryObjectStore, Outage
 from operators.dicom.instance import split_part10
 from operators.errors import Unavailable
 from operators.store.ports import Upload

@@ -17,8 +17,8 @@ from operators.catalog.flush import ANNOUNCED_AT_ONCE, flush
 from operators.catalog.projection import arrived
 from operators.catalog.revisions import next_revision
 from operators.catalog.storable import storable
-from operators.connectors.memory import Outage
-from operators.connectors.memory_catalog import MemoryCatalog
+from operators.connectors.memory.catalog import MemoryCatalog
+from operators.connectors.memory.stores import Outage
 from operators.dicom.names import fold
 from operators.errors import Unavailable
 from operators.stream.step import Flushed

@@ -21,7 +21,7 @@ from operators.catalog.rows import (
     StudyRow,
     TransferRow,
 )
-from operators.connectors.memory import Failing
+from operators.connectors.memory.stores import Failing
 from operators.errors import Rejected
 
 CONTENT = tuple(one.name for one in fields(Content))

@@ -21,8 +21,8 @@ from minio.xml import findall, findtext
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from operators.connectors.signature import signed
-from operators.connectors.wire import KEEP_ALIVE_S, Answer, Wire
+from operators.connectors.s3.signature import signed
+from operators.connectors.s3.wire import KEEP_ALIVE_S, Answer, Wire
 from operators.errors import Rejected, Unavailable
 from operators.store.ports import StoredObject, Upload
 from schemas.objects import Bucket, Envelope

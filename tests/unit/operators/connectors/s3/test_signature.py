@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from minio.credentials.credentials import Credentials
 from minio.signer import sign_v4_s3
 
-from operators.connectors.signature import signed
+from operators.connectors.s3.signature import signed
 
 NAMES = st.sampled_from(["x-amz-meta-stored-at", "x-amz-meta-z", "range", "if-none-match", "content-length"])
 VALUES = st.text("abcXYZ019-_.:=%*", min_size=1, max_size=30)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from operators.connectors.events import KafkaEventLog, create_topics
-from operators.connectors.memory import MemoryEventLog, Outage
+from operators.connectors.kafka.log import KafkaEventLog, create_topics
+from operators.connectors.memory.stores import MemoryEventLog, Outage
 from operators.errors import Unavailable
 from operators.store.ports import EventLog, Position
 from schemas.codec import decode

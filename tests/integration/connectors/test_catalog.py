@@ -26,11 +26,11 @@ from operators.catalog.rows import (
     StudyRow,
     TransferRow,
 )
-from operators.connectors import ddl
-from operators.connectors.aside import PostgresAside
-from operators.connectors.catalog import PostgresCatalog
-from operators.connectors.memory import Outage
-from operators.connectors.memory_catalog import MemoryAside, MemoryCatalog
+from operators.connectors.memory.catalog import MemoryAside, MemoryCatalog
+from operators.connectors.memory.stores import Outage
+from operators.connectors.postgres import ddl
+from operators.connectors.postgres.aside import PostgresAside
+from operators.connectors.postgres.catalog import PostgresCatalog
 from operators.errors import Rejected, Unavailable
 from operators.stream.step import Flushed
 from schemas.events import Event, Facts, RecordRejected, StudyCataloged, StudySettled

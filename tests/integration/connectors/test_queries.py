@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from operators.catalog.ports import CatalogQueries, Hit, Location, Page
 from operators.catalog.query import BY_TAG, LEVELS, Level, Match, Query, is_like, parse
-from operators.connectors.catalog import PostgresCatalog
-from operators.connectors.memory_catalog import MemoryCatalog
-from operators.connectors.memory_queries import MemoryQueries
-from operators.connectors.queries import PostgresQueries
+from operators.connectors.memory.catalog import MemoryCatalog
+from operators.connectors.memory.queries import MemoryQueries
+from operators.connectors.postgres.catalog import PostgresCatalog
+from operators.connectors.postgres.queries import PostgresQueries
 from operators.errors import Unavailable
 from schemas.codec import decode, encode
 from schemas.events import InstanceStored, event_id

@@ -9,7 +9,7 @@ import orjson
 from operators.catalog.ports import Hit, InstanceFacts, Location, Page, SeriesFacts, StudyFacts
 from operators.catalog.query import Level, Query, accepts
 from operators.catalog.rows import InstanceRow, SeriesRow, StudyRow
-from operators.connectors.memory import Failing
+from operators.connectors.memory.stores import Failing
 from operators.dicom.plain_json import DicomJson
 
 Lineage = dict[Level, Any]

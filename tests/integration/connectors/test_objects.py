@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 import pytest
 
 from deploy.running import RunningStack
-from operators.connectors.memory import MemoryObjectStore, Outage, crc32c_of
-from operators.connectors.objects import S3ObjectStore
+from operators.connectors.memory.stores import MemoryObjectStore, Outage, crc32c_of
+from operators.connectors.s3.store import S3ObjectStore
 from operators.errors import Unavailable
 from operators.store.ports import ObjectStore, Upload
 from schemas.objects import Bucket, Envelope

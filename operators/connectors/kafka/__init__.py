@@ -1,0 +1,1 @@
+"""The event log as Kafka topics."""

@@ -1,0 +1,1 @@
+"""The object store as an S3 endpoint."""
