@@ -26,9 +26,9 @@ from deploy import desk
 from deploy.local import say, web
 from deploy.running import RunningStack
 from deploy.steps import Failed
-from gateway import status
-from gateway.intake import limits_of
-from gateway.status import MISMATCH, REASONS, Status
+from gateway.intake import status
+from gateway.intake.intake import limits_of
+from gateway.intake.status import MISMATCH, REASONS, Status
 from operators.catalog.ports import KeptAside
 from operators.catalog.rows import QuarantineRow
 from operators.connectors.kafka.log import KafkaEventLog

@@ -25,7 +25,7 @@ from types import FrameType
 from prometheus_client import start_http_server
 
 from gateway.admission import Tally
-from gateway.intake import STOP_S, Connectors
+from gateway.intake.intake import STOP_S, Connectors
 from gateway.peers import PeersFile
 from gateway.process import serve
 from gateway.tls import context_of

@@ -7,8 +7,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.accept import Arrival
-from gateway.status import OTHER_CLASS, Status
+from gateway.intake.accept import Arrival
+from gateway.intake.status import OTHER_CLASS, Status
 from operators.dimse.upper_layer import IS_COMMAND, IS_LAST, Context, Violation, is_storage, is_verification
 from operators.errors import Rejected
 

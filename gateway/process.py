@@ -12,7 +12,7 @@ import structlog
 
 from gateway.admission import Admission, Bounds, Tally, Visitor
 from gateway.association import Association, Door
-from gateway.intake import STOP_S, Connectors, intake
+from gateway.intake.intake import STOP_S, Connectors, intake
 from gateway.peers import Peers, PeersFile, address_of
 from gateway.tls import context_of
 from operators.dicom.instance import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME

@@ -51,7 +51,7 @@ def exposition() -> bytes:
     return generate_latest(registry)
 
 
-# The gateway. `outcome` and `reason` are codes of gateway/status.py.
+# The gateway. `outcome` and `reason` are codes of gateway/intake/status.py.
 GATEWAY_ASSOCIATIONS = Gauge("fluoro_gateway_associations", "Associations that are open.")
 GATEWAY_ASSOCIATED = Counter(
     "fluoro_gateway_association_requests_total", "Association requests by answer.", ["outcome"]

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from starlette.types import Message, Receive
 
-from gateway.intake import Connectors, Intake, intake
+from gateway.intake.intake import Connectors, Intake, intake
 from gateway.stow import Stow
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
 from schemas.codec import decode

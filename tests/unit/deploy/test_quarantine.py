@@ -17,7 +17,7 @@ import pytest
 from deploy import desk, quarantine
 from deploy.quarantine import Answer, Outside
 from deploy.steps import Failed
-from gateway.accept import Transfer
+from gateway.intake.accept import Transfer
 from operators.catalog.rows import QuarantineRow
 from operators.connectors.memory.catalog import MemoryAside, MemoryCatalog
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.status import of_rejected, of_stored
+from gateway.intake.status import of_rejected, of_stored
 from operators.dicom import instance
 from operators.dicom.instance import Examined
 from operators.errors import Rejected

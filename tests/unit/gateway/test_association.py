@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.association import Door
-from gateway.intake import Connectors
+from gateway.intake.intake import Connectors
 from gateway.process import opened
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
 from operators.dimse.upper_layer import data_pdus
@@ -22,7 +22,7 @@ from schemas.telemetry import GATEWAY_ABORTED
 from schemas.topics import TRANSFER_ENDED
 from tests.bench.scu import CONTEXT, element, pdv, request, uid
 from tests.e2e.sender import Peer
-from tests.unit.gateway.test_outbox import CT, EXPLICIT, data_set
+from tests.unit.gateway.intake.test_outbox import CT, EXPLICIT, data_set
 
 FullDisk = Callable[[], AbstractContextManager[None]]
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]

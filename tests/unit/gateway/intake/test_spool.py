@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.spool import Body, Bounds, Room
+from gateway.intake.spool import Body, Bounds, Room
 from operators.errors import Rejected, Unavailable
 from schemas.telemetry import GATEWAY_SPOOLED_BYTES
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.quarantine import LEAST_BYTES, Fullness, Quarantine, Rules
-from gateway.status import QUARANTINE_FULL, of_rejected
+from gateway.intake.quarantine import LEAST_BYTES, Fullness, Quarantine, Rules
+from gateway.intake.status import QUARANTINE_FULL, of_rejected
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage, crc32c_of
 from operators.errors import Rejected, Unavailable
 from operators.store.ports import Upload

@@ -16,11 +16,11 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
-from gateway.accept import Acceptance, Inside, Rebuilding, Receipt, Transfer
-from gateway.journal import Journal
-from gateway.outbox import Outbox, Outside, adopt, finish, lost
-from gateway.quarantine import Quarantine, Rules
-from gateway.spool import Bounds, Room
+from gateway.intake.accept import Acceptance, Inside, Rebuilding, Receipt, Transfer
+from gateway.intake.journal import Journal
+from gateway.intake.outbox import Outbox, Outside, adopt, finish, lost
+from gateway.intake.quarantine import Quarantine, Rules
+from gateway.intake.spool import Bounds, Room
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
 from operators.errors import Rejected, Unavailable
 from schemas.events import InstanceStored, TransferEnded
@@ -418,7 +418,7 @@ def test_a_spool_that_is_full_for_a_while_does_not_end_healing(world: World, mon
             raise refusal
         return real(**given)
 
-    monkeypatch.setattr("gateway.accept.tempfile.TemporaryFile", sometimes_full)
+    monkeypatch.setattr("gateway.intake.accept.tempfile.TemporaryFile", sometimes_full)
 
     assert world.heal() == 1
     assert len(world.stored) == 1
@@ -457,7 +457,7 @@ def test_a_folder_that_cannot_be_looked_at_for_a_while_stops_nobody(
             raise refusal
         return real(folder)
 
-    monkeypatch.setattr("gateway.outbox.Journal.ownerless", sometimes)
+    monkeypatch.setattr("gateway.intake.outbox.Journal.ownerless", sometimes)
 
     async def adopting() -> None:
         task = asyncio.create_task(adopt(world.folder, world.outside()))

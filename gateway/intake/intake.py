@@ -10,11 +10,11 @@ from time import monotonic
 
 import structlog
 
-from gateway.accept import Acceptance, Inside, Rebuilding
-from gateway.failpoints import armed
-from gateway.outbox import Outbox, Outside, adopt
-from gateway.quarantine import Quarantine, Rules
-from gateway.spool import Bounds, Room
+from gateway.intake.accept import Acceptance, Inside, Rebuilding
+from gateway.intake.failpoints import armed
+from gateway.intake.outbox import Outbox, Outside, adopt
+from gateway.intake.quarantine import Quarantine, Rules
+from gateway.intake.spool import Bounds, Room
 from operators.dicom.scan import Limits
 from operators.store.ports import EventLog, ObjectStore
 from schemas.settings import GatewaySettings

@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from gateway.failpoints import Reached, pass_by
-from gateway.ledger import Intent
-from gateway.outbox import Outbox
-from gateway.quarantine import Quarantine
-from gateway.spool import Body, Bounds, Buffer, Room
+from gateway.intake.failpoints import Reached, pass_by
+from gateway.intake.ledger import Intent
+from gateway.intake.outbox import Outbox
+from gateway.intake.quarantine import Quarantine
+from gateway.intake.spool import Body, Bounds, Buffer, Room
 from operators.dicom import instance
 from operators.dicom.instance import Examined
 from operators.dicom.scan import DEFLATED, LIMITS, Limits

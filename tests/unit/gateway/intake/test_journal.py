@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.journal import Journal
+from gateway.intake.journal import Journal
 
 FullDisk = Callable[[], AbstractContextManager[None]]
 

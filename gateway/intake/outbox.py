@@ -14,10 +14,10 @@ from typing import Self, TypeVar
 
 import structlog
 
-from gateway import ledger
-from gateway.failpoints import Reached, pass_by
-from gateway.journal import Journal
-from gateway.ledger import End, Intent, Ledger
+from gateway.intake import ledger
+from gateway.intake.failpoints import Reached, pass_by
+from gateway.intake.journal import Journal
+from gateway.intake.ledger import End, Intent, Ledger
 from operators.errors import Rejected, Unavailable
 from operators.store.ports import EventLog
 from schemas.events import InstanceStored, Outcome, TransferEnded, event_id
