@@ -24,11 +24,11 @@ from types import FrameType
 
 from prometheus_client import start_http_server
 
-from gateway.admission import Tally
+from gateway.dimse.admission import Tally
+from gateway.dimse.peers import PeersFile
+from gateway.dimse.tls import context_of
 from gateway.intake.intake import STOP_S, Connectors
-from gateway.peers import PeersFile
 from gateway.process import serve
-from gateway.tls import context_of
 from operators.connectors.kafka.log import KafkaEventLog
 from operators.connectors.s3.store import S3ObjectStore
 from schemas.settings import BrokerSettings, GatewaySettings, SettingsError, StoreSettings, load_all

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import structlog
 
-from gateway.admission import Admission, Bounds, Tally, Visitor
-from gateway.association import Association, Door
+from gateway.dimse.admission import Admission, Bounds, Tally, Visitor
+from gateway.dimse.association import Association, Door
+from gateway.dimse.peers import Peers, PeersFile, address_of
+from gateway.dimse.tls import context_of
 from gateway.intake.intake import STOP_S, Connectors, intake
-from gateway.peers import Peers, PeersFile, address_of
-from gateway.tls import context_of
 from operators.dicom.instance import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from operators.dimse.upper_layer import Terms
 from schemas.settings import GatewaySettings, SettingsError

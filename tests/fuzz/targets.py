@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from gateway import multipart
-from gateway.dimse import Messages, Request, parse_command, response
+from gateway.dimse.messages import Messages, Request, parse_command, response
 from gateway.intake.accept import Arrival
 from gateway.intake.spool import Body, Bounds, Room
 from gateway.intake.status import STORED

@@ -7,8 +7,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from gateway.admission import Admission, Bounds, Tally, Visitor
-from gateway.peers import LOOPBACK, Peer
+from gateway.dimse.admission import Admission, Bounds, Tally, Visitor
+from gateway.dimse.peers import LOOPBACK, Peer
 
 PEER = Peer("here", "*", LOOPBACK, "local", frozenset({"store"}), associations=100)
 BOUNDS = Bounds(associations=100, per_address=20, yield_s=5.0)

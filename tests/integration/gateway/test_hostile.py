@@ -16,7 +16,7 @@ from tests.bench import scu
 from tests.bench.attackers import KINDS, attack
 from tests.e2e.sender import Peer
 from tests.elements import element, item
-from tests.integration.test_gateway_dimse import CT, Running, associated, running, slice_of, wait_for
+from tests.integration.gateway.test_dimse import CT, Running, associated, running, slice_of, wait_for
 from tests.unit.operators.dicom.test_worst_cases import DEFLATED, EMPTY, UIDS, deep, deflated
 
 HASTY = {"associate_s": 1.0, "silence_s": 0.5, "stall_s": 1.0, "idle_s": 2.0}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.peers import Caller, Certificate, Peer, Peers, PeersFile, address_of, parse, this_machine
+from gateway.dimse.peers import Caller, Certificate, Peer, Peers, PeersFile, address_of, parse, this_machine
 from operators.dimse.upper_layer import REFUSALS
 from schemas.settings import GatewaySettings, SettingsError
 

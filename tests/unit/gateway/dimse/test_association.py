@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.association import Door
+from gateway.dimse.association import Door
 from gateway.intake.intake import Connectors
 from gateway.process import opened
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore

@@ -5,7 +5,7 @@ import hashlib
 import ssl
 from typing import Any
 
-from gateway.peers import Certificate
+from gateway.dimse.peers import Certificate
 from schemas.settings import GatewaySettings, SettingsError
 
 # RFC 9325 4.2: forward secrecy and authenticated encryption only. The suites of TLS 1.3 all are.

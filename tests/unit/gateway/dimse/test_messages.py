@@ -12,8 +12,8 @@ from pynetdicom.dimse_messages import C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, C_STOR
 from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_STORE
 from pynetdicom.dsutils import decode, encode
 
-from gateway.dimse import C_CANCEL as CANCELLED
-from gateway.dimse import Command, Limits, Messages, Request, parse_command, response
+from gateway.dimse.messages import C_CANCEL as CANCELLED
+from gateway.dimse.messages import Command, Limits, Messages, Request, parse_command, response
 from gateway.intake.accept import Arrival
 from gateway.intake.spool import Body, Bounds, Room
 from gateway.intake.status import OUT_OF_RESOURCES, STATUSES, STORED, Status

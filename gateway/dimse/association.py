@@ -12,13 +12,13 @@ from typing import cast
 
 import structlog
 
-from gateway.admission import Admission, Visitor
-from gateway.dimse import C_CANCEL, Limits, Messages, Request, response
+from gateway.dimse.admission import Admission, Visitor
+from gateway.dimse.messages import C_CANCEL, Limits, Messages, Request, response
+from gateway.dimse.peers import Caller, Certificate, Peer, Peers
+from gateway.dimse.tls import certificate_of
 from gateway.intake.accept import Arrival, Transfer
 from gateway.intake.intake import Intake
 from gateway.intake.status import OUT_OF_RESOURCES, STORED, Status, of_rejected, of_stored
-from gateway.peers import Caller, Certificate, Peer, Peers
-from gateway.tls import certificate_of
 from operators.dimse.upper_layer import (
     IS_COMMAND,
     RELEASE_RP,

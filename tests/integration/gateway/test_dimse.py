@@ -35,7 +35,7 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import PresentationContext, build_context
 from structlog.testing import capture_logs
 
-from gateway.association import Door
+from gateway.dimse.association import Door
 from gateway.intake.intake import Connectors
 from gateway.process import opened
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage

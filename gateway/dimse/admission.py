@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from gateway.peers import Address, Peer
+from gateway.dimse.peers import Address, Peer
 
 # Of the connections that have not associated, this part is kept for addresses of peers.
 KEPT = 0.1

@@ -1,0 +1,1 @@
+"""The DIMSE door: connections, peers and services."""
