@@ -28,7 +28,7 @@ from api.__main__ import announce, calm_collector
 from api.app import create_app
 from deploy.leash import die_with
 from gateway.intake.intake import STOP_S, Connectors, intake
-from gateway.stow import Stow, is_ours
+from gateway.stow.door import Stow, is_ours
 from operators.catalog.ports import CatalogQueries
 from operators.connectors.kafka.log import KafkaEventLog
 from operators.connectors.postgres.queries import PostgresQueries

@@ -11,7 +11,7 @@ import orjson
 from starlette.types import Message, Receive
 
 from gateway.intake.intake import Connectors, Intake, intake
-from gateway.stow import Stow
+from gateway.stow.door import Stow
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
 from schemas.codec import decode
 from schemas.events import InstanceStored, TransferEnded

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.intake.intake import Connectors
 from gateway.process import opened
-from gateway.stow import Stow, is_ours
+from gateway.stow.door import Stow, is_ours
 from operators.connectors.memory.stores import MemoryEventLog
 from operators.stream.step import Record
 from schemas.objects import Bucket

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from gateway import multipart
 from gateway.dimse.messages import Messages, Request, parse_command, response
 from gateway.intake.accept import Arrival
 from gateway.intake.spool import Body, Bounds, Room
 from gateway.intake.status import STORED
-from gateway.multipart import MediaType, Scanner
+from gateway.stow import multipart
+from gateway.stow.multipart import MediaType, Scanner
 from operators.catalog.query import LEVELS, BadQuery, Query, is_like, parse
 from operators.dicom.frames import MAX_LENGTHS_BYTES, frame_bytes, frame_range, pack, unpack
 from operators.dicom.instance import MAX_TEXT_LENGTH, Examined, data_hasher, examine, split_part10

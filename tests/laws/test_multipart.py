@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from operators.errors import Rejected
-from tests.unit.gateway.test_multipart import Part, parts_of
+from tests.unit.gateway.stow.test_multipart import Part, parts_of
 
 # Contents that look like boundaries more often than chance would have it.
 PIECES = st.sampled_from(

@@ -5,7 +5,7 @@ import threading
 import zlib
 from pathlib import Path
 
-from gateway.delivery import Part
+from gateway.stow.delivery import Part
 from operators.dicom.instance import split_part10
 from schemas.objects import Bucket
 from tests.read_world import part10

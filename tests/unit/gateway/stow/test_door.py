@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from pydicom import Dataset, dcmread
 
-from gateway.stow import is_ours
+from gateway.stow.door import is_ours
 from operators.connectors.memory.stores import MemoryObjectStore, Outage
 from operators.dicom.instance import split_part10
 from operators.errors import Unavailable

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.multipart import Begun, Ended, Limits, MediaType, Scanner
+from gateway.stow.multipart import Begun, Ended, Limits, MediaType, Scanner
 from operators.errors import Rejected
 
 LIMITS = Limits(parts=10_000, headers=32, header_bytes=8192, outside_bytes=1024)

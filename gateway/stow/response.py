@@ -6,8 +6,8 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import orjson
 
-from gateway.delivery import Result
 from gateway.intake.status import FAILED, OUT_OF_RESOURCES, STORED, Status
+from gateway.stow.delivery import Result
 from operators.http.accept import JSON_TYPES
 
 # The first is for those who leave it to us.

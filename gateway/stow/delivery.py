@@ -9,7 +9,7 @@ import structlog
 
 from gateway.intake.accept import Acceptance, Arrival, Receipt, Transfer
 from gateway.intake.status import FAILED, OUT_OF_RESOURCES, Status, of_rejected, of_stored
-from gateway.multipart import MediaType
+from gateway.stow.multipart import MediaType
 from operators.dicom.part10 import begin_part10
 from operators.errors import Rejected, Unavailable
 from operators.http.accept import DICOM

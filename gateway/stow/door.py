@@ -13,13 +13,13 @@ import orjson
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from gateway.coming import Coming, Gone, Refused
-from gateway.delivery import Delivery, Result
 from gateway.intake.accept import Transfer
 from gateway.intake.intake import Intake
 from gateway.intake.status import BROKEN_OFF, Status
-from gateway.multipart import Begun, Ended, Limits, MediaType, Scanner
-from gateway.store_response import FORMS, encode, http_status, module
+from gateway.stow.body import Coming, Gone, Refused
+from gateway.stow.delivery import Delivery, Result
+from gateway.stow.multipart import Begun, Ended, Limits, MediaType, Scanner
+from gateway.stow.response import FORMS, encode, http_status, module
 from operators.errors import RETRY_AFTER, Rejected
 from operators.http.accept import DICOM, chosen, wanted
 from operators.http.principal import Asked, NotAllowed, Principal, authorize, principal_of
