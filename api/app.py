@@ -13,11 +13,12 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import health, qido, rendered, wado
-from api.bulk import bulk
-from api.frames import frames
-from api.principal import authorize, principal_of
-from api.problems import Problem, answer, problem_of
+from api import health
+from api.dicomweb import qido, rendered, wado
+from api.dicomweb.bulkdata import bulk
+from api.dicomweb.frames import frames
+from api.http.principal import authorize, principal_of
+from api.http.problems import Problem, answer, problem_of
 from api.services import ROOT, Check, Services
 from operators.catalog.ports import CatalogQueries
 from operators.store.ports import ObjectStore

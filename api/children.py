@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from api.problems import Problem
+from api.http.problems import Problem
 from api.render_child import ANSWER, JOB, NONCE_BYTES, READY
 from operators.dicom.scan import Reason
 from operators.errors import RETRY_AFTER, Unavailable

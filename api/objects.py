@@ -6,9 +6,9 @@ from hashlib import sha256
 
 import structlog
 
-from api.problems import Damaged, not_found
+from api.http.problems import Damaged, not_found
+from api.http.streaming import closing
 from api.services import Services
-from api.streaming import closing
 from operators.catalog.ports import Location
 from operators.errors import Unavailable
 from schemas.objects import Bucket

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, cast
 
 from starlette.requests import Request
 
-from api.cache import Kept
 from api.children import Children
-from api.problems import Problem, bad_uid
+from api.dicomweb.cache import Kept
+from api.http.problems import Problem, bad_uid
 from operators.catalog.ports import CatalogQueries
 from operators.errors import RETRY_AFTER
 from operators.store.ports import ObjectStore

@@ -6,8 +6,8 @@ from functools import partial
 
 from api import objects
 from api.children import ADVICE, NOT_RENDERABLE
-from api.media import MEDIA_TYPES
-from api.problems import Problem
+from api.http.media import MEDIA_TYPES
+from api.http.problems import Problem
 from api.services import Services
 from operators.catalog.ports import Location
 from operators.dicom.frames import frame_range, unpack

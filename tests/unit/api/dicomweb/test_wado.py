@@ -9,7 +9,7 @@ import pytest
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
 from api.app import create_app
-from api.problems import Damaged
+from api.http.problems import Damaged
 from operators.catalog.ports import Location
 from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.memory.stores import Held, Outage

@@ -9,8 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import objects
-from api.etags import etag, headers, unchanged
-from api.located import (
+from api.dicomweb.located import (
     AHEAD,
     HEADER_BYTES,
     PIXEL_HEADER_BYTES,
@@ -21,11 +20,12 @@ from api.located import (
     numbers_of,
     parsed,
 )
-from api.media import frame_choice, stored_frames
-from api.multipart import Envelope, Part, stream
-from api.problems import Problem
+from api.http.etags import etag, headers, unchanged
+from api.http.media import frame_choice, stored_frames
+from api.http.multipart import Envelope, Part, stream
+from api.http.problems import Problem
+from api.http.streaming import Chunks, Streamed, in_order
 from api.services import Services, base_of, services_of, tenant_of
-from api.streaming import Chunks, Streamed, in_order
 from operators.catalog.ports import Location
 from operators.dicom.bulkdata import bit_frames, inflated, shifted, unwrapped
 from operators.dicom.frames import NATIVE, frame_range, unpack

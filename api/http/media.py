@@ -6,7 +6,7 @@ Endian then, which takes a transcoder.
 
 from collections.abc import Mapping, Sequence
 
-from api.problems import Problem, not_acceptable
+from api.http.problems import Problem, not_acceptable
 from operators.catalog.ports import Location
 from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
 from operators.http.accept import DICOM, Wanted

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.cache import Kept
+from api.dicomweb.cache import Kept
 
 
 def test_what_was_asked_for_last_stays() -> None:

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Lossless
 
-from api import frames
 from api.app import create_app
-from api.frames import Cut, _runs
+from api.dicomweb import frames
+from api.dicomweb.frames import Cut, _runs
 from operators.connectors.memory.stores import MemoryObjectStore
 from operators.dicom.bulkdata import aligned
 from operators.dicom.scan import scan

@@ -5,13 +5,14 @@ from contextlib import aclosing
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import etags, objects
-from api.bulk import value_at
+from api import objects
 from api.children import ADVICE, NOT_RENDERABLE
-from api.located import PIXEL_HEADER_BYTES, hold_inflated
-from api.problems import Problem
+from api.dicomweb.bulkdata import value_at
+from api.dicomweb.located import PIXEL_HEADER_BYTES, hold_inflated
+from api.http import etags
+from api.http.problems import Problem
+from api.http.streaming import Chunks, Streamed
 from api.services import services_of, tenant_of
-from api.streaming import Chunks, Streamed
 from operators.catalog.ports import Location
 from operators.dicom.bulkdata import unwrapped
 from operators.dicom.frames import unpack

@@ -2,7 +2,7 @@
 
 from starlette.types import Scope
 
-from api.problems import Problem
+from api.http.problems import Problem
 from operators.http import principal
 from operators.http.principal import Asked, NotAllowed, Principal
 

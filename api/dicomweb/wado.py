@@ -11,13 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import objects
-from api.etags import etag, headers, unchanged, weak
-from api.located import AHEAD, HEADER_BYTES, address_of, located, parsed
-from api.media import dicom_choice
-from api.multipart import Envelope, Part, stream
-from api.problems import not_acceptable
+from api.dicomweb.located import AHEAD, HEADER_BYTES, address_of, located, parsed
+from api.http.etags import etag, headers, unchanged, weak
+from api.http.media import dicom_choice
+from api.http.multipart import Envelope, Part, stream
+from api.http.problems import not_acceptable
+from api.http.streaming import Chunks, Streamed, begun, in_order, joined
 from api.services import Services, base_of, services_of, tenant_of
-from api.streaming import Chunks, Streamed, begun, in_order, joined
 from operators.catalog.ports import Location
 from operators.dicom.json import Limit, dicom_json, dumps, placed
 from operators.dicom.plain_json import DicomJson

@@ -11,8 +11,8 @@ from pydicom.uid import (
     JPEG2000Lossless,
 )
 
-from api import bulk
-from api.multipart import BYTE_RANGES
+from api.dicomweb import bulkdata
+from api.http.multipart import BYTE_RANGES
 from tests.read_world import World, deflated, nested, part10, parts_of, scope_of, still_there
 
 INSTANCE = "/dicomweb/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.1"
@@ -59,7 +59,7 @@ def test_native_pixels_are_a_value_and_compressed_ones_are_not() -> None:
 
 
 def test_a_value_behind_larger_ones_is_found_without_reading_those(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "HEADER_BYTES", 600)
+    monkeypatch.setattr(bulkdata, "HEADER_BYTES", 600)
     file = part10(RedPaletteColorLookupTableData=VALUE, EncapsulatedDocument=bytes(5000), LensMake="a")
 
     assert ask(TABLE, file).content == VALUE
@@ -68,7 +68,7 @@ def test_a_value_behind_larger_ones_is_found_without_reading_those(monkeypatch: 
 
 
 def test_a_path_into_a_header_that_is_too_long_for_it_is_501(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "HEADER_BYTES", 600)
+    monkeypatch.setattr(bulkdata, "HEADER_BYTES", 600)
     file = part10(EncapsulatedDocument=bytes(5000), OriginalAttributesSequence=[nested(VALUE)])
 
     assert ask(f"{INSTANCE}/bulkdata/04000561/0/00281201", file).status_code == 501
@@ -122,7 +122,7 @@ def test_head_says_what_the_whole_value_would_be_whatever_the_range() -> None:
 
 @pytest.mark.parametrize("size", range(590, 640))
 def test_a_value_is_found_wherever_a_window_ends(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "HEADER_BYTES", size)
+    monkeypatch.setattr(bulkdata, "HEADER_BYTES", size)
     file = part10(RedPaletteColorLookupTableData=VALUE, EncapsulatedDocument=bytes(5000), LensMake="a")
 
     assert ask(TABLE, file).content == VALUE

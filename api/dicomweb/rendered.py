@@ -9,15 +9,15 @@ from pydicom.uid import UID
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import etags
 from api.children import ADVICE, NOT_RENDERABLE
-from api.located import address_of, check_frames, located, numbers_of
-from api.multipart import AFTER, Envelope, Part
-from api.passed_on import PDF, PDF_CLASS, pdf, video
-from api.pictures import VIDEOS, Framed, framed, picture
-from api.problems import Problem, not_acceptable, not_found
+from api.dicomweb.documents import PDF, PDF_CLASS, pdf, video
+from api.dicomweb.located import address_of, check_frames, located, numbers_of
+from api.dicomweb.pictures import VIDEOS, Framed, framed, picture
+from api.http import etags
+from api.http.multipart import AFTER, Envelope, Part
+from api.http.problems import Problem, not_acceptable, not_found
+from api.http.streaming import Chunks, Streamed, in_order
 from api.services import base_of, services_of, tenant_of
-from api.streaming import Chunks, Streamed, in_order
 from operators.catalog.ports import Location
 from operators.http.accept import Wanted, wanted
 from operators.imaging.request import Rendering, parse_rendering, parse_thumbnail

@@ -7,7 +7,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.problems import not_acceptable
+from api.http.problems import not_acceptable
 from api.services import address, base_of, services_of, tenant_of, uid_of
 from operators.catalog.ports import Hit, InstanceFacts, Page, SeriesFacts, StudyFacts
 from operators.catalog.query import Bounds, Level, Query, parse

@@ -9,14 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import objects
-from api.etags import etag, headers, unchanged
-from api.located import AHEAD, HEADER_BYTES, PIXEL_HEADER_BYTES, address_of, hold_inflated, located, parsed
-from api.media import OCTETS, octets_choice
-from api.multipart import BYTE_RANGES, Envelope, Part, stream
-from api.problems import Problem, not_found
-from api.ranges import Span, asked
+from api.dicomweb.located import AHEAD, HEADER_BYTES, PIXEL_HEADER_BYTES, address_of, hold_inflated, located, parsed
+from api.http.etags import etag, headers, unchanged
+from api.http.media import OCTETS, octets_choice
+from api.http.multipart import BYTE_RANGES, Envelope, Part, stream
+from api.http.problems import Problem, not_found
+from api.http.ranges import Span, asked
+from api.http.streaming import Chunks, Streamed, in_order, once
 from api.services import Services, base_of, services_of, tenant_of
-from api.streaming import Chunks, Streamed, in_order, once
 from operators.catalog.ports import Location
 from operators.dicom.bulkdata import Beyond, Place, seek
 from operators.dicom.json import bulk_value

@@ -21,7 +21,7 @@ from pydicom import dcmread
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
 from api.children import ENVIRONMENT, Child, Children, Gone
-from api.problems import Problem
+from api.http.problems import Problem
 from api.render_child import ANSWER
 from operators.connectors.memory.stores import MemoryObjectStore, Outage
 from operators.errors import Unavailable

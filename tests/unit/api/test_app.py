@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from starlette.types import Message, Scope
 
 from api.app import _Exchange, create_app
-from api.problems import Problem
+from api.http.problems import Problem
 from operators.catalog.ports import Page
 from operators.catalog.query import Query
 from operators.connectors.memory.queries import MemoryQueries

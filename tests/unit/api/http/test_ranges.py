@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.problems import Problem
-from api.ranges import Span, asked
+from api.http.problems import Problem
+from api.http.ranges import Span, asked
 
 
 @pytest.mark.parametrize(

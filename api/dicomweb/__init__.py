@@ -1,0 +1,1 @@
+"""QIDO-RS and WADO-RS: a module for each kind of resource."""

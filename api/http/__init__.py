@@ -1,0 +1,1 @@
+"""What the read API's handlers share of HTTP."""
