@@ -17,8 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from deploy.flink import checkpoints, gateway, positions
-from deploy.flink.checkpoints import OtherState
+from deploy.flink import gateway
 from deploy.flink.gateway import NotStarted
 from deploy.flink.home import Home, home
 from deploy.flink.minicluster import Cluster, NotSubmitted
@@ -26,6 +25,8 @@ from deploy.flink.rest import JobState, Rest, causes
 from operators.connectors.kafka.positions import Positions
 from operators.errors import Unavailable
 from pipelines.engines.flink import Job, checkpoint_folder
+from pipelines.launch import checkpoints, positions
+from pipelines.launch.checkpoints import OtherState
 from schemas.settings import BrokerSettings, JobSettings, SettingsError, load
 from schemas.telemetry import set_up_logs
 

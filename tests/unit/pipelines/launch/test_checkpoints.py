@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.flink import checkpoints
-from deploy.flink.checkpoints import OtherState
 from pipelines.engines.flink import Job, checkpoint_folder, configuration
+from pipelines.launch import checkpoints
+from pipelines.launch.checkpoints import OtherState
 from schemas.settings import JobSettings, SettingsError
 
 

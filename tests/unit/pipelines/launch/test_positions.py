@@ -2,9 +2,9 @@
 
 import pytest
 
-from deploy.flink.positions import out_of_range
 from deploy.flink.rest import causes
 from operators.connectors.kafka.positions import Extent
+from pipelines.launch.positions import out_of_range
 
 EXTENTS = {("instance-stored", 0): Extent(10, 20)}
 
