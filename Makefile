@@ -7,7 +7,7 @@ help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 install: ## install everything from locks (done already: nothing to do)
-	@$(PYTHON) deploy/install.py
+	@$(PYTHON) deploy/install/__main__.py
 
 up: install ## start the whole stack, stay up until Ctrl-C
 	@$(VENV)/python -m deploy.local up

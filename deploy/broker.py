@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.layout import Layout
+from deploy.install.layout import Layout
 from deploy.places import Place
 
 LOGGING = Path(__file__).parent / "kafka" / "log4j2.properties"

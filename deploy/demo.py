@@ -24,11 +24,11 @@ from io import BytesIO
 from pathlib import Path
 
 from deploy import dicomweb, local, processes, running
+from deploy.install.steps import MB, Failed
 from deploy.local import place_here, say, web
 from deploy.places import Place
 from deploy.processes import Process
 from deploy.stack import Stack
-from deploy.steps import MB, Failed
 
 SLICES = 100
 QUERYABLE_S = 30.0

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from deploy.install.steps import Failed
 from deploy.local import place_here
 from deploy.running import RunningStack
-from deploy.steps import Failed
 from operators.connectors.postgres.aside import PostgresAside
 from operators.dicom.instance import data_hasher
 from operators.errors import Rejected, Unavailable

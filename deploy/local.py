@@ -13,11 +13,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from deploy import flink_home, layout, places, preflight, stack
+from deploy import places, stack
+from deploy.install import flink_home, layout, preflight
+from deploy.install.steps import MB, Failed
 from deploy.places import Place
 from deploy.running import STOP_S, RunningStack
 from deploy.stack import Stack
-from deploy.steps import MB, Failed
 from deploy.supervisor import Supervisor
 from schemas.settings import SettingsError
 
@@ -60,7 +61,7 @@ def check_installed() -> layout.Layout:
     """Give where everything lies; raises Failed when something is missing."""
     here = layout.here()
     if absent := missing(here):
-        raise Failed(f"not installed: {', '.join(absent)}. Run: python3 deploy/install.py")
+        raise Failed(f"not installed: {', '.join(absent)}. Run: python3 deploy/install/__main__.py")
     return here
 
 

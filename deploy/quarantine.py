@@ -23,9 +23,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from deploy import desk
+from deploy.install.steps import Failed
 from deploy.local import say, web
 from deploy.running import RunningStack
-from deploy.steps import Failed
 from gateway.intake import status
 from gateway.intake.intake import limits_of
 from gateway.intake.status import MISMATCH, REASONS, Status

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from deploy import layout, processes, stack
+from deploy import processes, stack
+from deploy.install import layout
+from deploy.install.steps import Failed
 from deploy.places import Place, Running, State
 from deploy.stack import Stack
-from deploy.steps import Failed
 from deploy.supervisor import ROOT, leashed
 from schemas.settings import CatalogSettings
 

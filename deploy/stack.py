@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy import broker, database, health, places
-from deploy.layout import Layout
+from deploy.install.layout import Layout
 from deploy.places import Place, State
 from deploy.supervisor import Server, Task
 from schemas.settings import (

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from deploy import processes
+from deploy.install.steps import Failed
 from deploy.places import Place, Running, State
 from deploy.processes import MARK, Process
-from deploy.steps import Failed
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTS = 5

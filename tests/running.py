@@ -13,9 +13,9 @@ from pathlib import Path
 
 import psutil
 
+from deploy.install.steps import Failed
 from deploy.places import Place as Folder
 from deploy.running import RunningStack
-from deploy.steps import Failed
 from tests.e2e.collect import Place
 from tests.e2e.ledger import Ledger
 

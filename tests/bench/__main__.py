@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from deploy.install.steps import Failed
 from deploy.places import Place
 from deploy.running import brought_up, end
-from deploy.steps import Failed
 from tests.running import end_on_term
 
 STOP_S = 5.0

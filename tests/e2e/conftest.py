@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import layout
+from deploy.install import layout
 from deploy.places import Place
 from deploy.running import RunningStack, brought_up
 from tests.conftest import absent

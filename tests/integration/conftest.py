@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy import layout, local
+from deploy import local
+from deploy.install import layout
 from deploy.places import Place
 from deploy.running import RunningStack, brought_up
 

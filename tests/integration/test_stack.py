@@ -15,9 +15,9 @@ import psycopg
 import pytest
 
 from deploy import health, processes
-from deploy.layout import Layout
+from deploy.install.layout import Layout
+from deploy.install.preflight import GIB, port_free
 from deploy.places import Place, State
-from deploy.preflight import GIB, port_free
 from deploy.running import RunningStack, brought_up, wait_until
 from deploy.supervisor import ROOT
 from schemas.settings import CatalogSettings

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deploy.layout import Layout
+from deploy.install.layout import Layout
 
 ROOT = Path(__file__).parents[2]
 PYTHON_OPERATOR = {"study": "EmbeddedPythonKeyedProcessOperator", "catalog": "ExternalPythonKeyedProcessOperator"}

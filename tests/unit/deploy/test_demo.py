@@ -10,8 +10,8 @@ from pydicom import dcmread
 from pydicom.uid import CTImageStorage
 
 from deploy import demo, dicomweb
+from deploy.install.steps import Failed
 from deploy.sample import write_ct
-from deploy.steps import Failed
 
 RUN, OTHER_RUN = (uuid.UUID(bytes=bytes([number] * 16)) for number in (7, 8))
 

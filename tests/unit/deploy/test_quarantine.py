@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from deploy import desk, quarantine
+from deploy.install.steps import Failed
 from deploy.quarantine import Answer, Outside
-from deploy.steps import Failed
 from gateway.intake.accept import Transfer
 from operators.catalog.rows import QuarantineRow
 from operators.connectors.memory.catalog import MemoryAside, MemoryCatalog

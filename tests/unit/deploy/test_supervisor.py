@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from deploy import local, places, processes
-from deploy.layout import here
+from deploy.install.layout import here
+from deploy.install.steps import Failed
 from deploy.places import Place, State
 from deploy.processes import Process
-from deploy.steps import Failed
 from deploy.supervisor import STARTS, Server, Supervisor, Task, mark
 
 BOUND_S = 20.0

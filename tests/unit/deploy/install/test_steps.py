@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.steps import Children, Cost, Failed, Run, Step, Stopped, Work, describe, diagnose, locked, table
+from deploy.install.steps import Children, Cost, Failed, Run, Step, Stopped, Work, describe, diagnose, locked, table
 
 NOTHING = Cost()
 

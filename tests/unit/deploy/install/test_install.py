@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy import environment, flink_home, install, layout, servers
-from deploy.steps import size
+from deploy import install
+from deploy.install import environment, flink_home, layout, servers
+from deploy.install.steps import size
 
 UV_SAID = """\
 Resolved 111 packages in 436ms

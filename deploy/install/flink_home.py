@@ -10,14 +10,14 @@ import os
 import zipfile
 from typing import TYPE_CHECKING
 
-from deploy.steps import Cost, discard, size, timed
+from deploy.install.steps import Cost, discard, size, timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from deploy.layout import Layout
-    from deploy.steps import Work
+    from deploy.install.layout import Layout
+    from deploy.install.steps import Work
 
 RECORDS_JAR = "fluoro-records.jar"
 PLUGINS = ("metrics-prometheus",)

@@ -9,13 +9,13 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deploy.steps import Cost, discard, size, timed
+from deploy.install.steps import Cost, discard, size, timed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from deploy.layout import Layout
-    from deploy.steps import Work
+    from deploy.install.layout import Layout
+    from deploy.install.steps import Work
 
 _DOWNLOAD = re.compile(r"^Downloading \S+ \(([\d.]+)([KMG])iB\)", re.MULTILINE)
 _TOOK = re.compile(r"^(Prepared|Installed) .* in (?:(\d+)m )?([\d.]+)(ms|s)$", re.MULTILINE)

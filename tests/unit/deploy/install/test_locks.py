@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deploy import layout, servers
+from deploy.install import layout, servers
 
 HERE = layout.here({"FLUORO_CACHE": "/nonexistent"})
 JAR_SETS = sorted(path.name for path in (HERE.root / "deploy" / "jars").iterdir())

@@ -15,15 +15,15 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.environment import uv_bytes
-from deploy.layout import MINIO_MODULE, MINIO_VERSION
-from deploy.steps import Cost, Failed, discard, size, timed
+from deploy.install.environment import uv_bytes
+from deploy.install.layout import MINIO_MODULE, MINIO_VERSION
+from deploy.install.steps import Cost, Failed, discard, size, timed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from deploy.layout import Layout
-    from deploy.steps import Work
+    from deploy.install.layout import Layout
+    from deploy.install.steps import Work
 
 # The line that Go writes into every binary; the hash is of the module's source.
 MINIO_MARK = f"mod\t{MINIO_MODULE}\t{MINIO_VERSION}\th1:/qdoYujxF5MBLDMVLeiYJ/7fBa1HikX39Dvzb9Ji8pA="

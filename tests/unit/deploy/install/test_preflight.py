@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import preflight
+from deploy.install import preflight
 
 
 def nothing(_: str) -> None:

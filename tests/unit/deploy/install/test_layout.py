@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import layout
+from deploy.install import layout
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Install everything that Fluoro runs on: `python3 deploy/install.py`.
+"""Install everything that Fluoro runs on: `python3 deploy/install/__main__.py`.
 
 Needs Python 3.11 or 3.12 (with venv and its shared library), git and make;
 the rest comes by pip and uv, jgo and Go from their registries, pinned by
@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 if not __package__:  # run as a script: the clone is where its packages are
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from deploy import environment, flink_home, layout, preflight, servers
-from deploy.steps import MB, Failed, Run, Step, locked, table, timed
+from deploy.install import environment, flink_home, layout, preflight, servers
+from deploy.install.steps import MB, Failed, Run, Step, locked, table, timed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from deploy.layout import Layout
+    from deploy.install.layout import Layout
 
 # Bytes that each step takes at most while it runs; measured, and a tenth added.
 ROOM = {
