@@ -15,7 +15,7 @@ from typing import Any
 from deploy import desk
 from deploy.install.steps import Failed
 from deploy.local import say
-from deploy.running import RunningStack
+from deploy.local.running import RunningStack
 from operators.catalog.ports import Conflicting
 from operators.connectors.s3.store import S3ObjectStore
 from operators.store.ports import ObjectStore

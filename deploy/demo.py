@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from deploy import dicomweb, local, processes, running
+from deploy import dicomweb, local
 from deploy.install.steps import MB, Failed
-from deploy.local import place_here, say, web
-from deploy.places import Place
-from deploy.processes import Process
-from deploy.stack import Stack
+from deploy.local import place_here, processes, running, say, web
+from deploy.local.places import Place
+from deploy.local.processes import Process
+from deploy.local.stack import Stack
 
 SLICES = 100
 QUERYABLE_S = 30.0

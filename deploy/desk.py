@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from deploy.install.steps import Failed
 from deploy.local import place_here
-from deploy.running import RunningStack
+from deploy.local.running import RunningStack
 from operators.connectors.postgres.aside import PostgresAside
 from operators.dicom.instance import data_hasher
 from operators.errors import Rejected, Unavailable

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from deploy import desk
 from deploy.install.steps import Failed
 from deploy.local import say, web
-from deploy.running import RunningStack
+from deploy.local.running import RunningStack
 from gateway.intake import status
 from gateway.intake.intake import limits_of
 from gateway.intake.status import MISMATCH, REASONS, Status

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.__main__ import announce, calm_collector
 from api.app import create_app
-from deploy.leash import die_with
+from deploy.local.leash import die_with
 from gateway.intake.intake import STOP_S, Connectors, intake
 from gateway.stow.door import Stow, is_ours
 from operators.catalog.ports import CatalogQueries

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 
 from deploy.install.steps import Failed
-from deploy.places import Place as Folder
-from deploy.running import RunningStack
+from deploy.local.places import Place as Folder
+from deploy.local.running import RunningStack
 from tests.e2e.collect import Place
 from tests.e2e.ledger import Ledger
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.install.steps import Failed
-from deploy.places import Place
-from deploy.running import brought_up, end
+from deploy.local.places import Place
+from deploy.local.running import brought_up, end
 from tests.running import end_on_term
 
 STOP_S = 5.0

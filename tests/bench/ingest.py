@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.running import RunningStack
+from deploy.local.running import RunningStack
 from tests.arguments import count
 from tests.debian_tools import Programs, dcmtk
 from tests.e2e.auditor import audit

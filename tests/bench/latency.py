@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from deploy.running import RunningStack
+from deploy.local.running import RunningStack
 from tests.arguments import amount, count
 from tests.bench.scu import associated
 from tests.e2e.auditor import audit

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from deploy.running import RunningStack
+from deploy.local.running import RunningStack
 from tests.arguments import count
 from tests.bench.scu import associated
 from tests.e2e.generate import Instance, Volume, instances

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from deploy.install import layout
-from deploy.places import Place
-from deploy.running import RunningStack, brought_up
+from deploy.local.places import Place
+from deploy.local.running import RunningStack, brought_up
 from tests.conftest import absent
 from tests.e2e.auditor import audit
 from tests.e2e.ledger import Ledger

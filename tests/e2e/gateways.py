@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.running import RunningStack
+from deploy.local.running import RunningStack
 
 ROOT = Path(__file__).parents[2]
 STOP_S = 30.0

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from deploy import conflicts, quarantine
-from deploy.running import wait_until
+from deploy.local.running import wait_until
 from tests.e2e.collect import catalog
 from tests.e2e.conftest import BOUND_S, Proof
 from tests.e2e.had_back import corpus_sent, lacking, retrieved

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from deploy.running import wait_until
+from deploy.local.running import wait_until
 from schemas.codec import decode
 from schemas.events import InstanceStored, TransferEnded
 from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED, Topic

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.running import RunningStack, wait_until
+from deploy.local.running import RunningStack, wait_until
 from tests.e2e.conftest import Proof
 from tests.e2e.generate import Volume, files
 from tests.e2e.ledger import Ledger, Line, State

@@ -10,8 +10,8 @@ import pytest
 
 from deploy import local
 from deploy.install import layout
-from deploy.places import Place
-from deploy.running import RunningStack, brought_up
+from deploy.local.places import Place
+from deploy.local.running import RunningStack, brought_up
 
 # What the user says about the installation holds in tests too; nothing else does.
 INSTALLED = ("FLUORO_CACHE", "FLUORO_MINIO")

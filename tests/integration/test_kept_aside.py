@@ -10,8 +10,8 @@ import pytest
 
 from deploy import dicomweb
 from deploy.local import web
+from deploy.local.running import RunningStack, wait_until
 from deploy.quarantine import Answer, stow
-from deploy.running import RunningStack, wait_until
 from operators.dicom import instance
 from operators.dicom.instance import split_part10
 from tests.read_world import part10

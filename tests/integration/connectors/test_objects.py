@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from deploy.running import RunningStack
+from deploy.local.running import RunningStack
 from operators.connectors.memory.stores import MemoryObjectStore, Outage, crc32c_of
 from operators.connectors.s3.store import S3ObjectStore
 from operators.errors import Unavailable

@@ -28,7 +28,7 @@ from schemas.topics import study_key
 from tests.read_world import cataloged, ordered, part10, stored
 
 if TYPE_CHECKING:
-    from deploy.running import RunningStack
+    from deploy.local.running import RunningStack
 
 # Patient IDs that an escape forgotten would confuse.
 IDS = ("P_1", "PX1", "P%1", "P\\1", "P1", "p_1", "P_12", "Ä%_\\*?", "'; --")

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, Producer
 
-from deploy.running import RunningStack, wait_until
+from deploy.local.running import RunningStack, wait_until
 from operators.connectors.kafka.log import KafkaEventLog, producer_config
 from operators.connectors.postgres.aside import PostgresAside
 from operators.store.ports import Position

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from confluent_kafka import Consumer, Producer
 
-from deploy import processes
-from deploy.running import RunningStack, wait_until
+from deploy.local import processes
+from deploy.local.running import RunningStack, wait_until
 from operators.connectors.kafka.log import producer_config
 from schemas.codec import decode, encode
 from schemas.events import Event, InstanceStored, RecordRejected, StudyDue, TransferEnded

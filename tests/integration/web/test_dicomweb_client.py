@@ -17,7 +17,7 @@ from pynetdicom import AE
 from tests.read_world import CT, part10
 
 if TYPE_CHECKING:
-    from deploy.running import RunningStack
+    from deploy.local.running import RunningStack
 
 WAIT_S = 30.0
 OCTETS = ("application/octet-stream", "*")

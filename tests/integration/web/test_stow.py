@@ -21,7 +21,7 @@ from tests.read_world import CT, part10
 from tests.stow_world import PARTS, multipart
 
 if TYPE_CHECKING:
-    from deploy.running import RunningStack
+    from deploy.local.running import RunningStack
 
 WAIT_S = 30.0
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploy import processes
 from deploy.install.steps import Failed
-from deploy.places import Place, Running, State
-from deploy.processes import MARK, Process
+from deploy.local import processes
+from deploy.local.places import Place, Running, State
+from deploy.local.processes import MARK, Process
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTS = 5

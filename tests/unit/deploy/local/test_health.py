@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import health, stack
+from deploy.local import health, stack
 from schemas.settings import GatewaySettings
 
 # What a DICOM node says first: accepted, rejected (PS3.8 9.3.3, 9.3.4).

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from deploy import processes, stack
 from deploy.install import layout
 from deploy.install.steps import Failed
-from deploy.places import Place, Running, State
-from deploy.stack import Stack
-from deploy.supervisor import ROOT, leashed
+from deploy.local import processes, stack
+from deploy.local.places import Place, Running, State
+from deploy.local.stack import Stack
+from deploy.local.supervisor import ROOT, leashed
 from schemas.settings import CatalogSettings
 
 UP_S = 180.0

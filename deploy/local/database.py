@@ -17,8 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a script: the clone is where its packages are
 
 from deploy.install.steps import Failed
-from deploy.places import Place
-from deploy.supervisor import leashed
+from deploy.local.places import Place
+from deploy.local.supervisor import leashed
 
 USER = "fluoro"
 # The fast shutdown: sessions are ended, nothing is waited for.

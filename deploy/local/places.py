@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from deploy import processes
 from deploy.install import preflight
 from deploy.install.steps import Failed
-from deploy.processes import Process
+from deploy.local import processes
+from deploy.local.processes import Process
 
 SYSTEM_DATA = Path("/var/lib/fluoro")
 # Below Linux's range for outgoing connections, so that none of those sits on a server's port at the next start.

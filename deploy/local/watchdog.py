@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a script: the clone is where its packages are
 
-from deploy import places
+from deploy.local import places
 
 if __name__ == "__main__":
     run, folder = sys.argv[1], places.Place(Path(sys.argv[2]))

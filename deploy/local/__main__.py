@@ -13,13 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from deploy import places, stack
 from deploy.install import flink_home, layout, preflight
 from deploy.install.steps import MB, Failed
-from deploy.places import Place
-from deploy.running import STOP_S, RunningStack
-from deploy.stack import Stack
-from deploy.supervisor import Supervisor
+from deploy.local import places, stack
+from deploy.local.places import Place
+from deploy.local.running import STOP_S, RunningStack
+from deploy.local.stack import Stack
+from deploy.local.supervisor import Supervisor
 from schemas.settings import SettingsError
 
 PEOPLE = {"dimse": "DIMSE", "web": "web", "flink": "Flink UI"}

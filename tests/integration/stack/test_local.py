@@ -14,12 +14,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from deploy import health, processes
 from deploy.install.layout import Layout
 from deploy.install.preflight import GIB, port_free
-from deploy.places import Place, State
-from deploy.running import RunningStack, brought_up, wait_until
-from deploy.supervisor import ROOT
+from deploy.local import health, processes
+from deploy.local.places import Place, State
+from deploy.local.running import RunningStack, brought_up, wait_until
+from deploy.local.supervisor import ROOT
 from schemas.settings import CatalogSettings
 
 SERVERS = ("postgres", "kafka", "minio", "flink", "gateway", "web")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.install.layout import Layout
-from deploy.places import Place
+from deploy.local.places import Place
 
 LOGGING = Path(__file__).parent / "kafka" / "log4j2.properties"
 STARTER = "kafka.Kafka"

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy import local, places, processes
+from deploy import local
 from deploy.install.layout import here
 from deploy.install.steps import Failed
-from deploy.places import Place, State
-from deploy.processes import Process
-from deploy.supervisor import STARTS, Server, Supervisor, Task, mark
+from deploy.local import places, processes
+from deploy.local.places import Place, State
+from deploy.local.processes import Process
+from deploy.local.supervisor import STARTS, Server, Supervisor, Task, mark
 
 BOUND_S = 20.0
 SLEEPER = "import time; time.sleep(600)"
@@ -180,7 +181,7 @@ import asyncio, os, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from deploy import places
-from deploy.supervisor import Server, Supervisor
+from deploy.local.supervisor import Server, Supervisor
 place = places.Place(Path(sys.argv[1]))
 async def ready(): print("ready", flush=True)
 async def main():

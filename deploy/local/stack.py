@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from deploy import broker, database, health, places
 from deploy.install.layout import Layout
-from deploy.places import Place, State
-from deploy.supervisor import Server, Task
+from deploy.local import broker, database, health, places
+from deploy.local.places import Place, State
+from deploy.local.supervisor import Server, Task
 from schemas.settings import (
     ApiSettings,
     BrokerSettings,
@@ -152,7 +152,7 @@ def database_nodes(stack: Stack) -> tuple[Server | Task, ...]:
     return (
         Task(
             name="initdb",
-            command=stack.python("-S", "deploy/database.py", stack.place.root, programs, stack.account or "-"),
+            command=stack.python("-S", "deploy/local/database.py", stack.place.root, programs, stack.account or "-"),
             env=stack.env(),
             done=folder.exists(),
         ),
