@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy import conflicts, quarantine
+from deploy.commands import conflicts, quarantine
 from deploy.local.running import wait_until
 from tests.e2e.collect import catalog
 from tests.e2e.conftest import BOUND_S, Proof

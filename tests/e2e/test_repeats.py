@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import conflicts
+from deploy.commands import conflicts
 from tests.bench.scu import associated
 from tests.e2e.collect import BUCKETS, Topics, catalog, listed, store
 from tests.e2e.conftest import Proof

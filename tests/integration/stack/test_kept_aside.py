@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from deploy import dicomweb
+from deploy.commands.quarantine import Answer, stow
+from deploy.demo import dicomweb
 from deploy.local import web
 from deploy.local.running import RunningStack, wait_until
-from deploy.quarantine import Answer, stow
 from operators.dicom import instance
 from operators.dicom.instance import split_part10
 from tests.read_world import part10

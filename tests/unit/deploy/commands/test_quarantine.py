@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from deploy import desk, quarantine
+from deploy.commands import quarantine, shared
+from deploy.commands.quarantine import Answer, Outside
 from deploy.install.steps import Failed
-from deploy.quarantine import Answer, Outside
 from gateway.intake.accept import Transfer
 from operators.catalog.rows import QuarantineRow
 from operators.connectors.memory.catalog import MemoryAside, MemoryCatalog
@@ -260,12 +260,12 @@ def test_the_bytes_are_had_as_they_came_in_a_file_of_one_s_own(tmp_path: Path, s
     async def test(world: World) -> None:
         await world.door.post(multipart(sent))
         row, path = world.row(), tmp_path / "kept"
-        with desk.new_file(path) as file:
-            await desk.copy(world.door.store, Bucket.QUARANTINE, row.object_key, row.data_hash, file)
+        with shared.new_file(path) as file:
+            await shared.copy(world.door.store, Bucket.QUARANTINE, row.object_key, row.data_hash, file)
 
         assert path.read_bytes() == sent
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        with pytest.raises(Failed, match="there already"), desk.new_file(path):
+        with pytest.raises(Failed, match="there already"), shared.new_file(path):
             pass
 
     inside(tmp_path, test)
@@ -275,8 +275,8 @@ def test_damaged_bytes_leave_no_file(tmp_path: Path) -> None:
     async def test(world: World) -> None:
         await world.door.post(multipart(NO_UID))
         row = world.row()
-        with pytest.raises(Failed, match="not what was stored"), desk.new_file(tmp_path / "kept") as file:
-            await desk.copy(world.door.store, Bucket.QUARANTINE, row.object_key, "0" * 64, file)
+        with pytest.raises(Failed, match="not what was stored"), shared.new_file(tmp_path / "kept") as file:
+            await shared.copy(world.door.store, Bucket.QUARANTINE, row.object_key, "0" * 64, file)
 
         assert not (tmp_path / "kept").exists()
 
@@ -308,7 +308,7 @@ def test_what_names_nothing_is_said(asked: str, said: str) -> None:
 
 def test_a_list_moves_no_cursor_and_names_no_patient() -> None:
     (row,) = kept(quarantined("p")).quarantined(None, 1)
-    text = desk.table(quarantine.HEADINGS, [quarantine.line(row), ("\x1b[2J", "ä", "", "r", 1, "s", NOON, NOON)])
+    text = shared.table(quarantine.HEADINGS, [quarantine.line(row), ("\x1b[2J", "ä", "", "r", 1, "s", NOON, NOON)])
 
     assert text.splitlines()[0].split() == list(quarantine.HEADINGS)
     assert "\x1b" not in text
@@ -370,7 +370,7 @@ def test_a_problem_is_a_line_and_a_status(error: Exception, said: str, capsys: p
     def command() -> None:
         raise error
 
-    assert desk.run(command) == 1
+    assert shared.run(command) == 1
     assert said in capsys.readouterr().err
 
 
@@ -382,7 +382,7 @@ def test_wrong_arguments_are_a_usage_error(arguments: list[str], capsys: pytest.
         quarantine.main(arguments)
 
     assert caught.value.code == 2
-    assert "usage: python -m deploy.quarantine" in capsys.readouterr().err
+    assert "usage: python -m deploy.commands.quarantine" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

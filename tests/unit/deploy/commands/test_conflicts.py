@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import conflicts, desk
+from deploy.commands import conflicts, shared
 from operators.catalog.ports import Conflicting
 from operators.connectors.memory.catalog import MemoryAside, MemoryCatalog
 from operators.stream.step import Record
@@ -70,7 +70,7 @@ def test_both_contents_are_named_and_no_patient(capsys: pytest.CaptureFixture[st
         "patient",
     )
     assert (line["instance"], line["study"]) == (events[0].sop_uid, events[0].study_uid)
-    assert "canary" not in said + desk.details(conflicts.described(found))
+    assert "canary" not in said + shared.details(conflicts.described(found))
 
 
 def test_a_list_has_a_line_for_each_other_content() -> None:

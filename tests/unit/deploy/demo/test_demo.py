@@ -9,9 +9,10 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage
 
-from deploy import demo, dicomweb
+from deploy import demo
+from deploy.demo import dicomweb
+from deploy.demo.sample import write_ct
 from deploy.install.steps import Failed
-from deploy.sample import write_ct
 
 RUN, OTHER_RUN = (uuid.UUID(bytes=bytes([number] * 16)) for number in (7, 8))
 

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from deploy import dicomweb, local
+from deploy import local
+from deploy.demo import dicomweb
 from deploy.install.steps import MB, Failed
 from deploy.local import place_here, processes, running, say, web
 from deploy.local.places import Place
@@ -119,7 +120,7 @@ def stack_for(place: Place) -> Iterator[Stack]:
 
 def prepare(chosen: Path | None, folder: Path) -> tuple[Sent, ...]:
     """Give what will be sent: the user's files, or a CT made in the folder."""
-    from deploy.sample import write_ct  # noqa: PLC0415 - numpy and pydicom load while the servers start
+    from deploy.demo.sample import write_ct  # noqa: PLC0415 - numpy and pydicom load while the servers start
 
     if chosen is None:
         write_ct(folder, uuid.uuid4(), SLICES)
@@ -163,7 +164,7 @@ def size_of(sent: Sequence[Sent]) -> int:
 
 def follow(chosen: Stack, folder: Path, sent: tuple[Sent, ...], clock: Clock) -> None:
     """Send the files and follow them to the end."""
-    from deploy.settled import Watch  # noqa: PLC0415 - Kafka's client loads when there is something to watch
+    from deploy.demo.settled import Watch  # noqa: PLC0415 - Kafka's client loads when there is something to watch
 
     studies = {one.study_uid for one in sent}
     base = web(chosen)

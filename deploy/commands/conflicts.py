@@ -1,4 +1,4 @@
-"""Instances of which other bytes came under one UID: `python -m deploy.conflicts list|show`.
+"""Instances of which other bytes came under one UID: `python -m deploy.commands.conflicts list|show`.
 
 The content that was stored first is shown, each other one is kept beside it.
 `show` names both; with --save it writes the bytes of those that are not shown
@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy import desk
+from deploy.commands import shared
 from deploy.install.steps import Failed
 from deploy.local import say
 from deploy.local.running import RunningStack
@@ -27,7 +27,7 @@ HEADINGS = ("TENANT", "STUDY", "INSTANCE", "KIND", "SINCE", "SHOWN", "KEPT BESID
 
 def list_(options: argparse.Namespace) -> None:
     """List conflicts: tenant, study, instance, kind, when, and both contents' hashes."""
-    found = desk.aside(desk.here()).conflicts(options.tenant, options.most)
+    found = shared.aside(shared.here()).conflicts(options.tenant, options.most)
     if options.json:
         say_each(found)
         return
@@ -43,23 +43,23 @@ def list_(options: argparse.Namespace) -> None:
         )
         for one in found
     )
-    say(desk.table(HEADINGS, rows) if found else "No conflicts.")
+    say(shared.table(HEADINGS, rows) if found else "No conflicts.")
 
 
 def show(options: argparse.Namespace) -> None:
     """Show both contents of an instance's conflicts; with --save write what is not shown into files."""
     if not is_uid(options.uid):
         raise Failed(f"{options.uid!r} is no UID")
-    stack = desk.here()
-    found = desk.aside(stack).conflicts(options.tenant, options.most, sop_uid=options.uid)
+    stack = shared.here()
+    found = shared.aside(stack).conflicts(options.tenant, options.most, sop_uid=options.uid)
     if not found:
         raise Failed(f"no conflict is known of instance {options.uid}")
     if options.json:
         say_each(found)
     else:
-        say("\n\n".join(desk.details(described(one)) for one in found))
+        say("\n\n".join(shared.details(described(one)) for one in found))
     if options.save:
-        desk.new_folder(options.save)
+        shared.new_folder(options.save)
         asyncio.run(save(stack, found, options.save))
 
 
@@ -89,7 +89,7 @@ FIELDS = {
 def say_each(found: Sequence[Conflicting]) -> None:
     """Say each conflict as a line of JSON."""
     for one in found:
-        say(desk.as_json({name.replace(" ", "_"): value for name, value in described(one).items()}))
+        say(shared.as_json({name.replace(" ", "_"): value for name, value in described(one).items()}))
 
 
 async def save(stack: RunningStack, found: Sequence[Conflicting], folder: Path) -> None:
@@ -104,8 +104,8 @@ async def saved(store: ObjectStore, found: Sequence[Conflicting], folder: Path) 
     """Give the file of each content that is not shown, named for its tenant, instance and hash, as it is written."""
     for lost in (one.lost for one in found):
         path = folder / f"{lost.tenant}_{lost.sop_uid}_{lost.data_hash}.dcm"
-        with desk.new_file(path) as file:
-            await desk.copy(store, Bucket.HOT, lost.object_key, lost.data_hash, file)
+        with shared.new_file(path) as file:
+            await shared.copy(store, Bucket.HOT, lost.object_key, lost.data_hash, file)
         yield path
 
 
@@ -115,15 +115,17 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {"list": list_, "sho
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 all well, 1 a problem, said in a line."""
     parser = argparse.ArgumentParser(
-        prog="python -m deploy.conflicts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m deploy.commands.conflicts",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for name, do in COMMANDS.items():
-        desk.add_choices(commands.add_parser(name, help=do.__doc__, description=do.__doc__))
+        shared.add_choices(commands.add_parser(name, help=do.__doc__, description=do.__doc__))
     commands.choices["show"].add_argument("uid", metavar="UID", help="a SOP Instance UID")
     commands.choices["show"].add_argument("--save", type=Path, metavar="DIR", help="write what is not shown into files")
     options = parser.parse_args(arguments)
-    return desk.run(lambda: COMMANDS[options.command](options))
+    return shared.run(lambda: COMMANDS[options.command](options))
 
 
 if __name__ == "__main__":

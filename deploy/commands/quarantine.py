@@ -1,4 +1,4 @@
-"""What the doors refused and kept aside: `python -m deploy.quarantine list|show|release|discard`.
+"""What the doors refused and kept aside: `python -m deploy.commands.quarantine list|show|release|discard`.
 
 HASH is a content's hash as `list` gives it, or enough of its beginning.
 `show --save` writes its bytes into a file, as they came; `release` sends it in
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from deploy import desk
+from deploy.commands import shared
 from deploy.install.steps import Failed
 from deploy.local import say, web
 from deploy.local.running import RunningStack
@@ -84,12 +84,12 @@ class Outside:
 def list_(options: argparse.Namespace) -> None:
     """List what is in quarantine; with --all also what was let go, or is over its time."""
     held_at = None if options.all else datetime.now(UTC)
-    found = desk.aside(desk.here()).quarantined(options.tenant, options.most, held_at=held_at)
+    found = shared.aside(shared.here()).quarantined(options.tenant, options.most, held_at=held_at)
     if options.json:
         for row in found:
-            say(desk.as_json(row.__dict__))
+            say(shared.as_json(row.__dict__))
         return
-    say(desk.table(HEADINGS, map(line, found)) if found else "Nothing is in quarantine.")
+    say(shared.table(HEADINGS, map(line, found)) if found else "Nothing is in quarantine.")
 
 
 def line(row: QuarantineRow) -> tuple[Any, ...]:
@@ -100,9 +100,9 @@ def line(row: QuarantineRow) -> tuple[Any, ...]:
 
 def show(options: argparse.Namespace) -> None:
     """Show what is known of one content; with --save write its bytes into a file."""
-    stack = desk.here()
-    row = the_one(desk.aside(stack), options.hash, options.tenant)
-    say(desk.as_json(row.__dict__) if options.json else desk.details(row.__dict__))
+    stack = shared.here()
+    row = the_one(shared.aside(stack), options.hash, options.tenant)
+    say(shared.as_json(row.__dict__) if options.json else shared.details(row.__dict__))
     if options.save:
         asyncio.run(saved(stack, row, options.save))
 
@@ -110,24 +110,24 @@ def show(options: argparse.Namespace) -> None:
 async def saved(stack: RunningStack, row: QuarantineRow, path: Path) -> None:
     """Write a content's bytes into a file."""
     async with S3ObjectStore(stack.plan.store) as store:
-        with desk.new_file(path) as file:
-            await desk.copy(store, Bucket.QUARANTINE, row.object_key, row.data_hash, file)
+        with shared.new_file(path) as file:
+            await shared.copy(store, Bucket.QUARANTINE, row.object_key, row.data_hash, file)
     print(f"{path}: {row.size_bytes} bytes", file=sys.stderr, flush=True)
 
 
 def release(options: argparse.Namespace) -> None:
     """Send one content in again; when the door stores it, it leaves the quarantine."""
-    stack = desk.here()
-    row = the_one(desk.aside(stack), options.hash, options.tenant)
+    stack = shared.here()
+    row = the_one(shared.aside(stack), options.hash, options.tenant)
     say(asyncio.run(decided(stack, row, released)))
 
 
 def discard(options: argparse.Namespace) -> None:
     """Remove one content for good; asks first, unless told --yes."""
-    stack = desk.here()
-    row = the_one(desk.aside(stack), options.hash, options.tenant)
+    stack = shared.here()
+    row = the_one(shared.aside(stack), options.hash, options.tenant)
     if not options.yes:
-        say(desk.details(row.__dict__))
+        say(shared.details(row.__dict__))
         if not agrees("Remove it for good? [y/N] "):
             raise Failed("nothing was removed")
     say(asyncio.run(decided(stack, row, discarded)))
@@ -178,7 +178,7 @@ async def released(outside: Outside, row: QuarantineRow, now: datetime) -> str:
     if row.tenant != outside.tenant:
         raise Failed(f"the STOW door stores for tenant {outside.tenant}, this is tenant {row.tenant}'s")
     with tempfile.TemporaryFile(dir=outside.folder) as file:
-        stored = await desk.copy(outside.store, Bucket.QUARANTINE, row.object_key, row.data_hash, file)
+        stored = await shared.copy(outside.store, Bucket.QUARANTINE, row.object_key, row.data_hash, file)
         file.flush()
         if not stored.size_bytes:
             raise Failed("it is empty")
@@ -256,7 +256,7 @@ async def well(step: Awaitable[object], otherwise: str) -> None:
     try:
         await step
     except Unavailable as error:
-        raise Failed(otherwise.format(server=desk.server(error))) from error
+        raise Failed(otherwise.format(server=shared.server(error))) from error
 
 
 def stow(address: str, prefix: bytes, data_set: memoryview) -> Answer:
@@ -301,23 +301,25 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 all well, 1 a problem, said in a line."""
     parser = argparse.ArgumentParser(
-        prog="python -m deploy.quarantine", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m deploy.commands.quarantine",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for name, do in COMMANDS.items():
         commands.add_parser(name, help=do.__doc__, description=do.__doc__)
-    desk.add_choices(commands.choices["list"])
+    shared.add_choices(commands.choices["list"])
     commands.choices["list"].add_argument(
         "--all", action="store_true", help="also what was let go, or is over its time"
     )
     for name in ("show", "release", "discard"):
         commands.choices[name].add_argument("hash", metavar="HASH")
-        desk.add_tenant(commands.choices[name])
+        shared.add_tenant(commands.choices[name])
     commands.choices["show"].add_argument("--json", action="store_true", help="as a line of JSON")
     commands.choices["show"].add_argument("--save", type=Path, metavar="FILE", help="write its bytes into a new file")
     commands.choices["discard"].add_argument("--yes", action="store_true", help="do not ask")
     options = parser.parse_args(arguments)
-    return desk.run(lambda: COMMANDS[options.command](options))
+    return shared.run(lambda: COMMANDS[options.command](options))
 
 
 if __name__ == "__main__":
