@@ -7,8 +7,8 @@ from typing import NoReturn
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.debian_tools import NotHere, Programs
-from tests.debian_tools import dcmtk as fetch_dcmtk
+from tests.support.machine.debian_tools import NotHere, Programs
+from tests.support.machine.debian_tools import dcmtk as fetch_dcmtk
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from deploy.install.steps import Failed
 from deploy.local.places import Place
 from deploy.local.running import brought_up, end
-from tests.running import end_on_term
+from tests.support.machine.running import end_on_term
 
 STOP_S = 5.0
 RUNS = (

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing.connection import Connection
 
-from tests.bench.scu import COMMAND, LAST, element, pdv, request
-from tests.e2e.sender import Peer
+from tests.support.senders.scu import COMMAND, LAST, element, pdv, request
+from tests.support.senders.sender import Peer
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 VERIFICATION = "1.2.840.10008.1.1"

@@ -16,8 +16,8 @@ from schemas.events import InstanceStored, event_id
 from schemas.objects import Identity
 from schemas.settings import CatalogSettings, load
 from schemas.topics import INSTANCE_STORED, study_key
-from tests.arguments import count
-from tests.read_world import cataloged, part10, stored
+from tests.support.machine.arguments import count
+from tests.support.worlds.reading import cataloged, part10, stored
 
 ROOT = "1.2.826.0.1.3680043.2.1"
 FAMILIES = ("Müller", "Smith", "Nguyen", "García", "Jones", "Ivanova", "Tanaka", "Rossi", "Dubois", "Novák", "Silva")

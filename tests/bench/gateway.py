@@ -17,14 +17,14 @@ from pathlib import Path
 
 import psutil
 
-from tests.arguments import count
 from tests.bench.latency import made
-from tests.bench.scu import associated
-from tests.e2e.gateways import gateway
-from tests.e2e.generate import Instance, Volume
-from tests.e2e.sender import Peer
-from tests.processes import free_port
-from tests.running import end_on_term, running
+from tests.support.data.generate import Instance, Volume
+from tests.support.machine.arguments import count
+from tests.support.machine.gateways import gateway
+from tests.support.machine.processes import free_port
+from tests.support.machine.running import end_on_term, running
+from tests.support.senders.scu import associated
+from tests.support.senders.sender import Peer
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import psutil
 
-from tests.arguments import amount, count
 from tests.bench.attackers import attack_from_here
 from tests.bench.latency import at, line
-from tests.bench.scu import associated
-from tests.e2e.generate import Instance, Volume, instances
-from tests.e2e.sender import Peer
-from tests.running import family, new_ledger, running
+from tests.support.data.generate import Instance, Volume, instances
+from tests.support.machine.arguments import amount, count
+from tests.support.machine.running import family, new_ledger, running
+from tests.support.senders.scu import associated
+from tests.support.senders.sender import Peer
 
 PACE_S = 0.05
 # The sender associates anew for so many instances, as modalities do.

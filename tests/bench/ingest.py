@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.running import RunningStack
-from tests.arguments import count
-from tests.debian_tools import Programs, dcmtk
-from tests.e2e.auditor import audit
-from tests.e2e.collect import Api
-from tests.e2e.generate import Volume, files
-from tests.e2e.ledger import Ledger, Line
-from tests.e2e.sender import Peer, sendable
-from tests.running import cpu_seconds, end_on_term, ledgers_of, new_ledger, place_of, running
+from tests.audit.auditor import audit
+from tests.audit.collect import Api
+from tests.audit.ledger import Ledger, Line
+from tests.support.data.generate import Volume, files
+from tests.support.machine.arguments import count
+from tests.support.machine.debian_tools import Programs, dcmtk
+from tests.support.machine.running import cpu_seconds, end_on_term, ledgers_of, new_ledger, place_of, running
+from tests.support.senders.sender import Peer, sendable
 
 BOUND_S = 120.0
 SENDER_S = 900.0

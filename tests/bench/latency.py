@@ -19,14 +19,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deploy.local.running import RunningStack
-from tests.arguments import amount, count
-from tests.bench.scu import associated
-from tests.e2e.auditor import audit
-from tests.e2e.collect import Api, Place, one
-from tests.e2e.generate import Instance, Volume, instances
-from tests.e2e.ledger import Line
-from tests.e2e.sender import Peer
-from tests.running import cpu_seconds, ledgers_of, new_ledger, place_of, running
+from tests.audit.auditor import audit
+from tests.audit.collect import Api, Place, one
+from tests.audit.ledger import Line
+from tests.support.data.generate import Instance, Volume, instances
+from tests.support.machine.arguments import amount, count
+from tests.support.machine.running import cpu_seconds, ledgers_of, new_ledger, place_of, running
+from tests.support.senders.scu import associated
+from tests.support.senders.sender import Peer
 
 PERIOD_S = 0.020
 # UIDs in one search: 100 of them are 4.5 KB of address.

@@ -20,13 +20,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from deploy.local.running import RunningStack
-from tests.arguments import count
-from tests.bench.scu import associated
-from tests.e2e.generate import Instance, Volume, instances
-from tests.e2e.ledger import Line
-from tests.e2e.sender import Peer
-from tests.e2e.stow import CONTENT_TYPE, HEAD, TAIL
-from tests.running import cpu_seconds, new_ledger, running
+from tests.audit.ledger import Line
+from tests.support.data.generate import Instance, Volume, instances
+from tests.support.machine.arguments import count
+from tests.support.machine.running import cpu_seconds, new_ledger, running
+from tests.support.senders.scu import associated
+from tests.support.senders.sender import Peer
+from tests.support.senders.stow import CONTENT_TYPE, HEAD, TAIL
 
 FEW, MANY = 4, 20
 AT_ONCE = 4

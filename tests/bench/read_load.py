@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from tests.arguments import amount, count
+from tests.support.machine.arguments import amount, count
 
 
 async def client(url: str, numbers: "itertools.count[int]", until: float, times: list[float]) -> int:

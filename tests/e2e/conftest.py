@@ -13,11 +13,11 @@ import pytest
 from deploy.install import layout
 from deploy.local.places import Place
 from deploy.local.running import RunningStack, brought_up
+from tests.audit.auditor import audit
+from tests.audit.ledger import Ledger
 from tests.conftest import absent
-from tests.e2e.auditor import audit
-from tests.e2e.ledger import Ledger
-from tests.e2e.sender import Peer, Tally, send
-from tests.running import place_of
+from tests.support.machine.running import place_of
+from tests.support.senders.sender import Peer, Tally, send
 
 # What may still happen after the last answer: a lost transfer keeps its study open for half a minute.
 BOUND_S = 120.0

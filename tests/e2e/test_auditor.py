@@ -9,13 +9,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.e2e.collect import store
+from tests.audit.collect import store
+from tests.audit.judge import key_of
+from tests.audit.ledger import Line
 from tests.e2e.conftest import Proof
-from tests.e2e.generate import Volume, files
-from tests.e2e.judge import key_of
-from tests.e2e.ledger import Line
-from tests.e2e.sender import sendable
-from tests.running import place_of
+from tests.support.data.generate import Volume, files
+from tests.support.machine.running import place_of
+from tests.support.senders.sender import sendable
 
 BUCKET = "fluoro-hot"
 

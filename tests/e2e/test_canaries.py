@@ -14,17 +14,17 @@ import httpx
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian
 
-from tests.bench.scu import associated
-from tests.e2e import canary
-from tests.e2e.canary import AE_TITLE, TOKEN, Ask, seen
-from tests.e2e.collect import ASIDE, BUCKETS, Topics, store
+from tests.audit.collect import ASIDE, BUCKETS, Topics, store
+from tests.audit.ledger import Line
+from tests.audit.part10 import read_meta
 from tests.e2e.conftest import Proof
-from tests.e2e.ledger import Line
-from tests.e2e.part10 import read_meta
-from tests.e2e.raw import raw, send_raw
-from tests.e2e.sender import Peer, data_hash
-from tests.e2e.stow import Door, stow
-from tests.running import place_of
+from tests.support.data import canary
+from tests.support.data.canary import AE_TITLE, TOKEN, Ask, seen
+from tests.support.machine.running import place_of
+from tests.support.senders.raw import raw, send_raw
+from tests.support.senders.scu import associated
+from tests.support.senders.sender import Peer, data_hash
+from tests.support.senders.stow import Door, stow
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 # Fields of records that are free to read, and who may stand there: AE titles name machines.

@@ -10,14 +10,14 @@ import pytest
 
 from deploy.commands import conflicts, quarantine
 from deploy.local.running import wait_until
-from tests.e2e.collect import catalog
+from tests.audit.collect import catalog
+from tests.audit.ledger import Line
 from tests.e2e.conftest import BOUND_S, Proof
-from tests.e2e.had_back import corpus_sent, lacking, retrieved
-from tests.e2e.ledger import Line
-from tests.e2e.outcomes import Outcome, corpus_files, table
-from tests.e2e.raw import UNSENDABLE, raw, send_raw
-from tests.e2e.stow import Door, stow
-from tests.running import place_of
+from tests.support.data.outcomes import Outcome, corpus_files, table
+from tests.support.machine.running import place_of
+from tests.support.senders.had_back import corpus_sent, lacking, retrieved
+from tests.support.senders.raw import UNSENDABLE, raw, send_raw
+from tests.support.senders.stow import Door, stow
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 # Which door finds an archive that has nothing of the corpus: a full run does it with either.

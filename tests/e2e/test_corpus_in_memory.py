@@ -9,13 +9,13 @@ import httpx
 import pytest
 
 from schemas.objects import Bucket
-from tests.e2e.had_back import corpus_sent, lacking, retrieved
-from tests.e2e.judge import key_of
-from tests.e2e.ledger import Ledger, Line
-from tests.e2e.outcomes import Outcome, corpus_files, table
-from tests.e2e.raw import UNSENDABLE, raw, send_raw
-from tests.e2e.stow import stow
-from tests.e2e.twins import Twins, twins
+from tests.audit.judge import key_of
+from tests.audit.ledger import Ledger, Line
+from tests.support.data.outcomes import Outcome, corpus_files, table
+from tests.support.senders.had_back import corpus_sent, lacking, retrieved
+from tests.support.senders.raw import UNSENDABLE, raw, send_raw
+from tests.support.senders.stow import stow
+from tests.support.worlds.twins import Twins, twins
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 INSTANCES, CONTENTS = 454, 530

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from schemas.objects import Bucket
-from tests.debian_tools import Programs
-from tests.e2e.outcomes import corpus_files
-from tests.e2e.part10 import Meta, read_meta
-from tests.e2e.sender import Peer, data_hash
-from tests.e2e.twins import twins
+from tests.audit.part10 import Meta, read_meta
+from tests.support.data.outcomes import corpus_files
+from tests.support.machine.debian_tools import Programs
+from tests.support.senders.sender import Peer, data_hash
+from tests.support.worlds.twins import twins
 
 START_S = 10.0
 # What this receiver does not take as it is, so that the sender decompresses, and dcmsend makes another instance of it:

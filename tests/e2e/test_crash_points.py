@@ -12,10 +12,10 @@ from schemas.codec import decode
 from schemas.events import InstanceStored, TransferEnded
 from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED, Topic
 from tests.e2e.conftest import Proof
-from tests.e2e.gateways import gateway
-from tests.e2e.generate import Volume, files
-from tests.e2e.sender import Peer, send
-from tests.processes import free_port
+from tests.support.data.generate import Volume, files
+from tests.support.machine.gateways import gateway
+from tests.support.machine.processes import free_port
+from tests.support.senders.sender import Peer, send
 
 HEALED_S = 60.0
 INSTANCES = 8

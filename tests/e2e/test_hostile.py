@@ -8,8 +8,8 @@ import pytest
 from tests.bench.hostile import Attacked, Plan, Sender, measure, report
 from tests.bench.latency import line
 from tests.e2e.conftest import Proof
-from tests.e2e.generate import Volume, instances
-from tests.running import family
+from tests.support.data.generate import Volume, instances
+from tests.support.machine.running import family
 
 PLAN = Plan(sockets=60, seconds=8.0, quiet_s=4.0, grace_s=30.0)
 # On a machine that the attackers share, and everything else: without guards it is minutes, or never.

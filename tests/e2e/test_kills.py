@@ -9,11 +9,11 @@ import psutil
 import pytest
 
 from deploy.local.running import RunningStack, wait_until
+from tests.audit.ledger import Ledger, Line, State
 from tests.e2e.conftest import Proof
-from tests.e2e.generate import Volume, files
-from tests.e2e.ledger import Ledger, Line, State
-from tests.e2e.sender import send
-from tests.running import family
+from tests.support.data.generate import Volume, files
+from tests.support.machine.running import family
+from tests.support.senders.sender import send
 
 # How many instances are on their way at each kill, and how large: a full run sets more.
 INSTANCES = int(os.environ.get("FLUORO_TEST_INSTANCES", "60"))

@@ -12,13 +12,13 @@ import psutil
 import pytest
 
 from tests.bench.latency import line
-from tests.bench.scu import associated
 from tests.e2e.conftest import Proof
-from tests.e2e.gateways import gateway
-from tests.e2e.generate import Volume, instances
-from tests.e2e.large import FRAME_BYTES, Large
-from tests.e2e.sender import Peer
-from tests.processes import free_port
+from tests.support.data.generate import Volume, instances
+from tests.support.data.large import FRAME_BYTES, Large
+from tests.support.machine.gateways import gateway
+from tests.support.machine.processes import free_port
+from tests.support.senders.scu import associated
+from tests.support.senders.sender import Peer
 
 # A full run sets 8191: 4 GiB less one frame, which is as much as is accepted.
 FRAMES = int(os.environ.get("FLUORO_TEST_FRAMES", "512"))

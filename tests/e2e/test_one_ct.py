@@ -11,8 +11,8 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom import Dataset, dcmread
 
 from tests.e2e.conftest import Proof
-from tests.e2e.generate import Volume, files
-from tests.e2e.sender import Peer, sendable
+from tests.support.data.generate import Volume, files
+from tests.support.senders.sender import Peer, sendable
 
 SLICES = 20
 

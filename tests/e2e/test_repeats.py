@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from deploy.commands import conflicts
-from tests.bench.scu import associated
-from tests.e2e.collect import BUCKETS, Topics, catalog, listed, store
+from tests.audit.collect import BUCKETS, Topics, catalog, listed, store
+from tests.audit.ledger import Line
 from tests.e2e.conftest import Proof
-from tests.e2e.generate import Instance, Volume, instances
-from tests.e2e.ledger import Line
-from tests.e2e.raw import raw
-from tests.e2e.stow import Door, stow
-from tests.running import place_of
+from tests.support.data.generate import Instance, Volume, instances
+from tests.support.machine.running import place_of
+from tests.support.senders.raw import raw
+from tests.support.senders.scu import associated
+from tests.support.senders.stow import Door, stow
 
 TIMES = 5
 

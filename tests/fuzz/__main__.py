@@ -14,8 +14,8 @@ import tempfile
 from hashlib import sha256
 from pathlib import Path
 
-from tests.arguments import count
 from tests.fuzz.targets import TARGETS, kept
+from tests.support.machine.arguments import count
 
 INPUT_S = 30
 CHILD_MB = 512

@@ -30,7 +30,17 @@ from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDI
 from operators.dimse.upper_layer import Accepted, Reader, Terms, Violation, data_pdus, negotiate
 from operators.errors import Rejected
 from operators.http.accept import JSON_TYPES, chosen, parse_accept
-from tests.elements import CODE, ITEM_END, NATIVE, OPEN, SEQUENCE_END, SEQUENCES, STUDY_TO_PRIVATE, element, item
+from tests.support.data.elements import (
+    CODE,
+    ITEM_END,
+    NATIVE,
+    OPEN,
+    SEQUENCE_END,
+    SEQUENCES,
+    STUDY_TO_PRIVATE,
+    element,
+    item,
+)
 
 JPEG = "1.2.840.10008.1.2.4.50"
 DEFLATED = "1.2.840.10008.1.2.1.99"

@@ -15,7 +15,7 @@ from operators.connectors.memory.stores import Outage
 from operators.dicom.names import fold
 from operators.errors import Unavailable
 from schemas.events import Event, InstanceConflict, InstanceQuarantined, InstanceStored, StudyDue, StudySettled
-from tests.catalog_histories import ARRIVALS, DUES, HISTORIES, batches, due, held, numbered, run
+from tests.support.worlds.catalog_histories import ARRIVALS, DUES, HISTORIES, batches, due, held, numbered, run
 
 STUDIES = ("1.2.1", "1.2.2")
 

@@ -27,8 +27,18 @@ from operators.dicom.scan import (
 )
 from operators.errors import Rejected
 from schemas.events import Frames
-from tests.elements import CODE, ITEM_END, NATIVE, OPEN, SEQUENCE_END, SEQUENCES, STUDY_TO_PRIVATE, element, item
 from tests.fuzz.targets import is_storable
+from tests.support.data.elements import (
+    CODE,
+    ITEM_END,
+    NATIVE,
+    OPEN,
+    SEQUENCE_END,
+    SEQUENCES,
+    STUDY_TO_PRIVATE,
+    element,
+    item,
+)
 
 JPEG = "1.2.840.10008.1.2.4.50"
 SYNTAXES = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, JPEG, *sorted(DEFLATED))

@@ -35,7 +35,7 @@ from operators.errors import Rejected, Unavailable
 from operators.stream.step import Flushed
 from schemas.events import Event, Facts, RecordRejected, StudyCataloged, StudySettled
 from schemas.settings import CatalogSettings
-from tests.catalog_histories import (
+from tests.support.worlds.catalog_histories import (
     HISTORIES,
     NOON,
     batches,

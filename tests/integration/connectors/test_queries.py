@@ -25,7 +25,7 @@ from schemas.events import InstanceStored, event_id
 from schemas.objects import Identity
 from schemas.settings import CatalogSettings
 from schemas.topics import study_key
-from tests.read_world import cataloged, ordered, part10, stored
+from tests.support.worlds.reading import cataloged, ordered, part10, stored
 
 if TYPE_CHECKING:
     from deploy.local.running import RunningStack

@@ -47,7 +47,7 @@ from schemas.objects import Bucket
 from schemas.settings import GatewaySettings
 from schemas.telemetry import GATEWAY_PEERS_READ, GATEWAY_TURNED_AWAY
 from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED
-from tests.debian_tools import Programs
+from tests.support.machine.debian_tools import Programs
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 VERIFICATION = "1.2.840.10008.1.1"

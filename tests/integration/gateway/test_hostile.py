@@ -12,11 +12,11 @@ from prometheus_client import REGISTRY
 from operators.dicom.scan import EXPLICIT_VR_LITTLE_ENDIAN
 from schemas.objects import Bucket
 from schemas.settings import GatewaySettings
-from tests.bench import scu
 from tests.bench.attackers import KINDS, attack
-from tests.e2e.sender import Peer
-from tests.elements import element, item
 from tests.integration.gateway.test_dimse import CT, Running, associated, running, slice_of, wait_for
+from tests.support.data.elements import element, item
+from tests.support.senders import scu
+from tests.support.senders.sender import Peer
 from tests.unit.operators.dicom.test_worst_cases import DEFLATED, EMPTY, UIDS, deep, deflated
 
 HASTY = {"associate_s": 1.0, "silence_s": 0.5, "stall_s": 1.0, "idle_s": 2.0}

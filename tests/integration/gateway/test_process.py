@@ -17,8 +17,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
 
-from tests.bench.scu import request
-from tests.e2e.sender import Peer
+from tests.support.senders.scu import request
+from tests.support.senders.sender import Peer
 
 ROOT = Path(__file__).parents[2]
 CT = "1.2.840.10008.5.1.4.1.1.2"

@@ -21,10 +21,10 @@ from schemas.events import InstanceStored
 from schemas.objects import Bucket
 from schemas.settings import BrokerSettings, GatewaySettings, StoreSettings
 from schemas.topics import INSTANCE_STORED
-from tests.bench.scu import associated
-from tests.e2e.generate import Instance, Volume, instances
-from tests.e2e.sender import Peer
-from tests.misbehaving import Store, listening, swallow
+from tests.support.data.generate import Instance, Volume, instances
+from tests.support.machine.misbehaving import Store, listening, swallow
+from tests.support.senders.scu import associated
+from tests.support.senders.sender import Peer
 
 ANSWERED_S = 15.0
 AGAIN = 0xA700

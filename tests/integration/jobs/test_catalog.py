@@ -26,7 +26,7 @@ from schemas.topics import (
     Topic,
     study_key,
 )
-from tests.catalog_histories import NOON, due, in_tenant, instance, quarantined
+from tests.support.worlds.catalog_histories import NOON, due, in_tenant, instance, quarantined
 
 SOON_S = 60.0
 TENANT = f"test-{uuid4().hex[:20]}"

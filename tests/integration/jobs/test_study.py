@@ -16,7 +16,7 @@ from schemas.codec import decode, encode
 from schemas.events import Event, InstanceStored, RecordRejected, StudyDue, TransferEnded
 from schemas.settings import BrokerSettings, load
 from schemas.topics import INSTANCE_STORED, RECORD_REJECTED, STUDY_DUE, TRANSFER_ENDED, Topic, study_key
-from tests.studies import TENANT, ended, instance
+from tests.support.worlds.studies import TENANT, ended, instance
 
 SOON_S = 30.0
 RESTART_S = 90.0

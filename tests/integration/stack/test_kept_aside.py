@@ -14,7 +14,7 @@ from deploy.local import web
 from deploy.local.running import RunningStack, wait_until
 from operators.dicom import instance
 from operators.dicom.instance import split_part10
-from tests.read_world import part10
+from tests.support.worlds.reading import part10
 
 SOON_S = 60.0
 EXPLICIT = "1.2.840.10008.1.2.1"

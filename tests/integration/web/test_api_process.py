@@ -3,7 +3,7 @@
 import signal
 import socket
 
-from tests.processes import free_port, started
+from tests.support.machine.processes import free_port, started
 
 WAIT_S = 20.0
 

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
 from pynetdicom import AE
 
-from tests.read_world import CT, part10
+from tests.support.worlds.reading import CT, part10
 
 if TYPE_CHECKING:
     from deploy.local.running import RunningStack

@@ -12,9 +12,9 @@ from subprocess import Popen
 import httpx
 import pytest
 
-from tests.processes import free_port, started
-from tests.read_world import part10
-from tests.stow_world import BOUNDARY, PARTS, multipart
+from tests.support.machine.processes import free_port, started
+from tests.support.worlds.reading import part10
+from tests.support.worlds.stow import BOUNDARY, PARTS, multipart
 
 WAIT_S = 30.0
 POST = "POST /dicomweb/studies HTTP/1.1\r\nHost: localhost\r\n"

@@ -17,8 +17,8 @@ from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 
-from tests.read_world import CT, part10
-from tests.stow_world import PARTS, multipart
+from tests.support.worlds.reading import CT, part10
+from tests.support.worlds.stow import PARTS, multipart
 
 if TYPE_CHECKING:
     from deploy.local.running import RunningStack

@@ -18,7 +18,7 @@ from operators.catalog.query import Query
 from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.memory.stores import MemoryObjectStore, Outage
 from schemas.settings import ApiSettings
-from tests.read_world import World, part10, still_there
+from tests.support.worlds.reading import World, part10, still_there
 
 Headers = list[tuple[bytes, bytes]]
 HOST: Headers = [(b"host", b"localhost:8060")]

@@ -13,7 +13,7 @@ from pydicom.uid import (
 
 from api.dicomweb import bulkdata
 from api.http.multipart import BYTE_RANGES
-from tests.read_world import World, deflated, nested, part10, parts_of, scope_of, still_there
+from tests.support.worlds.reading import World, deflated, nested, part10, parts_of, scope_of, still_there
 
 INSTANCE = "/dicomweb/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.1"
 TABLE = f"{INSTANCE}/bulkdata/00281201"

@@ -14,7 +14,7 @@ from pydicom.pixels.utils import get_expected_length
 
 from operators.dicom.frames import NATIVE
 from operators.errors import Rejected
-from tests.read_world import World, parts_of, stored
+from tests.support.worlds.reading import World, parts_of, stored
 
 ANYTHING = {"accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'}
 

@@ -21,7 +21,7 @@ from operators.dicom.bulkdata import aligned
 from operators.dicom.scan import scan
 from schemas.objects import Bucket
 from schemas.settings import ApiSettings
-from tests.read_world import World, bodies, deflated, part10, parts_of, scope_of, still_there
+from tests.support.worlds.reading import World, bodies, deflated, part10, parts_of, scope_of, still_there
 
 INSTANCE = "/dicomweb/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.1"
 COUNT = 40

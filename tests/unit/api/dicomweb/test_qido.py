@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.read_world import ROOT, World, ordered, part10
+from tests.support.worlds.reading import ROOT, World, ordered, part10
 
 DICOMWEB = f"{ROOT}/dicomweb"
 

@@ -29,8 +29,8 @@ from operators.imaging.request import Job, Rendering
 from schemas.objects import Bucket
 from schemas.settings import ApiSettings
 from schemas.telemetry import API_CHILDREN_ENDED, API_DAMAGED, API_RENDERED
-from tests.pictures import job_of, opened, storable_job_of
-from tests.read_world import World, part10, parts_of, scope_of, still_there
+from tests.support.data.pictures import job_of, opened, storable_job_of
+from tests.support.worlds.reading import World, part10, parts_of, scope_of, still_there
 
 STUDY = "/dicomweb/studies/1.2.3"
 SERIES = f"{STUDY}/series/1.2.3.1"
@@ -622,7 +622,7 @@ def test_a_child_holds_no_descriptor_no_secret_and_can_open_nothing(monkeypatch:
 def test_children_end_with_their_parent_whatever_they_are_doing() -> None:
     parent = (
         "import time; from api.children import Child; from schemas.settings import ApiSettings\n"
-        "from tests.pictures import job_of; from tests.read_world import part10\n"
+        "from tests.support.data.pictures import job_of; from tests.support.worlds.reading import part10\n"
         "child = Child(ApiSettings()).started(); child.ask(job_of(part10()), 20); print(child.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:

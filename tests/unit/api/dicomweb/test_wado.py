@@ -14,7 +14,7 @@ from operators.catalog.ports import Location
 from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.memory.stores import Held, Outage
 from schemas.objects import Bucket
-from tests.read_world import World, bodies, deflated, part10, parts_of
+from tests.support.worlds.reading import World, bodies, deflated, part10, parts_of
 
 STUDY = "/dicomweb/studies/1.2.3"
 SERIES = f"{STUDY}/series/1.2.3.1"

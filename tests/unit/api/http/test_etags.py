@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from tests.read_world import World, part10
+from tests.support.worlds.reading import World, part10
 
 STUDY = "/dicomweb/studies/1.2.3"
 INSTANCE = f"{STUDY}/series/1.2.3.1/instances/1.2.3.1.1"

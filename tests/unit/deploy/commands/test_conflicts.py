@@ -14,9 +14,9 @@ from operators.stream.step import Record
 from schemas.codec import encode
 from schemas.events import Facts, InstanceStored
 from schemas.topics import INSTANCE_STORED, record_key
-from tests.catalog_histories import instance, numbered, run
-from tests.read_world import part10
-from tests.stow_world import StowWorld, multipart, stow_world
+from tests.support.worlds.catalog_histories import instance, numbered, run
+from tests.support.worlds.reading import part10
+from tests.support.worlds.stow import StowWorld, multipart, stow_world
 
 FIRST, SECOND = part10(PatientName="Canary^One"), part10(PatientName="Canary^Two")
 

@@ -27,9 +27,9 @@ from operators.store.ports import Position
 from schemas.events import Event, InstanceQuarantined, InstanceStored
 from schemas.objects import Bucket
 from schemas.topics import Topic
-from tests.catalog_histories import NOON, numbered, quarantined, run
-from tests.read_world import CT, part10
-from tests.stow_world import StowWorld, multipart, stow_world
+from tests.support.worlds.catalog_histories import NOON, numbered, quarantined, run
+from tests.support.worlds.reading import CT, part10
+from tests.support.worlds.stow import StowWorld, multipart, stow_world
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 MR = "1.2.840.10008.5.1.4.1.1.4"

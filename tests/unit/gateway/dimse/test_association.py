@@ -20,8 +20,8 @@ from schemas.objects import Bucket
 from schemas.settings import GatewaySettings
 from schemas.telemetry import GATEWAY_ABORTED
 from schemas.topics import TRANSFER_ENDED
-from tests.bench.scu import CONTEXT, element, pdv, request, uid
-from tests.e2e.sender import Peer
+from tests.support.senders.scu import CONTEXT, element, pdv, request, uid
+from tests.support.senders.sender import Peer
 from tests.unit.gateway.intake.test_outbox import CT, EXPLICIT, data_set
 
 FullDisk = Callable[[], AbstractContextManager[None]]

@@ -8,8 +8,8 @@ from pathlib import Path
 from gateway.stow.delivery import Part
 from operators.dicom.instance import split_part10
 from schemas.objects import Bucket
-from tests.read_world import part10
-from tests.stow_world import multipart, stow_world
+from tests.support.worlds.reading import part10
+from tests.support.worlds.stow import multipart, stow_world
 
 ONE = part10()
 

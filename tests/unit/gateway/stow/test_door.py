@@ -20,8 +20,8 @@ from operators.store.ports import Upload
 from schemas.objects import Bucket
 from schemas.settings import GatewaySettings, StowSettings
 from schemas.telemetry import STOW_REFUSED
-from tests.read_world import part10
-from tests.stow_world import BOUNDARY, PARTS, Response, StowWorld, multipart, stow_world
+from tests.support.worlds.reading import part10
+from tests.support.worlds.stow import BOUNDARY, PARTS, Response, StowWorld, multipart, stow_world
 
 SPECIFIC = {f"1.2.3.1.{number}": part10(SOPInstanceUID=f"1.2.3.1.{number}", InstanceNumber=number) for number in (1, 2)}
 ONE, TWO = SPECIFIC.values()

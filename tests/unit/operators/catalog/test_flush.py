@@ -24,7 +24,18 @@ from operators.errors import Unavailable
 from operators.stream.step import Flushed
 from schemas.codec import MARKER, UnknownSchema
 from schemas.events import Facts, Frames, InstanceConflict, RecordRejected, StudyCataloged, StudySettled
-from tests.catalog_histories import EXPLICIT, JPEG, NOON, due, ended, instance, numbered, quarantined, record, run
+from tests.support.worlds.catalog_histories import (
+    EXPLICIT,
+    JPEG,
+    NOON,
+    due,
+    ended,
+    instance,
+    numbered,
+    quarantined,
+    record,
+    run,
+)
 
 DDL = "".join(path.read_text() for path in sorted((Path(schemas.__file__).parent / "catalog").glob("*.sql")))
 KINDS = (

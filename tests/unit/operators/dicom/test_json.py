@@ -16,7 +16,7 @@ from operators.dicom.instance import split_part10
 from operators.dicom.json import INLINE_BYTES, UTF_8, Limit, _data_set, bulk_value, dicom_json, dumps, placed
 from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from operators.errors import Rejected
-from tests.read_world import nested, part10
+from tests.support.worlds.reading import nested, part10
 
 AT = "http://localhost/i"
 BIG = bytes(range(256)) * 8

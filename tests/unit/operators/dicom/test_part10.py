@@ -7,7 +7,7 @@ import pytest
 from operators.dicom.instance import META_START, Part10, split_part10
 from operators.dicom.part10 import MOST_BYTES, begin_part10
 from operators.errors import Rejected
-from tests.read_world import part10
+from tests.support.worlds.reading import part10
 
 GOOD = part10()
 META_END = split_part10(GOOD).prefix_length

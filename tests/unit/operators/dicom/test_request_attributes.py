@@ -13,7 +13,7 @@ from operators.dicom.instance import examine, split_part10
 from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from operators.errors import Rejected
 from schemas.events import Facts
-from tests.read_world import CT
+from tests.support.worlds.reading import CT
 
 
 def item(step: str | None, procedure: str | None = None, **more: Any) -> Dataset:

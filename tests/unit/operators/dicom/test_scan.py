@@ -29,7 +29,7 @@ from operators.dicom.scan import (
     scan,
 )
 from operators.errors import Rejected
-from tests.elements import ITEM_END, SEQUENCE_END, element
+from tests.support.data.elements import ITEM_END, SEQUENCE_END, element
 
 ROOT = Path(__file__).parents[3]
 DEFLATED = "1.2.840.10008.1.2.1.99"

@@ -12,7 +12,7 @@ from operators.dicom.instance import examine
 from operators.dicom.scan import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, LIMITS
 from operators.errors import Rejected
 from schemas.settings import GatewaySettings
-from tests.elements import ITEM_END, OPEN, SEQUENCE_END, element, item
+from tests.support.data.elements import ITEM_END, OPEN, SEQUENCE_END, element, item
 
 JPEG = "1.2.840.10008.1.2.4.50"
 DEFLATED = "1.2.840.10008.1.2.1.99"

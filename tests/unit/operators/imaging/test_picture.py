@@ -24,8 +24,8 @@ from operators.imaging.palette import Descriptor, Palette, eight_bits, expanded,
 from operators.imaging.picture import encoded, picture
 from operators.imaging.pixels import Decoded
 from operators.imaging.request import Job, Rendering, Viewport, packed, parse_rendering, parse_thumbnail, unpacked
-from tests.pictures import job_of, opened, picture_of, storable_job_of
-from tests.read_world import part10
+from tests.support.data.pictures import job_of, opened, picture_of, storable_job_of
+from tests.support.worlds.reading import part10
 
 RAMP = np.arange(-2000, 3000, dtype=np.int16).reshape(50, 100)
 PNG = Rendering("image/png")

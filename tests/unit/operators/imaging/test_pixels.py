@@ -15,7 +15,7 @@ from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN
 from operators.errors import Rejected
 from operators.imaging.pixels import DEFLATED_FRAMES, RLE, PixelDescription, bit_packed, decode, native
 from operators.imaging.reasons import TOO_LARGE
-from tests.pictures import job_of, picture_of
+from tests.support.data.pictures import job_of, picture_of
 
 GRAY = PixelDescription(2, 3, 1, 16, 16, 15, is_signed=False, photometric_interpretation="MONOCHROME2")
 BYTES = replace(GRAY, bits_allocated=8, bits_stored=8, high_bit=7)

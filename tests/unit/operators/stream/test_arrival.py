@@ -10,7 +10,7 @@ from operators.stream.rejections import MOST_IN_A_ROW, WATCHED, Rejections, TooM
 from operators.stream.step import Arrival, Record
 from schemas.codec import HEADER_BYTES, MARKER, UnknownSchema, encode
 from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED
-from tests.studies import KEY, instance
+from tests.support.worlds.studies import KEY, instance
 
 GOOD = encode(instance(1))
 STUDY = KEY.encode()

@@ -6,8 +6,8 @@ from operators.stream.step import Arrival
 from operators.study.due import UnknownState, due_step, identity
 from schemas.events import InstanceStored, StudyDue, TransferEnded
 from schemas.settings import StudySettings
-from tests.harness import Engine, events
-from tests.studies import KEY, PARTITION, arrived, ended, instance
+from tests.support.worlds.studies import KEY, PARTITION, arrived, ended, instance
+from tests.support.worlds.virtual_time import Engine, events
 
 SETTINGS = StudySettings(
     released_s=5, quiet_s=60, quiet_by_modality="CT=120,US=300", quiet_open_s=300, limit_s=6 * 3600

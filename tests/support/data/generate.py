@@ -3,7 +3,7 @@
 The same arguments give the same bytes. Every study carries one token that occurs nowhere else, in name, ID and
 accession number, so that a leak of patient data can be searched for.
 
-    python -m tests.e2e.generate --out FOLDER --studies 8 --slices 250
+    python -m tests.support.data.generate --out FOLDER --studies 8 --slices 250
 """
 
 import argparse

@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e import stow
-from tests.e2e.generate import Volume, files
-from tests.e2e.ledger import Ledger, read
-from tests.e2e.sender import meaning
-from tests.e2e.stow import Door, Part, batches, part, said_of, settled
+from tests.audit.ledger import Ledger, read
+from tests.support.data.generate import Volume, files
+from tests.support.senders import stow
+from tests.support.senders.sender import meaning
+from tests.support.senders.stow import Door, Part, batches, part, said_of, settled
 
 SMALL = Volume(slices=3, size=16)
 DOOR = Door("http://archive", patience_s=5)

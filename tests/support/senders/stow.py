@@ -1,6 +1,6 @@
 """A STOW-RS client that never forgets (PS3.18 10.5): sends files as they are, retries as a good one does, keeps a ledger.
 
-    python -m tests.e2e.stow --url http://127.0.0.1:8060 --ledger sent.jsonl FOLDER...
+    python -m tests.support.senders.stow --url http://127.0.0.1:8060 --ledger sent.jsonl FOLDER...
 
 Exit status 0 when everything was stored.
 """
@@ -18,9 +18,9 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.ledger import Ledger, Line
-from tests.e2e.part10 import read_meta
-from tests.e2e.sender import dicom_files, line_of, meaning
+from tests.audit.ledger import Ledger, Line
+from tests.audit.part10 import read_meta
+from tests.support.senders.sender import dicom_files, line_of, meaning
 
 BOUNDARY = "a-boundary-that-no-file-has-ZqJ4"
 CONTENT_TYPE = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'

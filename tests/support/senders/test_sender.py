@@ -5,10 +5,10 @@ import pytest
 from pynetdicom import evt
 from pynetdicom.sop_class import Verification
 
-from tests.e2e import ledger as ledgers
-from tests.e2e.generate import Volume, files, instances
-from tests.e2e.sender import Peer, send
-from tests.unit.e2e.scp import Archive, abort_third, always, busy
+from tests.audit import ledger as ledgers
+from tests.support.data.generate import Volume, files, instances
+from tests.support.senders.scp import Archive, abort_third, always, busy
+from tests.support.senders.sender import Peer, send
 
 SMALL = Volume(studies=2, slices=5, size=16)
 

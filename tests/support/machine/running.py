@@ -1,6 +1,6 @@
 """A stack that runs, as the auditor and the benchmarks look at it.
 
-`python -m tests.running FOLDER COMMAND...` runs a command with the FLUORO_* variables of the stack in a data folder.
+`python -m tests.support.machine.running FOLDER COMMAND...` runs a command with the FLUORO_* variables of the stack in a data folder.
 """
 
 import argparse
@@ -16,8 +16,8 @@ import psutil
 from deploy.install.steps import Failed
 from deploy.local.places import Place as Folder
 from deploy.local.running import RunningStack
-from tests.e2e.collect import Place
-from tests.e2e.ledger import Ledger
+from tests.audit.collect import Place
+from tests.audit.ledger import Ledger
 
 
 def running(folder: Path) -> RunningStack:
@@ -75,7 +75,7 @@ def used(process: psutil.Process) -> float:
 
 def main() -> int:
     """Run a command beside a stack."""
-    wanted = argparse.ArgumentParser(prog="python -m tests.running", description=__doc__)
+    wanted = argparse.ArgumentParser(prog="python -m tests.support.machine.running", description=__doc__)
     wanted.add_argument("folder", type=Path)
     wanted.add_argument("command", help="and its arguments")
     wanted.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)

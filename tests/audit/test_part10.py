@@ -4,9 +4,9 @@ import pytest
 
 from operators.dicom.instance import split_part10
 from operators.errors import Rejected
-from tests.e2e.generate import Volume, instances
-from tests.e2e.outcomes import corpus_files
-from tests.e2e.part10 import Meta, read_meta
+from tests.audit.part10 import Meta, read_meta
+from tests.support.data.generate import Volume, instances
+from tests.support.data.outcomes import corpus_files
 
 MADE = next(instances(Volume(slices=1, size=16)))
 PART10 = MADE.meta + MADE.header + MADE.pixels

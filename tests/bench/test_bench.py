@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.arguments import amount, count
 from tests.bench.latency import Clock, at, made, split
-from tests.bench.scu import Refused, associated, fragment_bytes, fragments
-from tests.e2e.generate import Volume, instances
-from tests.unit.e2e.scp import Archive, always
+from tests.support.data.generate import Volume, instances
+from tests.support.machine.arguments import amount, count
+from tests.support.senders.scp import Archive, always
+from tests.support.senders.scu import Refused, associated, fragment_bytes, fragments
 
 ROOT = Path(__file__).parents[3]
 SMALL = Volume(studies=2, slices=5, size=32)
@@ -109,7 +109,7 @@ def test_a_benchmark_without_a_stack_says_so_and_makes_nothing(module: str, tmp_
         ("tests.bench.latency", "--data", "none", "--associations", "0"),
         ("tests.bench.many_senders", "--data", "none", "--instances", "19"),
         ("tests.bench.gateway", "--data", "none", "--slices", "3"),
-        ("tests.running", "none"),
+        ("tests.support.machine.running", "none"),
     ],
     ids=" ".join,
 )
@@ -142,7 +142,7 @@ def test_a_right_number_is_read() -> None:
 
 def test_a_folder_of_ours_goes_when_we_are_told_to_end(tmp_path: Path) -> None:
     waiting = (
-        "import sys, tempfile; from tests.running import end_on_term; end_on_term();"
+        "import sys, tempfile; from tests.support.machine.running import end_on_term; end_on_term();"
         "folder = tempfile.TemporaryDirectory(); folder.__enter__(); print(flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

@@ -20,9 +20,9 @@ from operators.stream.step import Record
 from schemas.objects import Bucket
 from schemas.settings import GatewaySettings, StowSettings
 from schemas.topics import INSTANCE_STORED
-from tests.e2e.sender import Peer
-from tests.e2e.stow import Door
-from tests.read_world import World, cataloged
+from tests.support.senders.sender import Peer
+from tests.support.senders.stow import Door
+from tests.support.worlds.reading import World, cataloged
 
 WAIT_S = 20.0
 

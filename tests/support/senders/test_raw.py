@@ -7,11 +7,11 @@ import pytest
 from pynetdicom import evt
 from pynetdicom.sop_class import Verification
 
-from tests.e2e.generate import Volume, files, instances
-from tests.e2e.ledger import Ledger, read
-from tests.e2e.raw import REFUSED, Raw, raw, send_raw
-from tests.e2e.sender import Peer
-from tests.unit.e2e.scp import Archive, abort_third, always, busy
+from tests.audit.ledger import Ledger, read
+from tests.support.data.generate import Volume, files, instances
+from tests.support.senders.raw import REFUSED, Raw, raw, send_raw
+from tests.support.senders.scp import Archive, abort_third, always, busy
+from tests.support.senders.sender import Peer
 
 SMALL = Volume(studies=2, slices=5, size=16)
 

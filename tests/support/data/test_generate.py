@@ -3,7 +3,7 @@ from pathlib import Path
 
 from pydicom import dcmread
 
-from tests.e2e.generate import Volume, files, instances
+from tests.support.data.generate import Volume, files, instances
 
 SMALL = Volume(studies=2, slices=4, series=2, size=16)
 

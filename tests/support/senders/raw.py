@@ -12,10 +12,10 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-from tests.bench.scu import NoContext, associated
-from tests.e2e.ledger import Ledger, Line, State
-from tests.e2e.part10 import read_meta
-from tests.e2e.sender import Peer, line_of, meaning
+from tests.audit.ledger import Ledger, Line, State
+from tests.audit.part10 import read_meta
+from tests.support.senders.scu import NoContext, associated
+from tests.support.senders.sender import Peer, line_of, meaning
 
 AGAIN_S = 0.5
 ASSOCIATIONS = 4

@@ -11,9 +11,9 @@ from fastavro.schema import parse_schema, to_parsing_canonical_form
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.e2e.collect import SCHEMAS, decoded_by, digested, fingerprint, pieces, sample, schemas
-from tests.e2e.generate import Volume, instances
-from tests.e2e.ledger import Line
+from tests.audit.collect import SCHEMAS, decoded_by, digested, fingerprint, pieces, sample, schemas
+from tests.audit.ledger import Line
+from tests.support.data.generate import Volume, instances
 
 MADE = next(instances(Volume(slices=1, size=16)))
 PART10 = MADE.meta + MADE.header + MADE.pixels

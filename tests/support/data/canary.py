@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from tests.e2e.generate import Instance, Volume, instances, token
+from tests.support.data.generate import Instance, Volume, instances, token
 
 SEED = 8_000
 SLICES = 3

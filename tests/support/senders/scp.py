@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pydicom.uid import CTImageStorage
 from pynetdicom import AE, evt
 
-from tests.e2e.sender import Peer, data_hash
+from tests.support.senders.sender import Peer, data_hash
 
 
 class Archive:

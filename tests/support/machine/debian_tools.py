@@ -1,6 +1,6 @@
 """DICOM programs of other makers, fetched from Debian or Ubuntu without root and run from our own folder.
 
-`python -m tests.debian_tools` fetches them and prints where they are.
+`python -m tests.support.machine.debian_tools` fetches them and prints where they are.
 """
 
 import fcntl

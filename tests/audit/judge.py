@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tests.e2e.ledger import Line
+from tests.audit.ledger import Line
 
 
 class Name(NamedTuple):

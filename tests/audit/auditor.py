@@ -1,6 +1,6 @@
 """The auditor: says whether an archive kept every promise that a sender's ledger holds.
 
-    python -m tests.e2e.auditor --api http://127.0.0.1:8060 --dimse-ledger sent.jsonl --logs FOLDER
+    python -m tests.audit.auditor --api http://127.0.0.1:8060 --dimse-ledger sent.jsonl --logs FOLDER
 
 Where the stores are is read from FLUORO_STORE_*, FLUORO_BROKER_* and FLUORO_CATALOG_*. It only reads, so it may be
 killed and started again. Prints one line; exit status 0 when nothing is wrong, 1 when something is.
@@ -20,8 +20,8 @@ import urllib3
 from confluent_kafka import KafkaException
 from minio import S3Error
 
-from tests.e2e.collect import Eyes, Place, eyes
-from tests.e2e.judge import Verdict, judge
+from tests.audit.collect import Eyes, Place, eyes
+from tests.audit.judge import Verdict, judge
 
 AGAIN_S = 1.0
 # What a store that is just being restarted raises: look again until the bound.

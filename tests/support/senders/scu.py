@@ -18,7 +18,7 @@ from pynetdicom.pdu_primitives import (
     MaximumLengthNotification,
 )
 
-from tests.e2e.sender import Peer
+from tests.support.senders.sender import Peer
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 IMPLEMENTATION = "2.25.1"

@@ -10,9 +10,9 @@ from gateway.intake.status import of_rejected, of_stored
 from operators.dicom import instance
 from operators.dicom.instance import Examined
 from operators.errors import Rejected
-from tests.e2e.outcomes import Outcome, corpus_files, table
-from tests.e2e.part10 import read_meta
-from tests.e2e.sender import data_hash
+from tests.audit.part10 import read_meta
+from tests.support.data.outcomes import Outcome, corpus_files, table
+from tests.support.senders.sender import data_hash
 
 FILES = 584
 

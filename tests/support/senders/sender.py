@@ -1,6 +1,6 @@
 """A modality that never forgets: sends files by C-STORE, retries as a good one does, keeps a ledger.
 
-    python -m tests.e2e.sender --port 11112 --ledger sent.jsonl FOLDER...
+    python -m tests.support.senders.sender --port 11112 --ledger sent.jsonl FOLDER...
 
 The upper layer is pynetdicom's, which shares no line with the archive's. The data set goes out as it lies in the
 file, so its hash is known. Exit status 0 when everything was acknowledged.
@@ -25,8 +25,8 @@ from pynetdicom import AE, _config, build_context
 from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
 
-from tests.e2e.ledger import Ledger, Line, State
-from tests.e2e.part10 import read_meta
+from tests.audit.ledger import Ledger, Line, State
+from tests.audit.part10 import read_meta
 
 # The only data set that pynetdicom does not encode anew.
 _config.STORE_SEND_CHUNKED_DATASET = True

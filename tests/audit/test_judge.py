@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.generate import Instance, Volume, instances
-from tests.e2e.judge import (
+from tests.audit.judge import (
     NOTHING,
     Announced,
     Aside,
@@ -24,7 +23,8 @@ from tests.e2e.judge import (
     leaks,
     recounted,
 )
-from tests.e2e.ledger import Line
+from tests.audit.ledger import Line
+from tests.support.data.generate import Instance, Volume, instances
 
 MADE = tuple(instances(Volume(studies=2, slices=4, series=2, size=16)))
 LAST = MADE[-1]

@@ -8,8 +8,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian
 
-from tests.e2e.generate import uid
-from tests.e2e.ledger import Line
+from tests.audit.ledger import Line
+from tests.support.data.generate import uid
 
 CHUNK = bytes(range(256)) * 512
 FRAME_SIDE = 512

@@ -9,12 +9,12 @@ from typing import Protocol
 
 import httpx
 
-from tests.e2e.collect import only_part
-from tests.e2e.ledger import Line
-from tests.e2e.outcomes import table
-from tests.e2e.part10 import read_meta
-from tests.e2e.raw import REFUSED, UNSENDABLE
-from tests.e2e.sender import data_hash, line_of
+from tests.audit.collect import only_part
+from tests.audit.ledger import Line
+from tests.audit.part10 import read_meta
+from tests.support.data.outcomes import table
+from tests.support.senders.raw import REFUSED, UNSENDABLE
+from tests.support.senders.sender import data_hash, line_of
 
 READERS = 4
 AS_STORED = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}

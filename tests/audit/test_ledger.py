@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.ledger import Ledger, Line, State, read
+from tests.audit.ledger import Ledger, Line, State, read
 
 LINE = Line("planned", "local", "1.2", "1.2.3", "1.2.3.4", "ab" * 32)
 

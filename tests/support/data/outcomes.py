@@ -1,4 +1,4 @@
-"""What becomes of every file of the corpus, as tests/corpus_outcomes.toml says it."""
+"""What becomes of every file of the corpus, as tests/support/data/corpus_outcomes.toml says it."""
 
 import tomllib
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ from minio import Minio, S3Error
 from psycopg.rows import dict_row
 from urllib3 import BaseHTTPResponse, PoolManager, Timeout
 
-from tests.e2e.judge import (
+from tests.audit.judge import (
     Announced,
     Aside,
     Content,
@@ -42,8 +42,8 @@ from tests.e2e.judge import (
     leaks,
     name_of,
 )
-from tests.e2e.ledger import Line, read
-from tests.e2e.part10 import read_meta
+from tests.audit.ledger import Line, read
+from tests.audit.part10 import read_meta
 
 BUCKETS = ("fluoro-hot", "fluoro-warm", "fluoro-cold")
 ASIDE = "fluoro-quarantine"
