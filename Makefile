@@ -7,7 +7,7 @@ help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 install: ## install everything from locks (done already: nothing to do)
-	@$(PYTHON) deploy/install/__main__.py
+	@$(PYTHON) -m deploy.install
 
 up: install ## start the whole stack, stay up until Ctrl-C
 	@$(VENV)/python -m deploy.local up
@@ -37,10 +37,10 @@ fix: ## format, and mend what ruff can mend
 	@$(VENV)/ruff format .
 	@$(VENV)/ruff check --fix .
 
-lock: ## resolve the locks again: requirements.lock and deploy/jars/*/jgo.lock.toml
+lock: ## resolve the locks again: requirements.lock and deploy/install/jars/*/jgo.lock.toml
 	@.tools/bin/uv pip compile pyproject.toml --group local --group dev --generate-hashes --universal \
 		--no-annotate --custom-compile-command "make lock" -q -o requirements.lock
-	@for jars in deploy/jars/*/; do (cd $$jars && ../../../$(VENV)/jgo --ignore-config --resolver python lock); done
+	@for jars in deploy/install/jars/*/; do (cd $$jars && ../../../../$(VENV)/jgo --ignore-config --resolver python lock); done
 
 bench: install ## rate, latency, many senders and hostile ones at the doors, on a stack of its own
 	@$(VENV)/python -m tests.bench

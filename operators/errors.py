@@ -18,3 +18,7 @@ class Unavailable(Exception):
     def __init__(self, what: str) -> None:
         super().__init__(what)
         self.what = what
+
+
+class BadQuery(ValueError):
+    """The client asked in a way that has no answer; the text says what to do instead and repeats no value."""

@@ -6,8 +6,7 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from operators.catalog.query import BadQuery
-from operators.errors import RETRY_AFTER, Rejected, Unavailable
+from operators.errors import RETRY_AFTER, BadQuery, Rejected, Unavailable
 
 
 class Problem(Exception):

@@ -14,7 +14,7 @@ from typing import Any
 
 from deploy.commands import shared
 from deploy.install.steps import Failed
-from deploy.local import say
+from deploy.local.control import say
 from deploy.local.running import RunningStack
 from operators.catalog.ports import Conflicting
 from operators.connectors.s3.store import S3ObjectStore

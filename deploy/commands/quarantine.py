@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from deploy.commands import shared
 from deploy.install.steps import Failed
-from deploy.local import say, web
+from deploy.local.control import say, web
 from deploy.local.running import RunningStack
 from gateway.intake import status
 from gateway.intake.intake import limits_of

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from deploy.install.steps import Failed
-from deploy.local import place_here
+from deploy.local.control import place_here
 from deploy.local.running import RunningStack
 from operators.connectors.postgres.aside import PostgresAside
 from operators.dicom.instance import data_hasher

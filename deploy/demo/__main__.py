@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from deploy import local
 from deploy.demo import dicomweb
 from deploy.install.steps import MB, Failed
-from deploy.local import place_here, processes, running, say, web
+from deploy.local import processes, running
+from deploy.local.control import addresses, memory, place_here, say, web
 from deploy.local.places import Place
 from deploy.local.processes import Process
 from deploy.local.stack import Stack
@@ -95,11 +95,7 @@ def show(options: argparse.Namespace, place: Place, folder: Path) -> None:
             sent = study.result()
             clock.tell(f"the stack is ready; {len(sent)} files to send, {size_of(sent) / MB:.1f} MB")
             follow(chosen, options.study or folder, sent, clock)
-            say(
-                "\n".join(
-                    ["", *local.addresses(chosen), f"  memory    {local.memory(place)}", "", *curls(chosen, sent[0])]
-                )
-            )
+            say("\n".join(["", *addresses(chosen), f"  memory    {memory(place)}", "", *curls(chosen, sent[0])]))
             say(f"\nAll of it held, {time.monotonic() - clock.began:.1f} s in all.")
             if not options.once:
                 say("The stack stays up until Ctrl-C.")

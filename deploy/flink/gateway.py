@@ -16,7 +16,7 @@ from pyflink import pyflink_gateway_server as packaged
 
 from deploy.flink.home import JVM, java
 
-LEASH = Path(__file__).parents[1] / "leash.py"
+LEASH = Path(__file__).parents[1] / "local" / "leash.py"
 START_S = 60.0
 STOP_S = 8.0
 SERVER = "org.apache.flink.client.python.PythonGatewayServer"

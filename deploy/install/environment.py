@@ -52,7 +52,7 @@ class Stamp:
 
 def uv_lock(here: Layout) -> Path:
     """The pin of uv itself."""
-    return here.root / "deploy" / "uv.lock.txt"
+    return here.root / "deploy" / "install" / "uv.lock.txt"
 
 
 def uv_stamp(here: Layout) -> Stamp:

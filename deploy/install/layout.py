@@ -121,7 +121,7 @@ class Layout:
 
     def jar_set(self, name: str) -> Path:
         """The folder that says which jars the set `name` has: jgo.toml and jgo.lock.toml."""
-        return self.root / "deploy" / "jars" / name
+        return self.root / "deploy" / "install" / "jars" / name
 
     def locked(self, name: str) -> str:
         """Short hash of a set's lock file: another lock, another folder in the cache."""
@@ -173,5 +173,5 @@ def cache_folder(environ: Mapping[str, str], *, root_user: bool, home: Path) -> 
 
 def here(environ: Mapping[str, str] = os.environ) -> Layout:
     """The layout of the clone that this file is part of, for the user who runs it."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     return Layout(root, cache_folder(environ, root_user=os.geteuid() == 0, home=Path.home()))

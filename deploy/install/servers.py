@@ -146,7 +146,7 @@ def make_jars(layout: Layout, work: Work, name: str) -> Cost:
 
 def fetch_jars(layout: Layout, work: Work, name: str, folder: Path, *only: str) -> Cost:
     """Fetch the jars that a lock names, or only the one of that name, checked by sha256."""
-    script = layout.root / "deploy" / "fetch_jars.py"
+    script = layout.root / "deploy" / "install" / "fetch_jars.py"
     lock = layout.jar_set(name) / "jgo.lock.toml"
     with timed() as download_s:
         output = work.run([layout.python, script, lock, folder, *only])

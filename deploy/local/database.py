@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a script: the clone is where its packages are
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a script: the clone is where its packages are
 
 from deploy.install.steps import Failed
 from deploy.local.places import Place

@@ -22,7 +22,7 @@ from deploy.local import processes
 from deploy.local.places import Place, Running, State
 from deploy.local.processes import MARK, Process
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 STARTS = 5
 BACK_OFF_S = 0.2
 MOST_BACK_OFF_S = 5.0
@@ -284,7 +284,14 @@ class Supervisor:
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Have a watchdog beside us for as long as the block runs."""
-        command = [sys.executable, "-I", "-S", str(ROOT / "deploy" / "watchdog.py"), self.run_id, str(self.place.root)]
+        command = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(ROOT / "deploy" / "local" / "watchdog.py"),
+            self.run_id,
+            str(self.place.root),
+        ]
         dog = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         try:
             yield
@@ -297,7 +304,7 @@ class Supervisor:
 
 def leashed(command: Sequence[str | Path], user: str | None) -> list[str]:
     """Give the command that runs another one on our leash."""
-    leash = (sys.executable, "-I", "-S", ROOT / "deploy" / "leash.py", os.getpid(), user or "-")
+    leash = (sys.executable, "-I", "-S", ROOT / "deploy" / "local" / "leash.py", os.getpid(), user or "-")
     return [str(word) for word in (*leash, *command)]
 
 

@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a script: the clone is where its packages are
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a script: the clone is where its packages are
 
 from deploy.local import places
 

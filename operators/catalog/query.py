@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydicom.datadict import tag_for_keyword
 
 from operators.dicom.names import fold
+from operators.errors import BadQuery
 from schemas.objects import is_uid
 
 Level = Literal["study", "series", "instance"]
@@ -32,10 +33,6 @@ DIGITS = 9
 PATH_LENGTH = 8
 # Of one attribute, with multiplevaluematching.
 VALUES = 64
-
-
-class BadQuery(ValueError):
-    """The client asked in a way that has no answer; the text says what to do instead and repeats no value."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
-from operators.catalog.query import BadQuery
+from operators.errors import BadQuery
 from operators.imaging.gray import FUNCTIONS, Window
 
 DECIMAL = re.compile(r"[+-]?[0-9]{1,12}(\.[0-9]{0,12})?([eE][+-]?[0-9]{1,2})?|[+-]?\.[0-9]{1,12}([eE][+-]?[0-9]{1,2})?")

@@ -16,7 +16,7 @@ from tests.support.machine.arguments import amount, count
 from tests.support.senders.scp import Archive, always
 from tests.support.senders.scu import Refused, associated, fragment_bytes, fragments
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 SMALL = Volume(studies=2, slices=5, size=32)
 
 

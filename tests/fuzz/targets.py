@@ -21,14 +21,14 @@ from gateway.intake.spool import Body, Bounds, Room
 from gateway.intake.status import STORED
 from gateway.stow import multipart
 from gateway.stow.multipart import MediaType, Scanner
-from operators.catalog.query import LEVELS, BadQuery, Query, is_like, parse
+from operators.catalog.query import LEVELS, Query, is_like, parse
 from operators.dicom.frames import MAX_LENGTHS_BYTES, frame_bytes, frame_range, pack, unpack
 from operators.dicom.instance import MAX_TEXT_LENGTH, Examined, data_hasher, examine, split_part10
 from operators.dicom.json import dicom_json, dumps
 from operators.dicom.part10 import begin_part10
 from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, Reason
 from operators.dimse.upper_layer import Accepted, Reader, Terms, Violation, data_pdus, negotiate
-from operators.errors import Rejected
+from operators.errors import BadQuery, Rejected
 from operators.http.accept import JSON_TYPES, chosen, parse_accept
 from tests.support.data.elements import (
     CODE,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy import local
 from deploy.install import layout
+from deploy.local import control
 from deploy.local.places import Place
 from deploy.local.running import RunningStack, brought_up
 
@@ -21,7 +21,7 @@ INSTALLED = ("FLUORO_CACHE", "FLUORO_MINIO")
 def installed() -> layout.Layout:
     """What the stack is made of; skips where it is not installed, and fails for that where CI is set."""
     here = layout.here()
-    if absent := local.missing(here):
+    if absent := control.missing(here):
         reason = f"not installed: {', '.join(absent)}; run make install"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     return here

@@ -5,7 +5,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.catalog.query import KEYS, LEVELS, BadQuery, Level, accepts, is_like, like_pattern, parse
+from operators.catalog.query import KEYS, LEVELS, Level, accepts, is_like, like_pattern, parse
+from operators.errors import BadQuery
 
 NAMES = st.one_of(
     st.sampled_from([key.keyword for key in KEYS] + [key.tag for key in KEYS]),

@@ -20,7 +20,7 @@ from pynetdicom import AE
 from tests.support.senders.scu import request
 from tests.support.senders.sender import Peer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CT = "1.2.840.10008.5.1.4.1.1.2"
 VERIFICATION = "1.2.840.10008.1.1"
 WAIT_S = 20.0

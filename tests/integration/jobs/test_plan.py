@@ -11,7 +11,7 @@ import pytest
 
 from deploy.install.layout import Layout
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PYTHON_OPERATOR = {"study": "EmbeddedPythonKeyedProcessOperator", "catalog": "ExternalPythonKeyedProcessOperator"}
 
 Plan = dict[str, list[dict[str, Any]]]

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.commands.quarantine import Answer, stow
 from deploy.demo import dicomweb
-from deploy.local import web
+from deploy.local.control import web
 from deploy.local.running import RunningStack, wait_until
 from operators.dicom import instance
 from operators.dicom.instance import split_part10

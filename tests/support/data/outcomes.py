@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-TABLE = Path(__file__).parents[1] / "corpus_outcomes.toml"
+TABLE = Path(__file__).with_name("corpus_outcomes.toml")
 # The statuses that both doors answer with: PS3.4 B.2.3, PS3.18 I.2.
 STORED, WARNED, UNREADABLE = "0000", "B007", "C000"
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[1] / ".tools" / "debian"
+FOLDER = Path(__file__).parents[3] / ".tools" / "debian"
 # The loader belongs to the system's own C library: never another one beside it.
 NEVER = {"libc6"}
 TAKE = ("lib", "zlib1g")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deploy.local.running import RunningStack
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STOP_S = 30.0
 
 

@@ -9,7 +9,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage
 
-from deploy import demo
+from deploy.demo import __main__ as demo
 from deploy.demo import dicomweb
 from deploy.demo.sample import write_ct
 from deploy.install.steps import Failed

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import install
-from deploy.install import environment, flink_home, layout, servers
+from deploy.install import environment, flink_home, installer, layout, servers
 from deploy.install.steps import size
 
 UV_SAID = """\
@@ -39,19 +38,17 @@ def test_a_stamp_holds_for_the_same_inputs_only(tmp_path: Path) -> None:
 
 def test_every_step_has_its_room_and_needs_only_what_comes_before() -> None:
     names: list[str] = []
-    for step in install.steps(layout.here({"FLUORO_CACHE": "/nonexistent"})):
+    for step in installer.steps(layout.here({"FLUORO_CACHE": "/nonexistent"})):
         assert set(step.needs) <= set(names)
         assert step.room[1] > 0
         names.append(step.name)
 
-    assert set(names) == set(install.ROOM)
+    assert set(names) == set(installer.ROOM)
 
 
-def test_the_installer_starts_with_nothing_but_the_standard_library(tmp_path: Path) -> None:
-    script = layout.here({}).root / "deploy" / "install.py"
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", script, "--help"], cwd=tmp_path, capture_output=True, check=False
-    )
+def test_the_installer_starts_with_nothing_but_the_standard_library() -> None:
+    command = [sys.executable, "-E", "-s", "-S", "-m", "deploy.install", "--help"]
+    done = subprocess.run(command, cwd=layout.here({}).root, capture_output=True, check=False)
 
     assert done.returncode == 0
     assert b"FLUORO_MINIO" in done.stdout

@@ -10,7 +10,7 @@ import pytest
 from deploy.install import layout, servers
 
 HERE = layout.here({"FLUORO_CACHE": "/nonexistent"})
-JAR_SETS = sorted(path.name for path in (HERE.root / "deploy" / "jars").iterdir())
+JAR_SETS = sorted(path.name for path in (HERE.root / "deploy" / "install" / "jars").iterdir())
 REQUIREMENTS = (HERE.root / "requirements.lock").read_text(encoding="utf-8")
 
 
@@ -40,7 +40,7 @@ def test_no_lock_of_jars_holds_an_address(jar_set: str) -> None:
 
 
 def test_no_python_lock_holds_an_address() -> None:
-    own = (HERE.root / "deploy" / "uv.lock.txt").read_text(encoding="utf-8")
+    own = (HERE.root / "deploy" / "install" / "uv.lock.txt").read_text(encoding="utf-8")
 
     assert "://" not in REQUIREMENTS + own
 

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy import local
 from deploy.install.layout import here
 from deploy.install.steps import Failed
-from deploy.local import places, processes
+from deploy.local import control, places, processes
 from deploy.local.places import Place, State
 from deploy.local.processes import Process
 from deploy.local.supervisor import STARTS, Server, Supervisor, Task, mark
@@ -306,7 +305,7 @@ def test_a_file_for_a_data_folder_is_told_in_a_line(
 ) -> None:
     monkeypatch.setenv("FLUORO_DATA", "/etc/passwd")
 
-    assert local.main([command]) == 1
+    assert control.main([command]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("/etc/passwd cannot ")
     assert "set FLUORO_DATA" in line

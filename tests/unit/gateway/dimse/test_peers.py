@@ -14,7 +14,7 @@ from operators.dimse.upper_layer import REFUSALS
 from schemas.settings import GatewaySettings, SettingsError
 
 SETTINGS = GatewaySettings(tls_client_ca="ca.pem")
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 CT1 = """
 [[peer]]
 name = "ct1"

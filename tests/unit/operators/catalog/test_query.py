@@ -4,7 +4,8 @@ from datetime import date, time
 
 import pytest
 
-from operators.catalog.query import BY_TAG, BadQuery, Level, Match, Query, parse
+from operators.catalog.query import BY_TAG, Level, Match, Query, parse
+from operators.errors import BadQuery
 
 PATIENT_ID = BY_TAG["00100020"]
 NAME = BY_TAG["00100010"]

@@ -31,7 +31,7 @@ from operators.dicom.scan import (
 from operators.errors import Rejected
 from tests.support.data.elements import ITEM_END, SEQUENCE_END, element
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
 # What may differ from pydicom, each looked at: (file, what differs).

@@ -16,8 +16,7 @@ from pydicom import Dataset, dcmread
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
 from pydicom.pixels.processing import convert_color_space
 
-from operators.catalog.query import BadQuery
-from operators.errors import Rejected
+from operators.errors import BadQuery, Rejected
 from operators.imaging.display import Look, is_shown_as_stored
 from operators.imaging.gray import GrayLook, Rescale, Table, Window, tones
 from operators.imaging.palette import Descriptor, Palette, eight_bits, expanded, table
