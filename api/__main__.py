@@ -33,7 +33,7 @@ class Settings:
 
 
 def build() -> Application:
-    """Give the application on PostgreSQL and S3; granian calls this in each worker."""
+    """Return the application on PostgreSQL and S3; granian calls this in each worker."""
     set_up_logs("api")
     calm_collector()
     settings = load_all(Settings, os.environ, with_store_keys=True)

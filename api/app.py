@@ -77,7 +77,7 @@ def create_app(
     lifespan: Any = None,
     checks: Mapping[str, Check] | None = None,
 ) -> "Application":
-    """Give the application on these servers; `lifespan` opens and closes them, where they need it.
+    """Return the application on these servers; `lifespan` opens and closes them, where they need it.
 
     `checks` are of what else must be there for this origin to be ready, by name.
     """

@@ -102,7 +102,7 @@ class Child:
                 fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
     def started(self) -> "Child":
-        """Give this child once it is ready; raises Unavailable when it does not start, and ends it then."""
+        """Return this child once it is ready; raises Unavailable when it does not start, and ends it then."""
         try:
             self._answer(READY, time.monotonic() + STARTING_S)
         except (BrokenPipeError, EOFError, Gone, TimeoutError):
@@ -111,7 +111,7 @@ class Child:
         return self
 
     def is_quiet(self) -> bool:
-        """Say whether the process lives and has said nothing that it was not asked: only then ask it."""
+        """True if the process lives and has said nothing that it was not asked: only then ask it."""
         try:
             os.read(self._out, 1)
         except BlockingIOError:
@@ -119,7 +119,7 @@ class Child:
         return False
 
     def ask(self, job: Job, seconds: float) -> tuple[str, bytes]:
-        """Give a reason why the frame cannot be rendered, or none and the picture.
+        """Return a reason why the frame cannot be rendered, or none and the picture.
 
         Raises Gone when the child ends over it, TimeoutError when it takes longer: end it then.
         """
@@ -175,7 +175,7 @@ class Child:
 
 
 def _known(reason: str) -> str:
-    """Give the reason, if it is one: a child that a decoder has taken over may say anything."""
+    """Return the reason, if it is one: a child that a decoder has taken over may say anything."""
     return reason if reason in REASONS else CRASHED
 
 
@@ -201,7 +201,7 @@ class Children:
         self._is_open = True
 
     async def rendered(self, fetch: Callable[[], Awaitable[Job]]) -> bytes:
-        """Give the picture of the job that `fetch` gives, once it is its turn.
+        """Return the picture of the job that `fetch` gives, once it is its turn.
 
         Raises Problem: 503 when too many wait, 406 or 400 when the frame cannot be rendered that way; Unavailable
         when a child was killed, or took too long without using its seconds of CPU, so that another try may be better.
@@ -274,7 +274,7 @@ class Children:
         return reason, picture
 
     def _ready(self) -> Child:
-        """Give an idle child that is as it was left, else a new one; whoever closes this pool kills it from now on."""
+        """Return an idle child that is as it was left, else a new one; whoever closes this pool kills it from now on."""
         while self._idle:
             child = self._idle.pop()
             self._at_work.add(child)

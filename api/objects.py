@@ -39,7 +39,7 @@ async def whole(services: Services, tenant: str, location: Location) -> AsyncGen
 
 
 async def part(services: Services, tenant: str, location: Location, start: int, end: int) -> bytes:
-    """Give the object's bytes from start to end (exclusive); raises Damaged when it is shorter."""
+    """Return the object's bytes from start to end (exclusive); raises Damaged when it is shorter."""
     return b"".join([chunk async for chunk in exactly(services, tenant, location, start, end)])
 
 

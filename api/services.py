@@ -69,7 +69,7 @@ class Services:
 
 
 def services_of(request: Request) -> Services:
-    """Give the application's services."""
+    """Return the application's services."""
     return cast("Services", request.scope["services"])
 
 
@@ -79,12 +79,12 @@ def until_sent(request: Request, held: AbstractContextManager[None]) -> None:
 
 
 def tenant_of(request: Request) -> str:
-    """Give the tenant whose data this request may see."""
+    """Return the tenant whose data this request may see."""
     return cast("Principal", request.scope["principal"]).tenant
 
 
 def uid_of(request: Request, name: str) -> str | None:
-    """Give a UID of the path, None when the path has none of that name; raises Problem when it is no UID."""
+    """Return a UID of the path, None when the path has none of that name; raises Problem when it is no UID."""
     uid = request.path_params.get(name)
     if uid is not None and not is_uid(uid):
         raise bad_uid()
@@ -92,12 +92,12 @@ def uid_of(request: Request, name: str) -> str | None:
 
 
 def base_of(request: Request) -> str:
-    """Give the address of the service as this client reached it."""
+    """Return the address of the service as this client reached it."""
     return f"{request.scope['scheme']}://{request.headers['host']}{ROOT}"
 
 
 def address(base: str, study_uid: str, series_uid: str | None = None, sop_uid: str | None = None) -> str:
-    """Give the address of a study, series or instance."""
+    """Return the address of a study, series or instance."""
     series = f"/series/{series_uid}" if series_uid else ""
     instance = f"/instances/{sop_uid}" if sop_uid else ""
     return f"{base}/studies/{study_uid}{series}{instance}"

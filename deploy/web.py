@@ -131,7 +131,7 @@ def _told_to_stop(stow: Stow) -> Iterator[None]:
 
 
 def build() -> ASGIApp:
-    """Give the application on real servers; granian calls this in each worker."""
+    """Return the application on real servers; granian calls this in each worker."""
     die_with(os.getppid())
     set_up_logs("web")
     calm_collector()

@@ -86,7 +86,7 @@ def _check(gateway: GatewaySettings) -> None:
 
 
 def _in_the_open(gateway: GatewaySettings) -> str | None:
-    """Say what is wrong with images and names on a network where others can read them."""
+    """Return what is wrong with images and names on a network where others can read them."""
     if gateway.tls_certificate or gateway.plaintext_public or _is_loopback(gateway.host):
         return None
     return (

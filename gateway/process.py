@@ -151,7 +151,7 @@ def _accepting(listening: socket.socket, door: Door, context: ssl.SSLContext | N
 
 
 async def _connect(connection: socket.socket, association: Association, context: ssl.SSLContext | None) -> None:
-    """Give the connection to its association; a handshake that fails, or lasts too long, ends both."""
+    """Return the connection to its association; a handshake that fails, or lasts too long, ends both."""
     settings, loop = association.settings, asyncio.get_running_loop()
     connection.setblocking(False)
     limits = {"ssl_handshake_timeout": settings.associate_s, "ssl_shutdown_timeout": settings.silence_s}

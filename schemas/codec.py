@@ -41,7 +41,7 @@ class Version:
 
 
 def encode(event: Event) -> bytes:
-    """Give the event's bytes under the newest version of its schema."""
+    """Return the event's bytes under the newest version of its schema."""
     version = newest(type(event).__name__)
     buffer = io.BytesIO()
     buffer.write(MARKER + version.fingerprint)
@@ -50,7 +50,7 @@ def encode(event: Event) -> bytes:
 
 
 def decode(data: bytes) -> Event:
-    """Give the event in these bytes, read as the newest version of its schema.
+    """Return the event in these bytes, read as the newest version of its schema.
 
     Raises NotAnEvent for what no schema can read, UnknownSchema for what a newer one could.
     """
@@ -83,7 +83,7 @@ def by_fingerprint() -> dict[bytes, Version]:
 
 @cache
 def newest(event: str) -> Version:
-    """Give the newest version of the schema of the event class of this name: writers write it, readers read as it."""
+    """Return the newest version of the schema of the event class of this name: writers write it, readers read as it."""
     name = CAPITAL.sub("_", event).lower()
     return max((v for v in versions() if v.name == name), key=lambda v: v.number)
 

@@ -19,7 +19,7 @@ QuarantineState = Literal["held", "released", "discarded"]
 
 
 def event_id(*parts: str) -> str:
-    """Give the id of the event that these parts make unique: the same parts, the same id."""
+    """Return the id of the event that these parts make unique: the same parts, the same id."""
     return str(uuid5(NAMESPACE, "/".join(parts)))
 
 

@@ -38,7 +38,7 @@ class Identity:
 
     @property
     def key(self) -> str:
-        """Give the object's key; raises ValueError when a part could leave its place in it."""
+        """Return the object's key; raises ValueError when a part could leave its place in it."""
         checks = (
             TENANT.fullmatch(self.tenant),
             is_uid(self.study_uid),
@@ -79,7 +79,7 @@ class Envelope:
     reason: str = ""
 
     def to_metadata(self) -> dict[str, str]:
-        """Give S3 user metadata without its `x-amz-meta-` prefix: ASCII, percent-encoded where needed."""
+        """Return S3 user metadata without its `x-amz-meta-` prefix: ASCII, percent-encoded where needed."""
         return {
             "stored-at": self.stored_at.isoformat(),
             "received-at": self.received_at.isoformat(),
@@ -112,5 +112,5 @@ class Envelope:
 
 
 def is_uid(text: str) -> bool:
-    """Say whether this may enter a key as a UID (PS3.5 9.1, but leading zeros, which vendors send)."""
+    """True if this may enter a key as a UID (PS3.5 9.1, but leading zeros, which vendors send)."""
     return len(text) <= UID_LENGTH and UID.fullmatch(text) is not None

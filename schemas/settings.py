@@ -48,7 +48,7 @@ LIKELY = 0.8
 
 
 def are_networks(text: str) -> bool:
-    """Say whether this is a list of networks, such as 10.1.0.0/16, by comma; an empty one is."""
+    """True if this is a list of networks, such as 10.1.0.0/16, by comma; an empty one is."""
     try:
         return all(ipaddress.ip_network(one) for one in text.split(",")) if text else True
     except ValueError:
@@ -223,7 +223,7 @@ class StudySettings:
     limit_s: float = setting(6 * 3600.0, least=1)
 
     def quiet(self, modality: str | None) -> float:
-        """Give the quiet time of a modality."""
+        """Return the quiet time of a modality."""
         pairs = (pair.split("=", 1) for pair in self.quiet_by_modality.split(",") if pair)
         return {name: float(seconds) for name, seconds in pairs}.get(modality or "", self.quiet_s)
 
@@ -275,7 +275,7 @@ def load_all(kind: type[T], env: Mapping[str, str], *, with_store_keys: bool = F
 
 
 def to_env(section: Any) -> dict[str, str]:
-    """Give the variables that load() reads this section back from, secrets in clear: for a child process alone."""
+    """Return the variables that load() reads this section back from, secrets in clear: for a child process alone."""
     values = {one.name: getattr(section, one.name) for one in fields(section)}
     return {f"FLUORO_{section.section}_{name.upper()}": str(value) for name, value in values.items()}
 

@@ -43,7 +43,7 @@ def set_up_logs(service: str) -> None:
 
 
 def exposition() -> bytes:
-    """Give the metrics in Prometheus' text format: of all processes that share a folder for them, else of this one."""
+    """Return the metrics in Prometheus' text format: of all processes that share a folder for them, else of this one."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest()
     registry = CollectorRegistry()

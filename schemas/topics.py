@@ -33,7 +33,7 @@ class Topic:
 
     @property
     def config(self) -> dict[str, str]:
-        """Give the topic's settings at the broker."""
+        """Return the topic's settings at the broker."""
         return {
             "retention.ms": str(self.retention_ms),
             "max.message.bytes": str(self.max_message_bytes),
@@ -118,12 +118,12 @@ TOPICS = (
 
 
 def study_key(tenant: str, study_uid: str) -> bytes:
-    """Give the record key that keeps one study's records in one partition, in order."""
+    """Return the record key that keeps one study's records in one partition, in order."""
     return f"{tenant}/{study_uid}".encode()
 
 
 def record_key(event: Event) -> bytes:
-    """Give an event's record key, as its topic says: its study's, or its content's where no study is known."""
+    """Return an event's record key, as its topic says: its study's, or its content's where no study is known."""
     if isinstance(event, InstanceQuarantined):
         return f"{event.tenant}/{event.data_hash}".encode()
     return study_key(event.tenant, getattr(event, "study_uid", ""))

@@ -19,7 +19,7 @@ settings.load_profile("fluoro")
 
 @pytest.fixture(scope="session")
 def corpus() -> Path:
-    """Give the folder of real DICOM files; skip where it is absent."""
+    """Return the folder of real DICOM files; skip where it is absent."""
     folder = Path(os.environ.get("FLUORO_CORPUS", ROOT / "../shared/corpus")).resolve()
     if not folder.is_dir():
         pytest.skip("set FLUORO_CORPUS to a folder of DICOM files")
@@ -28,7 +28,7 @@ def corpus() -> Path:
 
 @pytest.fixture(scope="session")
 def dcmtk() -> Programs:
-    """Give dcmtk's programs; skip by name where they cannot be had, and fail there when CI is set."""
+    """Return dcmtk's programs; skip by name where they cannot be had, and fail there when CI is set."""
     try:
         return fetch_dcmtk()
     except NotHere as why:

@@ -15,7 +15,7 @@ class Kept:
         self.size_bytes = 0
 
     def get(self, key: tuple[str, ...]) -> bytes | None:
-        """Give what is kept under this key."""
+        """Return what is kept under this key."""
         found = self._held.get(key)
         if found is not None:
             self._held.move_to_end(key)

@@ -35,7 +35,7 @@ def video(request: Request, location: Location, media_type: str) -> Response:
 
 
 async def _video(chunks: Chunks) -> Chunks:
-    """Give what the fragments hold behind the offset table; raises Problem (406) where they are none."""
+    """Return what the fragments hold behind the offset table; raises Problem (406) where they are none."""
     try:
         async with aclosing(unwrapped(chunks, tables=1)) as pieces:
             async for piece in pieces:

@@ -145,7 +145,7 @@ def _unlisted() -> Problem:
 
 
 async def _bodies(source: Source) -> AsyncGenerator[Chunks, None]:
-    """Give each frame's bytes, in the order asked for; those of a run come out of one read."""
+    """Return each frame's bytes, in the order asked for; those of a run come out of one read."""
     works = (partial(_read, source, run) for run in _runs(source.cuts))
     async with aclosing(in_order(works, AHEAD)) as runs:
         async for run in runs:

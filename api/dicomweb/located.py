@@ -27,7 +27,7 @@ FRAMES_AT_ONCE = 1000
 
 
 async def located(request: Request) -> tuple[Location, ...]:
-    """Give what the path names, at least one instance; raises Problem (404)."""
+    """Return what the path names, at least one instance; raises Problem (404)."""
     queries, tenant = services_of(request).queries, tenant_of(request)
     study_uid, series_uid, sop_uid = (uid_of(request, name) for name in ("study", "series", "instance"))
     if study_uid and series_uid and sop_uid:
@@ -41,7 +41,7 @@ async def located(request: Request) -> tuple[Location, ...]:
 
 
 def numbers_of(request: Request) -> list[int]:
-    """Give the frames that the path lists; raises Problem (400)."""
+    """Return the frames that the path lists; raises Problem (400)."""
     text = request.path_params["frames"]
     if not FRAME_LIST.fullmatch(text) or text.count(",") >= FRAMES_AT_ONCE:
         raise Problem(400, "bad-frames", f"list at most {FRAMES_AT_ONCE} frame numbers as 1,2,3")
@@ -57,7 +57,7 @@ def check_frames(listed: Frames, numbers: Sequence[int]) -> None:
 
 
 def address_of(base: str, location: Location) -> str:
-    """Give an instance's address."""
+    """Return an instance's address."""
     return address(base, location.study_uid, location.series_uid, location.sop_uid)
 
 

@@ -30,13 +30,13 @@ class Framed:
 
     @property
     def form(self) -> Form:
-        """Say what a child is given of a frame: of one that no table lists the whole object."""
+        """Return what a child is given of a frame: of one that no table lists the whole object."""
         kind = self.listed.kind
         return kind if kind in ("native", "encapsulated") else "object"
 
 
 def framed(location: Location) -> Framed:
-    """Give an instance's frames; raises Problem (406) when it has none to show."""
+    """Return an instance's frames; raises Problem (406) when it has none to show."""
     listed = unpack(location.frames)
     if listed.kind == "none" or location.transfer_syntax in VIDEOS:
         raise Problem(NOT_RENDERABLE, "no-pixels", "this instance has no frames to show: retrieve the instance")
@@ -44,7 +44,7 @@ def framed(location: Location) -> Framed:
 
 
 async def picture(services: Services, tenant: str, of: Framed, number: int, rendering: Rendering) -> bytes:
-    """Give a frame rendered; raises Problem, Damaged or Unavailable."""
+    """Return a frame rendered; raises Problem, Damaged or Unavailable."""
     fetch = partial(_job, services, tenant, of, Job(of.location.transfer_syntax, number, of.form, rendering))
     return await services.children.rendered(fetch)
 

@@ -36,7 +36,7 @@ UTF_8 = {"vr": "CS", "Value": ["ISO_IR 192"]}
 
 
 def search(level: Level) -> Callable[[Request], Awaitable[Response]]:
-    """Give the handler that searches one level, below whatever study and series the path names."""
+    """Return the handler that searches one level, below whatever study and series the path names."""
 
     async def found(request: Request) -> Response:
         media_type = chosen(wanted(request), JSON_TYPES)
@@ -62,19 +62,19 @@ def search(level: Level) -> Callable[[Request], Awaitable[Response]]:
 
 
 def warnings(page: Page, query: Query) -> tuple[str, ...]:
-    """Give the texts of the Warning headers (PS3.18 8.3.4.4)."""
+    """Return the texts of the Warning headers (PS3.18 8.3.4.4)."""
     if not page.remaining:
         return query.warnings
     return (*query.warnings, f"There are {page.remaining} additional results that can be requested")
 
 
 def body(page: Page, query: Query, base: str) -> bytes:
-    """Give the results as a JSON array, each one's attributes in the order of their tags (PS3.18 F.2.2)."""
+    """Return the results as a JSON array, each one's attributes in the order of their tags (PS3.18 F.2.2)."""
     return orjson.dumps([dataset(hit, query, base) for hit in page.hits], option=orjson.OPT_SORT_KEYS)
 
 
 def dataset(hit: Hit, query: Query, base: str) -> DicomJson:
-    """Give one result: the attributes of its level, of the levels above, and what the catalog derives."""
+    """Return one result: the attributes of its level, of the levels above, and what the catalog derives."""
     found: DicomJson = {}
     if hit.study:
         found |= _wanted(_study(hit.study), query, is_named=query.study_uid is not None and query.level != "study")

@@ -86,7 +86,7 @@ async def thumbnail(request: Request) -> Response:
 
 
 async def _with_frames(request: Request, location: Location) -> Location:
-    """Give the location with its frames, which a list of locations leaves out; raises Problem (404)."""
+    """Return the location with its frames, which a list of locations leaves out; raises Problem (404)."""
     if location.frames:
         return location
     queries, tenant = services_of(request).queries, tenant_of(request)
@@ -97,7 +97,7 @@ async def _with_frames(request: Request, location: Location) -> Location:
 
 
 def _candidates(locations: Sequence[Location]) -> Iterator[Location]:
-    """Give what may show what a study or series is: the middle image of each image series, then of each other one.
+    """Return what may show what a study or series is: the middle image of each image series, then of each other one.
 
     After them the first and the last image of the first image series.
     """
@@ -112,12 +112,12 @@ def _candidates(locations: Sequence[Location]) -> Iterator[Location]:
 
 @lru_cache(maxsize=512)
 def is_image(sop_class: str) -> bool:
-    """Say whether a SOP class is one of images, by its name in PS3.6."""
+    """True if a SOP class is one of images, by its name in PS3.6."""
     return "Image Storage" in UID(sop_class).name
 
 
 def _choice(ranges: Sequence[Wanted], offered: Sequence[str], count: int) -> tuple[str, bool]:
-    """Give the media type to answer with, and whether in parts; raises Problem (406)."""
+    """Return the media type to answer with, and whether in parts; raises Problem (406)."""
     for one in ranges:
         for media_type in offered:
             is_multipart = one.is_multipart or (one.media_type == "*/*" and count > 1)
@@ -173,7 +173,7 @@ async def _frame(request: Request, shown: Framed, number: int, at: str, renderin
 
 
 async def _first_frame(request: Request, location: Location, rendering: Rendering) -> Placed:
-    """Give an instance's picture; None where there is none, so that the others of a study still come."""
+    """Return an instance's picture; None where there is none, so that the others of a study still come."""
     try:
         shown = framed(await _with_frames(request, location))
         check_frames(shown.listed, [1])

@@ -94,7 +94,7 @@ async def _array(items: AsyncGenerator[_Metadata, None]) -> Chunks:
 
 
 async def _metadata_of(services: Services, tenant: str, location: Location, at: str) -> _Metadata:
-    """Give one instance's DICOM JSON; what the catalog knows of it when its header cannot be read."""
+    """Return one instance's DICOM JSON; what the catalog knows of it when its header cannot be read."""
     key = (tenant, location.data_hash)
     kept = services.headers.get(key)
     if kept is not None:
@@ -112,7 +112,7 @@ async def _metadata_of(services: Services, tenant: str, location: Location, at: 
 
 
 async def _json(services: Services, header: bytes, location: Location) -> bytes:
-    """Give a header's JSON without an address, here or, when it is long, in the parser's thread."""
+    """Return a header's JSON without an address, here or, when it is long, in the parser's thread."""
     read = partial(_read, header, location.prefix_length, location.transfer_syntax, services.settings.header_s)
     return read() if len(header) <= AT_ONCE_BYTES else await parsed(services, read)
 

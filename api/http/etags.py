@@ -15,7 +15,7 @@ TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 
 def etag(locations: Iterable[Location], *form: str) -> str:
-    """Give the strong tag of an answer made of these instances; `form` says what else its bytes depend on.
+    """Return the strong tag of an answer made of these instances; `form` says what else its bytes depend on.
 
     It changes when an instance comes, goes, or shows other content, and with a word of `form`.
     """
@@ -26,17 +26,17 @@ def etag(locations: Iterable[Location], *form: str) -> str:
 
 
 def headers(tag: str) -> dict[str, str]:
-    """Give the headers of an answer with this tag: kept by the client alone, and asked about before each use."""
+    """Return the headers of an answer with this tag: kept by the client alone, and asked about before each use."""
     return {"etag": tag, "cache-control": "private, no-cache"}
 
 
 def weak(tag: str) -> str:
-    """Give the tag of an answer that means the same each time, but of which a part may be left out."""
+    """Return the tag of an answer that means the same each time, but of which a part may be left out."""
     return f"W/{tag}"
 
 
 def unchanged(request: Request, tag: str, *, is_there: bool = True) -> Response | None:
-    """Give the 304 for a client that has what the tag names; None when it has not, or did not say.
+    """Return the 304 for a client that has what the tag names; None when it has not, or did not say.
 
     Any tag, an asterisk, is only that of what is known to be there.
     """

@@ -43,7 +43,7 @@ MEDIA_TYPES = {COMPRESSED + syntax: media_type for media_type, syntaxes in MEMBE
 
 
 def stored_frames(transfer_syntax: str, *, is_native: bool) -> tuple[str, str]:
-    """Give the media type of an instance's frames and the transfer syntax that names them.
+    """Return the media type of an instance's frames and the transfer syntax that names them.
 
     Native frames of Implicit VR are, byte for byte, those of Explicit VR, which has a name in this place.
     """
@@ -54,7 +54,7 @@ def stored_frames(transfer_syntax: str, *, is_native: bool) -> tuple[str, str]:
 
 
 def dicom_choice(ranges: Sequence[Wanted], locations: Sequence[Location]) -> bool:
-    """Say whether to answer in parts (True) or with the one instance alone; raises Problem (406)."""
+    """True if to answer in parts (True) or with the one instance alone; raises Problem (406)."""
     for one in ranges:
         is_multipart = one.is_multipart or one.media_type == "*/*"
         is_stored = all(one.transfer_syntax in (None, "*", each.transfer_syntax) for each in locations)
@@ -65,7 +65,7 @@ def dicom_choice(ranges: Sequence[Wanted], locations: Sequence[Location]) -> boo
 
 
 def octets_choice(ranges: Sequence[Wanted]) -> bool:
-    """Say whether to answer with a value in a part (True) or alone; raises Problem (406)."""
+    """True if to answer with a value in a part (True) or alone; raises Problem (406)."""
     for one in ranges:
         if one.takes(OCTETS):
             return one.is_multipart
@@ -73,7 +73,7 @@ def octets_choice(ranges: Sequence[Wanted]) -> bool:
 
 
 def frame_choice(ranges: Sequence[Wanted], media_type: str, syntax: str, count: int) -> bool:
-    """Say whether to answer with frames in parts (True) or one alone; raises Problem (406)."""
+    """True if to answer with frames in parts (True) or one alone; raises Problem (406)."""
     for one in ranges:
         is_multipart = one.is_multipart or one.media_type == "*/*"
         if _takes_frames(one, media_type, syntax) and (is_multipart or count == 1):
@@ -82,7 +82,7 @@ def frame_choice(ranges: Sequence[Wanted], media_type: str, syntax: str, count: 
 
 
 def _takes_frames(one: Wanted, media_type: str, syntax: str) -> bool:
-    """Say whether a range takes frames of this form; viewers ask for octets of any transfer syntax and mean all."""
+    """True if a range takes frames of this form; viewers ask for octets of any transfer syntax and mean all."""
     if one.transfer_syntax in ("*", syntax):
         return one.takes(media_type.lower()) or one.media_type == OCTETS
     is_default = "*" in one.media_type or syntax == _default(media_type)

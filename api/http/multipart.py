@@ -22,7 +22,7 @@ class Part:
 
     @property
     def head(self) -> bytes:
-        """Give the part's header lines and the empty line after them."""
+        """Return the part's header lines and the empty line after them."""
         lines = [f"Content-Type: {self.content_type}"]
         lines += [] if self.size_bytes is None else [f"Content-Length: {self.size_bytes}"]
         lines += [f"Content-Range: {self.content_range}"] if self.content_range else []
@@ -38,7 +38,7 @@ class Envelope:
 
     @classmethod
     def of(cls, media_type: str, tag: str = "") -> "Envelope":
-        """Give an envelope for parts of this type, with a boundary that no part holds but by a miracle.
+        """Return an envelope for parts of this type, with a boundary that no part holds but by a miracle.
 
         It is made of the answer's tag where it has one, so that the same tag is the same bytes.
         """
@@ -46,13 +46,13 @@ class Envelope:
 
     @property
     def content_type(self) -> str:
-        """Give the response's content type."""
+        """Return the response's content type."""
         if self.media_type == BYTE_RANGES:
             return f"{BYTE_RANGES}; boundary={self.boundary}"
         return f'multipart/related; type="{self.media_type}"; boundary={self.boundary}'
 
     def size_bytes(self, parts: Iterable[Part]) -> int | None:
-        """Give the whole body's size; None when a part's is not known."""
+        """Return the whole body's size; None when a part's is not known."""
         total = len(self.end)
         for part in parts:
             if part.size_bytes is None:
@@ -61,12 +61,12 @@ class Envelope:
         return total
 
     def before(self, part: Part) -> bytes:
-        """Give what goes before a part's bytes."""
+        """Return what goes before a part's bytes."""
         return f"--{self.boundary}\r\n".encode() + part.head
 
     @property
     def end(self) -> bytes:
-        """Give what goes after the last part."""
+        """Return what goes after the last part."""
         return f"--{self.boundary}--\r\n".encode()
 
 
@@ -79,7 +79,7 @@ SMALL_BYTES = 64 * 1024
 async def stream(
     envelope: Envelope, parts: Sequence[Part], bodies: AsyncGenerator[AsyncGenerator[bytes, None], None]
 ) -> AsyncGenerator[bytes, None]:
-    """Give the body: each part's bytes behind its headers, in order; nothing before the first part has begun."""
+    """Return the body: each part's bytes behind its headers, in order; nothing before the first part has begun."""
     async with aclosing(bodies):
         for part in parts:
             async with aclosing(await anext(bodies)) as body:

@@ -8,7 +8,7 @@ from operators.http.principal import Asked, NotAllowed, Principal
 
 
 def principal_of(scope: Scope, tenant: str) -> Principal:
-    """Give the principal of a request; raises Problem (403) with the rule that it breaks."""
+    """Return the principal of a request; raises Problem (403) with the rule that it breaks."""
     try:
         return principal.principal_of(Asked.of(scope), tenant)
     except NotAllowed as error:

@@ -28,22 +28,22 @@ class Damaged(Problem):
 
 
 def bad_uid() -> Problem:
-    """Give the answer to a path with something else where a UID belongs."""
+    """Return the answer to a path with something else where a UID belongs."""
     return Problem(400, "bad-uid", "UIDs in the path are digits and dots, at most 64 characters")
 
 
 def not_found(what: str) -> Problem:
-    """Give the answer for what is not here, or not for this tenant."""
+    """Return the answer for what is not here, or not for this tenant."""
     return Problem(404, f"no-such-{what}", f"search for the {what} first: it is not in this archive")
 
 
 def not_acceptable(offered: str) -> Problem:
-    """Give the answer to an Accept header that nothing meets."""
+    """Return the answer to an Accept header that nothing meets."""
     return Problem(406, "not-acceptable", f"accept {offered}")
 
 
 def problem_of(error: Exception) -> Problem:
-    """Say how an exception is answered; what nobody foresaw is 500."""
+    """Return how an exception is answered; what nobody foresaw is 500."""
     match error:
         case Problem():
             return error
@@ -60,6 +60,6 @@ def problem_of(error: Exception) -> Problem:
 
 
 def answer(problem: Problem) -> Response:
-    """Give the response: a small JSON with the reason and what to do."""
+    """Return the response: a small JSON with the reason and what to do."""
     body = orjson.dumps({"reason": problem.reason, "advice": problem.advice})
     return Response(body, problem.status, problem.headers, "application/json")

@@ -20,16 +20,16 @@ class Span(NamedTuple):
 
     @property
     def size_bytes(self) -> int:
-        """Give how many there are."""
+        """Return how many there are."""
         return self.end - self.start
 
     def content_range(self, size_bytes: int) -> str:
-        """Give the Content-Range header's text, for a value of this size."""
+        """Return the Content-Range header's text, for a value of this size."""
         return f"bytes {self.start}-{self.end - 1}/{size_bytes}"
 
 
 def asked(text: str | None, size_bytes: int, most: int) -> tuple[Span, ...]:
-    """Give the spans that a Range header asks for, in order and joined where they touch; none for all of it.
+    """Return the spans that a Range header asks for, in order and joined where they touch; none for all of it.
 
     What is no range of bytes is ignored. Raises Problem (416) for more than `most` spans, or none that is there.
     """

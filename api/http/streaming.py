@@ -69,7 +69,7 @@ async def _gone(receive: Receive) -> None:
 
 
 async def begun(chunks: Chunks) -> Chunks:
-    """Give the same chunks once the first is there."""
+    """Return the same chunks once the first is there."""
     try:
         first = await anext(chunks, b"")
     except BaseException:
@@ -86,12 +86,12 @@ async def _after(first: bytes, chunks: Chunks) -> Chunks:
 
 
 async def once(data: bytes) -> Chunks:
-    """Give bytes that are here already."""
+    """Return bytes that are here already."""
     yield data
 
 
 async def joined(chunks: Chunks, least_bytes: int) -> Chunks:
-    """Give the same bytes in chunks of at least this size, the last one but for: each costs a turn of the server."""
+    """Return the same bytes in chunks of at least this size, the last one but for: each costs a turn of the server."""
     held: list[bytes] = []
     size = 0
     async with aclosing(chunks):
@@ -106,7 +106,7 @@ async def joined(chunks: Chunks, least_bytes: int) -> Chunks:
 
 
 async def in_order(works: Iterable[Callable[[], Awaitable[T]]], at_once: int) -> AsyncGenerator[T, None]:
-    """Give the results in the order of the works, so many of them under way at a time.
+    """Return the results in the order of the works, so many of them under way at a time.
 
     When it is closed early, what is under way is ended and what nobody took is closed.
     """

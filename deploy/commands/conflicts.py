@@ -64,7 +64,7 @@ def show(options: argparse.Namespace) -> None:
 
 
 def described(one: Conflicting) -> dict[str, Any]:
-    """Give what is known of a conflict; no patient data."""
+    """Return what is known of a conflict; no patient data."""
     both = {
         f"{name} {what}": getattr(content, field)
         for name, content in (("shown", one.shown), ("kept", one.lost))
@@ -101,7 +101,7 @@ async def save(stack: RunningStack, found: Sequence[Conflicting], folder: Path) 
 
 
 async def saved(store: ObjectStore, found: Sequence[Conflicting], folder: Path) -> AsyncIterator[Path]:
-    """Give the file of each content that is not shown, named for its tenant, instance and hash, as it is written."""
+    """Return the file of each content that is not shown, named for its tenant, instance and hash, as it is written."""
     for lost in (one.lost for one in found):
         path = folder / f"{lost.tenant}_{lost.sop_uid}_{lost.data_hash}.dcm"
         with shared.new_file(path) as file:

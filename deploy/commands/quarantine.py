@@ -93,7 +93,7 @@ def list_(options: argparse.Namespace) -> None:
 
 
 def line(row: QuarantineRow) -> tuple[Any, ...]:
-    """Give a row of the list; no patient data."""
+    """Return a row of the list; no patient data."""
     sender = row.calling_ae or row.origin
     return (row.data_hash[:HASH], row.tenant, row.state, row.reason, row.size_bytes, sender, row.stored_at, row.until)
 
@@ -141,7 +141,7 @@ def agrees(question: str) -> bool:
 
 
 def the_one(aside: KeptAside, beginning: str, tenant: str | None) -> QuarantineRow:
-    """Give the one content whose hash begins so; raises Failed when there is none, or more than one."""
+    """Return the one content whose hash begins so; raises Failed when there is none, or more than one."""
     if not LEAST_HASH.fullmatch(beginning):
         raise Failed(f"{beginning!r} is no hash, nor the beginning of one (4 to 64 of 0-9a-f)")
     found = aside.quarantined(tenant, 2, beginning=beginning)
@@ -222,7 +222,7 @@ def check_stored(answer: Answer) -> None:
 
 
 def why(item: dict[str, Any]) -> str:
-    """Give a failure in words."""
+    """Return a failure in words."""
     code = item[FAILURE_REASON]["Value"][0]
     known = STATUSES.get(code)
     return f"{code:04X}" + (f" ({known.comment or known.outcome})" if known else "")
@@ -239,7 +239,7 @@ async def discarded(outside: Outside, row: QuarantineRow, now: datetime) -> str:
 
 
 async def kept(outside: Outside, row: QuarantineRow) -> InstanceQuarantined:
-    """Give the event of what lies in the store now, which may be later than the row, or of the row.
+    """Return the event of what lies in the store now, which may be later than the row, or of the row.
 
     Raises Failed when it was let go and its object is gone.
     """
@@ -283,7 +283,7 @@ def stow(address: str, prefix: bytes, data_set: memoryview) -> Answer:
 
 
 def pieces(head: bytes, data_set: memoryview, tail: bytes) -> Iterator[bytes]:
-    """Give a request's body, a little at a time."""
+    """Return a request's body, a little at a time."""
     yield head
     for offset in range(0, len(data_set), CHUNK_BYTES):
         yield bytes(data_set[offset : offset + CHUNK_BYTES])

@@ -27,14 +27,14 @@ SERVERS = {"catalog": "the catalog's database", "store": "the object store", "br
 
 
 def here() -> RunningStack:
-    """Give the stack that runs on this machine; raises Failed when none does."""
+    """Return the stack that runs on this machine; raises Failed when none does."""
     stack = RunningStack(place_here())
     stack.state()
     return stack
 
 
 def aside(stack: RunningStack) -> PostgresAside:
-    """Give what is kept and not shown; only the role writer sees every tenant's."""
+    """Return what is kept and not shown; only the role writer sees every tenant's."""
     return PostgresAside(stack.catalog("writer"))
 
 
@@ -66,7 +66,7 @@ def tenant(text: str) -> str:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Give rows as aligned text, their headings first."""
+    """Return rows as aligned text, their headings first."""
     cells = [tuple(headings), *(tuple(shown(value) for value in row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
@@ -75,20 +75,20 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def details(values: Mapping[str, Any]) -> str:
-    """Give names and values, a line each."""
+    """Return names and values, a line each."""
     width = max(map(len, values))
     return "\n".join(f"{name:<{width}}  {shown(value)}" for name, value in values.items())
 
 
 def shown(value: Any) -> str:
-    """Give a value as it may be printed: a sender's text moves no cursor of ours."""
+    """Return a value as it may be printed: a sender's text moves no cursor of ours."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     return "".join(one if one.isprintable() else "?" for one in str(value)) or "-"
 
 
 def as_json(values: Mapping[str, Any]) -> str:
-    """Give values as one line of JSON."""
+    """Return values as one line of JSON."""
     return json.dumps(values, default=lambda one: one.isoformat() if isinstance(one, datetime) else str(one))
 
 
@@ -137,7 +137,7 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def server(error: Unavailable) -> str:
-    """Give the name of what does not answer."""
+    """Return the name of what does not answer."""
     return next((name for what, name in SERVERS.items() if error.what.startswith(what)), error.what)
 
 
@@ -161,6 +161,6 @@ def run(command: Callable[[], None]) -> int:
 
 
 def fail(line: str) -> int:
-    """Say what is wrong."""
+    """Return what is wrong."""
     print(line, file=sys.stderr, flush=True)
     return 1

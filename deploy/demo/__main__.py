@@ -104,7 +104,7 @@ def show(options: argparse.Namespace, place: Place, folder: Path) -> None:
 
 @contextmanager
 def stack_for(place: Place) -> Iterator[Stack]:
-    """Give the stack that runs on a folder, or have one for the block."""
+    """Return the stack that runs on a folder, or have one for the block."""
     if running.state_of(place):
         there = running.RunningStack(place)
         running.wait_until(lambda: there.state().ready, running.UP_S, "the stack that runs does not get ready")
@@ -115,7 +115,7 @@ def stack_for(place: Place) -> Iterator[Stack]:
 
 
 def prepare(chosen: Path | None, folder: Path) -> tuple[Sent, ...]:
-    """Give what will be sent: the user's files, or a CT made in the folder."""
+    """Return what will be sent: the user's files, or a CT made in the folder."""
     from deploy.demo.sample import write_ct  # noqa: PLC0415 - numpy and pydicom load while the servers start
 
     if chosen is None:
@@ -154,7 +154,7 @@ def read_sent(path: Path) -> Sent | None:
 
 
 def size_of(sent: Sequence[Sent]) -> int:
-    """Give the bytes of all files."""
+    """Return the bytes of all files."""
     return sum(one.path.stat().st_size for one in sent)
 
 
@@ -223,7 +223,7 @@ def check_frame(base: str, sent: Sequence[Sent], clock: Clock) -> None:
 
 
 def first_frame(path: Path) -> bytes:
-    """Give the first frame of a file as it is encoded there (PS3.5 A.4 for encapsulated ones)."""
+    """Return the first frame of a file as it is encoded there (PS3.5 A.4 for encapsulated ones)."""
     from pydicom import dcmread  # noqa: PLC0415
     from pydicom.encaps import generate_frames  # noqa: PLC0415
 
@@ -273,12 +273,12 @@ def same_data_set(part10: bytes, path: Path) -> bool:
 
 
 def data_set(part10: bytes) -> bytes:
-    """Give what follows the file meta, whose length its first element says (PS3.10 7.1)."""
+    """Return what follows the file meta, whose length its first element says (PS3.10 7.1)."""
     return part10[144 + int.from_bytes(part10[META_LENGTH], "little") :]
 
 
 def curls(chosen: Stack, one: Sent) -> list[str]:
-    """Give lines to try by hand."""
+    """Return lines to try by hand."""
     study = f"{web(chosen)}/studies/{one.study_uid}"
     return [
         f"  curl '{web(chosen)}/studies?StudyInstanceUID={one.study_uid}'",

@@ -19,7 +19,7 @@ FRAME = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
 
 
 def query(base: str, path: str, **matches: str) -> list[dict[str, Any]]:
-    """Give what a QIDO-RS query finds (PS3.18 10.6)."""
+    """Return what a QIDO-RS query finds (PS3.18 10.6)."""
     connection, response = request(base, f"{path}?{urlencode(matches)}", JSON)
     try:
         body = response.read()
@@ -29,7 +29,7 @@ def query(base: str, path: str, **matches: str) -> list[dict[str, Any]]:
 
 
 def retrieve(base: str, path: str, accept: str) -> Iterator[bytes]:
-    """Give the parts of a WADO-RS answer, one at a time (PS3.18 10.4)."""
+    """Return the parts of a WADO-RS answer, one at a time (PS3.18 10.4)."""
     connection, response = request(base, path, accept)
     try:
         found = BOUNDARY.search(response.headers["content-type"])
@@ -58,7 +58,7 @@ def request(base: str, path: str, accept: str) -> tuple[http.client.HTTPConnecti
 
 
 def parts(response: http.client.HTTPResponse, boundary: bytes) -> Iterator[bytes]:
-    """Give the bodies of a multipart answer (RFC 2046 5.1.1)."""
+    """Return the bodies of a multipart answer (RFC 2046 5.1.1)."""
     stream = Stream(response)
     stream.until(b"--" + boundary)
     while stream.until(b"\r\n") != b"--":
@@ -79,13 +79,13 @@ class Stream:
         self.buffer = bytearray()
 
     def take(self, size_bytes: int) -> bytes:
-        """Give that many bytes; raises Failed when fewer come."""
+        """Return that many bytes; raises Failed when fewer come."""
         while len(self.buffer) < size_bytes:
             self.more()
         return self.cut(size_bytes)
 
     def until(self, mark: bytes) -> bytes:
-        """Give what comes before a mark, and pass over both; raises Failed when it does not come."""
+        """Return what comes before a mark, and pass over both; raises Failed when it does not come."""
         start = 0
         while (found := self.buffer.find(mark, start)) < 0:
             start = max(0, len(self.buffer) - len(mark) + 1)

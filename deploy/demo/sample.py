@@ -24,7 +24,7 @@ def write_ct(folder: Path, run: UUID, slices: int = 100) -> str:
 
 
 def uid(run: UUID, what: str) -> str:
-    """Give a UID that belongs to this run (PS3.5 B.2)."""
+    """Return a UID that belongs to this run (PS3.5 B.2)."""
     return f"2.25.{uuid5(run, what).int}"
 
 
@@ -43,7 +43,7 @@ def phantom(height: float) -> "np.ndarray[tuple[int, int], np.dtype[np.int16]]":
 
 
 def slice_of(run: UUID, number: int, image: "np.ndarray[tuple[int, int], np.dtype[np.int16]]") -> Dataset:
-    """Give one CT image (PS3.3 A.3)."""
+    """Return one CT image (PS3.3 A.3)."""
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]

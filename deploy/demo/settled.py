@@ -28,7 +28,7 @@ class Watch:
         return self
 
     def end_of(self, number: int) -> TopicPartition:
-        """Give where a partition ends now, once it has a leader; raises Failed when that takes too long."""
+        """Return where a partition ends now, once it has a leader; raises Failed when that takes too long."""
         part, deadline = TopicPartition(STUDY_SETTLED.name, number), time.monotonic() + LEADER_S
         while True:
             try:
@@ -43,7 +43,7 @@ class Watch:
         self.consumer.close()
 
     def wait(self, studies: Collection[str], timeout_s: float) -> Iterator[StudySettled]:
-        """Give the event of each study as it settles; raises Failed when one does not in time."""
+        """Return the event of each study as it settles; raises Failed when one does not in time."""
         left, deadline = set(studies), time.monotonic() + timeout_s
         while left:
             if time.monotonic() > deadline:

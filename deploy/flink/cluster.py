@@ -57,7 +57,7 @@ class Launch:
 
     @property
     def slots(self) -> int:
-        """Give the slots that all jobs need: each as many as its parallelism."""
+        """Return the slots that all jobs need: each as many as its parallelism."""
         return len(self.jobs) * self.settings.parallelism
 
 
@@ -148,7 +148,7 @@ def until_healthy(launch: Launch, cluster: Cluster, running: list[Running]) -> l
 
 
 def recovered(launch: Launch, cluster: Cluster, one: Running, state: JobState) -> Running:
-    """Give the job as it is, or submitted again from the checkpoint before. Raises NotHealthy when it has ended."""
+    """Return the job as it is, or submitted again from the checkpoint before. Raises NotHealthy when it has ended."""
     if one.older and any(sign in state.failure for sign in UNREADABLE):
         log.error("checkpoint-unreadable", job=one.job.name, job_id=one.job_id, cause=causes(state.failure))
         if not state.ended:
@@ -171,7 +171,7 @@ def watch(launch: Launch, running: list[Running], jvm: "subprocess.Popen[bytes]"
 
 
 def going_on(one: Running, state: JobState) -> Running:
-    """Give the job back. Raises NotHealthy when it has ended."""
+    """Return the job back. Raises NotHealthy when it has ended."""
     if state.ended:
         raise NotHealthy(described(state))
     return one
@@ -193,7 +193,7 @@ def remove_old(launch: Launch, began: float) -> None:
 
 
 def described(state: JobState) -> str:
-    """Say how a job is."""
+    """Return how a job is."""
     return f"job {state.name} is {state.state}: {causes(state.failure) or 'no failure told'}"
 
 

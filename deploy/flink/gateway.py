@@ -42,7 +42,7 @@ def start(environ: Mapping[str, str]) -> "subprocess.Popen[bytes]":
 
 
 def command(env: dict[str, str]) -> list[str]:
-    """Give the command of the gateway, from the parts that PyFlink makes its own of."""
+    """Return the command of the gateway, from the parts that PyFlink makes its own of."""
     packaged.prepare_environment_variables(env)
     options = [*JVM, *shlex.split(env.get("JVM_ARGS", "")), f"-Djava.io.tmpdir={env['TMPDIR']}"]
     # A runtime without the compiler warns of options for it.

@@ -53,7 +53,7 @@ class Home:
         return self.root / "tmp"
 
     def configuration(self, settings: JobSettings, slots: int) -> dict[str, str]:
-        """Give the cluster's settings."""
+        """Return the cluster's settings."""
         port = str(settings.rest_port)
         return CLUSTER | {
             "rest.port": port,
@@ -73,7 +73,7 @@ class Home:
         shutil.copyfile(Path(__file__).with_name("log4j2.properties"), self.conf / "log4j-cli.properties")
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """Give what the gateway and its workers are started with."""
+        """Return what the gateway and its workers are started with."""
         return dict(environ) | {
             "FLINK_CONF_DIR": str(self.conf),
             "FLINK_LOG_DIR": str(self.logs),
@@ -88,5 +88,5 @@ def home(environ: Mapping[str, str]) -> Home:
 
 
 def java(environ: Mapping[str, str]) -> Path:
-    """Give the Java to run. Raises KeyError."""
+    """Return the Java to run. Raises KeyError."""
     return Path(environ["JAVA_HOME"]) / "bin" / "java"

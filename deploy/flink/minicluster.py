@@ -59,7 +59,7 @@ class Cluster:
         self._mini.close()
 
     def _environment(self, conf: Configuration) -> StreamExecutionEnvironment:
-        """Give an environment that submits here. A configuration alone would start another local cluster."""
+        """Return an environment that submits here. A configuration alone would start another local cluster."""
         gateway = get_gateway()
         no_jars = gateway.new_array(gateway.jvm.String, 0)
         no_paths = gateway.new_array(gateway.jvm.java.net.URL, 0)
@@ -69,7 +69,7 @@ class Cluster:
 
 
 def kinds(error: Any) -> Iterator[str]:
-    """Give the class of a Java error and of each of its causes."""
+    """Return the class of a Java error and of each of its causes."""
     while error is not None:
         yield str(error.getClass().getName())
         error = error.getCause()

@@ -25,7 +25,7 @@ class JobState:
 
     @property
     def ended(self) -> bool:
-        """Say whether it will do nothing more."""
+        """True if it will do nothing more."""
         return self.state in ENDED
 
 
@@ -56,7 +56,7 @@ class Rest:
 
 
 def causes(stacktrace: str) -> str:
-    """Give the kinds of error in a stack trace, outermost first; what is said in them only where the words are ours.
+    """Return the kinds of error in a stack trace, outermost first; what is said in them only where the words are ours.
 
     Another library's words may quote a record.
     """

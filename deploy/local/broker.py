@@ -40,7 +40,7 @@ ONE_BROKER = {
 
 
 def settings(place: Place, ports: Mapping[str, int]) -> dict[str, str]:
-    """Give the broker's settings."""
+    """Return the broker's settings."""
     broker, controller = (f"127.0.0.1:{ports[name]}" for name in ("kafka", "kafka-controller"))
     return ONE_BROKER | {
         "controller.quorum.bootstrap.servers": controller,
@@ -57,27 +57,27 @@ def write_settings(place: Place, ports: Mapping[str, int]) -> Path:
 
 
 def java(layout: Layout, place: Place, *arguments: str | Path) -> tuple[str | Path, ...]:
-    """Give the command that runs one of the broker's programs."""
+    """Return the command that runs one of the broker's programs."""
     folders = (f"-Djava.io.tmpdir={place.root / 'tmp'}", f"-Dlog4j2.configurationFile={LOGGING}")
     return (layout.java, *JVM, *folders, "-cp", layout.kafka_class_path, *arguments)
 
 
 def format_command(layout: Layout, place: Place, properties: Path) -> tuple[str | Path, ...]:
-    """Give the command that makes the broker's storage."""
+    """Return the command that makes the broker's storage."""
     return java(layout, place, FORMATTER, "format", "-t", new_id(), "-c", properties, "--standalone")
 
 
 def new_id() -> str:
-    """Give an id as Kafka makes them itself: one that begins with a dash would be taken for an option."""
+    """Return an id as Kafka makes them itself: one that begins with a dash would be taken for an option."""
     ids = (base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode() for _ in itertools.count())
     return next(one for one in ids if not one.startswith("-"))
 
 
 def start_command(layout: Layout, place: Place, properties: Path) -> tuple[str | Path, ...]:
-    """Give the command that runs the broker."""
+    """Return the command that runs the broker."""
     return java(layout, place, STARTER, properties)
 
 
 def is_formatted(place: Place) -> bool:
-    """Say whether the storage is there; its properties are the last thing that formatting writes."""
+    """True if the storage is there; its properties are the last thing that formatting writes."""
     return (place.root / "kafka" / "meta.properties").exists()

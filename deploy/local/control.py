@@ -31,7 +31,7 @@ def say(line: str) -> None:
 
 
 def place_here() -> Place:
-    """Give the data folder of this user and clone."""
+    """Return the data folder of this user and clone."""
     place, why = places.choose(os.environ, layout.here().root)
     if why:
         print(why, file=sys.stderr, flush=True)
@@ -58,7 +58,7 @@ def missing(here: layout.Layout) -> tuple[str, ...]:
 
 
 def check_installed() -> layout.Layout:
-    """Give where everything lies; raises Failed when something is missing."""
+    """Return where everything lies; raises Failed when something is missing."""
     here = layout.here()
     if absent := missing(here):
         raise Failed(f"not installed: {', '.join(absent)}. Run: make install")
@@ -96,7 +96,7 @@ def ask_to_stop(stop: asyncio.Event) -> None:
 
 
 def addresses(chosen: Stack) -> list[str]:
-    """Say where people find the stack."""
+    """Return where people find the stack."""
     return [
         f"  DIMSE     {chosen.gateway.host} port {chosen.gateway.port}, AE title {chosen.gateway.ae_title}",
         f"  DICOMweb  {web(chosen)}",
@@ -105,19 +105,19 @@ def addresses(chosen: Stack) -> list[str]:
 
 
 def web(chosen: Stack) -> str:
-    """Give the address of the DICOMweb service."""
+    """Return the address of the DICOMweb service."""
     return f"http://{chosen.api.host}:{chosen.api.port}/dicomweb"
 
 
 def memory(place: Place) -> str:
-    """Say how much memory the servers hold."""
+    """Return how much memory the servers hold."""
     held = RunningStack(place).rss_bytes()
     parts = ", ".join(f"{name} {amount / MB:.0f}" for name, amount in held.items())
     return f"{sum(held.values()) / MB:.0f} MB resident ({parts})"
 
 
 def status(_: argparse.Namespace) -> None:
-    """Say what runs."""
+    """Return what runs."""
     place = place_here()
     state = RunningStack(place).state()
     for name, one in state.servers.items():

@@ -44,7 +44,7 @@ ACCESS = "host fluoro owner,writer,reader 127.0.0.1/32 scram-sha-256\n"
 
 
 def account() -> str | None:
-    """Give the system user that PostgreSQL runs as, made if need be; None when it is ourselves. Raises Failed.
+    """Return the system user that PostgreSQL runs as, made if need be; None when it is ourselves. Raises Failed.
 
     PostgreSQL does not run as root, and initdb wants a user with a name.
     """
@@ -93,7 +93,7 @@ def make(place: Place, programs: Path, user: str | None) -> None:
 
 
 def statements(place: Place) -> list[str]:
-    """Give the SQL that makes roles and database; passwords are URL-safe base64, so they need no quoting."""
+    """Return the SQL that makes roles and database; passwords are URL-safe base64, so they need no quoting."""
     roles = [f"CREATE ROLE {role} LOGIN PASSWORD '{place.secret(role)}'" for role in ROLES]
     return [
         *roles,

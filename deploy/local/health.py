@@ -41,7 +41,7 @@ def http_ok(port: int, path: str, host: str = HOST) -> Check:
 
 
 def get(port: int, path: str, host: str = HOST) -> tuple[int, bytes]:
-    """Give the status and body of a page; status 0 with the reason when there is no answer."""
+    """Return the status and body of a page; status 0 with the reason when there is no answer."""
     connection = http.client.HTTPConnection(EVERY.get(host, host), port, timeout=BOUND_S)
     try:
         connection.request("GET", path)
@@ -87,7 +87,7 @@ def jobs_run(port: int, jobs: int) -> Check:
 
 
 def runs(job: dict[str, Any]) -> bool:
-    """Say whether all tasks of a job run (REST API of Flink, /jobs/overview)."""
+    """True if all tasks of a job run (REST API of Flink, /jobs/overview)."""
     return bool(job["state"] == "RUNNING" and job["tasks"]["running"] == job["tasks"]["total"])
 
 
@@ -132,7 +132,7 @@ def shakes_hands(host: str, port: int) -> Check:
 
 
 def associate_request(ae_title: str) -> bytes:
-    """Give an A-ASSOCIATE-RQ for Verification in implicit VR little endian (PS3.8 9.3.2)."""
+    """Return an A-ASSOCIATE-RQ for Verification in implicit VR little endian (PS3.8 9.3.2)."""
 
     def item(kind: int, body: bytes) -> bytes:
         return struct.pack("!BxH", kind, len(body)) + body

@@ -49,7 +49,7 @@ class Place:
         return self.root / "ports.json"
 
     def temporary(self) -> tuple[Path, ...]:
-        """Give the folders whose contents no run needs from the one before."""
+        """Return the folders whose contents no run needs from the one before."""
         return (self.root / "tmp", self.root / "flink" / "tmp")
 
     def sweep_files(self) -> None:
@@ -77,7 +77,7 @@ class Place:
             (self.root / name).mkdir(mode=0o700, exist_ok=True)
 
     def secret(self, name: str) -> str:
-        """Give a secret of this stack, made at random when first asked for."""
+        """Return a secret of this stack, made at random when first asked for."""
         path = self.root / "secrets" / name
         if not path.exists():
             partial = path.with_suffix(".partial")
@@ -88,7 +88,7 @@ class Place:
         return path.read_text()
 
     def is_ours(self) -> bool:
-        """Say whether this is a data folder that we have made."""
+        """True if this is a data folder that we have made."""
         return (self.root / MARKER).exists()
 
     def remove(self) -> None:
@@ -97,7 +97,7 @@ class Place:
 
 
 def postgres_account() -> pwd.struct_passwd | None:
-    """Give the user that PostgreSQL runs as when we are root; None when that is ourselves, or it is still to be made."""
+    """Return the user that PostgreSQL runs as when we are root; None when that is ourselves, or it is still to be made."""
     if os.geteuid() != 0:
         return None
     try:
@@ -148,7 +148,7 @@ def lock(file: IO[str]) -> bool:
 
 
 def ports(place: Place, wanted: Mapping[str, int], widths: Mapping[str, int]) -> dict[str, int]:
-    """Give each named port, 0 meaning a free one; a free one once chosen is kept for the next start.
+    """Return each named port, 0 meaning a free one; a free one once chosen is kept for the next start.
 
     A name with a width has that many ports in a row, beginning with its own; where they have become more, and reach
     another's, it is given others.
@@ -169,7 +169,7 @@ def ports(place: Place, wanted: Mapping[str, int], widths: Mapping[str, int]) ->
 
 
 def free_port(taken: Collection[int], width: int = 1) -> int:
-    """Give a port that nobody listens on, nor on the ones that follow."""
+    """Return a port that nobody listens on, nor on the ones that follow."""
 
     def free(port: int) -> bool:
         return port not in taken and preflight.port_free(port)

@@ -37,7 +37,7 @@ class Stat:
 
 
 def read_stat(pid: int) -> Stat | None:
-    """Give a process's line; None when it is gone or a zombie (proc(5), stat)."""
+    """Return a process's line; None when it is gone or a zombie (proc(5), stat)."""
     try:
         text = (PROC / str(pid) / "stat").read_text(errors="replace")
     except OSError:
@@ -55,13 +55,13 @@ def identify(pid: int) -> Process:
 
 
 def table() -> tuple[Stat, ...]:
-    """Give every process's line."""
+    """Return every process's line."""
     stats = (read_stat(int(entry.name)) for entry in PROC.iterdir() if entry.name.isdecimal())
     return tuple(stat for stat in stats if stat)
 
 
 def family(heads: Iterable[Process]) -> tuple[Stat, ...]:
-    """Give those of the heads that are alive, with all their descendants."""
+    """Return those of the heads that are alive, with all their descendants."""
     stats = table()
     members = {head.pid for head in heads if any(stat.process == head for stat in stats)}
     grown = True
@@ -73,12 +73,12 @@ def family(heads: Iterable[Process]) -> tuple[Stat, ...]:
 
 
 def marked(beginning: str) -> tuple[Process, ...]:
-    """Give every process that was started with our mark, its value beginning like this."""
+    """Return every process that was started with our mark, its value beginning like this."""
     return tuple(stat.process for stat in table() if carries(stat.process.pid, f"{MARK}={beginning}"))
 
 
 def carries(pid: int, beginning: str) -> bool:
-    """Say whether a process was started with a variable that begins like this; no, where we may not look."""
+    """True if a process was started with a variable that begins like this; no, where we may not look."""
     try:
         variables = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
     except OSError:

@@ -31,7 +31,7 @@ class RunningStack:
     place: Place
 
     def state(self) -> State:
-        """Give who runs now; raises Failed when no supervisor does."""
+        """Return who runs now; raises Failed when no supervisor does."""
         state = state_of(self.place)
         if state is None:
             raise Failed(f"no stack runs on {self.place.root}: start one (make up), or set FLUORO_DATA to its folder")
@@ -39,45 +39,45 @@ class RunningStack:
 
     @cached_property
     def plan(self) -> Stack:
-        """Give how it was planned: addresses, settings, secrets."""
+        """Return how it was planned: addresses, settings, secrets."""
         return stack.recall(layout.here(), self.state(), self.place)
 
     @property
     def env(self) -> dict[str, str]:
-        """Give every FLUORO_* variable of the stack, the catalog's for the reader."""
+        """Return every FLUORO_* variable of the stack, the catalog's for the reader."""
         return self.plan.settings("reader")
 
     def catalog(self, role: str) -> CatalogSettings:
-        """Give how the catalog is reached as owner, writer or reader."""
+        """Return how the catalog is reached as owner, writer or reader."""
         return self.plan.catalog(role)
 
     @property
     def api_url(self) -> str:
-        """Give where the API answers; DICOMweb is below /dicomweb."""
+        """Return where the API answers; DICOMweb is below /dicomweb."""
         return f"http://{self.plan.api.host}:{self.plan.api.port}"
 
     @property
     def flink_url(self) -> str:
-        """Give where Flink's REST API answers."""
+        """Return where Flink's REST API answers."""
         return f"http://127.0.0.1:{self.plan.job.rest_port}"
 
     @property
     def dimse_port(self) -> int:
-        """Give where the DIMSE door listens."""
+        """Return where the DIMSE door listens."""
         return self.plan.gateway.port
 
     @property
     def ae_title(self) -> str:
-        """Give its AE title."""
+        """Return its AE title."""
         return self.plan.gateway.ae_title
 
     @property
     def logs(self) -> Path:
-        """Give the folder with a log per server."""
+        """Return the folder with a log per server."""
         return self.place.root / "logs"
 
     def rss_bytes(self) -> dict[str, int]:
-        """Give the memory that each server holds, its descendants with it."""
+        """Return the memory that each server holds, its descendants with it."""
         heads = {name: server.process for name, server in self.state().servers.items()}
         return {name: sum(stat.rss_bytes for stat in processes.family([head])) for name, head in heads.items()}
 
@@ -88,7 +88,7 @@ class RunningStack:
         wait_until(lambda: self.changed(name, killed), 10, f"the supervisor does not see that {name} was killed")
 
     def changed(self, name: str, before: Running) -> bool:
-        """Say whether a server is no longer the healthy process that it was."""
+        """True if a server is no longer the healthy process that it was."""
         now = self.state().servers[name]
         return not now.healthy or now.process != before.process
 
@@ -97,13 +97,13 @@ class RunningStack:
         wait_until(lambda: self.is_healthy(name), timeout_s, f"{name} was not healthy within {timeout_s:.0f} s")
 
     def is_healthy(self, name: str) -> bool:
-        """Say whether a server is well, as its supervisor sees it."""
+        """True if a server is well, as its supervisor sees it."""
         server = self.state().servers.get(name)
         return server is not None and server.healthy
 
 
 def state_of(place: Place) -> State | None:
-    """Give the state of the stack that runs in a folder; None when none does."""
+    """Return the state of the stack that runs in a folder; None when none does."""
     state = State.read(place.state)
     return state if state and state.supervisor.alive() else None
 
@@ -148,7 +148,7 @@ def missing(place: Place) -> list[str]:
 
 
 def is_ready(place: Place, pid: int) -> bool:
-    """Say whether the stack that this supervisor runs is ready."""
+    """True if the stack that this supervisor runs is ready."""
     state = State.read(place.state)
     return state is not None and state.supervisor.pid == pid and state.ready
 
@@ -164,5 +164,5 @@ def end(process: "subprocess.Popen[bytes]", within_s: float = STOP_S) -> None:
 
 
 def last_lines(path: Path, count: int = 20) -> str:
-    """Give the end of a log."""
+    """Return the end of a log."""
     return "\n".join(path.read_text(errors="replace").splitlines()[-count:])

@@ -99,24 +99,24 @@ class Stack:
 
     @property
     def about(self) -> dict[str, Mapping[str, Any]]:
-        """Give what recall() needs."""
+        """Return what recall() needs."""
         return {"ports": self.ports, "environ": self.environ}
 
     def env(self, *sections: Any) -> dict[str, str]:
-        """Give a child's environment: a little of ours, and the settings that it needs."""
+        """Return a child's environment: a little of ours, and the settings that it needs."""
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         settings = (to_env(section) for section in sections)
         own = {"TMPDIR": str(self.place.root / "tmp"), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": ""}
         return inherited | own | {name: value for one in settings for name, value in one.items()}
 
     def settings(self, role: str) -> dict[str, str]:
-        """Give every setting of the stack as variables, the catalog's for one role."""
+        """Return every setting of the stack as variables, the catalog's for one role."""
         doors = (self.gateway, self.api, self.stow)
         sections = (self.store, self.broker, self.catalog(role), *doors, self.job, self.study)
         return {name: value for section in sections for name, value in to_env(section).items()}
 
     def python(self, *arguments: str | Path) -> tuple[str | Path, ...]:
-        """Give the command that runs a module or script of ours."""
+        """Return the command that runs a module or script of ours."""
         return (self.layout.python, *arguments)
 
 
@@ -136,12 +136,12 @@ def plan(layout: Layout, place: Place, environ: Mapping[str, str], *, free_ports
 
 
 def recall(layout: Layout, state: State, place: Place) -> Stack:
-    """Give the stack that runs, as it was planned."""
+    """Return the stack that runs, as it was planned."""
     return Stack(layout, place, state.about["ports"], state.about["environ"], None)
 
 
 def nodes(stack: Stack) -> tuple[Server | Task, ...]:
-    """Give all that runs, in the order in which it is told."""
+    """Return all that runs, in the order in which it is told."""
     return (*database_nodes(stack), *broker_nodes(stack), *store_nodes(stack), *own_nodes(stack))
 
 
@@ -268,7 +268,7 @@ def own_nodes(stack: Stack) -> tuple[Server | Task, ...]:
 
 
 def gateway_health(gateway: GatewaySettings) -> health.Check:
-    """Give how the DIMSE door is asked, where it listens, in clear or by TLS."""
+    """Return how the DIMSE door is asked, where it listens, in clear or by TLS."""
     if gateway.tls_certificate:
         return health.shakes_hands(gateway.host, gateway.port)
     return health.echoes(gateway.host, gateway.port, gateway.ae_title)

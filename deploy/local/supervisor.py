@@ -75,7 +75,7 @@ class Child:
     healthy: bool = False
 
     def ended(self) -> str | None:
-        """Say how it ended; None while it runs."""
+        """Return how it ended; None while it runs."""
         code = self.popen.returncode
         if code is None:
             return None
@@ -249,13 +249,13 @@ class Supervisor:
         await self.bury(child)
 
     def accuse(self, node: Server | Task, problem: str) -> str:
-        """Say which program fails, how, and what it said last."""
+        """Return which program fails, how, and what it said last."""
         said = self.log(node.name).read_text(errors="replace").splitlines()[-LAST_LINES:]
         lines = [f"{node.name} {problem}. It said last ({self.log(node.name)}):"]
         return "\n".join(lines + [f"  {line[:300]}" for line in said])
 
     def log(self, name: str) -> Path:
-        """Give a server's log."""
+        """Return a server's log."""
         return self.place.root / "logs" / f"{name}.log"
 
     def tell(self, what: str, began: float) -> None:
@@ -303,13 +303,13 @@ class Supervisor:
 
 
 def leashed(command: Sequence[str | Path], user: str | None) -> list[str]:
-    """Give the command that runs another one on our leash."""
+    """Return the command that runs another one on our leash."""
     leash = (sys.executable, "-I", "-S", ROOT / "deploy" / "local" / "leash.py", os.getpid(), user or "-")
     return [str(word) for word in (*leash, *command)]
 
 
 def mark(run_id: str, name: str = "") -> str:
-    """Give what every process of a run carries, or of one of its servers: the beginning of the mark's value."""
+    """Return what every process of a run carries, or of one of its servers: the beginning of the mark's value."""
     return f"{run_id}/{name}/" if name else f"{run_id}/"
 
 
@@ -320,5 +320,5 @@ def rotate_logs(folder: Path) -> None:
 
 
 def earlier(log: Path) -> Path:
-    """Give where the earlier part of a log is kept."""
+    """Return where the earlier part of a log is kept."""
     return log.with_suffix(".log.1")

@@ -40,7 +40,7 @@ class Tally:
         self._own = self._rows[process]
 
     def count(self, name: str) -> int:
-        """Give the count over all processes."""
+        """Return the count over all processes."""
         return int(self._rows[:, self._slot(name)].sum())
 
     def add(self, name: str) -> None:
@@ -69,18 +69,18 @@ class Guest(Protocol):
 
     @property
     def visitor(self) -> Visitor:
-        """Say where it comes from."""
+        """Return where it comes from."""
 
     @property
     def calling_ae(self) -> str:
-        """Give the calling AE title, once it has associated."""
+        """Return the calling AE title, once it has associated."""
 
     @property
     def has_begun(self) -> bool:
-        """Say whether it has begun to send any instance since it associated."""
+        """True if it has begun to send any instance since it associated."""
 
     def quiet_s(self) -> float | None:
-        """Say for how long it has brought next to nothing; None while an instance of it is stored."""
+        """Return for how long it has brought next to nothing; None while an instance of it is stored."""
 
     def give_way(self) -> None:
         """Leave its place to another."""
@@ -97,7 +97,7 @@ class Bounds:
 
     @property
     def waiting(self) -> int:
-        """Give this process's share of the connections that have not associated."""
+        """Return this process's share of the connections that have not associated."""
         return max(LEAST_WAITING, -(-self.associations // self.processes))
 
 
@@ -113,12 +113,12 @@ class Admission:
 
     @property
     def associated(self) -> int:
-        """Give how many have associated, in this process."""
+        """Return how many have associated, in this process."""
         return len(self._associated)
 
     @property
     def waiting(self) -> int:
-        """Give how many have not, in this process."""
+        """Return how many have not, in this process."""
         return len(self._waiting)
 
     def enter(self, guest: Guest) -> str | None:
@@ -139,7 +139,7 @@ class Admission:
         return self.tally.count(_place(visitor)) >= self.bounds.per_address
 
     def _oldest(self, *, only_strangers: bool) -> Guest | None:
-        """Give who waits longest at the address that has most who wait, strangers before all others."""
+        """Return who waits longest at the address that has most who wait, strangers before all others."""
         strangers = [one for one in self._waiting if not one.visitor.is_known]
         return _oldest_of_largest(strangers if strangers or only_strangers else self._waiting, _origin)
 
@@ -158,7 +158,7 @@ class Admission:
         return True
 
     def _crowd(self, peer: Peer) -> list[Guest] | None:
-        """Give those among whom one must go before this peer may associate; None when there is room."""
+        """Return those among whom one must go before this peer may associate; None when there is room."""
         if self.tally.count(_name(peer)) >= peer.associations:
             return [one for one, theirs in self._associated.items() if theirs.name == peer.name]
         return list(self._associated) if self.tally.count(EVERYBODY) >= self.bounds.associations else None
@@ -169,7 +169,7 @@ class Admission:
         return longest if longest is not None and quiet[longest] >= self.bounds.yield_s else None
 
     def _above_its_share(self, among: list[Guest], guest: Guest) -> Guest | None:
-        """Give one that has begun nothing, of the caller with most associations: more than the guest would have."""
+        """Return one that has begun nothing, of the caller with most associations: more than the guest would have."""
         sizes = Counter(map(_caller, among))
         idle = [one for one in among if not one.has_begun and sizes[_caller(one)] > sizes[_caller(guest)] + 1]
         return _oldest_of_largest(idle, _caller)
@@ -187,7 +187,7 @@ class Admission:
 
 
 def _oldest_of_largest(guests: Iterable[Guest], group: Callable[[Guest], object]) -> Guest | None:
-    """Give the first of the group that has most."""
+    """Return the first of the group that has most."""
     guests = list(guests)
     sizes = Counter(map(group, guests))
     return max(guests, key=lambda one: sizes[group(one)], default=None)

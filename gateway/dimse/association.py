@@ -65,11 +65,11 @@ class Door:
 
     @property
     def associated(self) -> int:
-        """Give how many associations there are."""
+        """Return how many associations there are."""
         return self.admission.associated
 
     def find(self, pdu: bytes, association: "Association") -> Peer | str:
-        """Give the peer that asks, or the reason for its refusal; of who may not call from there nothing is read."""
+        """Return the peer that asks, or the reason for its refusal; of who may not call from there nothing is read."""
         address = association.visitor.address
         if not self.peers.knows(address):
             return "address"
@@ -142,16 +142,16 @@ class Association(asyncio.BufferedProtocol):
 
     @property
     def calling_ae(self) -> str:
-        """Give the calling AE title; empty before it has associated."""
+        """Return the calling AE title; empty before it has associated."""
         return self._accepted.calling_ae if self._accepted else ""
 
     @property
     def has_begun(self) -> bool:
-        """Say whether it has begun to send an instance, or is over. Echoes cost a caller nothing, and prove nothing."""
+        """True if it has begun to send an instance, or is over. Echoes cost a caller nothing, and prove nothing."""
         return self._has_begun or self._is_over
 
     def quiet_s(self) -> float | None:
-        """Say for how long it has brought next to nothing; None while an instance is stored, or it is closing."""
+        """Return for how long it has brought next to nothing; None while an instance is stored, or it is closing."""
         if self._brisk_at is None or self._transport.is_closing():
             return None
         return inf if self._is_over else self._loop.time() - self._brisk_at
@@ -171,7 +171,7 @@ class Association(asyncio.BufferedProtocol):
 
     @property
     def certificate(self) -> Certificate | None:
-        """Give the certificate that the other side has shown."""
+        """Return the certificate that the other side has shown."""
         return certificate_of(self._transport)
 
     # What asyncio tells.
@@ -183,7 +183,7 @@ class Association(asyncio.BufferedProtocol):
         self._watch = self._loop.call_later(self._watch_s, self._look)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Give the buffer to receive into."""
+        """Return the buffer to receive into."""
         del sizehint
         return memoryview(bytearray(DISCARDED_BYTES)) if self._is_over else self._reader.space()
 
@@ -292,7 +292,7 @@ class Association(asyncio.BufferedProtocol):
         self._requested(None)
 
     def _listening(self) -> Messages | None:
-        """Give what puts messages together, while any may come; raises Violation after a release request."""
+        """Return what puts messages together, while any may come; raises Violation after a release request."""
         if self._state is State.RELEASING:
             raise Violation("unexpected-pdu", 2)
         return self._messages if self._state is State.OPEN else None
@@ -423,7 +423,7 @@ class Association(asyncio.BufferedProtocol):
         self.close()
 
     def _say_last(self, pdu: bytes) -> None:
-        """Give the peer a while to hear it and to close (PS3.8 9.2.3): who closes first may take the answer from it."""
+        """Return the peer a while to hear it and to close (PS3.8 9.2.3): who closes first may take the answer from it."""
         self._fall_silent()
         self._transport.write(pdu)
         self._cut_off_later()
@@ -434,13 +434,13 @@ class Association(asyncio.BufferedProtocol):
         self._reader.stop()
 
     def _cut_off_later(self) -> None:
-        """Give the peer a while to go: instead of the watch, which ends with the connection as this must."""
+        """Return the peer a while to go: instead of the watch, which ends with the connection as this must."""
         if self._watch is not None:
             self._watch.cancel()
         self._watch = self._loop.call_later(self._settings.silence_s, self._transport.abort)
 
     def _leave(self) -> None:
-        """Give the place back, when the connection has gone and nothing of it is in work; nowhere else."""
+        """Return the place back, when the connection has gone and nothing of it is in work; nowhere else."""
         for request in self._requests:
             if request is not None and request.arrival is not None:
                 request.arrival.body.close()
@@ -508,7 +508,7 @@ class Association(asyncio.BufferedProtocol):
         return "slow" if self._is_slow(now - self._pdu_began_at) else None
 
     def _patience(self, peer: Peer, messages: Messages) -> tuple[str, float]:
-        """Say how long no PDU need come, and what it is called when none does."""
+        """Return how long no PDU need come, and what it is called when none does."""
         # The first PDU was the association request.
         if self._pdus > 1 and messages.is_between:
             return "idle", peer.idle_s

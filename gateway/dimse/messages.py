@@ -94,7 +94,7 @@ def _uid(value: bytes) -> str:
 
 
 def response(command: Command, status: Status) -> bytes:
-    """Give the command set that answers a C-STORE or C-ECHO (PS3.7 9.3.1.2, 9.3.5.2)."""
+    """Return the command set that answers a C-STORE or C-ECHO (PS3.7 9.3.1.2, 9.3.5.2)."""
     elements = [
         (SOP_CLASS, _padded(command.sop_class, b"\0")),
         (FIELD, SHORT.pack(command.field | IS_RESPONSE)),
@@ -140,7 +140,7 @@ class Messages:
 
     @property
     def is_between(self) -> bool:
-        """Say whether no message has begun."""
+        """True if no message has begun."""
         return not self._has_begun
 
     def data_arrived(self, context_id: int, control: int, piece: memoryview, *, is_whole: bool) -> None:

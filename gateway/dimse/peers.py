@@ -39,7 +39,7 @@ class Certificate:
     common_name: str
 
     def is_named(self, wanted: str) -> bool:
-        """Say whether a peer's `certificate` means this one."""
+        """True if a peer's `certificate` means this one."""
         return wanted in (f"sha256:{self.fingerprint}", f"CN={self.common_name}")
 
 
@@ -68,11 +68,11 @@ class Peer:
     certificate: str = ""
 
     def is_near(self, address: Address) -> bool:
-        """Say whether an address is in one of its networks."""
+        """True if an address is in one of its networks."""
         return any(address in network for network in self.networks)
 
     def covers(self, other: "Peer") -> bool:
-        """Say whether every caller that fits the other fits this one."""
+        """True if every caller that fits the other fits this one."""
         return (
             self.calling_ae in (ANY, other.calling_ae)
             and self.called_ae in (ANY, other.called_ae)
@@ -105,11 +105,11 @@ class Peers:
     peers: tuple[Peer, ...]
 
     def knows(self, address: Address) -> bool:
-        """Say whether any peer may call from there."""
+        """True if any peer may call from there."""
         return any(peer.is_near(address) for peer in self.peers)
 
     def find(self, caller: Caller) -> Peer | str:
-        """Give the caller's peer, or the reason why there is none: a name of upper_layer.REFUSALS."""
+        """Return the caller's peer, or the reason why there is none: a name of upper_layer.REFUSALS."""
         fitting = [peer for peer in self.peers if peer.is_near(caller.address)]
         if not fitting:
             return "address"
@@ -164,7 +164,7 @@ class PeersFile:
 
 
 def this_machine(settings: GatewaySettings) -> Peers:
-    """Give the one rule that holds without a file: who calls from this machine may do everything."""
+    """Return the one rule that holds without a file: who calls from this machine may do everything."""
     return Peers(
         (
             Peer(

@@ -13,7 +13,7 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 def context_of(settings: GatewaySettings) -> ssl.SSLContext | None:
-    """Give what to speak TLS with, None where the settings name no certificate; raises SettingsError, a line each."""
+    """Return what to speak TLS with, None where the settings name no certificate; raises SettingsError, a line each."""
     if problems := _combinations(settings):
         raise SettingsError("\n".join(problems))
     if not settings.tls_certificate:
@@ -57,7 +57,7 @@ def _said(error: Exception) -> str:
 
 
 def certificate_of(transport: asyncio.BaseTransport) -> Certificate | None:
-    """Give the certificate that the other side has shown and that was verified."""
+    """Return the certificate that the other side has shown and that was verified."""
     connection: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
     encoded = connection.getpeercert(binary_form=True) if connection else None
     if connection is None or encoded is None:
@@ -66,6 +66,6 @@ def certificate_of(transport: asyncio.BaseTransport) -> Certificate | None:
 
 
 def _common_name(certificate: Any) -> str:
-    """Give the subject's common name when there is exactly one."""
+    """Return the subject's common name when there is exactly one."""
     names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
     return names[0] if len(names) == 1 else ""

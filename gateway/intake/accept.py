@@ -101,7 +101,7 @@ class Acceptance:
 
     @property
     def room(self) -> Room:
-        """Give the memory and the spool that all arrivals share."""
+        """Return the memory and the spool that all arrivals share."""
         return self._inside.room
 
     def arrive(self, sop_class: str, sop_uid: str, transfer_syntax: str, prefix: bytes | None = None) -> Arrival:
@@ -197,7 +197,7 @@ class Acceptance:
     async def _event_of_repeat(
         self, transfer: Transfer, identity: Identity, examined: Examined, data: Buffer
     ) -> InstanceStored:
-        """Give the event of the object that is there: the same data set, perhaps behind another prefix."""
+        """Return the event of the object that is there: the same data set, perhaps behind another prefix."""
         stored = await self._inside.store.head(Bucket.HOT, identity.key)
         if stored is None:
             raise Unavailable("store-object-went")
@@ -288,7 +288,7 @@ class Rebuilding:
     limits: Limits = LIMITS
 
     async def __call__(self, intent: Intent) -> InstanceStored | None:
-        """Give the event, naming the intent's transfer; None when no object is there."""
+        """Return the event, naming the intent's transfer; None when no object is there."""
         stored = await self.store.head(Bucket.HOT, intent.key)
         if stored is None:
             return None

@@ -14,7 +14,7 @@ def pass_by(point: str) -> None:
 
 
 def armed(failpoint: str) -> Reached:
-    """Give what kills this process at a point: `after_put`, or `after_put:3` for its third passing; '' for never."""
+    """Return what kills this process at a point: `after_put`, or `after_put:3` for its third passing; '' for never."""
     if not failpoint:
         return pass_by
     named, _, times = failpoint.partition(":")

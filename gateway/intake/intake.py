@@ -88,7 +88,7 @@ async def intake(settings: GatewaySettings, connectors: Connectors) -> AsyncIter
 
 
 def limits_of(settings: GatewaySettings) -> Limits:
-    """Give how much structure a data set may have."""
+    """Return how much structure a data set may have."""
     return Limits(
         depth=settings.depth,
         items=settings.items,

@@ -77,7 +77,7 @@ class Journal:
         self.close()
 
     def set_aside(self) -> None:
-        """Give the file a name under which no process looks for it, and let it go."""
+        """Return the file a name under which no process looks for it, and let it go."""
         self.path.rename(self.path.with_suffix(".unreadable"))
         self.close()
 

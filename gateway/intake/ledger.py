@@ -57,7 +57,7 @@ class Ledger:
 
     @property
     def is_empty(self) -> bool:
-        """Say whether nothing is open."""
+        """True if nothing is open."""
         return not self.intents and not self.transfers
 
     def apply(self, line: Line) -> None:
@@ -92,7 +92,7 @@ class Ledger:
         return [one.transfer_id for one in self.transfers.values() if one.outcome is None]
 
     def snapshot(self) -> Iterator[Line]:
-        """Give lines that lead to this state: fewer than those that did."""
+        """Return lines that lead to this state: fewer than those that did."""
         for carried in self.transfers.values():
             yield begun(carried.transfer_id, carried.tenant, carried.began_at)
             for study_uid, hashes in carried.published.items():

@@ -78,7 +78,7 @@ class Outbox:
 
     @property
     def is_empty(self) -> bool:
-        """Say whether nothing is open."""
+        """True if nothing is open."""
         return self._ledger.is_empty
 
     def inherit(self) -> None:
@@ -187,7 +187,7 @@ class Outbox:
         log.info("healed", transfer=intent.transfer_id, key=intent.key)
 
     def _is_over(self, number: int) -> bool:
-        """Say whether the store has said for heal_s that the object is not there: a PUT may land late."""
+        """True if the store has said for heal_s that the object is not there: a PUT may land late."""
         missed_at = self._failed[number]
         if missed_at is None:
             missed_at = self._failed[number] = self._outside.clock()
@@ -238,7 +238,7 @@ async def _within(gate: asyncio.Semaphore, work: Callable[[T], Awaitable[None]],
 
 
 def transfer_ended(end: End) -> TransferEnded:
-    """Give the event of an end; the same transfer and study, the same id."""
+    """Return the event of an end; the same transfer and study, the same id."""
     return TransferEnded(
         event_id=event_id("transfer-ended", end.tenant, end.transfer_id, end.study_uid),
         tenant=end.tenant,

@@ -56,7 +56,7 @@ class Quarantine:
         GATEWAY_QUARANTINED.labels(reason).inc()
 
     async def _put(self, upload: Upload) -> StoredObject:
-        """Give what lies under the key: the upload, or what was there."""
+        """Return what lies under the key: the upload, or what was there."""
         tenant, data_hash = quarantine.names(upload.key)
         try:
             with self._fullness.taken(tenant, upload.size_bytes) as taken:
@@ -137,7 +137,7 @@ class Fullness:
                 self._kept[tenant] += size_bytes
 
     def kept(self) -> Mapping[str, int]:
-        """Give what was kept since the last count."""
+        """Return what was kept since the last count."""
         return self._kept.copy()
 
     def counted(self, found: Mapping[str, int], before: Mapping[str, int]) -> None:

@@ -25,7 +25,7 @@ class Hasher(Protocol):
         """Take more bytes."""
 
     def hexdigest(self) -> str:
-        """Give the digest."""
+        """Return the digest."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Room:
 
     @property
     def is_full(self) -> bool:
-        """Say whether nothing new should begin."""
+        """True if nothing new should begin."""
         return self.held_bytes >= self.most_bytes
 
     def hold(self, size_bytes: int) -> None:
@@ -88,12 +88,12 @@ class Body:
 
     @property
     def data_hash(self) -> str:
-        """Give the hash of the content so far, in hex."""
+        """Return the hash of the content so far, in hex."""
         return self._hasher.hexdigest()
 
     @property
     def crc32c(self) -> int:
-        """Give the CRC32C of prefix and content so far."""
+        """Return the CRC32C of prefix and content so far."""
         return int(self._crc)
 
     def write(self, piece: memoryview) -> None:
@@ -120,7 +120,7 @@ class Body:
 
     @contextmanager
     def opened(self) -> Iterator[Buffer]:
-        """Give the whole content for reading, without a copy."""
+        """Return the whole content for reading, without a copy."""
         if self._file is None:
             yield memoryview(self._memory)
             return

@@ -78,10 +78,10 @@ ODDITIES = frozenset(
 
 
 def of_rejected(error: Rejected) -> Status:
-    """Give the answer to data that can never succeed."""
+    """Return the answer to data that can never succeed."""
     return REASONS.get(error.reason, CANNOT_UNDERSTAND)
 
 
 def of_stored(warnings: Iterable[str]) -> Status:
-    """Give the answer to stored data: B007 when its structure is not what its class says."""
+    """Return the answer to stored data: B007 when its structure is not what its class says."""
     return STORED_ODD if ODDITIES.intersection(warnings) else STORED

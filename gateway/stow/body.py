@@ -26,7 +26,7 @@ class Gone(Exception):
 
 
 def too_slow() -> Refused:
-    """Give the answer to a body that does not come."""
+    """Return the answer to a body that does not come."""
     return Refused(408, "too-slow", "send without pauses: too little has come for too long")
 
 
@@ -50,7 +50,7 @@ class Coming:
         self.bytes_per_s = math.inf
 
     async def chunk(self) -> bytes:
-        """Give the next bytes, empty at the end. Raises Gone; Refused for what is too slow or too much; Rejected."""
+        """Return the next bytes, empty at the end. Raises Gone; Refused for what is too slow or too much; Rejected."""
         while not self._is_over:
             message = await self._next()
             if message["type"] != "http.request":

@@ -37,13 +37,13 @@ class Result:
 
     @classmethod
     def of_receipt(cls, receipt: Receipt) -> Self:
-        """Give what became of a part that is stored."""
+        """Return what became of a part that is stored."""
         event = receipt.event
         return cls(of_stored(event.warnings), event.sop_class, event.sop_uid, event.study_uid, event.series_uid)
 
     @property
     def is_stored(self) -> bool:
-        """Say whether it is kept and shown."""
+        """True if it is kept and shown."""
         return bool(self.study_uid)
 
 
@@ -75,7 +75,7 @@ class Part:
             self._look()
 
     def end(self) -> Arrival:
-        """Give the arrival, now that all of it is here; raises Rejected for a part that is not what it says."""
+        """Return the arrival, now that all of it is here; raises Rejected for a part that is not what it says."""
         if self.flaw:
             raise Rejected(self.flaw)
         if self._length not in (None, str(self._size_bytes)):
@@ -141,7 +141,7 @@ class Delivery:
 
     @property
     def results(self) -> tuple[Result, ...]:
-        """Give what became of every part that has ended; complete after settle()."""
+        """Return what became of every part that has ended; complete after settle()."""
         return tuple(self._results)
 
     def begin(self, headers: Mapping[str, str]) -> None:
@@ -213,7 +213,7 @@ class Delivery:
 
 
 def _flaw(headers: Mapping[str, str]) -> str:
-    """Say why a part is not to be read; a part that does not say what it is, is what the request says."""
+    """Return why a part is not to be read; a part that does not say what it is, is what the request says."""
     try:
         is_dicom = MediaType.of(headers.get("content-type", DICOM)).name == DICOM
     except Rejected:

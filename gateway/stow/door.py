@@ -46,12 +46,12 @@ log = structlog.get_logger()
 
 
 def is_ours(method: str, path: str) -> bool:
-    """Say whether a request belongs to this door: whatever does not read the studies' addresses."""
+    """True if a request belongs to this door: whatever does not read the studies' addresses."""
     return method not in ("GET", "HEAD") and _study_of(path) is not None
 
 
 def _study_of(path: str) -> str | None:
-    """Give the study that an address names, '' for none; None for any other address."""
+    """Return the study that an address names, '' for none; None for any other address."""
     if path == STUDIES:
         return ""
     study = path.removeprefix(f"{STUDIES}/")
@@ -251,7 +251,7 @@ def _gave_way() -> Refused:
 
 
 def _boundary(asked: Asked) -> str | None:
-    """Give the boundary of the request's parts, None when it is one instance alone; raises Refused."""
+    """Return the boundary of the request's parts, None when it is one instance alone; raises Refused."""
     if _one(asked, "content-encoding").lower() not in ("", "identity"):
         raise Refused(415, "content-encoding", "send the request without a Content-Encoding")
     try:
@@ -267,7 +267,7 @@ def _boundary(asked: Asked) -> str | None:
 
 
 def _one(asked: Asked, name: str) -> str:
-    """Give a header that may come once, '' when it does not; raises Refused when it comes twice."""
+    """Return a header that may come once, '' when it does not; raises Refused when it comes twice."""
     values = asked.headers.get(name, [])
     if len(values) > 1:
         raise Refused(400, "header-twice", f"{name} may come once")

@@ -170,7 +170,7 @@ class Scanner:
         return self._hold(data, len(data))
 
     def _search(self, data: bytes, position: int) -> tuple[int, int]:
-        """Give where the next delimiter begins, -1 when none is there yet, and the end of what is surely before it."""
+        """Return where the next delimiter begins, -1 when none is there yet, and the end of what is surely before it."""
         found = data.find(self._delimiter, position)
         if found >= 0:
             return found, found

@@ -34,7 +34,7 @@ Json = dict[str, dict[str, Any]]
 
 
 def http_status(results: Sequence[Result], broken_off: Status | None) -> int:
-    """Give the status of a request: PS3.18 table 10.5.3-1, and 503 when something of it, sent again, may be stored."""
+    """Return the status of a request: PS3.18 table 10.5.3-1, and 503 when something of it, sent again, may be stored."""
     statuses = {one.status for one in results} | ({broken_off} if broken_off else set())
     if any(one.is_stored for one in results):
         return 200 if statuses == {STORED} else 202
@@ -42,7 +42,7 @@ def http_status(results: Sequence[Result], broken_off: Status | None) -> int:
 
 
 def module(results: Iterable[Result], broken_off: Status | None, base: str) -> Json:
-    """Give the module; `broken_off` is why what came after these parts was not read, `base` the service's address."""
+    """Return the module; `broken_off` is why what came after these parts was not read, `base` the service's address."""
     results = tuple(results)
     stored = [_stored(one, base) for one in results if one.is_stored]
     failed = [one for one in results if not one.is_stored]

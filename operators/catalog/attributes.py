@@ -60,7 +60,7 @@ INSTANCE: tuple[Element, ...] = (
 
 
 def attributes(level: tuple[Element, ...], values: Mapping[str, Any]) -> tuple[DicomJson, tuple[str, ...]]:
-    """Give a level's elements that have a value or are empty, and a warning code when some had to be left out.
+    """Return a level's elements that have a value or are empty, and a warning code when some had to be left out.
 
     The largest go first until the rest, as compact JSON, is at most LIMIT_BYTES.
     """
@@ -74,7 +74,7 @@ def attributes(level: tuple[Element, ...], values: Mapping[str, Any]) -> tuple[D
 
 
 def requests(step_ids: str | None, procedure_ids: str | None) -> list[DicomJson] | None:
-    """Give the items of Request Attributes Sequence from its values, one of each for an item; None without any."""
+    """Return the items of Request Attributes Sequence from its values, one of each for an item; None without any."""
     if step_ids is None and procedure_ids is None:
         return None
     pairs = zip_longest((step_ids or "").split("\\"), (procedure_ids or "").split("\\"), fillvalue="")
@@ -82,7 +82,7 @@ def requests(step_ids: str | None, procedure_ids: str | None) -> list[DicomJson]
 
 
 def element(vr: str, value: str | int | date | time | list[DicomJson]) -> dict[str, Any]:
-    """Give one element of the DICOM JSON model (PS3.18 F.2.2)."""
+    """Return one element of the DICOM JSON model (PS3.18 F.2.2)."""
     if value == "":
         return {"vr": vr}
     return {"vr": vr, "Value": VALUES.get(vr, _texts)(value)}

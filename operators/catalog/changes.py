@@ -30,7 +30,7 @@ class InstanceChange:
 
 
 def instance_change(known: Known, came: Sequence[Arrived]) -> InstanceChange:
-    """Say what these instances change at their own level; repeats change nothing."""
+    """Return what these instances change at their own level; repeats change nothing."""
     rows: list[InstanceRow] = []
     lost: list[ConflictRow] = []
     cleared: list[tuple[str, ...]] = []
@@ -52,7 +52,7 @@ def instance_change(known: Known, came: Sequence[Arrived]) -> InstanceChange:
 def derived_change(
     known: Known, came: Sequence[Arrived], tallies: Mapping[SeriesKey, Tally]
 ) -> tuple[tuple[StudyRow, ...], tuple[SeriesRow, ...]]:
-    """Give the studies and series to write: attributes of their first instance, counts from rows.
+    """Return the studies and series to write: attributes of their first instance, counts from rows.
 
     `tallies` has the counts of every series that was touched.
     """

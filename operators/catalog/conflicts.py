@@ -9,7 +9,7 @@ from schemas.topics import INSTANCE_CONFLICT
 
 
 def announced(shown: Content, lost: ConflictRow) -> Output:
-    """Give the event of a conflict from its two rows alone: whenever it is built, it is the same."""
+    """Return the event of a conflict from its two rows alone: whenever it is built, it is the same."""
     names = (shown.tenant, shown.study_uid, shown.sop_uid)
     event = InstanceConflict(
         event_id=event_id("instance-conflict", *names, lost.data_hash, shown.data_hash),

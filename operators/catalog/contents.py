@@ -30,12 +30,12 @@ def merge(known: Iterable[Content], came: Iterable[Content]) -> Contents:
 
 
 def precedence(content: Content) -> tuple[datetime, str, str]:
-    """Give what orders contents: the least is shown. The transfer only keeps repeats of one content in order."""
+    """Return what orders contents: the least is shown. The transfer only keeps repeats of one content in order."""
     return content.stored_at, content.data_hash, content.transfer_id
 
 
 def kind(shown: Content, lost: Content) -> str:
-    """Say how a content differs from the one that is shown."""
+    """Return how a content differs from the one that is shown."""
     if (lost.patient_id or "") != (shown.patient_id or ""):
         return "patient"
     return "re-encoded" if lost.transfer_syntax != shown.transfer_syntax else "content"

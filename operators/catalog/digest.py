@@ -5,7 +5,7 @@ from hashlib import sha256
 
 
 def digest(shown: Iterable[tuple[str, str]], corrections: Iterable[str] = ()) -> str:
-    """Give the hex sha256 over `SOP UID, space, data hash, newline` of each instance, sorted bytewise.
+    """Return the hex sha256 over `SOP UID, space, data hash, newline` of each instance, sorted bytewise.
 
     The ids of the corrections in force follow, sorted, a line each. A series' digest is the same over its own.
     """

@@ -66,7 +66,7 @@ class CatalogTables(Protocol):
         """Undo what was written inside when it is left by an exception."""
 
     def known(self, keys: Collection[InstanceKey]) -> Known:
-        """Give what these instances and their studies (with every series of them) stand at."""
+        """Return what these instances and their studies (with every series of them) stand at."""
 
     def put_instances(
         self, shown: Collection[InstanceRow], lost: Collection[ConflictRow], cleared: Collection[tuple[str, ...]]
@@ -86,16 +86,16 @@ class CatalogTables(Protocol):
         """Write studies and series."""
 
     def versions(self, studies: Collection[StudyKey]) -> dict[StudyKey, int]:
-        """Give the version of each of these studies that has a row."""
+        """Return the version of each of these studies that has a row."""
 
     def state(self, study: StudyKey) -> StudyState:
-        """Give the study as it stands."""
+        """Return the study as it stands."""
 
     def put_revision(self, row: RevisionRow) -> None:
         """Add a revision."""
 
     def revisions(self, shard: int, above: int, most: int) -> tuple[RevisionRow, ...]:
-        """Give the shard's revisions with a version above this one, lowest first."""
+        """Return the shard's revisions with a version above this one, lowest first."""
 
 
 class Catalog(Protocol):
@@ -122,10 +122,10 @@ class KeptAside(Protocol):
     def quarantined(
         self, tenant: str | None, most: int, *, beginning: str = "", held_at: datetime | None = None
     ) -> tuple[QuarantineRow, ...]:
-        """Give what is or was in quarantine, under hashes that begin so; only what is held at a moment, if one is given."""
+        """Return what is or was in quarantine, under hashes that begin so; only what is held at a moment, if one is given."""
 
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[Conflicting, ...]:
-        """Give conflicts; those of one instance's UID, in whatever study, if it is given."""
+        """Return conflicts; those of one instance's UID, in whatever study, if it is given."""
 
 
 @dataclass(frozen=True)
@@ -199,13 +199,13 @@ class CatalogQueries(Protocol):
     """Reading the catalog, one tenant at a time. Every method raises Unavailable when it does not answer in time."""
 
     async def search(self, tenant: str, query: Query) -> Page:
-        """Give the page of shown studies, series or instances that the query asks for."""
+        """Return the page of shown studies, series or instances that the query asks for."""
 
     async def locate(self, tenant: str, study_uid: str, series_uid: str | None = None) -> tuple[Location, ...]:
-        """Give a study's or series' shown instances by series and instance number, without their frames."""
+        """Return a study's or series' shown instances by series and instance number, without their frames."""
 
     async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
-        """Give one shown instance with its frames; None when it is not there."""
+        """Return one shown instance with its frames; None when it is not there."""
 
     async def check(self) -> None:
         """Return when the catalog answers."""

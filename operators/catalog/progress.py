@@ -29,7 +29,7 @@ class Head:
     announced: int = 0
 
     def advanced(self, records: Iterable[Record], dues: Iterable[StudyDue], now: datetime) -> "Head":
-        """Give the head once these records are applied and these dues wait too, each once.
+        """Return the head once these records are applied and these dues wait too, each once.
 
         A due that is as old as the instances it counts may live waits for records that are gone: it is dropped.
         """
@@ -42,13 +42,13 @@ class Head:
         return Head(applied, tuple(waiting.values()), self.announced)
 
     def is_ready(self, due: StudyDue) -> bool:
-        """Say whether everything that the due counts is applied: its shard sees each partition in order."""
+        """True if everything that the due counts is applied: its shard sees each partition in order."""
         if due.instance_partition is None or due.instance_offset is None:
             return True
         return self.applied.get((INSTANCE_STORED.name, due.instance_partition), -1) >= due.instance_offset
 
     def to_bytes(self) -> bytes:
-        """Give the bytes that read() takes."""
+        """Return the bytes that read() takes."""
         return orjson.dumps(
             {
                 "version": VERSION,

@@ -43,22 +43,22 @@ class Arrived:
 
     @property
     def key(self) -> InstanceKey:
-        """Give the instance's key."""
+        """Return the instance's key."""
         return InstanceKey(self.event.tenant, self.event.study_uid, self.event.sop_uid)
 
     @property
     def series_key(self) -> SeriesKey:
-        """Give its series' key."""
+        """Return its series' key."""
         return SeriesKey(self.event.tenant, self.event.study_uid, self.event.series_uid)
 
     @property
     def study_key(self) -> StudyKey:
-        """Give its study's key."""
+        """Return its study's key."""
         return StudyKey(self.event.tenant, self.event.study_uid)
 
     @property
     def precedence(self) -> tuple[datetime, str, str]:
-        """Give what orders instances: the least gives a study's and a series' attributes."""
+        """Return what orders instances: the least gives a study's and a series' attributes."""
         return self.event.stored_at, self.event.sop_uid, self.event.data_hash
 
 
@@ -85,7 +85,7 @@ def arrived(event: InstanceStored) -> Arrived:
 
 
 def instance_row(came: Arrived, version: int) -> InstanceRow:
-    """Give the row of an instance of which nothing else came."""
+    """Return the row of an instance of which nothing else came."""
     event, values = came.event, came.values
     named = {**values, "sop_class": event.sop_class, "sop_uid": event.sop_uid}
     found, cut = attributes.attributes(attributes.INSTANCE, named)
@@ -108,7 +108,7 @@ def instance_row(came: Arrived, version: int) -> InstanceRow:
 
 
 def series_row(came: Arrived) -> SeriesRow:
-    """Give the row of a series of which nothing else came, before anything in it is counted."""
+    """Return the row of a series of which nothing else came, before anything in it is counted."""
     return SeriesRow(
         **came.series_key._asdict(),
         **_first(came),
@@ -120,7 +120,7 @@ def series_row(came: Arrived) -> SeriesRow:
 
 
 def study_row(came: Arrived) -> StudyRow:
-    """Give the row of a study of which nothing else came, before anything in it is counted."""
+    """Return the row of a study of which nothing else came, before anything in it is counted."""
     return StudyRow(
         **came.study_key._asdict(),
         **_first(came),
@@ -132,7 +132,7 @@ def study_row(came: Arrived) -> StudyRow:
 
 
 def transfer_row(event: TransferEnded) -> TransferRow:
-    """Give the row of a transfer's end."""
+    """Return the row of a transfer's end."""
     return TransferRow(
         tenant=event.tenant,
         transfer_id=event.transfer_id,
@@ -146,7 +146,7 @@ def transfer_row(event: TransferEnded) -> TransferRow:
 
 
 def quarantine_row(event: InstanceQuarantined) -> QuarantineRow:
-    """Give the row of what is or was kept aside; raises Rejected when its names cannot be of ours."""
+    """Return the row of what is or was kept aside; raises Rejected when its names cannot be of ours."""
     is_ours = (TENANT.fullmatch(event.tenant), DATA_HASH.fullmatch(event.data_hash), EVENT_ID.fullmatch(event.event_id))
     if not all(is_ours) or event.object_key != quarantine.key(event.tenant, event.data_hash):
         raise Rejected("not-a-content-of-ours")

@@ -70,7 +70,7 @@ class Query:
 
     @property
     def parents(self) -> tuple[Level, ...]:
-        """Give the upper levels that belong into the answer: those the path does not name, or includefield asks for."""
+        """Return the upper levels that belong into the answer: those the path does not name, or includefield asks for."""
         named = {"study": self.study_uid, "series": self.series_uid}
         upper = LEVELS[: LEVELS.index(self.level)]
         return tuple(level for level in upper if self.include != frozenset() or named[level] is None)
@@ -154,7 +154,7 @@ def parse(
 
 
 def tag_of(name: str) -> str | None:
-    """Give the tag, in eight hex digits, that a keyword or a tag names; those of a path joined by dots.
+    """Return the tag, in eight hex digits, that a keyword or a tag names; those of a path joined by dots.
 
     None when any name of the path names none.
     """
@@ -170,13 +170,13 @@ def _tag(name: str) -> str | None:
 
 
 def like_pattern(pattern: str) -> str:
-    r"""Give a DICOM pattern as one of SQL's LIKE with the escape character \, so that only * and ? are wild."""
+    r"""Return a DICOM pattern as one of SQL's LIKE with the escape character \, so that only * and ? are wild."""
     escaped = re.sub(r"([\\%_])", r"\\\1", pattern)
     return escaped.replace("*", "%").replace("?", "_")
 
 
 def accepts(match: Match, value: Any) -> bool:
-    """Say whether a column's value meets the condition: what the SQL of the connector says, in Python."""
+    """True if a column's value meets the condition: what the SQL of the connector says, in Python."""
     if isinstance(value, tuple):
         return any(accepts(match, one) for one in value) or (match.operator == "empty" and not value)
     if match.operator == "empty":
@@ -185,7 +185,7 @@ def accepts(match: Match, value: Any) -> bool:
 
 
 def is_like(text: str, pattern: str) -> bool:
-    """Say whether a text meets a DICOM pattern (* any run, ? one character); never more than quadratic."""
+    """True if a text meets a DICOM pattern (* any run, ? one character); never more than quadratic."""
     at, here, star, resume = 0, 0, -1, 0
     while here < len(text):
         if at < len(pattern) and pattern[at] == "*":
@@ -284,7 +284,7 @@ class _Rules:
 
 
 def _match(key: Key, text: str, rules: _Rules) -> Match | None:
-    """Give the condition that a text asks for; None for universal matching (PS3.4 C.2.2.2.3)."""
+    """Return the condition that a text asks for; None for universal matching (PS3.4 C.2.2.2.3)."""
     text = text.strip(" ")
     if len(text) > VALUE_CHARACTERS:
         raise BadQuery(f"the value of {key.keyword} is longer than {VALUE_CHARACTERS} characters: ask for less at once")
@@ -376,7 +376,7 @@ def _time(key: Key, text: str) -> Match:
 
 
 def _moments(key: Key, text: str) -> tuple[time, time]:
-    """Give the first and the last moment that a possibly partial time covers; second 60 is second 59 (PS3.5 6.2)."""
+    """Return the first and the last moment that a possibly partial time covers; second 60 is second 59 (PS3.5 6.2)."""
     found = re.fullmatch(r"([0-9]{2})(?:([0-9]{2})(?:([0-9]{2})(?:\.([0-9]{1,6}))?)?)?", text)
     try:
         if found:

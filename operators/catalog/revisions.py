@@ -16,7 +16,7 @@ SERIES = 1000
 
 
 def next_revision(state: StudyState, due: StudyDue, shard: int, now: datetime) -> RevisionRow | None:
-    """Give the revision this due makes; None when the last one shows the same, or nothing ever came."""
+    """Return the revision this due makes; None when the last one shows the same, or nothing ever came."""
     last, now_shown = state.last, digest((sop_uid, data_hash) for _, sop_uid, data_hash in state.shown)
     if now_shown == (last.digest if last else digest(())):
         return None
@@ -41,7 +41,7 @@ def next_revision(state: StudyState, due: StudyDue, shard: int, now: datetime) -
 
 
 def settled_series(state: StudyState) -> tuple[SettledSeries, ...]:
-    """Give what a revision says of each shown series, by UID."""
+    """Return what a revision says of each shown series, by UID."""
     shown: dict[str, list[tuple[str, str]]] = {}
     for series_uid, sop_uid, data_hash in state.shown:
         shown.setdefault(series_uid, []).append((sop_uid, data_hash))
@@ -50,13 +50,13 @@ def settled_series(state: StudyState) -> tuple[SettledSeries, ...]:
 
 
 def announcements(revisions: Iterable[RevisionRow]) -> tuple[Output, ...]:
-    """Give the events of these revisions, each once, lowest version first."""
+    """Return the events of these revisions, each once, lowest version first."""
     by_version = {row.version: row for row in revisions}
     return tuple(Output(STUDY_SETTLED, settled(by_version[version])) for version in sorted(by_version))
 
 
 def settled(row: RevisionRow) -> StudySettled:
-    """Give a revision's event from its row alone: whenever it is built, it is the same."""
+    """Return a revision's event from its row alone: whenever it is built, it is the same."""
     return StudySettled(
         event_id=event_id(row.tenant, row.study_uid, "settled", str(row.version)),
         tenant=row.tenant,

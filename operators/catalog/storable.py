@@ -22,7 +22,7 @@ NUMBER = re.compile(r"[+-]?[0-9]{1,12}")
 
 
 def storable(facts: Facts) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Give every fact under its name as a typed value, and a warning code for each that was lost or cut.
+    """Return every fact under its name as a typed value, and a warning code for each that was lost or cut.
 
     Text is str, dates and times are date and time without a zone, numbers int; None is absent or unreadable,
     an empty str an element without a value.
@@ -40,7 +40,7 @@ def storable(facts: Facts) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 
 def clean(text: str) -> str:
-    """Give the text without what a database refuses and without padding."""
+    """Return the text without what a database refuses and without padding."""
     return UNSTORABLE.sub("", text).strip()
 
 

@@ -136,13 +136,13 @@ def bit_frames(header: bytes, prefix_length: int, transfer_syntax: str) -> BitFr
 
 
 def aligned(raw: bytes, skip: int, bits: int) -> bytes:
-    """Give a frame of bits so that it begins with a byte's lowest bit; what is over in the last byte is zero."""
+    """Return a frame of bits so that it begins with a byte's lowest bit; what is over in the last byte is zero."""
     number = int.from_bytes(raw, "little") >> skip & ((1 << bits) - 1)
     return number.to_bytes(-(-bits // 8), "little")
 
 
 async def shifted(chunks: Chunks, skip: int, bits: int) -> Chunks:
-    """Give what aligned() does, as the bytes come."""
+    """Return what aligned() does, as the bytes come."""
     held = b""
     async with aclosing(chunks):
         async for chunk in chunks:
@@ -155,7 +155,7 @@ async def shifted(chunks: Chunks, skip: int, bits: int) -> Chunks:
 
 
 def inflated(whole: bytes, prefix_length: int) -> tuple[bytearray, Frames]:
-    """Give a deflated data set as it was before, as far as memory is spent on it, and where its frames lie in that.
+    """Return a deflated data set as it was before, as far as memory is spent on it, and where its frames lie in that.
 
     Raises Rejected as the scan of a header does.
     """
@@ -164,7 +164,7 @@ def inflated(whole: bytes, prefix_length: int) -> tuple[bytearray, Frames]:
 
 
 async def unwrapped(chunks: Chunks, tables: int = 0) -> Chunks:
-    """Give an encapsulated frame's code stream from its fragments, without their headers (PS3.5 A.4), as they come.
+    """Return an encapsulated frame's code stream from its fragments, without their headers (PS3.5 A.4), as they come.
 
     So many items at the beginning are offset tables and left out. The sequence's end ends it; a last fragment that is
     cut short gives what is there. Raises Rejected(BAD_FRAME) where an item should begin, and for too many of them.
@@ -191,7 +191,7 @@ class _Items:
     is_over: bool = False
 
     def unwrapped(self, chunk: bytes) -> bytes:
-        """Give what a piece holds of the items' values."""
+        """Return what a piece holds of the items' values."""
         pieces, position = [], 0
         while position < len(chunk) and not self.is_over:
             if self.left:

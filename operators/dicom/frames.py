@@ -55,7 +55,7 @@ class Shape:
 
     @property
     def frame_bits(self) -> int | None:
-        """Give the bits of one native frame, without padding: PS3.3 C.7.6.3.1.2 for the halved chroma."""
+        """Return the bits of one native frame, without padding: PS3.3 C.7.6.3.1.2 for the halved chroma."""
         sides = (self.rows, self.columns, self.samples or 1, self.bits_allocated)
         if not all(sides):
             return None
@@ -146,7 +146,7 @@ def _items(data: Buffer, position: int) -> tuple[list[Fragment], frozenset[Oddit
 def _first_fragments(
     header: Header, table: Fragment, fragments: Sequence[Fragment], count: int | None
 ) -> Sequence[int] | None:
-    """Give the index of each frame's first fragment, None when nothing reliable says it.
+    """Return the index of each frame's first fragment, None when nothing reliable says it.
 
     An offset table counts only when it names that many frames and each begins with a fragment.
     """
@@ -189,12 +189,12 @@ def _numbers(raw: bytes, letter: Literal["I", "Q"]) -> tuple[int, ...]:
 
 
 def shift(frames: Frames, difference: int) -> Frames:
-    """Give the frames of the same data set behind another prefix, longer by so many bytes."""
+    """Return the frames of the same data set behind another prefix, longer by so many bytes."""
     return replace(frames, offset=frames.offset + difference) if frames.kind in {"native", "encapsulated"} else frames
 
 
 def frame_range(frames: Frames, number: int) -> tuple[int, int]:
-    """Give a frame's bytes in the object, end exclusive; the first frame is number 1.
+    """Return a frame's bytes in the object, end exclusive; the first frame is number 1.
 
     Raises Rejected(NO_SUCH_FRAME), also where frames are not listed.
     """
@@ -211,12 +211,12 @@ def frame_range(frames: Frames, number: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=16)
 def _bounds(lengths: bytes) -> tuple[int, ...]:
-    """Give where each frame begins after the first, and where the last ends: whoever reads one often reads all."""
+    """Return where each frame begins after the first, and where the last ends: whoever reads one often reads all."""
     return tuple(accumulate(_varints(lengths), initial=0))
 
 
 def frame_bytes(range_bytes: bytes) -> bytes:
-    """Give an encapsulated frame's code stream: its fragments joined, without their headers (PS3.5 A.4).
+    """Return an encapsulated frame's code stream: its fragments joined, without their headers (PS3.5 A.4).
 
     A last fragment that is cut short gives what is there. Raises Rejected(BAD_FRAME) where an item should begin.
     """
@@ -234,7 +234,7 @@ def frame_bytes(range_bytes: bytes) -> bytes:
 
 
 def pack(frames: Frames) -> bytes:
-    """Give the catalog's column: version, kind, then offset, length and count as LEB128 varints, then the lengths."""
+    """Return the catalog's column: version, kind, then offset, length and count as LEB128 varints, then the lengths."""
     numbers = b"".join(_varint(number) for number in (frames.offset, frames.length, frames.count))
     return bytes((PACKED_VERSION, KINDS.index(frames.kind))) + numbers + frames.lengths
 
@@ -255,7 +255,7 @@ def unpack(packed: bytes) -> Frames:
 
 
 def _varint(number: int) -> bytes:
-    """Give an unsigned LEB128 number: seven bits a byte, the lowest first, MORE set on all but the last."""
+    """Return an unsigned LEB128 number: seven bits a byte, the lowest first, MORE set on all but the last."""
     out = bytearray()
     while number >= MORE:
         out.append(number % MORE | MORE)

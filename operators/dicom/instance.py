@@ -127,7 +127,7 @@ class Examined:
 
 
 def prefix(sop_class: str, sop_uid: str, transfer_syntax: str) -> bytes:
-    """Give our preamble and file meta: a pure function of these three (PS3.10 7.1).
+    """Return our preamble and file meta: a pure function of these three (PS3.10 7.1).
 
     Raises Rejected(NO_USABLE_UID) for what is not a UID.
     """
@@ -177,7 +177,7 @@ def split_part10(buffer: Buffer) -> Part10:
 
 
 def _meta_header(buffer: Buffer, position: int) -> tuple[int, int, int, int]:
-    """Give group, element, start of value and length; some writers leave out the VR."""
+    """Return group, element, start of value and length; some writers leave out the VR."""
     try:
         group, element, name, length = META_ELEMENT.unpack_from(buffer, position)
         if group != META_GROUP:
@@ -198,7 +198,7 @@ def data_hasher(transfer_syntax: str) -> "hashlib._Hash":
 
 
 def prefix_hash(prefix_bytes: Buffer) -> str:
-    """Give the hash that covers what the data hash leaves out."""
+    """Return the hash that covers what the data hash leaves out."""
     return hashlib.sha256(prefix_bytes).hexdigest()
 
 
@@ -369,7 +369,7 @@ def _encodings(character_set: str) -> _Encodings:
 
 
 def _corrected(term: str) -> str:
-    """Give the defined term that was meant: some writers spell its underscore or spaces otherwise."""
+    """Return the defined term that was meant: some writers spell its underscore or spaces otherwise."""
     return SPELLING.sub(lambda found: "ISO 2022 IR " if found[1] else "ISO_IR ", term)
 
 
@@ -403,7 +403,7 @@ def _split_at_reset(raw: bytes) -> tuple[bytes, bytes]:
 
 
 def rebase(examined: Examined, difference: int) -> Examined:
-    """Give the same data set's word behind another prefix, longer by so many bytes."""
+    """Return the same data set's word behind another prefix, longer by so many bytes."""
     return replace(
         examined,
         header_length=examined.header_length + difference,
@@ -412,7 +412,7 @@ def rebase(examined: Examined, difference: int) -> Examined:
 
 
 def inline_header(prefix_bytes: Buffer, dataset: Buffer, examined: Examined) -> bytes | None:
-    """Give the header's bytes when they are few enough to travel in an event."""
+    """Return the header's bytes when they are few enough to travel in an event."""
     if examined.header_length > MAX_INLINE_HEADER_BYTES:
         return None
     return bytes(prefix_bytes) + bytes(dataset[: examined.header_length - len(prefix_bytes)])

@@ -55,7 +55,7 @@ class Limit:
 def dicom_json(
     header: bytes, prefix_length: int, transfer_syntax: str, address: str, limit: Limit = Limit()
 ) -> DicomJson:
-    """Give the header's elements by tag, in order; values over INLINE_BYTES become addresses below `address`.
+    """Return the header's elements by tag, in order; values over INLINE_BYTES become addresses below `address`.
 
     `header` is the object's beginning; the first `prefix_length` bytes are preamble and file meta.
     Raises Rejected("unreadable-header") when nothing can be read, Rejected("header-too-costly") beyond the limit.
@@ -67,7 +67,7 @@ def dicom_json(
 
 
 def dumps(attributes: Any) -> bytes:
-    """Give DICOM JSON as UTF-8 bytes; what has no UTF-8 becomes a question mark, too large a number its digits."""
+    """Return DICOM JSON as UTF-8 bytes; what has no UTF-8 becomes a question mark, too large a number its digits."""
     try:
         return orjson.dumps(attributes)
     except orjson.JSONEncodeError:
@@ -75,7 +75,7 @@ def dumps(attributes: Any) -> bytes:
 
 
 def placed(json: bytes, address: str) -> bytes:
-    """Give the JSON of a header that was made with an empty address as one made with this address.
+    """Return the JSON of a header that was made with an empty address as one made with this address.
 
     No text in it can hold what is replaced: quotation marks in texts are escaped.
     """
@@ -83,7 +83,7 @@ def placed(json: bytes, address: str) -> bytes:
 
 
 def bulk_value(header: bytes, prefix_length: int, transfer_syntax: str, path: tuple[str, ...]) -> bytes | None:
-    """Give the bytes of the binary value that a path of tags and item indices leads to; None when it leads nowhere.
+    """Return the bytes of the binary value that a path of tags and item indices leads to; None when it leads nowhere.
 
     Raises Rejected("unreadable-header") when nothing can be read.
     """
@@ -121,7 +121,7 @@ def _is_pixels(tag: int, _vr: str | None, _length: int) -> bool:
 
 
 def _json(data_set: Dataset, address: str, depth: int, limit: Limit) -> DicomJson:
-    """Give a data set's elements, without group lengths and those that cannot be read."""
+    """Return a data set's elements, without group lengths and those that cannot be read."""
     limit.check()
     return {
         f"{tag:08X}": found
@@ -156,7 +156,7 @@ def _by_pydicom(element: DataElement, place: str, depth: int, limit: Limit) -> d
 
 
 def _known_vr(tag: int) -> str:
-    """Give the VR of an element that was written without; empty where the standard's dictionary does not say."""
+    """Return the VR of an element that was written without; empty where the standard's dictionary does not say."""
     try:
         return str(dictionary_VR(tag))
     except KeyError:
@@ -164,7 +164,7 @@ def _known_vr(tag: int) -> str:
 
 
 def _of_bytes(vr: str, value: bytes, place: str, order: str) -> dict[str, Any] | None:
-    """Give an element that needs no more than its bytes; None for any other."""
+    """Return an element that needs no more than its bytes; None for any other."""
     if vr in OPAQUE_VRS:
         return inline(vr, value) if len(value) <= INLINE_BYTES else {"vr": vr, "BulkDataURI": place}
     if len(value) > TEXT_BYTES and vr in ADDRESSABLE_VRS:
@@ -185,7 +185,7 @@ def _binary(element: DataElement, place: str) -> dict[str, Any]:
 
 
 def _plain(element: DataElement) -> dict[str, Any]:
-    """Give any other element; numbers that are none are given as the text that stands there (PS3.18 F.2.3)."""
+    """Return any other element; numbers that are none are given as the text that stands there (PS3.18 F.2.3)."""
     try:
         found = dict(element.to_json_dict(None, 0))
     except (ValueError, TypeError, OverflowError):

@@ -4,7 +4,7 @@ import unicodedata
 
 
 def fold(name: str) -> str:
-    """Give the name casefolded, without combining marks, its component groups joined by = (PS3.5 6.2.1.1).
+    """Return the name casefolded, without combining marks, its component groups joined by = (PS3.5 6.2.1.1).
 
     Padding and the separators of empty components at a group's end go too, and empty groups at the end.
     What a query asks for passes through here as well. Folding twice changes nothing.

@@ -22,7 +22,7 @@ FORMATS = {"US": "H", "UL": "I", "SS": "h", "SL": "i", "FL": "f", "FD": "d"}
 
 
 def plain(vr: str, raw: bytes, order: str) -> Element | None:
-    """Give the element with this VR and value in struct's byte order; None when it takes more than a table to read.
+    """Return the element with this VR and value in struct's byte order; None when it takes more than a table to read.
 
     Text is read here only when it is printable ASCII, which is the same in every character set.
     """
@@ -38,7 +38,7 @@ def plain(vr: str, raw: bytes, order: str) -> Element | None:
 
 
 def inline(vr: str, raw: bytes) -> Element:
-    """Give a binary element with its value in it."""
+    """Return a binary element with its value in it."""
     return {"vr": vr, "InlineBinary": b64encode(raw).decode()} if raw else {"vr": vr}
 
 

@@ -71,7 +71,7 @@ class Limits:
 
     @property
     def small_bytes(self) -> int:
-        """Give how many bytes of a value have no room for one level more than `depth`, itself the first."""
+        """Return how many bytes of a value have no room for one level more than `depth`, itself the first."""
         return (self.depth - 1) * SMALLEST_LEVEL_BYTES
 
 
@@ -149,7 +149,7 @@ class Header:
     oddities: frozenset[Oddity]
 
     def raw(self, tag: int, most: int = UNDEFINED) -> bytes | None:
-        """Give the value's bytes, at most so many; None when the element is absent."""
+        """Return the value's bytes, at most so many; None when the element is absent."""
         value = self.values.get(tag)
         if value is None:
             return None
@@ -183,7 +183,7 @@ def _scan_deflated(buffer: Buffer, wanted: frozenset[int], limits: Limits) -> He
 
 
 def inflate(buffer: Buffer, limits: Limits = LIMITS) -> tuple[bytearray, bool]:
-    """Give the beginning of a deflated data set, as much as a header may take, and whether the stream came whole.
+    """Return the beginning of a deflated data set, as much as a header may take, and whether the stream came whole.
 
     The rest is inflated too, and dropped, so that the limits hold for whoever reads it later.
     Raises Rejected(TOO_INFLATED or BAD_DEFLATE).
@@ -246,7 +246,7 @@ def _syntax(order: str, *, is_explicit: bool) -> _Syntax:
 
 
 def _wire(tag: int, order: str) -> int:
-    """Give a tag as one 32-bit number of this byte order: group and element are 16-bit numbers each."""
+    """Return a tag as one 32-bit number of this byte order: group and element are 16-bit numbers each."""
     return tag if order == ">" else (tag & 0xFFFF) << 16 | tag >> 16
 
 
@@ -264,7 +264,7 @@ IMPLICIT_OF = {
 
 
 def _found_syntax(buffer: Buffer, declared: _Syntax) -> tuple[_Syntax, set[Oddity]]:
-    """Give the syntax that the first element is written in, which some writers declare wrongly."""
+    """Return the syntax that the first element is written in, which some writers declare wrongly."""
     vr = bytes(buffer[4:6])
     if declared.is_explicit and len(vr) == 2 and not _is_capitals(vr):  # noqa: PLR2004
         return IMPLICIT_OF[declared], {Oddity.OTHER_VR_ENCODING}
@@ -400,7 +400,7 @@ class _Scan:
         return len(self.buffer)
 
     def _long_form(self, position: int, tag: int, number: int, length: int, syntax: _Syntax) -> tuple[str, int, int]:
-        """Give VR, start of value and length of an explicit element that has no 16-bit length."""
+        """Return VR, start of value and length of an explicit element that has no 16-bit length."""
         vr = syntax.long_vrs.get(number)
         if vr is not None:
             return vr, position + 12, syntax.length(self.buffer, position + 8)[0]
@@ -508,7 +508,7 @@ class _Scan:
         return start
 
     def _small(self, stack: list[_Level]) -> int:
-        """Give how many bytes here are too few to be too deep: a sequence and its item are two on the stack."""
+        """Return how many bytes here are too few to be too deep: a sequence and its item are two on the stack."""
         return max(0, self.small_bytes - (len(stack) + 1) // 2 * SMALLEST_LEVEL_BYTES)
 
 
@@ -549,7 +549,7 @@ class _Items(_Scan):
 
 
 def items_of(header: Header, tag: int, wanted: frozenset[int]) -> tuple[dict[int, Value], ...]:
-    """Give where the wanted values lie in each item of a sequence of SEQUENCES, which the scan was asked for.
+    """Return where the wanted values lie in each item of a sequence of SEQUENCES, which the scan was asked for.
 
     None for an absent sequence, or one longer than MAX_SEQUENCE_BYTES; of an ill-formed one those before the fault.
     """
@@ -560,7 +560,7 @@ def items_of(header: Header, tag: int, wanted: frozenset[int]) -> tuple[dict[int
 
 
 def _level(buffer: Buffer, vr: str, start: int, bound: tuple[bool, int], syntax: _Syntax) -> _Level:
-    """Give the level of a sequence's value; `bound` says whether only a delimiter ends it, and where it ends at most."""
+    """Return the level of a sequence's value; `bound` says whether only a delimiter ends it, and where it ends at most."""
     is_open, end = bound
     if syntax.order == ">" and bytes(buffer[start : start + 4]) == LITTLE_ITEM:
         syntax = IMPLICIT_LITTLE  # PS3.5 6.2.2: UN of undefined length, whatever is around it
@@ -568,18 +568,18 @@ def _level(buffer: Buffer, vr: str, start: int, bound: tuple[bool, int], syntax:
 
 
 def _item_syntax(buffer: Buffer, start: int, syntax: _Syntax) -> _Syntax:
-    """Give how an item is written: in UN, and by some writers elsewhere, without VRs (PS3.5 6.2.2)."""
+    """Return how an item is written: in UN, and by some writers elsewhere, without VRs (PS3.5 6.2.2)."""
     vr = bytes(buffer[start + 4 : start + 6])
     return syntax if syntax.is_explicit and _is_capitals(vr) else IMPLICIT_OF[syntax]
 
 
 def _is_sequence(buffer: Buffer, vr: str, start: int) -> bool:
-    """Say whether a value of defined length is one; UN and implicit VR show it only by their first bytes."""
+    """True if a value of defined length is one; UN and implicit VR show it only by their first bytes."""
     return vr == "SQ" or (vr in {"", "UN"} and bytes(buffer[start : start + 4]) in {LITTLE_ITEM, BIG_ITEM})
 
 
 def _bounded(buffer: Buffer, start: int, length: int, end: int) -> int:
-    """Give where a value ends; raises _Ill when that is beyond the level it lies in."""
+    """Return where a value ends; raises _Ill when that is beyond the level it lies in."""
     if start + length > end:
         raise _Ill(Reason.TRUNCATED_HEADER if start + length > len(buffer) else Reason.BAD_SEQUENCE)
     return start + length

@@ -119,11 +119,11 @@ class Reader:
 
     @property
     def is_between(self) -> bool:
-        """Say whether no PDU has begun."""
+        """True if no PDU has begun."""
         return self._kind == 0 and self._start == self._end
 
     def space(self) -> memoryview:
-        """Give the part of the buffer to receive into."""
+        """Return the part of the buffer to receive into."""
         return self._buffer[self._end :]
 
     def widen(self) -> None:
@@ -326,12 +326,12 @@ class Proposal:
 
 
 def refuse(reason: str) -> Refused:
-    """Give the A-ASSOCIATE-RJ for a reason of REFUSALS."""
+    """Return the A-ASSOCIATE-RJ for a reason of REFUSALS."""
     return Refused(reason, ANSWER.pack(0x03, FIXED_BYTES, *REFUSALS[reason]))
 
 
 def abort_pdu(code: int) -> bytes:
-    """Give an A-ABORT from the upper layer with a reason of PS3.8 table 9-26."""
+    """Return an A-ABORT from the upper layer with a reason of PS3.8 table 9-26."""
     return ANSWER.pack(ABORT, FIXED_BYTES, 0, 2, code)
 
 
@@ -396,7 +396,7 @@ def _items(data: bytes, reason: str, most: int) -> list[Item]:
 
 
 def _of_kind(items: list[Item], wanted: int, least: int, most: int) -> list[bytes]:
-    """Give the values of one kind; raises Violation when there are fewer or more."""
+    """Return the values of one kind; raises Violation when there are fewer or more."""
     values = [value for kind, value in items if kind == wanted]
     if not least <= len(values) <= most:
         raise Violation("malformed-associate", 6)
@@ -466,7 +466,7 @@ def _accept(pdu: bytes, proposal: Proposal, terms: Terms) -> Accepted:
 
 
 def _choose(proposed: Proposed, services: frozenset[str]) -> tuple[int, str]:
-    """Give the result and the transfer syntax: in the proposer's order, else senders decompress before they send."""
+    """Return the result and the transfer syntax: in the proposer's order, else senders decompress before they send."""
     asked = proposed.transfer_syntaxes
     if service_of(proposed.abstract_syntax) not in services:
         return NO_ABSTRACT_SYNTAX, _text(asked[0])
@@ -510,19 +510,19 @@ def _item(kind: int, value: bytes) -> bytes:
 
 
 def service_of(abstract_syntax: str) -> str | None:
-    """Give the service of SERVICES that an abstract syntax belongs to."""
+    """Return the service of SERVICES that an abstract syntax belongs to."""
     if is_verification(abstract_syntax):
         return "echo"
     return "store" if is_storage(abstract_syntax) else None
 
 
 def is_verification(abstract_syntax: str) -> bool:
-    """Say whether this is C-ECHO's SOP class."""
+    """True if this is C-ECHO's SOP class."""
     return abstract_syntax == VERIFICATION
 
 
 def is_storage(uid: str) -> bool:
-    """Say whether instances of this class are stored: the standard's storage classes and every private class."""
+    """True if instances of this class are stored: the standard's storage classes and every private class."""
     if uid.startswith(STANDARD_ROOT):
         return uid in STORAGE_CLASSES or uid.startswith(STORAGE_ROOT)
     return is_uid(uid)

@@ -31,14 +31,14 @@ class Wanted:
     refused: frozenset[str] = frozenset()
 
     def takes(self, media_type: str) -> bool:
-        """Say whether a media type lies in this range."""
+        """True if a media type lies in this range."""
         kind = f"{media_type.partition('/')[0]}/*"
         is_refused = not self.refused.isdisjoint({media_type, kind})
         return self.media_type == media_type or (self.media_type in ("*/*", kind) and not is_refused)
 
 
 def wanted(scope: Mapping[str, Any]) -> tuple[Wanted, ...]:
-    """Give what an ASGI request accepts, best first; the query parameter goes before the header (PS3.18 8.3.3.1)."""
+    """Return what an ASGI request accepts, best first; the query parameter goes before the header (PS3.18 8.3.3.1)."""
     # No media type has a space, many clients forget to escape the plus of dicom+json.
     query = scope.get("query_string", b"").decode("latin-1").replace("+", "%2B")
     asked = parse_qs(query).get("accept", ())
@@ -59,7 +59,7 @@ def parse_accept(text: str) -> tuple[Wanted, ...]:
 
 
 def chosen(ranges: Sequence[Wanted], offered: Sequence[str]) -> str | None:
-    """Give the media type to answer with, not in parts: the first of these that the best range takes; None for none."""
+    """Return the media type to answer with, not in parts: the first of these that the best range takes; None for none."""
     return next((each for one in ranges if not one.is_multipart for each in offered if one.takes(each)), None)
 
 
@@ -76,5 +76,5 @@ def _wanted(media_type: str, parameters: Mapping[str, str]) -> Wanted:
 
 
 def unquoted(value: str) -> str:
-    """Give what a parameter's value says, a token or a quoted string (RFC 9110 5.6.4)."""
+    """Return what a parameter's value says, a token or a quoted string (RFC 9110 5.6.4)."""
     return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value

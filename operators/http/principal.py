@@ -53,7 +53,7 @@ class Asked:
 
 
 def principal_of(asked: Asked, tenant: str) -> Principal:
-    """Give the principal of a request; raises NotAllowed with the rule that it breaks."""
+    """Return the principal of a request; raises NotAllowed with the rule that it breaks."""
     for reason, advice, is_broken in RULES:
         if is_broken(asked):
             raise NotAllowed(reason, advice)

@@ -91,7 +91,7 @@ def read_image(header: bytes, prefix_length: int, transfer_syntax: str) -> Image
 
 
 def _scanned(found: Header) -> Dataset:
-    """Give the attributes where a scan found them: a tenth of the time of parsing them all."""
+    """Return the attributes where a scan found them: a tenth of the time of parsing them all."""
     is_little = found.order == "<"
     return Dataset(
         {
@@ -104,7 +104,7 @@ def _scanned(found: Header) -> Dataset:
 
 
 def _parsed(found: Header, transfer_syntax: str) -> Dataset:
-    """Give the attributes as pydicom finds them: a sequence of undefined length is none of a scan's values."""
+    """Return the attributes as pydicom finds them: a sequence of undefined length is none of a scan's values."""
     is_implicit = transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN
     source = BytesIO(bytes(found.data[: found.end]))
     with warnings.catch_warnings():
@@ -118,7 +118,7 @@ def _parsed(found: Header, transfer_syntax: str) -> Dataset:
 
 
 def describe(image: Image) -> PixelDescription:
-    """Give the description of the samples; raises Rejected(BAD_DESCRIPTION) when it makes no sense."""
+    """Return the description of the samples; raises Rejected(BAD_DESCRIPTION) when it makes no sense."""
     data_set, is_float = image.data_set, image.pixel_tag in (FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA)
     allocated = 8 * BYTE if image.pixel_tag == DOUBLE_FLOAT_PIXEL_DATA else _number(data_set, "BitsAllocated", 0)
     stored = allocated if is_float else _number(data_set, "BitsStored", allocated)
@@ -150,7 +150,7 @@ def _makes_sense(one: PixelDescription) -> bool:
 
 
 def look_of(image: Image, description: PixelDescription, number: int) -> Look:
-    """Say how a frame is shown; the first frame is number 1."""
+    """Return how a frame is shown; the first frame is number 1."""
     groups = tuple(_groups(image.data_set, number))
     gray = GrayLook(
         modality=_modality(image, groups, description),
@@ -165,7 +165,7 @@ def look_of(image: Image, description: PixelDescription, number: int) -> Look:
 
 
 def _groups(data_set: Dataset, number: int) -> Iterable[Dataset]:
-    """Give where a frame's attributes may lie, the nearest first: its own groups, the shared ones, the data set."""
+    """Return where a frame's attributes may lie, the nearest first: its own groups, the shared ones, the data set."""
     for keyword, at in (("PerFrameFunctionalGroupsSequence", number - 1), ("SharedFunctionalGroupsSequence", 0)):
         items = _items(data_set, keyword)
         if at < len(items):
@@ -174,7 +174,7 @@ def _groups(data_set: Dataset, number: int) -> Iterable[Dataset]:
 
 
 def _grouped(groups: Iterable[Dataset], sequence: str, keyword: str) -> Dataset | None:
-    """Give the nearest item with an attribute: in a functional group's sequence, or on the top level."""
+    """Return the nearest item with an attribute: in a functional group's sequence, or on the top level."""
     for group in groups:
         for item in (*_items(group, sequence)[:1], group):
             if _value(item, keyword) is not None:
@@ -196,12 +196,12 @@ def _modality(image: Image, groups: Iterable[Dataset], description: PixelDescrip
 
 
 def is_shown_as_stored(data_set: Dataset) -> bool:
-    """Say whether an image's modality transformation is not for showing it."""
+    """True if an image's modality transformation is not for showing it."""
     return _text(data_set, "SOPClassUID", "") in SHOWN_AS_STORED
 
 
 def _voi(image: Image, groups: Iterable[Dataset], description: PixelDescription) -> Window | Table | None:
-    """Give the first table, else the first window that can be used (PS3.3 C.11.2.1: they are alternatives)."""
+    """Return the first table, else the first window that can be used (PS3.3 C.11.2.1: they are alternatives)."""
     for item in _items(image.data_set, "VOILUTSequence")[:1]:
         if found := _lut(item, image.order, is_signed=description.is_signed):
             return found
@@ -225,7 +225,7 @@ def _lut(item: Dataset, order: str, *, is_signed: bool) -> Table | None:
 
 
 def _words(data: Any, order: str) -> np.ndarray[Any, np.dtype[np.uint16]]:
-    """Give 16-bit entries, which pydicom reads as bytes (OW) or numbers (US, SS)."""
+    """Return 16-bit entries, which pydicom reads as bytes (OW) or numbers (US, SS)."""
     if isinstance(data, bytes):
         return np.frombuffer(data[: len(data) // 2 * 2], f"{order}u2").astype(np.uint16)
     numbers = data if isinstance(data, Iterable) else [data]
@@ -258,7 +258,7 @@ def _bytes(data: Any, order: str) -> bytes:
 
 
 def _padding(data_set: Dataset, description: PixelDescription) -> tuple[float, float] | None:
-    """Give the least and the most sample that stands for no image (PS3.3 C.7.5.1.1.2)."""
+    """Return the least and the most sample that stands for no image (PS3.3 C.7.5.1.1.2)."""
     value = _value(data_set, "PixelPaddingValue")
     if value is None or isinstance(value, bytes):
         return None
@@ -269,7 +269,7 @@ def _padding(data_set: Dataset, description: PixelDescription) -> tuple[float, f
 
 
 def _as_sample(value: int, description: PixelDescription) -> int:
-    """Give a 16-bit value with the sign that the samples have, whatever VR it was written in."""
+    """Return a 16-bit value with the sign that the samples have, whatever VR it was written in."""
     value &= 0xFFFF
     return value - (1 << 16) if description.is_signed and value >= 1 << 15 else value
 
@@ -282,7 +282,7 @@ def _whole_range(description: PixelDescription) -> tuple[int, int] | None:
 
 
 def _aspect(data_set: Dataset) -> float:
-    """Give a pixel's height over its width (PS3.3 C.7.6.3.1.7), 1 where that is not said or absurd."""
+    """Return a pixel's height over its width (PS3.3 C.7.6.3.1.7), 1 where that is not said or absurd."""
     numbers = _numbers(data_set, "PixelAspectRatio")
     if len(numbers) != len(RATIOS) or min(numbers) <= 0:
         return 1.0
@@ -291,7 +291,7 @@ def _aspect(data_set: Dataset) -> float:
 
 
 def _value(data_set: Dataset, keyword: str) -> Any:
-    """Give an element's value; None when it is absent, empty or cannot be read."""
+    """Return an element's value; None when it is absent, empty or cannot be read."""
     try:
         value = data_set[keyword].value if keyword in data_set else None
     except MemoryError:
@@ -307,7 +307,7 @@ def _items(data_set: Dataset, keyword: str) -> list[Dataset]:
 
 
 def _numbers(data_set: Dataset, keyword: str) -> list[float]:
-    """Give an element's numbers, none when one of them is none."""
+    """Return an element's numbers, none when one of them is none."""
     value = _value(data_set, keyword)
     if value is None or isinstance(value, bytes | Mapping):
         return []

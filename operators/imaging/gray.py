@@ -27,12 +27,12 @@ class Window:
 
     @property
     def is_usable(self) -> bool:
-        """Say whether the function is one of ours, defined for this width (PS3.3 C.11.2.1.2)."""
+        """True if the function is one of ours, defined for this width (PS3.3 C.11.2.1.2)."""
         least = 1.0 if self.function == "LINEAR" else np.nextafter(0.0, 1.0)
         return self.function in FUNCTIONS and bool(np.isfinite([self.center, self.width]).all()) and self.width >= least
 
     def shares(self, values: Values) -> Values:
-        """Give how white each value is, from 0 to 1."""
+        """Return how white each value is, from 0 to 1."""
         return FUNCTIONS[self.function](values, self.center, self.width)
 
 
@@ -69,12 +69,12 @@ class Table:
     bits: int
 
     def mapped(self, values: Values) -> Values:
-        """Give each value's entry; values beyond the ends get the first or the last."""
+        """Return each value's entry; values beyond the ends get the first or the last."""
         index = np.clip(np.nan_to_num(values) - self.first, 0, len(self.entries) - 1).astype(np.intp)
         return self.entries[index].astype(np.float64)
 
     def shares(self, values: Values) -> Values:
-        """Give how white each value is, from 0 to 1."""
+        """Return how white each value is, from 0 to 1."""
         return np.clip(self.mapped(values) / float((1 << self.bits) - 1), 0.0, 1.0)
 
 
@@ -86,7 +86,7 @@ class Rescale:
     intercept: float = 0.0
 
     def mapped(self, values: Values) -> Values:
-        """Give each sample's value, in the units of the modality."""
+        """Return each sample's value, in the units of the modality."""
         return values * self.slope + self.intercept
 
 
@@ -102,7 +102,7 @@ class GrayLook:
 
 
 def tones(samples: Samples, look: GrayLook) -> Tones:
-    """Give gray samples as 8-bit tones: uint8, (rows, columns), 0 is black."""
+    """Return gray samples as 8-bit tones: uint8, (rows, columns), 0 is black."""
     flat = np.ascontiguousarray(samples).reshape(-1)
     least, most = _range(flat, look)
     voi = look.voi or _whole(look, least, most)
@@ -114,7 +114,7 @@ def tones(samples: Samples, look: GrayLook) -> Tones:
 
 
 def _range(flat: Samples, look: GrayLook) -> tuple[float, float]:
-    """Give the least and the most of what is shown: finite, and not padding."""
+    """Return the least and the most of what is shown: finite, and not padding."""
     if look.voi is not None or look.whole_range is not None:
         return look.whole_range or (0, 0)
     shown = flat[np.isfinite(flat)] if flat.dtype.kind == "f" else flat
@@ -124,7 +124,7 @@ def _range(flat: Samples, look: GrayLook) -> tuple[float, float]:
 
 
 def _whole(look: GrayLook, least: float, most: float) -> Window:
-    """Give the window that shows a range of samples from black to white."""
+    """Return the window that shows a range of samples from black to white."""
     low, high = sorted(look.modality.mapped(np.array([least, most], np.float64)).tolist())
     return Window((low + high) / 2, (high - low) or 1.0, "LINEAR_EXACT")
 

@@ -21,7 +21,7 @@ from operators.imaging.request import Job, Rendering, Viewport
 
 
 def rendered(job: Job) -> bytes:
-    """Give the picture file. Raises Rejected with a reason when this frame can never be rendered."""
+    """Return the picture file. Raises Rejected with a reason when this frame can never be rendered."""
     source = _cut(job) if job.form == "object" else _Source(job.header, job.prefix_length, job.transfer_syntax)
     image = read_image(source.header, source.prefix_length, source.transfer_syntax)
     description = describe(image)
@@ -68,7 +68,7 @@ def _inflated(data: bytes, most_bytes: int) -> bytes:
 
 
 def _stream(job: Job, source: _Source, description: PixelDescription) -> bytes:
-    """Give the frame's own bytes."""
+    """Return the frame's own bytes."""
     if job.form == "native":
         return job.frame
     if job.form == "encapsulated":
@@ -82,7 +82,7 @@ def _stream(job: Job, source: _Source, description: PixelDescription) -> bytes:
 
 
 def _found_frame(pixels: bytes, number: int) -> bytes:
-    """Give a frame of encapsulated pixels that no table lists, as pydicom finds it."""
+    """Return a frame of encapsulated pixels that no table lists, as pydicom finds it."""
     try:
         return bytes(get_frame(pixels, number - 1))
     except MemoryError:

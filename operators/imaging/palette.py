@@ -23,7 +23,7 @@ class Palette:
     colours: NDArray[np.uint8] = field(repr=False)
 
     def mapped(self, samples: NDArray[Any]) -> NDArray[np.uint8]:
-        """Give each sample's colour: uint8, (rows, columns, 3); values beyond the ends get the first or the last."""
+        """Return each sample's colour: uint8, (rows, columns, 3); values beyond the ends get the first or the last."""
         index = np.clip(samples.astype(np.int64) - self.first, 0, len(self.colours) - 1)
         return self.colours[index]
 
@@ -51,7 +51,7 @@ class Descriptor:
 
 
 def table(data: bytes, descriptor: Descriptor, order: str) -> NDArray[np.uint16]:
-    """Give a table's entries: 8-bit ones lie in bytes, by some writers each in a word of its own.
+    """Return a table's entries: 8-bit ones lie in bytes, by some writers each in a word of its own.
 
     Raises Rejected(BAD_PALETTE) when entries are missing.
     """
@@ -64,13 +64,13 @@ def table(data: bytes, descriptor: Descriptor, order: str) -> NDArray[np.uint16]
 
 
 def eight_bits(entries: NDArray[np.uint16], descriptor: Descriptor) -> NDArray[np.uint8]:
-    """Give the entries as 8-bit intensities; 16-bit ones that use no upper byte are 8-bit ones already."""
+    """Return the entries as 8-bit intensities; 16-bit ones that use no upper byte are 8-bit ones already."""
     is_short = descriptor.bits == BYTE or int(entries.max(initial=0)) <= 0xFF  # noqa: PLR2004
     return (entries if is_short else entries >> 8).astype(np.uint8)
 
 
 def expanded(data: bytes, descriptor: Descriptor, order: str) -> NDArray[np.uint16]:
-    """Give the entries of a segmented table (PS3.3 C.7.9.2.2); raises Rejected(BAD_PALETTE)."""
+    """Return the entries of a segmented table (PS3.3 C.7.9.2.2); raises Rejected(BAD_PALETTE)."""
     kind = f"{order}u2" if descriptor.bits > BYTE else "u1"
     size = np.dtype(kind).itemsize
     words = np.frombuffer(data[: len(data) // size * size], kind).astype(np.int64).tolist()

@@ -27,7 +27,7 @@ FORMATS: Mapping[str, str] = {"image/jpeg": "JPEG", "image/png": "PNG", "image/g
 
 
 def picture(decoded: Decoded, look: Look, rendering: Rendering) -> Picture:
-    """Give a frame as shown, in its own size: uint8, (rows, columns) of tones or (rows, columns, 3) of RGB.
+    """Return a frame as shown, in its own size: uint8, (rows, columns) of tones or (rows, columns, 3) of RGB.
 
     The client's window goes before the image's own. Raises Rejected(UNSUPPORTED_COLOURS).
     """
@@ -47,7 +47,7 @@ def _gray_look(gray: GrayLook, rendering: Rendering) -> GrayLook:
 
 
 def eight_bits(samples: NDArray[Any], look: Look) -> Picture:
-    """Give colour samples of 8 bits: longer ones without their lower bits."""
+    """Return colour samples of 8 bits: longer ones without their lower bits."""
     if samples.dtype == np.uint8:
         return np.ascontiguousarray(samples)
     least, most = look.gray.whole_range or (0, (1 << look.colour_bits) - 1)
@@ -84,7 +84,7 @@ COLOUR_SPACES: Mapping[str, Callable[[Picture], Picture]] = {
 
 
 def encoded(shown: Picture, rendering: Rendering, aspect: float = 1.0) -> bytes:
-    """Give a picture as a file: its region cut out, flipped, scaled. Raises Rejected(EMPTY_REGION)."""
+    """Return a picture as a file: its region cut out, flipped, scaled. Raises Rejected(EMPTY_REGION)."""
     image = Pictures.fromarray(shown)
     image = _placed(image, rendering.viewport, aspect) if rendering.viewport or aspect != 1.0 else image
     buffer = BytesIO()
@@ -105,7 +105,7 @@ def _placed(image: Pictures.Image, viewport: Viewport | None, aspect: float) -> 
 
 
 def _scaled(image: Pictures.Image, region: "_Region", size: tuple[int, int]) -> Pictures.Image:
-    """Give a region in this size; it is cut out first, or what lies around it would shine through its edges."""
+    """Return a region in this size; it is cut out first, or what lies around it would shine through its edges."""
     left, top = math.floor(region.left), math.floor(region.top)
     right, bottom = math.ceil(region.left + region.width), math.ceil(region.top + region.height)
     image = image.crop((left, top, right, bottom))
@@ -127,7 +127,7 @@ class _Region:
 
 
 def _region(size: tuple[int, int], viewport: Viewport | None) -> _Region:
-    """Give the region within the picture (PS3.18 8.3.5.1.3); what lies outside is left out."""
+    """Return the region within the picture (PS3.18 8.3.5.1.3); what lies outside is left out."""
     if viewport is None:
         return _Region(0, 0, *size, is_mirrored=False, is_upside_down=False)
     width, height = viewport.source_width or size[0], viewport.source_height or size[1]
@@ -139,7 +139,7 @@ def _region(size: tuple[int, int], viewport: Viewport | None) -> _Region:
 
 
 def _fitted(size: tuple[float, float], viewport: Viewport | None, aspect: float) -> tuple[int, int]:
-    """Give the size that fills the viewport in one direction and fits in the other; no pixel of its own is lost."""
+    """Return the size that fills the viewport in one direction and fits in the other; no pixel of its own is lost."""
     width, height = size[0] * max(1.0, 1 / aspect), size[1] * max(1.0, aspect)
     scale = 1.0
     if viewport is not None:

@@ -58,18 +58,18 @@ class PixelDescription:
 
     @property
     def size_bytes(self) -> int:
-        """Give the bytes of one frame once it is decoded."""
+        """Return the bytes of one frame once it is decoded."""
         return self.rows * self.columns * self.samples * max(self.bits_allocated // BYTE, 1)
 
     @property
     def native_bytes(self) -> int:
-        """Give the bytes of one native frame of whole bytes: neighbours may share their chroma."""
+        """Return the bytes of one native frame of whole bytes: neighbours may share their chroma."""
         is_halved = self.photometric_interpretation in CHROMA_HALVED
         return self.size_bytes // 3 * 2 if is_halved else self.size_bytes
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Give the array's shape: (rows, columns), with a third axis for colour samples."""
+        """Return the array's shape: (rows, columns), with a third axis for colour samples."""
         return (self.rows, self.columns) if self.samples == 1 else (self.rows, self.columns, self.samples)
 
 
@@ -82,7 +82,7 @@ class Decoded:
 
 
 def decode(frame: bytes, description: PixelDescription, transfer_syntax: str, *, is_native: bool) -> Decoded:
-    """Give a frame's samples; a compressed frame is its code stream, fragments joined.
+    """Return a frame's samples; a compressed frame is its code stream, fragments joined.
 
     Raises Rejected(UNSUPPORTED or UNDECODABLE).
     """
@@ -99,12 +99,12 @@ def decode(frame: bytes, description: PixelDescription, transfer_syntax: str, *,
 
 
 def full_chroma(photometric_interpretation: str) -> str:
-    """Give the colour space after the halved chroma is doubled again."""
+    """Return the colour space after the halved chroma is doubled again."""
     return photometric_interpretation.replace("_422", "")
 
 
 def native(frame: bytes, description: PixelDescription, transfer_syntax: str = "") -> Samples:
-    """Give the samples of an uncompressed frame; bits of a sample that are not stored ones are dropped.
+    """Return the samples of an uncompressed frame; bits of a sample that are not stored ones are dropped.
 
     Raises Rejected(UNDECODABLE) when bytes are missing.
     """
@@ -154,7 +154,7 @@ def _shaped(flat: Samples, description: PixelDescription) -> Samples:
 
 
 def _doubled(flat: Samples, description: PixelDescription) -> Samples:
-    """Give each of two neighbours the chroma that they share: Y1 Y2 Cb Cr (PS3.3 C.7.6.3.1.2)."""
+    """Return each of two neighbours the chroma that they share: Y1 Y2 Cb Cr (PS3.3 C.7.6.3.1.2)."""
     if description.columns % 2:
         raise Rejected(UNDECODABLE)
     pairs = flat.reshape(description.rows, description.columns // 2, 4)
@@ -205,7 +205,7 @@ def _compressed(stream: bytes, description: PixelDescription, transfer_syntax: s
 
 
 def bit_packed(data: bytes, description: PixelDescription, number: int) -> bytes:
-    """Give one frame of bits out of the whole pixel data, where frames begin within bytes (PS3.5 8.1.1)."""
+    """Return one frame of bits out of the whole pixel data, where frames begin within bytes (PS3.5 8.1.1)."""
     count = int(np.prod(description.shape))
     first = (number - 1) * count
     window = np.frombuffer(data, np.uint8)[first // BYTE : -(-(first + count) // BYTE)]

@@ -77,18 +77,18 @@ class Job:
     frame: bytes = field(default=b"", repr=False)
 
     def with_bytes(self, prefix_length: int, most_bytes: int, header: bytes, frame: bytes) -> "Job":
-        """Give the job with what was read; the header begins with so many bytes of preamble and file meta."""
+        """Return the job with what was read; the header begins with so many bytes of preamble and file meta."""
         return replace(self, prefix_length=prefix_length, most_bytes=most_bytes, header=header, frame=frame)
 
 
 def packed(job: Job) -> bytes:
-    """Give a job's words as JSON; header and frame travel beside it."""
+    """Return a job's words as JSON; header and frame travel beside it."""
     fields = ("transfer_syntax", "number", "form", "rendering", "prefix_length", "most_bytes")
     return orjson.dumps({name: getattr(job, name) for name in fields})
 
 
 def unpacked(words: bytes, header: bytes, frame: bytes) -> Job:
-    """Give the job that packed() was given."""
+    """Return the job that packed() was given."""
     fields: dict[str, Any] = orjson.loads(words)
     rendering: dict[str, Any] = fields.pop("rendering")
     window, viewport = rendering.pop("window"), rendering.pop("viewport")

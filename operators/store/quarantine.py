@@ -10,18 +10,18 @@ TICK = timedelta(microseconds=1)
 
 
 def key(tenant: str, data_hash: str) -> str:
-    """Give the object's key in the quarantine bucket: one data set is one object, with the prefix it first came with."""
+    """Return the object's key in the quarantine bucket: one data set is one object, with the prefix it first came with."""
     return f"{tenant}/{data_hash}"
 
 
 def names(object_key: str) -> tuple[str, str]:
-    """Give the tenant and the data hash of a key."""
+    """Return the tenant and the data hash of a key."""
     tenant, _, data_hash = object_key.partition("/")
     return tenant, data_hash
 
 
 def held(stored: StoredObject, kept: timedelta) -> InstanceQuarantined:
-    """Give the event of an object being in quarantine, from what lies in the store alone: always the same one.
+    """Return the event of an object being in quarantine, from what lies in the store alone: always the same one.
 
     Its time is that of the first arrival: what comes again stays no longer for it.
     """
@@ -49,7 +49,7 @@ def held(stored: StoredObject, kept: timedelta) -> InstanceQuarantined:
 
 
 def let_go(before: InstanceQuarantined, state: QuarantineState, now: datetime) -> InstanceQuarantined:
-    """Give the event of an operator's decision; it comes after what it decides on, whatever the clocks say."""
+    """Return the event of an operator's decision; it comes after what it decides on, whatever the clocks say."""
     return replace(
         before,
         event_id=_id(before.tenant, before.data_hash, before.stored_at, state),

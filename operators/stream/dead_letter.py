@@ -12,7 +12,7 @@ NOBODY = "-"
 
 
 def rejected(record: Record, operator: str, reason: str, now: datetime) -> Output:
-    """Give the dead letter of a record; the same record gives the same event id."""
+    """Return the dead letter of a record; the same record gives the same event id."""
     return Output(
         RECORD_REJECTED,
         RecordRejected(

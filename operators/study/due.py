@@ -60,12 +60,12 @@ class Transfer:
 
     @property
     def complete(self) -> bool:
-        """Say whether its end came and at least that many of its instances were seen."""
+        """True if its end came and at least that many of its instances were seen."""
         return self.instances is not None and self.seen >= self.instances
 
     @property
     def several(self) -> bool:
-        """Say whether it carried enough for its end to mean something."""
+        """True if it carried enough for its end to mean something."""
         return max(self.seen, self.instances or 0) >= SEVERAL
 
 
@@ -79,7 +79,7 @@ class Ends:
 
     @property
     def broken(self) -> bool:
-        """Say whether one ended other than well and none that began after it ended well."""
+        """True if one ended other than well and none that began after it ended well."""
         return self.broken_at is not None and (self.mended_at is None or self.mended_at <= self.broken_at)
 
 
@@ -104,12 +104,12 @@ class Study:
 
     @property
     def open(self) -> bool:
-        """Say whether a known transfer may bring more, or a sender still owes what it failed to bring."""
+        """True if a known transfer may bring more, or a sender still owes what it failed to bring."""
         return bool(self.transfers) or (self.ends is not None and self.ends.broken)
 
     @property
     def empty(self) -> bool:
-        """Say whether nothing is left that could matter."""
+        """True if nothing is left that could matter."""
         return not (self.window or self.transfers or self.ends or self.due)
 
 
@@ -130,12 +130,12 @@ class Moment:
     settings: StudySettings
 
     def after(self, since: float, seconds: float) -> float:
-        """Give the moment so many seconds later; while the job stood still, nothing could arrive."""
+        """Return the moment so many seconds later; while the job stood still, nothing could arrive."""
         return max(since, self.started) + seconds
 
 
 def due_step(settings: StudySettings) -> StepFunction:
-    """Give the study job's step under these settings."""
+    """Return the study job's step under these settings."""
 
     def step(head: bytes | None, seen: bytes | None, arrival: Arrival | None, now: float, started: float) -> Step:
         moment = Moment(now, started, settings)
@@ -148,14 +148,14 @@ def due_step(settings: StudySettings) -> StepFunction:
 
 
 def identity(event: Event) -> str:
-    """Give the key under which the step remembers an event: an instance by itself, an end by its transfer."""
+    """Return the key under which the step remembers an event: an instance by itself, an end by its transfer."""
     return f"transfer/{event.transfer_id}" if isinstance(event, TransferEnded) else event.event_id
 
 
 def _absorb(
     study: Study | None, seen: bytes | None, arrival: Arrival, moment: Moment
 ) -> tuple[Study | None, bytes | None]:
-    """Give the study after an arrival, and what to remember of it."""
+    """Return the study after an arrival, and what to remember of it."""
     event, entry = arrival.event, _read_entry(seen)
     if isinstance(event, InstanceStored) and event.transfer_id not in entry.transfers:
         return _instance(study or _study(event), entry, event, arrival, moment)
@@ -264,13 +264,13 @@ def _signals(study: Study, window: Window, moment: Moment) -> list[tuple[float, 
 
 
 def _quiet_s(study: Study, window: Window, moment: Moment) -> float:
-    """Give the seconds without an instance after which the window is due."""
+    """Return the seconds without an instance after which the window is due."""
     quiet_s = moment.settings.quiet(window.modality)
     return max(quiet_s, moment.settings.quiet_open_s) if study.open else quiet_s
 
 
 def _due(study: Study, window: Window, signal: Signal, moment: Moment) -> StudyDue:
-    """Give the event; a replay that closes the same window in the same way gives the same id."""
+    """Return the event; a replay that closes the same window in the same way gives the same id."""
     position = f"{window.partition}/{window.offset}"
     return StudyDue(
         event_id=event_id("study-due", study.tenant, study.study_uid, window.name, position, signal),

@@ -58,7 +58,7 @@ class Job:
 
 
 def checkpoint_folder(job: Job, settings: JobSettings) -> Path:
-    """Give the folder of a job's checkpoints.
+    """Return the folder of a job's checkpoints.
 
     What its state is keyed by is in the path: state of the other mode is not read, and what has gathered in a shard that
     is no more would wait for ever. A job without state reads everything again.
@@ -68,7 +68,7 @@ def checkpoint_folder(job: Job, settings: JobSettings) -> Path:
 
 
 def configuration(job: Job, settings: JobSettings) -> dict[str, str]:
-    """Give a job's Flink settings; raises SettingsError for more subtasks than there is work for."""
+    """Return a job's Flink settings; raises SettingsError for more subtasks than there is work for."""
     if job.mode == "process" and settings.shards < settings.parallelism:
         raise SettingsError(
             "FLUORO_JOB_SHARDS: should be several times FLUORO_JOB_PARALLELISM: each subtask writes whole shards"
@@ -84,7 +84,7 @@ def configuration(job: Job, settings: JobSettings) -> dict[str, str]:
 
 
 def python() -> dict[str, str]:
-    """Give the interpreter and paths of this process: workers and the embedded Python find neither by themselves."""
+    """Return the interpreter and paths of this process: workers and the embedded Python find neither by themselves."""
     path = f"{ROOT}:{sysconfig.get_paths()['purelib']}"
     return {
         "python.executable": sys.executable,
@@ -94,7 +94,7 @@ def python() -> dict[str, str]:
 
 
 def flink_configuration(values: dict[str, str]) -> Configuration:
-    """Give these settings as Flink takes them."""
+    """Return these settings as Flink takes them."""
     made = Configuration()
     for key, value in values.items():
         made.set_string(key, value)
@@ -102,5 +102,5 @@ def flink_configuration(values: dict[str, str]) -> Configuration:
 
 
 def environment(job: Job, settings: JobSettings) -> StreamExecutionEnvironment:
-    """Give the environment that `flink run` provides, under the job's settings."""
+    """Return the environment that `flink run` provides, under the job's settings."""
     return StreamExecutionEnvironment.get_execution_environment(flink_configuration(configuration(job, settings)))

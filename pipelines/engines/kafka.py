@@ -45,7 +45,7 @@ class Reading:
 
 
 def records(env: StreamExecutionEnvironment, broker: BrokerSettings, reading: Reading) -> KeyedStream:
-    """Give the records of some topics, keyed by their own key or by their shard."""
+    """Return the records of some topics, keyed by their own key or by their shard."""
     builder = (
         KafkaSource.builder()
         .set_bootstrap_servers(broker.bootstrap)
@@ -81,13 +81,13 @@ def _keyed(stream: DataStream) -> KeyedStream:
 
 
 def record(row: Any) -> Record:
-    """Give the record in a row that came in."""
+    """Return the record in a row that came in."""
     topic, partition, offset, timestamp_ms, key, value = row
     return Record(topic, partition, offset, timestamp_ms, bytes(key), bytes(value))
 
 
 def outgoing(output: Output) -> Row:
-    """Give the row that goes out for an output: a rejected record under its origin's key, else under its own."""
+    """Return the row that goes out for an output: a rejected record under its origin's key, else under its own."""
     event = output.event
     key = (event.origin_key or b"") if isinstance(event, RecordRejected) else record_key(event)
     return Row(output.topic.name, key, encode(event), int(event.occurred_at.timestamp() * 1000))

@@ -10,7 +10,7 @@ LAYOUT = struct.Struct(">BiqqHH")
 
 
 def pack(one: Record) -> bytes:
-    """Give a record's bytes in the state."""
+    """Return a record's bytes in the state."""
     topic = one.topic.encode()
     numbers = LAYOUT.pack(VERSION, one.partition, one.offset, one.timestamp_ms, len(topic), len(one.key))
     return b"".join((numbers, topic, one.key, one.value))

@@ -34,14 +34,14 @@ class Kept:
         return cls(data[LAYOUT.size :] if has_head else None, wish_ms, timer_ms)
 
     def write(self) -> bytes | None:
-        """Give the bytes to keep; None when there is nothing to keep."""
+        """Return the bytes to keep; None when there is nothing to keep."""
         if self == Kept():
             return None
         return LAYOUT.pack(VERSION, self.wish_ms, self.timer_ms, self.head is not None) + (self.head or b"")
 
 
 def stepped(kept: Kept, step: Step, now_ms: int) -> tuple[Kept, int | None]:
-    """Give what to keep after a step, and the moment at which a new timer is needed, if one is."""
+    """Return what to keep after a step, and the moment at which a new timer is needed, if one is."""
     if step.wake_at is None:
         return Kept(step.head), None
     # Never this same moment again: a step that is not satisfied must not spin.
@@ -52,7 +52,7 @@ def stepped(kept: Kept, step: Step, now_ms: int) -> tuple[Kept, int | None]:
 
 
 def fired(kept: Kept, timer_ms: int) -> Kept | None:
-    """Give the state once its timer has fired; None when that timer was for a wish of long ago."""
+    """Return the state once its timer has fired; None when that timer was for a wish of long ago."""
     return Kept(kept.head, kept.wish_ms) if kept.timer_ms == timer_ms else None
 
 

@@ -28,7 +28,7 @@ def build(env: StreamExecutionEnvironment, broker: BrokerSettings, catalog: Cata
 
 @contextmanager
 def writing(settings: CatalogSettings) -> Iterator[FlushFunction]:
-    """Give a flush over a connection of its own."""
+    """Return a flush over a connection of its own."""
     with PostgresCatalog(settings) as catalog:
         yield partial(flush, catalog)
 

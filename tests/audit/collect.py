@@ -92,7 +92,7 @@ class Eyes:
     api: "Api"
 
     def look(self, *, hashed: int | None = 0, fetched: int = 0) -> Snapshot:
-        """Give a snapshot; `hashed` objects are read whole (None: all), `fetched` instances come by WADO."""
+        """Return a snapshot; `hashed` objects are read whole (None: all), `fetched` instances come by WADO."""
         ledger = read(*self.ledgers)
         self.topics.read_on()
         objects = stored(self.place, hashed)
@@ -116,7 +116,7 @@ class Eyes:
         )
 
     def leaks(self, ledger: Iterable[Line], objects: Iterable[str]) -> Iterator[str]:
-        """Give the places outside the stores in which a patient's token stands."""
+        """Return the places outside the stores in which a patient's token stands."""
         tokens = {line.canary for line in ledger} - {""}
         for token in sorted(tokens)[:1]:
             self.api.ask_for(token)
@@ -177,7 +177,7 @@ def store(place: Place) -> Iterator[Minio]:
 
 
 def listed(client: Minio, buckets: Sequence[str]) -> Iterator[tuple[str, str, int]]:
-    """Give bucket, key and size of every object."""
+    """Return bucket, key and size of every object."""
     for bucket in buckets:
         try:
             for one in client.list_objects(bucket, recursive=True):
@@ -244,7 +244,7 @@ def aside_content(answer: BaseHTTPResponse, envelope: Mapping[str, str]) -> Cont
 
 
 def overlap(chunk: bytes, position: int, at: int) -> bytes:
-    """Give what of the four bytes from `at` on lies in a chunk that begins at `position`."""
+    """Return what of the four bytes from `at` on lies in a chunk that begins at `position`."""
     return chunk[max(at - position, 0) : max(at + 4 - position, 0)] if at >= 0 else b""
 
 
@@ -331,7 +331,7 @@ EMPTY = 0xC15D213AA4D7A795
 
 
 def fingerprint(canonical: str) -> bytes:
-    """Give the CRC-64-AVRO of a canonical schema, little endian (Avro specification, "Schema Fingerprints")."""
+    """Return the CRC-64-AVRO of a canonical schema, little endian (Avro specification, "Schema Fingerprints")."""
     value = EMPTY
     for byte in canonical.encode():
         value = (value >> 8) ^ RABIN[(value ^ byte) & 0xFF]
@@ -339,7 +339,7 @@ def fingerprint(canonical: str) -> bytes:
 
 
 def rabin(value: int) -> int:
-    """Give one entry of the fingerprint's table."""
+    """Return one entry of the fingerprint's table."""
     for _ in range(8):
         value = (value >> 1) ^ (EMPTY & -(value & 1))
     return value
@@ -363,7 +363,7 @@ def settled(record: Mapping[str, Any]) -> Revision:
 
 
 def per_series(record: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
-    """Give each series' count and digest; nothing when not all are listed."""
+    """Return each series' count and digest; nothing when not all are listed."""
     if record["series_truncated"]:
         return {}
     return {one["series_uid"]: (one["instances"], one["digest"]) for one in record["series"]}
@@ -464,7 +464,7 @@ def study_counts(row: Mapping[str, Any]) -> Counts:
 
 
 def series_name(row: Mapping[str, Any]) -> Series:
-    """Give the series that a row is about."""
+    """Return the series that a row is about."""
     return Series(row["tenant"], row["study_uid"], row["series_uid"])
 
 
@@ -503,7 +503,7 @@ class Api:
         }
 
     def pages(self, resource: str) -> Iterator[Answer]:
-        """Give every match of a search without conditions, page by page."""
+        """Return every match of a search without conditions, page by page."""
         offset = 0
         while page := self.search(resource, limit=PAGE, offset=offset):
             yield from page
@@ -518,7 +518,7 @@ class Api:
         return list(answer.json()) if answer.status_code != httpx.codes.NO_CONTENT else []
 
     def counted(self, study_uid: str) -> int:
-        """Give how many instances QIDO counts in a study; 0 for one that it does not know."""
+        """Return how many instances QIDO counts in a study; 0 for one that it does not know."""
         found = self.search("studies", StudyInstanceUID=study_uid, includefield="00201208")
         return number(found[0], "00201208") or 0 if found else 0
 
@@ -529,7 +529,7 @@ class Api:
         self._http.get(f"/dicomweb/studies/{token}")
 
     def fetched(self, lines: Sequence[Line]) -> dict[Name, str]:
-        """Give the data hash of what WADO answers for these instances; empty where it does not."""
+        """Return the data hash of what WADO answers for these instances; empty where it does not."""
         with ThreadPoolExecutor(READERS) as pool:
             return dict(zip(map(name_of, lines), pool.map(self.fetch, lines), strict=True))
 
@@ -558,18 +558,18 @@ class Api:
         return answer
 
     def said(self) -> Iterator[tuple[str, bytes]]:
-        """Give what the processes say of themselves."""
+        """Return what the processes say of themselves."""
         for url in (f"{self._place.api}/metrics", *self._place.metrics):
             yield f"metrics {url.split('//')[-1].split('/')[0]}", httpx.get(url, timeout=10).content
 
 
 def one(row: Answer, tag: str) -> str:
-    """Give an attribute's first value as text."""
+    """Return an attribute's first value as text."""
     return str(row[tag]["Value"][0])
 
 
 def number(row: Answer, tag: str) -> int | None:
-    """Give an attribute's number; None when it is not answered."""
+    """Return an attribute's number; None when it is not answered."""
     values = row.get(tag, {}).get("Value")
     return int(values[0]) if values else None
 
@@ -585,7 +585,7 @@ def answered_study(row: Answer) -> Counts:
 
 
 def only_part(answer: httpx.Response) -> memoryview:
-    """Give the one part of a multipart answer, without a copy: one may be as large as an instance may be."""
+    """Return the one part of a multipart answer, without a copy: one may be as large as an instance may be."""
     boundary = answer.headers["content-type"].split("boundary=")[1].split(";")[0].strip('"').encode()
     begins = answer.content.index(b"\r\n\r\n") + 4
     ends = answer.content.rindex(b"\r\n--" + boundary)
@@ -596,14 +596,14 @@ def only_part(answer: httpx.Response) -> memoryview:
 
 
 def logged(folders: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
-    """Give every log file, in pieces that overlap."""
+    """Return every log file, in pieces that overlap."""
     for folder in folders:
         for path in sorted(one for one in folder.rglob("*") if one.is_file()):
             yield from pieces(path, path.relative_to(folder))
 
 
 def pieces(path: Path, name: Path) -> Iterator[tuple[str, bytes]]:
-    """Give a file in pieces; each begins with the end of the one before, so that no token is cut."""
+    """Return a file in pieces; each begins with the end of the one before, so that no token is cut."""
     before = b""
     with path.open("rb") as file:
         while chunk := file.read(16 * CHUNK):

@@ -182,7 +182,7 @@ class Verdict:
 
     @property
     def clean(self) -> bool:
-        """Say whether nothing is wrong."""
+        """True if nothing is wrong."""
         return not any(self.sets.values())
 
     @property
@@ -234,12 +234,12 @@ def acked(snapshot: Snapshot) -> list[Line]:
 
 
 def name_of(line: Line) -> Name:
-    """Give the instance that a ledger line is about."""
+    """Return the instance that a ledger line is about."""
     return Name(line.tenant, line.study_uid, line.sop_uid)
 
 
 def key_of(line: Line) -> str:
-    """Give the key under which its object must lie (README, "Where things lie")."""
+    """Return the key under which its object must lie (README, "Where things lie")."""
     return f"{line.tenant}/{line.study_uid}/{line.series_uid}/{line.sop_uid}_{line.data_hash}.dcm"
 
 
@@ -322,7 +322,7 @@ def mismatch(snapshot: Snapshot) -> Findings:
 
 
 def differences(row: Row, stored: Stored) -> Iterator[str]:
-    """Say where a row and its object disagree."""
+    """Return where a row and its object disagree."""
     if row.size_bytes != stored.size_bytes:
         yield "size"
     if not row.object_key.endswith(f"/{row.series_uid}/{row.name.sop_uid}_{row.data_hash}.dcm"):
@@ -387,12 +387,12 @@ def announcements(snapshot: Snapshot) -> Findings:
 
 
 def told(revision: Revision) -> tuple[Any, ...]:
-    """Give what row and event must both say."""
+    """Return what row and event must both say."""
     return revision.version, revision.digest, revision.instances, revision.size_bytes, dict(revision.series)
 
 
 def broken(chain: list[Revision]) -> Iterator[str]:
-    """Say what is wrong between a study's revisions, given in order."""
+    """Return what is wrong between a study's revisions, given in order."""
     if [one.number for one in chain] != list(range(1, len(chain) + 1)):
         yield "revisions not 1, 2, 3"
     for before, after in itertools.pairwise(chain):
@@ -405,7 +405,7 @@ def broken(chain: list[Revision]) -> Iterator[str]:
 
 
 def stale(last: Revision | None, rows: list[Row]) -> Iterator[str]:
-    """Say where the last revision is not the study as its rows are now."""
+    """Return where the last revision is not the study as its rows are now."""
     if last is None:
         yield "never settled"
         return
@@ -419,7 +419,7 @@ def stale(last: Revision | None, rows: list[Row]) -> Iterator[str]:
 
 
 def digest(rows: Iterable[Row]) -> str:
-    """Give the sha256 over lines of SOP UID, space, data hash, sorted bytewise."""
+    """Return the sha256 over lines of SOP UID, space, data hash, sorted bytewise."""
     lines = sorted(f"{row.name.sop_uid} {row.data_hash}\n".encode() for row in rows)
     return hashlib.sha256(b"".join(lines)).hexdigest()
 
@@ -505,7 +505,7 @@ def aside(snapshot: Snapshot) -> Findings:
 
 
 def unlike(row: Aside, key: str, stored: Stored | None) -> Iterator[str]:
-    """Say where a quarantine row and its object disagree."""
+    """Return where a quarantine row and its object disagree."""
     if stored is None:
         yield "row names no object"
         return
@@ -556,7 +556,7 @@ SETS: Mapping[str, Callable[[Snapshot], Findings]] = {
 
 
 def named(key: str) -> Name:
-    """Give the instance that a key names."""
+    """Return the instance that a key names."""
     tenant, study_uid, _, file = [*key.split("/"), "", "", ""][:4]
     return Name(tenant, study_uid, file.split("_")[0])
 
@@ -575,7 +575,7 @@ def grouped(rows: Iterable[Row], by: Callable[[Row], Any]) -> dict[Any, list[Row
 
 
 def leaks(tokens: Iterable[str], sinks: Iterable[tuple[str, bytes]]) -> Iterator[str]:
-    """Give the places, from (place, bytes), in which a token stands, in any case."""
+    """Return the places, from (place, bytes), in which a token stands, in any case."""
     wanted = [token.lower().encode() for token in tokens if token]
     for place, data in sinks:
         folded = data.lower()

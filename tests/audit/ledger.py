@@ -38,7 +38,7 @@ class Line:
 
     @property
     def content(self) -> tuple[str, str, str, str]:
-        """Give which content of which instance this is."""
+        """Return which content of which instance this is."""
         return self.tenant, self.study_uid, self.sop_uid, self.data_hash
 
 
@@ -81,7 +81,7 @@ class Ledger:
 
 
 def read(*paths: Path) -> list[Line]:
-    """Give the last word on every content that these ledgers name; a line cut by a kill is left out."""
+    """Return the last word on every content that these ledgers name; a line cut by a kill is left out."""
     known: dict[tuple[str, ...], Line] = {}
     for path in paths:
         for text in path.read_bytes().split(b"\n")[:-1]:

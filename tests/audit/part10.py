@@ -38,7 +38,7 @@ def read_meta(data: bytes) -> Meta:
 
 
 def element(data: bytes, at: int) -> tuple[int, int, int]:
-    """Give an element's number, and start and length of its value; some writers leave out the VR."""
+    """Return an element's number, and start and length of its value; some writers leave out the VR."""
     _, number, vr, length = struct.unpack_from("<HH2sH", data, at)
     if vr in LONG_VRS:
         return number, at + 12, int(struct.unpack_from("<I", data, at + 8)[0])

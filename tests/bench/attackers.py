@@ -166,12 +166,12 @@ async def begin(line: Line) -> None:
 
 
 def item(kind: int, value: bytes) -> bytes:
-    """Give an item of an A-ASSOCIATE-RQ."""
+    """Return an item of an A-ASSOCIATE-RQ."""
     return struct.pack(">BxH", kind, len(value)) + value
 
 
 def flood() -> bytes:
-    """Give as much of an association request as may be asked, 230 kB, in no word like the last one."""
+    """Return as much of an association request as may be asked, 230 kB, in no word like the last one."""
     return _flood().replace(MARK, b"%06d" % random.randrange(10**6))
 
 
@@ -210,7 +210,7 @@ class Attacker:
             await asyncio.sleep(AGAIN_S)
 
     async def is_held(self, within_s: float) -> bool:
-        """Say whether the connection is still open after so long, in which nothing is sent and everything is read."""
+        """True if the connection is still open after so long, in which nothing is sent and everything is read."""
         try:
             for line in self.open:
                 line.writer.transport.resume_reading()  # type: ignore[attr-defined]

@@ -26,7 +26,7 @@ BATCH = 500
 
 
 def study(template: InstanceStored, number: int, luck: random.Random) -> InstanceStored:
-    """Give the event of a study of its own."""
+    """Return the event of a study of its own."""
     uid = f"{ROOT}.{number}"
     identity = Identity("local", uid, f"{uid}.1", f"{uid}.1.1", template.data_hash)
     facts = replace(
@@ -59,7 +59,7 @@ def fill(studies: int) -> None:
 
 
 def record(event: InstanceStored) -> Record:
-    """Give an event as it lies in its topic."""
+    """Return an event as it lies in its topic."""
     return Record(INSTANCE_STORED.name, 0, 0, 0, study_key(event.tenant, event.study_uid), encode(event))
 
 

@@ -63,16 +63,16 @@ class Attacked:
 
     @property
     def held(self) -> int:
-        """Give how many hostile sockets were still open after the time of grace."""
+        """Return how many hostile sockets were still open after the time of grace."""
         return sum(still for _, _, still in self.attackers.values())
 
     @property
     def acked(self) -> list[Instance]:
-        """Give what was acknowledged."""
+        """Return what was acknowledged."""
         return [instance for felt in self.felt.values() for instance in felt.acked]
 
     def p99_ms(self, phase: str) -> float:
-        """Give the 99th percentile of a C-STORE's answer."""
+        """Return the 99th percentile of a C-STORE's answer."""
         return at(0.99, sorted(self.felt[phase].stores))
 
     @property
@@ -158,7 +158,7 @@ def measure(sender: Sender, peer: Peer, gateway: Callable[[], Sequence[psutil.Pr
 
 
 def report(found: Attacked) -> str:
-    """Give what was measured as lines."""
+    """Return what was measured as lines."""
     lines = [
         f"{phase:<8} {len(felt.stores):5} stored, p50 {at(0.5, sorted(felt.stores)):7.1f} ms, "
         f"p99 {found.p99_ms(phase):7.1f} ms, associated in {at(0.99, sorted(felt.associations)):7.1f} ms (p99), "

@@ -40,11 +40,11 @@ class Load:
 
     @property
     def size_bytes(self) -> int:
-        """Give the bytes of all files."""
+        """Return the bytes of all files."""
         return sum(path.stat().st_size for path in self.files)
 
     def shares(self) -> list[list[Path]]:
-        """Give each sender the folders of its studies."""
+        """Return each sender the folders of its studies."""
         folders = sorted({path.parent for path in self.files})
         return [folders[sender :: self.senders] for sender in range(self.senders)]
 
@@ -59,7 +59,7 @@ class Measured:
     cpu_s: Mapping[str, float]
 
     def table(self) -> str:
-        """Give the figures as lines."""
+        """Return the figures as lines."""
         count, gigabytes = len(self.load.files), self.load.size_bytes / 1e9
         rows = [
             ("instances, of MB", f"{count}, {1000 * gigabytes / count:.3f}"),
@@ -98,7 +98,7 @@ def measure(load: Load, archive: RunningStack, programs: Programs, ledger: Ledge
 
 
 def store_command(programs: Programs, folders: list[Path], peer: Peer) -> list[str]:
-    """Give the command of one sender: one association for all its studies."""
+    """Return the command of one sender: one association for all its studies."""
     options = ("--scan-directories", "--recurse", "--required", "-aec", peer.ae_title)
     return programs.command("storescu", *options, peer.host, peer.port, *folders)
 

@@ -52,11 +52,11 @@ class Clock:
         return [uid for uid in list(self.acked) if uid not in self.seen]
 
     def delays(self) -> list[float]:
-        """Give the seconds from acknowledged to queryable, in order of size."""
+        """Return the seconds from acknowledged to queryable, in order of size."""
         return sorted(self.seen[uid] - acked for uid, acked in self.acked.items() if uid in self.seen)
 
     def late(self) -> list[float]:
-        """Give the seconds from due to acknowledged, in order of size."""
+        """Return the seconds from due to acknowledged, in order of size."""
         return sorted(acked - self.due[uid] for uid, acked in self.acked.items())
 
 
@@ -126,24 +126,24 @@ def run(lanes: Sequence[Sequence[Sequence[Instance]]], archive: RunningStack, ra
 
 
 def split(every: Sequence[Instance], lanes: int) -> list[list[list[Instance]]]:
-    """Give each lane whole studies."""
+    """Return each lane whole studies."""
     studies = [list(study) for _, study in itertools.groupby(every, lambda instance: instance.study_uid)]
     return [studies[lane::lanes] for lane in range(lanes)]
 
 
 def at(share: float, ordered: Sequence[float]) -> float:
-    """Give a percentile of what is in order of size, in milliseconds."""
+    """Return a percentile of what is in order of size, in milliseconds."""
     return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
 def figures(name: str, ordered: Sequence[float]) -> str:
-    """Give a line of percentiles."""
+    """Return a line of percentiles."""
     parts = "".join(f"{what} {at(share, ordered):8.0f}  " for what, share in (("p50", 0.5), ("p99", 0.99), ("max", 1)))
     return f"{name:<36}ms  {parts}"
 
 
 def report(clock: Clock, sent: int, cpu_s: dict[str, float]) -> str:
-    """Give what was measured as lines."""
+    """Return what was measured as lines."""
     span = max(clock.acked.values()) - min(clock.acked.values())
     return "\n".join(
         [
@@ -193,7 +193,7 @@ def remember(every: Sequence[Instance], clock: Clock, archive: RunningStack) -> 
 
 
 def line(instance: Instance) -> Line:
-    """Give an instance's ledger line."""
+    """Return an instance's ledger line."""
     uids = instance.study_uid, instance.series_uid, instance.sop_uid
     return Line("planned", "local", *uids, instance.data_hash, instance.transfer_syntax, instance.canary)
 

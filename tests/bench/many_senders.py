@@ -54,7 +54,7 @@ class Figures:
             self.cpu_s[name] += used
 
     def line(self, what: str) -> str:
-        """Give the figures as a line."""
+        """Return the figures as a line."""
         rates = " ".join(f"{rate:.0f}" for rate in self.rates)
         per_gb = ", ".join(f"{name} {used / self.size_bytes * 1e9:.1f}" for name, used in sorted(self.cpu_s.items()))
         return f"{what:<18}{max(self.rates):6.1f} MB/s ({rates})   CPU s/GB: {per_gb}"
@@ -103,7 +103,7 @@ def post(connection: http.client.HTTPConnection, some: Sequence[Instance]) -> No
 
 
 def timed(load: Sequence[Instance], senders: int, send: Send) -> float:
-    """Give the seconds until the last sender had its last answer."""
+    """Return the seconds until the last sender had its last answer."""
     with ThreadPoolExecutor(senders) as pool:
         began = time.monotonic()
         list(pool.map(send, [load[number::senders] for number in range(senders)]))
@@ -111,7 +111,7 @@ def timed(load: Sequence[Instance], senders: int, send: Send) -> float:
 
 
 def line_of(one: Instance) -> Line:
-    """Say what a ledger does of an instance."""
+    """Return what a ledger does of an instance."""
     return Line(
         "acked",
         "local",

@@ -66,7 +66,7 @@ async def measure(url: str, clients: int, seconds: float, processes: list[psutil
 
 
 def cpu(process: psutil.Process) -> float:
-    """Give the CPU seconds of a process and its children, gone ones too as far as it waited for them."""
+    """Return the CPU seconds of a process and its children, gone ones too as far as it waited for them."""
     every = [process, *process.children(recursive=True)]
     return sum(sum(one.cpu_times()[:2]) for one in every)
 

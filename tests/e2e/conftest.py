@@ -42,7 +42,7 @@ class Proof:
 
     @property
     def peer(self) -> Peer:
-        """Give the DIMSE door, as a sender knows it."""
+        """Return the DIMSE door, as a sender knows it."""
         return Peer(self.archive.dimse_port)
 
     def send(self, paths: list[Path]) -> Tally:
@@ -57,7 +57,7 @@ class Proof:
 
 @pytest.fixture(scope="session")
 def proof(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proof]:
-    """Give a stack of real servers of its own: the auditor judges all that it holds."""
+    """Return a stack of real servers of its own: the auditor judges all that it holds."""
     if missing := layout.here().missing():
         absent(f"not installed: {', '.join(missing)}; run make install")
     # Not below pytest's own folder, which is closed to the user that the database runs as.

@@ -29,7 +29,7 @@ class Behind:
 
     @property
     def key(self) -> str:
-        """Give the key of the instance's object."""
+        """Return the key of the instance's object."""
         return key_of(self.line)
 
     def sets(self) -> set[str]:
@@ -37,7 +37,7 @@ class Behind:
         return set(self.proof.wrong(wait_s=0))
 
     def object(self) -> tuple[bytes, dict[str, Any]]:
-        """Give the object's bytes and envelope."""
+        """Return the object's bytes and envelope."""
         with store(place_of(self.proof.archive)) as client:
             answer = client.get_object(BUCKET, self.key)
             data, headers = answer.data, answer.headers
@@ -46,7 +46,7 @@ class Behind:
 
     @contextmanager
     def with_bytes(self, changed: bytes | None) -> Iterator[None]:
-        """Give the object other bytes, or none, for a while."""
+        """Return the object other bytes, or none, for a while."""
         data, envelope = self.object()
         with store(place_of(self.proof.archive)) as client:
             client.remove_object(BUCKET, self.key)

@@ -103,7 +103,7 @@ class Named:
 
 
 def answered(origin: str, ask: Ask) -> bytes:
-    """Give what an error says, headers too; nothing for a good answer, which may name whom it likes, or for none."""
+    """Return what an error says, headers too; nothing for a good answer, which may name whom it likes, or for none."""
     connection = http.client.HTTPConnection(origin.split("//")[1], timeout=30)
     try:
         connection.request(ask.method, ask.path, ask.body or None, dict(ask.headers))
@@ -145,7 +145,7 @@ def test_no_metric_and_no_page_of_the_engine_holds_one(proof: Proof, unheard: Un
 
 
 def pages(flink: str) -> Iterator[str]:
-    """Give what Flink shows of its jobs."""
+    """Return what Flink shows of its jobs."""
     yield from (f"{flink}/{page}" for page in ("overview", "jobs/overview", "jobmanager/config", "taskmanagers"))
     for job in httpx.get(f"{flink}/jobs", timeout=30).json()["jobs"]:
         yield from (
@@ -163,7 +163,7 @@ def test_no_record_key_and_no_free_record_holds_one(proof: Proof, unheard: Unhea
 
 
 def free(topic: str, record: dict[str, Any]) -> bytes:
-    """Give what anybody may read of a record: nothing of a restricted topic's but why one was rejected."""
+    """Return what anybody may read of a record: nothing of a restricted topic's but why one was rejected."""
     if topic in RESTRICTED:
         return str([record.get(name) for name in ("reason", "operator")]).encode()
     return str({name: value for name, value in record.items() if name not in MACHINES}).encode()

@@ -66,7 +66,7 @@ Contents = dict[str, Meta]
 
 
 def received(programs: Programs, folder: Path, send: Callable[[Peer], Said]) -> tuple[Contents, int]:
-    """Give what dcmtk's receiver gets, and how many files it overwrote: it names them for the millisecond."""
+    """Return what dcmtk's receiver gets, and how many files it overwrote: it names them for the millisecond."""
     with storescp(programs, folder) as peer:
         said = send(peer)
     files = [content_of(path.read_bytes()) for path in folder.iterdir()]

@@ -69,7 +69,7 @@ class Tripwire(Ledger):
 
     @property
     def tripped(self) -> bool:
-        """Say whether the kill was done."""
+        """True if the kill was done."""
         return self._left <= 0
 
     def answers(self, lines: Iterable[Line], state: State, status: str) -> None:

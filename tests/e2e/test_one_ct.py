@@ -59,7 +59,7 @@ def test_what_a_stock_program_sends_is_stored_shown_and_settled(
 
 @pytest.fixture(scope="module")
 def kept(proof: Proof, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Give the files of a study that is stored and settled."""
+    """Return the files of a study that is stored and settled."""
     paths = study(tmp_path_factory.mktemp("kept"), 20)
     assert proof.send(paths).complete
     assert proof.wrong() == {}

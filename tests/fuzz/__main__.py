@@ -39,7 +39,7 @@ def fuzz(name: str, seconds: int, found: Path) -> int:
 
 
 def report(said: str) -> str:
-    """Give the figures of what libFuzzer said: executions, what was covered, the slowest input, the memory."""
+    """Return the figures of what libFuzzer said: executions, what was covered, the slowest input, the memory."""
     covered = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)", said)[-1:]
     figures = re.findall(r"stat::(\w+):\s+(\d+)", said)
     return ", ".join(

@@ -87,7 +87,7 @@ def check_header(data: bytes) -> None:
 
 
 def is_storable(text: str) -> bool:
-    """Say whether a text can go into an event and into the catalog."""
+    """True if a text can go into an event and into the catalog."""
     return len(text) <= MAX_TEXT_LENGTH and "\0" not in text and text == text.encode().decode()
 
 
@@ -163,7 +163,7 @@ ENCAPSULATED = element(0x7FE00010, "OB", FRAGMENTS, OPEN)
 
 
 def header_seeds() -> list[bytes]:
-    """Give data sets with a bit of everything, in each syntax, and beginnings of real ones where they are."""
+    """Return data sets with a bit of everything, in each syntax, and beginnings of real ones where they are."""
     deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     bodies = {0: HEADER + NATIVE, 3: HEADER + ENCAPSULATED, 4: deflate.compress(HEADER + NATIVE) + deflate.flush()}
     implicit = struct.pack("<HHI", 8, 0x18, 4) + b"1.2\0" + struct.pack("<HHI", 0x40, 0xA730, OPEN) + FRAGMENTS[-8:]
@@ -173,7 +173,7 @@ def header_seeds() -> list[bytes]:
 
 
 def part10_seeds() -> list[bytes]:
-    """Give file metas, well formed and not."""
+    """Return file metas, well formed and not."""
     syntax = element(0x00020010, "UI", b"1.2.840.10008.1.2.1\0")
     version = element(0x00020001, "OB", b"\0\1")
     length = element(0x00020000, "UL", struct.pack("<I", len(version + syntax)))
@@ -181,7 +181,7 @@ def part10_seeds() -> list[bytes]:
 
 
 def _real() -> Iterator[tuple[str, bytes]]:
-    """Give small files of the corpus, where there is one: transfer syntax and data set."""
+    """Return small files of the corpus, where there is one: transfer syntax and data set."""
     folder = Path(__file__).parents[2] / "../shared/corpus/synthetic"
     for path in sorted(folder.rglob("*.dcm")) if folder.is_dir() else ():
         if path.stat().st_size <= CORPUS_BYTES:
@@ -240,7 +240,7 @@ class Peer:
 
 
 def heard(pieces: Iterator[bytes], buffer_bytes: int) -> list[Any]:
-    """Give what a peer is told, the violation last."""
+    """Return what a peer is told, the violation last."""
     peer = Peer()
     reader = Reader(peer, first_bytes=524_288, most_bytes=131_072, buffer_bytes=buffer_bytes)
     try:
@@ -308,7 +308,7 @@ def _command(command_field: int, sop_class: bytes, data_set_type: int) -> bytes:
 
 
 def upper_layer_seeds() -> list[bytes]:
-    """Give associations that store, echo, cancel, release and abort."""
+    """Return associations that store, echo, cancel, release and abort."""
     store = _data_pdu((1, 3, _command(1, CT.encode() + b"\0", 1))) + _data_pdu((1, 0, b"abcd"), (1, 2, b"efgh"))
     echo = _data_pdu((3, 3, _command(0x30, b"1.2.840.10008.1.1\0", 0x101)))
     cancel = _data_pdu((1, 3, _command(0x0FFF, b"", 0x101)))
@@ -323,7 +323,7 @@ LIMITS = multipart.Limits(parts=20, headers=8, header_bytes=256, outside_bytes=6
 
 
 def parts(pieces: Iterator[bytes]) -> list[Any]:
-    """Give the parts that were found whole, and why no more were."""
+    """Return the parts that were found whole, and why no more were."""
     found: list[Any] = []
     content = bytearray()
     scanner = Scanner("B", LIMITS)
@@ -357,7 +357,7 @@ def check_multipart(data: bytes) -> None:
 
 
 def multipart_seeds() -> list[bytes]:
-    """Give bodies and a Content-Type."""
+    """Return bodies and a Content-Type."""
     part = b"--B\r\nContent-Type: application/dicom\r\nA: b\r\n c\r\n\r\nabc\r\n-\r\n--\r\n"
     return [
         b"\1" + part + part + b"--B--\r\n",
@@ -393,7 +393,7 @@ def _check_matches(query: Query, text: str) -> None:
 
 
 def query_seeds() -> list[bytes]:
-    """Give searches that use every kind of key."""
+    """Return searches that use every kind of key."""
     return [
         b"PatientName=M%C3%BCl*&00100020=1?2&StudyDate=20250101-20251231&StudyTime=10-1130&limit=5&offset=2",
         b"StudyInstanceUID=1.2,3.4&ModalitiesInStudy=CT\\MR&includefield=all&fuzzymatching=true&Rows=512",
@@ -419,7 +419,7 @@ def check_accept(data: bytes) -> None:
 
 
 def accept_seeds() -> list[bytes]:
-    """Give lists of media ranges, well formed and not."""
+    """Return lists of media ranges, well formed and not."""
     return [
         b'multipart/related; type="application/octet-stream"; transfer-syntax=*; q=0.5, image/jpeg, */*;q=0.1, ',
         b"application/dicom+json;q=0, */*, ",
@@ -441,5 +441,5 @@ FOLDER = Path(__file__).parent / "corpus"
 
 
 def kept(name: str) -> list[bytes]:
-    """Give the inputs that once were findings."""
+    """Return the inputs that once were findings."""
     return [path.read_bytes() for path in sorted((FOLDER / name).glob("*"))]

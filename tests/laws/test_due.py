@@ -59,7 +59,7 @@ class History:
     stops: list[Stop]
 
     def records(self) -> list[tuple[float, Record]]:
-        """Give what lies in the topics, with the moment at which each record came there."""
+        """Return what lies in the topics, with the moment at which each record came there."""
         records: list[tuple[float, Record]] = []
         at = 0.0
         for number, gap in enumerate([0.0, *self.gaps]):

@@ -22,7 +22,7 @@ ALPHABET = "ab%_\\*?é山"
 
 
 def sql_like(text: str, pattern: str) -> bool:
-    r"""Say what PostgreSQL's LIKE says: % any run, _ one character, \ makes the next one literal."""
+    r"""Return what PostgreSQL's LIKE says: % any run, _ one character, \ makes the next one literal."""
     pieces = re.findall(r"\\.|.", pattern, re.DOTALL)
     wild = {"%": ".*", "_": "."}
     regex = "".join(wild.get(piece, re.escape(piece.removeprefix("\\") or "\\")) for piece in pieces)
@@ -30,7 +30,7 @@ def sql_like(text: str, pattern: str) -> bool:
 
 
 def dicom_like(text: str, pattern: str) -> bool:
-    """Say what PS3.4 C.2.2.2.4 says, by its definition."""
+    """Return what PS3.4 C.2.2.2.4 says, by its definition."""
     if not pattern:
         return not text
     if pattern[0] == "*":

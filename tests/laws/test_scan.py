@@ -65,7 +65,7 @@ LENGTHS = st.sampled_from([0, 1, 2, 0xFE, 0xFFFF, 0xFFFE, 0x7FFFFFFF, 0xFFFFFFFE
 
 @st.composite
 def mutated(draw: st.DrawFn) -> tuple[str, bytes]:
-    """Give a real data set with some bytes overwritten, taken out, put in or cut off."""
+    """Return a real data set with some bytes overwritten, taken out, put in or cut off."""
     transfer_syntax = draw(st.sampled_from(sorted(WHOLES)))
     data = bytearray(WHOLES[transfer_syntax])
     for _ in range(draw(st.integers(1, 4))):
@@ -86,7 +86,7 @@ def mutated(draw: st.DrawFn) -> tuple[str, bytes]:
 
 
 def outcome(act: Callable[[], Any]) -> Any:
-    """Give what comes of it, or the reason why it is refused."""
+    """Return what comes of it, or the reason why it is refused."""
     try:
         return act()
     except Rejected as rejected:
@@ -99,7 +99,7 @@ def read(buffer: Buffer, transfer_syntax: str) -> Examined | str:
 
 
 def is_bounded(result: Examined | str, size: int) -> bool:
-    """Say whether a result keeps the event's promises: codes, storable texts, frames within the object."""
+    """True if a result keeps the event's promises: codes, storable texts, frames within the object."""
     if isinstance(result, str):
         return result in REASONS
     texts = [value for value in vars(result.facts).values() if isinstance(value, str)]

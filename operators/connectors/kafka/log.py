@@ -24,7 +24,7 @@ LINGER_MS = 1
 
 
 def producer_config(settings: BrokerSettings) -> dict[str, Any]:
-    """Give librdkafka's settings: nothing lost, nothing twice within a session, Flink's partitioner, bounded waits."""
+    """Return librdkafka's settings: nothing lost, nothing twice within a session, Flink's partitioner, bounded waits."""
     return {
         "bootstrap.servers": settings.bootstrap,
         "enable.idempotence": True,

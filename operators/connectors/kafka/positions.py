@@ -37,11 +37,11 @@ class Positions:
         self._within_s = settings.produce_s
 
     def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
-        """Give each topic's id: one that was deleted and made again has another."""
+        """Return each topic's id: one that was deleted and made again has another."""
         return {name: str(topic.topic_id) for name, topic in self._describe(topics).items()}
 
     def extents(self, topics: Iterable[str]) -> dict[Partition, Extent]:
-        """Give what every partition of these topics holds."""
+        """Return what every partition of these topics holds."""
         partitions = [
             TopicPartition(name, one.id) for name, topic in self._describe(topics).items() for one in topic.partitions
         ]
@@ -50,7 +50,7 @@ class Positions:
         return {one: Extent(earliest[one], end[one]) for one in earliest}
 
     def committed(self, group: str) -> dict[Partition, int]:
-        """Give the offsets that a group has committed; none for a group that never did."""
+        """Return the offsets that a group has committed; none for a group that never did."""
         found = self._answered(lambda: self._offsets_of(group))
         return {(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
 

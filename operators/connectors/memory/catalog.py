@@ -52,7 +52,7 @@ class MemoryTables:
             raise
 
     def known(self, keys: Collection[InstanceKey]) -> Known:
-        """Give what these instances and their studies stand at."""
+        """Return what these instances and their studies stand at."""
         studies = {(key.tenant, key.study_uid) for key in keys}
         return Known(
             version=self._next_version(),
@@ -97,11 +97,11 @@ class MemoryTables:
         self.series.update({(row.tenant, row.study_uid, row.series_uid): row for row in series})
 
     def versions(self, studies: Collection[StudyKey]) -> dict[StudyKey, int]:
-        """Give the version of each of these studies that has a row."""
+        """Return the version of each of these studies that has a row."""
         return {key: self.studies[key].version for key in studies if key in self.studies}
 
     def state(self, study: StudyKey) -> StudyState:
-        """Give the study as it stands."""
+        """Return the study as it stands."""
         revisions = [row for key, row in self.revision_rows.items() if key[:2] == study]
         return StudyState(
             version=self._next_version(),
@@ -118,7 +118,7 @@ class MemoryTables:
         self.revision_rows[row.tenant, row.study_uid, row.revision] = row
 
     def revisions(self, shard: int, above: int, most: int) -> tuple[RevisionRow, ...]:
-        """Give the shard's revisions with a version above this one, lowest first."""
+        """Return the shard's revisions with a version above this one, lowest first."""
         found = [row for row in self.revision_rows.values() if row.shard == shard and row.version > above]
         return tuple(sorted(found, key=lambda row: row.version)[:most])
 
@@ -154,7 +154,7 @@ class MemoryAside(Failing):
     def quarantined(
         self, tenant: str | None, most: int, *, beginning: str = "", held_at: datetime | None = None
     ) -> tuple[QuarantineRow, ...]:
-        """Give what is or was in quarantine."""
+        """Return what is or was in quarantine."""
         self.begin("catalog")
         found = [
             row
@@ -167,7 +167,7 @@ class MemoryAside(Failing):
         return tuple(sorted(ordered, key=lambda row: row.stored_at, reverse=True)[:most])
 
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[Conflicting, ...]:
-        """Give conflicts."""
+        """Return conflicts."""
         self.begin("catalog")
         found = [
             row

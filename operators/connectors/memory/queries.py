@@ -39,7 +39,7 @@ class MemoryQueries(Failing):
     rows: Rows = field(default_factory=HeldRows)
 
     async def search(self, tenant: str, query: Query) -> Page:
-        """Give the page of shown studies, series or instances that the query asks for."""
+        """Return the page of shown studies, series or instances that the query asks for."""
         self.begin("catalog")
         found = [lineage for lineage in self._lineages(tenant, query.level) if _meets(lineage, query)]
         found.sort(key=_order)
@@ -49,7 +49,7 @@ class MemoryQueries(Failing):
         return Page(hits, max(len(found) - end, 0))
 
     async def locate(self, tenant: str, study_uid: str, series_uid: str | None = None) -> tuple[Location, ...]:
-        """Give a study's or series' shown instances by series and instance number, without their frames."""
+        """Return a study's or series' shown instances by series and instance number, without their frames."""
         self.begin("catalog")
         found = [
             lineage
@@ -59,7 +59,7 @@ class MemoryQueries(Failing):
         return tuple(_location(lineage["instance"], b"") for lineage in sorted(found, key=_order))
 
     async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
-        """Give one shown instance with its frames; None when it is not there."""
+        """Return one shown instance with its frames; None when it is not there."""
         self.begin("catalog")
         row = self.rows.instances.get((tenant, study_uid, sop_uid))
         return _location(row, row.frames) if row and row.series_uid == series_uid else None
@@ -69,7 +69,7 @@ class MemoryQueries(Failing):
         self.begin("catalog")
 
     def _lineages(self, tenant: str, level: Level) -> Iterator[Lineage]:
-        """Give every shown row of a level with the rows above it."""
+        """Return every shown row of a level with the rows above it."""
         if level == "study":
             for owner, study in self.rows.studies.items():
                 if owner[0] == tenant and study.instances:

@@ -125,11 +125,11 @@ class MemoryEventLog(Failing):
         self.begin("broker")
 
     def events(self, topic: Topic) -> list[Event]:
-        """Give every event of a topic, in order within a partition."""
+        """Return every event of a topic, in order within a partition."""
         ours = sorted(place for place in self.records if place[0] == topic.name)
         return [decode(value) for place in ours for _, value, _ in self.records[place]]
 
 
 def crc32c_of(data: bytes) -> str:
-    """Give the CRC32C of these bytes as S3 writes it: big-endian, base64."""
+    """Return the CRC32C of these bytes as S3 writes it: big-endian, base64."""
     return base64.b64encode(int(google_crc32c.value(data)).to_bytes(4, "big")).decode()

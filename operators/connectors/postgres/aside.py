@@ -29,13 +29,13 @@ class PostgresAside:
     def quarantined(
         self, tenant: str | None, most: int, *, beginning: str = "", held_at: datetime | None = None
     ) -> tuple[QuarantineRow, ...]:
-        """Give what is or was in quarantine."""
+        """Return what is or was in quarantine."""
         asked = {"tenant": tenant, "beginning": beginning, "held_at": held_at, "most": most}
         with self._connected() as connection:
             return tuple(_made(QuarantineRow, row) for row in connection.execute(QUARANTINED, asked))
 
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[Conflicting, ...]:
-        """Give conflicts."""
+        """Return conflicts."""
         asked = {"tenant": tenant, "sop_uid": sop_uid, "most": most}
         with self._connected() as connection:
             return tuple(

@@ -113,7 +113,7 @@ class PostgresTables:
             yield
 
     def known(self, keys: Collection[InstanceKey]) -> Known:
-        """Give what these instances and their studies stand at, in one round trip."""
+        """Return what these instances and their studies stand at, in one round trip."""
         studies = _columns({key[:2] for key in keys}, 2)
         instances = _columns(keys, 3)
         with self._connection.pipeline():
@@ -165,12 +165,12 @@ class PostgresTables:
             self._put(PUT_SERIES, series)
 
     def versions(self, studies: Collection[StudyKey]) -> dict[StudyKey, int]:
-        """Give the version of each of these studies that has a row."""
+        """Return the version of each of these studies that has a row."""
         found = {row[:2]: row[2] for row in self._connection.execute(VERSIONS, _columns(studies, 2))}
         return {study: found[study] for study in studies if study in found}
 
     def state(self, study: StudyKey) -> StudyState:
-        """Give the study as it stands, in one round trip."""
+        """Return the study as it stands, in one round trip."""
         with self._connection.pipeline():
             version = self._connection.execute(NEXT_VERSION)
             row = self._connection.execute(STUDIES, _columns([study], 2))
@@ -190,7 +190,7 @@ class PostgresTables:
         self._put(PUT_REVISION, [row])
 
     def revisions(self, shard: int, above: int, most: int) -> tuple[RevisionRow, ...]:
-        """Give the shard's revisions with a version above this one, lowest first."""
+        """Return the shard's revisions with a version above this one, lowest first."""
         return tuple(_rows(RevisionRow, self._connection.execute(REVISIONS, (shard, above, most))))
 
     def _put(self, statement: sql.Composed, rows: Collection[Any]) -> None:
@@ -258,7 +258,7 @@ def _select(kind: type[Any], rest: str) -> sql.Composed:
 
 
 def _upsert(kind: type[Any], table: str, key: str, guard: str) -> sql.Composed:
-    """Give an insert that replaces the row under this key where the guard holds; `old` is the row that is there."""
+    """Return an insert that replaces the row under this key where the guard holds; `old` is the row that is there."""
     names = [one.name for one in fields(kind)]
     rest = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in names if name not in key.split(", ")]
     return sql.SQL("INSERT INTO {} AS old ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {} WHERE {}").format(

@@ -35,7 +35,7 @@ class Step:
 
     @property
     def sha256(self) -> str:
-        """Give what tells a file that was changed after it was applied."""
+        """Return what tells a file that was changed after it was applied."""
         return sha256(self.text.encode()).hexdigest()
 
 

@@ -121,7 +121,7 @@ class PostgresQueries:
         await self._pool.close()
 
     async def search(self, tenant: str, query: Query) -> Page:
-        """Give the page of shown studies, series or instances that the query asks for."""
+        """Return the page of shown studies, series or instances that the query asks for."""
         select, count = _statements(_shape(query))
         values = tuple(_values(tenant, query))
         rows = await self._fetch(tenant, select, (*values, query.limit + 1, query.offset))
@@ -133,7 +133,7 @@ class PostgresQueries:
         return Page(tuple(_hit(row, levels) for row in rows[: query.limit]), remaining)
 
     async def locate(self, tenant: str, study_uid: str, series_uid: str | None = None) -> tuple[Location, ...]:
-        """Give a study's or series' shown instances by series and instance number, without their frames."""
+        """Return a study's or series' shown instances by series and instance number, without their frames."""
         if series_uid is None:
             rows = await self._fetch(tenant, LOCATE_STUDY.encode(), (tenant, study_uid))
         else:
@@ -141,7 +141,7 @@ class PostgresQueries:
         return tuple(Location(*row) for row in rows)
 
     async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
-        """Give one shown instance with its frames; None when it is not there."""
+        """Return one shown instance with its frames; None when it is not there."""
         rows = await self._fetch(tenant, LOCATE_ONE.encode(), (tenant, study_uid, series_uid, sop_uid))
         return Location(*rows[0]) if rows else None
 
@@ -188,7 +188,7 @@ def _shape(query: Query) -> Shape:
 
 
 def _form(match: Match) -> str:
-    """Say which of an operator's forms this condition takes: it depends on how many values there are."""
+    """Return which of an operator's forms this condition takes: it depends on how many values there are."""
     if match.operator == "like":
         return "one" if len(match.values) == 1 else "many"
     if match.operator == "between":
@@ -212,7 +212,7 @@ def _values(tenant: str, query: Query) -> Iterator[Any]:
 
 @lru_cache(maxsize=512)
 def _statements(shape: Shape) -> tuple[bytes, bytes]:
-    """Give the statements for a page and for the count of everything; the count joins no more than it looks at."""
+    """Return the statements for a page and for the count of everything; the count joins no more than it looks at."""
     level, in_study, _, parents, conditions = shape
     matched = {BY_TAG[tag].level for tag, _, _ in conditions}
     where = sql.SQL(" AND ").join(_conditions(shape))

@@ -25,7 +25,7 @@ def signed(  # noqa: PLR0913 (what a signature covers, and who signs)
     access_key: str,
     secret_key: str,
 ) -> dict[str, str]:
-    """Give the headers with the signature over all of them beside them.
+    """Return the headers with the signature over all of them beside them.
 
     Path and query are percent-encoded, the query's parameters and nothing else in order; header names are in lower
     case, their values without spaces to fold.
@@ -44,7 +44,7 @@ def signed(  # noqa: PLR0913 (what a signature covers, and who signs)
 
 @lru_cache(maxsize=4)
 def _key(secret_key: str, day: str, region: str) -> bytes:
-    """Give the key of a day."""
+    """Return the key of a day."""
     key = f"AWS4{secret_key}".encode()
     for part in (day, region, "s3", "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")

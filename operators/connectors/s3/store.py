@@ -162,7 +162,7 @@ class S3ObjectStore:
                     return ET.fromstring(await response.text())  # noqa: S314 - our own store's answer
 
     def _mover(self, deadline: asyncio.Timeout) -> Callable[[], None]:
-        """Give what moves the deadline when there was progress."""
+        """Return what moves the deadline when there was progress."""
         loop, no_progress_s = asyncio.get_running_loop(), self._settings.no_progress_s
 
         def move() -> None:

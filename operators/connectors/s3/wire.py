@@ -159,7 +159,7 @@ class Connection(asyncio.BufferedProtocol):
         self._writable = None
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Give the buffer to receive into."""
+        """Return the buffer to receive into."""
         del sizehint
         return self._space
 

@@ -79,7 +79,7 @@ class Desk:
         return self.read(self.tenant)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        """Give a table's rows by key."""
+        """Return a table's rows by key."""
         return [row for _, row in sorted(self.tables[table].items())]
 
 

@@ -55,7 +55,7 @@ class Archive:
         return page
 
     def uids(self, pairs: str, level: Level = "study", **path: str) -> list[str]:
-        """Give the UIDs, of the level, that a query string finds."""
+        """Return the UIDs, of the level, that a query string finds."""
         query = parse([tuple(pair.split("=", 1)) for pair in pairs.split("&") if pair], level, **path)  # type: ignore[misc,arg-type]
         return [uid_of(hit) for hit in self.search(query).hits]
 
@@ -65,7 +65,7 @@ def uid_of(hit: Hit) -> str:
 
 
 def files() -> Iterator[bytes]:
-    """Give one study per patient ID on days in a row, the first with three series in wild order, one without a date."""
+    """Return one study per patient ID on days in a row, the first with three series in wild order, one without a date."""
     for number, patient_id in enumerate(IDS):
         study = f"1.2.{number}"
         yield part10(
@@ -235,7 +235,7 @@ def crowd(request: pytest.FixtureRequest) -> Archive:
 
 
 def study_of(template: InstanceStored, number: int) -> InstanceStored:
-    """Give a tenth of a study: ten instances each, in series of two."""
+    """Return a tenth of a study: ten instances each, in series of two."""
     study, series = f"1.7.{number // 10}", f"1.7.{number // 10}.{number % 5}"
     identity = Identity(template.tenant, study, series, f"{series}.{number}", template.data_hash)
     return replace(

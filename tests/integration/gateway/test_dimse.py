@@ -152,13 +152,13 @@ def slice_of(number: int, pixels: int = 64) -> Dataset:
 
 
 def data_set_of(path: Path) -> bytes:
-    """Give a Part 10 file's bytes after its file meta."""
+    """Return a Part 10 file's bytes after its file meta."""
     whole = path.read_bytes()
     return whole[instance.split_part10(whole).prefix_length :]
 
 
 def corpus_files(corpus: Path) -> list[Path]:
-    """Give a file of every transfer syntax that the corpus has in a file that agrees with its own file meta."""
+    """Return a file of every transfer syntax that the corpus has in a file that agrees with its own file meta."""
     chosen: dict[str, Path] = {}
     for path in sorted((corpus / "ts").rglob("*.dcm")):
         with suppress(Rejected):
@@ -377,7 +377,7 @@ def test_a_process_without_memory_takes_no_association_for_now(gateway: Running)
 
 
 def pipelined(numbers: range) -> bytes:
-    """Give C-STORE requests that wait for no answer, and a release."""
+    """Return C-STORE requests that wait for no answer, and a release."""
     stream = b""
     for number in numbers:
         content = slice_of(number, pixels=40)
@@ -461,7 +461,7 @@ STRANGER = "127.7.7.7"
 
 
 def hello(calling: str = "CT1", called: str = "FLUORO") -> bytes:
-    """Give an association request for C-STORE and C-ECHO, contexts 1 and 3."""
+    """Return an association request for C-STORE and C-ECHO, contexts 1 and 3."""
     contexts = [build_context(CT, ExplicitVRLittleEndian), build_context(VERIFICATION, ExplicitVRLittleEndian)]
     return association_request(calling, called, contexts)
 
@@ -479,7 +479,7 @@ def pdu(connection: socket.socket) -> bytes:
 
 
 def answer(port: int, said: bytes, source: str = "127.0.0.1") -> tuple[int, ...]:
-    """Give what an association request hears: result, source and reason, or what its contexts got."""
+    """Return what an association request hears: result, source and reason, or what its contexts got."""
     with connected(port, said, source) as connection:
         heard = pdu(connection)
     if heard[0] == 3:
@@ -698,7 +698,7 @@ def test_a_series_is_stored_over_tls(encrypted: GatewaySettings, certificates: P
 
 
 def tls_answer(port: int, context: ssl.SSLContext, calling: str) -> int:
-    """Give the kind of PDU that answers an association request over TLS."""
+    """Return the kind of PDU that answers an association request over TLS."""
     with (
         socket.create_connection(("127.0.0.1", port), timeout=WAIT_S) as plain,
         context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,

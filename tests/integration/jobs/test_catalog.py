@@ -52,7 +52,7 @@ async def published(broker: BrokerSettings, events: Sequence[Event]) -> Position
 
 
 def read(broker: BrokerSettings, topic: Topic, count: int) -> list[Any]:
-    """Give our tenant's events of a topic from its beginning: at least so many, and what lies there besides."""
+    """Return our tenant's events of a topic from its beginning: at least so many, and what lies there besides."""
     consumer = Consumer(
         {"bootstrap.servers": broker.bootstrap, "group.id": f"test-{uuid4()}", "auto.offset.reset": "earliest"}
     )
@@ -73,7 +73,7 @@ def read(broker: BrokerSettings, topic: Topic, count: int) -> list[Any]:
 
 
 def study(stack: RunningStack, study_uid: str) -> tuple[Any, ...] | None:
-    """Give (instances, revisions) of a study; None while there is no answer."""
+    """Return (instances, revisions) of a study; None while there is no answer."""
     settings = stack.catalog("writer")
     try:
         with psycopg.connect(

@@ -41,7 +41,7 @@ class Broker:
             self.send(topic, study_key(event.tenant, event.study_uid), encode(event))
 
     def wait_for(self, topic: Topic, wanted: Callable[[Event], bool], within_s: float = SOON_S) -> list[Event]:
-        """Give the events of a topic that are wanted, once there is one; fails when there is none in time."""
+        """Return the events of a topic that are wanted, once there is one; fails when there is none in time."""
         consumer = Consumer(
             {
                 "bootstrap.servers": self._settings.bootstrap,
@@ -57,7 +57,7 @@ class Broker:
 
 
 def found(consumer: Consumer, wanted: Callable[[Event], bool], within_s: float) -> Iterator[Event]:
-    """Give wanted events until one was there and nothing more comes."""
+    """Return wanted events until one was there and nothing more comes."""
     deadline, any_found = time.monotonic() + within_s, False
     while time.monotonic() < deadline:
         message = consumer.poll(1.0)

@@ -50,7 +50,7 @@ def listed(stack: RunningStack, module: str, *arguments: str) -> list[dict[str, 
 
 
 def the_row(stack: RunningStack, size_bytes: int, state: str = "held") -> dict[str, Any]:
-    """Give the row of what is so long, once it is in this state."""
+    """Return the row of what is so long, once it is in this state."""
     found: list[dict[str, Any]] = []
 
     def is_there() -> bool:

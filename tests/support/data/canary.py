@@ -32,7 +32,7 @@ def slices() -> list[Instance]:
 
 
 def whole(instance: Instance) -> bytes:
-    """Give a slice's file, the canary's dates in it."""
+    """Return a slice's file, the canary's dates in it."""
     data = instance.meta + instance.header + instance.pixels
     for before, after in DATES.items():
         data = data.replace(before, after)
@@ -40,7 +40,7 @@ def whole(instance: Instance) -> bytes:
 
 
 def malformed() -> dict[str, bytes]:
-    """Give files of the canary's that no archive can show, by what is wrong with each."""
+    """Return files of the canary's that no archive can show, by what is wrong with each."""
     good = whole(slices()[0])
     uid = slices()[0].sop_uid.encode()
     return {
@@ -53,13 +53,13 @@ def malformed() -> dict[str, bytes]:
 
 
 def other_pixels(instance: Instance) -> bytes:
-    """Give another content of a slice: a conflict."""
+    """Return another content of a slice: a conflict."""
     data = whole(instance)
     return data[:-4] + bytes(one ^ 0xFF for one in data[-4:])
 
 
 def other_patient(instance: Instance) -> bytes:
-    """Give a slice under another patient's ID: a conflict of the worse kind."""
+    """Return a slice under another patient's ID: a conflict of the worse kind."""
     return whole(instance).replace(b"ID" + TOKEN.encode(), b"IX" + TOKEN.encode())
 
 
@@ -80,7 +80,7 @@ PARTS = 'multipart/related; type="application/dicom"; boundary=X'
 
 
 def asks(instance: Instance) -> Iterator[Ask]:
-    """Give requests, most of them wrong."""
+    """Return requests, most of them wrong."""
     study, series = (f"/dicomweb/studies/{instance.study_uid}", f"/series/{instance.series_uid}")
     one = f"{study}{series}/instances/{instance.sop_uid}"
     for level in ("studies", "series", "instances"):
@@ -100,7 +100,7 @@ def asks(instance: Instance) -> Iterator[Ask]:
 
 
 def stores(good: bytes) -> Iterator[Ask]:
-    """Give store requests, most of them wrong."""
+    """Return store requests, most of them wrong."""
     head = b"--X\r\nContent-Type: application/dicom\r\n"
     part = head + b"\r\n" + good + b"\r\n--X--"
     address = "/dicomweb/studies"
@@ -132,7 +132,7 @@ ALONE = rb"(?<![0-9a-fA-F.])%s(?![0-9a-fA-F.])"
 
 
 def spellings(word: str) -> tuple[bytes, ...]:
-    """Give the ways in which a word may be written down, in lower case."""
+    """Return the ways in which a word may be written down, in lower case."""
     percent = "".join(f"%{byte:02x}" for byte in word.encode())
     return tuple({one.lower().encode() for one in (word, quote(word), percent, word.encode().hex(), word[::-1])})
 
@@ -142,12 +142,12 @@ PATTERN = re.compile(b"|".join([*map(re.escape, WORDS), *(ALONE % date.encode() 
 
 
 def seen(data: bytes) -> bool:
-    """Say whether a canary stands in these bytes, in any case, percent-encoded or turned round."""
+    """True if a canary stands in these bytes, in any case, percent-encoded or turned round."""
     return PATTERN.search(data.lower()) is not None
 
 
 def files_with_canaries(root: Path) -> list[str]:
-    """Give the files below a folder whose names or bytes hold a canary; where it is allowed, names alone are looked at."""
+    """Return the files below a folder whose names or bytes hold a canary; where it is allowed, names alone are looked at."""
     found = []
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root)

@@ -9,14 +9,14 @@ OPEN = 0xFFFFFFFF
 
 
 def element(tag: int, vr: str, value: bytes, length: int | None = None) -> bytes:
-    """Give an element; `length` is what it says in place of its value's."""
+    """Return an element; `length` is what it says in place of its value's."""
     head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr.encode())
     written = len(value) if length is None else length
     return head + struct.pack("<xxI" if vr in LONG else "<H", written) + value
 
 
 def item(value: bytes = b"", length: int | None = None) -> bytes:
-    """Give an item of a sequence, or a fragment; `length` as above."""
+    """Return an item of a sequence, or a fragment; `length` as above."""
     return struct.pack("<HHI", 0xFFFE, 0xE000, len(value) if length is None else length) + value
 
 

@@ -53,12 +53,12 @@ class Instance:
 
     @property
     def parts(self) -> tuple[bytes, bytes]:
-        """Give the data set as sent, in two parts that need no copy."""
+        """Return the data set as sent, in two parts that need no copy."""
         return self.header, self.pixels
 
     @property
     def data_hash(self) -> str:
-        """Give the identity of this content: sha256 of transfer syntax UID, a zero byte, the data set."""
+        """Return the identity of this content: sha256 of transfer syntax UID, a zero byte, the data set."""
         digest = hashlib.sha256(self.transfer_syntax.encode() + b"\0")
         for part in self.parts:
             digest.update(part)
@@ -66,7 +66,7 @@ class Instance:
 
     @property
     def file_name(self) -> str:
-        """Give a path inside the volume's folder."""
+        """Return a path inside the volume's folder."""
         return f"{self.study_uid}/{self.sop_uid}.dcm"
 
     def write(self, path: Path) -> Path:
@@ -92,12 +92,12 @@ def files(volume: Volume, folder: Path) -> list[Path]:
 
 
 def uid(*parts: object) -> str:
-    """Give a UID that these parts alone decide."""
+    """Return a UID that these parts alone decide."""
     return f"2.25.{uuid5(NAMESPACE_OID, '/'.join(map(str, parts))).int}"
 
 
 def token(seed: int, study: int) -> str:
-    """Give the study's token: letters alone, found nowhere else."""
+    """Return the study's token: letters alone, found nowhere else."""
     digest = hashlib.sha256(f"{seed}/{study}".encode()).digest()
     return CANARY + "".join(chr(ord("A") + byte % 26) for byte in digest[:8])
 
@@ -133,7 +133,7 @@ def one_slice(volume: Volume, study: int, number: int, dataset: Dataset, body: n
 
 
 def encoded(dataset: Dataset) -> bytes:
-    """Give a data set's bytes, explicit VR little endian."""
+    """Return a data set's bytes, explicit VR little endian."""
     buffer = DicomBytesIO()
     buffer.is_little_endian, buffer.is_implicit_VR = True, False
     write_dataset(buffer, dataset)
@@ -141,7 +141,7 @@ def encoded(dataset: Dataset) -> bytes:
 
 
 def file_meta(sop_class: str, sop_uid: str) -> bytes:
-    """Give preamble and file meta of an instance (PS3.10 7.1)."""
+    """Return preamble and file meta of an instance (PS3.10 7.1)."""
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\0\1"
     meta.MediaStorageSOPClassUID = sop_class
@@ -166,7 +166,7 @@ def scan(volume: Volume, study: int) -> Dataset:
 
 
 def patient(volume: Volume, study: int) -> Dataset:
-    """Give who and when: every text that could name a patient carries the token."""
+    """Return who and when: every text that could name a patient carries the token."""
     name = token(volume.seed, study)
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 100"
@@ -244,7 +244,7 @@ SCANNER = {
 
 
 def acquisition(size: int) -> Dataset:
-    """Give how it was made."""
+    """Return how it was made."""
     dataset = Dataset()
     for keyword, value in SCANNER.items():
         setattr(dataset, keyword, value)

@@ -27,27 +27,27 @@ class Large:
 
     @property
     def sop_uid(self) -> str:
-        """Give its SOP Instance UID."""
+        """Return its SOP Instance UID."""
         return uid("large", self.seed, self.frames)
 
     @property
     def study_uid(self) -> str:
-        """Give its Study Instance UID."""
+        """Return its Study Instance UID."""
         return uid("large study", self.seed, self.frames)
 
     @property
     def parts(self) -> tuple[bytes, ...]:
-        """Give the data set's bytes: the same chunk again and again."""
+        """Return the data set's bytes: the same chunk again and again."""
         return (self.header, *[CHUNK] * (self.frames * FRAME_BYTES // len(CHUNK)))
 
     @property
     def size_bytes(self) -> int:
-        """Give the data set's length."""
+        """Return the data set's length."""
         return len(self.header) + self.frames * FRAME_BYTES
 
     @property
     def line(self) -> Line:
-        """Give its ledger line."""
+        """Return its ledger line."""
         digest = hashlib.sha256(self.transfer_syntax.encode() + b"\0")
         for part in self.parts:
             digest.update(part)
@@ -56,7 +56,7 @@ class Large:
 
     @property
     def header(self) -> bytes:
-        """Give the data set up to the pixels, their element's head included."""
+        """Return the data set up to the pixels, their element's head included."""
         content = Dataset()
         content.SOPClassUID, content.SOPInstanceUID = self.sop_class, self.sop_uid
         content.StudyInstanceUID, content.SeriesInstanceUID = self.study_uid, f"{self.study_uid}.1"

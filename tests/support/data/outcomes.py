@@ -37,12 +37,12 @@ class Table:
     repeats: frozenset[str]
 
     def of(self, name: str) -> Outcome:
-        """Give the outcome of a file, by its path below the corpus."""
+        """Return the outcome of a file, by its path below the corpus."""
         return self.exceptions.get(name, Outcome())
 
     @property
     def names(self) -> set[str]:
-        """Give every file that the table names."""
+        """Return every file that the table names."""
         return self.exceptions.keys() | self.repeats | {name for names in self.instances for name in names}
 
 
@@ -60,7 +60,7 @@ def table() -> Table:
 
 
 def names(group: dict[str, Any]) -> list[str]:
-    """Give the files of a group."""
+    """Return the files of a group."""
     return [*group.get("names", ()), *group.get("sop_uids", ())]
 
 
@@ -80,7 +80,7 @@ def outcome(group: dict[str, Any], name: str) -> Outcome:
 
 
 def corpus_files(corpus: Path) -> dict[str, Path]:
-    """Give the DICOM files of a corpus by their paths below it: all but its licences and its list."""
+    """Return the DICOM files of a corpus by their paths below it: all but its licences and its list."""
     found = (path for path in sorted(corpus.rglob("*")) if path.is_file() and path.suffix != ".md")
     named = {str(path.relative_to(corpus)): path for path in found}
     return {name: path for name, path in named.items() if not name.startswith("LICENSES/")}

@@ -17,7 +17,7 @@ PNG = Rendering("image/png")
 
 
 def job_of(whole: bytes, number: int = 1, rendering: Rendering = PNG) -> Job | None:
-    """Give the job that renders a frame of a file; None when it has no such frame."""
+    """Return the job that renders a frame of a file; None when it has no such frame."""
     split = split_part10(whole)
     frames = examine(whole[split.prefix_length :], split.transfer_syntax, split.prefix_length).frames
     syntax, prefix_length = split.transfer_syntax, split.prefix_length
@@ -31,7 +31,7 @@ def job_of(whole: bytes, number: int = 1, rendering: Rendering = PNG) -> Job | N
 
 
 def storable_job_of(whole: bytes) -> Job | None:
-    """Give the job of a file's first frame; None also where the file could not have been stored."""
+    """Return the job of a file's first frame; None also where the file could not have been stored."""
     try:
         return job_of(whole)
     except Rejected:
@@ -39,11 +39,11 @@ def storable_job_of(whole: bytes) -> Job | None:
 
 
 def opened(picture: bytes) -> NDArray[np.uint8]:
-    """Give a picture file's pixels."""
+    """Return a picture file's pixels."""
     with Image.open(BytesIO(picture)) as image:
         return np.asarray(image)
 
 
 def picture_of(job: Job) -> NDArray[np.uint8]:
-    """Give the pixels of a job's picture."""
+    """Return the pixels of a job's picture."""
     return opened(rendered(job))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def count(least: int) -> Callable[[str], int]:
-    """Give the reader of a whole number that is at least this one."""
+    """Return the reader of a whole number that is at least this one."""
 
     def read(text: str) -> int:
         if not text.isdecimal() or int(text) < least:

@@ -33,7 +33,7 @@ class Programs:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Give the variables that make the programs find their libraries and their dictionary."""
+        """Return the variables that make the programs find their libraries and their dictionary."""
         dictionary = sorted(self.folder.glob("usr/share/libdcmtk*/dicom.dic"))
         libraries = sorted({str(path.parent) for path in self.folder.glob("**/lib*.so.*")})
         return {
@@ -44,7 +44,7 @@ class Programs:
         }
 
     def command(self, program: str, *arguments: object) -> list[str]:
-        """Give the command line of a program."""
+        """Return the command line of a program."""
         return [str(self.folder / "usr" / "bin" / program), *map(str, arguments)]
 
     def run(self, program: str, *arguments: object, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
@@ -61,7 +61,7 @@ class Programs:
 
 
 def dcmtk(folder: Path = FOLDER) -> Programs:
-    """Give dcmtk's programs, fetched at the first call; raises NotHere where that cannot be done."""
+    """Return dcmtk's programs, fetched at the first call; raises NotHere where that cannot be done."""
     stamp = folder / f"complete-{platform.machine()}"
     with only_one(folder):
         if not stamp.exists():
@@ -94,7 +94,7 @@ def fetch(folder: Path) -> None:
 
 
 def lacks_libraries(folder: Path) -> bool:
-    """Say whether storescu would not start for want of a library."""
+    """True if storescu would not start for want of a library."""
     programs = Programs(folder)
     said = ask(["ldd", programs.command("storescu")[0]], programs.environment)
     return "not found" in said

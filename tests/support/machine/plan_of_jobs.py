@@ -21,7 +21,7 @@ JOBS = (study.JOB, catalog.JOB)
 
 
 def operators(job: Job, settings: JobSettings) -> list[dict[str, Any]]:
-    """Give a job's operators; the streaming graph knows uids, the operator's class says the mode."""
+    """Return a job's operators; the streaming graph knows uids, the operator's class says the mode."""
     values = configuration(job, settings)
     env = StreamExecutionEnvironment.get_execution_environment(flink_configuration(values))
     job.build(env, *(kind() for kind in job.settings))
@@ -30,7 +30,7 @@ def operators(job: Job, settings: JobSettings) -> list[dict[str, Any]]:
 
 
 def kind(node: Any) -> str:
-    """Give the class of a node's operator."""
+    """Return the class of a node's operator."""
     factory = node.getOperatorFactory()
     return str(factory.getStreamOperatorClass(factory.getClass().getClassLoader()).getSimpleName())
 

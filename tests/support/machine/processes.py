@@ -23,6 +23,6 @@ def started(module: str, **settings: str) -> "subprocess.Popen[str]":
 
 
 def free_port() -> int:
-    """Give a port that nobody has."""
+    """Return a port that nobody has."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])

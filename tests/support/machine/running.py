@@ -21,7 +21,7 @@ from tests.audit.ledger import Ledger
 
 
 def running(folder: Path) -> RunningStack:
-    """Give the stack in a data folder; where none runs, end with a line and status 2."""
+    """Return the stack in a data folder; where none runs, end with a line and status 2."""
     stack = RunningStack(Folder(folder.absolute()))
     try:
         stack.state()
@@ -37,14 +37,14 @@ def end_on_term() -> None:
 
 
 def place_of(stack: RunningStack) -> Place:
-    """Give where the auditor looks: as the role that sees all tenants."""
+    """Return where the auditor looks: as the role that sees all tenants."""
     port = stack.plan.gateway.metrics_port
     metrics = (f"http://127.0.0.1:{port}/metrics",) if port else ()
     return Place(stack.plan.settings("writer"), stack.api_url, (stack.logs,), metrics)
 
 
 def ledgers_of(stack: RunningStack) -> list[Path]:
-    """Give the ledgers of what benchmarks have sent to it: they are kept beside its data."""
+    """Return the ledgers of what benchmarks have sent to it: they are kept beside its data."""
     return sorted((stack.place.root / "ledgers").glob("*.jsonl"))
 
 
@@ -54,18 +54,18 @@ def new_ledger(stack: RunningStack) -> Ledger:
 
 
 def family(stack: RunningStack, server: str) -> list[psutil.Process]:
-    """Give a server's process, and all under it."""
+    """Return a server's process, and all under it."""
     head = psutil.Process(stack.state().servers[server].process.pid)
     return [head, *head.children(recursive=True)]
 
 
 def cpu_seconds(stack: RunningStack) -> dict[str, float]:
-    """Give the processor time that each server has used so far, with all under it."""
+    """Return the processor time that each server has used so far, with all under it."""
     return {name: sum(map(used, family(stack, name))) for name in stack.state().servers}
 
 
 def used(process: psutil.Process) -> float:
-    """Give a process's user and system time, with that of its ended children."""
+    """Return a process's user and system time, with that of its ended children."""
     try:
         times = process.cpu_times()
     except psutil.NoSuchProcess:

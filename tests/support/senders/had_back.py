@@ -27,10 +27,10 @@ class Giving(Protocol):
         """Retrieve an instance as stored, over WADO-RS."""
 
     def beside(self, line: Line) -> bytes | None:
-        """Give one content of an instance that is not the one shown."""
+        """Return one content of an instance that is not the one shown."""
 
     def aside(self, line: Line) -> bytes | None:
-        """Give what was quarantined."""
+        """Return what was quarantined."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Sent:
 
 
 def corpus_sent(files: Mapping[str, Path], answers: Mapping[str, str], *, is_whole: bool) -> list[Sent]:
-    """Give every file of the corpus that an archive had and answered, by its outcome in the table.
+    """Return every file of the corpus that an archive had and answered, by its outcome in the table.
 
     Where two files have one content it is not said which came first, and so whose file meta is kept.
     """
@@ -60,7 +60,7 @@ def corpus_sent(files: Mapping[str, Path], answers: Mapping[str, str], *, is_who
 
 
 def lacking(sent: Iterable[Sent], archive: Giving) -> dict[str, str]:
-    """Give the files that do not come back as they went, and what is wrong with each."""
+    """Return the files that do not come back as they went, and what is wrong with each."""
     with ThreadPoolExecutor(READERS) as pool:
         every = list(sent)
         found = zip(every, pool.map(lambda one: wrong(one, archive), every), strict=True)
@@ -68,7 +68,7 @@ def lacking(sent: Iterable[Sent], archive: Giving) -> dict[str, str]:
 
 
 def wrong(sent: Sent, archive: Giving) -> str:
-    """Say what is wrong with what comes back of one file; empty when nothing is."""
+    """Return what is wrong with what comes back of one file; empty when nothing is."""
     back = archive.aside(sent.line) if not sent.is_stored else held(sent, archive)
     if back is None:
         return "is not there"
@@ -79,7 +79,7 @@ def wrong(sent: Sent, archive: Giving) -> str:
 
 
 def held(sent: Sent, archive: Giving) -> bytes | None:
-    """Give what is shown of the instance when it is this content, else this content from beside it."""
+    """Return what is shown of the instance when it is this content, else this content from beside it."""
     shown = archive.shown(sent.line)
     if shown is not None and hash_of(shown) == sent.line.data_hash:
         return shown
@@ -87,7 +87,7 @@ def held(sent: Sent, archive: Giving) -> bytes | None:
 
 
 def data_set(whole: bytes) -> bytes:
-    """Give a file's bytes behind its file meta; all of them where there is none."""
+    """Return a file's bytes behind its file meta; all of them where there is none."""
     try:
         return whole[read_meta(whole).length :]
     except ValueError:
@@ -95,7 +95,7 @@ def data_set(whole: bytes) -> bytes:
 
 
 def hash_of(whole: bytes) -> str:
-    """Give the identity of a Part 10 file's content."""
+    """Return the identity of a Part 10 file's content."""
     meta = read_meta(whole)
     return data_hash(meta.transfer_syntax, memoryview(whole)[meta.length :])
 

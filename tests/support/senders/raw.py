@@ -34,17 +34,17 @@ class Raw:
 
     @property
     def sop_uid(self) -> str:
-        """Give the SOP instance that the command names."""
+        """Return the SOP instance that the command names."""
         return self.line.sop_uid
 
     @property
     def parts(self) -> tuple[bytes]:
-        """Give the data set's bytes."""
+        """Return the data set's bytes."""
         return (self.data_set,)
 
     @property
     def kind(self) -> tuple[str, str]:
-        """Give the presentation context that it needs."""
+        """Return the presentation context that it needs."""
         return self.sop_class, self.transfer_syntax
 
 

@@ -40,15 +40,15 @@ class Storable(Protocol):
 
     @property
     def sop_class(self) -> str:
-        """Give the SOP class that the command names."""
+        """Return the SOP class that the command names."""
 
     @property
     def sop_uid(self) -> str:
-        """Give the SOP instance that the command names."""
+        """Return the SOP instance that the command names."""
 
     @property
     def parts(self) -> tuple[bytes, ...]:
-        """Give the data set's bytes, which go out as they are."""
+        """Return the data set's bytes, which go out as they are."""
 
 
 class Association:
@@ -118,7 +118,7 @@ def associated(peer: Peer, sop_class: str, transfer_syntax: str) -> Iterator[Ass
 
 
 def request(peer: Peer, sop_class: str, transfer_syntax: str) -> bytes:
-    """Give an A-ASSOCIATE-RQ for one presentation context."""
+    """Return an A-ASSOCIATE-RQ for one presentation context."""
     primitive = A_ASSOCIATE()
     primitive.application_context_name = APPLICATION_CONTEXT
     primitive.calling_ae_title, primitive.called_ae_title = "BENCH", peer.ae_title
@@ -134,7 +134,7 @@ def request(peer: Peer, sop_class: str, transfer_syntax: str) -> bytes:
 
 
 def fragment_bytes(maximum_length: int) -> int:
-    """Give how much of a data set one PDV carries: even, and within the peer's maximum (0: no limit)."""
+    """Return how much of a data set one PDV carries: even, and within the peer's maximum (0: no limit)."""
     return min(maximum_length or 1 << 18, 1 << 18) - 6 & ~1
 
 
@@ -145,12 +145,12 @@ def fragments(data: bytes, size: int) -> Iterator[bytes]:
 
 
 def pdv(data: bytes, control: int) -> bytes:
-    """Give a P-DATA-TF PDU with one presentation data value."""
+    """Return a P-DATA-TF PDU with one presentation data value."""
     return struct.pack(">BxIIBB", P_DATA, len(data) + 6, len(data) + 2, CONTEXT, control) + data
 
 
 def store_command(instance: Storable, message_id: int) -> bytes:
-    """Give a C-STORE-RQ's command set, implicit VR little endian."""
+    """Return a C-STORE-RQ's command set, implicit VR little endian."""
     elements = b"".join(
         (
             element(0x0002, uid(instance.sop_class)),
@@ -165,17 +165,17 @@ def store_command(instance: Storable, message_id: int) -> bytes:
 
 
 def element(number: int, value: bytes) -> bytes:
-    """Give an element of group 0000."""
+    """Return an element of group 0000."""
     return struct.pack("<HHI", 0x0000, number, len(value)) + value
 
 
 def uid(text: str) -> bytes:
-    """Give a UID, padded to even length."""
+    """Return a UID, padded to even length."""
     return text.encode() + b"\0" * (len(text) % 2)
 
 
 def status(pdu: bytes) -> int:
-    """Give (0000,0900) of a response that came in one PDU."""
+    """Return (0000,0900) of a response that came in one PDU."""
     at = 12
     while at < len(pdu):
         _, number, length = struct.unpack_from("<HHI", pdu, at)

@@ -87,7 +87,7 @@ class Tally:
 
     @property
     def complete(self) -> bool:
-        """Say whether everything was acknowledged."""
+        """True if everything was acknowledged."""
         return set(self.states) <= {"acked"}
 
 
@@ -100,7 +100,7 @@ class Queue:
         self._lock = threading.Lock()
 
     def take(self) -> Sendable | None:
-        """Give the next one; None when nothing waits right now."""
+        """Return the next one; None when nothing waits right now."""
         with self._lock:
             return self._waiting.popleft() if self._waiting else None
 
@@ -116,12 +116,12 @@ class Queue:
 
     @property
     def waiting(self) -> bool:
-        """Say whether there is something to take."""
+        """True if there is something to take."""
         return bool(self._waiting)
 
     @property
     def done(self) -> bool:
-        """Say whether every instance got its last answer."""
+        """True if every instance got its last answer."""
         return self._open == 0
 
 
@@ -144,7 +144,7 @@ def send(paths: Iterable[Path], peer: Peer, ledger: Ledger, associations: int = 
 
 
 def contexts(sendables: list[Sendable]) -> list[tuple[str, str]]:
-    """Give every presentation context that the files need, at most 128 (PS3.8 9.3.2.2)."""
+    """Return every presentation context that the files need, at most 128 (PS3.8 9.3.2.2)."""
     needed = sorted({(one.sop_class, one.line.transfer_syntax) for one in sendables})
     if len(needed) > CONTEXTS:
         raise ValueError(f"{len(needed)} presentation contexts do not fit one association: send fewer kinds at once")
@@ -227,7 +227,7 @@ def store(association: Association, one: Sendable) -> str:
 
 
 def meaning(status: str) -> State:
-    """Give what a C-STORE status means to a sender (PS3.4 B.2.3)."""
+    """Return what a C-STORE status means to a sender (PS3.4 B.2.3)."""
     if status == "lost":
         return "unknown"
     return "acked" if status == "0000" or status.startswith("B") else "failed"
@@ -254,7 +254,7 @@ def sendable(path: Path, tenant: str) -> Sendable:
 
 @cache
 def line_of(path: Path, tenant: str) -> Line:
-    """Say what a ledger does of any file: the data set's UIDs, empty where it has none; a file without meta is all data."""
+    """Return what a ledger does of any file: the data set's UIDs, empty where it has none; a file without meta is all data."""
     data = path.read_bytes()
     try:
         meta = read_meta(data)
@@ -275,20 +275,20 @@ def uids(path: Path) -> tuple[str, str, str]:
 
 
 def token_in(data: bytes) -> str:
-    """Give the token that a generated file carries; empty for any other."""
+    """Return the token that a generated file carries; empty for any other."""
     found = TOKEN.search(data[: 64 * 1024].decode("ascii", "replace"))
     return found.group() if found else ""
 
 
 def data_hash(transfer_syntax: str, data_set: bytes | memoryview) -> str:
-    """Give the identity of content: sha256 of transfer syntax UID, a zero byte, the data set bytes."""
+    """Return the identity of content: sha256 of transfer syntax UID, a zero byte, the data set bytes."""
     digest = hashlib.sha256(transfer_syntax.encode() + b"\0")
     digest.update(data_set)
     return digest.hexdigest()
 
 
 def dicom_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Give the files named, and those in the folders named, in order of their paths."""
+    """Return the files named, and those in the folders named, in order of their paths."""
     for path in paths:
         if path.is_dir():
             yield from sorted(one for one in path.rglob("*") if one.is_file())

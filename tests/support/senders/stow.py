@@ -46,7 +46,7 @@ class Door:
 
     @property
     def address(self) -> str:
-        """Give where to post to."""
+        """Return where to post to."""
         return f"{self.url}/dicomweb/studies" + (f"/{self.study_uid}" if self.study_uid else "")
 
 
@@ -125,14 +125,14 @@ def post(client: httpx.Client, door: Door, batch: Sequence[Part]) -> dict[Part, 
 
 
 def body(batch: Iterable[Part]) -> Iterator[bytes]:
-    """Give the request's body, a file at a time, of no declared length."""
+    """Return the request's body, a file at a time, of no declared length."""
     for one in batch:
         yield HEAD + one.path.read_bytes() + b"\r\n"
     yield TAIL
 
 
 def said_of(batch: Iterable[Part], answer: Mapping[str, Any]) -> Iterator[str]:
-    """Give the status of each file; failures that name no instance belong to those that nothing else names, in order."""
+    """Return the status of each file; failures that name no instance belong to those that nothing else names, in order."""
     named = {uid_of(item): reason(item, WARNING_REASON) for item in items(answer, REFERENCED)}
     named |= {uid_of(item): reason(item, FAILURE_REASON) for item in items(answer, FAILED)}
     unnamed = iter([reason(item, FAILURE_REASON) for item in items(answer, OTHER_FAILURES)])
@@ -142,17 +142,17 @@ def said_of(batch: Iterable[Part], answer: Mapping[str, Any]) -> Iterator[str]:
 
 
 def items(answer: Mapping[str, Any], tag: str) -> list[Mapping[str, Any]]:
-    """Give a sequence's items."""
+    """Return a sequence's items."""
     return list(answer.get(tag, {}).get("Value", ()))
 
 
 def uid_of(item: Mapping[str, Any]) -> str:
-    """Give the SOP instance that an item is about."""
+    """Return the SOP instance that an item is about."""
     return str(item.get(SOP_UID, {}).get("Value", [""])[0])
 
 
 def reason(item: Mapping[str, Any], tag: str) -> str:
-    """Give a reason in hex; 0000 where there is none."""
+    """Return a reason in hex; 0000 where there is none."""
     return f"{item.get(tag, {}).get('Value', [0])[0]:04X}"
 
 

@@ -48,7 +48,7 @@ def instance(  # noqa: PLR0913  a table of cases changes one field at a time
     facts: Facts | None = None,
     **others: Any,
 ) -> InstanceStored:
-    """Give an instance-stored; series and SOP UIDs are made of the study's and these last parts."""
+    """Return an instance-stored; series and SOP UIDs are made of the study's and these last parts."""
     identity = Identity("local", study, f"{study}.{series}", f"{study}.9.{sop}", sha256(content.encode()).hexdigest())
     stored_at = NOON + timedelta(seconds=second)
     event = InstanceStored(
@@ -73,7 +73,7 @@ def instance(  # noqa: PLR0913  a table of cases changes one field at a time
 
 
 def ended(study: str = "1.2.1", transfer: str = "t1", second: int = 0, instances: int = 1) -> TransferEnded:
-    """Give a transfer-ended."""
+    """Return a transfer-ended."""
     return TransferEnded(
         event_id=event_id("local", study, transfer, str(second)),
         tenant="local",
@@ -87,7 +87,7 @@ def ended(study: str = "1.2.1", transfer: str = "t1", second: int = 0, instances
 
 
 def due(study: str = "1.2.1", place: tuple[int, int] | None = None, number: int = 1) -> StudyDue:
-    """Give a study-due that counts what lies up to a (partition, offset) of instance-stored."""
+    """Return a study-due that counts what lies up to a (partition, offset) of instance-stored."""
     return StudyDue(
         event_id=event_id("local", study, "due", str(number)),
         tenant="local",
@@ -103,7 +103,7 @@ def due(study: str = "1.2.1", place: tuple[int, int] | None = None, number: int 
 
 
 def quarantined(content: str = "q", second: int = 0, state: QuarantineState = "held") -> InstanceQuarantined:
-    """Give an instance-quarantined: of its being held since a moment, or of a decision a minute later."""
+    """Return an instance-quarantined: of its being held since a moment, or of a decision a minute later."""
     at = NOON + timedelta(seconds=second)
     envelope = Envelope(
         stored_at=at,
@@ -124,20 +124,20 @@ def quarantined(content: str = "q", second: int = 0, state: QuarantineState = "h
 
 
 def in_tenant(event: Event, tenant: str) -> Event:
-    """Give the same event of another tenant."""
+    """Return the same event of another tenant."""
     if not isinstance(event, InstanceStored | InstanceQuarantined):
         return replace(event, tenant=tenant)
     return replace(event, tenant=tenant, object_key=event.object_key.replace(event.tenant, tenant, 1))
 
 
 def record(event: Event, offset: int = 0, partition: int = 0) -> Record:
-    """Give the event as it lies in its topic."""
+    """Return the event as it lies in its topic."""
     topic = next(topic for topic in TOPICS if isinstance(event, topic.event))
     return Record(topic.name, partition, offset, 0, record_key(event), encode(event))
 
 
 def numbered(events: Iterable[Event], tenant: str = "local") -> tuple[Record, ...]:
-    """Give records of one partition in this order."""
+    """Return records of one partition in this order."""
     return tuple(record(in_tenant(event, tenant), offset) for offset, event in enumerate(events))
 
 
@@ -153,7 +153,7 @@ def run(
 
 
 def held(tables: MemoryTables) -> dict[str, dict[Any, Any]]:
-    """Give what the tables say, without versions and revisions: those depend on when batches and dues came."""
+    """Return what the tables say, without versions and revisions: those depend on when batches and dues came."""
     named: dict[str, Mapping[Any, Any]] = {
         "study": tables.studies,
         "series": tables.series,
@@ -166,7 +166,7 @@ def held(tables: MemoryTables) -> dict[str, dict[Any, Any]]:
 
 
 def unversioned(row: Any) -> dict[str, Any]:
-    """Give a row's values but its version."""
+    """Return a row's values but its version."""
     return {name: value for name, value in asdict(row).items() if name != "version"}
 
 
@@ -176,7 +176,7 @@ PEOPLE = ("P1", "P2", None)
 
 @st.composite
 def contents(draw: st.DrawFn) -> InstanceStored:
-    """Give one content of one of a few instances: the same content always says the same, wherever it lies."""
+    """Return one content of one of a few instances: the same content always says the same, wherever it lies."""
     study, sop = draw(st.sampled_from(("1.2.1", "1.2.2"))), draw(st.sampled_from("12"))
     content = draw(st.sampled_from("abc"))
     # What a content says is a function of its identity, as the data hash is one of the data set.

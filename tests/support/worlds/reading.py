@@ -37,7 +37,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
 def part10(transfer_syntax: str = ExplicitVRLittleEndian, frames: list[bytes] | None = None, **elements: Any) -> bytes:
-    """Give a file; `frames` are those of encapsulated pixels; elements are named by keyword, None takes one away."""
+    """Return a file; `frames` are those of encapsulated pixels; elements are named by keyword, None takes one away."""
     dataset = Dataset()
     defaults = {
         "SpecificCharacterSet": "ISO_IR 100",
@@ -82,21 +82,21 @@ def part10(transfer_syntax: str = ExplicitVRLittleEndian, frames: list[bytes] | 
 
 
 def nested(value: bytes) -> Dataset:
-    """Give an item of a sequence that holds bulk data (0028,1201)."""
+    """Return an item of a sequence that holds bulk data (0028,1201)."""
     item = Dataset()
     item.add_new(0x00281201, "OW", value)
     return item
 
 
 def ordered(step: str, procedure: str) -> Dataset:
-    """Give an item of Request Attributes Sequence."""
+    """Return an item of Request Attributes Sequence."""
     item = Dataset()
     item.ScheduledProcedureStepID, item.RequestedProcedureID = step, procedure
     return item
 
 
 def deflated(file: bytes) -> bytes:
-    """Give the same instance as a deflated one."""
+    """Return the same instance as a deflated one."""
     split, other = split_part10(file), part10(DeflatedExplicitVRLittleEndian)
     stream = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     body = stream.compress(file[split.prefix_length :]) + stream.flush()
@@ -104,7 +104,7 @@ def deflated(file: bytes) -> bytes:
 
 
 def stored(whole: bytes, number: int, tenant: str = "local") -> tuple[Upload, Record]:
-    """Give a file as the gateway uploads it, and the record that it publishes then."""
+    """Return a file as the gateway uploads it, and the record that it publishes then."""
     split = split_part10(whole)
     dataset = whole[split.prefix_length :]
     digest = data_hasher(split.transfer_syntax)
@@ -189,7 +189,7 @@ def parts_of(response: httpx.Response) -> list[BodyPart]:
 
 
 def bodies(response: httpx.Response) -> list[bytes]:
-    """Give what a multipart response of status 200 holds."""
+    """Return what a multipart response of status 200 holds."""
     assert response.status_code == 200, response.text
     return [part.body for part in parts_of(response)]
 
@@ -201,7 +201,7 @@ def _part(text: bytes) -> BodyPart:
 
 
 def scope_of(path: str) -> dict[str, Any]:
-    """Give what an ASGI server says of a GET from this machine."""
+    """Return what an ASGI server says of a GET from this machine."""
     return {
         "type": "http",
         "http_version": "1.1",

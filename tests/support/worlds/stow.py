@@ -23,7 +23,7 @@ PARTS = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
 
 
 def multipart(*files: bytes, content_type: str = "application/dicom") -> bytes:
-    """Give the body of a store request."""
+    """Return the body of a store request."""
     head = f"--{BOUNDARY}\r\nContent-Type: {content_type}\r\n\r\n".encode()
     return b"".join(head + file + b"\r\n" for file in files) + f"--{BOUNDARY}--\r\n".encode()
 
@@ -41,7 +41,7 @@ class Response:
         return orjson.loads(self.body)
 
     def codes(self, sequence: str, tag: str) -> list[Any]:
-        """Give one attribute of each item of a sequence, both named by tag; none without it."""
+        """Return one attribute of each item of a sequence, both named by tag; none without it."""
         items = self.json.get(sequence, {}).get("Value", [])
         return [item[tag]["Value"][0] for item in items if tag in item]
 
@@ -98,11 +98,11 @@ class StowWorld:
         return response
 
     def stored(self, bucket: Bucket = Bucket.HOT) -> list[bytes]:
-        """Give every object of a bucket, in the order in which they came."""
+        """Return every object of a bucket, in the order in which they came."""
         return [held.data for (place, _), held in self.store.objects.items() if place is bucket]
 
     def published(self, kind: type[Any]) -> list[Any]:
-        """Give every event of one kind."""
+        """Return every event of one kind."""
         decoded = [decode(value) for place in self.events.records.values() for _, value, _ in place]
         return [event for event in decoded if isinstance(event, kind)]
 
@@ -111,7 +111,7 @@ class StowWorld:
         return self.published(InstanceStored)
 
     async def ends(self) -> list[TransferEnded]:
-        """Give how transfers ended, once the outbox is empty; outages are over then."""
+        """Return how transfers ended, once the outbox is empty; outages are over then."""
         self.store.outage = self.events.outage = Outage.NONE
         async with asyncio.timeout(5):
             while not self.inside.outbox.is_empty:  # noqa: ASYNC110 - it tells nobody

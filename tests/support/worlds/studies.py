@@ -14,7 +14,7 @@ PARTITION = 3
 
 
 def instance(number: int, transfer: str = "t1", *, study: str = STUDY, modality: str = "CR") -> InstanceStored:
-    """Give the event of a study's instance of this number: the same number, the same content."""
+    """Return the event of a study's instance of this number: the same number, the same content."""
     sop = f"{study}.1.{number}"
     data_hash = f"{number:064x}"
     return InstanceStored(
@@ -50,7 +50,7 @@ def ended(  # noqa: PLR0913 - each has its default, and a test names the one it 
     ended_s: float = 1.0,
     study: str = STUDY,
 ) -> TransferEnded:
-    """Give the end of a transfer; its own times count from EPOCH."""
+    """Return the end of a transfer; its own times count from EPOCH."""
     return TransferEnded(
         event_id=event_id("transfer-ended", TENANT, study, transfer, outcome),
         tenant=TENANT,
@@ -64,6 +64,6 @@ def ended(  # noqa: PLR0913 - each has its default, and a test names the one it 
 
 
 def arrived(event: InstanceStored | TransferEnded, offset: int) -> Arrival:
-    """Give the event as it lay in its topic."""
+    """Return the event as it lay in its topic."""
     topic = INSTANCE_STORED if isinstance(event, InstanceStored) else TRANSFER_ENDED
     return Arrival(event, topic.name, PARTITION, offset)

@@ -47,7 +47,7 @@ class Twins:
         cataloged(self.world.catalog, records)
 
     def quarantined(self) -> dict[str, bytes]:
-        """Give the objects that were kept aside, by key."""
+        """Return the objects that were kept aside, by key."""
         objects = self.world.objects.objects
         return {key: held.data for (bucket, key), held in objects.items() if bucket is Bucket.QUARANTINE}
 
@@ -89,7 +89,7 @@ async def both_doors(folder: Path) -> AsyncIterator[Twins]:
 
 
 def one_origin(stow: ASGIApp, api: ASGIApp) -> ASGIApp:
-    """Give what goes in to the one and what is read to the other."""
+    """Return what goes in to the one and what is read to the other."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await (stow if is_ours(scope["method"], scope["path"]) else api)(scope, receive, send)

@@ -30,7 +30,7 @@ class Engine:
         self.outputs: list[Output] = []
 
     def feed(self, key: str, arrival: Arrival) -> None:
-        """Give the step a record, now."""
+        """Return the step a record, now."""
         kept = Kept.read(self._state.kept.get(key))
         entries = self._state.remembered.setdefault(key, {})
         name = self._identity(arrival.event)
@@ -63,7 +63,7 @@ class Engine:
 
     @property
     def heads(self) -> dict[str, bytes]:
-        """Give the state of every key that has one."""
+        """Return the state of every key that has one."""
         return self._state.kept
 
     def _fire(self, key: str, at_ms: int) -> None:
@@ -96,5 +96,5 @@ class Engine:
 
 
 def events(outputs: list[Output], kind: Callable[..., Any]) -> list[Any]:
-    """Give the events of one kind among outputs, in order."""
+    """Return the events of one kind among outputs, in order."""
     return [output.event for output in outputs if type(output.event) is kind]

@@ -25,7 +25,7 @@ def example(version: codec.Version) -> Event:
 
 
 def revive(record: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """Give JSON's text back the types that JSON lacks, as the schema says."""
+    """Return JSON's text back the types that JSON lacks, as the schema says."""
     types = {field["name"]: field["type"] for field in schema["fields"]}
     return {name: revive_value(value, types[name]) for name, value in record.items()}
 

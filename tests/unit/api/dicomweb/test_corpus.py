@@ -20,7 +20,7 @@ ANYTHING = {"accept": 'multipart/related; type="application/octet-stream"; trans
 
 
 def storable(folder: Path) -> Iterator[tuple[str, bytes, str]]:
-    """Give every file that the gateway would store: its name, its bytes, the address of its instance."""
+    """Return every file that the gateway would store: its name, its bytes, the address of its instance."""
     for path in sorted(folder.rglob("*")):
         whole = path.read_bytes() if path.is_file() else b""
         try:
@@ -73,7 +73,7 @@ def test_frames_are_the_ones_that_pydicom_finds(corpus: Path) -> None:
 
 
 def expected(whole: bytes) -> list[bytes]:
-    """Give the frames as pydicom cuts them."""
+    """Return the frames as pydicom cuts them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset = dcmread(BytesIO(whole), force=True)

@@ -61,7 +61,7 @@ def ask(path: str, file: bytes, **headers: str) -> tuple[httpx.Response, Countin
 
 
 def pixels(number: int) -> bytes:
-    """Give a frame of NATIVE, the first is number 1."""
+    """Return a frame of NATIVE, the first is number 1."""
     start = len(NATIVE) - (COUNT - number + 1) * 12
     return NATIVE[start : start + 12]
 
@@ -159,7 +159,7 @@ def test_runs_hold_every_frame_in_order_and_little_else(numbers: list[int], size
 
 
 def bits(count: int, rows: int, columns: int) -> tuple[bytes, list[bytes]]:
-    """Give bit-packed frames one behind the other, and each by itself."""
+    """Return bit-packed frames one behind the other, and each by itself."""
     luck = np.random.default_rng(1)
     planes = [luck.integers(0, 2, rows * columns, dtype=np.uint8) for _ in range(count)]
     whole = np.packbits(np.concatenate(planes), bitorder="little").tobytes()
@@ -188,7 +188,7 @@ def test_bit_packed_frames_of_big_endian_words_are_501() -> None:
 
 
 def packed_file(whole: bytes, transfer_syntax: str, **elements: Any) -> bytes:
-    """Give a file whose pixels are bits."""
+    """Return a file whose pixels are bits."""
     shape = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0, **elements}
     file = part10(transfer_syntax, **shape)
     length = len(file) - int(elements["NumberOfFrames"]) * 12

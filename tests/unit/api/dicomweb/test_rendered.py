@@ -56,7 +56,7 @@ Ask = Callable[..., httpx.Response]
 
 @contextmanager
 def archive(*files: bytes, objects: MemoryObjectStore | None = None) -> Iterator[Ask]:
-    """Give a way to ask an archive of these files, each time in a loop of its own; its children end at the end."""
+    """Return a way to ask an archive of these files, each time in a loop of its own; its children end at the end."""
     with asyncio.Runner() as runner:
         world = World(objects=objects or MemoryObjectStore(), settings=SETTINGS)
         runner.run(world.add(*files))
@@ -74,7 +74,7 @@ def archive(*files: bytes, objects: MemoryObjectStore | None = None) -> Iterator
 
 @pytest.fixture(scope="module")
 def ask() -> Iterator[Ask]:
-    """Give a way to ask an archive of a report and a series of two images, the second of three frames, and a broken one."""
+    """Return a way to ask an archive of a report and a series of two images, the second of three frames, and a broken one."""
     second = part10(NumberOfFrames=3, SOPInstanceUID="1.2.3.1.2", InstanceNumber=2)
     with archive(ONE, second, REPORT, BROKEN) as asking:
         yield asking
@@ -257,7 +257,7 @@ def test_of_many_frames_the_middle_one_is_the_thumbnail_and_no_other_is_read() -
 
 
 def frames_of(side: int, count: int) -> bytes:
-    """Give a file of square frames, each of one value: its number."""
+    """Return a file of square frames, each of one value: its number."""
     whole = part10(Rows=side, Columns=side, NumberOfFrames=count)
     pixels = np.arange(1, count + 1, dtype="<u2").repeat(side * side).tobytes()
     return without_pixels(whole) + b"\xe0\x7f\x10\x00OW\0\0" + len(pixels).to_bytes(4, "little") + pixels
@@ -277,7 +277,7 @@ def test_what_holds_no_image_has_no_thumbnail() -> None:
 
 
 def image(elements: dict[str, Any], fill: int = 7) -> bytes:
-    """Give a file whose pixels are as many as its header says, all of one value."""
+    """Return a file whose pixels are as many as its header says, all of one value."""
     head = without_pixels(part10(**elements))
     samples = elements["Rows"] * elements["Columns"] * elements.get("SamplesPerPixel", 1)
     size = int(samples * elements["BitsAllocated"] // 8)
@@ -388,7 +388,7 @@ def good_job() -> Job:
 
 @contextmanager
 def children(**changes: Any) -> Iterator[Children]:
-    """Give a pool of one child."""
+    """Return a pool of one child."""
     pool = Children(ApiSettings(render_children=1, **changes))
     try:
         yield pool
@@ -401,7 +401,7 @@ async def at_once(job: Job) -> Job:
 
 
 async def pid_of(pool: Children) -> int:
-    """Give the number of the pool's one idle child, started by a job if need be."""
+    """Return the number of the pool's one idle child, started by a job if need be."""
     await pool.rendered(partial(at_once, good_job()))
     return pool._idle[0].pid
 
@@ -594,7 +594,7 @@ def test_the_largest_image_that_may_be_rendered_fits_into_a_childs_memory() -> N
 
 
 def memory_of(pid: int) -> dict[str, int]:
-    """Give the most memory that a process has had, in bytes: resident, and all."""
+    """Return the most memory that a process has had, in bytes: resident, and all."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith(("VmHWM", "VmPeak"))}
 

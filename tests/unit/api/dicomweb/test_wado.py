@@ -317,7 +317,7 @@ class MovesAfterReading(MemoryQueries):
     prefix_hash: str = ""
 
     async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
-        """Give the row as it was, then move."""
+        """Return the row as it was, then move."""
         found = await super().locate_one(tenant, study_uid, series_uid, sop_uid)
         for key, row in self.world.catalog.tables.instances.items():
             held = self.world.objects.objects.pop((Bucket.HOT, row.object_key), None)

@@ -197,7 +197,7 @@ async def says(listening: socket.socket, said: bytes, source: str = "127.0.0.1")
 
 
 async def kind_of(line: Line) -> int:
-    """Give the kind of the next PDU; 0 when there is none any more."""
+    """Return the kind of the next PDU; 0 when there is none any more."""
     try:
         return (await pdu(line[0]))[0]
     except (asyncio.IncompleteReadError, ConnectionError):

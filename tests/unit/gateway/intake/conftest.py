@@ -12,7 +12,7 @@ FullDisk = Callable[[], AbstractContextManager[None]]
 
 @pytest.fixture
 def full_disk() -> FullDisk:
-    """Give a context in which no file of this process grows beyond 4 KiB."""
+    """Return a context in which no file of this process grows beyond 4 KiB."""
 
     @contextmanager
     def full() -> Iterator[None]:

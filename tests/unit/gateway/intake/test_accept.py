@@ -15,7 +15,7 @@ ONE = part10()
 
 
 def bomb(size_bytes: int) -> bytes:
-    """Give a deflated instance that inflates to more than is taken."""
+    """Return a deflated instance that inflates to more than is taken."""
     prefix = part10(transfer_syntax="1.2.840.10008.1.2.1.99")
     deflater = zlib.compressobj(9, wbits=-15)
     data = deflater.compress(bytes(size_bytes)) + deflater.flush()

@@ -34,7 +34,7 @@ class World:
         self.quarantine = self.opened()
 
     def opened(self) -> Quarantine:
-        """Give a process's quarantine."""
+        """Return a process's quarantine."""
         return Quarantine(self.store, self.events, Rules(timedelta(days=30), quota_bytes=10 * LEAST_BYTES, look_s=300))
 
     def keep(self, data: bytes = FIVE, key: str = f"local/{HASH}", reason: str = REASON) -> None:
@@ -187,7 +187,7 @@ def test_many_small_ones_fill_it_as_large_ones_do(world: World) -> None:
 
 
 def is_full(fullness: Fullness, blocks: int) -> bool:
-    """Say whether so many blocks are too many."""
+    """True if so many blocks are too many."""
     try:
         with fullness.taken("local", blocks * LEAST_BYTES):
             return False

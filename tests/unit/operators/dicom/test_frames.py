@@ -73,7 +73,7 @@ def items(*values: bytes) -> bytes:
 
 
 def data_set(value: bytes, *, extended: bytes = b"", is_open: bool = True) -> bytes:
-    """Give a data set of Extended Offset Table and encapsulated Pixel Data."""
+    """Return a data set of Extended Offset Table and encapsulated Pixel Data."""
     table = struct.pack("<HH2sxxI", 0x7FE0, 0x0001, b"OV", len(extended)) + extended if extended else b""
     length = 0xFFFFFFFF if is_open else len(value)
     return table + struct.pack("<HH2sxxI", 0x7FE0, 0x0010, b"OB", length) + value
@@ -95,7 +95,7 @@ OFFSETS = struct.pack("<3I", *STARTS)
 
 
 def by_pydicom(path: Path) -> list[bytes]:
-    """Give each frame's bytes as pydicom finds them; none when it cannot."""
+    """Return each frame's bytes as pydicom finds them; none when it cannot."""
     dataset = pydicom.dcmread(path)
     pixels = dataset.get("PixelData") or dataset.get("FloatPixelData") or dataset.get("DoubleFloatPixelData")
     if pixels is None:

@@ -128,7 +128,7 @@ def examined(whole: bytes) -> Examined:
 
 
 def text_of(value: Any) -> str | None:
-    """Give pydicom's value as a fact says it: values joined, padding trimmed."""
+    """Return pydicom's value as a fact says it: values joined, padding trimmed."""
     if isinstance(value, MultiValue | list):
         return "\\".join(str(one).strip(" ") for one in value)
     return "" if value is None else str(value).strip(" ")
@@ -142,13 +142,13 @@ UIDS = {0x00080016: b"1.2.840.10008.5.1.4.1.1.2", 0x00080018: b"1.2.3.4", 0x0020
 
 
 def data_set(**facts: tuple[str, bytes]) -> bytes:
-    """Give a data set of four UIDs and these facts, each with its VR and bytes."""
+    """Return a data set of four UIDs and these facts, each with its VR and bytes."""
     values = {tag: ("UI", uid) for tag, uid in UIDS.items()} | {FACTS[name][0]: fact for name, fact in facts.items()}
     return b"".join(element(tag, *values[tag]) for tag in sorted(values))
 
 
 def fact(name: str, value: bytes, *, vr: str | None = None, character_set: bytes | None = None) -> tuple[Any, set[str]]:
-    """Give what a fact is read as, and the warnings."""
+    """Return what a fact is read as, and the warnings."""
     facts = {name: (vr or FACTS[name][1], value)}
     if character_set is not None:
         facts["specific_character_set"] = ("CS", character_set)

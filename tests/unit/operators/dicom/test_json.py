@@ -28,7 +28,7 @@ def of(whole: bytes) -> dict[str, Any]:
 
 
 def header(hexadecimal: str) -> dict[str, Any]:
-    """Give the JSON of an explicit little endian data set written in hex."""
+    """Return the JSON of an explicit little endian data set written in hex."""
     return dicom_json(bytes.fromhex(hexadecimal), 0, EXPLICIT_VR_LITTLE_ENDIAN, AT)
 
 
@@ -55,7 +55,7 @@ def test_names_of_every_character_set_come_out_as_unicode(corpus: Path, file: st
 
 
 def by_pydicom(whole: bytes) -> dict[str, Any]:
-    """Give the same as pydicom makes it, element by element, without what we leave out."""
+    """Return the same as pydicom makes it, element by element, without what we leave out."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         split = split_part10(whole)

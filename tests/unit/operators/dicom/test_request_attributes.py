@@ -17,7 +17,7 @@ from tests.support.worlds.reading import CT
 
 
 def item(step: str | None, procedure: str | None = None, **more: Any) -> Dataset:
-    """Give an item; None leaves an element out."""
+    """Return an item; None leaves an element out."""
     made = Dataset()
     for keyword, value in {"ScheduledProcedureStepID": step, "RequestedProcedureID": procedure, **more}.items():
         if value is not None:
@@ -32,7 +32,7 @@ def code() -> Dataset:
 
 
 def facts(items: list[Dataset], transfer_syntax: str = EXPLICIT_VR_LITTLE_ENDIAN, *, is_open: bool = False) -> Facts:
-    """Give what is read of an image with these items."""
+    """Return what is read of an image with these items."""
     whole = Dataset()
     whole.SpecificCharacterSet = "ISO_IR 100"
     whole.SOPClassUID, whole.SOPInstanceUID, whole.StudyInstanceUID, whole.SeriesInstanceUID = CT, "1.1", "1.2", "1.3"
@@ -102,7 +102,7 @@ def test_ids_are_those_that_pydicom_finds(corpus: Path) -> None:
 
 
 def by_pydicom(whole: bytes) -> tuple[str | None, str | None]:
-    """Give the values as pydicom reads them."""
+    """Return the values as pydicom reads them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

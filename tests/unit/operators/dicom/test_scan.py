@@ -52,7 +52,7 @@ def files(corpus: Path) -> list[Path]:
 
 
 def parts(corpus: Path) -> Iterator[tuple[str, bytes, str]]:
-    """Give name, data set and transfer syntax of every file that has file meta."""
+    """Return name, data set and transfer syntax of every file that has file meta."""
     for path in files(corpus):
         whole = path.read_bytes()
         try:
@@ -63,7 +63,7 @@ def parts(corpus: Path) -> Iterator[tuple[str, bytes, str]]:
 
 
 def read_by_pydicom(data: bytes, transfer_syntax: str) -> tuple[int, dict[int, bytes]]:
-    """Give where pydicom sees Pixel Data or the end, and the wanted values' bytes."""
+    """Return where pydicom sees Pixel Data or the end, and the wanted values' bytes."""
     stream = io.BytesIO(zlib.decompress(data, -zlib.MAX_WBITS) if transfer_syntax == DEFLATED else data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -104,7 +104,7 @@ def defined_nesting(depth: int) -> bytes:
 
 
 def hidden_nesting(depth: int) -> bytes:
-    """Give a nesting inside a private UN of defined length, which only its first bytes betray."""
+    """Return a nesting inside a private UN of defined length, which only its first bytes betray."""
     inner = implicit_nesting(depth - 1)
     return element(0x00291010, "UN", tag_and_length(0xFFFEE000, len(inner)) + inner)
 

@@ -57,7 +57,7 @@ def deflated(data: bytes) -> bytes:
 
 
 def zeros(megabytes: int, before: bytes = b"") -> bytes:
-    """Give so many inflated behind what comes before, made without deflating them here: one block over and over."""
+    """Return so many inflated behind what comes before, made without deflating them here: one block over and over."""
     deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     head = deflate.compress(before) + deflate.flush(zlib.Z_FULL_FLUSH)
     block = deflate.compress(bytes(1 << 20)) + deflate.flush(zlib.Z_FULL_FLUSH)
@@ -65,7 +65,7 @@ def zeros(megabytes: int, before: bytes = b"") -> bytes:
 
 
 def thick(megabytes: int) -> bytes:
-    """Give a text of so many megabytes, deflated to a ninety-ninth."""
+    """Return a text of so many megabytes, deflated to a ninety-ninth."""
     text = zeros(megabytes, UIDS + element(0x00400310, "UT", b"", megabytes << 20))
     return text + bytes((megabytes << 20) // 99 - len(text))
 

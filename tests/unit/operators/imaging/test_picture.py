@@ -285,7 +285,7 @@ def test_a_thumbnail_is_small_unless_another_size_is_asked() -> None:
 
 
 def shown(number: int = 1, **elements: Any) -> list[int]:
-    """Give the tones of a file of six samples from 0 to 5 a frame, and of what its header says beside."""
+    """Return the tones of a file of six samples from 0 to 5 a frame, and of what its header says beside."""
     job = job_of(part10(**elements), number)
     assert job
     return [int(tone) for tone in picture_of(job).reshape(-1)]
@@ -419,7 +419,7 @@ def test_images_look_as_pydicom_would_show_them(corpus: Path) -> None:
 
 
 def reference(whole: bytes) -> NDArray[Any] | None:
-    """Give a file's first frame as pydicom's own functions show it; None where they do not say."""
+    """Return a file's first frame as pydicom's own functions show it; None where they do not say."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -460,7 +460,7 @@ def _gray(samples: NDArray[Any], dataset: Dataset) -> NDArray[Any] | None:
 
 
 def _voi(values: NDArray[Any], dataset: Dataset) -> NDArray[Any]:
-    """Give shares of white; pydicom's window gives values between the ends of what can be stored."""
+    """Return shares of white; pydicom's window gives values between the ends of what can be stored."""
     shown = apply_voi_lut(values, dataset)
     if dataset.get("VOILUTSequence"):
         return np.asarray(shown / (2 ** dataset.VOILUTSequence[0].LUTDescriptor[2] - 1))

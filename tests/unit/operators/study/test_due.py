@@ -28,7 +28,7 @@ def run(*steps: Given) -> Engine:
 
 
 def dues(*steps: Given) -> list[Due]:
-    """Give (signal, moment, instances) of each due."""
+    """Return (signal, moment, instances) of each due."""
     return [
         (due.signal, round(due.occurred_at.timestamp()), due.window_instances)
         for due in events(run(*steps).outputs, StudyDue)

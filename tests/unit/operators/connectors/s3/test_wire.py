@@ -17,7 +17,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def wired(serve: Serve) -> AsyncIterator[Wire]:
-    """Give a wire to a server that does this on each connection."""
+    """Return a wire to a server that does this on each connection."""
 
     served: set[asyncio.Task[object] | None] = set()
 
