@@ -25,7 +25,7 @@ test: install check ## every check and every test, on real servers
 	@$(VENV)/python -m pytest
 
 unit: install ## the tests that need no server
-	@$(VENV)/python -m pytest tests/unit tests/laws
+	@$(VENV)/python -m pytest tests/unit tests/laws tests/audit tests/support
 
 check: ## formatting, lint, types, layers
 	@$(VENV)/ruff format --check .

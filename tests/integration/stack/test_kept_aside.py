@@ -34,7 +34,7 @@ def post(base: str, file: bytes) -> Answer:
 def ask(stack: RunningStack, module: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run an operator's command."""
     env = {"FLUORO_DATA": str(stack.place.root), "PATH": ""}
-    command = (sys.executable, "-m", f"deploy.{module}", *arguments)
+    command = (sys.executable, "-m", f"deploy.commands.{module}", *arguments)
     done = subprocess.run(
         command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SOON_S, check=False
     )

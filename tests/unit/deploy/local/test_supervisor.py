@@ -179,7 +179,7 @@ SCRIPT = """
 import asyncio, os, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from deploy import places
+from deploy.local import places
 from deploy.local.supervisor import Server, Supervisor
 place = places.Place(Path(sys.argv[1]))
 async def ready(): print("ready", flush=True)

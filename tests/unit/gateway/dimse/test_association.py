@@ -423,7 +423,7 @@ def test_nothing_new_is_begun_once_the_door_closes(tmp_path: Path, monkeypatch: 
             return await super().put(bucket, upload)
 
     async def puts() -> int:
-        for module in ("process", "intake"):
+        for module in ("process", "intake.intake"):
             monkeypatch.setattr(f"gateway.{module}.STOP_S", 0.05)
         gated = Counting()
         with socket.create_server(("127.0.0.1", 0)) as listening:
