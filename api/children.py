@@ -19,6 +19,7 @@ from api.http.problems import Problem
 from api.render_child import ANSWER, JOB, NONCE_BYTES, READY
 from operators.dicom.scan import Reason
 from operators.errors import RETRY_AFTER, Unavailable
+from operators.imaging.job import RenderJob, pack_job
 from operators.imaging.reasons import (
     BAD_DESCRIPTION,
     BAD_PALETTE,
@@ -30,7 +31,6 @@ from operators.imaging.reasons import (
     UNSUPPORTED,
     UNSUPPORTED_COLOURS,
 )
-from operators.imaging.request import Job, packed
 from schemas.settings import ApiSettings
 from schemas.telemetry import API_CHILDREN_ENDED, API_RENDERED
 
@@ -54,7 +54,7 @@ CRASHED = UNDECODABLE
 NOT_RENDERABLE = 406
 ADVICE = "this frame cannot be rendered here: retrieve the frame or the instance as stored"
 BAD_REQUESTS = {EMPTY_REGION: "the viewport's source region must have pixels in common with the image"}
-# No reason, those of operators/imaging/job.py, and those of the scan.
+# No reason, those of operators/imaging/render.py, and those of the scan.
 REASONS = frozenset(
     {
         *("", UNDECODABLE, UNSUPPORTED, TOO_LARGE, BAD_DESCRIPTION, NO_PIXELS, BAD_PALETTE, UNSUPPORTED_COLOURS),
@@ -118,14 +118,14 @@ class Child:
             return True
         return False
 
-    def ask(self, job: Job, seconds: float) -> tuple[str, bytes]:
+    def ask(self, job: RenderJob, seconds: float) -> tuple[str, bytes]:
         """Return a reason why the frame cannot be rendered, or none and the picture.
 
         Raises Gone when the child ends over it, TimeoutError when it takes longer: end it then.
         """
         deadline = time.monotonic() + seconds
         self.jobs += 1
-        words, nonce = packed(job), os.urandom(NONCE_BYTES)
+        words, nonce = pack_job(job), os.urandom(NONCE_BYTES)
         head = JOB.pack(nonce, len(words), len(job.header), len(job.frame))
         try:
             self._write((head + words, job.header, job.frame), deadline)
@@ -200,7 +200,7 @@ class Children:
         self._under_way: set[asyncio.Task[bytes]] = set()
         self._is_open = True
 
-    async def rendered(self, fetch: Callable[[], Awaitable[Job]]) -> bytes:
+    async def rendered(self, fetch: Callable[[], Awaitable[RenderJob]]) -> bytes:
         """Return the picture of the job that `fetch` gives, once it is its turn.
 
         Raises Problem: 503 when too many wait, 406 or 400 when the frame cannot be rendered that way; Unavailable
@@ -229,7 +229,7 @@ class Children:
         while self._idle:
             self._idle.pop().end()
 
-    async def _work(self, fetch: Callable[[], Awaitable[Job]]) -> bytes:
+    async def _work(self, fetch: Callable[[], Awaitable[RenderJob]]) -> bytes:
         job = await fetch()
         reason, picture = await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, job)
         API_RENDERED.labels(reason or "rendered").inc()
@@ -244,7 +244,7 @@ class Children:
         if not work.cancelled():
             work.exception()  # whoever waited for it may have gone
 
-    def _ask(self, job: Job) -> tuple[str, bytes]:
+    def _ask(self, job: RenderJob) -> tuple[str, bytes]:
         """Have a child do the job, in a thread of its own."""
         child = self._ready()
         try:

@@ -109,14 +109,15 @@ def _send(sink: BinaryIO, nonce: bytes, reason: str, body: bytes) -> bool:
 def _loaded() -> Answering:
     """Load every library and run through each once: nothing can be loaded once no file can be opened."""
     logging.disable(logging.CRITICAL)  # pydicom logs what a frame says of itself
-    from operators.imaging.job import rendered, warm_up  # noqa: PLC0415 - under this process's limits, not before them
-    from operators.imaging.request import unpacked  # noqa: PLC0415
+    # Under this process's limits, not before them.
+    from operators.imaging.job import unpack_job  # noqa: PLC0415
+    from operators.imaging.render import render, warm_up  # noqa: PLC0415
 
     warm_up()
 
     def answer(words: bytes, header: bytes, frame: bytes) -> tuple[str, bytes]:
         try:
-            return "", rendered(unpacked(words, header, frame))
+            return "", render(unpack_job(words, header, frame))
         except Rejected as error:
             return error.reason, b""
         except MemoryError:

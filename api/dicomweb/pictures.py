@@ -11,7 +11,8 @@ from api.http.problems import Problem
 from api.services import Services
 from operators.catalog.ports import Location
 from operators.dicom.frames import frame_range, unpack
-from operators.imaging.request import Form, Job, Rendering
+from operators.imaging.job import Form, RenderJob
+from operators.imaging.request import Rendering
 from schemas.events import Frames
 
 VIDEOS = {syntax: media_type for syntax, media_type in MEDIA_TYPES.items() if media_type.startswith("video/")}
@@ -45,11 +46,11 @@ def framed(location: Location) -> Framed:
 
 async def picture(services: Services, tenant: str, of: Framed, number: int, rendering: Rendering) -> bytes:
     """Return a frame rendered; raises Problem, Damaged or Unavailable."""
-    fetch = partial(_job, services, tenant, of, Job(of.location.transfer_syntax, number, of.form, rendering))
+    fetch = partial(_job, services, tenant, of, RenderJob(of.location.transfer_syntax, number, of.form, rendering))
     return await services.children.rendered(fetch)
 
 
-async def _job(services: Services, tenant: str, of: Framed, job: Job) -> Job:
+async def _job(services: Services, tenant: str, of: Framed, job: RenderJob) -> RenderJob:
     """Read what a child needs: the header and one frame, or the whole object."""
     read = partial(objects.part, services, tenant, of.location)
     most, prefix_length, offset = services.settings.render_frame_bytes, of.location.prefix_length, of.listed.offset

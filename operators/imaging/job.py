@@ -1,104 +1,57 @@
-"""One frame, from stored bytes to a picture file: what a rendering child does for one job.
+"""The job of rendering one frame, and how a job is sent to the process that renders.
 
-The job's bytes come from anyone: MemoryError and Rejected are answers, and a decoder may crash.
+The rendering itself is in render.py, so that a process which only hands out jobs loads no decoder.
 """
 
-import zlib
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from pydicom.encaps import get_frame
+import orjson
 
-from operators.dicom.frames import NATIVE, frame_bytes
-from operators.dicom.scan import DEFLATED, EXPLICIT_VR_LITTLE_ENDIAN, scan
-from operators.errors import Rejected
-from operators.imaging.display import Look, describe, look_of, read_image
-from operators.imaging.gray import GrayLook
-from operators.imaging.picture import FORMATS, encoded, picture
-from operators.imaging.pixels import BIT, DECODERS, PixelDescription, bit_packed, decode
-from operators.imaging.reasons import NO_PIXELS, TOO_LARGE, UNDECODABLE
-from operators.imaging.request import Job, Rendering, Viewport
+from operators.imaging.gray import Window
+from operators.imaging.request import Rendering, Viewport
 
-
-def rendered(job: Job) -> bytes:
-    """Return the picture file. Raises Rejected with a reason when this frame can never be rendered."""
-    source = _cut(job) if job.form == "object" else _Source(job.header, job.prefix_length, job.transfer_syntax)
-    image = read_image(source.header, source.prefix_length, source.transfer_syntax)
-    description = describe(image)
-    if description.size_bytes > job.most_bytes:
-        raise Rejected(TOO_LARGE)
-    stream = _stream(job, source, description)
-    is_native = source.transfer_syntax in NATIVE
-    decoded = decode(stream, description, source.transfer_syntax, is_native=is_native)
-    look = look_of(image, description, job.number)
-    return encoded(picture(decoded, look, job.rendering), job.rendering, look.aspect)
+# What the bytes of a job's `frame` are: the native samples of one frame; its encapsulated fragments; or the whole
+# object, for a frame whose place no table gives.
+Form = Literal["native", "encapsulated", "object"]
+JSON_FIELDS = ("transfer_syntax", "number", "form", "rendering", "prefix_length", "most_bytes")
 
 
 @dataclass(frozen=True)
-class _Source:
-    """A header to read, and for a whole object the value of its pixel element."""
+class RenderJob:
+    """Everything needed to render one frame of an instance.
 
-    header: bytes = field(repr=False)
-    prefix_length: int
+    `number` counts from 1. `header` is the beginning of the object, up to the value of its pixel element;
+    `prefix_length` of its bytes are preamble and file meta. `frame` holds what `form` says. An image that would take
+    more than `most_bytes` when decoded is refused.
+    """
+
     transfer_syntax: str
-    pixels: bytes = field(default=b"", repr=False)
+    number: int
+    form: Form
+    rendering: Rendering
+    prefix_length: int = 0
+    most_bytes: int = 0
+    header: bytes = field(default=b"", repr=False)
+    frame: bytes = field(default=b"", repr=False)
+
+    def with_bytes(self, prefix_length: int, most_bytes: int, header: bytes, frame: bytes) -> "RenderJob":
+        """Return this job completed with the bytes that were read for it."""
+        return replace(self, prefix_length=prefix_length, most_bytes=most_bytes, header=header, frame=frame)
 
 
-def _cut(job: Job) -> _Source:
-    """Take a whole object apart; a deflated one is inflated, to no more than may be decoded."""
-    data, syntax = job.frame[job.prefix_length :], job.transfer_syntax
-    if syntax in DEFLATED:
-        data, syntax = _inflated(data, job.most_bytes), EXPLICIT_VR_LITTLE_ENDIAN
-    header = scan(data, syntax, frozenset())
-    if header.pixels is None:
-        raise Rejected(NO_PIXELS)
-    start, length = header.pixels.start, header.pixels.length
-    return _Source(data[:start], 0, syntax, data[start:] if length is None else data[start : start + length])
+def pack_job(job: RenderJob) -> bytes:
+    """Return a job's fields as JSON, without `header` and `frame`: those are sent as they are, beside it."""
+    return orjson.dumps({name: getattr(job, name) for name in JSON_FIELDS})
 
 
-def _inflated(data: bytes, most_bytes: int) -> bytes:
-    stream = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        inflated = stream.decompress(data, most_bytes)
-    except zlib.error:
-        raise Rejected(UNDECODABLE) from None
-    if stream.unconsumed_tail:
-        raise Rejected(TOO_LARGE)
-    return inflated
+def unpack_job(fields_json: bytes, header: bytes, frame: bytes) -> RenderJob:
+    """Return the job that pack_job() was given."""
+    fields: dict[str, Any] = orjson.loads(fields_json)
+    return RenderJob(**(fields | {"rendering": _rendering(fields["rendering"])}), header=header, frame=frame)
 
 
-def _stream(job: Job, source: _Source, description: PixelDescription) -> bytes:
-    """Return the frame's own bytes."""
-    if job.form == "native":
-        return job.frame
-    if job.form == "encapsulated":
-        return frame_bytes(job.frame)
-    if source.transfer_syntax not in NATIVE:
-        return _found_frame(source.pixels, job.number)
-    if description.bits_allocated == BIT:
-        return bit_packed(source.pixels, description, job.number)
-    size = description.native_bytes
-    return source.pixels[(job.number - 1) * size : job.number * size]
-
-
-def _found_frame(pixels: bytes, number: int) -> bytes:
-    """Return a frame of encapsulated pixels that no table lists, as pydicom finds it."""
-    try:
-        return bytes(get_frame(pixels, number - 1))
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001 - pydicom raises many kinds on foreign bytes
-        raise Rejected(UNDECODABLE) from None
-
-
-def warm_up() -> None:
-    """Run through every decoder and every format once, so that nothing is left to be loaded."""
-    description = PixelDescription(8, 8, 1, 8, 8, 7, is_signed=False, photometric_interpretation="MONOCHROME2")
-    samples = decode(bytes(64), description, EXPLICIT_VR_LITTLE_ENDIAN, is_native=True)
-    for media_type in FORMATS:
-        encoded(
-            picture(samples, Look(GrayLook()), Rendering(media_type)), Rendering(media_type, viewport=Viewport(4, 4))
-        )
-    for transfer_syntax in DECODERS:
-        with suppress(Rejected):
-            decode(b"\xff\xd8\xff\xd9", description, transfer_syntax, is_native=False)
+def _rendering(fields: dict[str, Any]) -> Rendering:
+    window, viewport = fields["window"], fields["viewport"]
+    window = Window(**window) if window else None
+    return Rendering(**(fields | {"window": window, "viewport": Viewport(**viewport) if viewport else None}))

@@ -1,12 +1,9 @@
-"""What a client asks of a rendered image, the query parameters of PS3.18 8.3.5 as a value, and the job to render it."""
+"""What a client asks of a rendered image: the query parameters of PS3.18 8.3.5, read and checked."""
 
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
-
-import orjson
+from dataclasses import dataclass
 
 from operators.errors import BadQuery
 from operators.imaging.gray import FUNCTIONS, Window
@@ -54,48 +51,6 @@ class Rendering:
     window: Window | None = None
     viewport: Viewport | None = None
     quality: int = QUALITY
-
-
-# native: the frame's samples; encapsulated: its fragments; object: the whole object, from which it must be cut.
-Form = Literal["native", "encapsulated", "object"]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is needed to render one frame, the first is number 1: the object's beginning up to its pixels, its bytes.
-
-    Images of more than `most_bytes` when decoded are not to be decoded.
-    """
-
-    transfer_syntax: str
-    number: int
-    form: Form
-    rendering: Rendering
-    prefix_length: int = 0
-    most_bytes: int = 0
-    header: bytes = field(default=b"", repr=False)
-    frame: bytes = field(default=b"", repr=False)
-
-    def with_bytes(self, prefix_length: int, most_bytes: int, header: bytes, frame: bytes) -> "Job":
-        """Return the job with what was read; the header begins with so many bytes of preamble and file meta."""
-        return replace(self, prefix_length=prefix_length, most_bytes=most_bytes, header=header, frame=frame)
-
-
-def packed(job: Job) -> bytes:
-    """Return a job's words as JSON; header and frame travel beside it."""
-    fields = ("transfer_syntax", "number", "form", "rendering", "prefix_length", "most_bytes")
-    return orjson.dumps({name: getattr(job, name) for name in fields})
-
-
-def unpacked(words: bytes, header: bytes, frame: bytes) -> Job:
-    """Return the job that packed() was given."""
-    fields: dict[str, Any] = orjson.loads(words)
-    rendering: dict[str, Any] = fields.pop("rendering")
-    window, viewport = rendering.pop("window"), rendering.pop("viewport")
-    asked = Rendering(
-        **rendering, window=Window(**window) if window else None, viewport=Viewport(**viewport) if viewport else None
-    )
-    return Job(**fields, rendering=asked, header=header, frame=frame)
 
 
 def parse_rendering(parameters: Iterable[tuple[str, str]], media_type: str) -> Rendering:

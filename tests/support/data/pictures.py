@@ -9,14 +9,15 @@ from PIL import Image
 from operators.dicom.frames import frame_range
 from operators.dicom.instance import examine, split_part10
 from operators.errors import Rejected
-from operators.imaging.job import rendered
-from operators.imaging.request import Job, Rendering
+from operators.imaging.job import RenderJob
+from operators.imaging.render import render
+from operators.imaging.request import Rendering
 
 MOST_BYTES = 64 * 2**20
 PNG = Rendering("image/png")
 
 
-def job_of(whole: bytes, number: int = 1, rendering: Rendering = PNG) -> Job | None:
+def job_of(whole: bytes, number: int = 1, rendering: Rendering = PNG) -> RenderJob | None:
     """Return the job that renders a frame of a file; None when it has no such frame."""
     split = split_part10(whole)
     frames = examine(whole[split.prefix_length :], split.transfer_syntax, split.prefix_length).frames
@@ -24,13 +25,13 @@ def job_of(whole: bytes, number: int = 1, rendering: Rendering = PNG) -> Job | N
     if frames.kind == "none" or number > frames.count:
         return None
     if frames.kind == "unlisted":
-        return Job(syntax, number, "object", rendering).with_bytes(prefix_length, MOST_BYTES, b"", whole)
+        return RenderJob(syntax, number, "object", rendering).with_bytes(prefix_length, MOST_BYTES, b"", whole)
     start, end = frame_range(frames, number)
-    job = Job(syntax, number, frames.kind, rendering)
+    job = RenderJob(syntax, number, frames.kind, rendering)
     return job.with_bytes(prefix_length, MOST_BYTES, whole[: frames.offset], whole[start:end])
 
 
-def storable_job_of(whole: bytes) -> Job | None:
+def storable_job_of(whole: bytes) -> RenderJob | None:
     """Return the job of a file's first frame; None also where the file could not have been stored."""
     try:
         return job_of(whole)
@@ -44,6 +45,6 @@ def opened(picture: bytes) -> NDArray[np.uint8]:
         return np.asarray(image)
 
 
-def picture_of(job: Job) -> NDArray[np.uint8]:
+def picture_of(job: RenderJob) -> NDArray[np.uint8]:
     """Return the pixels of a job's picture."""
-    return opened(rendered(job))
+    return opened(render(job))

@@ -25,7 +25,8 @@ from api.http.problems import Problem
 from api.render_child import ANSWER
 from operators.connectors.memory.stores import MemoryObjectStore, Outage
 from operators.errors import Unavailable
-from operators.imaging.request import Job, Rendering
+from operators.imaging.job import RenderJob
+from operators.imaging.request import Rendering
 from schemas.objects import Bucket
 from schemas.settings import ApiSettings
 from schemas.telemetry import API_CHILDREN_ENDED, API_DAMAGED, API_RENDERED
@@ -380,7 +381,7 @@ def ended(why: str) -> float:
     return float(API_CHILDREN_ENDED.labels(why)._value.get())
 
 
-def good_job() -> Job:
+def good_job() -> RenderJob:
     job = job_of(ONE)
     assert job
     return job
@@ -396,7 +397,7 @@ def children(**changes: Any) -> Iterator[Children]:
         pool.close()
 
 
-async def at_once(job: Job) -> Job:
+async def at_once(job: RenderJob) -> RenderJob:
     return job
 
 
@@ -759,7 +760,7 @@ def test_bytes_cut_and_turned_anywhere_never_take_more_than_a_child(corpus: Path
                 for at in rng.integers(0, len(frame), 8):
                     frame[at] = rng.integers(256)
                 try:
-                    child.ask(Job(**{**vars(job), "frame": bytes(frame)}), 30)
+                    child.ask(RenderJob(**{**vars(job), "frame": bytes(frame)}), 30)
                 except Gone:
                     gone += 1
                     child.end()

@@ -19,10 +19,11 @@ from pydicom.pixels.processing import convert_color_space
 from operators.errors import BadQuery, Rejected
 from operators.imaging.display import Look, is_shown_as_stored
 from operators.imaging.gray import GrayLook, Rescale, Table, Window, tones
+from operators.imaging.job import RenderJob, pack_job, unpack_job
 from operators.imaging.palette import Descriptor, Palette, eight_bits, expanded, table
 from operators.imaging.picture import encoded, picture
 from operators.imaging.pixels import Decoded
-from operators.imaging.request import Job, Rendering, Viewport, packed, parse_rendering, parse_thumbnail, unpacked
+from operators.imaging.request import Rendering, Viewport, parse_rendering, parse_thumbnail
 from tests.support.data.pictures import job_of, opened, picture_of, storable_job_of
 from tests.support.worlds.reading import part10
 
@@ -270,8 +271,8 @@ def test_any_text_is_read_or_refused(query: dict[str, str]) -> None:
     except BadQuery:
         return
 
-    job = Job("1.2", 1, "native", found)
-    assert unpacked(packed(job), b"", b"") == job
+    job = RenderJob("1.2", 1, "native", found)
+    assert unpack_job(pack_job(job), b"", b"") == job
 
 
 def test_a_thumbnail_is_small_unless_another_size_is_asked() -> None:
