@@ -1,6 +1,10 @@
-"""When so many records are rejected that the fault is more likely ours than theirs."""
+"""The limit on rejected records: when most records fail, the fault is more likely in this code than in the records."""
 
 from collections import deque
+from collections.abc import Iterable, Sequence
+
+from operators.stream.step import Output, Record
+from schemas.events import RecordRejected
 
 WATCHED = 10_000
 MOST_SHARE = 0.01
@@ -8,11 +12,11 @@ MOST_IN_A_ROW = 1_000
 
 
 class TooManyRejected(RuntimeError):
-    """Stop, and be looked at."""
+    """Too many records were rejected: the job must stop, and somebody must look at it."""
 
 
 class Rejections:
-    """How many of the last records were rejected."""
+    """Which of the last records were rejected, in the order in which they were read."""
 
     def __init__(self) -> None:
         self._recent: deque[bool] = deque(maxlen=WATCHED)
@@ -27,6 +31,21 @@ class Rejections:
         self._rejected += rejected
         self._in_a_row = self._in_a_row + 1 if rejected else 0
         if self._in_a_row >= MOST_IN_A_ROW:
-            raise TooManyRejected(f"{self._in_a_row} records in a row")
+            raise TooManyRejected(f"{self._in_a_row} records in a row were rejected")
         if len(self._recent) == WATCHED and self._rejected > WATCHED * MOST_SHARE:
-            raise TooManyRejected(f"{self._rejected} of the last {WATCHED} records")
+            raise TooManyRejected(f"{self._rejected} of the last {WATCHED} records were rejected")
+
+
+def note_batch(rejections: Rejections, records: Sequence[Record], outputs: Iterable[Output]) -> None:
+    """Count the records of a batch in their order; those with a dead letter among the outputs were rejected.
+
+    Raises TooManyRejected as note() does.
+    """
+    events = [output.event for output in outputs]
+    rejected = {_origin(event) for event in events if isinstance(event, RecordRejected)}
+    for record in records:
+        rejections.note(rejected=(record.topic, record.partition, record.offset) in rejected)
+
+
+def _origin(event: RecordRejected) -> tuple[str, int, int]:
+    return event.origin_topic, event.origin_partition, event.origin_offset

@@ -10,11 +10,10 @@ from pyflink.common.typeinfo import Types
 from pyflink.datastream import DataStream, KeyedProcessFunction, KeyedStream, RuntimeContext
 from pyflink.datastream.state import ListStateDescriptor, ValueStateDescriptor
 
-from operators.stream.rejections import Rejections
+from operators.stream.rejections import Rejections, note_batch
 from operators.stream.step import FlushFunction
 from pipelines.engines.kafka import OUTGOING, outgoing, record, ticking
 from pipelines.engines.packed import pack, unpack
-from schemas.topics import RECORD_REJECTED
 
 BATCH_BYTES = 8 * 2**20
 TICK = ""
@@ -25,7 +24,7 @@ FlushFactory = Callable[[], AbstractContextManager[FlushFunction]]
 def flush_by_shard(
     stream: KeyedStream, name: str, factory: FlushFactory, batch_records: int, batch_s: float
 ) -> DataStream:
-    """Flush each shard's records when so many, or 8 MiB, have gathered, or so long after the first of them.
+    """Flush each shard's records when `batch_records` or 8 MiB have gathered, or `batch_s` after the first of them.
 
     The factory is called once in each worker, and what it opens is closed with it.
     """
@@ -81,9 +80,5 @@ class FlushByShard(KeyedProcessFunction):  # type: ignore[misc]
         self._head.update(flushed.head)
         self._buffer.clear()
         self._sizes[shard] = (0, 0)
-        self._count_rejected(len(records), sum(one.topic is RECORD_REJECTED for one in flushed.outputs))
+        note_batch(self._rejections, records, flushed.outputs)
         return [outgoing(output) for output in flushed.outputs]
-
-    def _count_rejected(self, records: int, rejected: int) -> None:
-        for index in range(records):
-            self._rejections.note(rejected=index < rejected)

@@ -1,12 +1,9 @@
-"""A record as an arrival, and when too many cannot be one."""
-
-from collections.abc import Iterable
+"""A record decoded to its event, and the records that can never be decoded."""
 
 import pytest
 
 from operators.errors import Rejected
 from operators.stream.arrival import arrival
-from operators.stream.rejections import MOST_IN_A_ROW, WATCHED, Rejections, TooManyRejected
 from operators.stream.step import Arrival, Record
 from schemas.codec import HEADER_BYTES, MARKER, UnknownSchema, encode
 from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED
@@ -45,29 +42,3 @@ def test_what_can_never_be_read_is_rejected(given: Record, reason: str) -> None:
 def test_an_event_that_a_newer_reader_could_read_is_not_rejected() -> None:
     with pytest.raises(UnknownSchema):
         arrival(record(value=MARKER + b"\x01" * 8 + GOOD[HEADER_BYTES:]))
-
-
-def note_all(flags: Iterable[bool]) -> None:
-    noted = Rejections()
-    for rejected in flags:
-        noted.note(rejected=rejected)
-
-
-def test_one_percent_rejected_is_borne() -> None:
-    note_all([number % 100 == 0 for number in range(3 * WATCHED)])
-
-
-def test_more_than_one_percent_of_the_last_ten_thousand_stops_the_job() -> None:
-    with pytest.raises(TooManyRejected):
-        note_all([number % 99 == 0 for number in range(WATCHED)])
-
-
-def test_old_rejections_are_forgiven() -> None:
-    note_all([*[True] * 100, *[False] * WATCHED, *[True] * 100])
-
-
-def test_a_thousand_rejected_in_a_row_stop_the_job() -> None:
-    note_all([True] * (MOST_IN_A_ROW - 1))
-
-    with pytest.raises(TooManyRejected):
-        note_all([True] * MOST_IN_A_ROW)
