@@ -31,6 +31,10 @@ MORE = 0x80
 EXTENDED_OFFSET_TABLE = 0x7FE00001
 NATIVE = frozenset({IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN})
 
+COLOUR_SAMPLES, SHARED_CHROMA_SAMPLES = 3, 2
+# YBR_PARTIAL_420, whose chroma is shared by four pixels, is none of them: it occurs only in MPEG, never in native frames.
+SHARED_CHROMA = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422"})
+
 KINDS: tuple[FramesKind, ...] = ("none", "native", "encapsulated", "unlisted")
 
 ITEM_HEADER = struct.Struct("<HHI")
@@ -55,12 +59,20 @@ class Shape:
 
     @property
     def frame_bits(self) -> int | None:
-        """Return the bits of one native frame, without padding: PS3.3 C.7.6.3.1.2 for the halved chroma."""
-        sides = (self.rows, self.columns, self.samples or 1, self.bits_allocated)
-        if not all(sides):
+        """Return the bits of one native frame, without padding; None when the image does not say enough."""
+        if not (self.rows and self.columns and self.bits_allocated):
             return None
-        bits = (self.rows or 0) * (self.columns or 0) * (self.samples or 1) * (self.bits_allocated or 0)
-        return bits // 3 * 2 if self.photometric_interpretation == "YBR_FULL_422" else bits
+        samples = stored_samples(self.samples or 1, self.photometric_interpretation)
+        return self.rows * self.columns * samples * self.bits_allocated
+
+
+def stored_samples(samples: int, photometric_interpretation: str | None) -> int:
+    """Return how many samples a native frame stores for each pixel, of the `samples` that a pixel has.
+
+    Where two neighbours in a row share their chroma, that is 2 of 3. Source: PS3.3 C.7.6.3.1.2, PS3.5 8.2.
+    """
+    is_shared = samples == COLOUR_SAMPLES and photometric_interpretation in SHARED_CHROMA
+    return SHARED_CHROMA_SAMPLES if is_shared else samples
 
 
 class Fragment(NamedTuple):

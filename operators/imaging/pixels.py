@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
-from operators.dicom.frames import ITEM, ITEM_HEADER
+from operators.dicom.frames import ITEM, ITEM_HEADER, stored_samples
 from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN
 from operators.errors import Rejected
 from operators.imaging.reasons import UNDECODABLE, UNSUPPORTED
@@ -36,7 +36,6 @@ DECODERS: Mapping[str, str] = {
     COMPRESSED + "4.53": COMPRESSED + "4.51",
     COMPRESSED + "4.55": COMPRESSED + "4.51",
 }
-CHROMA_HALVED = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422"})
 BIT, BYTE = 1, 8
 
 
@@ -63,9 +62,13 @@ class PixelDescription:
 
     @property
     def native_bytes(self) -> int:
-        """Return the bytes of one native frame of whole bytes: neighbours may share their chroma."""
-        is_halved = self.photometric_interpretation in CHROMA_HALVED
-        return self.size_bytes // 3 * 2 if is_halved else self.size_bytes
+        """Return the bytes of one native frame whose samples take whole bytes."""
+        return self.size_bytes // self.samples * self.stored_samples
+
+    @property
+    def stored_samples(self) -> int:
+        """Return how many samples a native frame stores for each pixel: fewer where neighbours share their chroma."""
+        return stored_samples(self.samples, self.photometric_interpretation)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -113,8 +116,9 @@ def native(frame: bytes, description: PixelDescription, transfer_syntax: str = "
         frame = np.frombuffer(frame[: len(frame) // 2 * 2], ">u2").astype("<u2").tobytes()
     if description.bits_allocated == BIT:
         return _bits(frame, description)
-    if description.photometric_interpretation in CHROMA_HALVED:
-        return _doubled(_flat(frame, description, order, description.rows * description.columns * 2), description)
+    if description.stored_samples < description.samples:
+        count = description.rows * description.columns * description.stored_samples
+        return _doubled(_flat(frame, description, order, count), description)
     return _shaped(_flat(frame, description, order), description)
 
 

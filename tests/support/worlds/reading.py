@@ -81,6 +81,21 @@ def part10(transfer_syntax: str = ExplicitVRLittleEndian, frames: list[bytes] | 
     return buffer.getvalue()
 
 
+def halved_chroma(photometric_interpretation: str) -> bytes:
+    """Return a file of two native frames of six pixels, 12 bytes each: neighbours share their chroma."""
+    return part10(
+        Rows=1,
+        Columns=6,
+        SamplesPerPixel=3,
+        PlanarConfiguration=0,
+        NumberOfFrames=2,
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+        PhotometricInterpretation=photometric_interpretation,
+    )
+
+
 def nested(value: bytes) -> Dataset:
     """Return an item of a sequence that holds bulk data (0028,1201)."""
     item = Dataset()

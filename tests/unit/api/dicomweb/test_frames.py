@@ -21,7 +21,7 @@ from operators.dicom.bulkdata import aligned
 from operators.dicom.scan import scan
 from schemas.objects import Bucket
 from schemas.settings import ApiSettings
-from tests.support.worlds.reading import World, bodies, deflated, part10, parts_of, scope_of, still_there
+from tests.support.worlds.reading import World, bodies, deflated, halved_chroma, part10, parts_of, scope_of, still_there
 
 INSTANCE = "/dicomweb/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.1"
 COUNT = 40
@@ -185,6 +185,14 @@ def test_bit_packed_frames_of_big_endian_words_are_501() -> None:
     )
 
     assert (response.status_code, response.json()["reason"]) == (501, "frames-unlisted")
+
+
+@pytest.mark.parametrize("photometric_interpretation", ["YBR_FULL_422", "YBR_PARTIAL_422"])
+def test_every_frame_of_halved_chroma_is_found(photometric_interpretation: str) -> None:
+    file = halved_chroma(photometric_interpretation)
+    response, _ = ask(f"{INSTANCE}/frames/2,1", file)
+
+    assert bodies(response) == [file[-12:], file[-24:-12]]
 
 
 def packed_file(whole: bytes, transfer_syntax: str, **elements: Any) -> bytes:

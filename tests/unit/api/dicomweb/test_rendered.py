@@ -31,7 +31,7 @@ from schemas.objects import Bucket
 from schemas.settings import ApiSettings
 from schemas.telemetry import API_CHILDREN_ENDED, API_DAMAGED, API_RENDERED
 from tests.support.data.pictures import job_of, opened, storable_job_of
-from tests.support.worlds.reading import World, part10, parts_of, scope_of, still_there
+from tests.support.worlds.reading import World, halved_chroma, part10, parts_of, scope_of, still_there
 
 STUDY = "/dicomweb/studies/1.2.3"
 SERIES = f"{STUDY}/series/1.2.3.1"
@@ -166,6 +166,16 @@ def test_frames_come_in_the_order_asked_for(ask: Ask) -> None:
     assert opened(third.body).mean() > opened(first.body).mean()
     assert third.headers["content-location"] == f"http://localhost:8060{at}/frames/3/rendered"
     assert int(third.headers["content-length"]) == len(third.body)
+
+
+@pytest.mark.parametrize("photometric_interpretation", ["YBR_FULL_422", "YBR_PARTIAL_422"])
+def test_every_frame_of_halved_chroma_is_rendered(photometric_interpretation: str) -> None:
+    whole = halved_chroma(photometric_interpretation)
+    with archive(whole[:-12] + bytes(range(100, 112))) as asking:
+        shown = [opened(asking(f"{INSTANCE}/frames/{n}/rendered", accept="image/png").content) for n in (1, 2)]
+
+    assert [picture.shape for picture in shown] == [(1, 6, 3)] * 2
+    assert (shown[0] != shown[1]).any()
 
 
 @pytest.mark.parametrize(("frames", "status"), [("0", 404), ("4", 404), ("1,4", 404), ("a", 400), ("1,,2", 400)])

@@ -255,6 +255,8 @@ NATIVE = {
     "three frames of which two are there": ((4, 4, 1, 16, "MONOCHROME2", 3, 90), (32, 2)),
     "colour": ((4, 4, 3, 8, "RGB", 2, 96), (48, 2)),
     "halved chroma": ((4, 4, 3, 8, "YBR_FULL_422", 2, 64), (32, 2)),
+    "halved chroma of a limited range": ((4, 4, 3, 8, "YBR_PARTIAL_422", 2, 64), (32, 2)),
+    "no chroma to halve": ((4, 4, 1, 8, "YBR_FULL_422", 2, 32), (16, 2)),
     "bits that fill bytes": ((4, 4, 1, 1, "MONOCHROME2", 2, 4), (2, 2)),
     "one frame of bits": ((3, 3, 1, 1, "MONOCHROME2", 1, 2), (2, 1)),
     "floats": ((2, 2, 1, 32, "MONOCHROME2", 1, 16), (16, 1)),

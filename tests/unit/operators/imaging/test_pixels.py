@@ -64,9 +64,11 @@ def test_colours_by_plane_are_those_by_pixel() -> None:
     assert (native(by_pixel.tobytes(), COLOUR) == by_pixel).all()
 
 
-def test_neighbours_share_their_halved_chroma() -> None:
-    halved = replace(COLOUR, rows=1, columns=2, photometric_interpretation="YBR_FULL_422")
+@pytest.mark.parametrize("photometric_interpretation", ["YBR_FULL_422", "YBR_PARTIAL_422"])
+def test_neighbours_share_their_halved_chroma(photometric_interpretation: str) -> None:
+    halved = replace(COLOUR, rows=1, columns=2, photometric_interpretation=photometric_interpretation)
 
+    assert halved.native_bytes == 4
     assert native(bytes([10, 20, 30, 40]), halved).tolist() == [[[10, 30, 40], [20, 30, 40]]]
 
 
