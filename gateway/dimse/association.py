@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from math import inf
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import structlog
 
@@ -16,7 +16,7 @@ from gateway.dimse.admission import Admission, Visitor
 from gateway.dimse.messages import C_CANCEL, Limits, Messages, Request, response
 from gateway.dimse.peers import Caller, Certificate, Peer, Peers
 from gateway.dimse.tls import certificate_of
-from gateway.intake.accept import Arrival, Transfer
+from gateway.intake.accept import Arrival
 from gateway.intake.intake import Intake
 from gateway.intake.status import OUT_OF_RESOURCES, STORED, Status, of_rejected, of_stored
 from operators.dimse.upper_layer import (
@@ -34,7 +34,6 @@ from operators.dimse.upper_layer import (
     titles,
 )
 from operators.errors import Rejected, Unavailable
-from schemas.events import Outcome
 from schemas.settings import GatewaySettings
 from schemas.telemetry import (
     GATEWAY_ABORTED,
@@ -44,6 +43,9 @@ from schemas.telemetry import (
     GATEWAY_STORE_SECONDS,
     GATEWAY_TURNED_AWAY,
 )
+
+if TYPE_CHECKING:
+    from gateway.intake.transfer import Transfer
 
 log = structlog.get_logger()
 
@@ -265,7 +267,7 @@ class Association(asyncio.BufferedProtocol):
         GATEWAY_ASSOCIATED.labels("accepted").inc()
         GATEWAY_ASSOCIATIONS.inc()
         self._brisk_at = self._loop.time()
-        self._transfer = Transfer(peer.tenant, answer.calling_ae, answer.called_ae)
+        self._transfer = self._door.inside.new_transfer(peer.tenant, answer.calling_ae, answer.called_ae)
         limits = Limits(self._settings.command_bytes, self._settings.fragments, self._settings.fragment_bytes)
         self._messages = Messages(answer.contexts, self._arrive, self._requested, limits)
 
@@ -385,7 +387,6 @@ class Association(asyncio.BufferedProtocol):
             self._log_refused(arrival, error.reason)
             return of_rejected(error)
         except Unavailable as error:
-            transfer.was_refused = True
             self._log_refused(arrival, error.what)
             return OUT_OF_RESOURCES
         return of_stored(receipt.event.warnings)
@@ -398,8 +399,9 @@ class Association(asyncio.BufferedProtocol):
 
     def _release(self) -> None:
         self._say_last(RELEASE_RP)
-        transfer = self._transfer
-        self._end_transfer("partial" if transfer is not None and transfer.was_refused else "well")
+        if self._transfer is not None:
+            self._transfer.complete()
+        self._end_transfer()
 
     def stop(self) -> None:
         """End now, or after what is being stored."""
@@ -446,20 +448,19 @@ class Association(asyncio.BufferedProtocol):
                 request.arrival.body.close()
         self._requests.clear()
         self._door.admission.leave(self)
-        self._end_transfer("aborted")
+        self._end_transfer()
 
-    def _end_transfer(self, outcome: Outcome) -> None:
-        """Close the transfer, once."""
+    def _end_transfer(self) -> None:
+        """End the transfer, once; as aborted unless it is complete."""
         transfer, self._transfer = self._transfer, None
         if transfer is None:
             return
         GATEWAY_ASSOCIATIONS.dec()
-        if transfer.has_begun:
-            self._door.inside.outbox.end(transfer.transfer_id, outcome)
+        transfer.abort()
         log.info(
             "association_ended",
             transfer=transfer.transfer_id,
-            outcome=outcome,
+            outcome=transfer.outcome,
             instances=transfer.instances,
             **self._who,
         )

@@ -10,46 +10,29 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
 from gateway.intake.failpoints import Reached, pass_by
 from gateway.intake.ledger import Intent
 from gateway.intake.outbox import Outbox
 from gateway.intake.quarantine import Quarantine
 from gateway.intake.spool import Body, Bounds, Buffer, Room
+from gateway.intake.transfer import Transfer
 from operators.dicom import instance
 from operators.dicom.instance import Examined
 from operators.dicom.scan import DEFLATED, LIMITS, Limits
 from operators.errors import Rejected, Unavailable
 from operators.store import quarantine
 from operators.store.ports import EventLog, ObjectStore, StoredObject, Upload
-from schemas.events import InstanceStored, Origin
+from schemas.events import InstanceStored
 from schemas.objects import Bucket, Envelope, Identity
 from schemas.telemetry import GATEWAY_BYTES, GATEWAY_REJECTED
 from schemas.topics import INSTANCE_STORED
 
 # A sender is answered within 15 s of a fault: a PUT may have stood still for 5 of them.
 ANNOUNCE_S = 9.0
-
-
-@dataclass
-class Transfer:
-    """What carries instances in: one association, request or import job."""
-
-    tenant: str
-    calling_ae: str = ""
-    called_ae: str = ""
-    origin: Origin = "received"
-    transfer_id: str = field(default_factory=lambda: str(uuid4()))
-    began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    # The one study that this may bring instances of; empty: any.
-    only_study: str = ""
-    has_begun: bool = False
-    was_refused: bool = False
-    instances: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,8 +114,16 @@ class Acceptance:
         """Store the instance and publish its event.
 
         Raises Rejected for what can never succeed (kept in quarantine, unless it broke a limit), Unavailable for
-        what may succeed when it is sent again; then the object may be there, and the outbox sees to its event.
+        what may succeed when it is sent again; then the object may be there, the outbox sees to its event, and the
+        transfer is partial.
         """
+        try:
+            return await self._accept(transfer, arrival)
+        except Unavailable:
+            transfer.mark_partial()
+            raise
+
+    async def _accept(self, transfer: Transfer, arrival: Arrival) -> Receipt:
         if arrival.body.failed is not None:
             raise arrival.body.failed
         self._inside.reached("after_spool")
@@ -182,14 +173,12 @@ class Acceptance:
         self._inside.reached("after_event")
         self._inside.outbox.done(number)
         self._inside.reached("after_done")
-        transfer.instances += 1
+        transfer.count()
         return Receipt(event, is_repeat=not is_new)
 
     def _intend(self, transfer: Transfer, identity: Identity, upload: Upload) -> int:
         try:
-            if not transfer.has_begun:
-                self._inside.outbox.begin(transfer.transfer_id, transfer.tenant, transfer.began_at)
-                transfer.has_begun = True
+            transfer.begin()
             return self._inside.outbox.intend(transfer.transfer_id, identity, upload.key, upload.envelope)
         except OSError as error:
             raise Unavailable("outbox") from error

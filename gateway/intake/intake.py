@@ -15,6 +15,7 @@ from gateway.intake.failpoints import armed
 from gateway.intake.outbox import Outbox, Outside, adopt
 from gateway.intake.quarantine import Quarantine, Rules
 from gateway.intake.spool import Bounds, Room
+from gateway.intake.transfer import Transfer
 from operators.dicom.scan import Limits
 from operators.store.ports import EventLog, ObjectStore
 from schemas.settings import GatewaySettings
@@ -39,6 +40,10 @@ class Intake:
     acceptance: Acceptance
     outbox: Outbox
     room: Room
+
+    def new_transfer(self, tenant: str, calling_ae: str = "", called_ae: str = "", only_study: str = "") -> Transfer:
+        """Return a transfer that is recorded in the outbox once it begins; the door must complete or abort it."""
+        return Transfer(self.outbox, tenant, calling_ae, called_ae, only_study)
 
 
 @contextlib.asynccontextmanager

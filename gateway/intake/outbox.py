@@ -17,10 +17,11 @@ import structlog
 from gateway.intake import ledger
 from gateway.intake.failpoints import Reached, pass_by
 from gateway.intake.journal import Journal
-from gateway.intake.ledger import End, Intent, Ledger
+from gateway.intake.ledger import Intent, Ledger
+from gateway.intake.transfer import TransferEnd
 from operators.errors import Rejected, Unavailable
 from operators.store.ports import EventLog
-from schemas.events import InstanceStored, Outcome, TransferEnded, event_id
+from schemas.events import InstanceStored, Outcome
 from schemas.objects import Envelope, Identity
 from schemas.telemetry import GATEWAY_HEALED, GATEWAY_OUTBOX_OPEN
 from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED
@@ -100,7 +101,7 @@ class Outbox:
     def intend(self, transfer_id: str, identity: Identity, key: str, envelope: Envelope) -> int:
         """Note that an object is about to be stored; give the number to close it by. Raises OSError as begin()."""
         intent = Intent(self._numbers + 1, transfer_id, identity, key, envelope)
-        self._journal.append(ledger.intent(intent))
+        self._journal.append(ledger.intended(intent))
         self._numbers = intent.number
         self._ledger.intend(intent)
         GATEWAY_OUTBOX_OPEN.inc()
@@ -125,7 +126,7 @@ class Outbox:
     async def run(self) -> None:
         """Work until cancelled: what failed and what ended wait for each other only where they must."""
         await asyncio.gather(
-            self._whenever(self._has_failed, self._retry_round), self._whenever(self._has_ended, self._tell_round)
+            self._whenever(self._has_failed, self._retry_round), self._whenever(self._has_ended, self._end_round)
         )
 
     async def settle(self) -> None:
@@ -153,7 +154,7 @@ class Outbox:
 
     async def _both_rounds(self) -> bool:
         is_retried = await self._retry_round()
-        return await self._tell_round() and is_retried
+        return await self._end_round() and is_retried
 
     async def _retry_round(self) -> bool:
         """Retry every failed intent once; True when none is left."""
@@ -161,10 +162,10 @@ class Outbox:
         await asyncio.gather(*(_within(gate, self._retry, one) for one in list(self._failed)))
         return not self._failed
 
-    async def _tell_round(self) -> bool:
+    async def _end_round(self) -> bool:
         """Tell every end once; True when all are told that wait for nothing."""
         gate = asyncio.Semaphore(AT_ONCE)
-        await asyncio.gather(*(_within(gate, self._tell, end) for end in self._ledger.ends()))
+        await asyncio.gather(*(_within(gate, self._publish_end, end) for end in self._ledger.ends()))
         if self._ledger.is_empty and self._journal.size_bytes:
             self._rewrite()
         return not self._ledger.ends()
@@ -194,12 +195,12 @@ class Outbox:
         return self._outside.clock() - missed_at >= self._outside.heal_s
 
     def _give_up(self, number: int) -> None:
-        self._close(number, ledger.gone(number), is_published=False)
+        self._close(number, ledger.given_up(number), is_published=False)
 
-    async def _tell(self, end: End) -> None:
-        await self._outside.events.publish(TRANSFER_ENDED, transfer_ended(end))
+    async def _publish_end(self, end: TransferEnd) -> None:
+        await self._outside.events.publish(TRANSFER_ENDED, end.event)
         self._outside.reached("mid_transfer_end")
-        line = ledger.told(end.transfer_id, end.study_uid)
+        line = ledger.end_published(end.transfer_id, end.study_uid)
         self._ledger.apply(line)
         self._note(line)
 
@@ -235,21 +236,6 @@ async def _within(gate: asyncio.Semaphore, work: Callable[[T], Awaitable[None]],
     async with gate:
         with suppress(Unavailable):
             await work(one)
-
-
-def transfer_ended(end: End) -> TransferEnded:
-    """Return the event of an end; the same transfer and study, the same id."""
-    return TransferEnded(
-        event_id=event_id("transfer-ended", end.tenant, end.transfer_id, end.study_uid),
-        tenant=end.tenant,
-        occurred_at=end.ended_at,
-        cause=(end.transfer_id,),
-        transfer_id=end.transfer_id,
-        study_uid=end.study_uid,
-        outcome=end.outcome,
-        instances=end.instances,
-        began_at=end.began_at,
-    )
 
 
 async def adopt(folder: Path, outside: Outside) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from gateway.intake.accept import Acceptance, Arrival, Receipt, Transfer
+from gateway.intake.accept import Acceptance, Arrival, Receipt
 from gateway.intake.status import FAILED, OUT_OF_RESOURCES, Status, of_rejected, of_stored
+from gateway.intake.transfer import Transfer
 from gateway.stow.multipart import MediaType
 from operators.dicom.part10 import begin_part10
 from operators.errors import Rejected, Unavailable
@@ -190,11 +191,12 @@ class Delivery:
         except Rejected as error:
             return self._refused(part, of_rejected(error), error.reason)
         except Unavailable as error:
-            self._transfer.was_refused, self._away = True, error.what
+            self._away = error.what
+            self._transfer.mark_partial()
             return self._refused(part, OUT_OF_RESOURCES, error.what)
         except Exception:
             # The edge: the other parts have results of their own.
-            self._transfer.was_refused = True
+            self._transfer.mark_partial()
             log.exception("instance_failed", transfer=self._transfer.transfer_id)
             return self._refused(part, FAILED, "unexpected")
 

@@ -7,13 +7,12 @@ body is read is answered at once, and the connection closed.
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import orjson
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from gateway.intake.accept import Transfer
 from gateway.intake.intake import Intake
 from gateway.intake.status import BROKEN_OFF, Status
 from gateway.stow.body import Coming, Gone, Refused
@@ -26,9 +25,6 @@ from operators.http.principal import Asked, NotAllowed, Principal, authorize, pr
 from schemas.objects import is_uid
 from schemas.settings import StowSettings
 from schemas.telemetry import STOW_OPEN, STOW_REFUSED, STOW_REQUESTS
-
-if TYPE_CHECKING:
-    from schemas.events import Outcome
 
 ROOT = "/dicomweb"
 STUDIES = f"{ROOT}/studies"
@@ -145,22 +141,22 @@ class Stow:
 
     async def _store(self, asking: Asking, coming: Coming) -> Answer:
         """Take the body; whatever happens, what is being stored is finished and the transfer ended."""
-        transfer = Transfer(asking.principal.tenant, only_study=asking.study)
+        transfer = self.inside.new_transfer(asking.principal.tenant, only_study=asking.study)
         delivery = Delivery(self.inside.acceptance, transfer, self.settings.at_once)
-        outcome: Outcome = "aborted"
         status = 0
         try:
             answer = await self._received(asking, coming, delivery)
             status = answer.status
-            outcome = "partial" if answer.closes or transfer.was_refused else "well"
+            if answer.closes:
+                transfer.mark_partial()
+            transfer.complete()
         finally:
             await asyncio.shield(delivery.settle())
-            if transfer.has_begun:
-                self.inside.outbox.end(transfer.transfer_id, outcome)
+            transfer.abort()
             log.info(
                 "store_ended",
                 transfer=transfer.transfer_id,
-                outcome=outcome,
+                outcome=transfer.outcome,
                 instances=transfer.instances,
                 status=status,
             )

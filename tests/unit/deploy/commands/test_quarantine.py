@@ -17,7 +17,6 @@ import pytest
 from deploy.commands import quarantine, shared
 from deploy.commands.quarantine import Answer, Outside
 from deploy.install.steps import Failed
-from gateway.intake.accept import Transfer
 from operators.catalog.rows import QuarantineRow
 from operators.connectors.memory.catalog import MemoryAside, MemoryCatalog
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
@@ -54,7 +53,7 @@ class World:
         arrival = acceptance.arrive(sop_class, sop_uid, EXPLICIT)
         arrival.body.write(memoryview(file)[split_part10(file).prefix_length :])
         with pytest.raises(Rejected):
-            await acceptance.accept(Transfer("local", "CT1"), arrival)
+            await acceptance.accept(self.door.inside.new_transfer("local", "CT1"), arrival)
 
     def row(self) -> QuarantineRow:
         """Catalog all that was told of so far; give the one row."""

@@ -16,11 +16,12 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
-from gateway.intake.accept import Acceptance, Inside, Rebuilding, Receipt, Transfer
+from gateway.intake.accept import Acceptance, Inside, Rebuilding, Receipt
 from gateway.intake.journal import Journal
 from gateway.intake.outbox import Outbox, Outside, adopt, finish, lost
 from gateway.intake.quarantine import Quarantine, Rules
 from gateway.intake.spool import Bounds, Room
+from gateway.intake.transfer import Transfer
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
 from operators.errors import Rejected, Unavailable
 from schemas.events import InstanceStored, TransferEnded
@@ -94,7 +95,9 @@ class Gateway:
 
     world: World
     outbox: Outbox
-    transfer: Transfer = field(default_factory=lambda: Transfer("local", "SENDER", "FLUORO"))
+
+    def __post_init__(self) -> None:
+        self.transfer = Transfer(self.outbox, "local", "SENDER", "FLUORO")
 
     def accept(self, number: int, study_uid: str = "1.2.3") -> Receipt:
         room, bounds = Room(2**20), Bounds(2**20, 2**20, self.world.folder)
@@ -106,7 +109,7 @@ class Gateway:
         return asyncio.run(acceptance.accept(self.transfer, arrival))
 
     def end(self) -> None:
-        self.outbox.end(self.transfer.transfer_id, "well")
+        self.transfer.complete()
 
     def die(self) -> None:
         """Let the lock go and nothing else, as the kernel does for a killed process."""
@@ -256,7 +259,7 @@ def test_an_end_waits_for_what_its_transfer_left_open(world: World) -> None:
 
     asyncio.run(gateway.outbox.settle())
 
-    assert world.ended == [("1.2.3", "well", 2)]
+    assert world.ended == [("1.2.3", "partial", 2)]
 
 
 def test_repeats_within_a_transfer_count_once_and_each_study_has_its_end(world: World) -> None:

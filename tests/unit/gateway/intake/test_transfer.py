@@ -1,0 +1,101 @@
+"""A transfer begins with its first instance and ends exactly once, whatever its door does afterwards."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pytest
+
+from gateway.intake.transfer import RecordedTransfer, Transfer
+from schemas.events import Outcome
+
+NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
+
+
+@dataclass
+class Record:
+    """What was recorded, in order."""
+
+    entries: list[str] = field(default_factory=list)
+    is_full: bool = False
+
+    def begin(self, transfer_id: str, tenant: str, began_at: datetime) -> None:  # noqa: ARG002
+        if self.is_full:
+            raise OSError(28, "no space")
+        self.entries.append("begun")
+
+    def end(self, transfer_id: str, outcome: Outcome) -> None:  # noqa: ARG002
+        self.entries.append(outcome)
+
+
+Act = Callable[[Transfer], None]
+
+
+@pytest.mark.parametrize(
+    ("acts", "recorded", "outcome"),
+    [
+        ([Transfer.begin, Transfer.complete], ["begun", "well"], "well"),
+        ([Transfer.begin, Transfer.mark_partial, Transfer.complete], ["begun", "partial"], "partial"),
+        ([Transfer.begin, Transfer.abort], ["begun", "aborted"], "aborted"),
+        ([Transfer.begin, Transfer.begin, Transfer.complete], ["begun", "well"], "well"),
+        ([Transfer.begin, Transfer.complete, Transfer.abort], ["begun", "well"], "well"),
+        ([Transfer.begin, Transfer.abort, Transfer.complete], ["begun", "aborted"], "aborted"),
+        ([Transfer.complete], [], "well"),
+        ([Transfer.begin], ["begun"], None),
+    ],
+)
+def test_a_transfer_is_begun_once_and_ended_once(
+    acts: Iterable[Act], recorded: list[str], outcome: Outcome | None
+) -> None:
+    record = Record()
+    transfer = Transfer(record, "local")
+
+    for act in acts:
+        act(transfer)
+
+    assert (record.entries, transfer.outcome) == (recorded, outcome)
+
+
+def test_a_beginning_that_the_disk_refused_is_recorded_with_the_next_instance() -> None:
+    record = Record(is_full=True)
+    transfer = Transfer(record, "local")
+    with pytest.raises(OSError, match="no space"):
+        transfer.begin()
+    record.is_full = False
+    transfer.begin()
+    transfer.complete()
+
+    assert record.entries == ["begun", "well"]
+
+
+def test_an_ended_transfer_takes_no_instance() -> None:
+    record = Record()
+    transfer = Transfer(record, "local")
+    transfer.abort()
+
+    with pytest.raises(RuntimeError):
+        transfer.begin()
+
+    assert record.entries == []
+
+
+def test_each_study_of_a_recorded_transfer_has_one_end() -> None:
+    recorded = RecordedTransfer(
+        "t-1", "local", NOON, published={"1.2.4": {b"c"}, "1.2.3": {b"a", b"b"}, "1.2.5": set()}
+    )
+    assert list(recorded.ends()) == []
+    recorded.end("partial", NOON)
+    recorded.end("lost", NOON)
+
+    ends = list(recorded.ends())
+    assert [(end.study_uid, end.outcome, end.instances) for end in ends] == [
+        ("1.2.3", "partial", 2),
+        ("1.2.4", "partial", 1),
+        ("1.2.5", "partial", 0),
+    ]
+    assert len({end.event.event_id for end in ends}) == 3
+    recorded.ended_studies |= {"1.2.3", "1.2.5"}
+    assert [end.study_uid for end in recorded.ends()] == ["1.2.4"]
+    assert not recorded.is_finished
+    recorded.ended_studies.add("1.2.4")
+    assert recorded.is_finished
