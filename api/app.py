@@ -17,10 +17,12 @@ from api import health
 from api.dicomweb import qido, rendered, wado
 from api.dicomweb.bulkdata import bulk
 from api.dicomweb.frames import frames
-from api.http.principal import authorize, principal_of
-from api.http.problems import Problem, answer, problem_of
+from api.http.problems import answer, problem_of
 from api.services import ROOT, Check, Services
+from operators.access.principal import authorize
 from operators.catalog.ports import CatalogQueries
+from operators.http.principal import RequestHead, principal_of
+from operators.http.problem import Problem
 from operators.store.ports import ObjectStore
 from schemas.settings import ApiSettings
 from schemas.telemetry import API_REQUESTS, API_SECONDS
@@ -128,7 +130,7 @@ class Application:
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] not in OPEN_PATHS:
-            principal = principal_of(scope, self._services.settings.tenant)
+            principal = principal_of(RequestHead.of(scope), self._services.settings.tenant)
             authorize(principal, "read", scope["path"])
             scope["principal"] = principal
         await self._router(scope, receive, send)

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import structlog
 
-from api.http.problems import Problem
 from api.render_child import ANSWER, JOB, NONCE_BYTES, READY
 from operators.dicom.scan import Reason
 from operators.errors import RETRY_AFTER, Unavailable
+from operators.http.problem import Problem
 from operators.imaging.job import RenderJob, pack_job
 from operators.imaging.reasons import (
     BAD_DESCRIPTION,

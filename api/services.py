@@ -11,16 +11,16 @@ from starlette.requests import Request
 
 from api.children import Children
 from api.dicomweb.cache import Kept
-from api.http.problems import Problem, bad_uid
 from operators.catalog.ports import CatalogQueries
 from operators.errors import RETRY_AFTER
+from operators.http.problem import Problem, bad_uid
 from operators.store.ports import ObjectStore
 from schemas.objects import is_uid
 from schemas.settings import ApiSettings
 from schemas.telemetry import API_LIMITED
 
 if TYPE_CHECKING:
-    from operators.http.principal import Principal
+    from operators.access.principal import Principal
 
 ROOT = "/dicomweb"
 Check = Callable[[], Awaitable[None]]

@@ -11,9 +11,9 @@ from starlette.responses import Response
 from api import objects
 from api.dicomweb.located import AHEAD, HEADER_BYTES, PIXEL_HEADER_BYTES, address_of, hold_inflated, located, parsed
 from api.http.etags import etag, headers, unchanged
-from api.http.media import OCTETS, octets_choice
+from api.http.media import octets_choice
 from api.http.multipart import BYTE_RANGES, Envelope, Part, stream
-from api.http.problems import Problem, not_found
+from api.http.problems import not_found
 from api.http.ranges import Span, asked
 from api.http.streaming import Chunks, Streamed, in_order, once
 from api.services import Services, base_of, services_of, tenant_of
@@ -21,7 +21,9 @@ from operators.catalog.ports import Location
 from operators.dicom.bulkdata import Beyond, Place, seek
 from operators.dicom.json import bulk_value
 from operators.dicom.scan import DEFLATED, PIXEL_TAGS
-from operators.http.accept import wanted
+from operators.http.accept import accepted
+from operators.http.media_types import OCTETS
+from operators.http.problem import Problem
 
 # A tag, or tags with item numbers between them, as metadata writes them but for upper case.
 PATH = re.compile("[0-9A-Fa-f]{8}(/(0|[1-9][0-9]{0,6})/[0-9A-Fa-f]{8})*")
@@ -39,7 +41,7 @@ class Value:
 
 async def bulk(request: Request) -> Response:
     """Answer with a value that the metadata left out, or with the pieces of it that Range names."""
-    is_multipart = octets_choice(wanted(request))
+    is_multipart = octets_choice(accepted(request))
     location = (await located(request))[0]
     base, path = base_of(request), _path(request)
     tag = etag([location], "bulkdata", path, base if is_multipart else "")

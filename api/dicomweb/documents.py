@@ -10,13 +10,13 @@ from api.children import ADVICE, NOT_RENDERABLE
 from api.dicomweb.bulkdata import value_at
 from api.dicomweb.located import PIXEL_HEADER_BYTES, hold_inflated
 from api.http import etags
-from api.http.problems import Problem
 from api.http.streaming import Chunks, Streamed
 from api.services import services_of, tenant_of
 from operators.catalog.ports import Location
 from operators.dicom.bulkdata import unwrapped
 from operators.dicom.frames import unpack
 from operators.errors import Rejected
+from operators.http.problem import Problem
 
 PDF_CLASS, PDF = "1.2.840.10008.5.1.4.1.1.104.1", "application/pdf"
 ENCAPSULATED_DOCUMENT = "00420011"

@@ -23,7 +23,6 @@ from api.dicomweb.located import (
 from api.http.etags import etag, headers, unchanged
 from api.http.media import frame_choice, stored_frames
 from api.http.multipart import Envelope, Part, stream
-from api.http.problems import Problem
 from api.http.streaming import Chunks, Streamed, in_order
 from api.services import Services, base_of, services_of, tenant_of
 from operators.catalog.ports import Location
@@ -31,7 +30,8 @@ from operators.dicom.bulkdata import bit_frames, inflated, shifted, unwrapped
 from operators.dicom.frames import NATIVE, frame_range, unpack
 from operators.dicom.scan import DEFLATED
 from operators.errors import Rejected
-from operators.http.accept import wanted
+from operators.http.accept import accepted
+from operators.http.problem import Problem
 from schemas.events import Frames
 
 # One read holds at most so much, and of that at least half was asked for: a request then holds 1 + AHEAD of them.
@@ -70,7 +70,7 @@ async def frames(request: Request) -> Response:
     is_native = listed.kind == "native" or location.transfer_syntax in NATIVE | DEFLATED
     media_type, syntax = stored_frames(location.transfer_syntax, is_native=is_native)
     check_frames(listed, numbers)
-    is_multipart = frame_choice(wanted(request), media_type, syntax, len(numbers))
+    is_multipart = frame_choice(accepted(request), media_type, syntax, len(numbers))
     base = base_of(request) if is_multipart else ""
     tag = etag([location], "frames", request.path_params["frames"], base)
     if answer := unchanged(request, tag):

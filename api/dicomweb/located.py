@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from api.http.problems import Problem, not_found
+from api.http.problems import not_found
 from api.services import Services, address, services_of, tenant_of, uid_of, until_sent
 from operators.catalog.ports import Location
 from operators.dicom.scan import DEFLATED
+from operators.http.problem import Problem
 from schemas.events import Frames
 
 T = TypeVar("T")

@@ -7,10 +7,10 @@ from functools import partial
 from api import objects
 from api.children import ADVICE, NOT_RENDERABLE
 from api.http.media import MEDIA_TYPES
-from api.http.problems import Problem
 from api.services import Services
 from operators.catalog.ports import Location
 from operators.dicom.frames import frame_range, unpack
+from operators.http.problem import Problem
 from operators.imaging.job import Form, RenderJob
 from operators.imaging.request import Rendering
 from schemas.events import Frames

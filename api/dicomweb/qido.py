@@ -12,7 +12,8 @@ from api.services import address, base_of, services_of, tenant_of, uid_of
 from operators.catalog.ports import Hit, InstanceFacts, Page, SeriesFacts, StudyFacts
 from operators.catalog.query import Bounds, Level, Query, parse
 from operators.dicom.plain_json import DicomJson
-from operators.http.accept import JSON_TYPES, chosen, wanted
+from operators.http.accept import accepted, choose
+from operators.http.media_types import JSON_TYPES
 
 # PS3.3 C.3.4: what can be had at once, and what takes a while.
 AVAILABILITY = {"hot": "ONLINE", "warm": "ONLINE", "cold": "NEARLINE"}
@@ -39,7 +40,7 @@ def search(level: Level) -> Callable[[Request], Awaitable[Response]]:
     """Return the handler that searches one level, below whatever study and series the path names."""
 
     async def found(request: Request) -> Response:
-        media_type = chosen(wanted(request), JSON_TYPES)
+        media_type = choose(accepted(request), JSON_TYPES)
         if media_type is None:
             raise not_acceptable(" or ".join(JSON_TYPES))
         services = services_of(request)

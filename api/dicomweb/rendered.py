@@ -15,11 +15,12 @@ from api.dicomweb.located import address_of, check_frames, located, numbers_of
 from api.dicomweb.pictures import VIDEOS, Framed, framed, picture
 from api.http import etags
 from api.http.multipart import AFTER, Envelope, Part
-from api.http.problems import Problem, not_acceptable, not_found
+from api.http.problems import not_acceptable, not_found
 from api.http.streaming import Chunks, Streamed, in_order
 from api.services import base_of, services_of, tenant_of
 from operators.catalog.ports import Location
-from operators.http.accept import Wanted, wanted
+from operators.http.accept import MediaRange, accepted
+from operators.http.problem import Problem
 from operators.imaging.request import Rendering, parse_rendering, parse_thumbnail
 
 # PS3.18 table 8.7.4-1; the first is what a client gets that takes any.
@@ -44,10 +45,10 @@ async def rendered(request: Request) -> Response:
         return await _answer(request, locations, [partial(_first_frame, request, one) for one in locations])
     location = await _with_frames(request, locations[0])
     if stored := VIDEOS.get(location.transfer_syntax):
-        _choice(wanted(request), (stored,), 1)
+        _choice(accepted(request), (stored,), 1)
         return video(request, location, stored)
     if location.sop_class == PDF_CLASS:
-        _choice(wanted(request), (PDF,), 1)
+        _choice(accepted(request), (PDF,), 1)
         return await pdf(request, location)
     shown = framed(location)
     check_frames(shown.listed, [1])
@@ -65,7 +66,7 @@ async def rendered_frames(request: Request) -> Response:
 
 async def thumbnail(request: Request) -> Response:
     """Answer with a small picture: of the first frame listed, of the instance's middle one, or of a representative."""
-    media_type, _ = _choice(wanted(request), IMAGES, 1)
+    media_type, _ = _choice(accepted(request), IMAGES, 1)
     side = services_of(request).settings.thumbnail_px
     rendering = parse_thumbnail(request.query_params.multi_items(), media_type, side)
     numbers = numbers_of(request) if "frames" in request.path_params else []
@@ -116,7 +117,7 @@ def is_image(sop_class: str) -> bool:
     return "Image Storage" in UID(sop_class).name
 
 
-def _choice(ranges: Sequence[Wanted], offered: Sequence[str], count: int) -> tuple[str, bool]:
+def _choice(ranges: Sequence[MediaRange], offered: Sequence[str], count: int) -> tuple[str, bool]:
     """Return the media type to answer with, and whether in parts; raises Problem (406)."""
     for one in ranges:
         for media_type in offered:
@@ -129,7 +130,7 @@ def _choice(ranges: Sequence[Wanted], offered: Sequence[str], count: int) -> tup
 
 async def _answer(request: Request, locations: Sequence[Location], makings: Sequence[Making]) -> Response:
     """Answer with the pictures of these instances, in parts or one alone."""
-    media_type, is_multipart = _choice(wanted(request), IMAGES, len(makings))
+    media_type, is_multipart = _choice(accepted(request), IMAGES, len(makings))
     rendering = parse_rendering(request.query_params.multi_items(), media_type)
     frames = request.path_params.get("frames")
     tag = etags.etag(locations, "rendered", f"{base_of(request)} {is_multipart} {frames} {rendering}")

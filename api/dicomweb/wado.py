@@ -22,7 +22,8 @@ from operators.catalog.ports import Location
 from operators.dicom.json import Limit, dicom_json, dumps, placed
 from operators.dicom.plain_json import DicomJson
 from operators.errors import Rejected
-from operators.http.accept import DICOM, JSON_TYPES, chosen, wanted
+from operators.http.accept import accepted, choose
+from operators.http.media_types import DICOM, JSON_TYPES
 from schemas.telemetry import API_LIMITED
 
 # A header of no more bytes is read in less time than another thread takes to be given it.
@@ -35,7 +36,7 @@ log = structlog.get_logger()
 async def retrieve(request: Request) -> Response:
     """Answer with a study's, a series' or one instance, as stored."""
     locations = await located(request)
-    is_multipart = dicom_choice(wanted(request), locations)
+    is_multipart = dicom_choice(accepted(request), locations)
     services, tenant = services_of(request), tenant_of(request)
     base = base_of(request) if is_multipart else ""
     tag = etag(locations, "instances", base)
@@ -57,7 +58,7 @@ async def retrieve(request: Request) -> Response:
 
 async def metadata(request: Request) -> Response:
     """Answer with the DICOM JSON of a study's, a series' or one instance's header."""
-    media_type = chosen(wanted(request), JSON_TYPES)
+    media_type = choose(accepted(request), JSON_TYPES)
     if media_type is None:
         raise not_acceptable(" or ".join(JSON_TYPES))
     locations = await located(request)

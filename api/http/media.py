@@ -6,12 +6,13 @@ Endian then, which takes a transcoder.
 
 from collections.abc import Mapping, Sequence
 
-from api.http.problems import Problem, not_acceptable
+from api.http.problems import not_acceptable
 from operators.catalog.ports import Location
 from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
-from operators.http.accept import DICOM, Wanted
+from operators.http.accept import MediaRange
+from operators.http.media_types import DICOM, OCTETS
+from operators.http.problem import Problem
 
-OCTETS = "application/octet-stream"
 COMPRESSED = "1.2.840.10008.1.2."
 
 # PS3.18 table 8.7.3-5: the media type of one compressed frame, and the transfer syntax it means unless another is named.
@@ -53,7 +54,7 @@ def stored_frames(transfer_syntax: str, *, is_native: bool) -> tuple[str, str]:
     return MEDIA_TYPES.get(transfer_syntax, OCTETS), transfer_syntax
 
 
-def dicom_choice(ranges: Sequence[Wanted], locations: Sequence[Location]) -> bool:
+def dicom_choice(ranges: Sequence[MediaRange], locations: Sequence[Location]) -> bool:
     """True if to answer in parts (True) or with the one instance alone; raises Problem (406)."""
     for one in ranges:
         is_multipart = one.is_multipart or one.media_type == "*/*"
@@ -64,7 +65,7 @@ def dicom_choice(ranges: Sequence[Wanted], locations: Sequence[Location]) -> boo
     raise _offer(DICOM, stored[0] if len(stored) == 1 else "*", is_one=len(locations) == 1)
 
 
-def octets_choice(ranges: Sequence[Wanted]) -> bool:
+def octets_choice(ranges: Sequence[MediaRange]) -> bool:
     """True if to answer with a value in a part (True) or alone; raises Problem (406)."""
     for one in ranges:
         if one.takes(OCTETS):
@@ -72,7 +73,7 @@ def octets_choice(ranges: Sequence[Wanted]) -> bool:
     raise not_acceptable(f'{OCTETS} or multipart/related; type="{OCTETS}"')
 
 
-def frame_choice(ranges: Sequence[Wanted], media_type: str, syntax: str, count: int) -> bool:
+def frame_choice(ranges: Sequence[MediaRange], media_type: str, syntax: str, count: int) -> bool:
     """True if to answer with frames in parts (True) or one alone; raises Problem (406)."""
     for one in ranges:
         is_multipart = one.is_multipart or one.media_type == "*/*"
@@ -81,7 +82,7 @@ def frame_choice(ranges: Sequence[Wanted], media_type: str, syntax: str, count: 
     raise _offer(media_type, syntax, is_one=count == 1)
 
 
-def _takes_frames(one: Wanted, media_type: str, syntax: str) -> bool:
+def _takes_frames(one: MediaRange, media_type: str, syntax: str) -> bool:
     """True if a range takes frames of this form; viewers ask for octets of any transfer syntax and mean all."""
     if one.transfer_syntax in ("*", syntax):
         return one.takes(media_type.lower()) or one.media_type == OCTETS

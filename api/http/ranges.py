@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from api.http.problems import Problem
+from operators.http.problem import Problem
 from schemas.telemetry import API_LIMITED
 
 # Of at most so many bytes a gap costs less than another range.

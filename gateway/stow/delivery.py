@@ -13,7 +13,7 @@ from gateway.intake.transfer import Transfer
 from gateway.stow.multipart import MediaType
 from operators.dicom.part10 import begin_part10
 from operators.errors import Rejected, Unavailable
-from operators.http.accept import DICOM
+from operators.http.media_types import DICOM
 from schemas.objects import is_uid
 from schemas.telemetry import GATEWAY_INSTANCES, GATEWAY_STORE_SECONDS
 

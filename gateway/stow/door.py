@@ -19,9 +19,11 @@ from gateway.stow.body import Coming, Gone, Refused
 from gateway.stow.delivery import Delivery, Result
 from gateway.stow.multipart import Begun, Ended, Limits, MediaType, Scanner
 from gateway.stow.response import FORMS, encode, http_status, module
+from operators.access.principal import NotAllowed, Principal, authorize
 from operators.errors import RETRY_AFTER, Rejected
-from operators.http.accept import DICOM, chosen, wanted
-from operators.http.principal import Asked, NotAllowed, Principal, authorize, principal_of
+from operators.http.accept import accepted, choose
+from operators.http.media_types import DICOM
+from operators.http.principal import RequestHead, principal_of
 from schemas.objects import is_uid
 from schemas.settings import StowSettings
 from schemas.telemetry import STOW_OPEN, STOW_REFUSED, STOW_REQUESTS
@@ -109,7 +111,7 @@ class Stow:
         await _send(send, answer)
 
     async def _admitted(self, scope: Scope, receive: Receive, task: "asyncio.Task[Any]") -> Answer:
-        asked = Asked.of(scope)
+        asked = RequestHead.of(scope)
         principal = principal_of(asked, self.tenant)
         if scope["method"] == "OPTIONS":
             return Answer(204, ALLOW)
@@ -219,12 +221,12 @@ class Stow:
             await asyncio.gather(*late, return_exceptions=True)
 
 
-def _asking(scope: Scope, asked: Asked, principal: Principal) -> Asking:
+def _asking(scope: Scope, asked: RequestHead, principal: Principal) -> Asking:
     """Read what a store request says of itself; raises Refused."""
     study = _study_of(scope["path"]) or ""
     if study and not is_uid(study):
         raise Refused(400, "bad-uid", "UIDs in the path are digits and dots, at most 64 characters")
-    media_type = chosen(wanted(scope), FORMS)
+    media_type = choose(accepted(scope), FORMS)
     if media_type is None:
         raise Refused(406, "not-acceptable", "accept application/dicom+json or application/dicom+xml")
     length = _one(asked, "content-length")
@@ -246,7 +248,7 @@ def _gave_way() -> Refused:
     return Refused(408, "gave-way", "too many are storing now, and this came slowest: send it faster")
 
 
-def _boundary(asked: Asked) -> str | None:
+def _boundary(asked: RequestHead) -> str | None:
     """Return the boundary of the request's parts, None when it is one instance alone; raises Refused."""
     if _one(asked, "content-encoding").lower() not in ("", "identity"):
         raise Refused(415, "content-encoding", "send the request without a Content-Encoding")
@@ -262,7 +264,7 @@ def _boundary(asked: Asked) -> str | None:
     return said.parameters.get("boundary", "")
 
 
-def _one(asked: Asked, name: str) -> str:
+def _one(asked: RequestHead, name: str) -> str:
     """Return a header that may come once, '' when it does not; raises Refused when it comes twice."""
     values = asked.headers.get(name, [])
     if len(values) > 1:

@@ -8,7 +8,7 @@ import orjson
 
 from gateway.intake.status import FAILED, OUT_OF_RESOURCES, STORED, Status
 from gateway.stow.delivery import Result
-from operators.http.accept import JSON_TYPES
+from operators.http.media_types import JSON_TYPES
 
 # The first is for those who leave it to us.
 FORMS = (*JSON_TYPES, "application/dicom+xml", "application/xml", "text/xml")

@@ -1,1 +1,1 @@
-"""What both web doors share of HTTP: what a client accepts, who it is, what it is told."""
+"""What the STOW door and the read API share of HTTP: media types, Accept, the requestor, an error as an answer."""

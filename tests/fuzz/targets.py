@@ -29,7 +29,8 @@ from operators.dicom.part10 import begin_part10
 from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, Reason
 from operators.dimse.upper_layer import Accepted, Reader, Terms, Violation, data_pdus, negotiate
 from operators.errors import BadQuery, Rejected
-from operators.http.accept import JSON_TYPES, chosen, parse_accept
+from operators.http.accept import choose, parse_accept
+from operators.http.media_types import JSON_TYPES
 from tests.support.data.elements import (
     CODE,
     ITEM_END,
@@ -415,7 +416,7 @@ def check_accept(data: bytes) -> None:
         weights = [one.weight for one in ranges]
         assert weights == sorted(weights, reverse=True)
         assert all(0 < weight <= 1 for weight in weights)
-        assert chosen(ranges, JSON_TYPES) in (None, *JSON_TYPES)
+        assert choose(ranges, JSON_TYPES) in (None, *JSON_TYPES)
 
 
 def accept_seeds() -> list[bytes]:

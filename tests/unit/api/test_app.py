@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from starlette.types import Message, Scope
 
 from api.app import _Exchange, create_app
-from api.http.problems import Problem
 from operators.catalog.ports import Page
 from operators.catalog.query import Query
 from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.memory.stores import MemoryObjectStore, Outage
+from operators.http.problem import Problem
 from schemas.settings import ApiSettings
 from tests.support.worlds.reading import World, part10, still_there
 

@@ -21,10 +21,10 @@ from pydicom import dcmread
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
 from api.children import ENVIRONMENT, Child, Children, Gone
-from api.http.problems import Problem
 from api.render_child import ANSWER
 from operators.connectors.memory.stores import MemoryObjectStore, Outage
 from operators.errors import Unavailable
+from operators.http.problem import Problem
 from operators.imaging.job import RenderJob
 from operators.imaging.request import Rendering
 from schemas.objects import Bucket

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.http.problems import Problem
 from api.http.ranges import Span, asked
+from operators.http.problem import Problem
 
 
 @pytest.mark.parametrize(

@@ -4,31 +4,32 @@ import time
 
 import pytest
 
-from operators.http.accept import JSON_TYPES, MOST_RANGES, Wanted, chosen, parse_accept, wanted
+from operators.http.accept import MOST_RANGES, MediaRange, accepted, choose, parse_accept
+from operators.http.media_types import JSON_TYPES
 
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("*/*", [Wanted("*/*", False, None, 1.0)]),
-        ("Application/DICOM ; Transfer-Syntax=1.2", [Wanted("application/dicom", False, "1.2", 1.0)]),
+        ("*/*", [MediaRange("*/*", False, None, 1.0)]),
+        ("Application/DICOM ; Transfer-Syntax=1.2", [MediaRange("application/dicom", False, "1.2", 1.0)]),
         (
             'multipart/related; type="application/dicom"; transfer-syntax="*"',
-            [Wanted("application/dicom", True, "*", 1.0)],
+            [MediaRange("application/dicom", True, "*", 1.0)],
         ),
-        ("multipart/related;type=image/jp2;q=0.5", [Wanted("image/jp2", True, None, 0.5)]),
-        ("multipart/related", [Wanted("*/*", True, None, 1.0)]),
-        ("multipart/mixed", [Wanted("multipart/mixed", True, None, 1.0)]),
-        ('a/b; x="q;q=0,\\""; q=0.7', [Wanted("a/b", False, None, 0.7)]),
-        ("a/b;q=0.1, c/d;q=0.9, e/f", [Wanted("e/f", False, None, 1.0), Wanted("c/d", False, None, 0.9)]),
+        ("multipart/related;type=image/jp2;q=0.5", [MediaRange("image/jp2", True, None, 0.5)]),
+        ("multipart/related", [MediaRange("*/*", True, None, 1.0)]),
+        ("multipart/mixed", [MediaRange("multipart/mixed", True, None, 1.0)]),
+        ('a/b; x="q;q=0,\\""; q=0.7', [MediaRange("a/b", False, None, 0.7)]),
+        ("a/b;q=0.1, c/d;q=0.9, e/f", [MediaRange("e/f", False, None, 1.0), MediaRange("c/d", False, None, 0.9)]),
         ("a/b;q=0", []),
         ("a/b;q=2", []),
         ("a/b;q=nan", []),
         ("", []),
-        ("a/b, ???", [Wanted("a/b", False, None, 1.0)]),
+        ("a/b, ???", [MediaRange("a/b", False, None, 1.0)]),
     ],
 )
-def test_an_accept_header_reads_as(text: str, wanted: list[Wanted]) -> None:
+def test_an_accept_header_reads_as(text: str, wanted: list[MediaRange]) -> None:
     assert list(parse_accept(text))[: len(wanted) or 1] == wanted
 
 
@@ -46,7 +47,7 @@ def test_an_accept_header_reads_as(text: str, wanted: list[Wanted]) -> None:
     ],
 )
 def test_the_form_of_an_answer_is_chosen(text: str, media_type: str | None) -> None:
-    assert chosen(parse_accept(text), JSON_TYPES) == media_type
+    assert choose(parse_accept(text), JSON_TYPES) == media_type
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_the_form_of_an_answer_is_chosen(text: str, media_type: str | None) -> N
 def test_the_query_parameter_goes_before_the_header(
     query: bytes, headers: list[tuple[bytes, bytes]], media_types: list[str]
 ) -> None:
-    ranges = wanted({"query_string": query, "headers": headers})
+    ranges = accepted({"query_string": query, "headers": headers})
 
     assert [one.media_type for one in ranges] == media_types
 

@@ -1,0 +1,1 @@
+"""Who acts on the archive, and what they may do, whatever protocol they came by."""
