@@ -42,7 +42,7 @@ async def buckets() -> None:
 
 async def catalog() -> None:
     """Bring the catalog's tables to the newest DDL."""
-    from operators.connectors.postgres.ddl import apply  # noqa: PLC0415
+    from operators.connectors.postgres.migrations import apply  # noqa: PLC0415
 
     await apply(load(CatalogSettings, os.environ))
 

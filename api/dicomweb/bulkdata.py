@@ -18,7 +18,7 @@ from api.http.ranges import Span, asked
 from api.http.streaming import Chunks, Streamed, in_order, once
 from api.services import Services, base_of, services_of, tenant_of
 from operators.catalog.ports import Location
-from operators.dicom.bulkdata import Beyond, Place, seek
+from operators.dicom.bulkdata import Beyond, ValueLocation, seek
 from operators.dicom.json import bulk_value
 from operators.dicom.scan import DEFLATED, PIXEL_TAGS
 from operators.http.accept import accepted
@@ -112,14 +112,14 @@ async def value_at(services: Services, tenant: str, location: Location, path: st
     return None if found is None else Value(len(found), lambda start, end: once(found[start:end]))
 
 
-def _in_object(services: Services, tenant: str, location: Location, place: Place) -> Value:
+def _in_object(services: Services, tenant: str, location: Location, place: ValueLocation) -> Value:
     def read(start: int, end: int) -> AsyncGenerator[bytes, None]:
         return objects.exactly(services, tenant, location, place.start + start, place.start + end)
 
     return Value(min(place.end, location.size_bytes) - place.start, read)
 
 
-async def _place(services: Services, tenant: str, location: Location, tag: int) -> Place | None:
+async def _place(services: Services, tenant: str, location: Location, tag: int) -> ValueLocation | None:
     """Find a top-level value, window by window: what is larger than a window is jumped over."""
     is_pixels = tag in PIXEL_TAGS
     start = location.header_length if is_pixels else location.prefix_length

@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from api.http.problems import not_acceptable
 from api.services import address, base_of, services_of, tenant_of, uid_of
-from operators.catalog.ports import Hit, InstanceFacts, Page, SeriesFacts, StudyFacts
-from operators.catalog.query import Bounds, Level, Query, parse
+from operators.catalog.ports import Hit, InstanceResult, Page, SeriesResult, StudyResult
+from operators.catalog.query import Level, PageLimits, Query, parse
 from operators.dicom.plain_json import DicomJson
 from operators.http.accept import accepted, choose
 from operators.http.media_types import JSON_TYPES
@@ -49,7 +49,7 @@ def search(level: Level) -> Callable[[Request], Awaitable[Response]]:
             level,
             study_uid=uid_of(request, "study"),
             series_uid=uid_of(request, "series"),
-            bounds=Bounds(services.settings.default_limit, services.settings.most_limit),
+            limits=PageLimits(services.settings.default_limit, services.settings.most_limit),
         )
         page = await services.queries.search(tenant_of(request), query)
         base = base_of(request)
@@ -106,7 +106,7 @@ def _place(hit: Hit, base: str) -> DicomJson:
     return place
 
 
-def _study(facts: StudyFacts) -> DicomJson:
+def _study(facts: StudyResult) -> DicomJson:
     return {
         **REQUIRED["study"],
         **orjson.loads(facts.attributes),
@@ -117,11 +117,11 @@ def _study(facts: StudyFacts) -> DicomJson:
     }
 
 
-def _series(facts: SeriesFacts) -> DicomJson:
+def _series(facts: SeriesResult) -> DicomJson:
     return {**REQUIRED["series"], **orjson.loads(facts.attributes), "00201209": _element("IS", facts.instances)}
 
 
-def _instance(facts: InstanceFacts) -> DicomJson:
+def _instance(facts: InstanceResult) -> DicomJson:
     return {
         **REQUIRED["instance"],
         **orjson.loads(facts.attributes),

@@ -16,7 +16,7 @@ from deploy.commands import shared
 from deploy.install.steps import Failed
 from deploy.local.control import say
 from deploy.local.running import RunningStack
-from operators.catalog.ports import Conflicting
+from operators.catalog.ports import ConflictPair
 from operators.connectors.s3.store import S3ObjectStore
 from operators.store.ports import ObjectStore
 from schemas.objects import Bucket, is_uid
@@ -63,7 +63,7 @@ def show(options: argparse.Namespace) -> None:
         asyncio.run(save(stack, found, options.save))
 
 
-def described(one: Conflicting) -> dict[str, Any]:
+def described(one: ConflictPair) -> dict[str, Any]:
     """Return what is known of a conflict; no patient data."""
     both = {
         f"{name} {what}": getattr(content, field)
@@ -86,13 +86,13 @@ FIELDS = {
 }
 
 
-def say_each(found: Sequence[Conflicting]) -> None:
+def say_each(found: Sequence[ConflictPair]) -> None:
     """Say each conflict as a line of JSON."""
     for one in found:
         say(shared.as_json({name.replace(" ", "_"): value for name, value in described(one).items()}))
 
 
-async def save(stack: RunningStack, found: Sequence[Conflicting], folder: Path) -> None:
+async def save(stack: RunningStack, found: Sequence[ConflictPair], folder: Path) -> None:
     """Write what is not shown into files of a folder."""
     async with S3ObjectStore(stack.plan.store) as store:
         async for path in saved(store, found, folder):
@@ -100,7 +100,7 @@ async def save(stack: RunningStack, found: Sequence[Conflicting], folder: Path) 
             print(path, file=sys.stderr, flush=True)
 
 
-async def saved(store: ObjectStore, found: Sequence[Conflicting], folder: Path) -> AsyncIterator[Path]:
+async def saved(store: ObjectStore, found: Sequence[ConflictPair], folder: Path) -> AsyncIterator[Path]:
     """Return the file of each content that is not shown, named for its tenant, instance and hash, as it is written."""
     for lost in (one.lost for one in found):
         path = folder / f"{lost.tenant}_{lost.sop_uid}_{lost.data_hash}.dcm"

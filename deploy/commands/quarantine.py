@@ -29,12 +29,12 @@ from deploy.local.running import RunningStack
 from gateway.intake import status
 from gateway.intake.intake import limits_of
 from gateway.intake.status import MISMATCH, REASONS, Status
-from operators.catalog.ports import KeptAside
+from operators.catalog.ports import HiddenRows
 from operators.catalog.rows import QuarantineRow
 from operators.connectors.kafka.log import KafkaEventLog
 from operators.connectors.s3.store import S3ObjectStore
 from operators.dicom import instance
-from operators.dicom.scan import LIMITS, Limits
+from operators.dicom.scan import LIMITS, ScanLimits
 from operators.errors import Rejected, Unavailable
 from operators.store import quarantine
 from operators.store.ports import EventLog, ObjectStore, StoredObject
@@ -78,7 +78,7 @@ class Outside:
     send: Send
     tenant: str
     folder: Path
-    limits: Limits = LIMITS
+    limits: ScanLimits = LIMITS
 
 
 def list_(options: argparse.Namespace) -> None:
@@ -140,7 +140,7 @@ def agrees(question: str) -> bool:
     return False
 
 
-def the_one(aside: KeptAside, beginning: str, tenant: str | None) -> QuarantineRow:
+def the_one(aside: HiddenRows, beginning: str, tenant: str | None) -> QuarantineRow:
     """Return the one content whose hash begins so; raises Failed when there is none, or more than one."""
     if not LEAST_HASH.fullmatch(beginning):
         raise Failed(f"{beginning!r} is no hash, nor the beginning of one (4 to 64 of 0-9a-f)")

@@ -14,7 +14,7 @@ from typing import IO, Any
 from deploy.install.steps import Failed
 from deploy.local.control import place_here
 from deploy.local.running import RunningStack
-from operators.connectors.postgres.aside import PostgresAside
+from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from operators.dicom.instance import data_hasher
 from operators.errors import Rejected, Unavailable
 from operators.store.ports import ObjectStore, StoredObject
@@ -33,9 +33,9 @@ def here() -> RunningStack:
     return stack
 
 
-def aside(stack: RunningStack) -> PostgresAside:
+def aside(stack: RunningStack) -> PostgresHiddenRows:
     """Return what is kept and not shown; only the role writer sees every tenant's."""
-    return PostgresAside(stack.catalog("writer"))
+    return PostgresHiddenRows(stack.catalog("writer"))
 
 
 def add_choices(parser: ArgumentParser) -> None:

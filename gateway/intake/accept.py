@@ -22,7 +22,7 @@ from gateway.intake.spool import Body, Bounds, Buffer, Room
 from gateway.intake.transfer import Transfer
 from operators.dicom import instance
 from operators.dicom.instance import Examined
-from operators.dicom.scan import DEFLATED, LIMITS, Limits
+from operators.dicom.scan import DEFLATED, LIMITS, ScanLimits
 from operators.errors import Rejected, Unavailable
 from operators.store import quarantine
 from operators.store.ports import EventLog, ObjectStore, StoredObject, Upload
@@ -70,7 +70,7 @@ class Inside:
     room: Room
     bounds: Bounds
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    limits: Limits = LIMITS
+    limits: ScanLimits = LIMITS
     reached: Reached = pass_by
 
 
@@ -243,7 +243,7 @@ def _prefix(sop_class: str, sop_uid: str, transfer_syntax: str) -> bytes:
         return b""
 
 
-def _examine(arrival: Arrival, data: Buffer, limits: Limits) -> Examined:
+def _examine(arrival: Arrival, data: Buffer, limits: ScanLimits) -> Examined:
     """Read the data set and hold it against what the sender said."""
     if arrival.flaw:
         raise Rejected(arrival.flaw)
@@ -274,7 +274,7 @@ class Rebuilding:
 
     store: ObjectStore
     folder: Path
-    limits: Limits = LIMITS
+    limits: ScanLimits = LIMITS
 
     async def __call__(self, intent: Intent) -> InstanceStored | None:
         """Return the event, naming the intent's transfer; None when no object is there."""

@@ -16,7 +16,7 @@ from gateway.intake.outbox import Outbox, Outside, adopt
 from gateway.intake.quarantine import Quarantine, Rules
 from gateway.intake.spool import Bounds, Room
 from gateway.intake.transfer import Transfer
-from operators.dicom.scan import Limits
+from operators.dicom.scan import ScanLimits
 from operators.store.ports import EventLog, ObjectStore
 from schemas.settings import GatewaySettings
 
@@ -92,9 +92,9 @@ async def intake(settings: GatewaySettings, connectors: Connectors) -> AsyncIter
         outbox.close()
 
 
-def limits_of(settings: GatewaySettings) -> Limits:
+def limits_of(settings: GatewaySettings) -> ScanLimits:
     """Return how much structure a data set may have."""
-    return Limits(
+    return ScanLimits(
         depth=settings.depth,
         items=settings.items,
         elements=settings.elements,

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from operators.catalog import contents
 from operators.catalog.contents import Contents
-from operators.catalog.ports import Known, Tally
+from operators.catalog.ports import Known, SeriesTotals
 from operators.catalog.projection import Arrived, instance_row, series_row, study_row
 from operators.catalog.rows import ConflictRow, Content, InstanceRow, SeriesKey, SeriesRow, StudyKey, StudyRow
 
@@ -50,14 +50,14 @@ def instance_change(known: Known, came: Sequence[Arrived]) -> InstanceChange:
 
 
 def derived_change(
-    known: Known, came: Sequence[Arrived], tallies: Mapping[SeriesKey, Tally]
+    known: Known, came: Sequence[Arrived], series_totals: Mapping[SeriesKey, SeriesTotals]
 ) -> tuple[tuple[StudyRow, ...], tuple[SeriesRow, ...]]:
     """Return the studies and series to write: attributes of their first instance, counts from rows.
 
-    `tallies` has the counts of every series that was touched.
+    `series_totals` has the counts of every series that was touched.
     """
     series = _with_firsts(known.series, came, lambda one: one.series_key, series_row)
-    series |= {key: replace(series[key], **tally.__dict__) for key, tally in tallies.items()}
+    series |= {key: replace(series[key], **totals.__dict__) for key, totals in series_totals.items()}
     studies = _with_firsts(known.studies, came, lambda one: one.study_key, study_row)
     of_study = _grouped(series.values(), lambda row: StudyKey(row.tenant, row.study_uid))
     studies |= {key: replace(row, **_totals(of_study[key])) for key, row in studies.items()}

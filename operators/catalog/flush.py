@@ -93,7 +93,7 @@ def _write_instances(tables: CatalogTables, came: Sequence[Arrived]) -> tuple[Ou
     known = tables.known({one.key for one in came})
     change = instance_change(known, came)
     tables.put_instances(change.shown, change.lost, change.cleared)
-    tables.put_studies(*derived_change(known, came, tables.tallies(change.touched)))
+    tables.put_studies(*derived_change(known, came, tables.series_totals(change.touched)))
     return tuple(conflicts.announced(shown, lost) for shown, lost in change.conflicts)
 
 

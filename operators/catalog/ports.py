@@ -34,7 +34,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Tally:
+class SeriesTotals:
     """What the rows of a series' shown instances add up to."""
 
     instances: int = 0
@@ -79,7 +79,7 @@ class CatalogTables(Protocol):
     def put_quarantine(self, rows: Collection[QuarantineRow]) -> None:
         """Write what is or was kept aside; of one content's the greatest (stored_at, occurred_at, event id) stays."""
 
-    def tallies(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, Tally]:
+    def series_totals(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, SeriesTotals]:
         """Count these series' instances anew, also where none is left."""
 
     def put_studies(self, studies: Collection[StudyRow], series: Collection[SeriesRow]) -> None:
@@ -106,14 +106,14 @@ class Catalog(Protocol):
 
 
 @dataclass(frozen=True)
-class Conflicting:
+class ConflictPair:
     """Two contents under one instance's UIDs."""
 
     shown: Content
     lost: ConflictRow
 
 
-class KeptAside(Protocol):
+class HiddenRows(Protocol):
     """What is kept and not shown, for operators: of one tenant, or of all where it is None.
 
     Every method gives at most so many, the latest first, and raises Unavailable when the catalog does not answer.
@@ -124,12 +124,12 @@ class KeptAside(Protocol):
     ) -> tuple[QuarantineRow, ...]:
         """Return what is or was in quarantine, under hashes that begin so; only what is held at a moment, if one is given."""
 
-    def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[Conflicting, ...]:
+    def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
         """Return conflicts; those of one instance's UID, in whatever study, if it is given."""
 
 
 @dataclass(frozen=True)
-class StudyFacts:
+class StudyResult:
     """What the catalog says of a study: its attributes as DICOM JSON text, and what is derived from its rows."""
 
     attributes: str = field(repr=False)
@@ -140,7 +140,7 @@ class StudyFacts:
 
 
 @dataclass(frozen=True)
-class SeriesFacts:
+class SeriesResult:
     """What the catalog says of a series: its attributes as DICOM JSON text, and how many instances it shows."""
 
     attributes: str = field(repr=False)
@@ -148,7 +148,7 @@ class SeriesFacts:
 
 
 @dataclass(frozen=True)
-class InstanceFacts:
+class InstanceResult:
     """What the catalog says of an instance: its attributes as DICOM JSON text, and how it lies in the store."""
 
     attributes: str = field(repr=False)
@@ -163,9 +163,9 @@ class Hit:
     study_uid: str
     series_uid: str | None = None
     sop_uid: str | None = None
-    study: StudyFacts | None = None
-    series: SeriesFacts | None = None
-    instance: InstanceFacts | None = None
+    study: StudyResult | None = None
+    series: SeriesResult | None = None
+    instance: InstanceResult | None = None
 
 
 @dataclass(frozen=True)

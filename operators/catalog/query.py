@@ -77,7 +77,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Bounds:
+class PageLimits:
     """How many results a page holds when nothing is said, and at most."""
 
     default_limit: int = 100
@@ -135,7 +135,7 @@ def parse(
     *,
     study_uid: str | None = None,
     series_uid: str | None = None,
-    bounds: Bounds = Bounds(),
+    limits: PageLimits = PageLimits(),
 ) -> Query:
     """Read a query string's pairs; the UIDs are those of the path. Raises BadQuery."""
     controls, wanted, ignored = _sort(parameters, level)
@@ -146,7 +146,7 @@ def parse(
         study_uid=study_uid,
         series_uid=series_uid,
         matches=matches,
-        limit=min(_count(controls, "limit", bounds.default_limit), bounds.most_limit),
+        limit=min(_count(controls, "limit", limits.default_limit), limits.most_limit),
         offset=_count(controls, "offset", 0),
         include=_include(controls.get("includefield", [])),
         warnings=_warnings(controls, ignored),

@@ -32,7 +32,7 @@ ROWS, COLUMNS, SAMPLES_PER_PIXEL, BITS_ALLOCATED = 0x00280010, 0x00280011, 0x002
 SHAPE = frozenset({ROWS, COLUMNS, SAMPLES_PER_PIXEL, BITS_ALLOCATED})
 
 
-class Place(NamedTuple):
+class ValueLocation(NamedTuple):
     """Bytes of an object, end exclusive."""
 
     start: int
@@ -45,7 +45,7 @@ class Beyond(NamedTuple):
     position: int
 
 
-def seek(window: bytes, start: int, end: int, transfer_syntax: str, tag: int) -> Place | Beyond | None:
+def seek(window: bytes, start: int, end: int, transfer_syntax: str, tag: int) -> ValueLocation | Beyond | None:
     """Look for a top-level element's value in a window of an object, where an element begins at its `start`.
 
     `end` is where the elements end that may be looked at. None when the element is not there, or is a sequence or of
@@ -65,7 +65,7 @@ def seek(window: bytes, start: int, end: int, transfer_syntax: str, tag: int) ->
             raise
     if last.tag == tag:
         is_value = last.length != UNDEFINED and last.vr != "SQ"
-        return Place(start + last.start, start + last.start + last.length) if is_value else None
+        return ValueLocation(start + last.start, start + last.start + last.length) if is_value else None
     after = start + last.start + last.length
     if last.tag > tag or after >= end or last.start == 0:
         return None
@@ -101,7 +101,7 @@ def _read(stream: BytesIO, transfer_syntax: str, stop: Callable[[int, str | None
 class Packed(NamedTuple):
     """Where a frame's bits lie: the bytes of the object, how many bits of the first belong to others, how many it has."""
 
-    place: Place
+    place: ValueLocation
     skip: int
     bits: int
 
@@ -109,7 +109,7 @@ class Packed(NamedTuple):
 class BitFrames(NamedTuple):
     """Frames whose pixels are bits, one behind the other: the bytes of the object where they lie, the bits of each."""
 
-    pixels: Place
+    pixels: ValueLocation
     bits: int
 
     def frame(self, number: int) -> Packed | None:
@@ -117,7 +117,7 @@ class BitFrames(NamedTuple):
         first, skip = divmod((number - 1) * self.bits, 8)
         start = self.pixels.start + first
         end = start + -(-(skip + self.bits) // 8)
-        return Packed(Place(start, end), skip, self.bits) if end <= self.pixels.end else None
+        return Packed(ValueLocation(start, end), skip, self.bits) if end <= self.pixels.end else None
 
 
 def bit_frames(header: bytes, prefix_length: int, transfer_syntax: str) -> BitFrames | None:
@@ -132,7 +132,7 @@ def bit_frames(header: bytes, prefix_length: int, transfer_syntax: str) -> BitFr
     if allocated != 1 or not bits or found.pixels is None or found.pixels.length is None or found.order != "<":
         return None
     start = prefix_length + found.pixels.start
-    return BitFrames(Place(start, start + found.pixels.length), bits)
+    return BitFrames(ValueLocation(start, start + found.pixels.length), bits)
 
 
 def aligned(raw: bytes, skip: int, bits: int) -> bytes:

@@ -16,9 +16,9 @@ from operators.dicom.scan import (
     REQUEST_ATTRIBUTES,
     Buffer,
     Header,
-    Limits,
     Oddity,
     Reason,
+    ScanLimits,
     Value,
     items_of,
     scan,
@@ -202,7 +202,7 @@ def prefix_hash(prefix_bytes: Buffer) -> str:
     return hashlib.sha256(prefix_bytes).hexdigest()
 
 
-def examine(dataset: Buffer, transfer_syntax: str, prefix_length: int, limits: Limits = LIMITS) -> Examined:
+def examine(dataset: Buffer, transfer_syntax: str, prefix_length: int, limits: ScanLimits = LIMITS) -> Examined:
     """Read what a data set says of itself; `prefix_length` is where it begins in its object.
 
     The header of a deflated data set is all of it: no byte of the object says where Pixel Data begins.
@@ -462,7 +462,7 @@ def instance_stored(  # noqa: PLR0913 (what was found out at five places)
 
 
 def from_object(
-    key: str, envelope: Envelope, whole: Buffer, *, transfer_id: str | None = None, limits: Limits = LIMITS
+    key: str, envelope: Envelope, whole: Buffer, *, transfer_id: str | None = None, limits: ScanLimits = LIMITS
 ) -> InstanceStored:
     """Rebuild an object's event from its bytes, all of them, and its envelope: the one that its storing made.
 

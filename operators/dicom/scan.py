@@ -57,7 +57,7 @@ BIG_ITEM = b"\xff\xfe\xe0\x00"
 
 
 @dataclass(frozen=True)
-class Limits:
+class ScanLimits:
     """How much structure a data set may have; what has more is rejected with the Reason of that name.
 
     At these limits a header costs 0.7 CPU seconds, and inflating 2; each grows as its limit does.
@@ -75,7 +75,7 @@ class Limits:
         return (self.depth - 1) * SMALLEST_LEVEL_BYTES
 
 
-LIMITS = Limits()
+LIMITS = ScanLimits()
 
 
 # The sequences that items_of looks into, and how long they may be.
@@ -157,7 +157,7 @@ class Header:
         return bytes(self.data[start : start + min(length, most)])
 
 
-def scan(buffer: Buffer, transfer_syntax: str, wanted: frozenset[int], limits: Limits = LIMITS) -> Header:
+def scan(buffer: Buffer, transfer_syntax: str, wanted: frozenset[int], limits: ScanLimits = LIMITS) -> Header:
     """Find the header's end, the wanted top-level values and the pixel element.
 
     Raises Rejected with a Reason for what is cut short, ill-formed or over a structural limit. Of an element that
@@ -175,14 +175,14 @@ def scan(buffer: Buffer, transfer_syntax: str, wanted: frozenset[int], limits: L
     return Header(buffer, found.end, found.values, found.pixels, syntax.order, False, frozenset(oddities))
 
 
-def _scan_deflated(buffer: Buffer, wanted: frozenset[int], limits: Limits) -> Header:
+def _scan_deflated(buffer: Buffer, wanted: frozenset[int], limits: ScanLimits) -> Header:
     data, is_whole = inflate(buffer, limits)
     header = scan(data, EXPLICIT_VR_LITTLE_ENDIAN, wanted, limits)
     cut = set() if is_whole or header.pixels is None else {Oddity.TRUNCATED_PIXELS}
     return replace(header, is_deflated=True, oddities=header.oddities - {Oddity.TRUNCATED_PIXELS} | cut)
 
 
-def inflate(buffer: Buffer, limits: Limits = LIMITS) -> tuple[bytearray, bool]:
+def inflate(buffer: Buffer, limits: ScanLimits = LIMITS) -> tuple[bytearray, bool]:
     """Return the beginning of a deflated data set, as much as a header may take, and whether the stream came whole.
 
     The rest is inflated too, and dropped, so that the limits hold for whoever reads it later.
@@ -308,7 +308,7 @@ class _Scan:
     """One pass over a data set. Values of at most `small_bytes`, too small to be too deep, are jumped over."""
 
     def __init__(
-        self, buffer: Buffer, syntax: _Syntax, wanted: frozenset[int], limits: Limits, small_bytes: int
+        self, buffer: Buffer, syntax: _Syntax, wanted: frozenset[int], limits: ScanLimits, small_bytes: int
     ) -> None:
         self.buffer = buffer
         self.limits = limits

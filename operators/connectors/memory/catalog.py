@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from operators.catalog.ports import Conflicting, Known, StudyState, Tally
+from operators.catalog.ports import ConflictPair, Known, SeriesTotals, StudyState
 from operators.catalog.rows import (
     ConflictRow,
     Content,
@@ -87,9 +87,9 @@ class MemoryTables:
             later = max(other, row, key=lambda one: (one.stored_at, one.occurred_at, one.event_id))
             self.quarantine[row.tenant, row.data_hash] = later
 
-    def tallies(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, Tally]:
+    def series_totals(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, SeriesTotals]:
         """Count these series' instances anew."""
-        return {key: _tally([row for row in self.instances.values() if _series_key(row) == key]) for key in keys}
+        return {key: _totals_of([row for row in self.instances.values() if _series_key(row) == key]) for key in keys}
 
     def put_studies(self, studies: Collection[StudyRow], series: Collection[SeriesRow]) -> None:
         """Write studies and series."""
@@ -146,8 +146,8 @@ class MemoryCatalog(Failing):
 
 
 @dataclass
-class MemoryAside(Failing):
-    """A KeptAside over a MemoryCatalog's tables."""
+class MemoryHiddenRows(Failing):
+    """A HiddenRows over a MemoryCatalog's tables."""
 
     tables: MemoryTables = field(default_factory=MemoryTables)
 
@@ -166,7 +166,7 @@ class MemoryAside(Failing):
         ordered = sorted(found, key=lambda row: (row.tenant, row.data_hash))
         return tuple(sorted(ordered, key=lambda row: row.stored_at, reverse=True)[:most])
 
-    def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[Conflicting, ...]:
+    def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
         """Return conflicts."""
         self.begin("catalog")
         found = [
@@ -177,7 +177,7 @@ class MemoryAside(Failing):
         ordered = sorted(found, key=lambda row: (row.tenant, row.study_uid, row.sop_uid, row.data_hash))
         latest = sorted(ordered, key=lambda row: row.stored_at, reverse=True)[:most]
         instances = self.tables.instances
-        return tuple(Conflicting(_content(instances[row.tenant, row.study_uid, row.sop_uid]), row) for row in latest)
+        return tuple(ConflictPair(_content(instances[row.tenant, row.study_uid, row.sop_uid]), row) for row in latest)
 
 
 def _content(row: InstanceRow) -> Content:
@@ -193,6 +193,6 @@ def _series_key(row: InstanceRow) -> SeriesKey:
     return SeriesKey(row.tenant, row.study_uid, row.series_uid)
 
 
-def _tally(rows: Collection[Any]) -> Tally:
+def _totals_of(rows: Collection[Any]) -> SeriesTotals:
     classes = tuple(sorted({row.sop_class for row in rows}))
-    return Tally(len(rows), sum(row.size_bytes for row in rows), classes)
+    return SeriesTotals(len(rows), sum(row.size_bytes for row in rows), classes)

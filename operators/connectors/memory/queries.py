@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from operators.catalog.ports import Hit, InstanceFacts, Location, Page, SeriesFacts, StudyFacts
+from operators.catalog.ports import Hit, InstanceResult, Location, Page, SeriesResult, StudyResult
 from operators.catalog.query import Level, Query, accepts
 from operators.catalog.rows import InstanceRow, SeriesRow, StudyRow
 from operators.connectors.memory.stores import Failing
@@ -120,9 +120,9 @@ def _text(attributes: DicomJson) -> str:
 
 
 FACTS: Mapping[Level, Any] = {
-    "study": lambda row: StudyFacts(_text(row.attributes), row.modalities, row.sop_classes, row.series, row.instances),
-    "series": lambda row: SeriesFacts(_text(row.attributes), row.instances),
-    "instance": lambda row: InstanceFacts(_text(row.attributes), row.transfer_syntax, row.tier),
+    "study": lambda row: StudyResult(_text(row.attributes), row.modalities, row.sop_classes, row.series, row.instances),
+    "series": lambda row: SeriesResult(_text(row.attributes), row.instances),
+    "instance": lambda row: InstanceResult(_text(row.attributes), row.transfer_syntax, row.tier),
 }
 
 

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import Connection, errors, sql
 from psycopg.types.json import Json, set_json_dumps, set_json_loads
 
-from operators.catalog.ports import Known, StudyState, Tally
+from operators.catalog.ports import Known, SeriesTotals, StudyState
 from operators.catalog.rows import (
     ConflictRow,
     Content,
@@ -148,15 +148,15 @@ class PostgresTables:
         """Write what is or was kept aside."""
         self._put(PUT_QUARANTINE, rows)
 
-    def tallies(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, Tally]:
+    def series_totals(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, SeriesTotals]:
         """Count these series' instances anew."""
         if not keys:
             return {}
         counted = {
-            SeriesKey(*row[:3]): Tally(row[3], row[4], tuple(sorted(row[5])))
-            for row in self._connection.execute(TALLIES, _columns(keys, 3))
+            SeriesKey(*row[:3]): SeriesTotals(row[3], row[4], tuple(sorted(row[5])))
+            for row in self._connection.execute(SERIES_TOTALS, _columns(keys, 3))
         }
-        return {key: counted.get(key, Tally()) for key in keys}
+        return {key: counted.get(key, SeriesTotals()) for key in keys}
 
     def put_studies(self, studies: Collection[StudyRow], series: Collection[SeriesRow]) -> None:
         """Write studies and series."""
@@ -317,7 +317,7 @@ SERIES = _select(SeriesRow, f"series {OF_STUDIES}")
 SHOWN = _select(Content, f"instance {OF_INSTANCES}")
 LOST = _select(ConflictRow, f"conflict {OF_INSTANCES}")
 VERSIONS = sql.SQL("SELECT tenant, study_uid, version FROM study {}").format(sql.SQL(OF_STUDIES))
-TALLIES = """
+SERIES_TOTALS = """
     SELECT tenant, study_uid, series_uid, count(*), sum(size_bytes)::bigint, array_agg(DISTINCT sop_class)
     FROM instance JOIN unnest(%s::text[], %s::text[], %s::text[]) AS wanted (tenant, study_uid, series_uid)
     USING (tenant, study_uid, series_uid) GROUP BY tenant, study_uid, series_uid"""

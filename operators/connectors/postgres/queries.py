@@ -7,7 +7,7 @@ from typing import Any, LiteralString, Self
 from psycopg import AsyncConnection, Error, OperationalError, sql
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from operators.catalog.ports import Hit, InstanceFacts, Location, Page, SeriesFacts, StudyFacts
+from operators.catalog.ports import Hit, InstanceResult, Location, Page, SeriesResult, StudyResult
 from operators.catalog.query import BY_TAG, LEVELS, Level, Match, Query, like_pattern
 from operators.errors import Unavailable
 from schemas.settings import CatalogSettings
@@ -28,9 +28,9 @@ COLUMNS: dict[Level, LiteralString] = {
     "instance": "instance.attributes::text, instance.transfer_syntax, instance.tier",
 }
 FACTS: dict[Level, tuple[type[Any], int]] = {
-    "study": (StudyFacts, 5),
-    "series": (SeriesFacts, 2),
-    "instance": (InstanceFacts, 3),
+    "study": (StudyResult, 5),
+    "series": (SeriesResult, 2),
+    "instance": (InstanceResult, 3),
 }
 UIDS: dict[Level, LiteralString] = {
     "study": "study.study_uid, NULL, NULL",

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from operators.catalog.ports import Catalog, CatalogTables, KeptAside
+from operators.catalog.ports import Catalog, CatalogTables, HiddenRows
 from operators.catalog.rows import (
     ConflictRow,
     InstanceKey,
@@ -26,11 +26,11 @@ from operators.catalog.rows import (
     StudyRow,
     TransferRow,
 )
-from operators.connectors.memory.catalog import MemoryAside, MemoryCatalog
+from operators.connectors.memory.catalog import MemoryCatalog, MemoryHiddenRows
 from operators.connectors.memory.stores import Outage
-from operators.connectors.postgres import ddl
-from operators.connectors.postgres.aside import PostgresAside
+from operators.connectors.postgres import migrations
 from operators.connectors.postgres.catalog import PostgresCatalog
+from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from operators.errors import Rejected, Unavailable
 from operators.stream.step import Flushed
 from schemas.events import Event, Facts, RecordRejected, StudyCataloged, StudySettled
@@ -277,10 +277,10 @@ def test_what_is_kept_once_more_is_held_whatever_the_clock_of_who_let_it_go_said
     assert (row["state"], str(row["event_id"])) == ("held", held_again.event_id)
 
 
-def aside_of(desk: Desk, request: pytest.FixtureRequest) -> KeptAside:
+def aside_of(desk: Desk, request: pytest.FixtureRequest) -> HiddenRows:
     if isinstance(desk.catalog, MemoryCatalog):
-        return MemoryAside(tables=desk.catalog.tables)
-    return PostgresAside(request.getfixturevalue("writer"))
+        return MemoryHiddenRows(tables=desk.catalog.tables)
+    return PostgresHiddenRows(request.getfixturevalue("writer"))
 
 
 def test_operators_find_what_is_kept_aside(desk: Desk, request: pytest.FixtureRequest) -> None:
@@ -319,7 +319,7 @@ def test_operators_find_both_contents_of_a_conflict(desk: Desk, request: pytest.
 
 
 def test_a_catalog_that_does_not_answer_operators_is_unavailable() -> None:
-    for aside in (PostgresAside(CatalogSettings(port=1)), MemoryAside(outage=Outage.REFUSES)):
+    for aside in (PostgresHiddenRows(CatalogSettings(port=1)), MemoryHiddenRows(outage=Outage.REFUSES)):
         with pytest.raises(Unavailable):
             aside.conflicts(None, 1)
         with pytest.raises(Unavailable):
@@ -429,7 +429,7 @@ def owner(request: pytest.FixtureRequest) -> CatalogSettings:
 
 
 async def twice_at_once(settings: CatalogSettings) -> None:
-    await asyncio.gather(ddl.apply(settings), ddl.apply(settings))
+    await asyncio.gather(migrations.apply(settings), migrations.apply(settings))
 
 
 def test_ddl_may_be_applied_again_by_any_number_at_once(owner: CatalogSettings) -> None:
@@ -437,18 +437,18 @@ def test_ddl_may_be_applied_again_by_any_number_at_once(owner: CatalogSettings) 
 
 
 def test_ddl_that_was_changed_after_it_was_applied_is_refused(owner: CatalogSettings, tmp_path: Path) -> None:
-    shutil.copytree(ddl.FOLDER, tmp_path / "ddl")
+    shutil.copytree(migrations.FOLDER, tmp_path / "ddl")
     (tmp_path / "ddl" / "0001_catalog.sql").write_text("SELECT 1;")
 
-    with pytest.raises(ddl.Refused, match="DDL 1 was changed"):
-        asyncio.run(ddl.apply(owner, tmp_path / "ddl"))
+    with pytest.raises(migrations.SchemaMismatch, match="DDL 1 was changed"):
+        asyncio.run(migrations.apply(owner, tmp_path / "ddl"))
 
 
 def test_a_database_newer_than_the_program_is_refused(owner: CatalogSettings, tmp_path: Path) -> None:
-    with pytest.raises(ddl.Refused, match="newer"):
-        asyncio.run(ddl.apply(owner, tmp_path))
+    with pytest.raises(migrations.SchemaMismatch, match="newer"):
+        asyncio.run(migrations.apply(owner, tmp_path))
 
 
 def test_a_database_that_does_not_answer_is_unavailable(owner: CatalogSettings) -> None:
     with pytest.raises(Unavailable):
-        asyncio.run(ddl.apply(replace(owner, database="nothing-of-this-name")))
+        asyncio.run(migrations.apply(replace(owner, database="nothing-of-this-name")))

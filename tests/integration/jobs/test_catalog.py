@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, Producer
 
 from deploy.local.running import RunningStack, wait_until
 from operators.connectors.kafka.log import KafkaEventLog, producer_config
-from operators.connectors.postgres.aside import PostgresAside
+from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from operators.store.ports import Position
 from schemas.codec import decode
 from schemas.events import Event, RecordRejected, StudySettled
@@ -103,7 +103,7 @@ def test_records_become_rows_and_a_revision(stack: RunningStack, broker: BrokerS
 
 
 def test_what_is_kept_aside_becomes_a_row_and_a_conflict_an_event(stack: RunningStack, broker: BrokerSettings) -> None:
-    aside = PostgresAside(stack.catalog("writer"))
+    aside = PostgresHiddenRows(stack.catalog("writer"))
     shown, lost = instance(study="1.2.74", content="a"), instance(study="1.2.74", content="b", second=1)
     publish(broker, quarantined(), lost, shown)
     wait_until(lambda: len(aside.conflicts(TENANT, 9)) == 1, SOON_S, "no conflict")

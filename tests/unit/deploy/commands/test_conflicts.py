@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from deploy.commands import conflicts, shared
-from operators.catalog.ports import Conflicting
-from operators.connectors.memory.catalog import MemoryAside, MemoryCatalog
+from operators.catalog.ports import ConflictPair
+from operators.connectors.memory.catalog import MemoryCatalog, MemoryHiddenRows
 from operators.stream.step import Record
 from schemas.codec import encode
 from schemas.events import Facts, InstanceStored
@@ -21,10 +21,10 @@ from tests.support.worlds.stow import StowWorld, multipart, stow_world
 FIRST, SECOND = part10(PatientName="Canary^One"), part10(PatientName="Canary^Two")
 
 
-def conflicting(events: list[InstanceStored]) -> tuple[Conflicting, ...]:
+def conflicting(events: list[InstanceStored]) -> tuple[ConflictPair, ...]:
     catalog = MemoryCatalog()
     run(catalog, [[Record(INSTANCE_STORED.name, 0, 0, 0, record_key(event), encode(event)) for event in events]])
-    return MemoryAside(tables=catalog.tables).conflicts(None, 9)
+    return MemoryHiddenRows(tables=catalog.tables).conflicts(None, 9)
 
 
 def test_the_bytes_that_are_not_shown_are_had_as_they_came(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_both_contents_are_named_and_no_patient(capsys: pytest.CaptureFixture[st
 def test_a_list_has_a_line_for_each_other_content() -> None:
     catalog = MemoryCatalog()
     run(catalog, [numbered([instance(content=name, second=at) for at, name in enumerate("abc")])])
-    found = MemoryAside(tables=catalog.tables).conflicts("local", 9)
+    found = MemoryHiddenRows(tables=catalog.tables).conflicts("local", 9)
 
     assert [one.kind for one in (one.lost for one in found)] == ["content", "content"]
 

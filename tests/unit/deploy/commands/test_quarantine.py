@@ -18,7 +18,7 @@ from deploy.commands import quarantine, shared
 from deploy.commands.quarantine import Answer, Outside
 from deploy.install.steps import Failed
 from operators.catalog.rows import QuarantineRow
-from operators.connectors.memory.catalog import MemoryAside, MemoryCatalog
+from operators.connectors.memory.catalog import MemoryCatalog, MemoryHiddenRows
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
 from operators.dicom.instance import split_part10
 from operators.errors import Rejected, Unavailable
@@ -45,7 +45,7 @@ class World:
 
     door: StowWorld
     folder: Path
-    aside: MemoryAside = field(default_factory=MemoryAside)
+    aside: MemoryHiddenRows = field(default_factory=MemoryHiddenRows)
 
     async def by_dimse(self, sop_class: str, sop_uid: str, file: bytes) -> None:
         """Send a file's data set under a command that names these."""
@@ -282,10 +282,10 @@ def test_damaged_bytes_leave_no_file(tmp_path: Path) -> None:
     inside(tmp_path, test)
 
 
-def kept(*events: InstanceQuarantined) -> MemoryAside:
+def kept(*events: InstanceQuarantined) -> MemoryHiddenRows:
     catalog = MemoryCatalog()
     run(catalog, [numbered(events)])
-    return MemoryAside(tables=catalog.tables)
+    return MemoryHiddenRows(tables=catalog.tables)
 
 
 def test_a_hash_may_be_cut_as_long_as_it_names_one() -> None:

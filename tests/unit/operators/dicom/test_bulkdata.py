@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.dicom import bulkdata
-from operators.dicom.bulkdata import Beyond, Place, aligned, seek, shifted, unwrapped
+from operators.dicom.bulkdata import Beyond, ValueLocation, aligned, seek, shifted, unwrapped
 from operators.dicom.frames import ITEM, ITEM_HEADER, SEQUENCE_END, frame_bytes
 from operators.dicom.scan import EXPLICIT_VR_LITTLE_ENDIAN
 from operators.errors import Rejected
@@ -28,8 +28,10 @@ DATA = FIRST + element(WANTED, b"y" * 2000)
 def test_a_window_that_ends_in_an_elements_header_says_where_to_go_on(size: int) -> None:
     found = seek(DATA[:size], 0, len(DATA), EXPLICIT_VR_LITTLE_ENDIAN, WANTED)
 
-    assert found in (Beyond(len(FIRST)), Place(len(FIRST) + 12, len(DATA)))
-    assert seek(DATA[len(FIRST) :], len(FIRST), len(DATA), EXPLICIT_VR_LITTLE_ENDIAN, WANTED) == Place(44, len(DATA))
+    assert found in (Beyond(len(FIRST)), ValueLocation(len(FIRST) + 12, len(DATA)))
+    assert seek(DATA[len(FIRST) :], len(FIRST), len(DATA), EXPLICIT_VR_LITTLE_ENDIAN, WANTED) == ValueLocation(
+        44, len(DATA)
+    )
 
 
 @pytest.mark.parametrize("size", range(8, 12))

@@ -22,12 +22,12 @@ APPLIED = """
     )"""
 
 
-class Refused(Exception):
+class SchemaMismatch(Exception):
     """The database and the DDL files do not belong together: one line that says why."""
 
 
 @dataclass(frozen=True)
-class Step:
+class Migration:
     """One file, `0001_catalog.sql`: its number, its text."""
 
     number: int
@@ -42,7 +42,7 @@ class Step:
 async def apply(settings: CatalogSettings, folder: Path = FOLDER) -> None:
     """Apply what is new, all or nothing; nothing new is no change.
 
-    Raises Refused when an applied file has changed since, or the database knows files that are not here;
+    Raises SchemaMismatch when an applied file has changed since, or the database knows files that are not here;
     Unavailable when it does not answer.
     """
     try:
@@ -56,33 +56,35 @@ async def apply(settings: CatalogSettings, folder: Path = FOLDER) -> None:
         )
         async with connection:
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-            await _bring_up(connection, steps(folder))
+            await _bring_up(connection, read_migrations(folder))
     except psycopg.OperationalError as error:
         raise Unavailable("catalog") from error
 
 
-def steps(folder: Path) -> tuple[Step, ...]:
-    """Read the folder's files in order; raises Refused when a number is missing or double."""
-    found = tuple(Step(int(path.name.split("_")[0]), path.read_text()) for path in sorted(folder.glob("*.sql")))
-    if [step.number for step in found] != list(range(1, len(found) + 1)):
-        raise Refused("the DDL files should be numbered 1, 2, 3 ... without a gap")
+def read_migrations(folder: Path) -> tuple[Migration, ...]:
+    """Read the folder's files in order; raises SchemaMismatch when a number is missing or double."""
+    found = tuple(Migration(int(path.name.split("_")[0]), path.read_text()) for path in sorted(folder.glob("*.sql")))
+    if [migration.number for migration in found] != list(range(1, len(found) + 1)):
+        raise SchemaMismatch("the DDL files should be numbered 1, 2, 3 ... without a gap")
     return found
 
 
-async def _bring_up(connection: AsyncConnection[tuple[Any, ...]], wanted: tuple[Step, ...]) -> None:
+async def _bring_up(connection: AsyncConnection[tuple[Any, ...]], wanted: tuple[Migration, ...]) -> None:
     await connection.execute(APPLIED)
     rows = await (await connection.execute("SELECT number, sha256 FROM applied_ddl")).fetchall()
     applied: dict[int, str] = dict(rows)
     _check(applied, wanted)
-    for step in wanted[len(applied) :]:
+    for migration in wanted[len(applied) :]:
         # Our own files, whole: several statements, so no parameters.
-        await connection.execute(sql.SQL(step.text))
-        await connection.execute("INSERT INTO applied_ddl VALUES (%s, %s)", (step.number, step.sha256))
+        await connection.execute(sql.SQL(migration.text))
+        await connection.execute("INSERT INTO applied_ddl VALUES (%s, %s)", (migration.number, migration.sha256))
 
 
-def _check(applied: dict[int, str], wanted: tuple[Step, ...]) -> None:
+def _check(applied: dict[int, str], wanted: tuple[Migration, ...]) -> None:
     if len(applied) > len(wanted):
-        raise Refused(f"the database is newer: it has DDL {max(applied)}, this program {len(wanted)}")
-    changed = [step.number for step in wanted if applied.get(step.number, step.sha256) != step.sha256]
+        raise SchemaMismatch(f"the database is newer: it has DDL {max(applied)}, this program {len(wanted)}")
+    changed = [
+        migration.number for migration in wanted if applied.get(migration.number, migration.sha256) != migration.sha256
+    ]
     if changed:
-        raise Refused(f"DDL {changed[0]} was changed after it was applied: add a new file instead")
+        raise SchemaMismatch(f"DDL {changed[0]} was changed after it was applied: add a new file instead")

@@ -9,7 +9,7 @@ from typing import Any, LiteralString, TypeVar
 import psycopg
 from psycopg import Connection, sql
 
-from operators.catalog.ports import Conflicting
+from operators.catalog.ports import ConflictPair
 from operators.catalog.rows import ConflictRow, Content, QuarantineRow
 from operators.errors import Unavailable
 from schemas.settings import CatalogSettings
@@ -20,8 +20,8 @@ CONNECT_S = 2
 OPTIONS = "-c timezone=UTC -c default_transaction_read_only=on -c statement_timeout={ms}"
 
 
-class PostgresAside:
-    """A KeptAside; each question has a connection of its own, for questions are rare."""
+class PostgresHiddenRows:
+    """A HiddenRows; each question has a connection of its own, for questions are rare."""
 
     def __init__(self, settings: CatalogSettings) -> None:
         self._settings = settings
@@ -34,12 +34,12 @@ class PostgresAside:
         with self._connected() as connection:
             return tuple(_made(QuarantineRow, row) for row in connection.execute(QUARANTINED, asked))
 
-    def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[Conflicting, ...]:
+    def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
         """Return conflicts."""
         asked = {"tenant": tenant, "sop_uid": sop_uid, "most": most}
         with self._connected() as connection:
             return tuple(
-                Conflicting(_made(Content, row[:WIDTH]), _made(ConflictRow, row[WIDTH:]))
+                ConflictPair(_made(Content, row[:WIDTH]), _made(ConflictRow, row[WIDTH:]))
                 for row in connection.execute(CONFLICTS, asked)
             )
 
