@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.__main__ import announce, calm_collector
 from api.app import create_app
 from deploy.local.leash import die_with
-from gateway.intake.intake import STOP_S, Connectors, intake
+from gateway.intake.lifespan import STOP_S, Connectors, open_intake
 from gateway.stow.door import Stow, is_ours
 from operators.catalog.ports import CatalogQueries
 from operators.connectors.kafka.log import KafkaEventLog
@@ -96,7 +96,7 @@ class Web:
         async with AsyncExitStack() as stack:
             for one in self._outside.opened:
                 await stack.enter_async_context(one)
-            inside = await stack.enter_async_context(intake(self._settings.gateway, connectors))
+            inside = await stack.enter_async_context(open_intake(self._settings.gateway, connectors))
             self._stow = stow = Stow(inside, self._settings.stow, self._settings.api.tenant)
             announcing = asyncio.create_task(announce(self._settings.api, "web"))
             with _told_to_stop(stow):

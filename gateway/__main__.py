@@ -27,7 +27,7 @@ from prometheus_client import start_http_server
 from gateway.dimse.admission import Tally
 from gateway.dimse.peers import PeersFile
 from gateway.dimse.tls import context_of
-from gateway.intake.intake import STOP_S, Connectors
+from gateway.intake.lifespan import STOP_S, Connectors
 from gateway.process import serve
 from operators.connectors.kafka.log import KafkaEventLog
 from operators.connectors.s3.store import S3ObjectStore

@@ -14,7 +14,7 @@ from gateway.dimse.admission import Admission, Bounds, Tally, Visitor
 from gateway.dimse.association import Association, Door
 from gateway.dimse.peers import Peers, PeersFile, address_of
 from gateway.dimse.tls import context_of
-from gateway.intake.intake import STOP_S, Connectors, intake
+from gateway.intake.lifespan import STOP_S, Connectors, open_intake
 from operators.dicom.instance import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from operators.dimse.upper_layer import Terms
 from schemas.settings import GatewaySettings, SettingsError
@@ -61,7 +61,7 @@ async def opened(
     admission = Admission(_bounds(settings), tally or Tally())
     peers = file.load()
     GATEWAY_PEERS.set(len(peers.peers))
-    async with intake(settings, connectors) as inside:
+    async with open_intake(settings, connectors) as inside:
         door = Door(settings, _terms(settings), inside, admission, peers)
         rereading = asyncio.create_task(_reread(file, door))
         try:

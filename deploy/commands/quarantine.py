@@ -27,7 +27,7 @@ from deploy.install.steps import Failed
 from deploy.local.control import say, web
 from deploy.local.running import RunningStack
 from gateway.intake import status
-from gateway.intake.intake import limits_of
+from gateway.intake.lifespan import limits_of
 from gateway.intake.status import MISMATCH, REASONS, Status
 from operators.catalog.ports import HiddenRows
 from operators.catalog.rows import QuarantineRow

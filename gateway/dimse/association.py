@@ -16,8 +16,8 @@ from gateway.dimse.admission import Admission, Visitor
 from gateway.dimse.messages import C_CANCEL, Limits, Messages, Request, response
 from gateway.dimse.peers import Caller, Certificate, Peer, Peers
 from gateway.dimse.tls import certificate_of
-from gateway.intake.accept import Arrival
-from gateway.intake.intake import Intake
+from gateway.intake.accept import Incoming
+from gateway.intake.lifespan import Intake
 from gateway.intake.status import OUT_OF_RESOURCES, STORED, Status, of_rejected, of_stored
 from operators.dimse.upper_layer import (
     IS_COMMAND,
@@ -271,9 +271,9 @@ class Association(asyncio.BufferedProtocol):
         limits = Limits(self._settings.command_bytes, self._settings.fragments, self._settings.fragment_bytes)
         self._messages = Messages(answer.contexts, self._arrive, self._requested, limits)
 
-    def _arrive(self, sop_class: str, sop_uid: str, transfer_syntax: str) -> Arrival:
+    def _arrive(self, sop_class: str, sop_uid: str, transfer_syntax: str) -> Incoming:
         self._has_begun = True
-        return self._door.inside.acceptance.arrive(sop_class, sop_uid, transfer_syntax)
+        return self._door.inside.acceptance.receive(sop_class, sop_uid, transfer_syntax)
 
     def data_arrived(self, context_id: int, control: int, piece: memoryview, *, is_whole: bool) -> None:
         """Hand the piece on; the reader lets nothing through before the association request."""
@@ -368,7 +368,7 @@ class Association(asyncio.BufferedProtocol):
             self._transport.write(data_pdus(request.context_id, command, self._accepted.peer_pdu_bytes))
             self._last_byte_at = self._loop.time()
 
-    async def _store(self, arrival: Arrival) -> Status:
+    async def _store(self, arrival: Incoming) -> Status:
         began_at, self._brisk_at = self._loop.time(), None
         try:
             status = await self._outcome(arrival)
@@ -379,7 +379,7 @@ class Association(asyncio.BufferedProtocol):
         GATEWAY_STORE_SECONDS.observe(self._loop.time() - began_at)
         return status
 
-    async def _outcome(self, arrival: Arrival) -> Status:
+    async def _outcome(self, arrival: Incoming) -> Status:
         transfer = cast("Transfer", self._transfer)
         try:
             receipt = await self._door.inside.acceptance.accept(transfer, arrival)
@@ -391,7 +391,7 @@ class Association(asyncio.BufferedProtocol):
             return OUT_OF_RESOURCES
         return of_stored(receipt.event.warnings)
 
-    def _log_refused(self, arrival: Arrival, reason: str) -> None:
+    def _log_refused(self, arrival: Incoming, reason: str) -> None:
         transfer = cast("Transfer", self._transfer)
         log.warning("instance_refused", reason=reason, transfer=transfer.transfer_id, sop_class=arrival.sop_class)
 

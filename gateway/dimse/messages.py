@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.intake.accept import Arrival
+from gateway.intake.accept import Incoming
 from gateway.intake.status import OTHER_CLASS, Status
 from operators.dimse.upper_layer import IS_COMMAND, IS_LAST, Context, Violation, is_storage, is_verification
 from operators.errors import Rejected
@@ -55,7 +55,7 @@ class Request:
 
     context_id: int
     command: Command
-    arrival: Arrival | None = None
+    arrival: Incoming | None = None
 
 
 def parse_command(data: bytes | bytearray) -> Command:
@@ -116,7 +116,7 @@ def _padded(text: str, pad: bytes) -> bytes:
 
 
 # arrive(SOP class, SOP UID, transfer syntax) -> where the data set goes.
-Arrive = Callable[[str, str, str], Arrival]
+Arrive = Callable[[str, str, str], Incoming]
 
 
 class Messages:

@@ -18,7 +18,7 @@ from gateway.intake.failpoints import Reached, pass_by
 from gateway.intake.ledger import Intent
 from gateway.intake.outbox import Outbox
 from gateway.intake.quarantine import Quarantine
-from gateway.intake.spool import Body, Bounds, Buffer, Room
+from gateway.intake.spool import Body, Buffer, Room, SpoolLimits
 from gateway.intake.transfer import Transfer
 from operators.dicom import instance
 from operators.dicom.instance import Examined
@@ -36,7 +36,7 @@ ANNOUNCE_S = 9.0
 
 
 @dataclass(frozen=True)
-class Arrival:
+class Incoming:
     """One instance that comes in: what the sender says it is, and its bytes. The prefix is empty without usable UIDs.
 
     What the sender does not say is None: then the data set alone does.
@@ -60,7 +60,7 @@ class Receipt:
 
 
 @dataclass(frozen=True)
-class Inside:
+class AcceptancePorts:
     """What the use case works with."""
 
     store: ObjectStore
@@ -68,7 +68,7 @@ class Inside:
     outbox: Outbox
     quarantine: Quarantine
     room: Room
-    bounds: Bounds
+    bounds: SpoolLimits
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     limits: ScanLimits = LIMITS
     reached: Reached = pass_by
@@ -77,7 +77,7 @@ class Inside:
 class Acceptance:
     """Accepts instances for the tenants of their transfers."""
 
-    def __init__(self, inside: Inside) -> None:
+    def __init__(self, inside: AcceptancePorts) -> None:
         self._inside = inside
         # To inflate may take a second: beside the loop, and one at a time whoever sends how many.
         self._inflating = ThreadPoolExecutor(1, "inflate")
@@ -87,30 +87,30 @@ class Acceptance:
         """Return the memory and the spool that all arrivals share."""
         return self._inside.room
 
-    def arrive(self, sop_class: str, sop_uid: str, transfer_syntax: str, prefix: bytes | None = None) -> Arrival:
+    def receive(self, sop_class: str, sop_uid: str, transfer_syntax: str, prefix: bytes | None = None) -> Incoming:
         """Make a place for an instance that is about to come; the caller closes its body.
 
         The prefix is what came before the data set; without one it is made of the rest.
         """
         if prefix is None:
             prefix = _prefix(sop_class, sop_uid, transfer_syntax)
-        return Arrival(sop_class, sop_uid, transfer_syntax, prefix, self._body(prefix, transfer_syntax))
+        return Incoming(sop_class, sop_uid, transfer_syntax, prefix, self._body(prefix, transfer_syntax))
 
-    def arrive_part10(self, sop_class: str, transfer_syntax: str, prefix: bytes) -> Arrival:
+    def receive_part10(self, sop_class: str, transfer_syntax: str, prefix: bytes) -> Incoming:
         """Make a place for the data set of a Part 10 file behind its prefix; its file meta may leave the class out.
 
         The SOP Instance UID is the data set's: file metas that name another, left by who changed it, are common.
         """
-        return Arrival(sop_class or None, None, transfer_syntax, prefix, self._body(prefix, transfer_syntax))
+        return Incoming(sop_class or None, None, transfer_syntax, prefix, self._body(prefix, transfer_syntax))
 
-    def arrive_flawed(self, reason: str) -> Arrival:
+    def receive_flawed(self, reason: str) -> Incoming:
         """Make a place for bytes that are no Part 10 file: all of them are its body."""
-        return Arrival(None, None, "", b"", self._body(b"", ""), reason)
+        return Incoming(None, None, "", b"", self._body(b"", ""), reason)
 
     def _body(self, prefix: bytes, transfer_syntax: str) -> Body:
         return Body(prefix, instance.data_hasher(transfer_syntax), self._inside.room, self._inside.bounds)
 
-    async def accept(self, transfer: Transfer, arrival: Arrival) -> Receipt:
+    async def accept(self, transfer: Transfer, arrival: Incoming) -> Receipt:
         """Store the instance and publish its event.
 
         Raises Rejected for what can never succeed (kept in quarantine, unless it broke a limit), Unavailable for
@@ -123,7 +123,7 @@ class Acceptance:
             transfer.mark_partial()
             raise
 
-    async def _accept(self, transfer: Transfer, arrival: Arrival) -> Receipt:
+    async def _accept(self, transfer: Transfer, arrival: Incoming) -> Receipt:
         if arrival.body.failed is not None:
             raise arrival.body.failed
         self._inside.reached("after_spool")
@@ -141,14 +141,14 @@ class Acceptance:
                 raise Rejected("other-study")
             return await self._keep(transfer, arrival, examined, data, received_at)
 
-    async def _examined(self, arrival: Arrival, data: Buffer) -> Examined:
+    async def _examined(self, arrival: Incoming, data: Buffer) -> Examined:
         if arrival.transfer_syntax not in DEFLATED:
             return _examine(arrival, data, self._inside.limits)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._inflating, _examine, arrival, data, self._inside.limits)
 
     async def _keep(
-        self, transfer: Transfer, arrival: Arrival, examined: Examined, data: Buffer, received_at: datetime
+        self, transfer: Transfer, arrival: Incoming, examined: Examined, data: Buffer, received_at: datetime
     ) -> Receipt:
         identity = Identity(
             transfer.tenant, examined.study_uid, examined.series_uid, examined.sop_uid, arrival.body.data_hash
@@ -203,14 +203,14 @@ class Acceptance:
         )
 
     async def _quarantine(
-        self, transfer: Transfer, arrival: Arrival, data: Buffer, received_at: datetime, reason: str
+        self, transfer: Transfer, arrival: Incoming, data: Buffer, received_at: datetime, reason: str
     ) -> None:
         """Keep what cannot be read, under its hash; raises Unavailable when that fails."""
         envelope = self._envelope(transfer, arrival, 0, received_at)
         key = quarantine.key(transfer.tenant, arrival.body.data_hash)
         await self._inside.quarantine.keep(_upload(key, arrival, data, envelope), reason)
 
-    def _envelope(self, transfer: Transfer, arrival: Arrival, header_length: int, received_at: datetime) -> Envelope:
+    def _envelope(self, transfer: Transfer, arrival: Incoming, header_length: int, received_at: datetime) -> Envelope:
         return Envelope(
             stored_at=self._inside.now(),
             received_at=received_at,
@@ -243,7 +243,7 @@ def _prefix(sop_class: str, sop_uid: str, transfer_syntax: str) -> bytes:
         return b""
 
 
-def _examine(arrival: Arrival, data: Buffer, limits: ScanLimits) -> Examined:
+def _examine(arrival: Incoming, data: Buffer, limits: ScanLimits) -> Examined:
     """Read the data set and hold it against what the sender said."""
     if arrival.flaw:
         raise Rejected(arrival.flaw)
@@ -255,7 +255,7 @@ def _examine(arrival: Arrival, data: Buffer, limits: ScanLimits) -> Examined:
     return examined
 
 
-def _upload(key: str, arrival: Arrival, data: Buffer, envelope: Envelope) -> Upload:
+def _upload(key: str, arrival: Incoming, data: Buffer, envelope: Envelope) -> Upload:
     crc32c = base64.b64encode(arrival.body.crc32c.to_bytes(4, "big")).decode()
     size_bytes = len(arrival.prefix) + arrival.body.size_bytes
     return Upload(key, (arrival.prefix, memoryview(data)), size_bytes, crc32c, envelope)

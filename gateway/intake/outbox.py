@@ -46,7 +46,7 @@ Rebuild = Callable[[Intent], Awaitable[InstanceStored | None]]
 
 
 @dataclass(frozen=True)
-class Outside:
+class OutboxPorts:
     """What an outbox works with: where events go, how an object's event is had again, time."""
 
     events: EventLog
@@ -61,7 +61,7 @@ class Outside:
 class Outbox:
     """One journal, its state, and the work that it stands for."""
 
-    def __init__(self, journal: Journal, outside: Outside) -> None:
+    def __init__(self, journal: Journal, outside: OutboxPorts) -> None:
         self._journal = journal
         self._outside = outside
         self._ledger = Ledger()
@@ -73,7 +73,7 @@ class Outbox:
         self._has_ended = asyncio.Event()
 
     @classmethod
-    def create(cls, folder: Path, outside: Outside) -> Self:
+    def create(cls, folder: Path, outside: OutboxPorts) -> Self:
         """Begin an empty one for this process; raises OSError."""
         return cls(Journal.create(folder), outside)
 
@@ -238,7 +238,7 @@ async def _within(gate: asyncio.Semaphore, work: Callable[[T], Awaitable[None]],
             await work(one)
 
 
-async def adopt(folder: Path, outside: Outside) -> None:
+async def adopt(folder: Path, outside: OutboxPorts) -> None:
     """Finish, until cancelled, what processes leave here that end; none of them waits for another's."""
     async with asyncio.TaskGroup() as group:
         while True:
@@ -256,7 +256,7 @@ async def finish(outbox: Outbox) -> None:
         outbox.close()
 
 
-def lost(folder: Path, outside: Outside) -> Iterator[Outbox]:
+def lost(folder: Path, outside: OutboxPorts) -> Iterator[Outbox]:
     """Take over what processes that are gone left in this folder."""
     for journal in Journal.ownerless(folder):
         outbox = Outbox(journal, outside)

@@ -58,7 +58,7 @@ class Room:
 
 
 @dataclass(frozen=True)
-class Bounds:
+class SpoolLimits:
     """What one data set may take: in memory, and at all; where it goes beyond the first."""
 
     memory_bytes: int
@@ -73,7 +73,7 @@ class Body:
     once it has sent everything. A failed body keeps nothing.
     """
 
-    def __init__(self, prefix: bytes, hasher: Hasher, room: Room, bounds: Bounds) -> None:
+    def __init__(self, prefix: bytes, hasher: Hasher, room: Room, bounds: SpoolLimits) -> None:
         self.size_bytes = 0
         self.failed: Rejected | Unavailable | None = None
         self._hasher = hasher

@@ -10,7 +10,7 @@ from operators.errors import Rejected
 from schemas.settings import StowSettings
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A request that is answered without its body being read, or all of it."""
 
     def __init__(self, status: int, reason: str, advice: str, headers: Mapping[str, str] | None = None) -> None:
@@ -21,16 +21,16 @@ class Refused(Exception):
         self.headers = dict(headers or {})
 
 
-class Gone(Exception):
+class ClientGone(Exception):
     """The client went away."""
 
 
-def too_slow() -> Refused:
+def too_slow() -> RequestRefused:
     """Return the answer to a body that does not come."""
-    return Refused(408, "too-slow", "send without pauses: too little has come for too long")
+    return RequestRefused(408, "too-slow", "send without pauses: too little has come for too long")
 
 
-class Coming:
+class RequestBody:
     """The chunks of one body."""
 
     def __init__(self, receive: Receive, settings: StowSettings, length: int | None) -> None:
@@ -50,11 +50,11 @@ class Coming:
         self.bytes_per_s = math.inf
 
     async def chunk(self) -> bytes:
-        """Return the next bytes, empty at the end. Raises Gone; Refused for what is too slow or too much; Rejected."""
+        """Return the next bytes, empty at the end. Raises ClientGone; RequestRefused for what is too slow or too much; Rejected."""
         while not self._is_over:
             message = await self._next()
             if message["type"] != "http.request":
-                raise Gone
+                raise ClientGone
             self._is_over = not message.get("more_body", False)
             if body := message.get("body", b""):
                 return self._counted(body)
@@ -62,7 +62,7 @@ class Coming:
             raise Rejected("content-length")
         return b""
 
-    def break_off(self, answer: Callable[[], Refused]) -> None:
+    def break_off(self, answer: Callable[[], RequestRefused]) -> None:
         """Wait for nothing more: whoever waits for the next bytes, or does so later, is told this."""
         self._late, self._left_s, self._owed_bytes = answer, 0.0, math.inf
         self.bytes_per_s, self._waited_s = math.inf, -math.inf
@@ -98,5 +98,7 @@ class Coming:
         if self._owed_bytes <= 0:
             self._left_s, self._owed_bytes = self._settings.silence_s, self._pace_bytes
         if self._size_bytes > self._settings.request_bytes:
-            raise Refused(413, "request-bytes", f"send at most {self._settings.request_bytes} bytes in one request")
+            raise RequestRefused(
+                413, "request-bytes", f"send at most {self._settings.request_bytes} bytes in one request"
+            )
         return body

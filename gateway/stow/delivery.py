@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from gateway.intake.accept import Acceptance, Arrival, Receipt
+from gateway.intake.accept import Acceptance, Incoming, Receipt
 from gateway.intake.status import FAILED, OUT_OF_RESOURCES, Status, of_rejected, of_stored
 from gateway.intake.transfer import Transfer
 from gateway.stow.multipart import MediaType
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Result:
+class PartResult:
     """What became of one part. UIDs are empty where they are not known; study and series are those of what is stored."""
 
     status: Status
@@ -48,13 +48,13 @@ class Result:
         return bool(self.study_uid)
 
 
-class Part:
+class PartDelivery:
     """One part as it comes: its file meta is found first, everything behind it goes into an arrival."""
 
     def __init__(self, acceptance: Acceptance, headers: Mapping[str, str]) -> None:
         self.flaw = _flaw(headers)
         self.meta: Part10 | None = None
-        self.arrival: Arrival | None = None
+        self.arrival: Incoming | None = None
         self._acceptance = acceptance
         self._length = headers.get("content-length")
         self._size_bytes = 0
@@ -75,7 +75,7 @@ class Part:
             self._acceptance.room.hold(len(piece))
             self._look()
 
-    def end(self) -> Arrival:
+    def end(self) -> Incoming:
         """Return the arrival, now that all of it is here; raises Rejected for a part that is not what it says."""
         if self.flaw:
             raise Rejected(self.flaw)
@@ -114,13 +114,13 @@ class Part:
         try:
             meta = begin_part10(beginning, is_whole=is_whole)
         except Rejected as error:
-            self.arrival = self._acceptance.arrive_flawed(error.reason)
+            self.arrival = self._acceptance.receive_flawed(error.reason)
         else:
             if meta is None:
                 return False
             self.meta, prefix_length = meta, meta.prefix_length
             prefix = bytes(beginning[:prefix_length])
-            self.arrival = self._acceptance.arrive_part10(meta.sop_class, meta.transfer_syntax, prefix)
+            self.arrival = self._acceptance.receive_part10(meta.sop_class, meta.transfer_syntax, prefix)
         self.arrival.body.write(beginning[prefix_length:])
         return True
 
@@ -135,19 +135,19 @@ class Delivery:
         self._acceptance = acceptance
         self._transfer = transfer
         self._gate = asyncio.Semaphore(at_once)
-        self._part: Part | None = None
+        self._part: PartDelivery | None = None
         self._away = ""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._results: list[Result] = []
+        self._results: list[PartResult] = []
 
     @property
-    def results(self) -> tuple[Result, ...]:
+    def results(self) -> tuple[PartResult, ...]:
         """Return what became of every part that has ended; complete after settle()."""
         return tuple(self._results)
 
     def begin(self, headers: Mapping[str, str]) -> None:
         """Begin a part."""
-        self._part = Part(self._acceptance, headers)
+        self._part = PartDelivery(self._acceptance, headers)
 
     def write(self, piece: memoryview) -> None:
         """Take bytes of the part that has begun."""
@@ -161,7 +161,7 @@ class Delivery:
         if part is None:
             self._gate.release()
             return
-        self._results.append(Result(FAILED))
+        self._results.append(PartResult(FAILED))
         task = asyncio.create_task(self._settle_part(len(self._results) - 1, part))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -174,7 +174,7 @@ class Delivery:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _settle_part(self, number: int, part: Part) -> None:
+    async def _settle_part(self, number: int, part: PartDelivery) -> None:
         loop = asyncio.get_running_loop()
         began_at = loop.time()
         try:
@@ -185,7 +185,7 @@ class Delivery:
         GATEWAY_INSTANCES.labels(result.status.outcome).inc()
         GATEWAY_STORE_SECONDS.observe(loop.time() - began_at)
 
-    async def _result(self, part: Part) -> Result:
+    async def _result(self, part: PartDelivery) -> PartResult:
         try:
             return await self._stored(part)
         except Rejected as error:
@@ -200,18 +200,18 @@ class Delivery:
             log.exception("instance_failed", transfer=self._transfer.transfer_id)
             return self._refused(part, FAILED, "unexpected")
 
-    async def _stored(self, part: Part) -> Result:
+    async def _stored(self, part: PartDelivery) -> PartResult:
         arrival = part.end()
         if self._away:
             raise Unavailable(self._away)
-        return Result.of_receipt(await self._acceptance.accept(self._transfer, arrival))
+        return PartResult.of_receipt(await self._acceptance.accept(self._transfer, arrival))
 
-    def _refused(self, part: Part, status: Status, reason: str) -> Result:
+    def _refused(self, part: PartDelivery, status: Status, reason: str) -> PartResult:
         said = part.meta
         names = (said.sop_class, said.sop_uid) if said else ("", "")
         sop_class, sop_uid = (uid if is_uid(uid) else "" for uid in names)
         log.warning("instance_refused", reason=reason, transfer=self._transfer.transfer_id, sop_class=sop_class)
-        return Result(status, sop_class, sop_uid)
+        return PartResult(status, sop_class, sop_uid)
 
 
 def _flaw(headers: Mapping[str, str]) -> str:

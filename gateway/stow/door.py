@@ -13,11 +13,11 @@ import orjson
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from gateway.intake.intake import Intake
+from gateway.intake.lifespan import Intake
 from gateway.intake.status import BROKEN_OFF, Status
-from gateway.stow.body import Coming, Gone, Refused
-from gateway.stow.delivery import Delivery, Result
-from gateway.stow.multipart import Begun, Ended, Limits, MediaType, Scanner
+from gateway.stow.body import ClientGone, RequestBody, RequestRefused
+from gateway.stow.delivery import Delivery, PartResult
+from gateway.stow.multipart import MediaType, MultipartLimits, PartBegun, PartEnded, Scanner
 from gateway.stow.response import FORMS, encode, http_status, module
 from operators.access.principal import NotAllowed, Principal, authorize
 from operators.errors import RETRY_AFTER, Rejected
@@ -57,7 +57,7 @@ def _study_of(path: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class Answer:
+class StowResponse:
     """A response: its status, headers and body, and whether more of the request may follow, which nobody reads."""
 
     status: int
@@ -67,7 +67,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Asking:
+class StoreRequest:
     """A store request as its headers say it: whose, into which study, of what form, how long, how to answer."""
 
     principal: Principal
@@ -83,10 +83,10 @@ class Asking:
 class Stow:
     """The door of one process."""
 
-    inside: Intake
+    intake: Intake
     settings: StowSettings
     tenant: str
-    requests: dict[asyncio.Task[Any], Coming] = field(default_factory=dict)
+    requests: dict[asyncio.Task[Any], RequestBody] = field(default_factory=dict)
     is_closing: bool = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,56 +95,60 @@ class Stow:
         try:
             answer = await self._admitted(scope, receive, task)
         except NotAllowed as error:
-            answer = self._refused(Refused(403, error.reason, error.advice))
-        except Refused as error:
+            answer = self._refused(RequestRefused(403, error.reason, error.advice))
+        except RequestRefused as error:
             answer = self._refused(error)
-        except Gone:
+        except ClientGone:
             STOW_REQUESTS.labels("gone").inc()
             return
         except Exception:
             log.exception("store_failed")
-            answer = self._refused(Refused(500, "unexpected", "this is a fault of the server: its log says more"))
+            answer = self._refused(
+                RequestRefused(500, "unexpected", "this is a fault of the server: its log says more")
+            )
         finally:
             self.requests.pop(task, None)
             STOW_OPEN.set(len(self.requests))
         STOW_REQUESTS.labels(answer.status).inc()
         await _send(send, answer)
 
-    async def _admitted(self, scope: Scope, receive: Receive, task: "asyncio.Task[Any]") -> Answer:
+    async def _admitted(self, scope: Scope, receive: Receive, task: "asyncio.Task[Any]") -> StowResponse:
         asked = RequestHead.of(scope)
         principal = principal_of(asked, self.tenant)
         if scope["method"] == "OPTIONS":
-            return Answer(204, ALLOW)
+            return StowResponse(204, ALLOW)
         if scope["method"] != "POST":
-            raise Refused(405, "method", "instances are stored by POST", ALLOW)
+            raise RequestRefused(405, "method", "instances are stored by POST", ALLOW)
         authorize(principal, "store", scope["path"])
         asking = _asking(scope, asked, principal)
         self._check_room(asking)
-        self.requests[task] = coming = Coming(receive, self.settings, asking.length)
+        self.requests[task] = coming = RequestBody(receive, self.settings, asking.length)
         STOW_OPEN.set(len(self.requests))
         return await self._store(asking, coming)
 
-    def _check_room(self, asking: Asking) -> None:
+    def _check_room(self, asking: StoreRequest) -> None:
         if asking.length is not None and asking.length > self.settings.request_bytes:
-            raise Refused(413, "request-bytes", f"send at most {self.settings.request_bytes} bytes in one request")
+            raise RequestRefused(
+                413, "request-bytes", f"send at most {self.settings.request_bytes} bytes in one request"
+            )
         if self.is_closing:
             raise _closing()
-        if self.inside.room.is_full:
-            raise Refused(503, "memory", "the archive is busy: try again soon", RETRY_AFTER)
+        if self.intake.room.is_full:
+            raise RequestRefused(503, "memory", "the archive is busy: try again soon", RETRY_AFTER)
         if len(self.requests) >= self.settings.requests:
             self._have_one_give_way()
 
     def _have_one_give_way(self) -> None:
-        """Send the slowest away who has been waited for long enough to be called slow; raises Refused without one."""
+        """Send the slowest away who has been waited for long enough to be called slow; raises RequestRefused without one."""
         slowest = min(self.requests.values(), key=lambda one: one.bytes_per_s)
         if slowest.bytes_per_s >= self.settings.yield_bytes_per_s:
-            raise Refused(503, "too-many-requests", "too many are storing now: try again soon", RETRY_AFTER)
+            raise RequestRefused(503, "too-many-requests", "too many are storing now: try again soon", RETRY_AFTER)
         slowest.break_off(_gave_way)
 
-    async def _store(self, asking: Asking, coming: Coming) -> Answer:
+    async def _store(self, asking: StoreRequest, coming: RequestBody) -> StowResponse:
         """Take the body; whatever happens, what is being stored is finished and the transfer ended."""
-        transfer = self.inside.new_transfer(asking.principal.tenant, only_study=asking.study)
-        delivery = Delivery(self.inside.acceptance, transfer, self.settings.at_once)
+        transfer = self.intake.new_transfer(asking.principal.tenant, only_study=asking.study)
+        delivery = Delivery(self.intake.acceptance, transfer, self.settings.at_once)
         status = 0
         try:
             answer = await self._received(asking, coming, delivery)
@@ -164,20 +168,22 @@ class Stow:
             )
         return answer
 
-    async def _received(self, asking: Asking, coming: Coming, delivery: Delivery) -> Answer:
+    async def _received(self, asking: StoreRequest, coming: RequestBody, delivery: Delivery) -> StowResponse:
         """Hand the parts on as they come, then answer; what breaks a body off leaves what came before it stored."""
-        broken_off: Rejected | Refused | None = None
+        broken_off: Rejected | RequestRefused | None = None
         try:
             await self._take(asking, coming, delivery)
         except Rejected as error:
-            broken_off = Refused(400, error.reason, "the body is not what its Content-Type says, or breaks a limit")
-        except Refused as error:
+            broken_off = RequestRefused(
+                400, error.reason, "the body is not what its Content-Type says, or breaks a limit"
+            )
+        except RequestRefused as error:
             if error.status in AGAIN:
                 raise
             broken_off = error
         await delivery.settle()
         if broken_off is None and not delivery.results:
-            raise Refused(400, "no-parts", "there is nothing in the request to store")
+            raise RequestRefused(400, "no-parts", "there is nothing in the request to store")
         # Beside the loop: ten thousand results take a while to write, and others wait.
         answer = await asyncio.to_thread(_answer, asking, delivery.results, BROKEN_OFF if broken_off else None)
         if broken_off is not None and answer.status == NOTHING_STORED:
@@ -186,7 +192,7 @@ class Stow:
             STOW_REFUSED.labels(broken_off.reason).inc()
         return answer
 
-    async def _take(self, asking: Asking, coming: Coming, delivery: Delivery) -> None:
+    async def _take(self, asking: StoreRequest, coming: RequestBody, delivery: Delivery) -> None:
         if asking.boundary is None:
             delivery.begin({})
             while chunk := await coming.chunk():
@@ -197,19 +203,19 @@ class Stow:
         while chunk := await coming.chunk():
             for found in scanner.feed(chunk):
                 match found:
-                    case Begun():
+                    case PartBegun():
                         delivery.begin(found.headers)
-                    case Ended():
+                    case PartEnded():
                         await delivery.end()
                     case _:
                         delivery.write(found)
         scanner.finish()
 
-    def _refused(self, error: Refused) -> Answer:
+    def _refused(self, error: RequestRefused) -> StowResponse:
         STOW_REFUSED.labels(error.reason).inc()
         log.warning("store_refused", reason=error.reason, status=error.status)
         body = orjson.dumps({"reason": error.reason, "advice": error.advice})
-        return Answer(error.status, {**error.headers, "Content-Type": "application/json"}, body, closes=True)
+        return StowResponse(error.status, {**error.headers, "Content-Type": "application/json"}, body, closes=True)
 
     async def close(self, within_s: float) -> None:
         """Take nothing more, and give what is being stored so long to be answered."""
@@ -221,16 +227,16 @@ class Stow:
             await asyncio.gather(*late, return_exceptions=True)
 
 
-def _asking(scope: Scope, asked: RequestHead, principal: Principal) -> Asking:
-    """Read what a store request says of itself; raises Refused."""
+def _asking(scope: Scope, asked: RequestHead, principal: Principal) -> StoreRequest:
+    """Read what a store request says of itself; raises RequestRefused."""
     study = _study_of(scope["path"]) or ""
     if study and not is_uid(study):
-        raise Refused(400, "bad-uid", "UIDs in the path are digits and dots, at most 64 characters")
+        raise RequestRefused(400, "bad-uid", "UIDs in the path are digits and dots, at most 64 characters")
     media_type = choose(accepted(scope), FORMS)
     if media_type is None:
-        raise Refused(406, "not-acceptable", "accept application/dicom+json or application/dicom+xml")
+        raise RequestRefused(406, "not-acceptable", "accept application/dicom+json or application/dicom+xml")
     length = _one(asked, "content-length")
-    return Asking(
+    return StoreRequest(
         principal=principal,
         study=study,
         boundary=_boundary(asked),
@@ -240,18 +246,18 @@ def _asking(scope: Scope, asked: RequestHead, principal: Principal) -> Asking:
     )
 
 
-def _closing() -> Refused:
-    return Refused(503, "closing", "the archive restarts: try again soon", RETRY_AFTER)
+def _closing() -> RequestRefused:
+    return RequestRefused(503, "closing", "the archive restarts: try again soon", RETRY_AFTER)
 
 
-def _gave_way() -> Refused:
-    return Refused(408, "gave-way", "too many are storing now, and this came slowest: send it faster")
+def _gave_way() -> RequestRefused:
+    return RequestRefused(408, "gave-way", "too many are storing now, and this came slowest: send it faster")
 
 
 def _boundary(asked: RequestHead) -> str | None:
-    """Return the boundary of the request's parts, None when it is one instance alone; raises Refused."""
+    """Return the boundary of the request's parts, None when it is one instance alone; raises RequestRefused."""
     if _one(asked, "content-encoding").lower() not in ("", "identity"):
-        raise Refused(415, "content-encoding", "send the request without a Content-Encoding")
+        raise RequestRefused(415, "content-encoding", "send the request without a Content-Encoding")
     try:
         said = MediaType.of(_one(asked, "content-type"))
     except Rejected:
@@ -260,30 +266,30 @@ def _boundary(asked: RequestHead) -> str | None:
         return None
     if said.name != "multipart/related" or said.parameters.get("type", DICOM).lower() != DICOM:
         advice = f'send multipart/related; type="{DICOM}" or {DICOM}: metadata with bulk data is not taken'
-        raise Refused(415, "media-type", advice)
+        raise RequestRefused(415, "media-type", advice)
     return said.parameters.get("boundary", "")
 
 
 def _one(asked: RequestHead, name: str) -> str:
-    """Return a header that may come once, '' when it does not; raises Refused when it comes twice."""
+    """Return a header that may come once, '' when it does not; raises RequestRefused when it comes twice."""
     values = asked.headers.get(name, [])
     if len(values) > 1:
-        raise Refused(400, "header-twice", f"{name} may come once")
+        raise RequestRefused(400, "header-twice", f"{name} may come once")
     return values[0] if values else ""
 
 
-def _limits(settings: StowSettings) -> Limits:
-    return Limits(settings.parts, settings.part_headers, settings.part_header_bytes, settings.outside_bytes)
+def _limits(settings: StowSettings) -> MultipartLimits:
+    return MultipartLimits(settings.parts, settings.part_headers, settings.part_header_bytes, settings.outside_bytes)
 
 
-def _answer(asking: Asking, results: Sequence[Result], broken_off: Status | None) -> Answer:
+def _answer(asking: StoreRequest, results: Sequence[PartResult], broken_off: Status | None) -> StowResponse:
     status = http_status(results, broken_off)
     body = encode(module(results, broken_off, asking.base), asking.media_type)
     headers = {"Content-Type": asking.media_type} | (RETRY_AFTER if status == 503 else {})  # noqa: PLR2004 - HTTP's
-    return Answer(status, headers, body, closes=broken_off is not None)
+    return StowResponse(status, headers, body, closes=broken_off is not None)
 
 
-async def _send(send: Send, answer: Answer) -> None:
+async def _send(send: Send, answer: StowResponse) -> None:
     headers = {**answer.headers, **SAFETY, "Content-Length": str(len(answer.body))}
     headers |= {"Connection": "close"} if answer.closes else {}
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]

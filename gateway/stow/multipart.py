@@ -52,7 +52,7 @@ class MediaType:
 
 
 @dataclass(frozen=True)
-class Limits:
+class MultipartLimits:
     """How much of what a body may hold beside its parts' bytes: parts; headers and their bytes of each; around them."""
 
     parts: int
@@ -62,26 +62,26 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Begun:
+class PartBegun:
     """A part begins; header names are in lower case."""
 
     headers: Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Ended:
+class PartEnded:
     """The part that began last is whole."""
 
 
 # What a scan finds, in order: a part's beginning, its bytes (views of what was fed), its end.
-Found = Begun | memoryview | Ended
+Found = PartBegun | memoryview | PartEnded
 State = Callable[[bytes, int], tuple[Found, ...]]
 
 
 class Scanner:
     """Finds the parts of one body. Raises Rejected, with a reason that begins with multipart-, for what is none."""
 
-    def __init__(self, boundary: str, limits: Limits) -> None:
+    def __init__(self, boundary: str, limits: MultipartLimits) -> None:
         if not BOUNDARY.fullmatch(boundary):
             raise Rejected("multipart-boundary")
         self._delimiter = b"\r\n--" + boundary.encode("ascii")
@@ -144,14 +144,14 @@ class Scanner:
         if self._parts > self._limits.parts:
             raise Rejected("multipart-parts")
         self._state, self._position = self._empty_line, end + 2
-        return (Begun(_headers(data[position + 2 : end], self._limits.headers)),)
+        return (PartBegun(_headers(data[position + 2 : end], self._limits.headers)),)
 
     def _empty_line(self, data: bytes, position: int) -> tuple[Found, ...]:
         """Pass the line break after the headers, which in a part without a body is the one before the boundary."""
         start = data[position : position + len(self._delimiter)]
         if start == self._delimiter:
             self._move(data, position, position)
-            return (Ended(),)
+            return (PartEnded(),)
         if self._delimiter.startswith(start):
             return self._hold(data, position)
         self._state, self._position = self._body, position + 2
@@ -161,7 +161,7 @@ class Scanner:
         found, end = self._search(data, position)
         self._move(data, found, end)
         piece = (memoryview(data)[position:end],) if end > position else ()
-        return piece if found < 0 else (*piece, Ended())
+        return piece if found < 0 else (*piece, PartEnded())
 
     def _epilogue(self, data: bytes, position: int) -> tuple[Found, ...]:
         self._after += data[position : position + self._limits.outside_bytes + 1]

@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 import orjson
 
 from gateway.intake.status import FAILED, OUT_OF_RESOURCES, STORED, Status
-from gateway.stow.delivery import Result
+from gateway.stow.delivery import PartResult
 from operators.http.media_types import JSON_TYPES
 
 # The first is for those who leave it to us.
@@ -33,7 +33,7 @@ KEYWORDS = {
 Json = dict[str, dict[str, Any]]
 
 
-def http_status(results: Sequence[Result], broken_off: Status | None) -> int:
+def http_status(results: Sequence[PartResult], broken_off: Status | None) -> int:
     """Return the status of a request: PS3.18 table 10.5.3-1, and 503 when something of it, sent again, may be stored."""
     statuses = {one.status for one in results} | ({broken_off} if broken_off else set())
     if any(one.is_stored for one in results):
@@ -41,7 +41,7 @@ def http_status(results: Sequence[Result], broken_off: Status | None) -> int:
     return next((code for status, code in NONE_STORED.items() if status in statuses), 409)
 
 
-def module(results: Iterable[Result], broken_off: Status | None, base: str) -> Json:
+def module(results: Iterable[PartResult], broken_off: Status | None, base: str) -> Json:
     """Return the module; `broken_off` is why what came after these parts was not read, `base` the service's address."""
     results = tuple(results)
     stored = [_stored(one, base) for one in results if one.is_stored]
@@ -60,13 +60,13 @@ def encode(dataset: Json, media_type: str) -> bytes:
     return orjson.dumps(dataset) if media_type in JSON_TYPES else _xml(dataset)
 
 
-def _stored(one: Result, base: str) -> Json:
+def _stored(one: PartResult, base: str) -> Json:
     url = f"{base}/studies/{one.study_uid}/series/{one.series_uid}/instances/{one.sop_uid}"
     warning: Json = {} if one.status is STORED else {WARNING_REASON: {"vr": "US", "Value": [one.status.code]}}
     return _reference(one) | _url(url) | warning
 
 
-def _reference(one: Result) -> Json:
+def _reference(one: PartResult) -> Json:
     return {"00081150": {"vr": "UI", "Value": [one.sop_class]}, "00081155": {"vr": "UI", "Value": [one.sop_uid]}}
 
 

@@ -16,8 +16,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from gateway.dimse.messages import Messages, Request, parse_command, response
-from gateway.intake.accept import Arrival
-from gateway.intake.spool import Body, Bounds, Room
+from gateway.intake.accept import Incoming
+from gateway.intake.spool import Body, Room, SpoolLimits
 from gateway.intake.status import STORED
 from gateway.stow import multipart
 from gateway.stow.multipart import MediaType, Scanner
@@ -225,10 +225,10 @@ class Peer:
     def aborted(self) -> None:
         self.told.append("abort")
 
-    def arrive(self, sop_class: str, sop_uid: str, transfer_syntax: str) -> Arrival:
-        bounds = Bounds(STORED_BYTES, STORED_BYTES, Path(tempfile.gettempdir()))
+    def arrive(self, sop_class: str, sop_uid: str, transfer_syntax: str) -> Incoming:
+        bounds = SpoolLimits(STORED_BYTES, STORED_BYTES, Path(tempfile.gettempdir()))
         body = Body(b"", data_hasher(transfer_syntax), self.room, bounds)
-        return Arrival(sop_class, sop_uid, transfer_syntax, b"", body)
+        return Incoming(sop_class, sop_uid, transfer_syntax, b"", body)
 
     def delivered(self, request: Request) -> None:
         answer = response(request.command, STORED)
@@ -320,7 +320,7 @@ def upper_layer_seeds() -> list[bytes]:
 
 # STOW.
 
-LIMITS = multipart.Limits(parts=20, headers=8, header_bytes=256, outside_bytes=64)
+LIMITS = multipart.MultipartLimits(parts=20, headers=8, header_bytes=256, outside_bytes=64)
 
 
 def parts(pieces: Iterator[bytes]) -> list[Any]:

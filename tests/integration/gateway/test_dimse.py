@@ -36,7 +36,7 @@ from pynetdicom.presentation import PresentationContext, build_context
 from structlog.testing import capture_logs
 
 from gateway.dimse.association import Door
-from gateway.intake.intake import Connectors
+from gateway.intake.lifespan import Connectors
 from gateway.process import opened
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
 from operators.dicom import instance

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.intake.intake import Connectors
+from gateway.intake.lifespan import Connectors
 from gateway.process import opened
 from operators.connectors.kafka.log import KafkaEventLog
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore

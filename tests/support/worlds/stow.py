@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from starlette.types import Message, Receive
 
-from gateway.intake.intake import Connectors, Intake, intake
+from gateway.intake.lifespan import Connectors, Intake, open_intake
 from gateway.stow.door import Stow
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
 from schemas.codec import decode
@@ -54,7 +54,7 @@ class StowWorld:
     """An archive in memory and the door to it."""
 
     stow: Stow
-    inside: Intake
+    intake: Intake
     store: MemoryObjectStore
     events: MemoryEventLog
 
@@ -114,7 +114,7 @@ class StowWorld:
         """Return how transfers ended, once the outbox is empty; outages are over then."""
         self.store.outage = self.events.outage = Outage.NONE
         async with asyncio.timeout(5):
-            while not self.inside.outbox.is_empty:  # noqa: ASYNC110 - it tells nobody
+            while not self.intake.outbox.is_empty:  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.001)
         return self.published(TransferEnded)
 
@@ -142,5 +142,5 @@ async def stow_world(
     """Open a door; the gateway's settings need no folders."""
     store, events = store or MemoryObjectStore(), MemoryEventLog()
     given = gateway or GatewaySettings(spool_dir=folder / "spool", outbox_dir=folder / "outbox", heal_s=0)
-    async with intake(given, Connectors(store, events)) as inside:
-        yield StowWorld(Stow(inside, settings or StowSettings(), "local"), inside, store, events)
+    async with open_intake(given, Connectors(store, events)) as intake:
+        yield StowWorld(Stow(intake, settings or StowSettings(), "local"), intake, store, events)

@@ -12,7 +12,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.intake.intake import Connectors
+from gateway.intake.lifespan import Connectors
 from gateway.process import opened
 from gateway.stow.door import Stow, is_ours
 from operators.connectors.memory.stores import MemoryEventLog

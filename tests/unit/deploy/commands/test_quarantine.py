@@ -49,11 +49,11 @@ class World:
 
     async def by_dimse(self, sop_class: str, sop_uid: str, file: bytes) -> None:
         """Send a file's data set under a command that names these."""
-        acceptance = self.door.inside.acceptance
-        arrival = acceptance.arrive(sop_class, sop_uid, EXPLICIT)
+        acceptance = self.door.intake.acceptance
+        arrival = acceptance.receive(sop_class, sop_uid, EXPLICIT)
         arrival.body.write(memoryview(file)[split_part10(file).prefix_length :])
         with pytest.raises(Rejected):
-            await acceptance.accept(self.door.inside.new_transfer("local", "CT1"), arrival)
+            await acceptance.accept(self.door.intake.new_transfer("local", "CT1"), arrival)
 
     def row(self) -> QuarantineRow:
         """Catalog all that was told of so far; give the one row."""

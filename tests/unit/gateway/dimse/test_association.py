@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.dimse.association import Door
-from gateway.intake.intake import Connectors
+from gateway.intake.lifespan import Connectors
 from gateway.process import opened
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
 from operators.dimse.upper_layer import data_pdus
@@ -423,7 +423,7 @@ def test_nothing_new_is_begun_once_the_door_closes(tmp_path: Path, monkeypatch: 
             return await super().put(bucket, upload)
 
     async def puts() -> int:
-        for module in ("process", "intake.intake"):
+        for module in ("process", "intake.lifespan"):
             monkeypatch.setattr(f"gateway.{module}.STOP_S", 0.05)
         gated = Counting()
         with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -14,8 +14,8 @@ from pynetdicom.dsutils import decode, encode
 
 from gateway.dimse.messages import C_CANCEL as CANCELLED
 from gateway.dimse.messages import Command, Limits, Messages, Request, parse_command, response
-from gateway.intake.accept import Arrival
-from gateway.intake.spool import Body, Bounds, Room
+from gateway.intake.accept import Incoming
+from gateway.intake.spool import Body, Room, SpoolLimits
 from gateway.intake.status import OUT_OF_RESOURCES, STATUSES, STORED, Status
 from operators.dicom.instance import data_hasher
 from operators.dimse.upper_layer import Context, Violation
@@ -65,9 +65,9 @@ def delivered() -> list[Request]:
 
 @pytest.fixture
 def messages(tmp_path: Path, delivered: list[Request]) -> Messages:
-    def arrive(sop_class: str, sop_uid: str, transfer_syntax: str) -> Arrival:
-        body = Body(b"", data_hasher(transfer_syntax), Room(2**20), Bounds(2**16, 2**20, tmp_path))
-        return Arrival(sop_class, sop_uid, transfer_syntax, b"", body)
+    def arrive(sop_class: str, sop_uid: str, transfer_syntax: str) -> Incoming:
+        body = Body(b"", data_hasher(transfer_syntax), Room(2**20), SpoolLimits(2**16, 2**20, tmp_path))
+        return Incoming(sop_class, sop_uid, transfer_syntax, b"", body)
 
     return Messages(CONTEXTS, arrive, delivered.append)
 

@@ -5,7 +5,7 @@ import threading
 import zlib
 from pathlib import Path
 
-from gateway.stow.delivery import Part
+from gateway.stow.delivery import PartDelivery
 from operators.dicom.instance import split_part10
 from schemas.objects import Bucket
 from tests.support.worlds.reading import part10
@@ -52,7 +52,7 @@ def test_who_sends_much_to_inflate_stops_nobody_and_waits_for_who_did_before(tmp
 def test_the_beginning_of_a_part_takes_room_until_it_is_clear_what_it_is(tmp_path: Path) -> None:
     async def test() -> None:
         async with stow_world(tmp_path) as world:
-            room, part = world.inside.room, Part(world.inside.acceptance, {})
+            room, part = world.intake.room, PartDelivery(world.intake.acceptance, {})
             part.write(memoryview(ONE[:200]))
             assert room.held_bytes == 200
             part.write(memoryview(ONE[200:]))

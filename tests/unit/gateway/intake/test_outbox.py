@@ -16,11 +16,11 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
-from gateway.intake.accept import Acceptance, Inside, Rebuilding, Receipt
+from gateway.intake.accept import Acceptance, AcceptancePorts, Rebuilding, Receipt
 from gateway.intake.journal import Journal
-from gateway.intake.outbox import Outbox, Outside, adopt, finish, lost
+from gateway.intake.outbox import Outbox, OutboxPorts, adopt, finish, lost
 from gateway.intake.quarantine import Quarantine, Rules
-from gateway.intake.spool import Bounds, Room
+from gateway.intake.spool import Room, SpoolLimits
 from gateway.intake.transfer import Transfer
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
 from operators.errors import Rejected, Unavailable
@@ -60,9 +60,9 @@ class World:
     events: MemoryEventLog = field(default_factory=MemoryEventLog)
     time: Time = field(default_factory=Time)
 
-    def outside(self) -> Outside:
+    def outside(self) -> OutboxPorts:
         rebuild = Rebuilding(self.store, self.folder)
-        return Outside(self.events, rebuild, heal_s=60, clock=self.time.clock, sleep=self.time.sleep)
+        return OutboxPorts(self.events, rebuild, heal_s=60, clock=self.time.clock, sleep=self.time.sleep)
 
     def gateway(self) -> "Gateway":
         return Gateway(self, Outbox.create(self.folder, self.outside()))
@@ -100,11 +100,11 @@ class Gateway:
         self.transfer = Transfer(self.outbox, "local", "SENDER", "FLUORO")
 
     def accept(self, number: int, study_uid: str = "1.2.3") -> Receipt:
-        room, bounds = Room(2**20), Bounds(2**20, 2**20, self.world.folder)
+        room, bounds = Room(2**20), SpoolLimits(2**20, 2**20, self.world.folder)
         acceptance = Acceptance(
-            Inside(self.world.store, self.world.events, self.outbox, quarantine(self.world), room, bounds)
+            AcceptancePorts(self.world.store, self.world.events, self.outbox, quarantine(self.world), room, bounds)
         )
-        arrival = acceptance.arrive(CT, f"1.2.3.{number}", EXPLICIT)
+        arrival = acceptance.receive(CT, f"1.2.3.{number}", EXPLICIT)
         arrival.body.write(memoryview(data_set(number, study_uid)))
         return asyncio.run(acceptance.accept(self.transfer, arrival))
 
@@ -360,16 +360,16 @@ def test_a_disk_that_fills_up_later_loses_no_end(world: World) -> None:
 
 def test_an_unreadable_data_set_is_kept_aside_as_it_came(world: World) -> None:
     gateway = world.gateway()
-    inside = Inside(
+    inside = AcceptancePorts(
         world.store,
         world.events,
         gateway.outbox,
         quarantine(world),
         Room(2**20),
-        Bounds(2**20, 2**20, world.folder),
+        SpoolLimits(2**20, 2**20, world.folder),
     )
     acceptance = Acceptance(inside)
-    arrival = acceptance.arrive(CT, "not a uid", EXPLICIT)
+    arrival = acceptance.receive(CT, "not a uid", EXPLICIT)
     arrival.body.write(memoryview(b"no data set"))
 
     with pytest.raises(Rejected):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.intake.spool import Body, Bounds, Room
+from gateway.intake.spool import Body, Room, SpoolLimits
 from operators.errors import Rejected, Unavailable
 from schemas.telemetry import GATEWAY_SPOOLED_BYTES
 
@@ -20,7 +20,7 @@ FullDisk = Callable[[], AbstractContextManager[None]]
 
 
 def body(folder: Path, room: Room, *, memory_bytes: int = 100, most_bytes: int = 1000) -> Body:
-    return Body(PREFIX, hashlib.sha256(), room, Bounds(memory_bytes, most_bytes, folder))
+    return Body(PREFIX, hashlib.sha256(), room, SpoolLimits(memory_bytes, most_bytes, folder))
 
 
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=12))

@@ -475,7 +475,7 @@ def test_a_client_that_goes_away_leaves_what_was_whole_and_an_aborted_transfer(t
         ]
         response = await world.ask(messages, headers={"content-type": PARTS})
         assert [end.outcome for end in await world.ends()] == ["aborted"]
-        assert world.inside.room.held_bytes == 0
+        assert world.intake.room.held_bytes == 0
         return response
 
     response, world = asked(tmp_path, ask)
@@ -493,7 +493,7 @@ def test_a_client_that_stalls_is_408_and_disconnected(tmp_path: Path) -> None:
     )
 
     assert (response.status, response.json["reason"], response.headers["connection"]) == (408, "too-slow", "close")
-    assert (world.stored(), world.inside.room.held_bytes) == ([], 0)
+    assert (world.stored(), world.intake.room.held_bytes) == ([], 0)
 
 
 def test_a_client_that_drips_is_408_however_often_it_drips(tmp_path: Path) -> None:
@@ -555,7 +555,7 @@ def test_so_many_of_a_request_are_stored_at_once_and_the_next_waits_unread(tmp_p
         await until(lambda: gated.waiting == 3)
         for _ in range(100):
             await asyncio.sleep(0)
-        assert (read, world.inside.room.held_bytes < 6 * len(ONE)) == (5, True)
+        assert (read, world.intake.room.held_bytes < 6 * len(ONE)) == (5, True)
         gated.gate.set()
         return await asking
 
@@ -615,7 +615,7 @@ def test_at_a_full_door_the_slowest_gives_way_and_no_quick_one(tmp_path: Path) -
 
     response, world = asked(tmp_path, ask, settings=YIELDING)
 
-    assert (response.status, world.stored(), world.inside.room.held_bytes) == (200, [ONE], 0)
+    assert (response.status, world.stored(), world.intake.room.held_bytes) == (200, [ONE], 0)
 
 
 def test_whoever_was_told_to_break_off_while_we_store_hears_it_next(tmp_path: Path) -> None:

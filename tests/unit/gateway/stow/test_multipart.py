@@ -5,23 +5,23 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.stow.multipart import Begun, Ended, Limits, MediaType, Scanner
+from gateway.stow.multipart import MediaType, MultipartLimits, PartBegun, PartEnded, Scanner
 from operators.errors import Rejected
 
-LIMITS = Limits(parts=10_000, headers=32, header_bytes=8192, outside_bytes=1024)
+LIMITS = MultipartLimits(parts=10_000, headers=32, header_bytes=8192, outside_bytes=1024)
 Part = tuple[dict[str, str], bytes]
 
 
-def parts_of(chunks: Iterable[bytes], boundary: str = "B", limits: Limits = LIMITS) -> list[Part]:
+def parts_of(chunks: Iterable[bytes], boundary: str = "B", limits: MultipartLimits = LIMITS) -> list[Part]:
     """Take a body apart; raises Rejected as the scanner does."""
     scanner, parts, ended = Scanner(boundary, limits), list[tuple[dict[str, str], bytearray]](), 0
     for chunk in chunks:
         for found in scanner.feed(chunk):
             match found:
-                case Begun():
+                case PartBegun():
                     assert len(parts) == ended
                     parts.append((dict(found.headers), bytearray()))
-                case Ended():
+                case PartEnded():
                     ended += 1
                 case _:
                     assert len(parts) == ended + 1
@@ -31,7 +31,7 @@ def parts_of(chunks: Iterable[bytes], boundary: str = "B", limits: Limits = LIMI
     return [(headers, bytes(body)) for headers, body in parts]
 
 
-def refusal(body: bytes, limits: Limits = LIMITS) -> str:
+def refusal(body: bytes, limits: MultipartLimits = LIMITS) -> str:
     with pytest.raises(Rejected) as refused:
         parts_of([body], limits=limits)
     return refused.value.reason
@@ -122,7 +122,7 @@ def body_of(headers: bytes = b"", parts: int = 1, before: bytes = b"", after: by
     ],
 )
 def test_each_limit_holds_to_the_byte_whatever_the_chunks(
-    limits: Limits, fits: bytes, too_much: bytes, reason: str
+    limits: MultipartLimits, fits: bytes, too_much: bytes, reason: str
 ) -> None:
     single = [too_much[at : at + 1] for at in range(len(too_much))]
 

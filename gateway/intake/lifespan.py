@@ -10,11 +10,11 @@ from time import monotonic
 
 import structlog
 
-from gateway.intake.accept import Acceptance, Inside, Rebuilding
+from gateway.intake.accept import Acceptance, AcceptancePorts, Rebuilding
 from gateway.intake.failpoints import armed
-from gateway.intake.outbox import Outbox, Outside, adopt
+from gateway.intake.outbox import Outbox, OutboxPorts, adopt
 from gateway.intake.quarantine import Quarantine, Rules
-from gateway.intake.spool import Bounds, Room
+from gateway.intake.spool import Room, SpoolLimits
 from gateway.intake.transfer import Transfer
 from operators.dicom.scan import ScanLimits
 from operators.store.ports import EventLog, ObjectStore
@@ -47,14 +47,14 @@ class Intake:
 
 
 @contextlib.asynccontextmanager
-async def intake(settings: GatewaySettings, connectors: Connectors) -> AsyncIterator[Intake]:
+async def open_intake(settings: GatewaySettings, connectors: Connectors) -> AsyncIterator[Intake]:
     """Work off the outbox, and what dead processes left of theirs, while this is entered; settle it on leaving.
 
     Starts whether or not store and broker answer.
     """
     settings.spool_dir.mkdir(parents=True, exist_ok=True)
     reached = armed(settings.failpoint)
-    outside = Outside(
+    outside = OutboxPorts(
         events=connectors.events,
         rebuild=Rebuilding(connectors.store, settings.spool_dir, limits_of(settings)),
         heal_s=settings.heal_s,
@@ -69,8 +69,8 @@ async def intake(settings: GatewaySettings, connectors: Connectors) -> AsyncIter
     for task in tasks:
         task.add_done_callback(_fail_loudly)
     room = Room(settings.memory_process_bytes, most_spooled_bytes=settings.spool_process_bytes)
-    bounds = Bounds(settings.memory_instance_bytes, settings.instance_bytes, settings.spool_dir)
-    inside = Inside(
+    bounds = SpoolLimits(settings.memory_instance_bytes, settings.instance_bytes, settings.spool_dir)
+    inside = AcceptancePorts(
         connectors.store,
         connectors.events,
         outbox,
