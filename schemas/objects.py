@@ -26,6 +26,10 @@ class Bucket(StrEnum):
     QUARANTINE = "fluoro-quarantine"
 
 
+# The tiers that hold instances, by name, from the one that new instances enter to the one that is read least.
+TIERS: Mapping[str, Bucket] = {"hot": Bucket.HOT, "warm": Bucket.WARM, "cold": Bucket.COLD}
+
+
 @dataclass(frozen=True)
 class Identity:
     """Which content of which instance this is."""
