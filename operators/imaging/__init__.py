@@ -1,1 +1,1 @@
-"""From an image's bytes to a picture: requests, samples, tones, encoding."""
+"""The rendering of DICOM images: requests, decoding, display, encoding."""

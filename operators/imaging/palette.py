@@ -1,4 +1,7 @@
-"""PALETTE COLOR: three look-up tables, plain or segmented (PS3.3 C.7.6.3.1.5, C.7.6.3.1.6, C.7.9.2)."""
+"""The palette of a PALETTE COLOR image: three look-up tables, plain or segmented.
+
+Source: PS3.3 C.7.6.3.1.5, C.7.6.3.1.6, C.7.9.2.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,43 +20,45 @@ DISCRETE, LINEAR, INDIRECT = 0, 1, 2
 
 @dataclass(frozen=True, eq=False)
 class Palette:
-    """The colours from the first mapped value on: uint8, (entries, 3), red, green, blue."""
+    """The colours of the values from `first` on: uint8, (entries, 3), red, green, blue."""
 
     first: int
     colours: NDArray[np.uint8] = field(repr=False)
 
     def mapped(self, samples: NDArray[Any]) -> NDArray[np.uint8]:
-        """Return each sample's colour: uint8, (rows, columns, 3); values beyond the ends get the first or the last."""
+        """Return each sample's colour: uint8, (rows, columns, 3); a sample beyond an end gets the colour of that end."""
         index = np.clip(samples.astype(np.int64) - self.first, 0, len(self.colours) - 1)
         return self.colours[index]
 
 
 @dataclass(frozen=True)
-class Descriptor:
-    """How many entries a table has, the first value it maps, the bits of an entry."""
+class PaletteDescriptor:
+    """The number of entries of a table, the first value that it maps, and the bits of an entry."""
 
     entries: int
     first: int
     bits: int
 
     @classmethod
-    def of(cls, numbers: Sequence[int], *, is_signed: bool) -> "Descriptor":
-        """Read the three numbers: 0 entries are 65536, the first value has the sign of the samples.
-
-        Raises Rejected(BAD_PALETTE).
-        """
+    def of(cls, numbers: Sequence[int], *, is_signed: bool) -> "PaletteDescriptor":
+        """Read the three numbers of a descriptor, in which 0 entries mean 65536; raises Rejected(BAD_PALETTE)."""
         if len(numbers) != len(("entries", "first", "bits")):
             raise Rejected(BAD_PALETTE)
         entries, first, bits = (int(number) & 0xFFFF for number in numbers)
         if bits not in (BYTE, 2 * BYTE):
             raise Rejected(BAD_PALETTE)
-        return cls(entries or MOST_ENTRIES, first - (1 << 16) if is_signed and first >= 1 << 15 else first, bits)
+        return cls(entries or MOST_ENTRIES, signed_first(first, is_signed=is_signed), bits)
 
 
-def table(data: bytes, descriptor: Descriptor, order: str) -> NDArray[np.uint16]:
-    """Return a table's entries: 8-bit ones lie in bytes, by some writers each in a word of its own.
+def signed_first(first: int, *, is_signed: bool) -> int:
+    """Return a table's first mapped value, a 16-bit number, with the sign that the samples have (PS3.3 C.11.1.1)."""
+    return first - (1 << 16) if is_signed and first >= 1 << 15 else first
 
-    Raises Rejected(BAD_PALETTE) when entries are missing.
+
+def plain_entries(data: bytes, descriptor: PaletteDescriptor, order: str) -> NDArray[np.uint16]:
+    """Return the entries of a plain table; raises Rejected(BAD_PALETTE) when some are missing.
+
+    Entries of 8 bits are bytes; some writers put each into a 16-bit word.
     """
     in_words = descriptor.bits > BYTE or len(data) >= 2 * descriptor.entries
     kind = f"{order}u2" if in_words else "u1"
@@ -63,13 +68,13 @@ def table(data: bytes, descriptor: Descriptor, order: str) -> NDArray[np.uint16]
     return entries.astype(np.uint16)
 
 
-def eight_bits(entries: NDArray[np.uint16], descriptor: Descriptor) -> NDArray[np.uint8]:
-    """Return the entries as 8-bit intensities; 16-bit ones that use no upper byte are 8-bit ones already."""
+def eight_bit_entries(entries: NDArray[np.uint16], descriptor: PaletteDescriptor) -> NDArray[np.uint8]:
+    """Return the entries as 8-bit intensities; 16-bit entries that use no upper byte are 8-bit entries already."""
     is_short = descriptor.bits == BYTE or int(entries.max(initial=0)) <= 0xFF  # noqa: PLR2004
     return (entries if is_short else entries >> 8).astype(np.uint8)
 
 
-def expanded(data: bytes, descriptor: Descriptor, order: str) -> NDArray[np.uint16]:
+def segmented_entries(data: bytes, descriptor: PaletteDescriptor, order: str) -> NDArray[np.uint16]:
     """Return the entries of a segmented table (PS3.3 C.7.9.2.2); raises Rejected(BAD_PALETTE)."""
     kind = f"{order}u2" if descriptor.bits > BYTE else "u1"
     size = np.dtype(kind).itemsize
@@ -83,8 +88,8 @@ def expanded(data: bytes, descriptor: Descriptor, order: str) -> NDArray[np.uint
     return np.array(entries[: descriptor.entries], np.uint16)
 
 
-def _segment(words: Sequence[int], position: int, entries: list[int], descriptor: Descriptor) -> int:
-    """Append one segment's entries; give where the next begins. Raises IndexError where words are missing."""
+def _segment(words: Sequence[int], position: int, entries: list[int], descriptor: PaletteDescriptor) -> int:
+    """Append the entries of the segment at this position and return where the next begins; raises IndexError."""
     code, length = words[position], words[position + 1]
     if code == DISCRETE:
         entries.extend(words[position + 2 : position + 2 + length])
@@ -95,12 +100,18 @@ def _segment(words: Sequence[int], position: int, entries: list[int], descriptor
         return position + 3
     if code != INDIRECT:
         raise Rejected(BAD_PALETTE)
-    pieces = 4 * BYTE // descriptor.bits  # the offset has 32 bits, lowest first
-    offset = words[position + 2 : position + 2 + pieces]
-    at = sum(word << place * descriptor.bits for place, word in enumerate(offset))
-    for _ in range(length):
-        if words[at] == INDIRECT:  # one within another could have no end
+    return _indirect_segment(words, position, entries, descriptor)
+
+
+def _indirect_segment(words: Sequence[int], position: int, entries: list[int], descriptor: PaletteDescriptor) -> int:
+    """Append the entries of the earlier segments that an indirect one repeats, and return where the next begins."""
+    # The offset of the first repeated segment has 32 bits, the lowest word first.
+    end = position + 2 + 4 * BYTE // descriptor.bits
+    repeated = sum(word << index * descriptor.bits for index, word in enumerate(words[position + 2 : end]))
+    for _ in range(words[position + 1]):
+        # An indirect segment that repeats an indirect one could have no end.
+        if words[repeated] == INDIRECT:
             raise Rejected(BAD_PALETTE)
         if len(entries) < descriptor.entries:
-            at = _segment(words, at, entries, descriptor)
-    return position + 2 + pieces
+            repeated = _segment(words, repeated, entries, descriptor)
+    return end

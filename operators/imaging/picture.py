@@ -1,4 +1,4 @@
-"""Decoded samples as a picture: tones or colours, cut, flipped, scaled, encoded (PS3.4 N.2, PS3.18 8.3.5)."""
+"""Decoded samples as a picture file: as tones or colours, cropped, mirrored, scaled, encoded (PS3.18 8.3.5)."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,47 +11,46 @@ from numpy.typing import NDArray
 from PIL import Image as Pictures
 
 from operators.errors import Rejected
-from operators.imaging.display import Look
-from operators.imaging.gray import GrayLook, tones
+from operators.imaging.display import DisplayParameters
+from operators.imaging.gray import tones
 from operators.imaging.pixels import Decoded
 from operators.imaging.reasons import EMPTY_REGION, UNSUPPORTED_COLOURS
 from operators.imaging.request import Rendering, Viewport
 
-# From how many times the size on a picture is first shrunk by a whole factor, which takes less time: Pillow's advice.
+# A picture is first shrunk by a whole factor, to at least this many times its final size: Pillow's advice, it is faster.
 REDUCING_GAP = 3.0
 
 Picture = NDArray[np.uint8]
 
-# What PS3.18 table 8.7.4-1 asks for as rendered media types of one frame, as Pillow calls them.
+# The rendered media types of a single frame (PS3.18 table 8.7.4-1), and Pillow's names for their formats.
 FORMATS: Mapping[str, str] = {"image/jpeg": "JPEG", "image/png": "PNG", "image/gif": "GIF"}
 
 
-def picture(decoded: Decoded, look: Look, rendering: Rendering) -> Picture:
-    """Return a frame as shown, in its own size: uint8, (rows, columns) of tones or (rows, columns, 3) of RGB.
+def make_picture(decoded: Decoded, display: DisplayParameters, rendering: Rendering) -> Picture:
+    """Return a frame as displayed, in its own size: uint8, (rows, columns) of tones or (rows, columns, 3) of RGB.
 
-    The client's window goes before the image's own. Raises Rejected(UNSUPPORTED_COLOURS).
+    The client's window takes precedence over the image's own. Raises Rejected(UNSUPPORTED_COLOURS).
     """
-    kind, samples = decoded.photometric_interpretation, decoded.samples
-    if samples.ndim == len(("rows", "columns")):
-        if look.palette is not None:
-            return look.palette.mapped(samples)
-        return tones(samples, _gray_look(look.gray, rendering))
-    to_rgb = COLOUR_SPACES.get(kind)
+    if decoded.samples.ndim == len(("rows", "columns")):
+        return _gray_or_palette(decoded.samples, display, rendering)
+    to_rgb = COLOUR_SPACES.get(decoded.photometric_interpretation)
     if to_rgb is None:
         raise Rejected(UNSUPPORTED_COLOURS)
-    return to_rgb(eight_bits(samples, look))
+    return to_rgb(_eight_bit_colours(decoded.samples, display))
 
 
-def _gray_look(gray: GrayLook, rendering: Rendering) -> GrayLook:
-    return gray if rendering.window is None else replace(gray, voi=rendering.window)
+def _gray_or_palette(samples: NDArray[Any], display: DisplayParameters, rendering: Rendering) -> Picture:
+    if display.palette is not None:
+        return display.palette.mapped(samples)
+    return tones(samples, replace(display.gray, voi=rendering.window or display.gray.voi))
 
 
-def eight_bits(samples: NDArray[Any], look: Look) -> Picture:
-    """Return colour samples of 8 bits: longer ones without their lower bits."""
+def _eight_bit_colours(samples: NDArray[Any], display: DisplayParameters) -> Picture:
+    """Return colour samples scaled to 8 bits."""
     if samples.dtype == np.uint8:
         return np.ascontiguousarray(samples)
-    least, most = look.gray.whole_range or (0, (1 << look.colour_bits) - 1)
-    scaled = (samples.astype(np.float32) - least) * (255.0 / max(most - least, 1))
+    low, high = display.gray.whole_range or (0, (1 << display.colour_bits) - 1)
+    scaled = (samples.astype(np.float32) - low) * (255.0 / max(high - low, 1))
     return np.asarray(np.clip(scaled, 0, 255), np.uint8)
 
 
@@ -60,19 +59,19 @@ def _rgb(samples: Picture) -> Picture:
 
 
 def _ybr_full(samples: Picture) -> Picture:
-    """Source: PS3.3 C.7.6.3.1.2, which is what JFIF does."""
+    """Convert as PS3.3 C.7.6.3.1.2 defines, which is what JFIF does."""
     return np.asarray(Pictures.fromarray(samples, "YCbCr").convert("RGB"))
 
 
 def _ybr_partial(samples: Picture) -> Picture:
-    """Luminance from 16 to 235 and chroma from 16 to 240 become whole ranges (PS3.3 C.7.6.3.1.2)."""
+    """Stretch luminance from 16..235 and chroma from 16..240 to 0..255, then convert (PS3.3 C.7.6.3.1.2)."""
     whole = samples.astype(np.float32)
     whole[..., 0] = (whole[..., 0] - 16) * (255 / 219)
     whole[..., 1:] = (whole[..., 1:] - 128) * (255 / 224) + 128
     return _ybr_full(np.clip(np.rint(whole), 0, 255).astype(np.uint8))
 
 
-# Decoders give RGB where the code stream is YBR_RCT or YBR_ICT.
+# Decoders return RGB where the code stream is YBR_RCT or YBR_ICT.
 COLOUR_SPACES: Mapping[str, Callable[[Picture], Picture]] = {
     "RGB": _rgb,
     "YBR_RCT": _rgb,
@@ -83,10 +82,10 @@ COLOUR_SPACES: Mapping[str, Callable[[Picture], Picture]] = {
 }
 
 
-def encoded(shown: Picture, rendering: Rendering, aspect: float = 1.0) -> bytes:
-    """Return a picture as a file: its region cut out, flipped, scaled. Raises Rejected(EMPTY_REGION)."""
-    image = Pictures.fromarray(shown)
-    image = _placed(image, rendering.viewport, aspect) if rendering.viewport or aspect != 1.0 else image
+def encode(picture: Picture, rendering: Rendering, aspect: float = 1.0) -> bytes:
+    """Return a picture as a file, fitted into the viewport that was asked for; raises Rejected(EMPTY_REGION)."""
+    image = Pictures.fromarray(picture)
+    image = _fit(image, rendering.viewport, aspect) if rendering.viewport or aspect != 1.0 else image
     buffer = BytesIO()
     # PNG at its default level takes three times as long for a tenth less.
     options: dict[str, Any] = {"quality": rendering.quality, "compress_level": 1}
@@ -94,9 +93,9 @@ def encoded(shown: Picture, rendering: Rendering, aspect: float = 1.0) -> bytes:
     return buffer.getvalue()
 
 
-def _placed(image: Pictures.Image, viewport: Viewport | None, aspect: float) -> Pictures.Image:
+def _fit(image: Pictures.Image, viewport: Viewport | None, aspect: float) -> Pictures.Image:
     region = _region(image.size, viewport)
-    size = _fitted((region.width, region.height), viewport, aspect)
+    size = _fitted_size((region.width, region.height), viewport, aspect)
     if size != image.size or (region.width, region.height) != image.size:
         image = _scaled(image, region, size)
     if region.is_mirrored:
@@ -105,7 +104,7 @@ def _placed(image: Pictures.Image, viewport: Viewport | None, aspect: float) -> 
 
 
 def _scaled(image: Pictures.Image, region: "_Region", size: tuple[int, int]) -> Pictures.Image:
-    """Return a region in this size; it is cut out first, or what lies around it would shine through its edges."""
+    """Return a region in this size; it is cropped first, or pixels around it would be mixed into its edges."""
     left, top = math.floor(region.left), math.floor(region.top)
     right, bottom = math.ceil(region.left + region.width), math.ceil(region.top + region.height)
     image = image.crop((left, top, right, bottom))
@@ -116,7 +115,7 @@ def _scaled(image: Pictures.Image, region: "_Region", size: tuple[int, int]) -> 
 
 @dataclass(frozen=True)
 class _Region:
-    """The part of the picture that is shown, in its pixels."""
+    """The part of a picture that is shown, in pixels of the picture."""
 
     left: float
     top: float
@@ -127,7 +126,7 @@ class _Region:
 
 
 def _region(size: tuple[int, int], viewport: Viewport | None) -> _Region:
-    """Return the region within the picture (PS3.18 8.3.5.1.3); what lies outside is left out."""
+    """Return the viewport's region, cut off at the picture's edges (PS3.18 8.3.5.1.3)."""
     if viewport is None:
         return _Region(0, 0, *size, is_mirrored=False, is_upside_down=False)
     width, height = viewport.source_width or size[0], viewport.source_height or size[1]
@@ -138,8 +137,11 @@ def _region(size: tuple[int, int], viewport: Viewport | None) -> _Region:
     return _Region(left, top, right - left, bottom - top, is_mirrored=width < 0, is_upside_down=height < 0)
 
 
-def _fitted(size: tuple[float, float], viewport: Viewport | None, aspect: float) -> tuple[int, int]:
-    """Return the size that fills the viewport in one direction and fits in the other; no pixel of its own is lost."""
+def _fitted_size(size: tuple[float, float], viewport: Viewport | None, aspect: float) -> tuple[int, int]:
+    """Return the size that fills the viewport in one direction and fits in the other.
+
+    Pixels that are not square are stretched in one direction, so that none is lost by the aspect ratio alone.
+    """
     width, height = size[0] * max(1.0, 1 / aspect), size[1] * max(1.0, aspect)
     scale = 1.0
     if viewport is not None:

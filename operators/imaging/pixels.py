@@ -1,6 +1,6 @@
-"""One frame's bytes as samples: native ones by their description, compressed ones by pydicom's decoders.
+"""The decoding of one frame's bytes into samples: native frames here, compressed ones by pydicom's decoders.
 
-The bytes come from anyone and the decoders are native code: call this only where a crash costs one answer.
+The bytes come from anyone and the decoders are native code: decode only where a crash costs one answer.
 Source: PS3.5 8 (encoding of pixels), A.4 (compressed), PS3.3 C.7.6.3 (image pixel).
 """
 
@@ -25,7 +25,8 @@ Samples = NDArray[Any]
 COMPRESSED = "1.2.840.10008.1.2."
 RLE = COMPRESSED + "5"
 DEFLATED_FRAMES = COMPRESSED + "8.1"
-# PS3.6 table A-1; a code stream says itself which process it is, so the retired ones decode as the extended one does.
+# PS3.6 table A-1: each transfer syntax, and that whose decoder reads it. A code stream names its own process, so that
+# the retired JPEG processes are decoded as the extended one.
 DECODERS: Mapping[str, str] = {
     **{
         COMPRESSED + syntax: COMPRESSED + syntax
@@ -41,7 +42,10 @@ BIT, BYTE = 1, 8
 
 @dataclass(frozen=True)
 class PixelDescription:
-    """What the image says of its samples (PS3.3 C.7.6.3); `is_word` where they lie in 16-bit words (VR OW)."""
+    """The attributes that describe an image's samples (PS3.3 C.7.6.3).
+
+    `is_float` for (Double) Float Pixel Data, `is_word` for pixel data of VR OW.
+    """
 
     rows: int
     columns: int
@@ -57,7 +61,7 @@ class PixelDescription:
 
     @property
     def size_bytes(self) -> int:
-        """Return the bytes of one frame once it is decoded."""
+        """Return the bytes of one decoded frame."""
         return self.rows * self.columns * self.samples * max(self.bits_allocated // BYTE, 1)
 
     @property
@@ -72,27 +76,28 @@ class PixelDescription:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Return the array's shape: (rows, columns), with a third axis for colour samples."""
+        """Return the shape of a decoded frame: (rows, columns), with a third axis for colour samples."""
         return (self.rows, self.columns) if self.samples == 1 else (self.rows, self.columns, self.samples)
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Samples in the description's shape, and the colour space that they are in now."""
+    """Samples in the shape of their description, and the colour space that they have after decoding."""
 
     samples: Samples
     photometric_interpretation: str
 
 
 def decode(frame: bytes, description: PixelDescription, transfer_syntax: str, *, is_native: bool) -> Decoded:
-    """Return a frame's samples; a compressed frame is its code stream, fragments joined.
+    """Return a frame's samples; of a compressed frame, `frame` is the code stream with its fragments joined.
 
     Raises Rejected(UNSUPPORTED or UNDECODABLE).
     """
+    colours = description.photometric_interpretation
     if is_native:
-        return Decoded(native(frame, description, transfer_syntax), full_chroma(description.photometric_interpretation))
+        return Decoded(native_samples(frame, description, transfer_syntax), without_subsampling(colours))
     if transfer_syntax == DEFLATED_FRAMES:
-        return Decoded(native(_inflated(frame, description), description), description.photometric_interpretation)
+        return Decoded(native_samples(_inflated(frame, description), description), colours)
     if transfer_syntax not in DECODERS:
         raise Rejected(UNSUPPORTED)
     if description.bits_allocated == BIT and transfer_syntax == RLE:
@@ -101,13 +106,13 @@ def decode(frame: bytes, description: PixelDescription, transfer_syntax: str, *,
     return _compressed(frame, description, DECODERS[transfer_syntax])
 
 
-def full_chroma(photometric_interpretation: str) -> str:
-    """Return the colour space after the halved chroma is doubled again."""
+def without_subsampling(photometric_interpretation: str) -> str:
+    """Return the colour space once every pixel has chroma of its own."""
     return photometric_interpretation.replace("_422", "")
 
 
-def native(frame: bytes, description: PixelDescription, transfer_syntax: str = "") -> Samples:
-    """Return the samples of an uncompressed frame; bits of a sample that are not stored ones are dropped.
+def native_samples(frame: bytes, description: PixelDescription, transfer_syntax: str = "") -> Samples:
+    """Return the samples of an uncompressed frame, each without the bits outside its stored bits.
 
     Raises Rejected(UNDECODABLE) when bytes are missing.
     """
@@ -118,7 +123,7 @@ def native(frame: bytes, description: PixelDescription, transfer_syntax: str = "
         return _bits(frame, description)
     if description.stored_samples < description.samples:
         count = description.rows * description.columns * description.stored_samples
-        return _doubled(_flat(frame, description, order, count), description)
+        return _with_full_chroma(_flat(frame, description, order, count), description)
     return _shaped(_flat(frame, description, order), description)
 
 
@@ -142,7 +147,7 @@ def _flat(frame: bytes, description: PixelDescription, order: str, count: int | 
 
 
 def _stored_bits(samples: Samples, description: PixelDescription) -> Samples:
-    """Keep the stored bits of each sample, with its sign: up against the top and down again."""
+    """Return each sample's stored bits alone, with its sign: shifted up against the top, then down again."""
     up = description.bits_allocated - 1 - description.high_bit
     down = description.bits_allocated - description.bits_stored
     signed = samples.dtype.str.replace("u", "i")
@@ -157,8 +162,8 @@ def _shaped(flat: Samples, description: PixelDescription) -> Samples:
     return flat.reshape(description.shape)
 
 
-def _doubled(flat: Samples, description: PixelDescription) -> Samples:
-    """Return each of two neighbours the chroma that they share: Y1 Y2 Cb Cr (PS3.3 C.7.6.3.1.2)."""
+def _with_full_chroma(flat: Samples, description: PixelDescription) -> Samples:
+    """Copy the chroma that two neighbours share, stored as Y1 Y2 Cb Cr, to each of them (PS3.3 C.7.6.3.1.2)."""
     if description.columns % 2:
         raise Rejected(UNDECODABLE)
     pairs = flat.reshape(description.rows, description.columns // 2, 4)
@@ -169,7 +174,7 @@ def _doubled(flat: Samples, description: PixelDescription) -> Samples:
 
 
 def _inflated(frame: bytes, description: PixelDescription) -> bytes:
-    """Inflate a frame, never to more than its description says (PS3.5 A.4.14)."""
+    """Inflate a frame to at most the size that its description says (PS3.5 A.4.14)."""
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         return stream.decompress(frame, description.size_bytes)
@@ -178,7 +183,7 @@ def _inflated(frame: bytes, description: PixelDescription) -> bytes:
 
 
 def _as_bytes(description: PixelDescription) -> PixelDescription:
-    """Describe packed bits as a line of bytes, which is what RLE compresses (PS3.5 8.1.1, G)."""
+    """Describe packed bits as a row of bytes, which is what RLE compresses (PS3.5 8.1.1, G)."""
     count = -(-int(np.prod(description.shape)) // BYTE)
     return replace(description, rows=1, columns=count, samples=1, bits_allocated=8, bits_stored=8, high_bit=7)
 
@@ -205,11 +210,14 @@ def _compressed(stream: bytes, description: PixelDescription, transfer_syntax: s
         raise
     except BaseException:  # noqa: BLE001 - decoders raise many kinds on foreign bytes; a panic of Rust is no Exception
         raise Rejected(UNDECODABLE) from None
-    return Decoded(samples, full_chroma(str(properties["photometric_interpretation"])))
+    return Decoded(samples, without_subsampling(str(properties["photometric_interpretation"])))
 
 
-def bit_packed(data: bytes, description: PixelDescription, number: int) -> bytes:
-    """Return one frame of bits out of the whole pixel data, where frames begin within bytes (PS3.5 8.1.1)."""
+def bit_packed_frame(data: bytes, description: PixelDescription, number: int) -> bytes:
+    """Return one frame of 1-bit samples from the whole pixel data, where a frame may begin within a byte (PS3.5 8.1.1).
+
+    `number` counts from 1.
+    """
     count = int(np.prod(description.shape))
     first = (number - 1) * count
     window = np.frombuffer(data, np.uint8)[first // BYTE : -(-(first + count) // BYTE)]

@@ -1,4 +1,4 @@
-"""Why a frame cannot be rendered: the codes that a child answers with, beside those of the header's scan."""
+"""Reason codes for a frame that cannot be rendered; the scan of a header adds its own."""
 
 UNDECODABLE = "undecodable-frame"
 UNSUPPORTED = "unsupported-transfer-syntax"

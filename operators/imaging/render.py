@@ -12,32 +12,32 @@ from pydicom.encaps import get_frame
 from operators.dicom.frames import NATIVE, frame_bytes
 from operators.dicom.scan import DEFLATED, EXPLICIT_VR_LITTLE_ENDIAN, scan
 from operators.errors import Rejected
-from operators.imaging.display import Look, describe, look_of, read_image
-from operators.imaging.gray import GrayLook
+from operators.imaging.display import DisplayParameters, display_parameters
+from operators.imaging.gray import GrayTransform
+from operators.imaging.header import describe_pixels, read_image_header
 from operators.imaging.job import RenderJob
-from operators.imaging.picture import FORMATS, encoded, picture
-from operators.imaging.pixels import BIT, DECODERS, PixelDescription, bit_packed, decode
+from operators.imaging.picture import FORMATS, encode, make_picture
+from operators.imaging.pixels import BIT, DECODERS, Decoded, PixelDescription, bit_packed_frame, decode
 from operators.imaging.reasons import NO_PIXELS, TOO_LARGE, UNDECODABLE
 from operators.imaging.request import Rendering, Viewport
 
 
 def render(job: RenderJob) -> bytes:
     """Return the picture file of the job's frame; raises Rejected with a reason when this frame can never be rendered."""
-    source = _cut(job) if job.form == "object" else _Source(job.header, job.prefix_length, job.transfer_syntax)
-    image = read_image(source.header, source.prefix_length, source.transfer_syntax)
-    description = describe(image)
+    is_object = job.form == "object"
+    source = _source_in_object(job) if is_object else _Source(job.header, job.prefix_length, job.transfer_syntax)
+    image = read_image_header(source.header, source.prefix_length, source.transfer_syntax)
+    description = describe_pixels(image)
     if description.size_bytes > job.most_bytes:
         raise Rejected(TOO_LARGE)
-    stream = _stream(job, source, description)
-    is_native = source.transfer_syntax in NATIVE
-    decoded = decode(stream, description, source.transfer_syntax, is_native=is_native)
-    look = look_of(image, description, job.number)
-    return encoded(picture(decoded, look, job.rendering), job.rendering, look.aspect)
+    decoded = _decoded(job, source, description)
+    display = display_parameters(image, description, job.number)
+    return encode(make_picture(decoded, display, job.rendering), job.rendering, display.aspect)
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A header to read, and for a whole object the value of its pixel element."""
+    """The header of an image, and for a whole object the value of its pixel element."""
 
     header: bytes = field(repr=False)
     prefix_length: int
@@ -45,8 +45,8 @@ class _Source:
     pixels: bytes = field(default=b"", repr=False)
 
 
-def _cut(job: RenderJob) -> _Source:
-    """Take a whole object apart; a deflated one is inflated, to no more than may be decoded."""
+def _source_in_object(job: RenderJob) -> _Source:
+    """Take a whole object apart; a deflated data set is inflated to at most the bytes that may be decoded."""
     data, syntax = job.frame[job.prefix_length :], job.transfer_syntax
     if syntax in DEFLATED:
         data, syntax = _inflated(data, job.most_bytes), EXPLICIT_VR_LITTLE_ENDIAN
@@ -68,22 +68,27 @@ def _inflated(data: bytes, most_bytes: int) -> bytes:
     return inflated
 
 
-def _stream(job: RenderJob, source: _Source, description: PixelDescription) -> bytes:
-    """Return the frame's own bytes."""
+def _decoded(job: RenderJob, source: _Source, description: PixelDescription) -> Decoded:
+    frame, is_native = _frame(job, source, description), source.transfer_syntax in NATIVE
+    return decode(frame, description, source.transfer_syntax, is_native=is_native)
+
+
+def _frame(job: RenderJob, source: _Source, description: PixelDescription) -> bytes:
+    """Return the bytes of the frame alone: native samples, or a code stream with its fragments joined."""
     if job.form == "native":
         return job.frame
     if job.form == "encapsulated":
         return frame_bytes(job.frame)
     if source.transfer_syntax not in NATIVE:
-        return _found_frame(source.pixels, job.number)
+        return _unlisted_frame(source.pixels, job.number)
     if description.bits_allocated == BIT:
-        return bit_packed(source.pixels, description, job.number)
+        return bit_packed_frame(source.pixels, description, job.number)
     size = description.native_bytes
     return source.pixels[(job.number - 1) * size : job.number * size]
 
 
-def _found_frame(pixels: bytes, number: int) -> bytes:
-    """Return a frame of encapsulated pixels that no table lists, as pydicom finds it."""
+def _unlisted_frame(pixels: bytes, number: int) -> bytes:
+    """Return a frame of encapsulated pixels without a reliable offset table, as pydicom finds it."""
     try:
         return bytes(get_frame(pixels, number - 1))
     except MemoryError:
@@ -93,13 +98,12 @@ def _found_frame(pixels: bytes, number: int) -> bytes:
 
 
 def warm_up() -> None:
-    """Run through every decoder and every format once, so that nothing is left to be loaded."""
+    """Use every decoder and every format once, so that nothing is left to be loaded."""
     description = PixelDescription(8, 8, 1, 8, 8, 7, is_signed=False, photometric_interpretation="MONOCHROME2")
     samples = decode(bytes(64), description, EXPLICIT_VR_LITTLE_ENDIAN, is_native=True)
     for media_type in FORMATS:
-        encoded(
-            picture(samples, Look(GrayLook()), Rendering(media_type)), Rendering(media_type, viewport=Viewport(4, 4))
-        )
+        picture = make_picture(samples, DisplayParameters(GrayTransform()), Rendering(media_type))
+        encode(picture, Rendering(media_type, viewport=Viewport(4, 4)))
     for transfer_syntax in DECODERS:
         with suppress(Rejected):
             decode(b"\xff\xd8\xff\xd9", description, transfer_syntax, is_native=False)

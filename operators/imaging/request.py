@@ -14,24 +14,25 @@ QUALITY = 90
 VIEWPORT_VALUES = 6
 THUMBNAIL_VALUES = 2
 
-VIEWPORT = (
+VIEWPORT_ADVICE = (
     f"viewport takes vw,vh or vw,vh,sx,sy,sw,sh: vw and vh whole numbers from 1 to {MOST_SIDE}, "
     "sx and sy from 0, sw and sh other than 0"
 )
-THUMBNAIL = f"the viewport of a thumbnail takes vw,vh: whole numbers from 1 to {MOST_SIDE}"
-WINDOW = (
+THUMBNAIL_ADVICE = f"the viewport of a thumbnail takes vw,vh: whole numbers from 1 to {MOST_SIDE}"
+WINDOW_ADVICE = (
     "window takes center,width,function: two numbers and linear, linear-exact or sigmoid; "
     "width is at least 1 for linear and above 0 for the others"
 )
-QUALITIES = "quality takes a whole number from 1 to 100"
-ONCE = "give each of window, viewport and quality once"
+QUALITY_ADVICE = "quality takes a whole number from 1 to 100"
+ONCE_ADVICE = "give each of window, viewport and quality once"
 
 
 @dataclass(frozen=True)
 class Viewport:
-    """The size to fit into, and the region of the image to show there; a source size of 0 is the image's own.
+    """The size to fit the image into, and the region of the image to show there (PS3.18 8.3.5.1.3).
 
-    A negative source size mirrors.
+    A source size of 0 is the image's own, a negative one mirrors the region. With `only_shrinks` an image smaller than
+    the viewport keeps its size.
     """
 
     width: int
@@ -45,7 +46,7 @@ class Viewport:
 
 @dataclass(frozen=True)
 class Rendering:
-    """How to render: into which media type, of which quality, seen how."""
+    """The properties that a client asks of a rendered image: media type, window, viewport, quality in per cent."""
 
     media_type: str = "image/jpeg"
     window: Window | None = None
@@ -54,8 +55,8 @@ class Rendering:
 
 
 def parse_rendering(parameters: Iterable[tuple[str, str]], media_type: str) -> Rendering:
-    """Read a query string's pairs; raises BadQuery. Annotation and ICC profile are not ours to read."""
-    window, viewport, quality = _once(parameters)
+    """Read the parameters of a request for a rendered image; others are not looked at. Raises BadQuery."""
+    window, viewport, quality = _single_values(parameters)
     return Rendering(
         media_type,
         None if window is None else _window(window),
@@ -65,11 +66,11 @@ def parse_rendering(parameters: Iterable[tuple[str, str]], media_type: str) -> R
 
 
 def parse_thumbnail(parameters: Iterable[tuple[str, str]], media_type: str, side: int) -> Rendering:
-    """Read the pairs of a request for a thumbnail, which fits into a square of this side unless another size is given.
+    """Read the parameters of a request for a thumbnail; raises BadQuery.
 
-    Raises BadQuery.
+    Without a viewport the thumbnail fits into a square of `side` pixels, and a smaller image keeps its size.
     """
-    window, viewport, quality = _once(parameters)
+    window, viewport, quality = _single_values(parameters)
     return Rendering(
         media_type,
         None if window is None else _window(window),
@@ -78,12 +79,12 @@ def parse_thumbnail(parameters: Iterable[tuple[str, str]], media_type: str, side
     )
 
 
-def _once(parameters: Iterable[tuple[str, str]]) -> tuple[str | None, str | None, str | None]:
+def _single_values(parameters: Iterable[tuple[str, str]]) -> tuple[str | None, str | None, str | None]:
     found: dict[str, str] = {}
     for name, value in parameters:
         if name in ("window", "viewport", "quality"):
             if name in found:
-                raise BadQuery(ONCE)
+                raise BadQuery(ONCE_ADVICE)
             found[name] = value
     return found.get("window"), found.get("viewport"), found.get("quality")
 
@@ -91,38 +92,38 @@ def _once(parameters: Iterable[tuple[str, str]]) -> tuple[str | None, str | None
 def _window(text: str) -> Window:
     center, width, function = [*text.split(","), "", "", ""][:3]
     if text.count(",") != len(("center", "width")):
-        raise BadQuery(WINDOW)
+        raise BadQuery(WINDOW_ADVICE)
     name = function.strip().upper().replace("-", "_")
-    window = Window(_decimal(center, WINDOW), _decimal(width, WINDOW), name)
+    window = Window(_decimal(center, WINDOW_ADVICE), _decimal(width, WINDOW_ADVICE), name)
     if name not in FUNCTIONS or not window.is_usable:
-        raise BadQuery(WINDOW)
+        raise BadQuery(WINDOW_ADVICE)
     return window
 
 
 def _viewport(text: str) -> Viewport:
     values = [value.strip() for value in text.split(",")]
     if not THUMBNAIL_VALUES <= len(values) <= VIEWPORT_VALUES:
-        raise BadQuery(VIEWPORT)
-    width, height = (_side(value, VIEWPORT) for value in values[:2])
+        raise BadQuery(VIEWPORT_ADVICE)
+    width, height = (_side(value, VIEWPORT_ADVICE) for value in values[:2])
     left, top, source_width, source_height = (
-        _decimal(value, VIEWPORT) if value else None for value in (values[2:] + [""] * 4)[:4]
+        _decimal(value, VIEWPORT_ADVICE) if value else None for value in (values[2:] + [""] * 4)[:4]
     )
     if (left or 0) < 0 or (top or 0) < 0 or source_width == 0 or source_height == 0:
-        raise BadQuery(VIEWPORT)
+        raise BadQuery(VIEWPORT_ADVICE)
     return Viewport(width, height, left or 0.0, top or 0.0, source_width or 0.0, source_height or 0.0)
 
 
 def _thumbnail_viewport(text: str) -> Viewport:
     values = [value.strip() for value in text.split(",")]
     if len(values) != THUMBNAIL_VALUES:
-        raise BadQuery(THUMBNAIL)
-    width, height = (_side(value, THUMBNAIL) for value in values)
+        raise BadQuery(THUMBNAIL_ADVICE)
+    width, height = (_side(value, THUMBNAIL_ADVICE) for value in values)
     return Viewport(width, height)
 
 
 def _quality(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= 100:  # noqa: PLR2004 (per cent)
-        raise BadQuery(QUALITIES)
+        raise BadQuery(QUALITY_ADVICE)
     return int(text)
 
 
