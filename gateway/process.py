@@ -16,7 +16,7 @@ from gateway.dimse.peers import Peers, PeersFile, address_of
 from gateway.dimse.tls import context_of
 from gateway.intake.lifespan import STOP_S, Connectors, open_intake
 from operators.dicom.instance import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from operators.dimse.upper_layer import Terms
+from operators.dimse.negotiation import Terms
 from schemas.settings import GatewaySettings, SettingsError
 from schemas.telemetry import GATEWAY_PEERS, GATEWAY_PEERS_READ
 

@@ -5,7 +5,7 @@ The protocol object does what cannot wait; one coroutine at a time answers reque
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 from math import inf
 from typing import TYPE_CHECKING, cast
@@ -13,26 +13,15 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from gateway.dimse.admission import Admission, Visitor
-from gateway.dimse.messages import C_CANCEL, Limits, Messages, Request, response
+from gateway.dimse.messages import Limits, Messages, Request, service_of
 from gateway.dimse.peers import Caller, Certificate, Peer, Peers
 from gateway.dimse.tls import certificate_of
 from gateway.intake.accept import Incoming
 from gateway.intake.lifespan import Intake
 from gateway.intake.status import OUT_OF_RESOURCES, STORED, Status, of_rejected, of_stored
-from operators.dimse.upper_layer import (
-    IS_COMMAND,
-    RELEASE_RP,
-    Accepted,
-    Reader,
-    Refused,
-    Terms,
-    Violation,
-    abort_pdu,
-    data_pdus,
-    negotiate,
-    refuse,
-    titles,
-)
+from operators.dimse.commands import C_CANCEL, response
+from operators.dimse.negotiation import AssociateAccepted, AssociateRejected, Terms, negotiate, read_titles, reject
+from operators.dimse.pdu import IS_COMMAND, RELEASE_RP_PDU, PduReader, Violation, abort_pdu, data_pdus
 from operators.errors import Rejected, Unavailable
 from schemas.settings import GatewaySettings
 from schemas.telemetry import (
@@ -75,14 +64,14 @@ class Door:
         address = association.visitor.address
         if not self.peers.knows(address):
             return "address"
-        called_ae, calling_ae = titles(pdu)
+        called_ae, calling_ae = read_titles(pdu)
         return self.peers.find(Caller(address, calling_ae, called_ae, association.certificate))
 
-    def answer(self, pdu: bytes, peer: Peer) -> Accepted | Refused:
+    def answer(self, pdu: bytes, peer: Peer) -> AssociateAccepted | AssociateRejected:
         """Answer the request of a peer."""
         if self.inside.room.is_full:
-            return refuse("memory")
-        return negotiate(pdu, replace(self.terms, services=peer.services))
+            return reject("memory")
+        return negotiate(pdu, self.terms, lambda abstract_syntax: service_of(abstract_syntax) in peer.services)
 
     async def close(self, within_s: float) -> None:
         """Let what is being stored be answered, bounded, and end every association."""
@@ -126,8 +115,10 @@ class Association(asyncio.BufferedProtocol):
         self._door = door
         self.settings = self._settings = door.settings
         self._loop = asyncio.get_running_loop()
-        self._reader = Reader(self, first_bytes=door.settings.first_pdu_bytes, most_bytes=door.settings.max_pdu_bytes)
-        self._accepted: Accepted | None = None
+        self._reader = PduReader(
+            self, first_bytes=door.settings.first_pdu_bytes, most_bytes=door.settings.max_pdu_bytes
+        )
+        self._accepted: AssociateAccepted | None = None
         self._messages: Messages | None = None
         self._transfer: Transfer | None = None
         self._requests: deque[Request | None] = deque()
@@ -193,7 +184,7 @@ class Association(asyncio.BufferedProtocol):
         """Take what was received."""
         if self._is_over:
             return
-        was_between, self._last_byte_at = self._reader.is_between, self._loop.time()
+        was_between, self._last_byte_at = self._reader.is_between_pdus, self._loop.time()
         try:
             self._reader.received(nbytes)
         except Violation as violation:
@@ -237,32 +228,32 @@ class Association(asyncio.BufferedProtocol):
         """Answer the association request."""
         peer = self._door.find(pdu, self)
         if isinstance(peer, str):
-            self._reject(refuse(peer))
+            self._reject(reject(peer))
             return
         self._peer = peer
         answer = self._door.answer(pdu, peer)
-        if isinstance(answer, Refused):
+        if isinstance(answer, AssociateRejected):
             self._reject(answer)
             return
         self._accepted = answer
         if self._door.admission.admit(self, peer):
             self._begin(answer, peer)
         else:
-            self._reject(refuse("too-many"))
+            self._reject(reject("too-many"))
 
-    def _reject(self, answer: Refused) -> None:
+    def _reject(self, answer: AssociateRejected) -> None:
         GATEWAY_ASSOCIATED.labels(answer.reason).inc()
         log.warning("association_refused", reason=answer.reason, **self._who)
-        self._say_last(answer.reply)
+        self._say_last(answer.pdu)
 
     @property
     def _who(self) -> dict[str, str]:
         """Say in a log who this is: the titles of a caller that nobody knows could be anything."""
         return {"address": str(self.visitor.address)} | ({"peer": self._peer.name} if self._peer else {})
 
-    def _begin(self, answer: Accepted, peer: Peer) -> None:
+    def _begin(self, answer: AssociateAccepted, peer: Peer) -> None:
         self._state = State.OPEN
-        self._transport.write(answer.reply)
+        self._transport.write(answer.pdu)
         self._reader.widen()
         GATEWAY_ASSOCIATED.labels("accepted").inc()
         GATEWAY_ASSOCIATIONS.inc()
@@ -364,7 +355,7 @@ class Association(asyncio.BufferedProtocol):
             # It has no answer, and nothing here takes long enough to be cancelled (PS3.7 9.3.2.3).
             return
         if not self._is_over and self._accepted is not None:
-            command = response(request.command, status)
+            command = response(request.command, status.code, status.comment)
             self._transport.write(data_pdus(request.context_id, command, self._accepted.peer_pdu_bytes))
             self._last_byte_at = self._loop.time()
 
@@ -398,7 +389,7 @@ class Association(asyncio.BufferedProtocol):
     # The end.
 
     def _release(self) -> None:
-        self._say_last(RELEASE_RP)
+        self._say_last(RELEASE_RP_PDU)
         if self._transfer is not None:
             self._transfer.complete()
         self._end_transfer()
@@ -501,7 +492,7 @@ class Association(asyncio.BufferedProtocol):
         if self._peer is None or self._messages is None:
             return "no-associate" if now - self._connected_at > self._settings.associate_s else None
         silent_s = now - self._last_byte_at
-        if self._reader.is_between:
+        if self._reader.is_between_pdus:
             reason, limit_s = self._patience(self._peer, self._messages)
             return reason if silent_s > limit_s else None
         if silent_s > self._settings.silence_s:

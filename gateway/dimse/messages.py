@@ -1,28 +1,25 @@
-"""DIMSE messages as a storage and verification SCP: command sets in and out by struct, data sets into bodies.
+"""DIMSE messages as a storage and verification SCP: command sets into requests, data sets into bodies."""
 
-A response built as a pydicom data set was a third of the cost of a slice.
-"""
-
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.intake.accept import Incoming
-from gateway.intake.status import OTHER_CLASS, Status
-from operators.dimse.upper_layer import IS_COMMAND, IS_LAST, Context, Violation, is_storage, is_verification
+from gateway.intake.status import OTHER_CLASS
+from operators.dimse.commands import C_CANCEL, C_ECHO, C_STORE, Command, parse_command
+from operators.dimse.negotiation import PresentationContext
+from operators.dimse.pdu import IS_COMMAND, IS_LAST, Violation
+from operators.dimse.sop_classes import is_storage, is_verification
 from operators.errors import Rejected
 
-ELEMENT = struct.Struct("<HHI")
-SHORT = struct.Struct("<H")
-LONG = struct.Struct("<I")
+# What a peer may be allowed to ask for.
+SERVICES = frozenset({"echo", "store"})
 
-# PS3.7 E.1.
-GROUP_LENGTH, SOP_CLASS, FIELD, MESSAGE_ID, ANSWERED_ID = 0x0000, 0x0002, 0x0100, 0x0110, 0x0120
-DATA_SET_TYPE, STATUS, ERROR_COMMENT, SOP_UID = 0x0800, 0x0900, 0x0902, 0x1000
-NO_DATA_SET = 0x0101
-C_STORE, C_ECHO, C_CANCEL = 0x0001, 0x0030, 0x0FFF
-IS_RESPONSE = 0x8000
-COMMENT_LENGTH = 64
+
+def service_of(abstract_syntax: str) -> str | None:
+    """Return the service of SERVICES that an abstract syntax belongs to."""
+    if is_verification(abstract_syntax):
+        return "echo"
+    return "store" if is_storage(abstract_syntax) else None
 
 
 @dataclass(frozen=True)
@@ -39,80 +36,12 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Command:
-    """A request's command set. The UIDs are the sender's claim, without padding; empty when absent."""
-
-    field: int
-    message_id: int
-    sop_class: str
-    sop_uid: str
-    has_data: bool
-
-
-@dataclass(frozen=True)
 class Request:
     """A complete request: where it came, what it asks, what it carried."""
 
     context_id: int
     command: Command
     arrival: Incoming | None = None
-
-
-def parse_command(data: bytes | bytearray) -> Command:
-    """Read a command set (implicit VR little endian, PS3.7 6.3.1); raises Violation."""
-    elements = _elements(data)
-    try:
-        return Command(
-            field=SHORT.unpack(elements[FIELD])[0],
-            message_id=SHORT.unpack(elements.get(MESSAGE_ID, b"\0\0"))[0],
-            sop_class=_uid(elements.get(SOP_CLASS, b"")),
-            sop_uid=_uid(elements.get(SOP_UID, b"")),
-            has_data=SHORT.unpack(elements[DATA_SET_TYPE])[0] != NO_DATA_SET,
-        )
-    except (KeyError, struct.error) as error:
-        raise Violation("malformed-command") from error
-
-
-def _elements(data: bytes | bytearray) -> dict[int, bytes]:
-    """Cut a command set into values by element number; the group is always 0000."""
-    elements: dict[int, bytes] = {}
-    start = 0
-    while start < len(data):
-        if len(data) - start < ELEMENT.size:
-            raise Violation("malformed-command")
-        group, number, length = ELEMENT.unpack_from(data, start)
-        start += ELEMENT.size
-        if group != 0 or number in elements or length > len(data) - start:
-            raise Violation("malformed-command")
-        elements[number] = bytes(data[start : start + length])
-        start += length
-    return elements
-
-
-def _uid(value: bytes) -> str:
-    return value.rstrip(b"\0 ").decode("ascii", "replace")
-
-
-def response(command: Command, status: Status) -> bytes:
-    """Return the command set that answers a C-STORE or C-ECHO (PS3.7 9.3.1.2, 9.3.5.2)."""
-    elements = [
-        (SOP_CLASS, _padded(command.sop_class, b"\0")),
-        (FIELD, SHORT.pack(command.field | IS_RESPONSE)),
-        (ANSWERED_ID, SHORT.pack(command.message_id)),
-        (DATA_SET_TYPE, SHORT.pack(NO_DATA_SET)),
-        (STATUS, SHORT.pack(status.code)),
-    ]
-    if status.comment:
-        elements.append((ERROR_COMMENT, _padded(status.comment[:COMMENT_LENGTH], b" ")))
-    if command.sop_uid:
-        elements.append((SOP_UID, _padded(command.sop_uid, b"\0")))
-    body = b"".join(ELEMENT.pack(0, number, len(value)) + value for number, value in elements)
-    return ELEMENT.pack(0, GROUP_LENGTH, LONG.size) + LONG.pack(len(body)) + body
-
-
-def _padded(text: str, pad: bytes) -> bytes:
-    value = text.encode("ascii", "replace")
-    return value + pad if len(value) % 2 else value
 
 
 # arrive(SOP class, SOP UID, transfer syntax) -> where the data set goes.
@@ -124,7 +53,7 @@ class Messages:
 
     def __init__(
         self,
-        contexts: dict[int, Context],
+        contexts: dict[int, PresentationContext],
         arrive: Arrive,
         deliver: Callable[[Request], None],
         limits: Limits = Limits(),
@@ -190,7 +119,7 @@ class Messages:
         begin(self, command, self._contexts[self._context_id])
         self._has_begun = self._open is not None
 
-    def _begin_store(self, command: Command, context: Context) -> None:
+    def _begin_store(self, command: Command, context: PresentationContext) -> None:
         if not command.has_data or not is_storage(context.abstract_syntax):
             raise Violation("wrong-context")
         # Under the context's class: the one in the command may be any text, and this one gets into logs.
@@ -199,12 +128,12 @@ class Messages:
             arrival.body.fail(Rejected(OTHER_CLASS.outcome))
         self._open = Request(self._context_id, command, arrival)
 
-    def _begin_echo(self, command: Command, context: Context) -> None:
+    def _begin_echo(self, command: Command, context: PresentationContext) -> None:
         if command.has_data or not is_verification(context.abstract_syntax):
             raise Violation("wrong-context")
         self._deliver(Request(self._context_id, command))
 
-    def _begin_cancel(self, command: Command, _: Context) -> None:
+    def _begin_cancel(self, command: Command, _: PresentationContext) -> None:
         self._deliver(Request(self._context_id, command))
 
     def _add_data(self, piece: memoryview, *, is_last: bool) -> None:
@@ -216,7 +145,7 @@ class Messages:
             self._deliver(request)
 
 
-BEGINNINGS: dict[int, Callable[[Messages, Command, Context], None]] = {
+BEGINNINGS: dict[int, Callable[[Messages, Command, PresentationContext], None]] = {
     C_STORE: Messages._begin_store,  # noqa: SLF001 - the table of the class above
     C_ECHO: Messages._begin_echo,  # noqa: SLF001
     C_CANCEL: Messages._begin_cancel,  # noqa: SLF001

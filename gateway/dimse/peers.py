@@ -12,7 +12,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from operators.dimse.upper_layer import SERVICES
+from gateway.dimse.messages import SERVICES
 from schemas.objects import TENANT
 from schemas.settings import GatewaySettings, SettingsError
 
@@ -109,7 +109,7 @@ class Peers:
         return any(peer.is_near(address) for peer in self.peers)
 
     def find(self, caller: Caller) -> Peer | str:
-        """Return the caller's peer, or the reason why there is none: a name of upper_layer.REFUSALS."""
+        """Return the caller's peer, or the reason why there is none: a name of negotiation.REJECTIONS."""
         fitting = [peer for peer in self.peers if peer.is_near(caller.address)]
         if not fitting:
             return "address"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from gateway.dimse.messages import Messages, Request, parse_command, response
+from gateway.dimse.messages import Messages, Request, service_of
 from gateway.intake.accept import Incoming
 from gateway.intake.spool import Body, Room, SpoolLimits
 from gateway.intake.status import STORED
@@ -27,7 +27,9 @@ from operators.dicom.instance import MAX_TEXT_LENGTH, Examined, data_hasher, exa
 from operators.dicom.json import dicom_json, dumps
 from operators.dicom.part10 import begin_part10
 from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, Reason
-from operators.dimse.upper_layer import Accepted, Reader, Terms, Violation, data_pdus, negotiate
+from operators.dimse.commands import parse_command, response
+from operators.dimse.negotiation import AssociateAccepted, Terms, negotiate
+from operators.dimse.pdu import PduReader, Violation, data_pdus
 from operators.errors import BadQuery, Rejected
 from operators.http.accept import choose, parse_accept
 from operators.http.media_types import JSON_TYPES
@@ -208,10 +210,10 @@ class Peer:
     peer_pdu_bytes: int = 0
 
     def associate_requested(self, pdu: bytes) -> None:
-        answer = negotiate(pdu, TERMS)
+        answer = negotiate(pdu, TERMS, lambda abstract_syntax: service_of(abstract_syntax) is not None)
         self.told.append(answer)
-        if isinstance(answer, Accepted):
-            assert struct.unpack_from(">BxI", answer.reply) == (2, len(answer.reply) - 6)
+        if isinstance(answer, AssociateAccepted):
+            assert struct.unpack_from(">BxI", answer.pdu) == (2, len(answer.pdu) - 6)
             self.peer_pdu_bytes = answer.peer_pdu_bytes
             self.messages = Messages(answer.contexts, self.arrive, self.delivered)
 
@@ -231,7 +233,7 @@ class Peer:
         return Incoming(sop_class, sop_uid, transfer_syntax, b"", body)
 
     def delivered(self, request: Request) -> None:
-        answer = response(request.command, STORED)
+        answer = response(request.command, STORED.code, STORED.comment)
         assert parse_command(answer).field == request.command.field | 0x8000
         assert len(data_pdus(request.context_id, answer, self.peer_pdu_bytes)) >= len(answer)
         body = request.arrival.body if request.arrival else None
@@ -243,7 +245,7 @@ class Peer:
 def heard(pieces: Iterator[bytes], buffer_bytes: int) -> list[Any]:
     """Return what a peer is told, the violation last."""
     peer = Peer()
-    reader = Reader(peer, first_bytes=524_288, most_bytes=131_072, buffer_bytes=buffer_bytes)
+    reader = PduReader(peer, first_bytes=524_288, most_bytes=131_072, buffer_bytes=buffer_bytes)
     try:
         for piece in pieces:
             _feed(reader, piece)
@@ -255,7 +257,7 @@ def heard(pieces: Iterator[bytes], buffer_bytes: int) -> list[Any]:
     return peer.told
 
 
-def _feed(reader: Reader, piece: bytes) -> None:
+def _feed(reader: PduReader, piece: bytes) -> None:
     while piece:
         space = reader.space()
         taken = min(len(space), len(piece))

@@ -40,7 +40,7 @@ from gateway.intake.lifespan import Connectors
 from gateway.process import opened
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
 from operators.dicom import instance
-from operators.dimse.upper_layer import RELEASE_RP
+from operators.dimse.pdu import RELEASE_RP_PDU
 from operators.errors import Rejected
 from schemas.events import InstanceStored, TransferEnded
 from schemas.objects import Bucket
@@ -415,7 +415,7 @@ def test_a_sender_that_does_not_wait_is_answered_in_order(gateway: Running) -> N
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=WAIT_S) as connection:
         connection.sendall(association_request() + pipelined(range(1, 41)))
         heard = b""
-        while not heard.endswith(RELEASE_RP):
+        while not heard.endswith(RELEASE_RP_PDU):
             heard += connection.recv(65536)
 
     # (0000,0120), the message that is answered, two bytes long.
@@ -539,7 +539,7 @@ def test_no_log_says_what_a_stranger_calls_itself(allowed: GatewaySettings) -> N
 def test_a_peer_stores_for_its_own_tenant(allowed: GatewaySettings) -> None:
     with running(allowed) as gateway:
         with connected(gateway.port, association_request("CT1") + pipelined(range(1, 2))) as connection:
-            while pdu(connection) != RELEASE_RP:
+            while pdu(connection) != RELEASE_RP_PDU:
                 pass
 
         assert [event.tenant for event in gateway.stored] == ["clinic"]
@@ -588,7 +588,7 @@ def test_a_changed_file_holds_for_new_associations_only(allowed: GatewaySettings
         assert answer(gateway.port, hello()) == (1, 1, 3)
         assert answer(gateway.port, hello("CT2")) == (0, 0)
         before.sendall(pipelined(range(1, 2)))
-        assert [pdu(before)[0], pdu(before)] == [4, RELEASE_RP]
+        assert [pdu(before)[0], pdu(before)] == [4, RELEASE_RP_PDU]
         wait_for(lambda: gateway.ended == [("well", 1)])
 
 
@@ -620,7 +620,7 @@ def test_a_flood_shuts_no_sender_out_and_ends(settings: GatewaySettings, said: C
         def is_stored() -> bool:
             with connected(gateway.port, association_request("CT1") + pipelined(range(1, 2))) as sender:
                 heard = pdu(sender)
-                return heard[0] == 2 and pdu(sender)[0] == 4 and pdu(sender) == RELEASE_RP
+                return heard[0] == 2 and pdu(sender)[0] == 4 and pdu(sender) == RELEASE_RP_PDU
 
         wait_for(is_stored)
         wait_for(lambda: not gateway.door.connections)

@@ -14,7 +14,7 @@ from gateway.dimse.association import Door
 from gateway.intake.lifespan import Connectors
 from gateway.process import opened
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
-from operators.dimse.upper_layer import data_pdus
+from operators.dimse.pdu import data_pdus
 from operators.store.ports import Upload
 from schemas.objects import Bucket
 from schemas.settings import GatewaySettings

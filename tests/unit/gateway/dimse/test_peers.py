@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dimse.peers import Caller, Certificate, Peer, Peers, PeersFile, address_of, parse, this_machine
-from operators.dimse.upper_layer import REFUSALS
+from operators.dimse.negotiation import REJECTIONS
 from schemas.settings import GatewaySettings, SettingsError
 
 SETTINGS = GatewaySettings(tls_client_ca="ca.pem")
@@ -91,7 +91,7 @@ def test_a_caller_is_its_peer_or_refused_with_the_reason(
 def test_every_reason_has_its_rejection() -> None:
     reasons = {reason for *_, reason in MATRIX} - {peer.name for peer in PEERS.peers}
 
-    assert {reason: REFUSALS[reason] for reason in reasons} == {
+    assert {reason: REJECTIONS[reason] for reason in reasons} == {
         "address": (1, 1, 3),
         "calling-ae": (1, 1, 3),
         "called-ae": (1, 1, 7),
