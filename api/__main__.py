@@ -1,4 +1,4 @@
-"""The read API as a process: `python -m api`, settings from the environment (FLUORO_API_*, _CATALOG_*, _STORE_*)."""
+"""The read API as a process: `python -m api`, settings from the environment (FLUORO_API_*, _RENDER_*, _CATALOG_*, _STORE_*)."""
 
 import argparse
 import asyncio
@@ -14,9 +14,12 @@ from granian.constants import HTTPModes, Interfaces
 from granian.server import Server
 
 from api.app import Application, create_app
+from api.services import Services
 from operators.connectors.postgres.queries import PostgresQueries
 from operators.connectors.s3.store import S3ObjectStore
-from schemas.settings import ApiSettings, CatalogSettings, SettingsError, StoreSettings, load_all
+from schemas.settings.reading import SettingsError, load_all
+from schemas.settings.servers import CatalogSettings, StoreSettings
+from schemas.settings.web import ApiSettings, RenderSettings
 from schemas.telemetry import set_up_logs
 
 DRAIN_S = 10
@@ -28,6 +31,7 @@ class Settings:
     """Everything that this process is told."""
 
     api: ApiSettings
+    render: RenderSettings
     catalog: CatalogSettings
     store: StoreSettings
 
@@ -49,7 +53,7 @@ def build() -> Application:
             yield
             announcing.cancel()
 
-    return create_app(queries, objects, settings.api, lifespan)
+    return create_app(Services(queries, objects, settings.api, settings.render), lifespan)
 
 
 async def announce(settings: ApiSettings, name: str = "api") -> None:

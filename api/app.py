@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -18,13 +18,10 @@ from api.dicomweb import qido, rendered, wado
 from api.dicomweb.bulkdata import bulk
 from api.dicomweb.frames import frames
 from api.http.problems import answer, problem_of
-from api.services import ROOT, Check, Services
+from api.services import ROOT, Services
 from operators.access.principal import authorize
-from operators.catalog.ports import CatalogQueries
 from operators.http.principal import RequestHead, principal_of
 from operators.http.problem import Problem
-from operators.store.ports import ObjectStore
-from schemas.settings import ApiSettings
 from schemas.telemetry import API_REQUESTS, API_SECONDS
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -72,20 +69,11 @@ PIECE_BYTES = 2**20
 log = structlog.get_logger()
 
 
-def create_app(
-    queries: CatalogQueries,
-    objects: ObjectStore,
-    settings: ApiSettings,
-    lifespan: Any = None,
-    checks: Mapping[str, Check] | None = None,
-) -> "Application":
-    """Return the application on these servers; `lifespan` opens and closes them, where they need it.
-
-    `checks` are of what else must be there for this origin to be ready, by name.
-    """
+def create_app(services: Services, lifespan: Any = None) -> "Application":
+    """Return the application on these services; `lifespan` opens and closes the servers that need it."""
     routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in (*OPEN, *DICOMWEB)]
     router = Router(routes, redirect_slashes=False, default=_nowhere, lifespan=lifespan)
-    return Application(router, Services(queries, objects, settings, checks=checks or {}))
+    return Application(router, services)
 
 
 async def _nowhere(_scope: Scope, _receive: Receive, _send: Send) -> None:

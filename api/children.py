@@ -31,7 +31,7 @@ from operators.imaging.reasons import (
     UNSUPPORTED,
     UNSUPPORTED_COLOURS,
 )
-from schemas.settings import ApiSettings
+from schemas.settings.web import RenderSettings
 from schemas.telemetry import API_CHILDREN_ENDED, API_RENDERED
 
 ROOT = Path(__file__).parents[1]
@@ -79,12 +79,12 @@ class Gone(Exception):
 class Child:
     """One process of api/render_child.py, spoken to by one thread at a time."""
 
-    def __init__(self, settings: ApiSettings) -> None:
+    def __init__(self, settings: RenderSettings) -> None:
         self.jobs = 0
         self._process = subprocess.Popen(  # noqa: S603 - our own module, by the interpreter that runs this one
             [
                 *(sys.executable, "-m", "api.render_child", "--parent", str(os.getpid())),
-                *("--memory-bytes", str(settings.render_memory_bytes), "--cpu-s", str(settings.render_cpu_s)),
+                *("--memory-bytes", str(settings.memory_bytes), "--cpu-s", str(settings.cpu_s)),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -189,13 +189,13 @@ def _await(descriptor: int, event: int, deadline: float) -> None:
 class Children:
     """A few children, started when first needed; each works on one job at a time and is used again."""
 
-    def __init__(self, settings: ApiSettings) -> None:
+    def __init__(self, settings: RenderSettings) -> None:
         self._settings = settings
         self._idle: list[Child] = []
         self._at_work: set[Child] = set()
-        self._threads = ThreadPoolExecutor(settings.render_children, "rendering")
+        self._threads = ThreadPoolExecutor(settings.processes, "rendering")
         # As many again may fetch their frame meanwhile: no child waits for the store, no more frames lie in memory.
-        self._turns = asyncio.Semaphore(2 * settings.render_children)
+        self._turns = asyncio.Semaphore(2 * settings.processes)
         self._waiting = 0
         self._under_way: set[asyncio.Task[bytes]] = set()
         self._is_open = True
@@ -206,7 +206,7 @@ class Children:
         Raises Problem: 503 when too many wait, 406 or 400 when the frame cannot be rendered that way; Unavailable
         when a child was killed, or took too long without using its seconds of CPU, so that another try may be better.
         """
-        if self._waiting >= self._settings.render_queue:
+        if self._waiting >= self._settings.queue:
             API_RENDERED.labels("queue-full").inc()
             raise Problem(503, "renderer-busy", "too many images wait: try again soon", RETRY_AFTER)
         self._waiting += 1
@@ -248,7 +248,7 @@ class Children:
         """Have a child do the job, in a thread of its own."""
         child = self._ready()
         try:
-            reason, picture = child.ask(job, self._settings.render_wall_s)
+            reason, picture = child.ask(job, self._settings.wall_s)
         except Gone as gone:
             why, reason = ENDS.get(gone.code, ("crashed", CRASHED))
             self._ended(child, why)

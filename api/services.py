@@ -16,7 +16,7 @@ from operators.errors import RETRY_AFTER
 from operators.http.problem import Problem, bad_uid
 from operators.store.ports import ObjectStore
 from schemas.objects import is_uid
-from schemas.settings import ApiSettings
+from schemas.settings.web import ApiSettings, RenderSettings
 from schemas.telemetry import API_LIMITED
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Services:
     queries: CatalogQueries
     objects: ObjectStore
     settings: ApiSettings
+    render: RenderSettings
     # Headers are parsed beside the event loop, one at a time: a big one holds up no other request.
     parser: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "parser"))
     headers_turn: asyncio.Semaphore = field(init=False)
@@ -62,7 +63,7 @@ class Services:
     children: Children = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "children", Children(self.settings))
+        object.__setattr__(self, "children", Children(self.render))
         object.__setattr__(self, "inflated", Places(self.settings.inflated_at_once))
         object.__setattr__(self, "headers", Kept(self.settings.header_cache_bytes))
         object.__setattr__(self, "headers_turn", asyncio.Semaphore(self.settings.headers_at_once))

@@ -12,7 +12,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from operators.errors import Unavailable
 from schemas.objects import Bucket
-from schemas.settings import BrokerSettings, CatalogSettings, GatewaySettings, SettingsError, StoreSettings, load
+from schemas.settings.intake import QuarantineSettings
+from schemas.settings.reading import SettingsError, load
+from schemas.settings.servers import BrokerSettings, CatalogSettings, StoreSettings
 
 PATIENCE_S = 30.0
 AGAIN_S = 0.2
@@ -33,7 +35,7 @@ async def buckets() -> None:
     """Make the buckets, and have the store empty the quarantine of what is old, if it can."""
     from operators.connectors.s3.store import S3ObjectStore  # noqa: PLC0415
 
-    days = load(GatewaySettings, os.environ).quarantine_days
+    days = load(QuarantineSettings, os.environ).days
     async with S3ObjectStore(load(StoreSettings, os.environ)) as store:
         await store.make_buckets()
         if not await store.expire(Bucket.QUARANTINE, days):

@@ -2,7 +2,7 @@
 
     python -m deploy.web [--help]
 
-Settings are FLUORO_API_*, FLUORO_STOW_*, FLUORO_GATEWAY_* (spool, outbox, limits of an instance), FLUORO_CATALOG_*,
+Settings are FLUORO_API_*, FLUORO_RENDER_*, FLUORO_STOW_*, FLUORO_INTAKE_*, FLUORO_QUARANTINE_*, FLUORO_CATALOG_*,
 FLUORO_STORE_* and FLUORO_BROKER_*. Exits 0 after SIGTERM, 2 for settings that cannot be.
 """
 
@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.__main__ import announce, calm_collector
 from api.app import create_app
+from api.services import Services
 from deploy.local.leash import die_with
 from gateway.intake.lifespan import STOP_S, Connectors, open_intake
 from gateway.stow.door import Stow, is_ours
@@ -34,16 +35,10 @@ from operators.connectors.kafka.log import KafkaEventLog
 from operators.connectors.postgres.queries import PostgresQueries
 from operators.connectors.s3.store import S3ObjectStore
 from operators.store.ports import EventLog, ObjectStore
-from schemas.settings import (
-    ApiSettings,
-    BrokerSettings,
-    CatalogSettings,
-    GatewaySettings,
-    SettingsError,
-    StoreSettings,
-    StowSettings,
-    load_all,
-)
+from schemas.settings.intake import IntakeSettings, QuarantineSettings
+from schemas.settings.reading import SettingsError, load_all
+from schemas.settings.servers import BrokerSettings, CatalogSettings, StoreSettings
+from schemas.settings.web import ApiSettings, RenderSettings, StowSettings
 from schemas.telemetry import set_up_logs
 
 # What is being stored when we are told to stop has its own limits; then the outbox is settled.
@@ -56,8 +51,10 @@ class Settings:
     """Everything that this process is told."""
 
     api: ApiSettings
+    render: RenderSettings
     stow: StowSettings
-    gateway: GatewaySettings
+    intake: IntakeSettings
+    quarantine: QuarantineSettings
     catalog: CatalogSettings
     store: StoreSettings
     broker: BrokerSettings
@@ -80,7 +77,8 @@ class Web:
         self._settings = settings
         self._outside = outside
         checks = {"broker": outside.events.check}
-        self._reads: ASGIApp = create_app(outside.queries, outside.objects, settings.api, self._lifespan, checks)
+        services = Services(outside.queries, outside.objects, settings.api, settings.render, checks=checks)
+        self._reads: ASGIApp = create_app(services, self._lifespan)
         self._stow: Stow | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,7 +94,8 @@ class Web:
         async with AsyncExitStack() as stack:
             for one in self._outside.opened:
                 await stack.enter_async_context(one)
-            inside = await stack.enter_async_context(open_intake(self._settings.gateway, connectors))
+            settings = self._settings
+            inside = await stack.enter_async_context(open_intake(settings.intake, settings.quarantine, connectors))
             self._stow = stow = Stow(inside, self._settings.stow, self._settings.api.tenant)
             announcing = asyncio.create_task(announce(self._settings.api, "web"))
             with _told_to_stop(stow):

@@ -4,7 +4,8 @@ import os
 
 from pipelines.engines.flink import environment
 from pipelines.streaming.study import JOB
-from schemas.settings import JobSettings, load
+from schemas.settings.jobs import JobSettings
+from schemas.settings.reading import load
 
 if __name__ == "__main__":
     env = environment(JOB, load(JobSettings, os.environ))

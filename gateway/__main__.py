@@ -2,8 +2,8 @@
 
     python -m gateway [--help]
 
-Settings are FLUORO_GATEWAY_*, FLUORO_STORE_* and FLUORO_BROKER_* (schemas/settings.py names each with its
-default). Exits 0 after SIGTERM, 1 when one of its processes died, 2 for settings that cannot be.
+Settings are FLUORO_DIMSE_*, FLUORO_INTAKE_*, FLUORO_QUARANTINE_*, FLUORO_STORE_* and FLUORO_BROKER_* (.env.example
+lists each with its default). Exits 0 after SIGTERM, 1 when one of its processes died, 2 for settings that cannot be.
 """
 
 import argparse
@@ -27,11 +27,14 @@ from prometheus_client import start_http_server
 from gateway.dimse.admission import Tally
 from gateway.dimse.peers import PeersFile
 from gateway.dimse.tls import context_of
-from gateway.intake.lifespan import STOP_S, Connectors
+from gateway.intake.lifespan import STOP_S, Connectors, open_intake
 from gateway.process import serve
 from operators.connectors.kafka.log import KafkaEventLog
 from operators.connectors.s3.store import S3ObjectStore
-from schemas.settings import BrokerSettings, GatewaySettings, SettingsError, StoreSettings, load_all
+from schemas.settings.dimse import DimseSettings
+from schemas.settings.intake import IntakeSettings, QuarantineSettings
+from schemas.settings.reading import SettingsError, load_all
+from schemas.settings.servers import BrokerSettings, StoreSettings
 from schemas.telemetry import set_up_logs
 
 BACKLOG = 128
@@ -44,7 +47,9 @@ FORK = multiprocessing.get_context("fork")
 class Settings:
     """Every section that the gateway reads."""
 
-    gateway: GatewaySettings
+    dimse: DimseSettings
+    intake: IntakeSettings
+    quarantine: QuarantineSettings
     store: StoreSettings
     broker: BrokerSettings
 
@@ -65,18 +70,18 @@ def main(arguments: Sequence[str]) -> int:
     ).parse_args(arguments)
     try:
         settings = load_all(Settings, os.environ)
-        _check(settings.gateway)
-        listening = _listen(settings.gateway)
+        _check(settings.dimse)
+        listening = _listen(settings.dimse)
     except (SettingsError, OSError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - for the person who started it
         return 2
     return _supervise(listening, settings)
 
 
-def _check(gateway: GatewaySettings) -> None:
+def _check(settings: DimseSettings) -> None:
     """Look at the files that the settings name, and at who could listen; raises SettingsError, all problems at once."""
-    problems = [problem] if (problem := _in_the_open(gateway)) else []
-    for look in (PeersFile(gateway).load, lambda: context_of(gateway)):
+    problems = [problem] if (problem := _in_the_open(settings)) else []
+    for look in (PeersFile(settings).load, lambda: context_of(settings)):
         try:
             look()
         except SettingsError as error:
@@ -85,14 +90,14 @@ def _check(gateway: GatewaySettings) -> None:
         raise SettingsError("\n".join(problems))
 
 
-def _in_the_open(gateway: GatewaySettings) -> str | None:
+def _in_the_open(settings: DimseSettings) -> str | None:
     """Return what is wrong with images and names on a network where others can read them."""
-    if gateway.tls_certificate or gateway.plaintext_public or _is_loopback(gateway.host):
+    if settings.tls_certificate or settings.plaintext_public or _is_loopback(settings.host):
         return None
     return (
-        f"FLUORO_GATEWAY_HOST: {gateway.host or 'every address'} is not loopback and there is no TLS: set"
-        " FLUORO_GATEWAY_TLS_CERTIFICATE and FLUORO_GATEWAY_TLS_KEY,"
-        " or FLUORO_GATEWAY_PLAINTEXT_PUBLIC=1 to send everything in clear"
+        f"FLUORO_DIMSE_HOST: {settings.host or 'every address'} is not loopback and there is no TLS: set"
+        " FLUORO_DIMSE_TLS_CERTIFICATE and FLUORO_DIMSE_TLS_KEY,"
+        " or FLUORO_DIMSE_PLAINTEXT_PUBLIC=1 to send everything in clear"
     )
 
 
@@ -103,7 +108,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _listen(settings: GatewaySettings) -> socket.socket:
+def _listen(settings: DimseSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listening = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
     listening.set_inheritable(True)
@@ -112,13 +117,13 @@ def _listen(settings: GatewaySettings) -> socket.socket:
 
 def _supervise(listening: socket.socket, settings: Settings) -> int:
     """Start the processes, pass signals on, and end when one of them does: all of them, or none."""
-    common = Common(settings, listening, Tally(settings.gateway.processes))
-    started = [_start(index, common) for index in range(settings.gateway.processes)]
+    common = Common(settings, listening, Tally(settings.dimse.processes))
+    started = [_start(index, common) for index in range(settings.dimse.processes)]
     children = [process for process, _ in started]
     is_stopping = _pass_signals_on(children)
     if all(_is_ready(ready) for _, ready in started):
         host, port = listening.getsockname()[:2]
-        print(f"listening on {host}:{port} as {settings.gateway.ae_title}", flush=True)  # noqa: T201
+        print(f"listening on {host}:{port} as {settings.dimse.ae_title}", flush=True)  # noqa: T201
         wait([process.sentinel for process in children])
     _end(children)
     return 0 if is_stopping() and not any(process.exitcode for process in children) else 1
@@ -172,9 +177,9 @@ def _child(index: int, common: Common, ready: Connection, parent: int) -> None:
     for library in ("pynetdicom", "pydicom"):
         # Their warnings quote what peers send.
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    gateway = common.settings.gateway
-    if gateway.metrics_port:
-        start_http_server(gateway.metrics_port + index, addr=gateway.host)
+    dimse = common.settings.dimse
+    if dimse.metrics_port:
+        start_http_server(dimse.metrics_port + index, addr=dimse.host)
     common.tally.become(index)
     asyncio.run(_serve(common, lambda: ready.send(True)))
 
@@ -182,7 +187,8 @@ def _child(index: int, common: Common, ready: Connection, parent: int) -> None:
 async def _serve(common: Common, ready: Callable[[], None]) -> None:
     settings = common.settings
     async with S3ObjectStore(settings.store) as store, KafkaEventLog(settings.broker) as events:
-        await serve(common.listening, settings.gateway, Connectors(store, events), ready, common.tally)
+        inside = open_intake(settings.intake, settings.quarantine, Connectors(store, events))
+        await serve(common.listening, settings.dimse, inside, ready, common.tally)
 
 
 if __name__ == "__main__":

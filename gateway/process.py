@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 
 import structlog
 
@@ -14,10 +15,11 @@ from gateway.dimse.admission import Admission, Bounds, Tally, Visitor
 from gateway.dimse.association import Association, Door
 from gateway.dimse.peers import Peers, PeersFile, address_of
 from gateway.dimse.tls import context_of
-from gateway.intake.lifespan import STOP_S, Connectors, open_intake
+from gateway.intake.lifespan import STOP_S, Intake
 from operators.dicom.instance import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from operators.dimse.negotiation import Terms
-from schemas.settings import GatewaySettings, SettingsError
+from schemas.settings.dimse import DimseSettings
+from schemas.settings.reading import SettingsError
 from schemas.telemetry import GATEWAY_PEERS, GATEWAY_PEERS_READ
 
 ACCEPT_AGAIN_S = 0.1
@@ -28,8 +30,8 @@ log = structlog.get_logger()
 
 async def serve(
     listening: socket.socket,
-    settings: GatewaySettings,
-    connectors: Connectors,
+    settings: DimseSettings,
+    intake: AbstractAsyncContextManager[Intake],
     ready: Callable[[], None],
     tally: Tally,
 ) -> None:
@@ -44,24 +46,27 @@ async def serve(
     # Not the loop's own handlers: they go when it ends, and a signal that comes twice would kill what has all but ended.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    async with opened(listening, settings, connectors, tally):
+    async with opened(listening, settings, intake, tally):
         ready()
         await stopping.wait()
 
 
 @contextlib.asynccontextmanager
 async def opened(
-    listening: socket.socket, settings: GatewaySettings, connectors: Connectors, tally: Tally | None = None
+    listening: socket.socket,
+    settings: DimseSettings,
+    intake: AbstractAsyncContextManager[Intake],
+    tally: Tally | None = None,
 ) -> AsyncIterator[Door]:
-    """Take connections while this is entered. Starts whether or not store and broker answer.
+    """Take connections, and store what they send through the intake, while this is entered.
 
-    The tally is what the gateway's processes share. Raises SettingsError for peers or certificates that cannot be.
+    Starts whether or not store and broker answer. The tally is what the gateway's processes share. Raises SettingsError for peers or certificates that cannot be.
     """
     file, context = PeersFile(settings), context_of(settings)
     admission = Admission(_bounds(settings), tally or Tally())
     peers = file.load()
     GATEWAY_PEERS.set(len(peers.peers))
-    async with open_intake(settings, connectors) as inside:
+    async with intake as inside:
         door = Door(settings, _terms(settings), inside, admission, peers)
         rereading = asyncio.create_task(_reread(file, door))
         try:
@@ -72,7 +77,7 @@ async def opened(
             await door.close(STOP_S)
 
 
-def _bounds(settings: GatewaySettings) -> Bounds:
+def _bounds(settings: DimseSettings) -> Bounds:
     return Bounds(settings.associations, settings.associations_per_address, settings.yield_s, settings.processes)
 
 
@@ -97,7 +102,7 @@ def _put_in_force(peers: Peers, door: Door) -> None:
     log.info("peers_in_force", peers=len(peers.peers))
 
 
-def _terms(settings: GatewaySettings) -> Terms:
+def _terms(settings: DimseSettings) -> Terms:
     return Terms(
         pdu_bytes=settings.max_pdu_bytes,
         most_contexts=settings.contexts,

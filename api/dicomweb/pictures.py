@@ -53,7 +53,7 @@ async def picture(services: Services, tenant: str, of: Framed, number: int, rend
 async def _job(services: Services, tenant: str, of: Framed, job: RenderJob) -> RenderJob:
     """Read what a child needs: the header and one frame, or the whole object."""
     read = partial(objects.part, services, tenant, of.location)
-    most, prefix_length, offset = services.settings.render_frame_bytes, of.location.prefix_length, of.listed.offset
+    most, prefix_length, offset = services.render.frame_bytes, of.location.prefix_length, of.listed.offset
     if of.form == "object":
         _bounded(of.location.size_bytes, 2 * most)
         return job.with_bytes(prefix_length, most, b"", await read(0, of.location.size_bytes))

@@ -164,7 +164,7 @@ async def decided(
             lambda prefix, data_set: stow(f"{web(plan)}/studies", prefix, data_set),
             plan.api.tenant,
             stack.place.root / "tmp",
-            limits_of(plan.gateway),
+            limits_of(plan.intake),
         )
         return await decide(outside, row, datetime.now(UTC))
 

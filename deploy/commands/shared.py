@@ -19,7 +19,7 @@ from operators.dicom.instance import data_hasher
 from operators.errors import Rejected, Unavailable
 from operators.store.ports import ObjectStore, StoredObject
 from schemas.objects import TENANT, Bucket
-from schemas.settings import SettingsError
+from schemas.settings.reading import SettingsError
 
 MOST, MOST_OF_ALL = 1000, 1_000_000
 # What a server is called in a message, by what Unavailable says of it.

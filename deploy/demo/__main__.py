@@ -180,8 +180,8 @@ def follow(chosen: Stack, folder: Path, sent: tuple[Sent, ...], clock: Clock) ->
 
 def send(chosen: Stack, folder: Path, sent: Sequence[Sent]) -> str:
     """Send with the stock client; the rate in words. Raises Failed when an answer is not success."""
-    gateway = chosen.gateway
-    address = (gateway.host, str(gateway.port), str(folder), "-aec", gateway.ae_title)
+    dimse = chosen.dimse
+    address = (dimse.host, str(dimse.port), str(folder), "-aec", dimse.ae_title)
     command = (sys.executable, "-m", "pynetdicom", "storescu", *address, "-r", "-cx", "-v")
     answers: list[tuple[float, str]] = []
     last = ""

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from deploy.install.steps import Failed
 from schemas.codec import decode
 from schemas.events import StudySettled
-from schemas.settings import BrokerSettings
+from schemas.settings.servers import BrokerSettings
 from schemas.topics import PARTITIONS, STUDY_SETTLED
 
 POLL_S = 0.2

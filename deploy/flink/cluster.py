@@ -27,7 +27,9 @@ from operators.errors import Unavailable
 from pipelines.engines.flink import Job, checkpoint_folder
 from pipelines.launch import checkpoints, positions
 from pipelines.launch.checkpoints import OtherState
-from schemas.settings import BrokerSettings, JobSettings, SettingsError, load
+from schemas.settings.jobs import JobSettings
+from schemas.settings.reading import SettingsError, load
+from schemas.settings.servers import BrokerSettings
 from schemas.telemetry import set_up_logs
 
 READY_S = 110.0

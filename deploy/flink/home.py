@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from schemas.settings import JobSettings
+from schemas.settings.jobs import JobSettings
 
 # Half a gigabyte of heap, and nothing written outside our folders.
 JVM = (

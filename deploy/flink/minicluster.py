@@ -10,7 +10,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 
 from pipelines.engines.flink import Job, configuration, flink_configuration
-from schemas.settings import JobSettings
+from schemas.settings.jobs import JobSettings
 
 RECOVERY = "execution.state-recovery.path"
 

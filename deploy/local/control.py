@@ -2,7 +2,7 @@
 
 It stays up until Ctrl-C, starts again what dies, and keeps its data in one
 folder (FLUORO_DATA, else .data in the repository). Settings are those of
-schemas/settings.py, from the environment.
+schemas/settings, from the environment.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from deploy.local.places import Place
 from deploy.local.running import STOP_S, RunningStack
 from deploy.local.stack import Stack
 from deploy.local.supervisor import Supervisor
-from schemas.settings import SettingsError
+from schemas.settings.reading import SettingsError
 
 PEOPLE = {"dimse": "DIMSE", "web": "web", "flink": "Flink UI"}
 
@@ -98,7 +98,7 @@ def ask_to_stop(stop: asyncio.Event) -> None:
 def addresses(chosen: Stack) -> list[str]:
     """Return where people find the stack."""
     return [
-        f"  DIMSE     {chosen.gateway.host} port {chosen.gateway.port}, AE title {chosen.gateway.ae_title}",
+        f"  DIMSE     {chosen.dimse.host} port {chosen.dimse.port}, AE title {chosen.dimse.ae_title}",
         f"  DICOMweb  {web(chosen)}",
         f"  Flink UI  http://127.0.0.1:{chosen.job.rest_port}",
     ]

@@ -17,7 +17,7 @@ from deploy.local import processes, stack
 from deploy.local.places import Place, Running, State
 from deploy.local.stack import Stack
 from deploy.local.supervisor import ROOT, leashed
-from schemas.settings import CatalogSettings
+from schemas.settings.servers import CatalogSettings
 
 UP_S = 180.0
 STOP_S = 60.0
@@ -64,12 +64,12 @@ class RunningStack:
     @property
     def dimse_port(self) -> int:
         """Return where the DIMSE door listens."""
-        return self.plan.gateway.port
+        return self.plan.dimse.port
 
     @property
     def ae_title(self) -> str:
         """Return its AE title."""
-        return self.plan.gateway.ae_title
+        return self.plan.dimse.ae_title
 
     @property
     def logs(self) -> Path:

@@ -11,18 +11,12 @@ from deploy.install.layout import Layout
 from deploy.local import broker, database, health, places
 from deploy.local.places import Place, State
 from deploy.local.supervisor import Server, Task
-from schemas.settings import (
-    ApiSettings,
-    BrokerSettings,
-    CatalogSettings,
-    GatewaySettings,
-    JobSettings,
-    StoreSettings,
-    StowSettings,
-    StudySettings,
-    load,
-    to_env,
-)
+from schemas.settings.dimse import DimseSettings
+from schemas.settings.intake import IntakeSettings, QuarantineSettings
+from schemas.settings.jobs import JobSettings, StudySettings
+from schemas.settings.reading import load, to_env
+from schemas.settings.servers import BrokerSettings, CatalogSettings, StoreSettings
+from schemas.settings.web import ApiSettings, RenderSettings, StowSettings
 
 JOBS = 2
 # The web's own bound, after which it kills its workers, and a little.
@@ -70,16 +64,31 @@ class Stack:
         return replace(where, user=role, password=self.place.secret(role))
 
     @cached_property
-    def gateway(self) -> GatewaySettings:
+    def dimse(self) -> DimseSettings:
         """The DIMSE door."""
-        given = load(GatewaySettings, self.environ)
-        at = replace(given, port=self.ports["dimse"], metrics_port=self.ports["gateway-metrics"])
-        return replace(at, spool_dir=self.place.root / "spool", outbox_dir=self.place.root / "outbox")
+        given = load(DimseSettings, self.environ)
+        return replace(given, port=self.ports["dimse"], metrics_port=self.ports["gateway-metrics"])
+
+    @cached_property
+    def intake(self) -> IntakeSettings:
+        """How both doors take instances in."""
+        given = load(IntakeSettings, self.environ)
+        return replace(given, spool_dir=self.place.root / "spool", outbox_dir=self.place.root / "outbox")
+
+    @cached_property
+    def quarantine(self) -> QuarantineSettings:
+        """How long refused objects are kept, and how many bytes of them."""
+        return load(QuarantineSettings, self.environ)
 
     @cached_property
     def api(self) -> ApiSettings:
         """The read door."""
         return replace(load(ApiSettings, self.environ), port=self.ports["web"])
+
+    @cached_property
+    def render(self) -> RenderSettings:
+        """The processes that decode and render."""
+        return load(RenderSettings, self.environ)
 
     @cached_property
     def stow(self) -> StowSettings:
@@ -111,7 +120,7 @@ class Stack:
 
     def settings(self, role: str) -> dict[str, str]:
         """Return every setting of the stack as variables, the catalog's for one role."""
-        doors = (self.gateway, self.api, self.stow)
+        doors = (self.dimse, self.intake, self.quarantine, self.api, self.render, self.stow)
         sections = (self.store, self.broker, self.catalog(role), *doors, self.job, self.study)
         return {name: value for section in sections for name, value in to_env(section).items()}
 
@@ -123,15 +132,15 @@ class Stack:
 def plan(layout: Layout, place: Place, environ: Mapping[str, str], *, free_ports: bool) -> Stack:
     """Choose ports and accounts. Raises SettingsError and Failed."""
     environ = LOCAL | {name: value for name, value in environ.items() if name.startswith("FLUORO_")}
-    gateway = load(GatewaySettings, environ)
+    dimse = load(DimseSettings, environ)
     wanted = {
-        "dimse": gateway.port,
+        "dimse": dimse.port,
         "web": load(ApiSettings, environ).port,
         "flink": load(JobSettings, environ).rest_port,
     }
     wanted = {name: 0 if free_ports else port for name, port in wanted.items()} | dict.fromkeys(INNER_PORTS, 0)
     # Every process of the gateway has its own for its metrics.
-    widths = {"gateway-metrics": gateway.processes}
+    widths = {"gateway-metrics": dimse.processes}
     return Stack(layout, place, places.ports(place, wanted, widths), environ, database.account())
 
 
@@ -231,13 +240,14 @@ def store_nodes(stack: Stack) -> tuple[Server | Task, ...]:
             name="buckets",
             command=stack.python("-m", "deploy.prepare", "buckets"),
             needs=("minio",),
-            env=stack.env(stack.store, stack.gateway),
+            env=stack.env(stack.store, stack.quarantine),
         ),
     )
 
 
 def own_nodes(stack: Stack) -> tuple[Server | Task, ...]:
     """Our own processes: the jobs, the way in, the way out."""
+    taking_in, web = (stack.intake, stack.quarantine), (stack.api, stack.render, stack.stow)
     flink = stack.layout.flink_environment() | {"FLUORO_DATA": str(stack.place.root)}
     return (
         Server(
@@ -253,22 +263,22 @@ def own_nodes(stack: Stack) -> tuple[Server | Task, ...]:
             name="gateway",
             command=stack.python("-m", "gateway"),
             needs=("topics", "buckets"),
-            env=stack.env(stack.gateway, stack.broker, stack.store),
-            problem=gateway_health(stack.gateway),
+            env=stack.env(stack.dimse, *taking_in, stack.broker, stack.store),
+            problem=gateway_health(stack.dimse),
         ),
         Server(
             name="web",
             command=stack.python("-m", "deploy.web"),
             needs=("topics", "buckets", "catalog"),
-            env=stack.env(stack.api, stack.stow, stack.gateway, stack.store, stack.catalog("reader"), stack.broker),
+            env=stack.env(*web, *taking_in, stack.store, stack.catalog("reader"), stack.broker),
             problem=health.http_ok(stack.api.port, "/healthz", stack.api.host),
             stop_s=WEB_STOP_S,
         ),
     )
 
 
-def gateway_health(gateway: GatewaySettings) -> health.Check:
+def gateway_health(dimse: DimseSettings) -> health.Check:
     """Return how the DIMSE door is asked, where it listens, in clear or by TLS."""
-    if gateway.tls_certificate:
-        return health.shakes_hands(gateway.host, gateway.port)
-    return health.echoes(gateway.host, gateway.port, gateway.ae_title)
+    if dimse.tls_certificate:
+        return health.shakes_hands(dimse.host, dimse.port)
+    return health.echoes(dimse.host, dimse.port, dimse.ae_title)

@@ -23,7 +23,7 @@ from operators.dimse.commands import C_CANCEL, response
 from operators.dimse.negotiation import AssociateAccepted, AssociateRejected, Terms, negotiate, read_titles, reject
 from operators.dimse.pdu import IS_COMMAND, RELEASE_RP_PDU, PduReader, Violation, abort_pdu, data_pdus
 from operators.errors import Rejected, Unavailable
-from schemas.settings import GatewaySettings
+from schemas.settings.dimse import DimseSettings
 from schemas.telemetry import (
     GATEWAY_ABORTED,
     GATEWAY_ASSOCIATED,
@@ -46,7 +46,7 @@ DISCARDED_BYTES = 4096
 class Door:
     """What the associations of one process share."""
 
-    settings: GatewaySettings
+    settings: DimseSettings
     terms: Terms
     inside: Intake
     admission: Admission
@@ -116,7 +116,7 @@ class Association(asyncio.BufferedProtocol):
         self.settings = self._settings = door.settings
         self._loop = asyncio.get_running_loop()
         self._reader = PduReader(
-            self, first_bytes=door.settings.first_pdu_bytes, most_bytes=door.settings.max_pdu_bytes
+            self, first_bytes=door.settings.associate_pdu_bytes, most_bytes=door.settings.max_pdu_bytes
         )
         self._accepted: AssociateAccepted | None = None
         self._messages: Messages | None = None
@@ -302,7 +302,7 @@ class Association(asyncio.BufferedProtocol):
         if request is not None and request.arrival is not None and self._brisk_at is not None:
             self._brisk_at = self._loop.time()
         self._requests.append(request)
-        if request is not None and len(self._requests) > self._settings.unanswered:
+        if request is not None and len(self._requests) > self._settings.unanswered_requests:
             # One buffer has room for 3,000 echoes, and the loop for nobody else while they are read.
             raise Violation("too-many-unanswered")
         if self.working is None:

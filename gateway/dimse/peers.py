@@ -14,7 +14,8 @@ from typing import Any
 
 from gateway.dimse.messages import SERVICES
 from schemas.objects import TENANT
-from schemas.settings import GatewaySettings, SettingsError
+from schemas.settings.dimse import DimseSettings
+from schemas.settings.reading import SettingsError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -129,7 +130,7 @@ def address_of(text: str) -> Address:
 class PeersFile:
     """The file of a gateway's settings, and whether it has changed since it was read."""
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: DimseSettings) -> None:
         self._settings = settings
         self._path = Path(settings.peers_file)
         self._mark = self._look()
@@ -163,7 +164,7 @@ class PeersFile:
         return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def this_machine(settings: GatewaySettings) -> Peers:
+def this_machine(settings: DimseSettings) -> Peers:
     """Return the one rule that holds without a file: who calls from this machine may do everything."""
     return Peers(
         (
@@ -181,7 +182,7 @@ def this_machine(settings: GatewaySettings) -> Peers:
     )
 
 
-def parse(text: str, settings: GatewaySettings) -> Peers:
+def parse(text: str, settings: DimseSettings) -> Peers:
     """Read a file's text; raises SettingsError with a line for everything that is wrong with it."""
     if len(text) > MOST_FILE_BYTES:
         raise SettingsError(f"longer than {MOST_FILE_BYTES} bytes")
@@ -212,7 +213,7 @@ def _called(table: Mapping[str, Any], place: int) -> str:
     return f"peer {name}" if isinstance(name, str) and NAME.fullmatch(name) else f"peer number {place}"
 
 
-def _problems(table: Mapping[str, Any], settings: GatewaySettings) -> Iterator[str]:
+def _problems(table: Mapping[str, Any], settings: DimseSettings) -> Iterator[str]:
     for key in sorted(table.keys() - READERS.keys()):
         yield f"{key}: is not known"
     for key in READERS:
@@ -221,7 +222,7 @@ def _problems(table: Mapping[str, Any], settings: GatewaySettings) -> Iterator[s
         elif key in table and (problem := _problem(key, table[key])):
             yield f"{key}: {problem}"
     if table.get("certificate") and not settings.tls_client_ca:
-        yield "certificate: nobody is asked for one without FLUORO_GATEWAY_TLS_CLIENT_CA"
+        yield "certificate: nobody is asked for one without FLUORO_DIMSE_TLS_CLIENT_CA"
 
 
 def _problem(key: str, value: Any) -> str | None:
@@ -232,7 +233,7 @@ def _problem(key: str, value: Any) -> str | None:
     return None
 
 
-def _peer(table: Mapping[str, Any], settings: GatewaySettings) -> Peer:
+def _peer(table: Mapping[str, Any], settings: DimseSettings) -> Peer:
     defaults: dict[str, Any] = {"called_ae": settings.only_called_ae or settings.ae_title, "idle_s": settings.idle_s}
     return Peer(**(defaults | {key: READERS[key](value) for key, value in table.items()}))
 

@@ -6,13 +6,14 @@ import ssl
 from typing import Any
 
 from gateway.dimse.peers import Certificate
-from schemas.settings import GatewaySettings, SettingsError
+from schemas.settings.dimse import DimseSettings
+from schemas.settings.reading import SettingsError
 
 # RFC 9325 4.2: forward secrecy and authenticated encryption only. The suites of TLS 1.3 all are.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
-def context_of(settings: GatewaySettings) -> ssl.SSLContext | None:
+def context_of(settings: DimseSettings) -> ssl.SSLContext | None:
     """Return what to speak TLS with, None where the settings name no certificate; raises SettingsError, a line each."""
     if problems := _combinations(settings):
         raise SettingsError("\n".join(problems))
@@ -25,18 +26,18 @@ def context_of(settings: GatewaySettings) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(settings.tls_certificate, settings.tls_key, password=_nobody_to_ask)
     except (OSError, ValueError) as error:
-        raise SettingsError(f"FLUORO_GATEWAY_TLS_CERTIFICATE and _KEY: {_said(error)}") from error
+        raise SettingsError(f"FLUORO_DIMSE_TLS_CERTIFICATE and _KEY: {_said(error)}") from error
     if settings.tls_client_ca:
         _ask_for_certificates(context, settings.tls_client_ca)
     return context
 
 
-def _combinations(settings: GatewaySettings) -> list[str]:
+def _combinations(settings: DimseSettings) -> list[str]:
     problems = []
     if bool(settings.tls_certificate) != bool(settings.tls_key):
-        problems.append("FLUORO_GATEWAY_TLS_CERTIFICATE and FLUORO_GATEWAY_TLS_KEY: one needs the other")
+        problems.append("FLUORO_DIMSE_TLS_CERTIFICATE and FLUORO_DIMSE_TLS_KEY: one needs the other")
     if settings.tls_client_ca and not settings.tls_certificate:
-        problems.append("FLUORO_GATEWAY_TLS_CLIENT_CA: needs FLUORO_GATEWAY_TLS_CERTIFICATE")
+        problems.append("FLUORO_DIMSE_TLS_CLIENT_CA: needs FLUORO_DIMSE_TLS_CERTIFICATE")
     return problems
 
 
@@ -48,7 +49,7 @@ def _ask_for_certificates(context: ssl.SSLContext, authorities: str) -> None:
     try:
         context.load_verify_locations(authorities)
     except OSError as error:
-        raise SettingsError(f"FLUORO_GATEWAY_TLS_CLIENT_CA: {_said(error)}") from error
+        raise SettingsError(f"FLUORO_DIMSE_TLS_CLIENT_CA: {_said(error)}") from error
     context.verify_mode = ssl.CERT_REQUIRED
 
 

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable
 from itertools import count
 
-# Called with the name of the point that is reached: schemas/settings.py lists them.
+# Called with the name of the point that is reached: schemas/settings/intake.py lists them.
 Reached = Callable[[str], None]
 
 

@@ -18,7 +18,7 @@ from gateway.intake.spool import Room, SpoolLimits
 from gateway.intake.transfer import Transfer
 from operators.dicom.scan import ScanLimits
 from operators.store.ports import EventLog, ObjectStore
-from schemas.settings import GatewaySettings
+from schemas.settings.intake import IntakeSettings, QuarantineSettings
 
 STOP_S = 5.0
 
@@ -47,7 +47,9 @@ class Intake:
 
 
 @contextlib.asynccontextmanager
-async def open_intake(settings: GatewaySettings, connectors: Connectors) -> AsyncIterator[Intake]:
+async def open_intake(
+    settings: IntakeSettings, quarantine_settings: QuarantineSettings, connectors: Connectors
+) -> AsyncIterator[Intake]:
     """Work off the outbox, and what dead processes left of theirs, while this is entered; settle it on leaving.
 
     Starts whether or not store and broker answer.
@@ -57,13 +59,13 @@ async def open_intake(settings: GatewaySettings, connectors: Connectors) -> Asyn
     outside = OutboxPorts(
         events=connectors.events,
         rebuild=Rebuilding(connectors.store, settings.spool_dir, limits_of(settings)),
-        heal_s=settings.heal_s,
+        heal_s=settings.late_put_s,
         clock=monotonic,
         sleep=asyncio.sleep,
         reached=reached,
     )
     outbox = Outbox.create(settings.outbox_dir, outside)
-    quarantine = Quarantine(connectors.store, connectors.events, _rules(settings))
+    quarantine = Quarantine(connectors.store, connectors.events, _rules(quarantine_settings))
     works = (outbox.run(), adopt(settings.outbox_dir, outside), quarantine.watch())
     tasks = [asyncio.create_task(work) for work in works]
     for task in tasks:
@@ -92,7 +94,7 @@ async def open_intake(settings: GatewaySettings, connectors: Connectors) -> Asyn
         outbox.close()
 
 
-def limits_of(settings: GatewaySettings) -> ScanLimits:
+def limits_of(settings: IntakeSettings) -> ScanLimits:
     """Return how much structure a data set may have."""
     return ScanLimits(
         depth=settings.depth,
@@ -103,9 +105,8 @@ def limits_of(settings: GatewaySettings) -> ScanLimits:
     )
 
 
-def _rules(settings: GatewaySettings) -> Rules:
-    kept = timedelta(days=settings.quarantine_days)
-    return Rules(kept, settings.quarantine_bytes, settings.quarantine_look_s)
+def _rules(settings: QuarantineSettings) -> Rules:
+    return Rules(timedelta(days=settings.days), settings.tenant_bytes, settings.measure_s)
 
 
 def _fail_loudly(task: "asyncio.Task[object]") -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from starlette.types import Message, Receive
 
 from operators.errors import Rejected
-from schemas.settings import StowSettings
+from schemas.settings.web import StowSettings
 
 
 class RequestRefused(Exception):

@@ -25,7 +25,7 @@ from operators.http.accept import accepted, choose
 from operators.http.media_types import DICOM
 from operators.http.principal import RequestHead, principal_of
 from schemas.objects import is_uid
-from schemas.settings import StowSettings
+from schemas.settings.web import StowSettings
 from schemas.telemetry import STOW_OPEN, STOW_REFUSED, STOW_REQUESTS
 
 ROOT = "/dicomweb"

@@ -13,7 +13,7 @@ import orjson
 
 from operators.stream.step import Arrival, Output, Step, StepFunction
 from schemas.events import Event, InstanceStored, Outcome, Signal, StudyDue, TransferEnded, event_id
-from schemas.settings import StudySettings
+from schemas.settings.jobs import StudySettings
 from schemas.topics import STUDY_DUE
 
 VERSION = 1

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 
-from schemas.settings import JobSettings, SettingsError
+from schemas.settings.jobs import JobSettings
+from schemas.settings.reading import SettingsError
 from schemas.topics import Topic
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from pyflink.java_gateway import get_gateway
 from operators.stream.step import Output, Record
 from schemas.codec import encode
 from schemas.events import RecordRejected
-from schemas.settings import BrokerSettings
+from schemas.settings.servers import BrokerSettings
 from schemas.topics import TOPICS, Topic, record_key
 
 BYTES: TypeInformation = Types.PRIMITIVE_ARRAY(Types.BYTE())

@@ -12,7 +12,8 @@ from operators.stream.step import FlushFunction
 from pipelines.engines.batches import flush_by_shard
 from pipelines.engines.flink import Job
 from pipelines.engines.kafka import Reading, records, send
-from schemas.settings import BrokerSettings, CatalogSettings, JobSettings
+from schemas.settings.jobs import JobSettings
+from schemas.settings.servers import BrokerSettings, CatalogSettings
 from schemas.topics import INSTANCE_QUARANTINED, INSTANCE_STORED, STUDY_DUE, TRANSFER_ENDED
 
 NAME = "catalog"

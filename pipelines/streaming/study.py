@@ -6,7 +6,8 @@ from operators.study.due import due_step, identity
 from pipelines.engines.flink import Job
 from pipelines.engines.kafka import Reading, records, send
 from pipelines.engines.steps import keyed_steps
-from schemas.settings import BrokerSettings, StudySettings
+from schemas.settings.jobs import StudySettings
+from schemas.settings.servers import BrokerSettings
 from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED
 
 NAME = "study"

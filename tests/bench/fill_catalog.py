@@ -14,7 +14,8 @@ from operators.stream.step import Record
 from schemas.codec import decode, encode
 from schemas.events import InstanceStored, event_id
 from schemas.objects import Identity
-from schemas.settings import CatalogSettings, load
+from schemas.settings.reading import load
+from schemas.settings.servers import CatalogSettings
 from schemas.topics import INSTANCE_STORED, study_key
 from tests.support.machine.arguments import count
 from tests.support.worlds.reading import cataloged, part10, stored

@@ -20,7 +20,7 @@ from tests.support.senders.sender import Peer, send
 HEALED_S = 60.0
 INSTANCES = 8
 # What is sent is small, and lies in the spool all the same.
-SPOOLED = {"FLUORO_GATEWAY_MEMORY_INSTANCE_BYTES": "1000"}
+SPOOLED = {"FLUORO_INTAKE_MEMORY_INSTANCE_BYTES": "1000"}
 
 # Where it dies, and how the transfers of its studies end.
 POINTS = {
@@ -34,7 +34,7 @@ POINTS = {
 
 
 def dies_at(point: str) -> dict[str, str]:
-    return {"FLUORO_GATEWAY_FAILPOINT": point, "FLUORO_TESTS": "1"}
+    return {"FLUORO_INTAKE_FAILPOINT": point, "FLUORO_TESTS": "1"}
 
 
 def open_bytes(outbox: Path) -> int:

@@ -77,7 +77,7 @@ def test_what_is_too_large_is_refused_for_good_and_kept_nowhere(proof: Proof, tm
     large, port = Large(16, seed=os.getpid() + 1), free_port()
 
     with (
-        gateway(proof.archive, tmp_path, port, {"FLUORO_GATEWAY_INSTANCE_BYTES": str(15 * FRAME_BYTES)}),
+        gateway(proof.archive, tmp_path, port, {"FLUORO_INTAKE_INSTANCE_BYTES": str(15 * FRAME_BYTES)}),
         associated(Peer(port), large.sop_class, large.transfer_syntax) as association,
     ):
         assert association.store_in_parts(large) == 0xC001
@@ -96,7 +96,7 @@ def full(process: psutil.Process) -> Iterator[None]:
 
 
 # Which disk is full: the spool's, or the outbox's, where a line takes about 700 bytes.
-DISKS = {"spool": {"FLUORO_GATEWAY_MEMORY_INSTANCE_BYTES": "1000"}, "outbox": dict[str, str]()}
+DISKS = {"spool": {"FLUORO_INTAKE_MEMORY_INSTANCE_BYTES": "1000"}, "outbox": dict[str, str]()}
 
 
 @pytest.mark.parametrize("disk", DISKS)

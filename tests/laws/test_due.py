@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from operators.study.due import due_step, identity
 from schemas.events import InstanceStored, Outcome, StudyDue, TransferEnded
-from schemas.settings import StudySettings
+from schemas.settings.jobs import StudySettings
 from tests.support.worlds.studies import KEY, arrived, ended, instance
 from tests.support.worlds.virtual_time import Engine, events
 

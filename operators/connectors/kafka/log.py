@@ -12,7 +12,7 @@ from operators.errors import Unavailable
 from operators.store.ports import Position
 from schemas.codec import encode
 from schemas.events import Event
-from schemas.settings import BrokerSettings
+from schemas.settings.servers import BrokerSettings
 from schemas.topics import PARTITIONS, TOPICS, Topic, record_key
 
 CHECK_S = 2.0

@@ -9,7 +9,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaExcep
 from confluent_kafka.admin import AdminClient, OffsetSpec, TopicDescription
 
 from operators.errors import Unavailable
-from schemas.settings import BrokerSettings
+from schemas.settings.servers import BrokerSettings
 
 T = TypeVar("T")
 Partition = tuple[str, int]

@@ -25,7 +25,7 @@ from operators.catalog.rows import (
     TransferRow,
 )
 from operators.errors import Rejected, Unavailable
-from schemas.settings import CatalogSettings
+from schemas.settings.servers import CatalogSettings
 
 T = TypeVar("T")
 

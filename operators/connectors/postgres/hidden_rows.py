@@ -12,7 +12,7 @@ from psycopg import Connection, sql
 from operators.catalog.ports import ConflictPair
 from operators.catalog.rows import ConflictRow, Content, QuarantineRow
 from operators.errors import Unavailable
-from schemas.settings import CatalogSettings
+from schemas.settings.servers import CatalogSettings
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection, sql
 
 import schemas
 from operators.errors import Unavailable
-from schemas.settings import CatalogSettings
+from schemas.settings.servers import CatalogSettings
 
 FOLDER = Path(schemas.__file__).parent / "catalog"
 CONNECT_S = 2

@@ -10,7 +10,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from operators.catalog.ports import Hit, InstanceResult, Location, Page, SeriesResult, StudyResult
 from operators.catalog.query import BY_TAG, LEVELS, Level, Match, Query, like_pattern
 from operators.errors import Unavailable
-from schemas.settings import CatalogSettings
+from schemas.settings.servers import CatalogSettings
 
 CONNECT_S = 2
 Row = tuple[Any, ...]

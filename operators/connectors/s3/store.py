@@ -26,7 +26,7 @@ from operators.connectors.s3.wire import KEEP_ALIVE_S, Answer, Wire
 from operators.errors import Rejected, Unavailable
 from operators.store.ports import StoredObject, Upload
 from schemas.objects import Bucket, Envelope
-from schemas.settings import StoreSettings
+from schemas.settings.servers import StoreSettings
 
 META = "x-amz-meta-"
 LIFECYCLE = (

@@ -34,7 +34,7 @@ from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from operators.errors import Rejected, Unavailable
 from operators.stream.step import Flushed
 from schemas.events import Event, Facts, RecordRejected, StudyCataloged, StudySettled
-from schemas.settings import CatalogSettings
+from schemas.settings.servers import CatalogSettings
 from tests.support.worlds.catalog_histories import (
     HISTORIES,
     NOON,

@@ -16,7 +16,8 @@ from operators.errors import Unavailable
 from operators.store.ports import EventLog, Position
 from schemas.codec import decode
 from schemas.events import TransferEnded, event_id
-from schemas.settings import BrokerSettings, load
+from schemas.settings.reading import load
+from schemas.settings.servers import BrokerSettings
 from schemas.topics import PARTITIONS, TRANSFER_ENDED, study_key
 
 Test = Callable[[EventLog], Awaitable[None]]

@@ -15,7 +15,8 @@ from operators.connectors.s3.store import S3ObjectStore
 from operators.errors import Unavailable
 from operators.store.ports import ObjectStore, Upload
 from schemas.objects import Bucket, Envelope
-from schemas.settings import StoreSettings, load
+from schemas.settings.reading import load
+from schemas.settings.servers import StoreSettings
 
 Opened = Callable[[], AsyncIterator[ObjectStore]]
 Test = Callable[[ObjectStore], Awaitable[None]]

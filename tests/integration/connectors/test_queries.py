@@ -23,7 +23,7 @@ from operators.errors import Unavailable
 from schemas.codec import decode, encode
 from schemas.events import InstanceStored, event_id
 from schemas.objects import Identity
-from schemas.settings import CatalogSettings
+from schemas.settings.servers import CatalogSettings
 from schemas.topics import study_key
 from tests.support.worlds.reading import cataloged, ordered, part10, stored
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -37,17 +37,16 @@ from structlog.testing import capture_logs
 
 from gateway.dimse.association import Door
 from gateway.intake.lifespan import Connectors
-from gateway.process import opened
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
 from operators.dicom import instance
 from operators.dimse.pdu import RELEASE_RP_PDU
 from operators.errors import Rejected
 from schemas.events import InstanceStored, TransferEnded
 from schemas.objects import Bucket
-from schemas.settings import GatewaySettings
 from schemas.telemetry import GATEWAY_PEERS_READ, GATEWAY_TURNED_AWAY
 from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED
 from tests.support.machine.debian_tools import Programs
+from tests.support.worlds.gateway import GatewaySections, door_of, gateway_in
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 VERIFICATION = "1.2.840.10008.1.1"
@@ -86,14 +85,14 @@ class Running:
 
 
 @contextmanager
-def running(settings: GatewaySettings) -> Iterator[Running]:
+def running(settings: GatewaySections) -> Iterator[Running]:
     store, events = MemoryObjectStore(), MemoryEventLog()
     started, found = threading.Event(), list[Running]()
     stopping = asyncio.Event()
 
     async def serve() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            async with opened(listening, settings, Connectors(store, events)) as door:
+            async with door_of(listening, settings, Connectors(store, events)) as door:
                 loop = asyncio.get_running_loop()
                 found.append(Running(listening.getsockname()[1], door, loop, store, events))
                 started.set()
@@ -111,12 +110,12 @@ def running(settings: GatewaySettings) -> Iterator[Running]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> GatewaySettings:
-    return GatewaySettings(processes=1, spool_dir=tmp_path / "spool", outbox_dir=tmp_path / "outbox")
+def settings(tmp_path: Path) -> GatewaySections:
+    return gateway_in(tmp_path)
 
 
 @pytest.fixture
-def gateway(settings: GatewaySettings) -> Iterator[Running]:
+def gateway(settings: GatewaySections) -> Iterator[Running]:
     with running(settings) as found:
         yield found
 
@@ -235,9 +234,9 @@ def test_a_repeat_succeeds_and_adds_nothing(gateway: Running) -> None:
     assert len({event.transfer_id for event in gateway.stored}) == 2
 
 
-def test_a_large_instance_goes_through_the_spool(gateway: Running, settings: GatewaySettings) -> None:
+def test_a_large_instance_goes_through_the_spool(gateway: Running, settings: GatewaySections) -> None:
     large = slice_of(1, pixels=2400)
-    assert len(large.PixelData) > settings.memory_instance_bytes
+    assert len(large.PixelData) > settings.intake.memory_instance_bytes
 
     with associated(gateway.port) as association:
         status = association.send_c_store(large).Status
@@ -245,7 +244,7 @@ def test_a_large_instance_goes_through_the_spool(gateway: Running, settings: Gat
     (stored,) = gateway.objects()
     assert status == 0
     assert stored.endswith(large.PixelData)
-    assert list(settings.spool_dir.iterdir()) == []
+    assert list(settings.intake.spool_dir.iterdir()) == []
 
 
 @pytest.mark.parametrize("part", ["store", "events"])
@@ -300,9 +299,9 @@ def test_a_lost_connection_ends_the_transfer_as_aborted(gateway: Running) -> Non
     wait_for(lambda: not gateway.door.connections)
 
 
-def test_more_associations_than_allowed_are_rejected_for_now(settings: GatewaySettings) -> None:
+def test_more_associations_than_allowed_are_rejected_for_now(settings: GatewaySections) -> None:
     rejected = []
-    with running(replace(settings, associations=1)) as gateway, associated(gateway.port):
+    with running(settings.changed(associations=1)) as gateway, associated(gateway.port):
         entity = AE("SENDER")
         entity.add_requested_context(CT)
         handlers = [(evt.EVT_REJECTED, lambda event: rejected.append(event.assoc.acceptor.primitive.result))]
@@ -329,8 +328,8 @@ class Silence:
         Silence(b"GET / HTTP/1.1\r\n\r\n", {}),
     ],
 )
-def test_a_peer_that_never_associates_is_aborted(settings: GatewaySettings, peer: Silence) -> None:
-    with running(replace(settings, **peer.changes)) as gateway:  # type: ignore[arg-type]
+def test_a_peer_that_never_associates_is_aborted(settings: GatewaySections, peer: Silence) -> None:
+    with running(settings.changed(**peer.changes)) as gateway:
         with socket.create_connection(("127.0.0.1", gateway.port), timeout=WAIT_S) as connection:
             connection.sendall(peer.said)
             answer = connection.recv(100)
@@ -341,17 +340,17 @@ def test_a_peer_that_never_associates_is_aborted(settings: GatewaySettings, peer
 
 @pytest.mark.parametrize(("said", "changes"), [(b"", {"idle_s": 0.2}), (b"\x04\x00\x00", {"silence_s": 0.2})])
 def test_an_association_that_falls_silent_is_aborted(
-    settings: GatewaySettings, said: bytes, changes: dict[str, float]
+    settings: GatewaySections, said: bytes, changes: dict[str, float]
 ) -> None:
-    with running(replace(settings, **changes)) as gateway, associated(gateway.port, release=False) as association:  # type: ignore[arg-type]
+    with running(settings.changed(**changes)) as gateway, associated(gateway.port, release=False) as association:
         association.dul.socket.socket.sendall(said)
         wait_for(lambda: not gateway.door.connections)
 
         assert gateway.door.associated == 0
 
 
-def test_a_pdu_that_trickles_is_aborted(settings: GatewaySettings) -> None:
-    hasty = replace(settings, silence_s=0.3, slowest_bytes_per_s=100_000.0)
+def test_a_pdu_that_trickles_is_aborted(settings: GatewaySections) -> None:
+    hasty = settings.changed(silence_s=0.3, slowest_bytes_per_s=100_000.0)
     with running(hasty) as gateway, associated(gateway.port, release=False) as association:
         peer = association.dul.socket.socket
         peer.sendall(struct.pack(">BxI", 4, 100_000))
@@ -428,8 +427,8 @@ def test_a_sender_that_does_not_wait_is_answered_in_order(gateway: Running) -> N
     wait_for(lambda: gateway.ended == [("well", 40)])
 
 
-def test_an_instance_over_the_limit_is_refused_for_good_and_not_kept(settings: GatewaySettings) -> None:
-    with running(replace(settings, instance_bytes=4096)) as gateway:
+def test_an_instance_over_the_limit_is_refused_for_good_and_not_kept(settings: GatewaySections) -> None:
+    with running(settings.changed(instance_bytes=4096)) as gateway:
         with associated(gateway.port) as association:
             too_large = association.send_c_store(slice_of(1)).Status
             fine = association.send_c_store(slice_of(2, pixels=8)).Status
@@ -490,9 +489,9 @@ def answer(port: int, said: bytes, source: str = "127.0.0.1") -> tuple[int, ...]
 
 
 @pytest.fixture
-def allowed(settings: GatewaySettings, tmp_path: Path) -> GatewaySettings:
+def allowed(settings: GatewaySections, tmp_path: Path) -> GatewaySections:
     (tmp_path / "peers.toml").write_text(ALLOWED)
-    return replace(settings, peers_file=str(tmp_path / "peers.toml"))
+    return settings.changed(peers_file=str(tmp_path / "peers.toml"))
 
 
 # calling AE, called AE, source -> the rejection, or the results of the contexts for CT and Verification.
@@ -509,7 +508,7 @@ MATRIX = [
 ]
 
 
-def test_every_caller_hears_what_its_peer_may(allowed: GatewaySettings) -> None:
+def test_every_caller_hears_what_its_peer_may(allowed: GatewaySections) -> None:
     with running(allowed) as gateway:
         heard = [answer(gateway.port, hello(calling, called), source) for calling, called, source, _ in MATRIX]
         wait_for(lambda: not gateway.door.connections)
@@ -517,14 +516,14 @@ def test_every_caller_hears_what_its_peer_may(allowed: GatewaySettings) -> None:
     assert heard == [expected for *_, expected in MATRIX]
 
 
-def test_of_who_may_not_call_from_there_nothing_is_read(allowed: GatewaySettings) -> None:
+def test_of_who_may_not_call_from_there_nothing_is_read(allowed: GatewaySections) -> None:
     with running(allowed) as gateway:
         heard = answer(gateway.port, struct.pack(">BxI", 1, 100_000) + b"\xff" * 100_000, STRANGER)
 
     assert heard == (1, 1, 3)
 
 
-def test_no_log_says_what_a_stranger_calls_itself(allowed: GatewaySettings) -> None:
+def test_no_log_says_what_a_stranger_calls_itself(allowed: GatewaySections) -> None:
     with running(allowed) as gateway, capture_logs() as lines:
         answer(gateway.port, hello("QZCANARY", "QZCALLED"))
         answer(gateway.port, hello("CT1", "QZCALLED"))
@@ -536,7 +535,7 @@ def test_no_log_says_what_a_stranger_calls_itself(allowed: GatewaySettings) -> N
     assert "QZ" not in str(lines)
 
 
-def test_a_peer_stores_for_its_own_tenant(allowed: GatewaySettings) -> None:
+def test_a_peer_stores_for_its_own_tenant(allowed: GatewaySections) -> None:
     with running(allowed) as gateway:
         with connected(gateway.port, association_request("CT1") + pipelined(range(1, 2))) as connection:
             while pdu(connection) != RELEASE_RP_PDU:
@@ -546,7 +545,7 @@ def test_a_peer_stores_for_its_own_tenant(allowed: GatewaySettings) -> None:
         wait_for(lambda: gateway.ended == [("well", 1)])
 
 
-def test_a_service_that_a_peer_may_not_use_is_refused_again_as_a_command(allowed: GatewaySettings) -> None:
+def test_a_service_that_a_peer_may_not_use_is_refused_again_as_a_command(allowed: GatewaySections) -> None:
     with running(allowed) as gateway, connected(gateway.port, hello("CHECKER")) as connection:
         assert pdu(connection)[0] == 2
         connection.sendall(pipelined(range(1, 2)))
@@ -555,7 +554,7 @@ def test_a_service_that_a_peer_may_not_use_is_refused_again_as_a_command(allowed
         assert gateway.objects() == []
 
 
-def test_a_peer_has_its_own_limit_and_others_have_theirs(allowed: GatewaySettings) -> None:
+def test_a_peer_has_its_own_limit_and_others_have_theirs(allowed: GatewaySections) -> None:
     with running(allowed) as gateway, ExitStack() as kept:
         for _ in range(2):
             assert pdu(kept.enter_context(connected(gateway.port, hello())))[0] == 2
@@ -564,7 +563,7 @@ def test_a_peer_has_its_own_limit_and_others_have_theirs(allowed: GatewaySetting
         assert answer(gateway.port, hello("CHECKER")) == (3, 0)
 
 
-def test_a_peer_has_its_own_idle_time(allowed: GatewaySettings) -> None:
+def test_a_peer_has_its_own_idle_time(allowed: GatewaySections) -> None:
     with running(allowed) as gateway, connected(gateway.port, hello()) as other:
         assert pdu(other)[0] == 2
         with connected(gateway.port, hello("CHECKER")) as idle:
@@ -573,8 +572,8 @@ def test_a_peer_has_its_own_idle_time(allowed: GatewaySettings) -> None:
         wait_for(lambda: gateway.door.associated == 1)
 
 
-def test_a_changed_file_holds_for_new_associations_only(allowed: GatewaySettings) -> None:
-    path = Path(allowed.peers_file)
+def test_a_changed_file_holds_for_new_associations_only(allowed: GatewaySections) -> None:
+    path = Path(allowed.dimse.peers_file)
     with running(allowed) as gateway, connected(gateway.port, association_request("CT1")) as before:
         assert pdu(before)[0] == 2
         for content in ("[[peer", f"peer = {'9' * 5000}", ALLOWED.replace('"CT1"', '"CT2"')):
@@ -592,8 +591,8 @@ def test_a_changed_file_holds_for_new_associations_only(allowed: GatewaySettings
         wait_for(lambda: gateway.ended == [("well", 1)])
 
 
-def test_an_association_that_asks_nothing_is_aborted(settings: GatewaySettings) -> None:
-    with running(replace(settings, stall_s=0.2)) as gateway, connected(gateway.port, hello()) as silent:
+def test_an_association_that_asks_nothing_is_aborted(settings: GatewaySections) -> None:
+    with running(settings.changed(stall_s=0.2)) as gateway, connected(gateway.port, hello()) as silent:
         assert [pdu(silent)[0], pdu(silent)[0]] == [2, 7]
 
 
@@ -608,9 +607,9 @@ HOSTILE: dict[str, Callable[[int], bytes]] = {
 
 
 @pytest.mark.parametrize("said", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_flood_shuts_no_sender_out_and_ends(settings: GatewaySettings, said: Callable[[int], bytes]) -> None:
-    hasty = replace(
-        settings, associations=20, yield_s=0.2, associate_s=1.0, silence_s=1.0, stall_s=1.0, slowest_bytes_per_s=1000.0
+def test_a_flood_shuts_no_sender_out_and_ends(settings: GatewaySections, said: Callable[[int], bytes]) -> None:
+    hasty = settings.changed(
+        associations=20, yield_s=0.2, associate_s=1.0, silence_s=1.0, stall_s=1.0, slowest_bytes_per_s=1000.0
     )
     with running(hasty) as gateway, ExitStack() as kept:
         for number in range(60):
@@ -668,17 +667,16 @@ def client(folder: Path, name: str | None = "ct1") -> ssl.SSLContext:
 
 
 @pytest.fixture
-def encrypted(allowed: GatewaySettings, certificates: Path) -> GatewaySettings:
-    Path(allowed.peers_file).write_text(ALLOWED.replace("associations = 2", 'certificate = "CN=ct1"'))
-    return replace(
-        allowed,
+def encrypted(allowed: GatewaySections, certificates: Path) -> GatewaySections:
+    Path(allowed.dimse.peers_file).write_text(ALLOWED.replace("associations = 2", 'certificate = "CN=ct1"'))
+    return allowed.changed(
         tls_certificate=str(certificates / "door.pem"),
         tls_key=str(certificates / "door.key"),
         tls_client_ca=str(certificates / "ca.pem"),
     )
 
 
-def test_a_series_is_stored_over_tls(encrypted: GatewaySettings, certificates: Path) -> None:
+def test_a_series_is_stored_over_tls(encrypted: GatewaySections, certificates: Path) -> None:
     entity = AE("CT1")
     entity.add_requested_context(CT, ExplicitVRLittleEndian)
     large = slice_of(1, pixels=2400)
@@ -709,10 +707,10 @@ def tls_answer(port: int, context: ssl.SSLContext, calling: str) -> int:
 
 @pytest.mark.parametrize("kind", [5, 7], ids=["released", "aborted"])
 def test_who_keeps_its_socket_over_tls_loses_it_soon(
-    encrypted: GatewaySettings, certificates: Path, caplog: pytest.LogCaptureFixture, kind: int
+    encrypted: GatewaySections, certificates: Path, caplog: pytest.LogCaptureFixture, kind: int
 ) -> None:
     with (
-        running(replace(encrypted, silence_s=0.2)) as gateway,
+        running(encrypted.changed(silence_s=0.2)) as gateway,
         socket.create_connection(("127.0.0.1", gateway.port), timeout=WAIT_S) as plain,
         client(certificates).wrap_socket(plain, server_hostname="127.0.0.1") as connection,
     ):
@@ -725,8 +723,8 @@ def test_who_keeps_its_socket_over_tls_loses_it_soon(
     assert [line for line in caplog.records if line.name == "asyncio"] == []
 
 
-def test_a_title_comes_with_its_certificate(encrypted: GatewaySettings, certificates: Path) -> None:
-    path = Path(encrypted.peers_file)
+def test_a_title_comes_with_its_certificate(encrypted: GatewaySections, certificates: Path) -> None:
+    path = Path(encrypted.dimse.peers_file)
     der = ssl.PEM_cert_to_DER_cert((certificates / "door.pem").read_text())
     other = ALLOWED.replace("associations = 2", f'certificate = "sha256:{sha256(der).hexdigest()}"')
     path.write_text(
@@ -758,7 +756,7 @@ def weak(context: ssl.SSLContext) -> ssl.SSLContext:
     ids=["TLS 1.2", "no forward secrecy", "no certificate", "foreign certificate"],
 )
 def test_tls_takes_what_bcp_195_says_and_nothing_less(
-    encrypted: GatewaySettings,
+    encrypted: GatewaySections,
     certificates: Path,
     name: str | None,
     change: Callable[[ssl.SSLContext], ssl.SSLContext],
@@ -777,14 +775,14 @@ def test_tls_takes_what_bcp_195_says_and_nothing_less(
     assert GATEWAY_TURNED_AWAY.labels("handshake")._value.get() == refused + (not is_heard)
 
 
-def test_a_handshake_that_never_comes_is_ended(encrypted: GatewaySettings) -> None:
-    with running(replace(encrypted, associate_s=0.2)) as gateway, connected(gateway.port, b"") as silent:
+def test_a_handshake_that_never_comes_is_ended(encrypted: GatewaySections) -> None:
+    with running(encrypted.changed(associate_s=0.2)) as gateway, connected(gateway.port, b"") as silent:
         assert silent.recv(1) == b""
         wait_for(lambda: not gateway.door.admission.waiting)
 
 
-def test_a_flood_without_handshakes_gives_way(encrypted: GatewaySettings, certificates: Path) -> None:
-    with running(replace(encrypted, associations=1)) as gateway, ExitStack() as kept:
+def test_a_flood_without_handshakes_gives_way(encrypted: GatewaySections, certificates: Path) -> None:
+    with running(encrypted.changed(associations=1)) as gateway, ExitStack() as kept:
         for _ in range(40):
             kept.enter_context(connected(gateway.port, b""))
 

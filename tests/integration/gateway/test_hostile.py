@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,12 +11,12 @@ from prometheus_client import REGISTRY
 
 from operators.dicom.scan import EXPLICIT_VR_LITTLE_ENDIAN
 from schemas.objects import Bucket
-from schemas.settings import GatewaySettings
 from tests.bench.attackers import KINDS, attack
 from tests.integration.gateway.test_dimse import CT, Running, associated, running, slice_of, wait_for
 from tests.support.data.elements import element, item
 from tests.support.senders import scu
 from tests.support.senders.sender import Peer
+from tests.support.worlds.gateway import gateway_in
 from tests.unit.operators.dicom.test_worst_cases import DEFLATED, EMPTY, UIDS, deep, deflated
 
 HASTY = {"associate_s": 1.0, "silence_s": 0.5, "stall_s": 1.0, "idle_s": 2.0}
@@ -25,8 +25,7 @@ SOCKETS = 2 * len(KINDS)
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Running]:
-    settings = GatewaySettings(processes=1, spool_dir=tmp_path / "spool", outbox_dir=tmp_path / "outbox")
-    with running(replace(settings, **HASTY)) as found:  # type: ignore[arg-type]
+    with running(gateway_in(tmp_path, **HASTY)) as found:
         yield found
 
 
@@ -81,13 +80,12 @@ STRUCTURES = {
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_a_structure_over_its_setting_is_kept_aside_and_counted(name: str, tmp_path: Path) -> None:
     limit, data, transfer_syntax, reason = STRUCTURES[name]
-    settings = GatewaySettings(processes=1, spool_dir=tmp_path / "spool", outbox_dir=tmp_path / "outbox")
 
     def counted() -> float:
         return REGISTRY.get_sample_value("fluoro_gateway_rejected_total", {"reason": reason}) or 0.0
 
     before = counted()
-    with running(replace(settings, **{name: limit})) as gateway:  # type: ignore[arg-type]
+    with running(gateway_in(tmp_path, **{name: limit})) as gateway:
         with scu.associated(Peer(gateway.port), CT, transfer_syntax) as association:
             status = association.store(Bytes((data,)))
 

@@ -53,16 +53,16 @@ def command(env: Mapping[str, str], *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-BROKEN = {"FLUORO_GATEWAY_PORT": "eleven", "FLUORO_GATEWAY_TENANT": "No Such", "FLUORO_BROKER_PRODUCE_S": "0"}
+BROKEN = {"FLUORO_DIMSE_PORT": "eleven", "FLUORO_DIMSE_TENANT": "No Such", "FLUORO_BROKER_PRODUCE_S": "0"}
 
 
 @contextmanager
 def started(folder: Path, **changes: str) -> Iterator[Started]:
     env = DOWN | {
-        "FLUORO_GATEWAY_PORT": "0",
-        "FLUORO_GATEWAY_PROCESSES": "2",
-        "FLUORO_GATEWAY_SPOOL_DIR": str(folder / "spool"),
-        "FLUORO_GATEWAY_OUTBOX_DIR": str(folder / "outbox"),
+        "FLUORO_DIMSE_PORT": "0",
+        "FLUORO_DIMSE_PROCESSES": "2",
+        "FLUORO_INTAKE_SPOOL_DIR": str(folder / "spool"),
+        "FLUORO_INTAKE_OUTBOX_DIR": str(folder / "outbox"),
     }
     parent = command(env | changes)
     try:
@@ -168,7 +168,7 @@ def caller(title: str) -> AE:
 def test_a_peers_limit_is_one_whichever_process_takes_its_calls(tmp_path: Path) -> None:
     path = tmp_path / "peers.toml"
     path.write_text(PEER)
-    with started(tmp_path, FLUORO_GATEWAY_PEERS_FILE=str(path)) as gateway:
+    with started(tmp_path, FLUORO_DIMSE_PEERS_FILE=str(path)) as gateway:
         calls = [caller("FEW").associate("127.0.0.1", gateway.port, ae_title="FLUORO") for _ in range(4)]
         established = [call.is_established for call in calls]
         for call in calls:
@@ -181,7 +181,7 @@ def test_a_peers_limit_is_one_whichever_process_takes_its_calls(tmp_path: Path) 
 def test_a_changed_peers_file_reaches_every_process(tmp_path: Path) -> None:
     path = tmp_path / "peers.toml"
     path.write_text(PEER)
-    with started(tmp_path, FLUORO_GATEWAY_PEERS_FILE=str(path)) as gateway:
+    with started(tmp_path, FLUORO_DIMSE_PEERS_FILE=str(path)) as gateway:
 
         def hears() -> int:
             with socket.create_connection(("127.0.0.1", gateway.port), timeout=WAIT_S) as connection:
@@ -198,18 +198,18 @@ def test_a_changed_peers_file_reaches_every_process(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.255.255.1", ""])  # noqa: S104
 def test_it_listens_to_a_network_in_clear_only_when_told_so(host: str) -> None:
-    with command({"FLUORO_GATEWAY_HOST": host}) as process:
+    with command({"FLUORO_DIMSE_HOST": host}) as process:
         _, said = process.communicate(timeout=WAIT_S)
 
     assert process.returncode == 2
     assert said.count("\n") == 1
-    assert said.startswith("FLUORO_GATEWAY_HOST: ")
-    assert "FLUORO_GATEWAY_TLS_CERTIFICATE" in said
-    assert "FLUORO_GATEWAY_PLAINTEXT_PUBLIC=1" in said
+    assert said.startswith("FLUORO_DIMSE_HOST: ")
+    assert "FLUORO_DIMSE_TLS_CERTIFICATE" in said
+    assert "FLUORO_DIMSE_PLAINTEXT_PUBLIC=1" in said
 
 
 def test_told_so_it_listens_and_lets_nobody_from_elsewhere_in(tmp_path: Path) -> None:
-    with started(tmp_path, FLUORO_GATEWAY_HOST="0.0.0.0", FLUORO_GATEWAY_PLAINTEXT_PUBLIC="1") as gateway:  # noqa: S104
+    with started(tmp_path, FLUORO_DIMSE_HOST="0.0.0.0", FLUORO_DIMSE_PLAINTEXT_PUBLIC="1") as gateway:  # noqa: S104
         association = caller("SENDER").associate("127.0.0.1", gateway.port)
         assert association.is_established
         association.release()
@@ -219,19 +219,19 @@ def test_peers_and_certificates_that_cannot_be_are_all_named_at_the_start(tmp_pa
     path = tmp_path / "peers.toml"
     path.write_text(PEER.replace("local", "No Tenant").replace('"echo"', '"all"'))
     env = {
-        "FLUORO_GATEWAY_HOST": "192.0.2.1",
-        "FLUORO_GATEWAY_PEERS_FILE": str(path),
-        "FLUORO_GATEWAY_TLS_KEY": str(tmp_path / "absent.key"),
+        "FLUORO_DIMSE_HOST": "192.0.2.1",
+        "FLUORO_DIMSE_PEERS_FILE": str(path),
+        "FLUORO_DIMSE_TLS_KEY": str(tmp_path / "absent.key"),
     }
     with command(env) as process:
         _, said = process.communicate(timeout=WAIT_S)
 
     assert process.returncode == 2
     assert [line.split(" ")[0] for line in said.splitlines()] == [
-        "FLUORO_GATEWAY_HOST:",
+        "FLUORO_DIMSE_HOST:",
         f"{path}:",
         f"{path}:",
-        "FLUORO_GATEWAY_TLS_CERTIFICATE",
+        "FLUORO_DIMSE_TLS_CERTIFICATE",
     ]
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from gateway.intake.lifespan import Connectors
-from gateway.process import opened
 from operators.connectors.kafka.log import KafkaEventLog
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
 from operators.connectors.s3.store import S3ObjectStore
@@ -19,12 +18,13 @@ from operators.errors import Unavailable
 from operators.store.ports import EventLog, ObjectStore
 from schemas.events import InstanceStored
 from schemas.objects import Bucket
-from schemas.settings import BrokerSettings, GatewaySettings, StoreSettings
+from schemas.settings.servers import BrokerSettings, StoreSettings
 from schemas.topics import INSTANCE_STORED
 from tests.support.data.generate import Instance, Volume, instances
 from tests.support.machine.misbehaving import Store, listening, swallow
 from tests.support.senders.scu import associated
 from tests.support.senders.sender import Peer
+from tests.support.worlds.gateway import door_of, gateway_in
 
 ANSWERED_S = 15.0
 AGAIN = 0xA700
@@ -34,9 +34,8 @@ STORED = 0x0000
 @asynccontextmanager
 async def gateway(folder: Path, store: ObjectStore, events: EventLog) -> AsyncIterator[Peer]:
     """Have a gateway with the settings that people get."""
-    settings = GatewaySettings(processes=1, spool_dir=folder / "spool", outbox_dir=folder / "outbox")
     with socket.create_server(("127.0.0.1", 0)) as door:
-        async with opened(door, settings, Connectors(store, events)):
+        async with door_of(door, gateway_in(folder), Connectors(store, events)):
             yield Peer(door.getsockname()[1])
 
 

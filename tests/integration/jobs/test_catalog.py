@@ -16,7 +16,8 @@ from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from operators.store.ports import Position
 from schemas.codec import decode
 from schemas.events import Event, RecordRejected, StudySettled
-from schemas.settings import BrokerSettings, load
+from schemas.settings.reading import load
+from schemas.settings.servers import BrokerSettings
 from schemas.topics import (
     INSTANCE_CONFLICT,
     INSTANCE_STORED,

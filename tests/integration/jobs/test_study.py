@@ -14,7 +14,8 @@ from deploy.local.running import RunningStack, wait_until
 from operators.connectors.kafka.log import producer_config
 from schemas.codec import decode, encode
 from schemas.events import Event, InstanceStored, RecordRejected, StudyDue, TransferEnded
-from schemas.settings import BrokerSettings, load
+from schemas.settings.reading import load
+from schemas.settings.servers import BrokerSettings
 from schemas.topics import INSTANCE_STORED, RECORD_REJECTED, STUDY_DUE, TRANSFER_ENDED, Topic, study_key
 from tests.support.worlds.studies import TENANT, ended, instance
 

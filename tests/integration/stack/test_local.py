@@ -20,7 +20,7 @@ from deploy.local import health, processes
 from deploy.local.places import Place, State
 from deploy.local.running import RunningStack, brought_up, wait_until
 from deploy.local.supervisor import ROOT
-from schemas.settings import CatalogSettings
+from schemas.settings.servers import CatalogSettings
 
 SERVERS = ("postgres", "kafka", "minio", "flink", "gateway", "web")
 
@@ -181,7 +181,7 @@ def test_a_taken_port_is_told_in_one_line(own_folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         others = {"FLUORO_API_PORT": "0", "FLUORO_JOB_REST_PORT": "0"}
-        done = command(own_folder / "data", "up", FLUORO_GATEWAY_PORT=str(port), **others)
+        done = command(own_folder / "data", "up", FLUORO_DIMSE_PORT=str(port), **others)
 
     assert done.returncode == 1
     assert done.stderr.startswith(f"port {port} (DIMSE) is taken: ")

@@ -32,8 +32,8 @@ def web(folder: Path, **settings: str) -> Iterator[tuple[int, Popen[str]]]:
         FLUORO_STORE_ACCESS_KEY="key",
         FLUORO_STORE_SECRET_KEY="secret",
         FLUORO_BROKER_BOOTSTRAP="127.0.0.1:1",
-        FLUORO_GATEWAY_SPOOL_DIR=str(folder / "spool"),
-        FLUORO_GATEWAY_OUTBOX_DIR=str(folder / "outbox"),
+        FLUORO_INTAKE_SPOOL_DIR=str(folder / "spool"),
+        FLUORO_INTAKE_OUTBOX_DIR=str(folder / "outbox"),
         **settings,
     )
     try:

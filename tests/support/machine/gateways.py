@@ -19,11 +19,11 @@ def gateway(
 ) -> Iterator["subprocess.Popen[str]"]:
     """Have one that listens on this port, with spool, outbox and log in this folder."""
     own = {
-        "FLUORO_GATEWAY_PORT": str(port),
-        "FLUORO_GATEWAY_PROCESSES": "1",
-        "FLUORO_GATEWAY_METRICS_PORT": "0",
-        "FLUORO_GATEWAY_SPOOL_DIR": str(folder / "spool"),
-        "FLUORO_GATEWAY_OUTBOX_DIR": str(folder / "outbox"),
+        "FLUORO_DIMSE_PORT": str(port),
+        "FLUORO_DIMSE_PROCESSES": "1",
+        "FLUORO_DIMSE_METRICS_PORT": "0",
+        "FLUORO_INTAKE_SPOOL_DIR": str(folder / "spool"),
+        "FLUORO_INTAKE_OUTBOX_DIR": str(folder / "outbox"),
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_")}
     with (

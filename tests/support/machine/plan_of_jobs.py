@@ -15,7 +15,7 @@ from deploy.flink import gateway
 from deploy.flink.home import Home
 from pipelines.engines.flink import Job, configuration, flink_configuration
 from pipelines.streaming import catalog, study
-from schemas.settings import JobSettings
+from schemas.settings.jobs import JobSettings
 
 JOBS = (study.JOB, catalog.JOB)
 

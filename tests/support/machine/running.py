@@ -38,7 +38,7 @@ def end_on_term() -> None:
 
 def place_of(stack: RunningStack) -> Place:
     """Return where the auditor looks: as the role that sees all tenants."""
-    port = stack.plan.gateway.metrics_port
+    port = stack.plan.dimse.metrics_port
     metrics = (f"http://127.0.0.1:{port}/metrics",) if port else ()
     return Place(stack.plan.settings("writer"), stack.api_url, (stack.logs,), metrics)
 

@@ -18,17 +18,18 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEnd
 from starlette.types import Message
 
 from api.app import Application, create_app
+from api.services import Services
 from operators.catalog.flush import flush
-from operators.catalog.ports import Catalog
+from operators.catalog.ports import Catalog, CatalogQueries
 from operators.connectors.memory.catalog import MemoryCatalog
 from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.memory.stores import MemoryObjectStore
 from operators.dicom.instance import data_hasher, examine, from_object, split_part10
-from operators.store.ports import Upload
+from operators.store.ports import ObjectStore, Upload
 from operators.stream.step import Record
 from schemas.codec import encode
 from schemas.objects import Bucket, Envelope, Identity
-from schemas.settings import ApiSettings
+from schemas.settings.web import ApiSettings, RenderSettings
 from schemas.topics import INSTANCE_STORED, study_key
 
 ROOT = "http://localhost:8060"
@@ -159,11 +160,16 @@ class World:
     objects: MemoryObjectStore = field(default_factory=MemoryObjectStore)
     catalog: MemoryCatalog = field(default_factory=MemoryCatalog)
     settings: ApiSettings = field(default_factory=ApiSettings)
+    render: RenderSettings = field(default_factory=RenderSettings)
     stored: int = 0
 
     def __post_init__(self) -> None:
         self.queries = MemoryQueries(rows=self.catalog.tables)
-        self.app: Application = create_app(self.queries, self.objects, self.settings)
+        self.serve(self.queries, self.objects)
+
+    def serve(self, queries: CatalogQueries, objects: ObjectStore) -> None:
+        """Have the application answer from these queries and objects from now on."""
+        self.app: Application = create_app(Services(queries, objects, self.settings, self.render))
 
     async def add(self, *files: bytes, tenant: str = "local") -> None:
         """Store files and make their rows."""

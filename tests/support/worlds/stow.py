@@ -16,7 +16,9 @@ from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
 from schemas.codec import decode
 from schemas.events import InstanceStored, TransferEnded
 from schemas.objects import Bucket
-from schemas.settings import GatewaySettings, StowSettings
+from schemas.settings.intake import IntakeSettings, QuarantineSettings
+from schemas.settings.web import StowSettings
+from tests.support.worlds.gateway import intake_in
 
 BOUNDARY = "BOUNDARY"
 PARTS = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
@@ -136,11 +138,11 @@ def _receive(messages: Iterable[Message]) -> Receive:
 async def stow_world(
     folder: Path,
     settings: StowSettings | None = None,
-    gateway: GatewaySettings | None = None,
+    taking_in: IntakeSettings | None = None,
     store: MemoryObjectStore | None = None,
 ) -> AsyncIterator[StowWorld]:
-    """Open a door; the gateway's settings need no folders."""
+    """Open a STOW-RS door over an intake, by default one with its folders in `folder`."""
     store, events = store or MemoryObjectStore(), MemoryEventLog()
-    given = gateway or GatewaySettings(spool_dir=folder / "spool", outbox_dir=folder / "outbox", heal_s=0)
-    async with open_intake(given, Connectors(store, events)) as intake:
+    given = taking_in or intake_in(folder, late_put_s=0)
+    async with open_intake(given, QuarantineSettings(), Connectors(store, events)) as intake:
         yield StowWorld(Stow(intake, settings or StowSettings(), "local"), intake, store, events)

@@ -13,15 +13,15 @@ from granian.server.embed import Server
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.intake.lifespan import Connectors
-from gateway.process import opened
 from gateway.stow.door import Stow, is_ours
 from operators.connectors.memory.stores import MemoryEventLog
 from operators.stream.step import Record
 from schemas.objects import Bucket
-from schemas.settings import GatewaySettings, StowSettings
+from schemas.settings.web import StowSettings
 from schemas.topics import INSTANCE_STORED
 from tests.support.senders.sender import Peer
 from tests.support.senders.stow import Door
+from tests.support.worlds.gateway import door_of, gateway_in
 from tests.support.worlds.reading import World, cataloged
 
 WAIT_S = 20.0
@@ -79,9 +79,8 @@ def twins(folder: Path) -> Iterator[Twins]:
 async def both_doors(folder: Path) -> AsyncIterator[Twins]:
     """Open both doors of one intake, and the read API beside them."""
     world, events = World(), MemoryEventLog()
-    settings = GatewaySettings(processes=1, spool_dir=folder / "spool", outbox_dir=folder / "outbox")
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        async with opened(listening, settings, Connectors(world.objects, events)) as dimse:
+        async with door_of(listening, gateway_in(folder), Connectors(world.objects, events)) as dimse:
             app = one_origin(Stow(dimse.inside, StowSettings(), "local"), world.app)
             async with web(app) as port:
                 peer = Peer(listening.getsockname()[1], patience_s=30)

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message, Scope
 
-from api.app import _Exchange, create_app
+from api.app import _Exchange
 from operators.catalog.ports import Page
 from operators.catalog.query import Query
 from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.memory.stores import MemoryObjectStore, Outage
 from operators.http.problem import Problem
-from schemas.settings import ApiSettings
+from schemas.settings.web import ApiSettings
 from tests.support.worlds.reading import World, part10, still_there
 
 Headers = list[tuple[bytes, bytes]]
@@ -152,7 +152,7 @@ class BrokenQueries(MemoryQueries):
 
 def test_what_nobody_foresaw_is_500_without_a_traceback_or_a_value() -> None:
     world = World()
-    world.app = create_app(BrokenQueries(), MemoryObjectStore(), ApiSettings())
+    world.serve(BrokenQueries(), MemoryObjectStore())
     response = get("/dicomweb/studies", world)
 
     assert (response.status_code, response.json()["reason"]) == (500, "unexpected")

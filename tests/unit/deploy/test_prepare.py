@@ -46,7 +46,7 @@ def test_a_store_that_cannot_empty_the_quarantine_is_said_loudly_and_used(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("FLUORO_GATEWAY_QUARANTINE_DAYS", "7")
+    monkeypatch.setenv("FLUORO_QUARANTINE_DAYS", "7")
     with a_store(lifecycle) as (endpoint, rules):
         monkeypatch.setenv("FLUORO_STORE_ENDPOINT", endpoint)
         asyncio.run(prepare.buckets())

@@ -13,14 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Lossless
 
-from api.app import create_app
 from api.dicomweb import frames
 from api.dicomweb.frames import Cut, _runs
 from operators.connectors.memory.stores import MemoryObjectStore
 from operators.dicom.bulkdata import aligned
 from operators.dicom.scan import scan
 from schemas.objects import Bucket
-from schemas.settings import ApiSettings
+from schemas.settings.web import ApiSettings
 from tests.support.worlds.reading import World, bodies, deflated, halved_chroma, part10, parts_of, scope_of, still_there
 
 INSTANCE = "/dicomweb/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.1"
@@ -263,7 +262,7 @@ def test_when_the_client_goes_away_every_read_is_closed(path: str) -> None:
 
     async def asked() -> int:
         world = World(objects=store)
-        world.app = create_app(world.queries, store, world.settings)
+        world.serve(world.queries, store)
         await world.add(large, *(part10(SOPInstanceUID=f"1.2.3.1.{number}") for number in range(2, 30)))
         target = (INSTANCE if path else "/dicomweb/studies/1.2.3") + path
         await world.app(scope_of(target), gone, send)

@@ -28,7 +28,7 @@ from operators.http.problem import Problem
 from operators.imaging.job import RenderJob
 from operators.imaging.request import Rendering
 from schemas.objects import Bucket
-from schemas.settings import ApiSettings
+from schemas.settings.web import RenderSettings
 from schemas.telemetry import API_CHILDREN_ENDED, API_DAMAGED, API_RENDERED
 from tests.support.data.pictures import job_of, opened, storable_job_of
 from tests.support.worlds.reading import World, halved_chroma, part10, parts_of, scope_of, still_there
@@ -49,7 +49,7 @@ REPORT = without_pixels(
 )
 BROKEN = part10(JPEG2000Lossless, [b"\xff\x4f no image \xff\xd9"], SOPInstanceUID="1.2.3.1.9", InstanceNumber=9)
 J2K_BOMB = b"\xff\x4f\xff\x51\x00\x29\x00\x00" + b"\x00\x00\xff\xff" * 2 + b"\x00" * 8 + b"\x00\x00\xff\xff" * 2
-SETTINGS = ApiSettings(render_children=1)
+SETTINGS = RenderSettings(processes=1)
 SIX = [0, 51, 102, 153, 204, 255]
 
 Ask = Callable[..., httpx.Response]
@@ -59,7 +59,7 @@ Ask = Callable[..., httpx.Response]
 def archive(*files: bytes, objects: MemoryObjectStore | None = None) -> Iterator[Ask]:
     """Return a way to ask an archive of these files, each time in a loop of its own; its children end at the end."""
     with asyncio.Runner() as runner:
-        world = World(objects=objects or MemoryObjectStore(), settings=SETTINGS)
+        world = World(objects=objects or MemoryObjectStore(), render=SETTINGS)
         runner.run(world.add(*files))
 
         def ask(path: str, change: Callable[[World], Any] | None = None, **headers: str) -> httpx.Response:
@@ -344,7 +344,7 @@ def test_a_large_document_is_never_in_memory_whole() -> None:
         largest.append(len(message.get("body", b"")))
 
     async def asked() -> None:
-        world = World(settings=SETTINGS)
+        world = World(render=SETTINGS)
         document = b"%PDF-" + bytes(24 * 2**20 - 5)
         await world.add(
             without_pixels(part10(SOPClassUID="1.2.840.10008.5.1.4.1.1.104.1", EncapsulatedDocument=document))
@@ -400,7 +400,7 @@ def good_job() -> RenderJob:
 @contextmanager
 def children(**changes: Any) -> Iterator[Children]:
     """Return a pool of one child."""
-    pool = Children(ApiSettings(render_children=1, **changes))
+    pool = Children(RenderSettings(processes=1, **changes))
     try:
         yield pool
     finally:
@@ -543,7 +543,7 @@ def test_the_end_of_the_application_waits_for_no_child_that_starts() -> None:
 
 def test_a_child_that_hangs_is_ended_and_the_client_may_try_again() -> None:
     async def lived() -> None:
-        with children(render_wall_s=2.0) as pool:
+        with children(wall_s=2.0) as pool:
             hung = await pid_of(pool)
             os.kill(hung, signal.SIGSTOP)
             with pytest.raises(Unavailable):
@@ -577,7 +577,7 @@ def test_a_child_that_runs_out_of_memory_says_so_and_is_replaced() -> None:
     large = image({"Rows": 4700, "Columns": 4700, "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, **planes})
 
     async def lived() -> None:
-        with children(render_memory_bytes=256 * 2**20) as pool:
+        with children(memory_bytes=256 * 2**20) as pool:
             first, job = await pid_of(pool), job_of(large)
             assert job
             with pytest.raises(Problem, match="out-of-memory"):
@@ -591,7 +591,7 @@ def test_a_child_that_runs_out_of_memory_says_so_and_is_replaced() -> None:
 def test_the_largest_image_that_may_be_rendered_fits_into_a_childs_memory() -> None:
     side = 5792  # 64 MiB of 16 bits
     whole = image({"Rows": side, "Columns": side, "BitsAllocated": 16})
-    child = Child(ApiSettings()).started()
+    child = Child(RenderSettings()).started()
     try:
         for rendering in (Rendering(), Rendering("image/png")):
             job = job_of(whole, rendering=rendering)
@@ -623,7 +623,7 @@ def test_a_child_holds_no_descriptor_no_secret_and_can_open_nothing(monkeypatch:
             assert not [name for name in process.environ() if name.startswith("FLUORO")]
             assert process.rlimit(psutil.RLIMIT_NOFILE) == (4, 4)
             assert process.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
-            assert process.rlimit(psutil.RLIMIT_AS) == (SETTINGS.render_memory_bytes,) * 2
+            assert process.rlimit(psutil.RLIMIT_AS) == (SETTINGS.memory_bytes,) * 2
             assert "Max processes             0" in limits
             assert "NoNewPrivs:\t1" in Path(f"/proc/{child.pid}/status").read_text()
         finally:
@@ -632,9 +632,9 @@ def test_a_child_holds_no_descriptor_no_secret_and_can_open_nothing(monkeypatch:
 
 def test_children_end_with_their_parent_whatever_they_are_doing() -> None:
     parent = (
-        "import time; from api.children import Child; from schemas.settings import ApiSettings\n"
+        "import time; from api.children import Child; from schemas.settings.web import RenderSettings\n"
         "from tests.support.data.pictures import job_of; from tests.support.worlds.reading import part10\n"
-        "child = Child(ApiSettings()).started(); child.ask(job_of(part10()), 20); print(child.pid, flush=True); time.sleep(60)"
+        "child = Child(RenderSettings()).started(); child.ask(job_of(part10()), 20); print(child.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:
         assert process.stdout
@@ -674,7 +674,7 @@ def test_the_end_of_the_application_waits_for_no_child_that_hangs() -> None:
 
 def test_when_too_many_wait_the_next_is_told_to_come_again() -> None:
     async def lived() -> list[Any]:
-        with children(render_queue=2) as pool:
+        with children(queue=2) as pool:
             await pid_of(pool)
             works = [pool.rendered(partial(at_once, good_job())) for _ in range(20)]
             return await asyncio.gather(*works, return_exceptions=True)
@@ -754,7 +754,7 @@ def test_every_odd_and_fuzzed_file_is_answered_by_one_child_within_its_memory(co
         child.end()
 
     assert answered > 60
-    assert most["VmPeak"] <= SETTINGS.render_memory_bytes
+    assert most["VmPeak"] <= SETTINGS.memory_bytes
 
 
 def test_bytes_cut_and_turned_anywhere_never_take_more_than_a_child(corpus: Path) -> None:

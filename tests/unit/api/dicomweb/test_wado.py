@@ -8,7 +8,6 @@ import httpx
 import pytest
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
-from api.app import create_app
 from api.http.problems import Damaged
 from operators.catalog.ports import Location
 from operators.connectors.memory.queries import MemoryQueries
@@ -332,7 +331,7 @@ class MovesAfterReading(MemoryQueries):
 def test_an_object_that_has_moved_is_found_where_the_row_says_now() -> None:
     def moving(world: World) -> None:
         queries = MovesAfterReading(rows=world.catalog.tables, world=world)
-        world.app = create_app(queries, world.objects, world.settings)
+        world.serve(queries, world.objects)
 
     assert bodies(ask(INSTANCE, ONE, change=moving)) == [ONE]
 
@@ -340,7 +339,7 @@ def test_an_object_that_has_moved_is_found_where_the_row_says_now() -> None:
 def test_an_object_that_has_another_preamble_now_is_not_read_by_the_old_places() -> None:
     def moving(world: World) -> None:
         queries = MovesAfterReading(rows=world.catalog.tables, world=world, prefix_hash="0" * 64)
-        world.app = create_app(queries, world.objects, world.settings)
+        world.serve(queries, world.objects)
 
     assert ask(f"{INSTANCE}/frames/1", ONE, change=moving).status_code == 503
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import health, stack
-from schemas.settings import GatewaySettings
+from schemas.settings.dimse import DimseSettings
 
 # What a DICOM node says first: accepted, rejected (PS3.8 9.3.3, 9.3.4).
 ACCEPTED, REJECTED = b"\x02", b"\x03"
@@ -59,7 +59,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.mark.parametrize("answer", [ACCEPTED, REJECTED])
 def test_a_dicom_node_is_asked_where_it_listens(host: str, answer: bytes) -> None:
     with answering(host, saying(answer)) as port:
-        problem = stack.gateway_health(GatewaySettings(host=host, port=port))()
+        problem = stack.gateway_health(DimseSettings(host=host, port=port))()
 
     assert problem is None
 
@@ -83,7 +83,7 @@ def test_a_node_that_speaks_tls_is_well_once_it_shows_its_certificate(
     context.verify_mode = wants
 
     with answering("127.0.0.1", lambda connection: context.wrap_socket(connection, server_side=True).close()) as port:
-        settings = GatewaySettings(port=port, tls_certificate=str(certificate[0]), tls_key=str(certificate[1]))
+        settings = DimseSettings(port=port, tls_certificate=str(certificate[0]), tls_key=str(certificate[1]))
         problem = stack.gateway_health(settings)()
 
     assert problem is None

@@ -5,23 +5,21 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gateway.dimse.association import Door
 from gateway.intake.lifespan import Connectors
-from gateway.process import opened
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
 from operators.dimse.pdu import data_pdus
 from operators.store.ports import Upload
 from schemas.objects import Bucket
-from schemas.settings import GatewaySettings
 from schemas.telemetry import GATEWAY_ABORTED
 from schemas.topics import TRANSFER_ENDED
 from tests.support.senders.scu import CONTEXT, element, pdv, request, uid
 from tests.support.senders.sender import Peer
+from tests.support.worlds.gateway import GatewaySections, door_of, gateway_in
 from tests.unit.gateway.intake.test_outbox import CT, EXPLICIT, data_set
 
 FullDisk = Callable[[], AbstractContextManager[None]]
@@ -77,13 +75,8 @@ async def associated(listening: socket.socket) -> tuple[asyncio.StreamReader, as
     return reader, writer
 
 
-def settings(folder: Path, memory_instance_bytes: int = 2**20) -> GatewaySettings:
-    return GatewaySettings(
-        processes=1,
-        spool_dir=folder / "spool",
-        outbox_dir=folder / "outbox",
-        memory_instance_bytes=memory_instance_bytes,
-    )
+def settings(folder: Path, memory_instance_bytes: int = 2**20) -> GatewaySections:
+    return gateway_in(folder, memory_instance_bytes=memory_instance_bytes)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +86,7 @@ def test_what_arrives_just_as_the_work_ends_is_answered(tmp_path: Path, second: 
     async def answers() -> list[int]:
         gated = Gated()
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            async with opened(listening, settings(tmp_path), Connectors(gated, MemoryEventLog())):
+            async with door_of(listening, settings(tmp_path), Connectors(gated, MemoryEventLog())):
                 reader, writer = await associated(listening)
                 writer.write(store(1))
                 await gated.reached.wait()
@@ -111,7 +104,7 @@ def test_a_spool_that_is_full_is_answered_a700(tmp_path: Path, full_disk: FullDi
     async def answered() -> bytes:
         connectors = Connectors(MemoryObjectStore(), MemoryEventLog())
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            async with opened(listening, settings(tmp_path, memory_instance_bytes=0), connectors):
+            async with door_of(listening, settings(tmp_path, memory_instance_bytes=0), connectors):
                 reader, writer = await associated(listening)
                 with full_disk():
                     writer.write(command(1) + pdv(bytes(9000), LAST))
@@ -127,9 +120,9 @@ def test_a_spool_that_is_full_is_answered_a700(tmp_path: Path, full_disk: FullDi
 
 def test_a_sender_that_pauses_between_requests_keeps_its_association_beyond_the_stall(tmp_path: Path) -> None:
     async def answers() -> list[int]:
-        patient, events = replace(settings(tmp_path), stall_s=0.1, idle_s=0.4), MemoryEventLog()
+        patient, events = settings(tmp_path).changed(stall_s=0.1, idle_s=0.4), MemoryEventLog()
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            async with opened(listening, patient, Connectors(MemoryObjectStore(), events)):
+            async with door_of(listening, patient, Connectors(MemoryObjectStore(), events)):
                 reader, writer = await associated(listening)
                 writer.write(store(1))
                 stored, began_at = (await pdu(reader))[0], asyncio.get_running_loop().time()
@@ -146,9 +139,9 @@ def test_a_sender_that_pauses_between_requests_keeps_its_association_beyond_the_
 
 def test_a_message_that_stops_between_its_pdus_ends_the_association(tmp_path: Path) -> None:
     async def ended() -> int:
-        hasty = replace(settings(tmp_path), stall_s=0.1)
+        hasty = settings(tmp_path).changed(stall_s=0.1)
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            async with opened(listening, hasty, Connectors(MemoryObjectStore(), MemoryEventLog())):
+            async with door_of(listening, hasty, Connectors(MemoryObjectStore(), MemoryEventLog())):
                 reader, writer = await associated(listening)
                 writer.write(command(1))
                 kind = (await pdu(reader))[0]
@@ -183,9 +176,9 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def door_at(settings: GatewaySettings) -> AsyncIterator[tuple[socket.socket, Door]]:
+async def door_at(settings: GatewaySections) -> AsyncIterator[tuple[socket.socket, Door]]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        async with opened(listening, settings, Connectors(MemoryObjectStore(), MemoryEventLog())) as door:
+        async with door_of(listening, settings, Connectors(MemoryObjectStore(), MemoryEventLog())) as door:
             yield listening, door
 
 
@@ -221,7 +214,7 @@ services = ["store"]
 @pytest.mark.parametrize("more", [b"", release(), release() * 3, store(1), hello()], ids=len)
 def test_a_stranger_counts_until_its_socket_is_gone_whatever_else_it_says(tmp_path: Path, more: bytes) -> None:
     (tmp_path / "peers.toml").write_text(ONLY_ELSEWHERE)
-    closed = replace(settings(tmp_path), peers_file=str(tmp_path / "peers.toml"), associations_per_address=4)
+    closed = settings(tmp_path).changed(peers_file=str(tmp_path / "peers.toml"), associations_per_address=4)
 
     async def held() -> tuple[list[int], int, int]:
         async with door_at(closed) as (listening, door):
@@ -240,7 +233,7 @@ def test_a_stranger_counts_until_its_socket_is_gone_whatever_else_it_says(tmp_pa
 
 def test_who_has_released_counts_until_its_socket_is_gone_and_gives_way(tmp_path: Path) -> None:
     async def held() -> tuple[list[int], int, int]:
-        async with door_at(replace(settings(tmp_path), associations=3)) as (listening, door):
+        async with door_at(settings(tmp_path).changed(associations=3)) as (listening, door):
             lines = [await says(listening, hello() + release()) for _ in range(3)]
             assert [await kind_of(line) for line in lines * 2] == [ACCEPT] * 3 + [RELEASE_RP] * 3
             counted = door.associated
@@ -257,7 +250,7 @@ def test_who_has_released_counts_until_its_socket_is_gone_and_gives_way(tmp_path
 
 def test_who_has_released_and_keeps_talking_is_cut_off(tmp_path: Path) -> None:
     async def ends() -> None:
-        async with door_at(replace(settings(tmp_path), silence_s=0.2)) as (listening, door):
+        async with door_at(settings(tmp_path).changed(silence_s=0.2)) as (listening, door):
             line = await says(listening, hello() + release())
             assert [await kind_of(line) for _ in range(2)] == [ACCEPT, RELEASE_RP]
 
@@ -284,7 +277,7 @@ def test_a_request_after_the_release_request_is_a_violation(tmp_path: Path) -> N
 
 def test_echoes_keep_nobody_out_who_stores(tmp_path: Path) -> None:
     async def hears() -> list[int]:
-        async with door_at(replace(settings(tmp_path), associations=2, yield_s=0.2)) as (listening, door):
+        async with door_at(settings(tmp_path).changed(associations=2, yield_s=0.2)) as (listening, door):
             echoing = [await says(listening, hello(VERIFICATION)) for _ in range(2)]
             assert [await kind_of(line) for line in echoing] == [ACCEPT] * 2
 
@@ -320,7 +313,7 @@ async def says_more(line: Line, said: bytes, answers: int) -> bool:
 
 def test_who_echoes_once_a_while_is_idle_not_stalled(tmp_path: Path) -> None:
     async def kinds() -> list[int]:
-        patient = replace(settings(tmp_path), stall_s=0.1, idle_s=30.0)
+        patient = settings(tmp_path).changed(stall_s=0.1, idle_s=30.0)
         async with door_at(patient) as (listening, _):
             line = await says(listening, hello(VERIFICATION))
             line[1].write(echo(1))
@@ -353,7 +346,7 @@ def test_who_asks_without_end_and_waits_for_no_answer_is_aborted(tmp_path: Path,
     }[what]
 
     async def left() -> int:
-        async with door_at(replace(settings(tmp_path), unanswered=8)) as (listening, door):
+        async with door_at(settings(tmp_path).changed(unanswered_requests=8)) as (listening, door):
             line = await says(listening, hello(sop_class))
             assert await kind_of(line) == ACCEPT
             line[1].write(asks)
@@ -372,7 +365,7 @@ def test_who_asks_without_end_and_waits_for_no_answer_is_aborted(tmp_path: Path,
 
 def test_a_few_requests_may_come_before_their_turn(tmp_path: Path) -> None:
     async def kinds() -> list[int]:
-        async with door_at(replace(settings(tmp_path), unanswered=8)) as (listening, _):
+        async with door_at(settings(tmp_path).changed(unanswered_requests=8)) as (listening, _):
             line = await says(listening, hello(VERIFICATION))
             line[1].write(b"".join(map(echo, range(1, 9))) + release())
             found = [await kind_of(line) for _ in range(10)]
@@ -395,7 +388,10 @@ def test_who_ends_it_is_gone_soon_even_when_it_reads_no_answer(
     tmp_path: Path, end: Callable[[asyncio.StreamWriter], None], silence_s: float
 ) -> None:
     async def ends() -> None:
-        async with door_at(replace(settings(tmp_path), silence_s=silence_s, unanswered=10_000)) as (listening, door):
+        async with door_at(settings(tmp_path).changed(silence_s=silence_s, unanswered_requests=10_000)) as (
+            listening,
+            door,
+        ):
             line = await says(listening, hello(VERIFICATION))
             assert await kind_of(line) == ACCEPT
             (one,) = door.connections
@@ -427,7 +423,7 @@ def test_nothing_new_is_begun_once_the_door_closes(tmp_path: Path, monkeypatch: 
             monkeypatch.setattr(f"gateway.{module}.STOP_S", 0.05)
         gated = Counting()
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            async with opened(listening, settings(tmp_path), Connectors(gated, MemoryEventLog())) as door:
+            async with door_of(listening, settings(tmp_path), Connectors(gated, MemoryEventLog())) as door:
                 line = await associated(listening)
                 line[1].write(store(1) + store(2) + store(3))
                 await gated.reached.wait()

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from gateway.dimse.peers import Caller, Certificate, Peer, Peers, PeersFile, address_of, parse, this_machine
 from operators.dimse.negotiation import REJECTIONS
-from schemas.settings import GatewaySettings, SettingsError
+from schemas.settings.dimse import DimseSettings
+from schemas.settings.reading import SettingsError
 
-SETTINGS = GatewaySettings(tls_client_ca="ca.pem")
+SETTINGS = DimseSettings(tls_client_ca="ca.pem")
 ROOT = Path(__file__).parents[4]
 CT1 = """
 [[peer]]
@@ -120,7 +121,7 @@ def test_a_peer_has_what_its_lines_say_and_the_settings_for_the_rest() -> None:
 @settings(deadline=None)
 @given(calling=st.text(max_size=16), called=st.text(max_size=16))
 def test_without_a_file_this_machine_may_do_everything(address: str, calling: str, called: str) -> None:
-    peer = this_machine(GatewaySettings(tenant="mine")).find(Caller(address_of(address), calling, called))
+    peer = this_machine(DimseSettings(tenant="mine")).find(Caller(address_of(address), calling, called))
 
     assert isinstance(peer, Peer)
     assert (peer.tenant, peer.services) == ("mine", frozenset({"echo", "store"}))
@@ -128,14 +129,14 @@ def test_without_a_file_this_machine_may_do_everything(address: str, calling: st
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "192.168.1.1", "8.8.8.8", "fe80::1", "fe80::1%eth0"])
 def test_without_a_file_nobody_else_may_come_in(address: str) -> None:
-    peers = this_machine(GatewaySettings())
+    peers = this_machine(DimseSettings())
 
     assert found(peers, Caller(address_of(address), "CT1", "FLUORO")) == "address"
     assert not peers.knows(address_of(address))
 
 
 def test_without_a_file_the_one_title_to_call_still_holds() -> None:
-    peers = this_machine(GatewaySettings(only_called_ae="ONLY"))
+    peers = this_machine(DimseSettings(only_called_ae="ONLY"))
 
     assert found(peers, Caller(address_of("::1"), "CT1", "ONLY")) == "loopback"
     assert found(peers, Caller(address_of("::1"), "CT1", "FLUORO")) == "called-ae"
@@ -202,7 +203,7 @@ def test_all_mistakes_are_named_at_once() -> None:
 
 def test_a_certificate_that_nobody_is_asked_for_is_a_mistake() -> None:
     with pytest.raises(SettingsError, match="peer safe: certificate: nobody is asked for one without"):
-        parse(SAFE, GatewaySettings())
+        parse(SAFE, DimseSettings())
 
 
 @settings(deadline=None)
@@ -215,7 +216,7 @@ def test_any_text_is_a_file_or_a_mistake(text: str) -> None:
 def test_the_example_is_a_file() -> None:
     example = (ROOT / "deploy" / "peers.example.toml").read_text()
 
-    assert [peer.name for peer in parse(example, GatewaySettings()).peers] == ["ct1", "this-machine"]
+    assert [peer.name for peer in parse(example, DimseSettings()).peers] == ["ct1", "this-machine"]
     assert [peer.name for peer in parse(example.replace("\n# certificate", "\ncertificate"), SETTINGS).peers]
 
 

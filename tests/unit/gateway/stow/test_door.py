@@ -18,8 +18,9 @@ from operators.dicom.instance import split_part10
 from operators.errors import Unavailable
 from operators.store.ports import Upload
 from schemas.objects import Bucket
-from schemas.settings import GatewaySettings, StowSettings
+from schemas.settings.web import StowSettings
 from schemas.telemetry import STOW_REFUSED
+from tests.support.worlds.gateway import intake_in
 from tests.support.worlds.reading import part10
 from tests.support.worlds.stow import BOUNDARY, PARTS, Response, StowWorld, multipart, stow_world
 
@@ -230,12 +231,10 @@ def test_a_part_that_is_not_what_it_should_be_fails_alone(tmp_path: Path, head: 
 
 
 def test_a_part_that_is_too_large_fails_alone(tmp_path: Path) -> None:
-    gateway = GatewaySettings(
-        spool_dir=tmp_path / "spool", outbox_dir=tmp_path / "outbox", instance_bytes=len(ONE), memory_instance_bytes=0
-    )
+    small = intake_in(tmp_path, instance_bytes=len(ONE), memory_instance_bytes=0)
     large = ONE + bytes(1000)
 
-    response, world = asked(tmp_path, lambda world: world.post(multipart(large, ONE)), gateway=gateway)
+    response, world = asked(tmp_path, lambda world: world.post(multipart(large, ONE)), taking_in=small)
 
     assert (response.status, response.failures(), world.stored()) == (202, [0xC001], [ONE])
 

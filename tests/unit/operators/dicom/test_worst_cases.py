@@ -11,7 +11,7 @@ import pytest
 from operators.dicom.instance import examine
 from operators.dicom.scan import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, LIMITS
 from operators.errors import Rejected
-from schemas.settings import GatewaySettings
+from schemas.settings.intake import IntakeSettings
 from tests.support.data.elements import ITEM_END, OPEN, SEQUENCE_END, element, item
 
 JPEG = "1.2.840.10008.1.2.4.50"
@@ -193,6 +193,6 @@ def test_the_dearest_data_sets_cost_seconds_and_megabytes(case: str) -> None:
 
 
 def test_the_limits_are_those_of_the_settings() -> None:
-    settings = GatewaySettings()
+    settings = IntakeSettings()
 
     assert vars(LIMITS) == {name: getattr(settings, name) for name in vars(LIMITS)}

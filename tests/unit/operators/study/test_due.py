@@ -5,7 +5,7 @@ import pytest
 from operators.stream.step import Arrival
 from operators.study.due import UnknownState, due_step, identity
 from schemas.events import InstanceStored, StudyDue, TransferEnded
-from schemas.settings import StudySettings
+from schemas.settings.jobs import StudySettings
 from tests.support.worlds.studies import KEY, PARTITION, arrived, ended, instance
 from tests.support.worlds.virtual_time import Engine, events
 

@@ -8,7 +8,8 @@ import pytest
 from pipelines.engines.flink import Job, checkpoint_folder, configuration
 from pipelines.launch import checkpoints
 from pipelines.launch.checkpoints import OtherState
-from schemas.settings import JobSettings, SettingsError
+from schemas.settings.jobs import JobSettings
+from schemas.settings.reading import SettingsError
 
 
 def write(folder: Path, run: str, number: int, at: float, *, complete: bool = True) -> Path:

@@ -1,0 +1,45 @@
+"""How the Flink jobs run, and when the study job finds a study due."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.settings.reading import PORT, Rule, setting
+
+_QUIET = re.compile(r"([A-Z0-9]+=[0-9]+(\.[0-9]+)?(,|$))*")
+QUIET = Rule(lambda pairs: _QUIET.fullmatch(pairs) is not None, "modalities with seconds, such as CT=120,MR=120")
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """How many seconds after which event a study is due."""
+
+    section = "STUDY"
+    # After the transfers that carried its instances ended well.
+    released_s: float = setting(5.0, least=0)
+    # After its latest instance: of any modality, of a modality, and while a transfer that carried it is still open.
+    quiet_s: float = setting(60.0, least=0)
+    quiet_by_modality: str = setting("CT=120,MR=120,US=300", rule=QUIET)
+    quiet_open_s: float = setting(300.0, least=0)
+    # After its first instance, even if more keep coming.
+    limit_s: float = setting(6 * 3600.0, least=1)
+
+    def quiet(self, modality: str | None) -> float:
+        """Return the quiet time of a modality, in seconds."""
+        pairs = (pair.split("=", 1) for pair in self.quiet_by_modality.split(",") if pair)
+        return {name: float(seconds) for name, seconds in pairs}.get(modality or "", self.quiet_s)
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """How the Flink jobs run."""
+
+    section = "JOB"
+    checkpoint_dir: Path = setting(Path(".data/checkpoints"))
+    checkpoint_s: float = setting(10.0, least=0.1)
+    parallelism: int = setting(1, least=1, most=128)
+    # Of a job that writes in batches: 1, or several times the parallelism, since Flink assigns them by hash (DECISIONS 18).
+    shards: int = setting(1, least=1, most=128)
+    batch_records: int = setting(500, least=1)
+    batch_s: float = setting(0.1, least=0.001)
+    rest_port: int = setting(8081, **PORT)
