@@ -1,13 +1,13 @@
-"""The study job, for `flink run -py flink-jobs/study.py`; settings come from the environment."""
+"""The study job, for `flink run -py flink-jobs/study.py`; settings come from the environment.
+
+What refuses a start, and what a script cannot know, is in pipelines/launch/script.py.
+"""
 
 import os
+import sys
 
-from pipelines.engines.flink import environment
-from pipelines.streaming.study import JOB
-from schemas.settings.jobs import JobSettings
-from schemas.settings.reading import load
+from pipelines.jobs import STUDY
+from pipelines.launch.script import main
 
 if __name__ == "__main__":
-    env = environment(JOB, load(JobSettings, os.environ))
-    JOB.build(env, *(load(kind, os.environ) for kind in JOB.settings))
-    env.execute(JOB.name)
+    sys.exit(main(STUDY, os.environ))

@@ -1,6 +1,6 @@
-"""Flink's MiniCluster: a whole cluster in the gateway's JVM. Internal API of Flink, wrapped here and nowhere else."""
+"""Flink's MiniCluster: a whole cluster in one JVM. It is internal to Flink, and wrapped here and nowhere else."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +9,20 @@ from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 
-from pipelines.engines.flink import Job, configuration, flink_configuration
+from pipelines.engines.flink import causes, configuration, flink_configuration
+from pipelines.jobs import Job
+from pipelines.launch.start import NotSubmitted
 from schemas.settings.jobs import JobSettings
 
-RECOVERY = "execution.state-recovery.path"
 
-
-class NotSubmitted(RuntimeError):
-    """The cluster did not take a job."""
-
-
-class Cluster:
-    """A running cluster and its address."""
+class MiniCluster:
+    """A running cluster that takes jobs, until it is closed."""
 
     def __init__(self, settings: Mapping[str, str], slots: int) -> None:
-        """Start it, plugins loaded: file systems, metric reporters."""
-        made: Configuration = flink_configuration(dict(settings))
+        """Start the cluster with its plugins: file systems, metric reporters."""
+        configured: Configuration = flink_configuration(dict(settings))
         self._port = int(settings["rest.port"])
-        jvm, conf = get_gateway().jvm, made._j_configuration  # noqa: SLF001 - PyFlink gives no other way to Java
+        jvm, conf = get_gateway().jvm, configured._j_configuration  # noqa: SLF001 - PyFlink gives no other way to Java
         plugins = jvm.org.apache.flink.core.plugin.PluginUtils.createPluginManagerFromRootFolder(conf)
         jvm.org.apache.flink.core.fs.FileSystem.initialize(conf, plugins)
         mini = jvm.org.apache.flink.runtime.minicluster
@@ -36,40 +32,32 @@ class Cluster:
         self._mini = mini.MiniCluster(builder.build())
         self._mini.start()
 
-    def submit(self, job: Job, settings: JobSettings, parts: tuple[Any, ...], state: Path | None) -> str:
-        """Build a job in an environment of its own and submit it, going on from a checkpoint; gives its id.
+    def submit(self, job: Job, settings: JobSettings, sections: tuple[Any, ...], checkpoint: Path | None) -> str:
+        """Submit a job, built in an environment of its own, that goes on from a checkpoint; return its id.
 
         Raises NotSubmitted, as for a checkpoint whose metadata cannot be read.
         """
-        values = configuration(job, settings) | ({RECOVERY: state.as_uri()} if state else {})
-        env = self._environment(flink_configuration(values))
-        job.build(env, *parts)
+        env = self._environment(flink_configuration(configuration(job, settings, checkpoint)))
+        job.build(env, *sections)
         try:
             return str(env.execute_async(job.name).get_job_id())
         except Py4JJavaError as error:
-            raise NotSubmitted(" <- ".join(kinds(error.java_exception))) from None
+            raise NotSubmitted(causes(error.java_exception)) from None
 
     def cancel(self, job_id: str) -> None:
-        """End a job; its checkpoints stay."""
+        """Cancel a job; its checkpoints stay."""
         j_id = get_gateway().jvm.org.apache.flink.api.common.JobID.fromHexString(job_id)
         self._mini.cancelJob(j_id).get()
 
     def close(self) -> None:
-        """End all jobs, then the cluster; checkpoints stay."""
+        """End all jobs and the cluster; checkpoints stay."""
         self._mini.close()
 
     def _environment(self, conf: Configuration) -> StreamExecutionEnvironment:
-        """Return an environment that submits here. A configuration alone would start another local cluster."""
+        """Return an environment that submits to this cluster; a configuration alone would start another local cluster."""
         gateway = get_gateway()
         no_jars = gateway.new_array(gateway.jvm.String, 0)
         no_paths = gateway.new_array(gateway.jvm.java.net.URL, 0)
         remote = gateway.jvm.org.apache.flink.streaming.api.environment.RemoteStreamEnvironment
         j_conf = conf._j_configuration  # noqa: SLF001
         return StreamExecutionEnvironment(remote("127.0.0.1", self._port, j_conf, no_jars, no_paths, None))
-
-
-def kinds(error: Any) -> Iterator[str]:
-    """Return the class of a Java error and of each of its causes."""
-    while error is not None:
-        yield str(error.getClass().getName())
-        error = error.getCause()

@@ -11,6 +11,7 @@ from deploy.install.layout import Layout
 from deploy.local import broker, database, health, places
 from deploy.local.places import Place, State
 from deploy.local.supervisor import Server, Task
+from pipelines.jobs import JOBS
 from schemas.settings.dimse import DimseSettings
 from schemas.settings.intake import IntakeSettings, QuarantineSettings
 from schemas.settings.jobs import JobSettings, StudySettings
@@ -18,7 +19,6 @@ from schemas.settings.reading import load, to_env
 from schemas.settings.servers import BrokerSettings, CatalogSettings, StoreSettings
 from schemas.settings.web import ApiSettings, RenderSettings, StowSettings
 
-JOBS = 2
 # The web's own bound, after which it kills its workers, and a little.
 WEB_STOP_S = 22
 # What the local stack has other than the defaults: nobody watches a demo for two minutes of quiet.
@@ -255,7 +255,7 @@ def own_nodes(stack: Stack) -> tuple[Server | Task, ...]:
             command=stack.python("-m", "deploy.flink.cluster"),
             needs=("topics", "buckets", "catalog"),
             env=stack.env(stack.job, stack.broker, stack.store, stack.catalog("writer"), stack.study) | flink,
-            problem=health.jobs_run(stack.job.rest_port, JOBS),
+            problem=health.jobs_run(stack.job.rest_port, len(JOBS)),
             ready_s=120,
             stop_s=12,
         ),

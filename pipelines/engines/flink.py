@@ -1,24 +1,24 @@
-"""How our jobs run on Flink: what a job is, and the settings that each runs under, wherever it is submitted from."""
+"""The Flink settings that a job runs under, whichever launcher submits it."""
 
 import sys
 import sysconfig
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 
+from pipelines.jobs import Job
+from pipelines.launch.checkpoints import folder_of
 from schemas.settings.jobs import JobSettings
 from schemas.settings.reading import SettingsError
-from schemas.topics import Topic
 
 ROOT = Path(__file__).parents[2]
 MAX_PARALLELISM = 128
-Mode = Literal["thread", "process"]
+# Where a job finds the state that it goes on from.
+RECOVERY = "execution.state-recovery.path"
 
-# Durable, exact and self-healing; a checkpoint waits for bundles, so those are small.
+# State is durable and exact, and a failed job restarts. A checkpoint waits for bundles, so those are small.
 COMMON = {
     "pipeline.max-parallelism": str(MAX_PARALLELISM),
     "pipeline.auto-generate-uids": "false",
@@ -43,33 +43,11 @@ BUNDLES = {
 }
 
 
-@dataclass(frozen=True)
-class Job:
-    """One job: its name, which is its group and its uids' prefix too, how it runs, what it reads, how it is built.
+def configuration(job: Job, settings: JobSettings, checkpoint: Path | None = None) -> dict[str, str]:
+    """Return a job's Flink settings; with a checkpoint the job goes on from it.
 
-    The mode is part of the state's format: state of the other mode is silently empty.
-    `build(env, *settings)` is called with an instance of each kind in `settings`.
+    Raises SettingsError when there are more subtasks than shards for them to write.
     """
-
-    name: str
-    mode: Mode
-    reads: tuple[Topic, ...]
-    settings: tuple[type[Any], ...]
-    build: Callable[..., None]
-
-
-def checkpoint_folder(job: Job, settings: JobSettings) -> Path:
-    """Return the folder of a job's checkpoints.
-
-    What its state is keyed by is in the path: state of the other mode is not read, and what has gathered in a shard that
-    is no more would wait for ever. A job without state reads everything again.
-    """
-    kind = {"thread": "thread", "process": f"process-{settings.shards}"}[job.mode]
-    return settings.checkpoint_dir.absolute() / job.name / kind
-
-
-def configuration(job: Job, settings: JobSettings) -> dict[str, str]:
-    """Return a job's Flink settings; raises SettingsError for more subtasks than there is work for."""
     if job.mode == "process" and settings.shards < settings.parallelism:
         raise SettingsError(
             "FLUORO_JOB_SHARDS: should be several times FLUORO_JOB_PARALLELISM: each subtask writes whole shards"
@@ -78,14 +56,15 @@ def configuration(job: Job, settings: JobSettings) -> dict[str, str]:
         "pipeline.name": job.name,
         "parallelism.default": str(settings.parallelism),
         "execution.checkpointing.interval": f"{int(settings.checkpoint_s * 1000)} ms",
-        "execution.checkpointing.dir": checkpoint_folder(job, settings).as_uri(),
+        "execution.checkpointing.dir": folder_of(job, settings).as_uri(),
         "python.execution-mode": job.mode,
     }
-    return COMMON | BUNDLES[job.mode] | python() | own
+    recovery = {RECOVERY: checkpoint.as_uri()} if checkpoint else {}
+    return COMMON | BUNDLES[job.mode] | python() | own | recovery
 
 
 def python() -> dict[str, str]:
-    """Return the interpreter and paths of this process: workers and the embedded Python find neither by themselves."""
+    """Return the settings of this process's interpreter and its paths, which Flink's Python does not find by itself."""
     path = f"{ROOT}:{sysconfig.get_paths()['purelib']}"
     return {
         "python.executable": sys.executable,
@@ -95,13 +74,22 @@ def python() -> dict[str, str]:
 
 
 def flink_configuration(values: dict[str, str]) -> Configuration:
-    """Return these settings as Flink takes them."""
+    """Return these settings as Flink's own object."""
     made = Configuration()
     for key, value in values.items():
         made.set_string(key, value)
     return made
 
 
-def environment(job: Job, settings: JobSettings) -> StreamExecutionEnvironment:
-    """Return the environment that `flink run` provides, under the job's settings."""
-    return StreamExecutionEnvironment.get_execution_environment(flink_configuration(configuration(job, settings)))
+def environment(values: dict[str, str]) -> StreamExecutionEnvironment:
+    """Return the environment of whoever runs this script (`flink run`, Kubernetes), with these settings on top."""
+    return StreamExecutionEnvironment.get_execution_environment(flink_configuration(values))
+
+
+def causes(error: Any) -> str:
+    """Return the class of a Java error and of each of its causes, outermost first; their words may quote a record."""
+    kinds = []
+    while error is not None:
+        kinds.append(str(error.getClass().getName()))
+        error = error.getCause()
+    return " <- ".join(kinds)

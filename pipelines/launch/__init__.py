@@ -1,1 +1,1 @@
-"""The guards of a job's start: which checkpoint it goes on from, and whether the broker is still the same."""
+"""How a job starts, whichever launcher starts it: the state that it goes on from, and what refuses or resets it."""

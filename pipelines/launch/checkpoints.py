@@ -1,21 +1,34 @@
-"""The checkpoints that a job left: which one it goes on from, and which nobody needs any more.
+"""The checkpoints that a job has left: which one it goes on from, and which ones are no longer needed.
 
-Flink writes `<folder of job, mode and shards>/<run>/chk-<n>/_metadata`, the last of it when the checkpoint is complete; a run
-that ends leaves its last ones, and the next begins another folder.
+Flink writes `<folder of job, mode and shards>/<run>/chk-<n>/_metadata`, the metadata last, when the checkpoint is
+complete. A run that ends leaves its last checkpoints, and the next run begins another folder.
 """
 
 import shutil
 from pathlib import Path
 
+from pipelines.jobs import Job
+from schemas.settings.jobs import JobSettings
+
 KEPT_RUNS = 2
+LOST = ".lost"
 
 
 class OtherState(RuntimeError):
-    """The job's state was written in another mode or number of shards: restoring it would silently give none, or part."""
+    """The job's state was written in another mode or number of shards: this job would silently find none, or a part."""
+
+
+def folder_of(job: Job, settings: JobSettings) -> Path:
+    """Return the folder of a job's checkpoints: one for each mode and, in process mode, for each number of shards.
+
+    State of the other mode is not read, and what a shard has gathered would wait for ever where there is no such shard.
+    """
+    kind = {"thread": "thread", "process": f"process-{settings.shards}"}[job.mode]
+    return settings.checkpoint_dir.absolute() / job.name / kind
 
 
 def complete(folder: Path) -> list[Path]:
-    """List a job's complete checkpoints, newest first; folder is where it keeps them now. Raises OtherState."""
+    """List a job's complete checkpoints, newest first; `folder` is where the job keeps them now. Raises OtherState."""
     here = _complete(folder)
     others = [one for one in _siblings(folder) if _complete(one)]
     if others and not here:
@@ -28,19 +41,22 @@ def complete(folder: Path) -> list[Path]:
 
 
 def set_aside(folder: Path) -> None:
-    """Put a job's state where no start finds it, in place of what was put there before."""
-    aside = folder.with_name(f"{folder.name}.lost")
+    """Move a job's state to where no start looks for it, in place of what was moved there before."""
+    aside = folder.with_name(f"{folder.name}{LOST}")
     if folder.exists():
         shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
 
 
 def remove_old(folder: Path, since: float) -> list[Path]:
-    """Remove all runs but the last two, once one that began at `since` or later has a complete checkpoint."""
+    """Remove all runs but the last two, once one that began at `since` or later has a complete checkpoint.
+
+    Returns the folders of the removed runs.
+    """
     done = _complete(folder)
-    if not done or _written(done[0]) < since:
+    if not done or _written_at(done[0]) < since:
         return []
-    runs = sorted((one for one in folder.iterdir() if one.is_dir()), key=_last_written, reverse=True)
+    runs = sorted((one for one in folder.iterdir() if one.is_dir()), key=_last_written_at, reverse=True)
     for old in runs[KEPT_RUNS:]:
         shutil.rmtree(old, ignore_errors=True)
     return runs[KEPT_RUNS:]
@@ -48,18 +64,18 @@ def remove_old(folder: Path, since: float) -> list[Path]:
 
 def _complete(folder: Path) -> list[Path]:
     found = [metadata.parent for metadata in folder.glob("*/chk-*/_metadata") if metadata.stat().st_size]
-    return sorted(found, key=_written, reverse=True)
+    return sorted(found, key=_written_at, reverse=True)
 
 
-def _written(checkpoint: Path) -> float:
+def _written_at(checkpoint: Path) -> float:
     return (checkpoint / "_metadata").stat().st_mtime
 
 
-def _last_written(run: Path) -> float:
+def _last_written_at(run: Path) -> float:
     return max((metadata.stat().st_mtime for metadata in run.glob("chk-*/_metadata")), default=0.0)
 
 
 def _siblings(folder: Path) -> list[Path]:
     if not folder.parent.is_dir():
         return []
-    return [one for one in folder.parent.iterdir() if one != folder and one.suffix != ".lost"]
+    return [one for one in folder.parent.iterdir() if one != folder and one.suffix != LOST]

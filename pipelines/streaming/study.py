@@ -1,26 +1,20 @@
-"""The study job: instances and ends of transfers in, dues out."""
+"""The study job: it reads stored instances and ends of transfers, and says when a study is due."""
 
 from pyflink.datastream import StreamExecutionEnvironment
 
 from operators.study.due import due_step, identity
-from pipelines.engines.flink import Job
 from pipelines.engines.kafka import Reading, records, send
 from pipelines.engines.steps import keyed_steps
+from pipelines.jobs import STUDY
 from schemas.settings.jobs import StudySettings
 from schemas.settings.servers import BrokerSettings
-from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED
 
-NAME = "study"
-READS = (INSTANCE_STORED, TRANSFER_ENDED)
-# The step forgets by itself; this only bounds what a fault in it could leave: a window, and what may follow it.
+# The step drops its entries by itself; this bounds what a fault in it could leave: a window, and what may follow it.
 LIMITS_REMEMBERED = 4
 
 
 def build(env: StreamExecutionEnvironment, broker: BrokerSettings, settings: StudySettings) -> None:
-    """Wire the job into an environment."""
-    came = records(env, broker, Reading(NAME, READS))
+    """Build the job's graph in an environment."""
+    arriving = records(env, broker, Reading(STUDY.name, STUDY.reads))
     remember_s = LIMITS_REMEMBERED * (settings.limit_s + settings.quiet_open_s)
-    send(keyed_steps(came, NAME, due_step(settings), identity, remember_s), broker, NAME)
-
-
-JOB = Job(name=NAME, mode="thread", reads=READS, settings=(BrokerSettings, StudySettings), build=build)
+    send(keyed_steps(arriving, STUDY.name, due_step(settings), identity, remember_s), broker, STUDY.name)

@@ -9,21 +9,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pyflink.datastream import StreamExecutionEnvironment
-
-from deploy.flink import gateway
-from deploy.flink.home import Home
-from pipelines.engines.flink import Job, configuration, flink_configuration
-from pipelines.streaming import catalog, study
+from deploy.flink import jvm
+from deploy.flink.folder import ClusterFolder
+from pipelines.engines.flink import configuration, environment
+from pipelines.jobs import JOBS, Job
 from schemas.settings.jobs import JobSettings
-
-JOBS = (study.JOB, catalog.JOB)
 
 
 def operators(job: Job, settings: JobSettings) -> list[dict[str, Any]]:
     """Return a job's operators; the streaming graph knows uids, the operator's class says the mode."""
-    values = configuration(job, settings)
-    env = StreamExecutionEnvironment.get_execution_environment(flink_configuration(values))
+    env = environment(configuration(job, settings))
     job.build(env, *(kind() for kind in job.settings))
     graph = env._generate_stream_graph(clear_transformations=True, job_name=job.name)
     return [{"uid": node.getTransformationUID(), "kind": kind(node)} for node in graph.getStreamNodes().toArray()]
@@ -37,14 +32,14 @@ def kind(node: Any) -> str:
 
 def main(folder: Path) -> None:
     """Print the plan of all jobs."""
-    home, settings = Home(folder, folder / "logs"), JobSettings(checkpoint_dir=folder / "checkpoints")
-    home.make(Path(os.environ["FLINK_HOME"]), home.configuration(settings, len(JOBS)))
-    os.environ.update(home.environment(os.environ))
-    jvm = gateway.start(os.environ)
+    cluster, settings = ClusterFolder(folder, folder / "logs"), JobSettings(checkpoint_dir=folder / "checkpoints")
+    cluster.write(cluster.configuration(settings, len(JOBS)), os.environ)
+    os.environ.update(cluster.environment(os.environ))
+    machine = jvm.start(os.environ)
     try:
         print(json.dumps({job.name: operators(job, settings) for job in JOBS}), flush=True)  # noqa: T201
     finally:
-        gateway.stop(jvm)
+        jvm.stop(machine)
     os._exit(0)
 
 

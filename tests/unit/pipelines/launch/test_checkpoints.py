@@ -1,19 +1,18 @@
-"""Which checkpoint a job goes on from, which ones are removed."""
+"""Which checkpoint a job goes on from, which state refuses it, and which checkpoints are removed."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from pipelines.engines.flink import Job, checkpoint_folder, configuration
+from pipelines.jobs import Job
 from pipelines.launch import checkpoints
-from pipelines.launch.checkpoints import OtherState
+from pipelines.launch.checkpoints import OtherState, folder_of
 from schemas.settings.jobs import JobSettings
-from schemas.settings.reading import SettingsError
 
 
 def write(folder: Path, run: str, number: int, at: float, *, complete: bool = True) -> Path:
-    """Lay down a checkpoint as Flink does, written at this moment."""
+    """Write a checkpoint as Flink does, complete at the moment `at`."""
     made = folder / run / f"chk-{number}"
     made.mkdir(parents=True)
     if complete:
@@ -44,24 +43,17 @@ def test_state_of_another_mode_is_refused(tmp_path: Path) -> None:
 
 
 def test_state_of_another_number_of_shards_is_refused(tmp_path: Path) -> None:
-    job = Job("catalog", "process", (), (), lambda: None)
-    write(checkpoint_folder(job, JobSettings(checkpoint_dir=tmp_path, shards=8)), "a", 1, 100)
+    job = Job("catalog", "process", (), ())
+    write(folder_of(job, JobSettings(checkpoint_dir=tmp_path, shards=8)), "a", 1, 100)
 
     with pytest.raises(OtherState, match="process-8"):
-        checkpoints.complete(checkpoint_folder(job, JobSettings(checkpoint_dir=tmp_path, shards=1)))
+        checkpoints.complete(folder_of(job, JobSettings(checkpoint_dir=tmp_path, shards=1)))
 
 
-def test_more_subtasks_than_shards_are_refused() -> None:
-    job = Job("catalog", "process", (), (), lambda: None)
+def test_a_job_in_thread_mode_has_one_folder_for_every_number_of_shards() -> None:
+    job = Job("study", "thread", (), ())
 
-    with pytest.raises(SettingsError, match="FLUORO_JOB_SHARDS"):
-        configuration(job, JobSettings(parallelism=2, shards=1))
-
-
-def test_a_job_without_shards_goes_on_whatever_their_number() -> None:
-    job = Job("study", "thread", (), (), lambda: None)
-
-    assert checkpoint_folder(job, JobSettings(shards=8)) == checkpoint_folder(job, JobSettings(shards=1))
+    assert folder_of(job, JobSettings(shards=8)) == folder_of(job, JobSettings(shards=1))
 
 
 def test_state_set_aside_is_not_found(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The JVM in which the cluster runs, started by us: it dies with us, and what it prints goes where ours goes."""
+"""The JVM that the cluster runs in. It ends with this process, and prints to where this process prints."""
 
 import logging
 import os
@@ -14,12 +14,20 @@ from pathlib import Path
 
 from pyflink import pyflink_gateway_server as packaged
 
-from deploy.flink.home import JVM, java
-
 LEASH = Path(__file__).parents[1] / "local" / "leash.py"
 START_S = 60.0
 STOP_S = 8.0
 SERVER = "org.apache.flink.client.python.PythonGatewayServer"
+# Half a gigabyte of heap, and nothing written outside the cluster's folder.
+OPTIONS = (
+    "-Xms64m",
+    "-Xmx512m",
+    "-XX:+UseSerialGC",
+    "-XX:MaxMetaspaceSize=384m",
+    "-XX:ReservedCodeCacheSize=96m",
+    "-XX:-UsePerfData",
+    "-Xss512k",
+)
 
 
 class NotStarted(RuntimeError):
@@ -27,13 +35,14 @@ class NotStarted(RuntimeError):
 
 
 def start(environ: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    """Start the JVM and have PyFlink use it; its standard input must stay open, it ends when that closes.
+    """Start the JVM and have PyFlink use it; the JVM ends when its standard input closes.
 
-    PyFlink would start one by itself, with a pipe for its errors that nobody reads.
+    PyFlink would start a JVM by itself, with a pipe for its errors that nobody reads. Raises NotStarted, and KeyError
+    without JAVA_HOME.
     """
     with tempfile.TemporaryDirectory(dir=environ["TMPDIR"]) as folder:
         port_file = Path(folder) / "port"
-        # The second one: code within the JVM that wants a JVM of its own is told so, instead of getting one.
+        # The second variable: Python code inside the JVM that wants a JVM of its own gets an error instead.
         env = dict(environ) | {"_PYFLINK_CONN_INFO_PATH": str(port_file), "PYFLINK_GATEWAY_DISABLED": "1"}
         leash = (sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), "-")
         child = subprocess.Popen((*leash, *command(env)), stdin=subprocess.PIPE, env=env, start_new_session=False)
@@ -42,19 +51,24 @@ def start(environ: Mapping[str, str]) -> "subprocess.Popen[bytes]":
 
 
 def command(env: dict[str, str]) -> list[str]:
-    """Return the command of the gateway, from the parts that PyFlink makes its own of."""
+    """Return the command that starts the JVM, from the parts of which PyFlink makes its own."""
     packaged.prepare_environment_variables(env)
-    options = [*JVM, *shlex.split(env.get("JVM_ARGS", "")), f"-Djava.io.tmpdir={env['TMPDIR']}"]
+    options = [*OPTIONS, *shlex.split(env.get("JVM_ARGS", "")), f"-Djava.io.tmpdir={env['TMPDIR']}"]
     # A runtime without the compiler warns of options for it.
     opened = [option for option in packaged.get_jvm_opts(env) if "jdk.compiler" not in option]
-    logging = packaged.construct_log_settings(env)
+    log_settings = packaged.construct_log_settings(env)
     class_path = packaged.construct_flink_classpath(env)
-    return [str(java(env)), *options, *opened, *logging, "-cp", class_path, SERVER]
+    return [str(java(env)), *options, *opened, *log_settings, "-cp", class_path, SERVER]
+
+
+def java(environ: Mapping[str, str]) -> Path:
+    """Return the Java to run. Raises KeyError without JAVA_HOME."""
+    return Path(environ["JAVA_HOME"]) / "bin" / "java"
 
 
 def stop(child: "subprocess.Popen[bytes]") -> None:
-    """End the JVM, by asking and then by force."""
-    # What Python still has of Java's objects would each complain that the JVM is gone.
+    """Stop the JVM; kill it when it does not end in time."""
+    # Each Java object that Python still holds would log that the JVM is gone.
     logging.disable()
     child.terminate()
     with suppress(subprocess.TimeoutExpired):

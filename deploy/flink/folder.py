@@ -1,4 +1,4 @@
-"""What one cluster has on disk, and the environment that PyFlink's gateway reads it by."""
+"""The folder of one cluster on disk, and the environment by which PyFlink and Flink find it."""
 
 import shutil
 from collections.abc import Mapping
@@ -9,16 +9,6 @@ from ruamel.yaml import YAML
 
 from schemas.settings.jobs import JobSettings
 
-# Half a gigabyte of heap, and nothing written outside our folders.
-JVM = (
-    "-Xms64m",
-    "-Xmx512m",
-    "-XX:+UseSerialGC",
-    "-XX:MaxMetaspaceSize=384m",
-    "-XX:ReservedCodeCacheSize=96m",
-    "-XX:-UsePerfData",
-    "-Xss512k",
-)
 JAVA_OPTIONS = "env.java.opts.all"
 CLUSTER = {
     "rest.address": "127.0.0.1",
@@ -30,26 +20,26 @@ CLUSTER = {
     "web.submit.enable": "false",
     "web.cancel.enable": "false",
     "jobmanager.execution.failover-strategy": "region",
-    # A laptop's cluster is one process: nothing can be lost but all of it.
+    # This cluster is one process: no part of it can be lost without the others.
     "heartbeat.timeout": "120 s",
 }
 
 
 @dataclass(frozen=True)
-class Home:
-    """The folder of one cluster: its configuration and its temporary files."""
+class ClusterFolder:
+    """The folder of one cluster: its configuration and its temporary files; logs lie beside it."""
 
     root: Path
     logs: Path
 
     @property
     def conf(self) -> Path:
-        """Where Flink finds config.yaml and its logging."""
+        """The folder of config.yaml and of Flink's logging."""
         return self.root / "conf"
 
     @property
     def temporary(self) -> Path:
-        """What a run leaves here when it is killed is swept at the next start."""
+        """The folder of temporary files; those of a killed run are removed at the next start."""
         return self.root / "tmp"
 
     def configuration(self, settings: JobSettings, slots: int) -> dict[str, str]:
@@ -62,18 +52,21 @@ class Home:
             "io.tmp.dirs": str(self.temporary),
         }
 
-    def make(self, flink_home: Path, configuration: Mapping[str, str]) -> None:
-        """Write the configuration, with what the packaged one says for Java 17 and later, and sweep what was left."""
+    def write(self, configuration: Mapping[str, str], environ: Mapping[str, str]) -> None:
+        """Write the configuration, with Flink's own Java options for Java 17 and later; remove temporary files.
+
+        Raises KeyError without FLINK_HOME.
+        """
         shutil.rmtree(self.temporary, ignore_errors=True)
         for folder in (self.conf, self.temporary, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
-        packaged = YAML(typ="safe").load(flink_home / "conf" / "config.yaml")
+        packaged = YAML(typ="safe").load(Path(environ["FLINK_HOME"]) / "conf" / "config.yaml")
         options = {JAVA_OPTIONS: packaged["env"]["java"]["opts"]["all"]}
         YAML().dump(options | dict(configuration), self.conf / "config.yaml")
         shutil.copyfile(Path(__file__).with_name("log4j2.properties"), self.conf / "log4j-cli.properties")
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """Return what the gateway and its workers are started with."""
+        """Return the environment of the JVM and of Python's workers."""
         return dict(environ) | {
             "FLINK_CONF_DIR": str(self.conf),
             "FLINK_LOG_DIR": str(self.logs),
@@ -81,12 +74,7 @@ class Home:
         }
 
 
-def home(environ: Mapping[str, str]) -> Home:
-    """Choose the folder: below FLUORO_DATA, else .data in the current one."""
+def choose(environ: Mapping[str, str]) -> ClusterFolder:
+    """Return the folder below FLUORO_DATA, else below .data in the current folder."""
     root = Path(environ.get("FLUORO_DATA") or ".data").absolute()
-    return Home(root / "flink", root / "logs")
-
-
-def java(environ: Mapping[str, str]) -> Path:
-    """Return the Java to run. Raises KeyError."""
-    return Path(environ["JAVA_HOME"]) / "bin" / "java"
+    return ClusterFolder(root / "flink", root / "logs")

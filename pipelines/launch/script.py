@@ -1,0 +1,108 @@
+"""A job started by a script, under `flink run` or on Kubernetes: with the same guards as the cluster of our own.
+
+A script knows the settings, the broker, and the folder of checkpoints. It refuses to start the job (status 1, with the
+reason) where the state was written in another mode or number of shards, and lets the job begin again without state
+where the broker lost records. Otherwise the job goes on from the newest checkpoint whose metadata can be read, unless
+`flink run -s` has named another one.
+
+A script cannot know:
+- whether the same job still runs elsewhere: stop that one first;
+- checkpoints in a folder that this machine does not see: FLUORO_JOB_CHECKPOINT_DIR must be on a shared file system;
+- the mode and the shards of a savepoint named with `-s`: it looks at the job's own checkpoints alone;
+- failures after the submission, as of a checkpoint whose metadata can be read and whose state cannot: the job then
+  restarts again and again, and its page at the cluster says why;
+- that a job which runs on has lost its state: a mark waits for its next start.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+from py4j.protocol import Py4JJavaError
+from pyflink.common import Configuration, JobClient
+
+from operators.connectors.kafka.positions import Positions
+from operators.errors import Unavailable
+from pipelines.engines.flink import RECOVERY, causes, configuration, environment
+from pipelines.jobs import Job
+from pipelines.launch import checkpoints, losses, start
+from pipelines.launch.checkpoints import OtherState
+from pipelines.launch.losses import BrokerPositions, StateLost
+from pipelines.launch.start import Engine, NotSubmitted, RunningJob
+from schemas.settings.jobs import JobSettings
+from schemas.settings.reading import SettingsError, load
+from schemas.settings.servers import BrokerSettings
+from schemas.telemetry import set_up_logs
+
+ATTACHED = "execution.attached"
+REFUSALS = (SettingsError, OtherState, StateLost, NotSubmitted, Unavailable, OSError)
+
+log = structlog.get_logger()
+
+
+class FlinkRun:
+    """The cluster of whoever runs the script."""
+
+    def __init__(self) -> None:
+        self._given = Configuration(
+            j_configuration=environment({})._j_stream_execution_environment.getConfiguration()  # noqa: SLF001
+        )
+        self._client: JobClient | None = None
+
+    @property
+    def named_state(self) -> str | None:
+        """Return the path that `flink run -s` has named; None without one."""
+        return self._given.get_string(RECOVERY, "") or None
+
+    def submit(self, job: Job, settings: JobSettings, sections: tuple[Any, ...], checkpoint: Path | None) -> str:
+        """Submit a job to the caller's cluster. Raises NotSubmitted."""
+        env = environment(configuration(job, settings, checkpoint))
+        job.build(env, *sections)
+        try:
+            self._client = env.execute_async(job.name)
+        except Py4JJavaError as error:
+            raise NotSubmitted(causes(error.java_exception)) from None
+        return str(self._client.get_job_id())
+
+    def wait(self) -> None:
+        """Wait for the end of the submitted job, unless the caller asked to be detached from it."""
+        if self._client is not None and self._given.get_boolean(ATTACHED, default_value=False):
+            self._client.get_job_execution_result().result()
+
+
+def main(job: Job, environ: Mapping[str, str]) -> int:
+    """Start a job on the caller's cluster; return the exit status."""
+    set_up_logs("jobs")
+    try:
+        settings = load(JobSettings, environ)
+        guarded(job, Positions(load(BrokerSettings, environ)), settings)
+        engine = FlinkRun()
+        submit(engine, job, environ, engine.named_state)
+    except REFUSALS as error:
+        log.error("job_refused", job=job.name, error=type(error).__name__, reason=str(error))  # noqa: TRY400
+        return 1
+    engine.wait()
+    return 0
+
+
+def guarded(job: Job, broker: BrokerPositions, settings: JobSettings) -> None:
+    """Look for what the broker lost, and refuse state of another mode or number of shards. Raises OtherState."""
+    losses.guard(broker, settings)
+    if not losses.is_marked(job, settings):
+        checkpoints.complete(checkpoints.folder_of(job, settings))
+
+
+def submit(engine: Engine, job: Job, environ: Mapping[str, str], named_state: str | None) -> RunningJob:
+    """Submit a job: from the state that the caller has named, else as every launcher does.
+
+    Raises StateLost when a state was named and the job must begin again without, and what start.submit() raises.
+    """
+    if named_state is None:
+        return start.submit(engine, job, environ)
+    if losses.is_marked(job, load(JobSettings, environ)):
+        raise StateLost(
+            f"the broker lost records that {job.name}'s state has seen, and {named_state} was named to go on from: "
+            "start the job without -s, so that it reads everything again"
+        )
+    return start.submit_from(engine, job, environ, ())

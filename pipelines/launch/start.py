@@ -1,0 +1,69 @@
+"""The start of a job: from its newest checkpoint that can be read, on any cluster."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+
+from pipelines.jobs import Job
+from pipelines.launch import checkpoints, losses
+from schemas.settings.jobs import JobSettings
+from schemas.settings.reading import load
+
+log = structlog.get_logger()
+
+
+class NotSubmitted(RuntimeError):
+    """The cluster did not take a job."""
+
+
+class Engine(Protocol):
+    """A cluster that takes jobs.
+
+    `submit` builds the job's graph, `job.build(env, *sections)`, and returns the job's id once the cluster has taken the
+    job and read the checkpoint's metadata. The job's tasks restore their state only then, so a job that was taken may
+    still fail for its checkpoint. `submit` raises NotSubmitted when the cluster does not take the job; nothing runs
+    then, and `submit` is called again with the checkpoint before, if there is one.
+    """
+
+    def submit(self, job: Job, settings: JobSettings, sections: tuple[Any, ...], checkpoint: Path | None) -> str:
+        """Submit a job that goes on from a checkpoint, or begins without state; return the job's id."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunningJob:
+    """A submitted job: its id, the older checkpoints that it could go on from, its last logged failure (Unix ms)."""
+
+    job: Job
+    job_id: str
+    older: tuple[Path, ...] = ()
+    failure_ms: int = 0
+
+
+def submit(engine: Engine, job: Job, environ: Mapping[str, str]) -> RunningJob:
+    """Submit a job: from its newest checkpoint that can be read, or without state if it is marked to begin again.
+
+    Raises OtherState, NotSubmitted, and SettingsError.
+    """
+    settings = load(JobSettings, environ)
+    losses.begin_again_if_marked(job, settings)
+    found = checkpoints.complete(checkpoints.folder_of(job, settings))
+    return submit_from(engine, job, environ, tuple(found))
+
+
+def submit_from(engine: Engine, job: Job, environ: Mapping[str, str], found: tuple[Path, ...]) -> RunningJob:
+    """Submit a job that goes on from the first of these checkpoints that can be read. Raises NotSubmitted."""
+    newest, older = (found[0], found[1:]) if found else (None, ())
+    sections = tuple(load(kind, environ) for kind in job.settings)
+    try:
+        job_id = engine.submit(job, load(JobSettings, environ), sections, newest)
+    except NotSubmitted as error:
+        if not older:
+            raise
+        log.error("checkpoint_unreadable", job=job.name, checkpoint=str(newest), cause=str(error))  # noqa: TRY400
+        return submit_from(engine, job, environ, older)
+    log.info("job_submitted", job=job.name, job_id=job_id, checkpoint=str(newest and newest.name))
+    return RunningJob(job, job_id, older)

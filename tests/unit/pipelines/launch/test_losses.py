@@ -1,0 +1,105 @@
+"""When the broker has lost records that the jobs' state has seen, and what happens to that state then."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from operators.connectors.kafka.positions import Extent, Partition
+from pipelines.jobs import CATALOG, JOBS, STUDY
+from pipelines.launch import checkpoints, losses
+from pipelines.launch.checkpoints import folder_of
+from pipelines.launch.losses import out_of_range
+from schemas.settings.jobs import JobSettings
+from schemas.topics import INSTANCE_STORED
+from tests.unit.pipelines.launch.test_checkpoints import write
+
+EXTENTS = {("instance-stored", 0): Extent(10, 20)}
+
+
+@dataclass
+class Broker:
+    """A broker in memory: one partition a topic, which holds records up to `end`."""
+
+    ids: dict[str, str] = field(default_factory=dict)
+    end: int = 20
+    offsets: dict[str, dict[Partition, int]] = field(default_factory=dict)
+
+    def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        return {topic: self.ids.get(topic, f"{topic}-1") for topic in topics}
+
+    def extents(self, topics: Iterable[str]) -> dict[Partition, Extent]:
+        return {(topic, 0): Extent(0, self.end) for topic in topics}
+
+    def committed(self, group: str) -> dict[Partition, int]:
+        return self.offsets.get(group, {})
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> JobSettings:
+    """Both jobs have run, and have left a checkpoint each."""
+    made = JobSettings(checkpoint_dir=tmp_path)
+    for job in JOBS:
+        write(folder_of(job, made), "run", 1, 100)
+    losses.guard(Broker(), made)
+    return made
+
+
+def has_state(settings: JobSettings) -> dict[str, bool]:
+    """Start both jobs; return which of them goes on from a checkpoint."""
+    for job in JOBS:
+        losses.begin_again_if_marked(job, settings)
+    return {job.name: bool(checkpoints.complete(folder_of(job, settings))) for job in JOBS}
+
+
+@pytest.mark.parametrize(("offset", "lost"), [(9, 0), (10, 0), (20, 0), (21, 1)])
+def test_an_offset_beyond_the_brokers_end_is_a_loss(offset: int, lost: int) -> None:
+    assert len(out_of_range({("instance-stored", 0): offset}, EXTENTS)) == lost
+
+
+def test_a_topic_that_is_no_longer_read_is_no_loss() -> None:
+    assert out_of_range({("other", 0): 99}, EXTENTS) == []
+
+
+def test_jobs_go_on_from_their_state_at_the_same_broker(settings: JobSettings) -> None:
+    losses.guard(Broker(offsets={"study": {(INSTANCE_STORED.name, 0): 20}}), settings)
+
+    assert has_state(settings) == {"study": True, "catalog": True}
+
+
+def test_every_job_begins_again_when_a_topic_was_made_again(settings: JobSettings) -> None:
+    losses.guard(Broker(ids={INSTANCE_STORED.name: "another"}), settings)
+
+    assert has_state(settings) == {"study": False, "catalog": False}
+
+
+def test_every_job_begins_again_when_one_group_is_beyond_the_brokers_end(settings: JobSettings) -> None:
+    losses.guard(Broker(offsets={"study": {(INSTANCE_STORED.name, 0): 21}}), settings)
+
+    assert has_state(settings) == {"study": False, "catalog": False}
+
+
+def test_a_job_that_starts_alone_leaves_the_mark_of_the_others(settings: JobSettings) -> None:
+    losses.guard(Broker(ids={INSTANCE_STORED.name: "another"}), settings)
+    losses.begin_again_if_marked(STUDY, settings)
+
+    losses.guard(Broker(ids={INSTANCE_STORED.name: "another"}), settings)
+    assert not losses.is_marked(STUDY, settings)
+    assert losses.is_marked(CATALOG, settings)
+
+
+def test_a_job_begins_again_once(settings: JobSettings) -> None:
+    losses.guard(Broker(ids={INSTANCE_STORED.name: "another"}), settings)
+    losses.begin_again_if_marked(STUDY, settings)
+    write(folder_of(STUDY, settings), "next", 1, 200)
+
+    assert has_state(settings) == {"study": True, "catalog": False}
+
+
+def test_topic_ids_that_an_earlier_release_wrote_are_known(tmp_path: Path) -> None:
+    settings = JobSettings(checkpoint_dir=tmp_path)
+    (tmp_path / "topics.json").write_text('{"instance-stored": "old"}')
+
+    assert losses.losses(Broker(), tmp_path) == ["instance-stored was deleted and made again"]
+    assert not losses.is_marked(STUDY, settings)

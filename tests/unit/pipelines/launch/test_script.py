@@ -1,0 +1,71 @@
+"""A job that a script starts is refused, or begins again, as it is on the cluster of our own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pipelines.jobs import CATALOG, STUDY
+from pipelines.launch import script
+from pipelines.launch.checkpoints import OtherState, folder_of
+from pipelines.launch.losses import StateLost
+from schemas.settings.jobs import JobSettings
+from schemas.topics import INSTANCE_STORED
+from tests.unit.pipelines.launch.test_checkpoints import write
+from tests.unit.pipelines.launch.test_losses import Broker
+from tests.unit.pipelines.launch.test_start import Engine
+
+OTHER_BROKER = Broker(ids={INSTANCE_STORED.name: "another"})
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> Mapping[str, str]:
+    return {"FLUORO_JOB_CHECKPOINT_DIR": str(tmp_path)}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> JobSettings:
+    return JobSettings(checkpoint_dir=tmp_path)
+
+
+def test_a_job_goes_on_from_its_newest_checkpoint(environ: Mapping[str, str], settings: JobSettings) -> None:
+    newest, engine = write(folder_of(STUDY, settings), "a", 1, 100), Engine()
+    script.guarded(STUDY, Broker(), settings)
+
+    script.submit(engine, STUDY, environ, None)
+    assert engine.taken[0][2] == newest
+
+
+def test_a_state_that_the_caller_names_is_left_to_the_engine(environ: Mapping[str, str], settings: JobSettings) -> None:
+    write(folder_of(STUDY, settings), "a", 1, 100)
+    engine = Engine()
+
+    script.submit(engine, STUDY, environ, "file:///savepoint")
+    assert engine.taken[0][2] is None
+
+
+def test_state_of_other_shards_refuses_the_job(settings: JobSettings, tmp_path: Path) -> None:
+    write(folder_of(CATALOG, JobSettings(checkpoint_dir=tmp_path, shards=8)), "a", 1, 100)
+
+    with pytest.raises(OtherState, match="process-8"):
+        script.guarded(CATALOG, Broker(), settings)
+
+
+def test_a_job_at_another_broker_begins_again(environ: Mapping[str, str], settings: JobSettings) -> None:
+    write(folder_of(STUDY, settings), "a", 1, 100)
+    script.guarded(STUDY, Broker(), settings)
+    script.guarded(STUDY, OTHER_BROKER, settings)
+    engine = Engine()
+
+    script.submit(engine, STUDY, environ, None)
+    assert engine.taken[0][2] is None
+
+
+def test_a_named_state_is_refused_at_another_broker(environ: Mapping[str, str], settings: JobSettings) -> None:
+    script.guarded(STUDY, Broker(), settings)
+    script.guarded(STUDY, OTHER_BROKER, settings)
+    engine = Engine()
+
+    with pytest.raises(StateLost, match="without -s"):
+        script.submit(engine, STUDY, environ, "file:///savepoint")
+    assert engine.taken == []
