@@ -1,1 +1,1 @@
-"""The only I/O: one file per kind of outside system, and memory twins of each."""
+"""The only I/O: a folder for each outside system, and memory twins with the same behaviour."""
