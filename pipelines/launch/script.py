@@ -105,4 +105,5 @@ def submit(engine: Engine, job: Job, environ: Mapping[str, str], named_state: st
             f"the broker lost records that {job.name}'s state has seen, and {named_state} was named to go on from: "
             "start the job without -s, so that it reads everything again"
         )
+    log.info("state_named", job=job.name, path=named_state)
     return start.submit_from(engine, job, environ, ())
