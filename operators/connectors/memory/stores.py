@@ -1,4 +1,4 @@
-"""Memory twins of the connectors: whole behaviour, no I/O, and outages on demand."""
+"""The object store and the event log in memory: the whole behaviour of the real ones, no I/O, and outages on demand."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ CHUNK_BYTES = 256 * 1024
 
 
 class Outage(Enum):
-    """How an outside fails: not at all, before it did anything, or after it did it."""
+    """How a server fails: not at all, before it did what was asked, or after it did it."""
 
     NONE = auto()
     REFUSES = auto()
@@ -28,24 +28,24 @@ class Outage(Enum):
 
 @dataclass
 class Failing:
-    """Something that can be made to fail: `outage` says how."""
+    """A connector in memory that can be made to fail, as `outage` says."""
 
     outage: Outage = Outage.NONE
 
     def begin(self, what: str) -> None:
-        """Raise Unavailable when nothing is to be done."""
+        """Raise Unavailable when requests are refused; called before a request is carried out."""
         if self.outage is Outage.REFUSES:
             raise Unavailable(what)
 
     def answer(self, what: str) -> None:
-        """Raise Unavailable when what was done is not to be told."""
+        """Raise Unavailable when answers are lost; called after a request was carried out."""
         if self.outage is Outage.LOSES_ANSWER:
             raise Unavailable(what)
 
 
 @dataclass(frozen=True)
-class Held:
-    """One object: its bytes and its metadata as the store keeps them."""
+class StoredBytes:
+    """One object: its bytes and its metadata, as a store keeps them."""
 
     data: bytes
     metadata: dict[str, str]
@@ -55,79 +55,82 @@ class Held:
 class MemoryObjectStore(Failing):
     """An ObjectStore in memory."""
 
-    objects: dict[tuple[Bucket, str], Held] = field(default_factory=dict)
+    objects: dict[tuple[Bucket, str], StoredBytes] = field(default_factory=dict)
 
     async def put(self, bucket: Bucket, upload: Upload) -> bool:
-        """Store the object unless its key is there."""
+        """Store the object unless its key exists; True when this call stored it."""
         self.begin("store")
         data = b"".join(upload.parts)
         if len(data) != upload.size_bytes or crc32c_of(data) != upload.crc32c:
             raise Unavailable("store-checksum")
         is_new = (bucket, upload.key) not in self.objects
         if is_new:
-            self.objects[bucket, upload.key] = Held(data, upload.envelope.to_metadata())
+            self.objects[bucket, upload.key] = StoredBytes(data, upload.envelope.to_metadata())
         self.answer("store")
         return is_new
 
     async def head(self, bucket: Bucket, key: str) -> StoredObject | None:
-        """Look at an object; None when it is not there."""
+        """Return an object's size and envelope; None when there is no such object."""
         self.begin("store")
-        held = self.objects.get((bucket, key))
-        return StoredObject(key, len(held.data), Envelope.from_metadata(held.metadata)) if held else None
+        found = self.objects.get((bucket, key))
+        return StoredObject(key, len(found.data), Envelope.from_metadata(found.metadata)) if found else None
 
     async def read(self, bucket: Bucket, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Stream the object's bytes; raises KeyError when it is not there."""
+        """Stream the object's bytes from start to end (exclusive); raises KeyError when there is no such object."""
         self.begin("store")
         data = self.objects[bucket, key].data[start:end]
         for offset in range(0, len(data), CHUNK_BYTES):
             yield data[offset : offset + CHUNK_BYTES]
 
     async def keys(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[str]:
-        """List the keys under a prefix, in order."""
+        """Yield the keys that begin with a prefix, in order."""
         self.begin("store")
-        for key in sorted(name for place, name in self.objects if place == bucket and name.startswith(prefix)):
+        for key in sorted(key for within, key in self.objects if within == bucket and key.startswith(prefix)):
             yield key
 
     async def sizes(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
-        """List the keys under a prefix, in order, each with its object's bytes."""
+        """Yield the keys that begin with a prefix, in order, each with its object's size in bytes."""
         async for key in self.keys(bucket, prefix):
             yield key, len(self.objects[bucket, key].data)
 
     async def delete(self, bucket: Bucket, key: str) -> None:
-        """Remove an object; what is not there is gone already."""
+        """Remove an object, if there is one."""
         self.begin("store")
         self.objects.pop((bucket, key), None)
         self.answer("store")
 
     async def check(self) -> None:
-        """Return when the store answers."""
+        """Return when the store answers; raises Unavailable."""
         self.begin("store")
 
 
 @dataclass
 class MemoryEventLog(Failing):
-    """An EventLog in memory; records keep their bytes, so that what is read back was encoded."""
+    """An EventLog in memory; it keeps encoded records by topic name and partition, so that every event is encoded once.
+
+    A record is its key, its value and its time in Unix milliseconds.
+    """
 
     records: dict[tuple[str, int], list[tuple[bytes, bytes, int]]] = field(default_factory=dict)
 
     async def publish(self, topic: Topic, event: Event) -> Position:
-        """Append the event under its key."""
+        """Append the event to the partition of its key; return where it is."""
         self.begin("broker")
         key = record_key(event)
         partition = crc32(key) % PARTITIONS
-        place = self.records.setdefault((topic.name, partition), [])
-        place.append((key, encode(event), int(event.occurred_at.timestamp() * 1000)))
+        records = self.records.setdefault((topic.name, partition), [])
+        records.append((key, encode(event), int(event.occurred_at.timestamp() * 1000)))
         self.answer("broker")
-        return Position(partition, len(place) - 1)
+        return Position(partition, len(records) - 1)
 
     async def check(self) -> None:
-        """Return when the broker answers."""
+        """Return when the broker answers; raises Unavailable."""
         self.begin("broker")
 
     def events(self, topic: Topic) -> list[Event]:
-        """Return every event of a topic, in order within a partition."""
-        ours = sorted(place for place in self.records if place[0] == topic.name)
-        return [decode(value) for place in ours for _, value, _ in self.records[place]]
+        """Return every event of a topic, partition by partition, in order within each."""
+        partitions = sorted(partition for name, partition in self.records if name == topic.name)
+        return [decode(value) for partition in partitions for _, value, _ in self.records[topic.name, partition]]
 
 
 def crc32c_of(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The S3 store: aiohttp for all but the PUT of instances, which has a wire of its own.
+"""The object store at an S3 endpoint: aiohttp for every request but the PUT of instances, for which see wire.py.
 
 minio-py would sign and hash again what is already hashed, at twice the CPU, and its put_object knows neither
 If-None-Match nor checksums (measured: 1.0 ms a PUT against 0.5).
@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Self, cast
-from urllib.parse import SplitResult, quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
@@ -21,8 +21,8 @@ from minio.xml import findall, findtext
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from operators.connectors.s3.signature import signed
-from operators.connectors.s3.wire import KEEP_ALIVE_S, Answer, Wire
+from operators.connectors.s3.signature import Signer
+from operators.connectors.s3.wire import KEEP_ALIVE_S, ConnectionPool, HttpResponse
 from operators.errors import Rejected, Unavailable
 from operators.store.ports import StoredObject, Upload
 from schemas.objects import Bucket, Envelope
@@ -34,8 +34,8 @@ LIFECYCLE = (
     "<Status>Enabled</Status><Filter><Prefix></Prefix></Filter><Expiration><Days>{days}</Days></Expiration></Rule>"
     "</LifecycleConfiguration>"
 )
-# How stores say that they know no lifecycle rules.
-CANNOT = (HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.BAD_REQUEST)
+# The statuses of stores that have no lifecycle rules.
+NO_LIFECYCLE_RULES = (HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.BAD_REQUEST)
 
 
 class S3ObjectStore:
@@ -44,10 +44,11 @@ class S3ObjectStore:
     def __init__(self, settings: StoreSettings) -> None:
         self._settings = settings
         self._endpoint = urlsplit(settings.endpoint)
+        self._signer = Signer(settings.region, settings.access_key or "-", settings.secret_key or "-")
         self._session: ClientSession | None = None
         is_tls = self._endpoint.scheme == "https"
         port = self._endpoint.port or (443 if is_tls else 80)
-        self._wire = Wire(self._endpoint.hostname or "", port, is_tls=is_tls)
+        self._connections = ConnectionPool(self._endpoint.hostname or "", port, is_tls=is_tls)
 
     async def __aenter__(self) -> Self:
         return self
@@ -57,27 +58,30 @@ class S3ObjectStore:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._wire.close()
+        await self._connections.close()
         if self._session is not None:
             await self._session.close()
 
     async def put(self, bucket: Bucket, upload: Upload) -> bool:
-        """Store the object unless its key is there; True when it is now stored, False when it already was.
+        """Store the object unless its key exists; True when this call stored it, False when it was there before.
 
-        Raises Unavailable when the connection is not made in time, no chunk is taken in time, or the answer is late.
+        Raises Unavailable when connecting, a chunk or the response takes too long.
         """
         headers = {META + name: value for name, value in upload.envelope.to_metadata().items()}
         headers |= {"x-amz-checksum-crc32c": upload.crc32c, "if-none-match": "*"}
         headers["content-length"] = str(upload.size_bytes)
         head = self._head("PUT", f"{bucket}/{upload.key}", headers)
-        with _named():
+        with _as_unavailable():
             async with asyncio.timeout(self._settings.connect_s) as deadline:
-                answer = await self._wire.exchange(head, upload.parts, self._mover(deadline))
-        return _is_stored(answer, upload.crc32c)
+                response = await self._connections.exchange(head, upload.parts, self._extend(deadline))
+        return _is_stored(response, upload.crc32c)
 
     async def head(self, bucket: Bucket, key: str) -> StoredObject | None:
-        """Look at an object; None when it is not there. Raises Rejected("no-envelope") for one that is not ours."""
-        with _named():
+        """Return an object's size and envelope; None when there is no such object.
+
+        Raises Rejected("no-envelope") for an object that the gateway did not write.
+        """
+        with _as_unavailable():
             async with self._request("HEAD", f"{bucket}/{key}") as response:
                 if response.status == HTTPStatus.NOT_FOUND:
                     await self._expect_bucket(bucket)
@@ -87,12 +91,12 @@ class S3ObjectStore:
                 return StoredObject(key, size_bytes, _envelope(response.headers))
 
     async def read(self, bucket: Bucket, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Stream the object's bytes from start to end (exclusive); raises KeyError when it is not there."""
+        """Stream the object's bytes from start to end (exclusive); raises KeyError when there is no such object."""
         if end is not None and end <= start:
             return
         last = "" if end is None else end - 1
         headers = {"range": f"bytes={start}-{last}"} if (start, end) != (0, None) else {}
-        with _named():
+        with _as_unavailable():
             async with self._request("GET", f"{bucket}/{key}", headers=headers) as response:
                 if response.status == HTTPStatus.NOT_FOUND:
                     await self._expect_bucket(bucket)
@@ -104,12 +108,12 @@ class S3ObjectStore:
                     yield chunk
 
     async def keys(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[str]:
-        """List the keys under a prefix, in order."""
+        """Yield the keys that begin with a prefix, in order."""
         async for key, _ in self.sizes(bucket, prefix):
             yield key
 
     async def sizes(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
-        """List the keys under a prefix, in order, each with its object's bytes."""
+        """Yield the keys that begin with a prefix, in order, each with its object's size in bytes."""
         token: str | None = ""
         while token is not None:
             page = await self._page(bucket, prefix, token)
@@ -118,66 +122,69 @@ class S3ObjectStore:
             token = findtext(page, "NextContinuationToken")
 
     async def delete(self, bucket: Bucket, key: str) -> None:
-        """Remove an object; what is not there is gone already."""
-        with _named():
+        """Remove an object, if there is one."""
+        with _as_unavailable():
             async with self._request("DELETE", f"{bucket}/{key}") as response:
                 _expect(response, HTTPStatus.NO_CONTENT, HTTPStatus.OK, HTTPStatus.NOT_FOUND)
 
     async def check(self) -> None:
-        """Return when the store answers and its buckets are there."""
-        with _named():
+        """Return when the store answers and has every bucket; raises Unavailable."""
+        with _as_unavailable():
             for bucket in Bucket:
                 async with self._request("HEAD", bucket) as response:
                     _expect(response, HTTPStatus.OK)
 
     async def make_buckets(self) -> None:
-        """Make the buckets that are not there."""
-        with _named():
+        """Create the buckets that do not exist."""
+        with _as_unavailable():
             for bucket in Bucket:
                 async with self._request("PUT", bucket, headers={"content-length": "0"}) as response:
                     _expect(response, HTTPStatus.OK, HTTPStatus.CONFLICT)
 
     async def expire(self, bucket: Bucket, days: int) -> bool:
-        """Have the store remove a bucket's objects so many days after they were stored; False when it cannot do that."""
+        """Make the store remove a bucket's objects `days` days after they were stored; False when it cannot do that."""
         rule = LIFECYCLE.format(days=days).encode()
         headers = {"content-length": str(len(rule)), "content-md5": _md5(rule)}
-        with _named():
+        with _as_unavailable():
             async with self._request("PUT", bucket, query={"lifecycle": ""}, headers=headers, body=rule) as response:
-                if response.status in CANNOT:
+                if response.status in NO_LIFECYCLE_RULES:
                     return False
                 _expect(response, HTTPStatus.OK, HTTPStatus.NO_CONTENT)
                 return True
 
     async def _expect_bucket(self, bucket: Bucket) -> None:
-        """Tell an object that is not there from a bucket that is not: an answer to HEAD says no more than 404."""
+        """Raise Unavailable when the bucket does not exist: the 404 of an object and of a bucket look the same."""
         async with self._request("HEAD", bucket) as response:
             _expect(response, HTTPStatus.OK)
 
     async def _page(self, bucket: Bucket, prefix: str, token: str) -> Element:
         query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
-        with _named():
+        with _as_unavailable():
             async with self._request("GET", bucket, query=query) as response:
                 _expect(response, HTTPStatus.OK)
                 async with asyncio.timeout(self._settings.no_progress_s):
                     return ET.fromstring(await response.text())  # noqa: S314 - our own store's answer
 
-    def _mover(self, deadline: asyncio.Timeout) -> Callable[[], None]:
-        """Return what moves the deadline when there was progress."""
+    def _extend(self, deadline: asyncio.Timeout) -> Callable[[], None]:
+        """Return the function that extends the deadline when there was progress."""
         loop, no_progress_s = asyncio.get_running_loop(), self._settings.no_progress_s
 
-        def move() -> None:
+        def extend() -> None:
             when = loop.time() + no_progress_s
-            # Every move costs a timer: small ones are left out, so that a limit may be late by so much.
+            # Every extension costs a timer: short ones are left out, so that the deadline may be early by a tenth.
             if when > (deadline.when() or 0) + no_progress_s / 10:
                 deadline.reschedule(when)
 
-        return move
+        return extend
 
     def _head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
         url = self._endpoint._replace(path="/" + quote(path))
         lines = [
             f"{method} {url.path} HTTP/1.1",
-            *(f"{name}: {value}" for name, value in self._sign(method, url, headers).items()),
+            *(
+                f"{name}: {value}"
+                for name, value in self._signer.signed(method, url, headers, datetime.now(UTC)).items()
+            ),
         ]
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
@@ -191,31 +198,18 @@ class S3ObjectStore:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
     ) -> AsyncIterator[ClientResponse]:
-        asked = urlencode(sorted((query or {}).items()), quote_via=quote)
-        url = self._endpoint._replace(path="/" + quote(path), query=asked)
-        ours = self._sign(method, url, headers or {})
+        encoded_query = urlencode(sorted((query or {}).items()), quote_via=quote)
+        url = self._endpoint._replace(path="/" + quote(path), query=encoded_query)
+        signed = self._signer.signed(method, url, headers or {}, datetime.now(UTC))
         target = URL(url.geturl(), encoded=True)
         async with asyncio.timeout(self._settings.connect_s + self._settings.no_progress_s):
-            response = await self._opened().request(method, target, headers=ours, data=body)
+            response = await self._opened().request(method, target, headers=signed, data=body)
         async with response:
             yield response
 
     async def _next(self, response: ClientResponse) -> bytes:
         async with asyncio.timeout(self._settings.no_progress_s):
             return await response.content.readany()
-
-    def _sign(self, method: str, url: SplitResult, headers: Mapping[str, str]) -> dict[str, str]:
-        return signed(
-            method,
-            url.netloc,
-            url.path,
-            url.query,
-            headers,
-            now=datetime.now(UTC),
-            region=self._settings.region,
-            access_key=self._settings.access_key or "-",
-            secret_key=self._settings.secret_key or "-",
-        )
 
     def _opened(self) -> ClientSession:
         if self._session is None:
@@ -227,8 +221,8 @@ class S3ObjectStore:
         return self._session
 
 
-class _named:  # noqa: N801 - reads as what it does: with _named(): ...
-    """Turn what the HTTP client raises into Unavailable."""
+class _as_unavailable:  # noqa: N801 - reads as what it does
+    """A block in which every failure of the HTTP client is raised as Unavailable."""
 
     def __enter__(self) -> None:
         pass
@@ -238,28 +232,28 @@ class _named:  # noqa: N801 - reads as what it does: with _named(): ...
             raise Unavailable("store") from error
 
 
-def _is_stored(answer: Answer, crc32c: str) -> bool:
-    if answer.status == HTTPStatus.PRECONDITION_FAILED:
+def _is_stored(response: HttpResponse, crc32c: str) -> bool:
+    if response.status == HTTPStatus.PRECONDITION_FAILED:
         return False
-    _expect(answer, HTTPStatus.OK)
-    if answer.headers.get("x-amz-checksum-crc32c") != crc32c:
+    _expect(response, HTTPStatus.OK)
+    if response.headers.get("x-amz-checksum-crc32c") != crc32c:
         raise Unavailable("store-checksum")
     return True
 
 
 def _md5(data: bytes) -> str:
-    # What S3 asks of a lifecycle rule, against faults on the way.
+    # S3 requires it of a lifecycle rule, against faults in transfer.
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
-def _expect(response: ClientResponse | Answer, *wanted: HTTPStatus) -> None:
+def _expect(response: ClientResponse | HttpResponse, *wanted: HTTPStatus) -> None:
     if response.status not in wanted:
         raise Unavailable(f"store-{response.status}")
 
 
 def _envelope(headers: CIMultiDictProxy[str]) -> Envelope:
-    ours = {name.lower().removeprefix(META): value for name, value in headers.items()}
+    metadata = {name.lower().removeprefix(META): value for name, value in headers.items()}
     try:
-        return Envelope.from_metadata(ours)
+        return Envelope.from_metadata(metadata)
     except (KeyError, ValueError) as error:
         raise Rejected("no-envelope") from error

@@ -16,24 +16,24 @@ Buffer = bytes | bytearray | memoryview
 CHUNK_BYTES = 1024 * 1024
 SMALL_BYTES = 16 * 1024
 RECEIVED_BYTES = 4 * 1024
-MOST_ANSWER_BYTES = 64 * 1024
+MOST_RESPONSE_BYTES = 64 * 1024
 MOST_IDLE = 64
-# Given up before the other side would: MinIO's own limit is 30 s and more.
+# Idle connections are closed before the server would close them: MinIO's own limit is 30 s and more.
 KEEP_ALIVE_S = 15.0
 END_OF_HEAD = b"\r\n\r\n"
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A response: its status, its headers (names in lower case), whether its connection may be used again."""
+class HttpResponse:
+    """A response: its status, its headers (names in lower case), and whether its connection may be used again."""
 
     status: int
     headers: dict[str, str]
     is_kept: bool
 
 
-class Wire:
-    """Connections to one server, each for one request at a time. Belongs to one event loop."""
+class ConnectionPool:
+    """Connections to one server, each used by one request at a time. Belongs to one event loop."""
 
     def __init__(self, host: str, port: int, *, is_tls: bool) -> None:
         self._host = host
@@ -41,40 +41,40 @@ class Wire:
         self._tls = ssl.create_default_context() if is_tls else None
         self._idle: list[tuple[float, Connection]] = []
 
-    async def exchange(self, head: bytes, body: Sequence[Buffer], moved: Callable[[], None]) -> Answer:
-        """Send a request and give its answer; `moved` is called whenever there was progress.
+    async def exchange(self, head: bytes, body: Sequence[Buffer], on_progress: Callable[[], None]) -> HttpResponse:
+        """Send a request and return its response; `on_progress` is called whenever a piece of the body was taken.
 
-        An answer that comes before the body was sent ends the sending: a store refuses a key that is there at once.
-        A request may be sent twice: when a connection that rested turns out to be closed, or given up by the other
-        side in the same moment. Raises OSError, and leaves time limits to the caller.
+        A response that comes before the whole body was sent ends the sending: a store refuses an existing key at once.
+        A request may be sent twice: when an idle connection turns out to be closed, or the server gives it up in the
+        same moment. Raises OSError; time limits are left to the caller.
         """
-        if rested := self._rested():
+        if idle := self._take_idle():
             with suppress(ConnectionError):
-                answer = await self._over(rested, head, body, moved)
-                if answer.status != HTTPStatus.REQUEST_TIMEOUT:
-                    return answer
-        return await self._over(await self._connect(), head, body, moved)
+                response = await self._exchange_over(idle, head, body, on_progress)
+                if response.status != HTTPStatus.REQUEST_TIMEOUT:
+                    return response
+        return await self._exchange_over(await self._connect(), head, body, on_progress)
 
     async def close(self) -> None:
-        """Close the connections that are idle."""
+        """Close the idle connections."""
         while self._idle:
             _, connection = self._idle.pop()
             await connection.close()
 
-    async def _over(
-        self, connection: "Connection", head: bytes, body: Sequence[Buffer], moved: Callable[[], None]
-    ) -> Answer:
-        moved()
-        answer = await connection.exchange(_pieces(head, body), moved)
+    async def _exchange_over(
+        self, connection: "Connection", head: bytes, body: Sequence[Buffer], on_progress: Callable[[], None]
+    ) -> HttpResponse:
+        on_progress()
+        response = await connection.exchange(_pieces(head, body), on_progress)
         if connection.is_open:
             self._keep(connection)
-        return answer
+        return response
 
-    def _rested(self) -> "Connection | None":
+    def _take_idle(self) -> "Connection | None":
         now = asyncio.get_running_loop().time()
         while self._idle:
-            since, connection = self._idle.pop()
-            if connection.is_open and now - since < KEEP_ALIVE_S:
+            idle_since, connection = self._idle.pop()
+            if connection.is_open and now - idle_since < KEEP_ALIVE_S:
                 return connection
             connection.abort()
         return None
@@ -92,30 +92,33 @@ class Wire:
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One connection. It is watched while it rests: what comes unasked, a proxy's 408 or the end, closes it."""
+    """One connection; bytes or an end that come while it is idle, such as a proxy's 408, close it."""
 
     def __init__(self) -> None:
         self.is_open = True
         self._loop = asyncio.get_running_loop()
         self._space = memoryview(bytearray(RECEIVED_BYTES))
         self._received = bytearray()
-        self._answered: asyncio.Future[Answer] | None = None
+        self._response: asyncio.Future[HttpResponse] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._lost: asyncio.Future[None] = self._loop.create_future()
 
-    async def exchange(self, pieces: Iterator[Buffer], moved: Callable[[], None]) -> Answer:
-        """Send what there is of a request and give its answer; raises OSError. Unless all went well, it is closed."""
-        self._answered = self._loop.create_future()
+    async def exchange(self, pieces: Iterator[Buffer], on_progress: Callable[[], None]) -> HttpResponse:
+        """Send the pieces of a request and return its response; raises OSError.
+
+        The connection stays open only if all pieces were sent and the server keeps it open.
+        """
+        self._response = self._loop.create_future()
         try:
-            is_sent = await self._send(pieces, self._answered, moved)
-            answer = await self._answered
+            is_sent = await self._send(pieces, self._response, on_progress)
+            response = await self._response
         except BaseException:
             self.abort()
             raise
-        self._answered = None
-        if not (is_sent and answer.is_kept):
+        self._response = None
+        if not (is_sent and response.is_kept):
             self.abort()
-        return answer
+        return response
 
     async def close(self) -> None:
         """Close, and return when it is closed."""
@@ -126,34 +129,34 @@ class Connection(asyncio.BufferedProtocol):
     def abort(self) -> None:
         """Close at once."""
         self.is_open = False
-        self._answered = None
+        self._response = None
         self._transport.abort()
 
     async def _send(
-        self, pieces: Iterator[Buffer], answered: "asyncio.Future[Answer]", moved: Callable[[], None]
+        self, pieces: Iterator[Buffer], response: "asyncio.Future[HttpResponse]", on_progress: Callable[[], None]
     ) -> bool:
-        """Send the pieces; False when an answer, or the other side's closing, came first."""
+        """Send the pieces; False when a response, or the end of the connection, came first."""
         for piece in pieces:
             self._transport.write(piece)
             if self._writable is not None:
                 await self._writable
-            if answered.done():
+            if response.done():
                 return False
-            moved()
+            on_progress()
         return True
 
-    # What asyncio tells.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)
 
     def pause_writing(self) -> None:
-        """Have the sender wait."""
+        """Make the sender wait."""
         self._writable = self._loop.create_future()
 
     def resume_writing(self) -> None:
-        """Let the sender go on."""
+        """Let the sender continue."""
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         self._writable = None
@@ -164,36 +167,36 @@ class Connection(asyncio.BufferedProtocol):
         return self._space
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take a part of an answer."""
-        if self._answered is None or self._answered.done():
+        """Add received bytes to the response; close the connection when no response is expected."""
+        if self._response is None or self._response.done():
             self.abort()
             return
         self._received += self._space[:nbytes]
         try:
-            answer = _answer(self._received)
+            response = _parse_response(self._received)
         except ConnectionError as error:
-            self._end(self._answered, error)
+            self._fail(self._response, error)
             return
-        if answer is not None:
+        if response is not None:
             self._received.clear()
-            self._answered.set_result(answer)
-            # The rest of the body is not waited for.
+            self._response.set_result(response)
+            # The sender must not wait until the rest of the body is taken.
             self.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Say so to whoever waits."""
+        """Fail the exchange that is under way."""
         self.is_open = False
-        if self._answered is not None and not self._answered.done():
-            self._end(self._answered, exc if isinstance(exc, OSError) else ConnectionResetError("no answer"))
+        if self._response is not None and not self._response.done():
+            self._fail(self._response, exc if isinstance(exc, OSError) else ConnectionResetError("no answer"))
         self._lost.set_result(None)
 
-    def _end(self, answered: "asyncio.Future[Answer]", error: OSError) -> None:
-        answered.set_exception(error)
+    def _fail(self, response: "asyncio.Future[HttpResponse]", error: OSError) -> None:
+        response.set_exception(error)
         self.resume_writing()
 
 
 def _pieces(head: bytes, body: Sequence[Buffer]) -> Iterator[Buffer]:
-    """Cut what is sent so that a socket takes each piece at once; what is small goes out together."""
+    """Cut a request into pieces that a socket takes at once; small parts that follow each other are joined."""
     small = head
     for part in body:
         if len(part) <= SMALL_BYTES:
@@ -207,22 +210,30 @@ def _pieces(head: bytes, body: Sequence[Buffer]) -> Iterator[Buffer]:
         yield small
 
 
-def _answer(received: bytearray) -> Answer | None:
-    """Read an answer; None when it is not complete. Raises ConnectionError when it never will be one."""
+def _parse_response(received: bytearray) -> HttpResponse | None:
+    """Return a response; None while it is incomplete. Raises ConnectionError when the bytes cannot become one."""
     end = received.find(END_OF_HEAD)
     if end < 0:
-        if len(received) > MOST_ANSWER_BYTES:
+        if len(received) > MOST_RESPONSE_BYTES:
             raise ConnectionError("an answer without end")
         return None
-    first, *lines = received[:end].decode("latin-1").split("\r\n")
-    _, _, said = first.partition(" ")
-    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    status, headers = _parse_head(received[:end].decode("latin-1"))
     try:
-        length, status = int(headers.get("content-length", -1)), int(said[:3])
+        length = int(headers.get("content-length", -1))
     except ValueError as error:
         raise ConnectionError("an answer that is no HTTP") from error
-    is_kept = 0 <= length <= MOST_ANSWER_BYTES and headers.get("connection", "").lower() != "close"
-    rest = len(received) - end - len(END_OF_HEAD) - length
-    if is_kept and rest < 0:
+    is_kept = 0 <= length <= MOST_RESPONSE_BYTES and headers.get("connection", "").lower() != "close"
+    excess = len(received) - end - len(END_OF_HEAD) - length
+    if is_kept and excess < 0:
         return None
-    return Answer(status, headers, is_kept and rest == 0)
+    return HttpResponse(status, headers, is_kept and excess == 0)
+
+
+def _parse_head(text: str) -> tuple[int, dict[str, str]]:
+    status_line, *lines = text.split("\r\n")
+    _, _, status = status_line.partition(" ")
+    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    try:
+        return int(status[:3]), headers
+    except ValueError as error:
+        raise ConnectionError("an answer that is no HTTP") from error

@@ -11,7 +11,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 from api.http.problems import Damaged
 from operators.catalog.ports import Location
 from operators.connectors.memory.queries import MemoryQueries
-from operators.connectors.memory.stores import Held, Outage
+from operators.connectors.memory.stores import Outage, StoredBytes
 from schemas.objects import Bucket
 from tests.support.worlds.reading import World, bodies, deflated, part10, parts_of
 
@@ -368,4 +368,4 @@ def test_a_store_that_is_away_is_503_with_retry_after(path: str) -> None:
 
 def spoil(world: World, change: Callable[[bytes], bytes]) -> None:
     for place, held in world.objects.objects.items():
-        world.objects.objects[place] = Held(change(held.data), held.metadata)
+        world.objects.objects[place] = StoredBytes(change(held.data), held.metadata)

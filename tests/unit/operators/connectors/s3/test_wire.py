@@ -1,4 +1,4 @@
-"""What a store, or a proxy before it, may answer, and when."""
+"""Whatever a store, or a proxy before it, answers, and whenever: a request has its response or fails."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -6,19 +6,18 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from operators.connectors.s3.wire import Answer, Wire
+from operators.connectors.s3.wire import ConnectionPool, HttpResponse
 
-WELL = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-TIRED = b"HTTP/1.1 408 Request Time-out\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+REQUEST_TIMEOUT = b"HTTP/1.1 408 Request Time-out\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 REQUEST = b"PUT / HTTP/1.1\r\n\r\n"
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def wired(serve: Serve) -> AsyncIterator[Wire]:
-    """Return a wire to a server that does this on each connection."""
-
+async def connected(serve: Serve) -> AsyncIterator[ConnectionPool]:
+    """Return a pool of connections to a server that does this on each connection."""
     served: set[asyncio.Task[object] | None] = set()
 
     async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -30,90 +29,90 @@ async def wired(serve: Serve) -> AsyncIterator[Wire]:
             await writer.wait_closed()
 
     async with await asyncio.start_server(closing, "127.0.0.1", 0) as server:
-        wire = Wire("127.0.0.1", server.sockets[0].getsockname()[1], is_tls=False)
-        yield wire
-        await wire.close()
+        pool = ConnectionPool("127.0.0.1", server.sockets[0].getsockname()[1], is_tls=False)
+        yield pool
+        await pool.close()
         await asyncio.gather(*(task for task in served if task))
 
 
-async def ask(wire: Wire) -> Answer:
+async def ask(pool: ConnectionPool) -> HttpResponse:
     async with asyncio.timeout(5):
-        return await wire.exchange(REQUEST, (), lambda: None)
+        return await pool.exchange(REQUEST, (), lambda: None)
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 ", b"HTTP/1.1 200 OK\r\nContent-Length: 1, 1", b"x" * 100_000])
-def test_an_answer_that_is_no_http_is_a_lost_connection(answer: bytes) -> None:
+def test_an_answer_that_is_no_http_counts_as_a_lost_connection(answer: bytes) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer + b"\r\n\r\n")
 
-    async def asked() -> None:
-        async with wired(serve) as wire:
+    async def run() -> None:
+        async with connected(serve) as pool:
             with pytest.raises(ConnectionError):
-                await ask(wire)
+                await ask(pool)
 
-    asyncio.run(asked())
+    asyncio.run(run())
 
 
-def test_an_answer_may_come_byte_by_byte() -> None:
+def test_a_response_may_come_byte_by_byte() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        for byte in WELL:
+        for byte in OK:
             writer.write(bytes([byte]))
             await writer.drain()
             await asyncio.sleep(0)
 
-    async def asked() -> Answer:
-        async with wired(serve) as wire:
-            return await ask(wire)
+    async def run() -> HttpResponse:
+        async with connected(serve) as pool:
+            return await ask(pool)
 
-    assert asyncio.run(asked()) == Answer(200, {"content-length": "2"}, is_kept=True)
+    assert asyncio.run(run()) == HttpResponse(200, {"content-length": "2"}, is_kept=True)
 
 
-@pytest.mark.parametrize("unasked", [TIRED, b"", b"noise"])
-def test_what_comes_unasked_on_a_connection_that_rests_costs_nobody_an_answer(unasked: bytes) -> None:
+@pytest.mark.parametrize("unasked", [REQUEST_TIMEOUT, b"", b"noise"])
+def test_bytes_that_come_on_an_idle_connection_are_not_taken_for_a_response(unasked: bytes) -> None:
     connections = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal connections
         connections += 1
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(WELL)
+        writer.write(OK)
         await writer.drain()
         await asyncio.sleep(0.02)
         writer.write(unasked)
 
-    async def asked() -> list[int]:
-        async with wired(serve) as wire:
-            first = await ask(wire)
+    async def run() -> list[int]:
+        async with connected(serve) as pool:
+            first = await ask(pool)
             await asyncio.sleep(0.1)
-            return [first.status, (await ask(wire)).status]
+            return [first.status, (await ask(pool)).status]
 
-    assert asyncio.run(asked()) == [200, 200]
+    assert asyncio.run(run()) == [200, 200]
     assert connections == 2
 
 
-@pytest.mark.parametrize("crossing", [TIRED, b""])
-def test_a_request_that_crosses_the_end_of_a_resting_connection_is_sent_again(crossing: bytes) -> None:
+@pytest.mark.parametrize("crossing", [REQUEST_TIMEOUT, b""])
+def test_a_request_that_crosses_the_end_of_an_idle_connection_is_sent_again(crossing: bytes) -> None:
     connections = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal connections
         connections += 1
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(WELL)
+        writer.write(OK)
         await reader.readuntil(b"\r\n\r\n")
         writer.write(crossing)
 
-    async def asked() -> list[int]:
-        async with wired(serve) as wire:
-            return [(await ask(wire)).status for _ in range(2)]
+    async def run() -> list[int]:
+        async with connected(serve) as pool:
+            return [(await ask(pool)).status for _ in range(2)]
 
-    assert asyncio.run(asked()) == [200, 200]
+    assert asyncio.run(run()) == [200, 200]
     assert connections == 2
 
 
-def test_a_fresh_connection_that_is_cut_is_a_failure() -> None:
+def test_a_request_fails_when_its_new_connection_is_cut() -> None:
     connections = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -122,10 +121,10 @@ def test_a_fresh_connection_that_is_cut_is_a_failure() -> None:
         connections += 1
         await reader.readuntil(b"\r\n\r\n")
 
-    async def asked() -> None:
-        async with wired(serve) as wire:
+    async def run() -> None:
+        async with connected(serve) as pool:
             with pytest.raises(ConnectionError):
-                await ask(wire)
+                await ask(pool)
 
-    asyncio.run(asked())
+    asyncio.run(run())
     assert connections == 1
