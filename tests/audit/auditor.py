@@ -1,9 +1,9 @@
-"""The auditor: says whether an archive kept every promise that a sender's ledger holds.
+"""The auditor: checks that an archive keeps everything that it acknowledged, as the ledgers of its senders record it.
 
     python -m tests.audit.auditor --api http://127.0.0.1:8060 --dimse-ledger sent.jsonl --logs FOLDER
 
-Where the stores are is read from FLUORO_STORE_*, FLUORO_BROKER_* and FLUORO_CATALOG_*. It only reads, so it may be
-killed and started again. Prints one line; exit status 0 when nothing is wrong, 1 when something is.
+The addresses of the stores come from FLUORO_STORE_*, FLUORO_BROKER_* and FLUORO_CATALOG_*. The auditor only reads, so it
+may be killed and started again. Prints one line; exit status 0 when nothing is wrong, 1 when something is.
 """
 
 import argparse
@@ -20,12 +20,13 @@ import urllib3
 from confluent_kafka import KafkaException
 from minio import S3Error
 
-from tests.audit.collect import Eyes, Place, eyes
+from tests.audit.address import ArchiveAddress
 from tests.audit.judge import Verdict, judge
+from tests.audit.observer import Observer, observing
 
 AGAIN_S = 1.0
-# What a store that is just being restarted raises: look again until the bound.
-NOT_NOW = (
+# What the client of a store that is being restarted raises: try again until the time is over.
+RESTARTING = (
     httpx.HTTPError,
     urllib3.exceptions.HTTPError,
     S3Error,
@@ -37,21 +38,26 @@ NOT_NOW = (
 
 
 def audit(
-    place: Place, ledgers: Sequence[Path], *, wait_s: float = 0, hashed: int | None = None, fetched: int = 200
+    address: ArchiveAddress,
+    ledgers: Sequence[Path],
+    *,
+    wait_s: float = 0,
+    hashed: int | None = None,
+    fetched: int = 200,
 ) -> Verdict:
-    """Look until nothing is wrong or the bound is over, then once more, reading the bytes."""
+    """Observe the archive until nothing is wrong or `wait_s` are over, then once more, reading the bytes."""
     until = time.monotonic() + wait_s
-    with eyes(place, ledgers) as open_eyes:
-        while time.monotonic() < until and not calm(open_eyes):
+    with observing(address, ledgers) as observer:
+        while time.monotonic() < until and not is_clean_now(observer):
             time.sleep(AGAIN_S)
-        return judge(open_eyes.look(hashed=hashed, fetched=fetched))
+        return judge(observer.snapshot(hashed=hashed, fetched=fetched))
 
 
-def calm(eyes: Eyes) -> bool:
-    """Say whether, bytes aside, nothing is wrong now."""
+def is_clean_now(observer: Observer) -> bool:
+    """True if nothing is wrong, as far as can be seen without reading the bytes of objects."""
     try:
-        return judge(eyes.look()).clean
-    except NOT_NOW:
+        return judge(observer.snapshot()).clean
+    except RESTARTING:
         return False
 
 
@@ -62,14 +68,14 @@ def main() -> None:
     wanted.add_argument("--dimse-ledger", type=Path, action="append", default=[], metavar="FILE")
     wanted.add_argument("--logs", type=Path, action="append", default=[], metavar="DIR")
     wanted.add_argument("--metrics", action="append", default=[], metavar="URL", help="beside the API's own")
-    wanted.add_argument("--tenant", default="local", help="whom the API shows to this machine")
-    wanted.add_argument("--wait", type=float, default=0, help="seconds in which things may still settle")
+    wanted.add_argument("--tenant", default="local", help="the tenant that the API shows to this machine")
+    wanted.add_argument("--wait", type=float, default=0, help="seconds to wait until nothing is wrong")
     wanted.add_argument("--hash", type=int, help="objects to read whole (default all)")
     wanted.add_argument("--wado", type=int, default=200, help="instances to retrieve (default 200)")
-    wanted.add_argument("--out", type=Path, help="file for the sets as JSON")
+    wanted.add_argument("--out", type=Path, help="file for the findings as JSON")
     given = wanted.parse_args()
-    place = Place(os.environ, given.api, tuple(given.logs), tuple(given.metrics), given.tenant)
-    verdict = audit(place, given.dimse_ledger, wait_s=given.wait, hashed=given.hash, fetched=given.wado)
+    address = ArchiveAddress(os.environ, given.api, tuple(given.logs), tuple(given.metrics), given.tenant)
+    verdict = audit(address, given.dimse_ledger, wait_s=given.wait, hashed=given.hash, fetched=given.wado)
     if given.out:
         given.out.write_text(json.dumps(verdict.to_json(), indent=1))
     sys.stdout.write(f"{verdict.line}\n")

@@ -1,7 +1,7 @@
-"""What a sender promised itself to remember: one JSON line per instance before it is sent, one per answer.
+"""The ledger of a sender: a JSON line for each instance before it is sent, and a line for each answer.
 
-Every line is on the disk before the call that wrote it returns, so that a killed sender still knows what it may
-have sent. The auditor judges the archive by this file alone.
+Every line is on the disk before the call that wrote it returns, so that a sender that is killed still knows what it may
+have sent. The auditor judges an archive by its senders' ledgers alone.
 """
 
 import json
@@ -16,14 +16,14 @@ from typing import Literal, Self
 
 State = Literal["planned", "unknown", "failed", "acked"]
 
-# What is known of an instance after all its lines: the strongest word stays. `failed` is the weakest of the answers:
-# an earlier attempt without answer may have stored it.
+# The strongest of an instance's lines counts. `failed` is the weakest of the answers: an earlier attempt, which had no
+# answer, may have stored the instance.
 STRENGTH: dict[State, int] = {"planned": 0, "failed": 1, "unknown": 2, "acked": 3}
 
 
 @dataclass(frozen=True)
 class Line:
-    """One instance at one moment. `data_hash` is empty where the sender cannot know what bytes go out."""
+    """One instance at one moment; `data_hash` is empty where the sender cannot know the bytes that it sends."""
 
     state: State
     tenant: str
@@ -38,12 +38,12 @@ class Line:
 
     @property
     def content(self) -> tuple[str, str, str, str]:
-        """Return which content of which instance this is."""
+        """Return the instance and the hash of its content."""
         return self.tenant, self.study_uid, self.sop_uid, self.data_hash
 
 
 class Ledger:
-    """A ledger to write to, from any thread."""
+    """A ledger that is written, from any thread."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,15 +60,15 @@ class Ledger:
         self._file.close()
 
     def plan(self, lines: Iterable[Line]) -> None:
-        """Remember what is about to be sent."""
+        """Record what is about to be sent."""
         self._append(replace(line, state="planned") for line in lines)
 
     def answer(self, line: Line, state: State, status: str) -> None:
-        """Remember what the archive said, or that it said nothing."""
+        """Record the archive's answer, or that there was none."""
         self.answers([line], state, status)
 
     def answers(self, lines: Iterable[Line], state: State, status: str) -> None:
-        """Remember the same answer for several."""
+        """Record the same answer for several instances."""
         self._append(replace(line, state=state, status=status) for line in lines)
 
     def _append(self, lines: Iterable[Line]) -> None:
@@ -81,7 +81,7 @@ class Ledger:
 
 
 def read(*paths: Path) -> list[Line]:
-    """Return the last word on every content that these ledgers name; a line cut by a kill is left out."""
+    """Return the line that counts for every content in these ledgers; a line that was cut by a kill is left out."""
     known: dict[tuple[str, ...], Line] = {}
     for path in paths:
         for text in path.read_bytes().split(b"\n")[:-1]:

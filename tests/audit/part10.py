@@ -1,4 +1,4 @@
-"""The beginning of a Part 10 file as a client reads it: a second reading, which shares no line with the archive's."""
+"""A reader of the beginning of Part 10 files, which shares no line with the archive's own reader."""
 
 import struct
 from typing import NamedTuple
@@ -7,7 +7,7 @@ LONG_VRS = (b"OB", b"UN", b"OW", b"SQ", b"UT")
 
 
 class Meta(NamedTuple):
-    """Where the data set begins, and what the file meta says of it; empty where it does not say."""
+    """The length of preamble and file meta, and three of the file meta's elements, empty where they are absent."""
 
     length: int
     transfer_syntax: str
@@ -16,7 +16,7 @@ class Meta(NamedTuple):
 
 
 def read_meta(data: bytes) -> Meta:
-    """Read preamble and file meta; raises ValueError for what is no Part 10 file.
+    """Read preamble and file meta; raises ValueError when the bytes are no Part 10 file.
 
     The file meta ends where its group length says or another group begins, whichever comes first (PS3.10 7.1).
     """
@@ -38,7 +38,7 @@ def read_meta(data: bytes) -> Meta:
 
 
 def element(data: bytes, at: int) -> tuple[int, int, int]:
-    """Return an element's number, and start and length of its value; some writers leave out the VR."""
+    """Return an element's number, and where its value starts and how long it is; some writers leave out the VR."""
     _, number, vr, length = struct.unpack_from("<HH2sH", data, at)
     if vr in LONG_VRS:
         return number, at + 12, int(struct.unpack_from("<I", data, at + 8)[0])

@@ -1,29 +1,30 @@
+"""A healthy archive is clean, and every sabotage of it is found in its sets and no other."""
+
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.audit.judge import (
-    NOTHING,
-    Announced,
-    Aside,
-    Content,
+from tests.audit.checks.counts import NOTHING, recounted
+from tests.audit.checks.leaks import leaks
+from tests.audit.checks.revisions import digest
+from tests.audit.judge import judge
+from tests.audit.ledger import Line
+from tests.audit.snapshot import (
     Counts,
+    InstanceRow,
     Name,
+    ObjectContent,
+    ObjectSeen,
+    QuarantineRow,
     Revision,
-    Row,
     Series,
     Snapshot,
-    Stored,
+    StoredEvent,
     Study,
-    digest,
     grouped,
-    judge,
-    leaks,
-    recounted,
 )
-from tests.audit.ledger import Line
 from tests.support.data.generate import Instance, Volume, instances
 
 MADE = tuple(instances(Volume(studies=2, slices=4, series=2, size=16)))
@@ -46,8 +47,8 @@ def size(made: Instance) -> int:
     return len(made.meta) + len(made.header) + len(made.pixels)
 
 
-def row(made: Instance) -> Row:
-    return Row(
+def row(made: Instance) -> InstanceRow:
+    return InstanceRow(
         name=name(made),
         series_uid=made.series_uid,
         sop_class=made.sop_class,
@@ -60,8 +61,8 @@ def row(made: Instance) -> Row:
     )
 
 
-def stored(made: Instance) -> Stored:
-    content = Content(
+def stored(made: Instance) -> ObjectSeen:
+    content = ObjectContent(
         data_hash=made.data_hash,
         prefix_hash="prefix",
         prefix_length=len(made.meta),
@@ -73,10 +74,10 @@ def stored(made: Instance) -> Stored:
             "header-length": str(len(made.meta) + len(made.header) - 12),
         },
     )
-    return Stored(key(made), size(made), read=True, content=content)
+    return ObjectSeen(key(made), size(made), read=True, content=content)
 
 
-def revision(study: Study, number: int, rows: list[Row]) -> Revision:
+def revision(study: Study, number: int, rows: list[InstanceRow]) -> Revision:
     per_series = grouped(rows, lambda one: one.series_uid)
     return Revision(
         study=study,
@@ -107,12 +108,12 @@ def healthy() -> Snapshot:
         series_counts=series,
         series_modality=modality,
         revisions=revisions,
-        settled=(*events, events[0]),
-        announced=tuple(Announced(name(made), made.data_hash, key(made), made.sop_uid) for made in MADE),
-        answered=tuple(name(made) for made in MADE),
-        answered_studies=tuple((one, replace(said, size_bytes=None)) for one, said in studies.items()),
-        answered_series=tuple((one, Counts(instances=said.instances)) for one, said in series.items()),
-        fetched={name(made): made.data_hash for made in MADE},
+        settled_events=(*events, events[0]),
+        stored_events=tuple(StoredEvent(name(made), made.data_hash, key(made), made.sop_uid) for made in MADE),
+        qido_instances=tuple(name(made) for made in MADE),
+        qido_studies=tuple((one, replace(said, size_bytes=None)) for one, said in studies.items()),
+        qido_series=tuple((one, Counts(instances=said.instances)) for one, said in series.items()),
+        wado_hashes={name(made): made.data_hash for made in MADE},
     )
 
 
@@ -120,7 +121,7 @@ def other(hash_of: str) -> str:
     return hash_of[::-1]
 
 
-def without(objects: Mapping[str, Stored], gone: str) -> dict[str, Stored]:
+def without(objects: Mapping[str, ObjectSeen], gone: str) -> dict[str, ObjectSeen]:
     return {one: stored for one, stored in objects.items() if one != gone}
 
 
@@ -137,8 +138,10 @@ def with_last_row(s: Snapshot, **changes: Any) -> Snapshot:
 
 def with_last_revision(s: Snapshot, **changes: Any) -> Snapshot:
     changed = replace(s.revisions[-1], **changes)
-    event = replace(changed, event_id=s.settled[-2].event_id)
-    return replace(s, revisions=(*s.revisions[:-1], changed), settled=(*s.settled[:-2], event, s.settled[-1]))
+    event = replace(changed, event_id=s.settled_events[-2].event_id)
+    return replace(
+        s, revisions=(*s.revisions[:-1], changed), settled_events=(*s.settled_events[:-2], event, s.settled_events[-1])
+    )
 
 
 def with_study_count(s: Snapshot, **changes: Any) -> Snapshot:
@@ -153,7 +156,7 @@ def with_series_count(s: Snapshot, **changes: Any) -> Snapshot:
 
 Sabotage = Callable[[Snapshot], Snapshot]
 
-# What is done, how, and the sets in which it must show.
+# A sabotage, how it is done, and the sets of findings in which it must appear.
 SABOTAGES: dict[str, tuple[Sabotage, set[str]]] = {
     "delete an object": (
         lambda s: replace(s, objects=without(s.objects, key(LAST))),
@@ -165,7 +168,7 @@ SABOTAGES: dict[str, tuple[Sabotage, set[str]]] = {
     ),
     "flip a byte of the file meta": (lambda s: with_content(s, prefix_hash="another"), {"mismatch"}),
     "truncate an object": (
-        lambda s: replace(s, objects={**s.objects, key(LAST): Stored(key(LAST), 10, read=True)}),
+        lambda s: replace(s, objects={**s.objects, key(LAST): ObjectSeen(key(LAST), 10, read=True)}),
         {"lost", "mismatch"},
     ),
     "move the header's end": (lambda s: with_content(s, after_header=b"\x10\0\x10\0"), {"mismatch"}),
@@ -200,42 +203,44 @@ SABOTAGES: dict[str, tuple[Sabotage, set[str]]] = {
         lambda s: replace(s, rows=(*s.rows, replace(s.rows[-1], name=name(LAST)._replace(tenant="other")))),
         {"phantom", "closures", "drift"},
     ),
-    "hide an instance from QIDO": (lambda s: replace(s, answered=s.answered[:-1]), {"unindexed"}),
-    "answer an instance twice": (lambda s: replace(s, answered=(*s.answered, name(LAST))), {"doubled"}),
+    "hide an instance from QIDO": (lambda s: replace(s, qido_instances=s.qido_instances[:-1]), {"unindexed"}),
+    "answer an instance twice": (lambda s: replace(s, qido_instances=(*s.qido_instances, name(LAST))), {"doubled"}),
     "answer a study twice": (
-        lambda s: replace(s, answered_studies=(*s.answered_studies, s.answered_studies[0])),
+        lambda s: replace(s, qido_studies=(*s.qido_studies, s.qido_studies[0])),
         {"doubled"},
     ),
     "answer an instance that nobody sent": (
-        lambda s: replace(s, answered=(*s.answered, Name("local", "1.2", "3.4"))),
+        lambda s: replace(s, qido_instances=(*s.qido_instances, Name("local", "1.2", "3.4"))),
         {"phantom"},
     ),
-    "retrieve other bytes": (lambda s: replace(s, fetched={name(LAST): "status 404"}), {"mismatch"}),
+    "retrieve other bytes": (lambda s: replace(s, wado_hashes={name(LAST): "status 404"}), {"mismatch"}),
     "a study's stale count": (lambda s: with_study_count(s, instances=3), {"drift"}),
     "a study's stale size": (lambda s: with_study_count(s, size_bytes=3), {"drift"}),
     "a study's stale modalities": (lambda s: with_study_count(s, modalities=("CT", "SR")), {"drift"}),
     "a series' stale count": (lambda s: with_series_count(s, instances=3), {"drift"}),
     "a study without its row": (lambda s: replace(s, study_counts={}), {"drift"}),
     "a wrong count in QIDO": (
-        lambda s: replace(s, answered_studies=((s.answered_studies[0][0], Counts(instances=9)),)),
+        lambda s: replace(s, qido_studies=((s.qido_studies[0][0], Counts(instances=9)),)),
         {"drift"},
     ),
     "settle a revision again under another id": (
-        lambda s: replace(s, settled=(*s.settled, replace(s.settled[0], event_id="another"))),
+        lambda s: replace(s, settled_events=(*s.settled_events, replace(s.settled_events[0], event_id="another"))),
         {"closures"},
     ),
     "announce a revision otherwise": (
-        lambda s: replace(s, settled=(replace(s.settled[0], instances=9), *s.settled[1:])),
+        lambda s: replace(s, settled_events=(replace(s.settled_events[0], instances=9), *s.settled_events[1:])),
         {"closures"},
     ),
     "announce a revision without row": (
-        lambda s: replace(s, settled=(*s.settled, replace(s.settled[0], number=9))),
+        lambda s: replace(s, settled_events=(*s.settled_events, replace(s.settled_events[0], number=9))),
         {"closures"},
     ),
-    "never announce a revision": (lambda s: replace(s, settled=s.settled[1:-1]), {"closures"}),
-    "never settle a study": (lambda s: replace(s, revisions=(), settled=()), {"closures"}),
+    "never announce a revision": (lambda s: replace(s, settled_events=s.settled_events[1:-1]), {"closures"}),
+    "never settle a study": (lambda s: replace(s, revisions=(), settled_events=()), {"closures"}),
     "settle before the last instance": (
-        lambda s: replace(s, revisions=s.revisions[:1] + s.revisions[2:], settled=s.settled[:1] + s.settled[2:]),
+        lambda s: replace(
+            s, revisions=s.revisions[:1] + s.revisions[2:], settled_events=s.settled_events[:1] + s.settled_events[2:]
+        ),
         {"closures"},
     ),
     "settle another set": (lambda s: with_last_revision(s, digest="0"), {"closures"}),
@@ -270,7 +275,7 @@ def test_an_empty_archive_is_clean() -> None:
     assert judge(Snapshot()).clean
 
 
-def test_what_was_never_answered_may_or_may_not_be_there() -> None:
+def test_an_instance_that_was_never_answered_may_be_there_or_not() -> None:
     s = healthy()
     ledger = tuple(replace(one, state="unknown") for one in s.ledger)
 
@@ -283,63 +288,65 @@ def test_a_conflict_keeps_both_contents_and_shows_one() -> None:
     again = replace(LAST, pixels=LAST.pixels[::-1])
     both = replace(s, ledger=(*s.ledger, line(again)), objects={**s.objects, key(again): stored(again)})
 
-    assert judge(replace(both, losers=frozenset({key(again)}))).clean
+    assert judge(replace(both, conflict_keys=frozenset({key(again)}))).clean
     assert {one for one, found in judge(both).sets.items() if found} == {"unindexed", "orphan"}
 
 
-ASIDE = Aside("local", "ab" * 32, "held", "local/" + "ab" * 32, 10, "prefix")
-REFUSED = Line("failed", "local", "", "", "", ASIDE.data_hash, status="C000")
+QUARANTINE_ROW = QuarantineRow("local", "ab" * 32, "held", "local/" + "ab" * 32, 10, "prefix")
+REFUSED = Line("failed", "local", "", "", "", QUARANTINE_ROW.data_hash, status="C000")
 
 
-def kept_aside(row: Aside = ASIDE, **changes: Any) -> Snapshot:
-    content = Content(ASIDE.data_hash, "prefix", 0, "", None)
-    stored = Stored(ASIDE.object_key, 10, read=True, content=replace(content, **changes))
-    return Snapshot(ledger=(REFUSED,), aside=(row,), aside_objects={ASIDE.object_key: stored})
+def quarantined(row: QuarantineRow = QUARANTINE_ROW, **changes: Any) -> Snapshot:
+    content = ObjectContent(QUARANTINE_ROW.data_hash, "prefix", 0, "", None)
+    stored = ObjectSeen(QUARANTINE_ROW.object_key, 10, read=True, content=replace(content, **changes))
+    return Snapshot(ledger=(REFUSED,), quarantine_rows=(row,), quarantine_objects={QUARANTINE_ROW.object_key: stored})
 
 
-# What is done to what was kept aside.
-ASIDE_SABOTAGES: dict[str, Callable[[Snapshot], Snapshot]] = {
-    "lose its row": lambda s: replace(s, aside=()),
-    "lose its object": lambda s: replace(s, aside_objects={}),
+# A sabotage of a quarantined object, and how it is done.
+QUARANTINE_SABOTAGES: dict[str, Callable[[Snapshot], Snapshot]] = {
+    "lose its row": lambda s: replace(s, quarantine_rows=()),
+    "lose its object": lambda s: replace(s, quarantine_objects={}),
     "never send it": lambda s: replace(s, ledger=()),
-    "flip a byte": lambda _: kept_aside(data_hash=other("ab" * 31 + "cd")),
-    "flip a byte of its file meta": lambda _: kept_aside(prefix_hash="another"),
-    "change its size": lambda _: kept_aside(replace(ASIDE, size_bytes=11)),
+    "flip a byte": lambda _: quarantined(data_hash=other("ab" * 31 + "cd")),
+    "flip a byte of its file meta": lambda _: quarantined(prefix_hash="another"),
+    "change its size": lambda _: quarantined(replace(QUARANTINE_ROW, size_bytes=11)),
     "move it": lambda s: replace(
-        s, aside=(replace(ASIDE, object_key="local/x"),), aside_objects={"local/x": s.aside_objects[ASIDE.object_key]}
+        s,
+        quarantine_rows=(replace(QUARANTINE_ROW, object_key="local/x"),),
+        quarantine_objects={"local/x": s.quarantine_objects[QUARANTINE_ROW.object_key]},
     ),
 }
 
 
-def test_what_was_refused_and_kept_aside_is_clean() -> None:
-    assert judge(kept_aside()).clean
+def test_a_quarantined_refusal_is_clean() -> None:
+    assert judge(quarantined()).clean
 
 
-def test_what_was_let_go_needs_no_object() -> None:
-    assert judge(replace(kept_aside(replace(ASIDE, state="discarded")), aside_objects={})).clean
+def test_a_discarded_quarantine_row_needs_no_object() -> None:
+    assert judge(replace(quarantined(replace(QUARANTINE_ROW, state="discarded")), quarantine_objects={})).clean
 
 
 @pytest.mark.parametrize("status", ["C001", "0122", "A901"])
-def test_a_refusal_that_keeps_nothing_needs_no_row(status: str) -> None:
+def test_a_refusal_that_quarantines_nothing_needs_no_row(status: str) -> None:
     assert judge(Snapshot(ledger=(replace(REFUSED, status=status),))).clean
 
 
-@pytest.mark.parametrize("what", ASIDE_SABOTAGES)
-def test_sabotage_of_what_is_kept_aside_is_found(what: str) -> None:
-    verdict = judge(ASIDE_SABOTAGES[what](kept_aside()))
+@pytest.mark.parametrize("what", QUARANTINE_SABOTAGES)
+def test_sabotage_of_a_quarantined_object_is_found(what: str) -> None:
+    verdict = judge(QUARANTINE_SABOTAGES[what](quarantined()))
 
     assert {one for one, found in verdict.sets.items() if found} == {"aside"}
 
 
-def test_a_conflict_that_nobody_heard_of_is_found() -> None:
+def test_a_conflict_that_was_never_announced_is_found() -> None:
     conflict = (name(LAST), other(LAST.data_hash))
     s = replace(healthy(), conflicts=(conflict,))
 
     assert {one for one, found in judge(s).sets.items() if found} == {"unraised"}
-    assert judge(replace(s, raised=frozenset({conflict}))).clean
+    assert judge(replace(s, announced_conflicts=frozenset({conflict}))).clean
 
 
-def test_a_sender_that_cannot_know_its_bytes_still_counts_its_instances() -> None:
+def test_instances_of_a_sender_that_cannot_know_its_bytes_still_count() -> None:
     s = healthy()
     blind = replace(s, ledger=tuple(replace(one, data_hash="") for one in s.ledger))
 
@@ -354,12 +361,12 @@ def test_findings_name_uids_and_never_a_patient() -> None:
     assert LAST.canary not in str(sets)
 
 
-def test_a_token_is_found_in_any_case_and_only_where_it_is() -> None:
+def test_a_token_is_found_in_upper_and_lower_case_and_nowhere_else() -> None:
     sinks = [("a", b"... qzcanaryAB ..."), ("b", b"QZCANARY"), ("c", b"")]
 
     assert list(leaks(["QZCANARYAB", ""], sinks)) == ["a"]
 
 
-def test_nothing_is_what_an_empty_study_counts() -> None:
+def test_an_empty_catalog_has_no_counts() -> None:
     assert recounted(Snapshot()) == ({}, {})
     assert NOTHING.instances == 0

@@ -1,3 +1,5 @@
+"""A ledger survives kills, and its strongest line counts."""
+
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,7 @@ HISTORIES: list[tuple[list[State], State]] = [
 
 
 @pytest.mark.parametrize(("answers", "known"), HISTORIES)
-def test_the_strongest_word_stays(tmp_path: Path, answers: list[State], known: State) -> None:
+def test_the_strongest_line_of_an_instance_counts(tmp_path: Path, answers: list[State], known: State) -> None:
     with Ledger(tmp_path / "ledger") as ledger:
         ledger.plan([LINE])
         for state in answers:
@@ -45,7 +47,7 @@ def test_a_line_is_on_the_disk_before_the_call_returns(tmp_path: Path) -> None:
         assert json.loads((tmp_path / "ledger").read_bytes())["sop_uid"] == LINE.sop_uid
 
 
-def test_other_content_of_the_same_instance_has_its_own_word(tmp_path: Path) -> None:
+def test_two_contents_of_one_instance_are_recorded_apart(tmp_path: Path) -> None:
     with Ledger(tmp_path / "ledger") as ledger:
         ledger.answer(LINE, "acked", "0000")
         ledger.answer(replace(LINE, data_hash="cd" * 32), "failed", "A700")

@@ -1,3 +1,5 @@
+"""The auditor's reader of Part 10 files agrees with the archive's."""
+
 from pathlib import Path
 
 import pytest
@@ -17,12 +19,12 @@ def test_file_meta_ends_where_the_data_set_begins() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 500, PART10[1:], PART10[:150]])
-def test_what_is_no_part_10_file_is_said_so(data: bytes) -> None:
+def test_bytes_that_are_no_part_10_file_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"no preamble|no transfer syntax"):
         read_meta(data)
 
 
-def test_both_readings_agree_on_every_file(corpus: Path) -> None:
+def test_the_auditors_reader_and_the_archives_agree_on_every_file(corpus: Path) -> None:
     for name, path in corpus_files(corpus).items():
         data = path.read_bytes()
         try:

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from deploy.local.running import RunningStack
 from tests.audit.auditor import audit
-from tests.audit.collect import Api
+from tests.audit.collect.api import Api
 from tests.audit.ledger import Ledger, Line
 from tests.support.data.generate import Volume, files
 from tests.support.machine.arguments import count
 from tests.support.machine.debian_tools import Programs, dcmtk
-from tests.support.machine.running import cpu_seconds, end_on_term, ledgers_of, new_ledger, place_of, running
+from tests.support.machine.running import address_of, cpu_seconds, end_on_term, ledgers_of, new_ledger, running
 from tests.support.senders.sender import Peer, sendable
 
 BOUND_S = 120.0
@@ -90,7 +90,7 @@ def measure(load: Load, archive: RunningStack, programs: Programs, ledger: Ledge
     if any(failed):
         raise RuntimeError(f"storescu ended with {failed}")
     ledger.answers(load.lines, "acked", "0000")
-    with Api(place_of(archive)) as api:
+    with Api(address_of(archive)) as api:
         until_queryable(api, load)
     after = cpu_seconds(archive)
     used = {name: after[name] - before[name] for name in after}
@@ -139,7 +139,7 @@ def main() -> None:
             measured = measure(load, archive, dcmtk(), ledger)
         sys.stdout.write(f"{measured.table()}\n{'resident MB':<28}{sum(archive.rss_bytes().values()) / 1e6:>12.0f}\n")
         began = time.monotonic()
-        verdict = audit(place_of(archive), ledgers_of(archive), wait_s=BOUND_S)
+        verdict = audit(address_of(archive), ledgers_of(archive), wait_s=BOUND_S)
         sys.stdout.write(f"audited in {time.monotonic() - began:.1f} s: {verdict.line}\n")
     sys.exit(0 if verdict.clean else 1)
 

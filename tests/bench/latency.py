@@ -19,12 +19,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deploy.local.running import RunningStack
+from tests.audit.address import ArchiveAddress
 from tests.audit.auditor import audit
-from tests.audit.collect import Api, Place, one
+from tests.audit.collect.api import Api, one
 from tests.audit.ledger import Line
 from tests.support.data.generate import Instance, Volume, instances
 from tests.support.machine.arguments import amount, count
-from tests.support.machine.running import cpu_seconds, ledgers_of, new_ledger, place_of, running
+from tests.support.machine.running import address_of, cpu_seconds, ledgers_of, new_ledger, running
 from tests.support.senders.scu import associated
 from tests.support.senders.sender import Peer
 
@@ -82,10 +83,10 @@ def send(studies: Sequence[Sequence[Instance]], peer: Peer, clock: Clock, start:
                     clock.acked[instance.sop_uid] = time.monotonic()
 
 
-def watch(place: Place, clock: Clock, over: threading.Event) -> None:
+def watch(address: ArchiveAddress, clock: Clock, over: threading.Event) -> None:
     """Look for what was acknowledged, until all was seen after the end, or the bound."""
     until, last = float("inf"), time.monotonic()
-    with Api(place) as api:
+    with Api(address) as api:
         while last < until and not (over.is_set() and not clock.unseen()):
             look(api, clock)
             time.sleep(max(0.0, last + PERIOD_S - time.monotonic()))
@@ -109,7 +110,7 @@ def look(api: Api, clock: Clock) -> None:
 def run(lanes: Sequence[Sequence[Sequence[Instance]]], archive: RunningStack, rate: float) -> Clock:
     """Send over all lanes at a total rate (instances/s) and watch."""
     clock, over = Clock(), threading.Event()
-    watcher = threading.Thread(target=watch, args=(place_of(archive), clock, over))
+    watcher = threading.Thread(target=watch, args=(address_of(archive), clock, over))
     watcher.start()
     every_s, start = len(lanes) / rate, time.monotonic() + 0.2
     senders = [
@@ -179,7 +180,7 @@ def main() -> None:
     sys.stdout.write(report(clock, len(every), used) + "\n")
     remember(every, clock, archive)
     began = time.monotonic()
-    verdict = audit(place_of(archive), ledgers_of(archive), wait_s=BOUND_S)
+    verdict = audit(address_of(archive), ledgers_of(archive), wait_s=BOUND_S)
     sys.stdout.write(f"audited in {time.monotonic() - began:.1f} s: {verdict.line}\n")
     sys.exit(0 if verdict.clean and at(0.99, clock.delays()) <= 1000 * P99_GOAL_S else 1)
 

@@ -16,7 +16,7 @@ from deploy.local.running import RunningStack, brought_up
 from tests.audit.auditor import audit
 from tests.audit.ledger import Ledger
 from tests.conftest import absent
-from tests.support.machine.running import place_of
+from tests.support.machine.running import address_of
 from tests.support.senders.sender import Peer, Tally, send
 
 # What may still happen after the last answer: a lost transfer keeps its study open for half a minute.
@@ -51,7 +51,7 @@ class Proof:
 
     def wrong(self, wait_s: float = BOUND_S) -> dict[str, list[str]]:
         """Audit, and give what is wrong: nothing, by the bound."""
-        sets = audit(place_of(self.archive), [self.ledger.path], wait_s=wait_s).sets
+        sets = audit(address_of(self.archive), [self.ledger.path], wait_s=wait_s).sets
         return {name: [f"{one.subject}: {one.why}" for one in found] for name, found in sets.items() if found}
 
 

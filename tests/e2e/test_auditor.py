@@ -9,12 +9,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.audit.collect import store
-from tests.audit.judge import key_of
+from tests.audit.collect.object_store import store
 from tests.audit.ledger import Line
+from tests.audit.snapshot import key_of
 from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files
-from tests.support.machine.running import place_of
+from tests.support.machine.running import address_of
 from tests.support.senders.sender import sendable
 
 BUCKET = "fluoro-hot"
@@ -38,7 +38,7 @@ class Behind:
 
     def object(self) -> tuple[bytes, dict[str, Any]]:
         """Return the object's bytes and envelope."""
-        with store(place_of(self.proof.archive)) as client:
+        with store(address_of(self.proof.archive)) as client:
             answer = client.get_object(BUCKET, self.key)
             data, headers = answer.data, answer.headers
             answer.release_conn()
@@ -48,7 +48,7 @@ class Behind:
     def with_bytes(self, changed: bytes | None) -> Iterator[None]:
         """Return the object other bytes, or none, for a while."""
         data, envelope = self.object()
-        with store(place_of(self.proof.archive)) as client:
+        with store(address_of(self.proof.archive)) as client:
             client.remove_object(BUCKET, self.key)
             if changed is not None:
                 client.put_object(BUCKET, self.key, BytesIO(changed), len(changed), metadata=envelope)
@@ -62,7 +62,7 @@ class Behind:
         """Have an SQL statement done for a while."""
         env = {
             name.split("_")[-1].lower(): text
-            for name, text in place_of(self.proof.archive).env.items()
+            for name, text in address_of(self.proof.archive).env.items()
             if "CATALOG" in name
         }
         where = f"host={env['host']} port={env['port']} dbname={env['database']} user={env['user']}"
@@ -128,7 +128,7 @@ def test_another_hash_in_a_row_is_a_mismatch(behind: Behind) -> None:
 
 def test_an_object_that_nobody_names_is_an_orphan(behind: Behind) -> None:
     key = "local/1.2/1.2.3/1.2.3.4_" + "ab" * 32 + ".dcm"
-    with store(place_of(behind.proof.archive)) as client:
+    with store(address_of(behind.proof.archive)) as client:
         client.put_object(BUCKET, key, BytesIO(b"x"), 1)
         try:
             sets = behind.sets()

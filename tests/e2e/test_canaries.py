@@ -14,13 +14,14 @@ import httpx
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian
 
-from tests.audit.collect import ASIDE, BUCKETS, Topics, store
+from tests.audit.collect.object_store import BUCKETS, QUARANTINE, store
+from tests.audit.collect.topics import Topics
 from tests.audit.ledger import Line
 from tests.audit.part10 import read_meta
 from tests.e2e.conftest import Proof
 from tests.support.data import canary
 from tests.support.data.canary import AE_TITLE, TOKEN, Ask, seen
-from tests.support.machine.running import place_of
+from tests.support.machine.running import address_of
 from tests.support.senders.raw import raw, send_raw
 from tests.support.senders.scu import associated
 from tests.support.senders.sender import Peer, data_hash
@@ -136,7 +137,7 @@ def test_no_log_and_no_file_name_holds_one(proof: Proof, unheard: Unheard) -> No
 
 def test_no_metric_and_no_page_of_the_engine_holds_one(proof: Proof, unheard: Unheard) -> None:
     assert unheard
-    place = place_of(proof.archive)
+    place = address_of(proof.archive)
     urls = [f"{place.api}/metrics", *place.metrics, *pages(proof.archive.flink_url)]
 
     said = {url: httpx.get(url, timeout=30).content for url in urls}
@@ -155,7 +156,7 @@ def pages(flink: str) -> Iterator[str]:
 
 def test_no_record_key_and_no_free_record_holds_one(proof: Proof, unheard: Unheard) -> None:
     assert unheard
-    with Topics(place_of(proof.archive).setting("FLUORO_BROKER_BOOTSTRAP")) as topics:
+    with Topics(address_of(proof.archive).setting("FLUORO_BROKER_BOOTSTRAP")) as topics:
         topics.read_on()
 
     assert not seen(b"\n".join(topics.keys))
@@ -172,8 +173,8 @@ def free(topic: str, record: dict[str, Any]) -> bytes:
 def test_no_object_key_and_no_envelope_holds_one(proof: Proof, unheard: Unheard) -> None:
     assert unheard
     found = []
-    with store(place_of(proof.archive)) as client:
-        for bucket in (*BUCKETS, ASIDE, "fluoro-derived"):
+    with store(address_of(proof.archive)) as client:
+        for bucket in (*BUCKETS, QUARANTINE, "fluoro-derived"):
             for one in client.list_objects(bucket, recursive=True) if client.bucket_exists(bucket) else ():
                 envelope = client.stat_object(bucket, str(one.object_name)).metadata or {}
                 told = {name: value for name, value in envelope.items() if not re.search("-ae$", name, re.IGNORECASE)}

@@ -10,11 +10,11 @@ import pytest
 
 from deploy.commands import conflicts, quarantine
 from deploy.local.running import wait_until
-from tests.audit.collect import catalog
+from tests.audit.collect.catalog import catalog
 from tests.audit.ledger import Line
 from tests.e2e.conftest import BOUND_S, Proof
 from tests.support.data.outcomes import Outcome, corpus_files, table
-from tests.support.machine.running import place_of
+from tests.support.machine.running import address_of
 from tests.support.senders.had_back import corpus_sent, lacking, retrieved
 from tests.support.senders.raw import UNSENDABLE, raw, send_raw
 from tests.support.senders.stow import Door, stow
@@ -89,7 +89,7 @@ def test_the_corpus_leaves_nothing_wrong(proof: Proof) -> None:
 
 
 def is_cataloged(proof: Proof, files: dict[str, Path], answers: dict[str, str]) -> bool:
-    found = catalog(place_of(proof.archive), ["local"])
+    found = catalog(address_of(proof.archive), ["local"])
     hashes = {row.data_hash for row in found["rows"]} | {digest for _, digest in found["conflicts"]}
-    hashes |= {row.data_hash for row in found["aside"]}
+    hashes |= {row.data_hash for row in found["quarantine_rows"]}
     return {one.line.data_hash for one in corpus_sent(files, answers, is_whole=False)} <= hashes

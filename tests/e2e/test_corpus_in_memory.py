@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from schemas.objects import Bucket
-from tests.audit.judge import key_of
 from tests.audit.ledger import Ledger, Line
+from tests.audit.snapshot import key_of
 from tests.support.data.outcomes import Outcome, corpus_files, table
 from tests.support.senders.had_back import corpus_sent, lacking, retrieved
 from tests.support.senders.raw import UNSENDABLE, raw, send_raw

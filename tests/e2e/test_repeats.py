@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from deploy.commands import conflicts
-from tests.audit.collect import BUCKETS, Topics, catalog, listed, store
+from tests.audit.collect.catalog import catalog
+from tests.audit.collect.object_store import BUCKETS, listed, store
+from tests.audit.collect.topics import Topics
 from tests.audit.ledger import Line
 from tests.e2e.conftest import Proof
 from tests.support.data.generate import Instance, Volume, instances
-from tests.support.machine.running import place_of
+from tests.support.machine.running import address_of
 from tests.support.senders.raw import raw
 from tests.support.senders.scu import associated
 from tests.support.senders.stow import Door, stow
@@ -50,7 +52,7 @@ def all_at_once(*tasks: Callable[[], set[str]]) -> set[str]:
 
 
 def keys_of(proof: Proof, line: Line) -> set[str]:
-    with store(place_of(proof.archive)) as client:
+    with store(address_of(proof.archive)) as client:
         return {key for _, key, _ in listed(client, BUCKETS) if f"/{line.study_uid}/" in key}
 
 
@@ -64,7 +66,7 @@ def test_one_content_through_both_doors_at_once_is_one_object_and_one_row(proof:
     assert statuses == {"0000"}
     assert proof.wrong() == {}
     line = Line("acked", "local", one.study_uid, one.series_uid, one.sop_uid, one.data_hash)
-    found = catalog(place_of(proof.archive), ["local"])
+    found = catalog(address_of(proof.archive), ["local"])
     assert len(keys_of(proof, line)) == 1
     assert [row.data_hash for row in found["rows"] if row.name.study_uid == one.study_uid] == [one.data_hash]
     assert not [name for name, _ in found["conflicts"] if name.study_uid == one.study_uid]
@@ -88,13 +90,13 @@ def test_other_bytes_under_one_uid_are_kept_raised_and_listed(
     contents = {one.data_hash, other.data_hash}
     lost = [
         name_hash
-        for name, name_hash in catalog(place_of(proof.archive), ["local"])["conflicts"]
+        for name, name_hash in catalog(address_of(proof.archive), ["local"])["conflicts"]
         if name.sop_uid == one.sop_uid
     ]
     assert len(lost) == 1
     line = Line("acked", "local", one.study_uid, one.series_uid, one.sop_uid, one.data_hash)
     assert {key.split("_")[1] for key in keys_of(proof, line)} == {f"{digest}.dcm" for digest in contents}
-    with Topics(place_of(proof.archive).setting("FLUORO_BROKER_BOOTSTRAP")) as topics:
+    with Topics(address_of(proof.archive).setting("FLUORO_BROKER_BOOTSTRAP")) as topics:
         topics.read_on()
         raised = [one for one in topics.records["instance-conflict"] if one["sop_uid"] == other.sop_uid]
     assert {(event["lost_data_hash"], event["kind"]) for event in raised} >= {(lost[0], "content")}

@@ -37,7 +37,7 @@ from tests.audit.ledger import Ledger
 from tests.conftest import ROOT, absent
 from tests.e2e.conftest import INSTALLED
 from tests.support.data.generate import Volume, files
-from tests.support.machine.running import place_of
+from tests.support.machine.running import address_of
 from tests.support.senders.sender import Peer, send
 
 # The last commit before the packages were built and the settings got their present names.
@@ -201,7 +201,7 @@ def test_the_present_stack_goes_on_from_the_state_of_an_earlier_release(
         with up as stack:
             restored, submitted = restored_from(stack), logged(stack, "job_submitted")
             assert send(paths[BEFORE:], Peer(stack.dimse_port, ae_title=AE_TITLE), ledger, associations=1).complete
-            verdict = audit(place_of(stack), [ledger.path], wait_s=SOON_S)
+            verdict = audit(address_of(stack), [ledger.path], wait_s=SOON_S)
             settings = load(BrokerSettings, stack.env)
             dues, settled = events(settings, STUDY_DUE), events(settings, STUDY_SETTLED)
             wait_until(lambda: has_counted(records_read(stack)), SOON_S, "the sources do not count what they read")

@@ -16,7 +16,7 @@ import psutil
 from deploy.install.steps import Failed
 from deploy.local.places import Place as Folder
 from deploy.local.running import RunningStack
-from tests.audit.collect import Place
+from tests.audit.address import ArchiveAddress
 from tests.audit.ledger import Ledger
 
 
@@ -36,11 +36,11 @@ def end_on_term() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def place_of(stack: RunningStack) -> Place:
+def address_of(stack: RunningStack) -> ArchiveAddress:
     """Return where the auditor looks: as the role that sees all tenants."""
     port = stack.plan.dimse.metrics_port
     metrics = (f"http://127.0.0.1:{port}/metrics",) if port else ()
-    return Place(stack.plan.settings("writer"), stack.api_url, (stack.logs,), metrics)
+    return ArchiveAddress(stack.plan.settings("writer"), stack.api_url, (stack.logs,), metrics)
 
 
 def ledgers_of(stack: RunningStack) -> list[Path]:
@@ -80,7 +80,7 @@ def main() -> int:
     wanted.add_argument("command", help="and its arguments")
     wanted.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     given = wanted.parse_args()
-    environment = os.environ | dict(place_of(running(given.folder)).env)
+    environment = os.environ | dict(address_of(running(given.folder)).env)
     return subprocess.run([given.command, *given.arguments], env=environment, check=False).returncode
 
 

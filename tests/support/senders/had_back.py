@@ -9,7 +9,7 @@ from typing import Protocol
 
 import httpx
 
-from tests.audit.collect import only_part
+from tests.audit.collect.api import only_part
 from tests.audit.ledger import Line
 from tests.audit.part10 import read_meta
 from tests.support.data.outcomes import table

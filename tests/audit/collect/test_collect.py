@@ -1,3 +1,5 @@
+"""The observer reads objects, records and logs as they are."""
+
 import hashlib
 import io
 import itertools
@@ -11,8 +13,11 @@ from fastavro.schema import parse_schema, to_parsing_canonical_form
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.audit.collect import SCHEMAS, decoded_by, digested, fingerprint, pieces, sample, schemas
+from tests.audit.collect.logs import pieces
+from tests.audit.collect.object_store import instance_content
+from tests.audit.collect.topics import SCHEMAS, decoded_by, fingerprint, schemas
 from tests.audit.ledger import Line
+from tests.audit.sampling import sample
 from tests.support.data.generate import Volume, instances
 
 MADE = next(instances(Volume(slices=1, size=16)))
@@ -21,7 +26,7 @@ HEADER_LENGTH = len(MADE.meta) + len(MADE.header) - 12
 
 
 class Stream:
-    """An answer that comes in pieces of a given size, the first with the file meta."""
+    """A response whose body comes in pieces of this size, after a first one that is the file meta."""
 
     def __init__(self, data: bytes, size: int) -> None:
         self.data, self.size = data, size
@@ -32,8 +37,8 @@ class Stream:
 
 
 @given(size=st.integers(1, 4000))
-def test_any_chunking_gives_the_same_hashes_and_tag(size: int) -> None:
-    content = digested(Stream(PART10, size), {"header-length": str(HEADER_LENGTH)})  # type: ignore[arg-type]
+def test_hashes_and_tag_do_not_depend_on_how_an_object_is_cut_into_chunks(size: int) -> None:
+    content = instance_content(Stream(PART10, size), {"header-length": str(HEADER_LENGTH)})  # type: ignore[arg-type]
 
     assert content.data_hash == MADE.data_hash
     assert content.prefix_hash == hashlib.sha256(MADE.meta).hexdigest()
@@ -42,7 +47,7 @@ def test_any_chunking_gives_the_same_hashes_and_tag(size: int) -> None:
 
 @pytest.mark.parametrize(("said", "tag"), [(len(PART10), b""), (len(PART10) + 1, None), (-1, None)])
 def test_a_header_may_end_with_the_object_but_not_beyond(said: int, tag: bytes | None) -> None:
-    content = digested(Stream(PART10, 100), {"header-length": str(said)})  # type: ignore[arg-type]
+    content = instance_content(Stream(PART10, 100), {"header-length": str(said)})  # type: ignore[arg-type]
 
     assert content.after_header == tag
 
@@ -64,13 +69,13 @@ def test_every_committed_schema_decodes_its_own_records() -> None:
     assert decoded_by(known, b"") is None
 
 
-def test_the_fingerprint_is_the_specifications() -> None:
+def test_a_fingerprint_is_that_of_the_avro_specification() -> None:
     # Avro 1.12, share/test/data/schema-tests.txt
     assert fingerprint('"null"') == (7195948357588979594).to_bytes(8, "little")
     assert fingerprint('"boolean"') == (-6970731678124411036).to_bytes(8, "little", signed=True)
 
 
-def test_a_token_cut_by_a_piece_is_still_seen(tmp_path: Path) -> None:
+def test_a_token_at_the_border_of_two_pieces_of_a_log_is_found(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     path.write_bytes(b"." * (16 * 2**20 - 4) + b"QZCANARY")
 
@@ -78,7 +83,7 @@ def test_a_token_cut_by_a_piece_is_still_seen(tmp_path: Path) -> None:
 
 
 @given(count=st.integers(0, 300), most=st.integers(0, 300))
-def test_a_sample_is_spread_and_bounded(count: int, most: int) -> None:
+def test_a_sample_is_bounded_and_begins_with_the_first_item(count: int, most: int) -> None:
     lines = [Line("acked", "local", "1", "1", str(number), "") for number in range(count)]
 
     taken = sample(lines, most)

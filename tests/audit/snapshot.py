@@ -1,0 +1,192 @@
+"""A snapshot: everything that an observer saw of an archive at one time, as records."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from tests.audit.ledger import Line
+
+
+class Name(NamedTuple):
+    """The name of an instance; one SOP UID under two studies names two instances."""
+
+    tenant: str
+    study_uid: str
+    sop_uid: str
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+
+class Study(NamedTuple):
+    """The name of a study."""
+
+    tenant: str
+    study_uid: str
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+
+class Series(NamedTuple):
+    """The name of a series."""
+
+    tenant: str
+    study_uid: str
+    series_uid: str
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+
+@dataclass(frozen=True)
+class ObjectContent:
+    """The content of an object: hashes computed from its bytes, and its envelope.
+
+    `after_header` is the tag at the offset where the envelope says that the header ends: empty at the end of the object,
+    None beyond the end, and None for quarantined objects.
+    """
+
+    data_hash: str
+    prefix_hash: str
+    prefix_length: int
+    transfer_syntax: str
+    after_header: bytes | None
+    envelope: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ObjectSeen:
+    """An object of a bucket; `content` is None when its bytes were not read or are no Part 10 file."""
+
+    key: str
+    size_bytes: int
+    read: bool = False
+    content: ObjectContent | None = None
+
+
+@dataclass(frozen=True)
+class InstanceRow:
+    """An instance's row in the catalog."""
+
+    name: Name
+    series_uid: str
+    sop_class: str
+    data_hash: str
+    object_key: str
+    size_bytes: int
+    prefix_hash: str
+    prefix_length: int
+    header_length: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The counts in a study's or series' row, or in QIDO's answer; None where there is no such count."""
+
+    instances: int | None = None
+    size_bytes: int | None = None
+    series: int | None = None
+    modalities: tuple[str, ...] | None = None
+    sop_classes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A revision of a study, from its row or from a study-settled event."""
+
+    study: Study
+    number: int
+    version: int
+    digest: str
+    instances: int
+    size_bytes: int
+    series: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    event_id: str = ""
+
+
+@dataclass(frozen=True)
+class StoredEvent:
+    """An instance-stored event."""
+
+    name: Name
+    data_hash: str
+    object_key: str
+    event_id: str
+
+
+@dataclass(frozen=True)
+class QuarantineRow:
+    """The catalog's row of a quarantined object; its state says whether it is held, released or discarded."""
+
+    tenant: str
+    data_hash: str
+    state: str
+    object_key: str
+    size_bytes: int
+    prefix_hash: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that an observer saw of an archive at one time.
+
+    From the ledgers: `ledger`. From the store: `objects` and `quarantine_objects`, by key. From the catalog: `rows`,
+    `conflict_keys` and `conflicts` (the contents that are not shown, as object keys and as instance and data hash),
+    `quarantine_rows`, counts and revisions. From the topics: `stored_events`, `settled_events`, `announced_conflicts`,
+    `rejected` (reasons) and `unreadable` (places of records). From the API: what QIDO answers, `wado_hashes`, and how
+    many reads had to be repeated. `leaks` are places where patient data must not be and are.
+    """
+
+    ledger: tuple[Line, ...] = ()
+    objects: Mapping[str, ObjectSeen] = field(default_factory=dict)
+    rows: tuple[InstanceRow, ...] = ()
+    conflict_keys: frozenset[str] = frozenset()
+    conflicts: tuple[tuple[Name, str], ...] = ()
+    announced_conflicts: frozenset[tuple[Name, str]] = frozenset()
+    quarantine_rows: tuple[QuarantineRow, ...] = ()
+    quarantine_objects: Mapping[str, ObjectSeen] = field(default_factory=dict)
+    study_counts: Mapping[Study, Counts] = field(default_factory=dict)
+    series_counts: Mapping[Series, Counts] = field(default_factory=dict)
+    series_modality: Mapping[Series, str | None] = field(default_factory=dict)
+    revisions: tuple[Revision, ...] = ()
+    settled_events: tuple[Revision, ...] = ()
+    stored_events: tuple[StoredEvent, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    rejected: tuple[str, ...] = ()
+    qido_instances: tuple[Name, ...] = ()
+    qido_studies: tuple[tuple[Study, Counts], ...] = ()
+    qido_series: tuple[tuple[Series, Counts], ...] = ()
+    wado_hashes: Mapping[Name, str] = field(default_factory=dict)
+    retried_reads: int = 0
+    leaks: tuple[str, ...] = ()
+
+
+def name_of(line: Line) -> Name:
+    """Return the instance that a ledger line is about."""
+    return Name(line.tenant, line.study_uid, line.sop_uid)
+
+
+def key_of(line: Line) -> str:
+    """Return the key that the object of a ledger line must have."""
+    return f"{line.tenant}/{line.study_uid}/{line.series_uid}/{line.sop_uid}_{line.data_hash}.dcm"
+
+
+def named(key: str) -> Name:
+    """Return the instance that a key names."""
+    tenant, study_uid, _, file = [*key.split("/"), "", "", ""][:4]
+    return Name(tenant, study_uid, file.split("_")[0])
+
+
+def by_study(rows: Iterable[InstanceRow]) -> dict[Study, list[InstanceRow]]:
+    """Group rows by study."""
+    return grouped(rows, lambda row: Study(row.name.tenant, row.name.study_uid))
+
+
+def grouped(rows: Iterable[InstanceRow], by: Callable[[InstanceRow], Any]) -> dict[Any, list[InstanceRow]]:
+    """Group rows by what a function returns for each."""
+    groups: dict[Any, list[InstanceRow]] = defaultdict(list)
+    for row in rows:
+        groups[by(row)].append(row)
+    return dict(groups)
