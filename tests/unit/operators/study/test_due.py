@@ -1,9 +1,10 @@
-"""When a study is due, case by case, in virtual time."""
+"""When a study is due: a table of cases, run in virtual time."""
 
 import pytest
 
 from operators.stream.step import Arrival
-from operators.study.due import UnknownState, due_step, identity
+from operators.study.due import due_step, identity
+from operators.study.state import UnknownState
 from schemas.events import InstanceStored, StudyDue, TransferEnded
 from schemas.settings.jobs import StudySettings
 from tests.support.worlds.studies import KEY, PARTITION, arrived, ended, instance
@@ -18,7 +19,7 @@ FOREVER = 10 * SETTINGS.limit_s
 
 
 def run(*steps: Given) -> Engine:
-    """Feed (moment, event) pairs in this order, then let time pass; gives the engine."""
+    """Feed (moment, event) pairs in this order, then let time pass; return the engine."""
     engine = Engine(due_step(SETTINGS), identity)
     for offset, (at, event) in enumerate(steps):
         engine.run_until(at)
@@ -124,7 +125,7 @@ CASES: dict[str, tuple[list[Given], list[Due]]] = {
         ],
         [("released", 5, 2), ("released", 75, 2)],
     ),
-    "the same record again, long after, while something is still remembered": (
+    "the same record again, long after, while its event is still remembered": (
         [(0, instance(1)), (0, instance(2)), (0, ended(instances=2)), (50, instance(1)), (50, ended(instances=2))],
         [("released", 5, 2)],
     ),
@@ -151,14 +152,14 @@ def test_a_window_that_is_never_quiet_closes_at_the_limit() -> None:
     assert first[:2] == ("limit", 6 * 3600)
 
 
-def test_a_due_says_where_its_last_instance_lay() -> None:
+def test_a_due_names_the_position_of_its_last_instance() -> None:
     (due,) = events(run((0, instance(1)), (1, instance(2)), (2, ended(instances=2))).outputs, StudyDue)
 
     assert (due.instance_partition, due.instance_offset) == (PARTITION, 1)
     assert due.cause == (instance(2).event_id,)
 
 
-def test_a_due_names_an_offset_of_the_partition_that_it_names() -> None:
+def test_the_offset_in_a_due_belongs_to_its_partition() -> None:
     engine = Engine(due_step(StudySettings()), identity)
     engine.feed(KEY, Arrival(instance(1), "instance-stored", 3, 1000))
     engine.feed(KEY, Arrival(instance(2), "instance-stored", 19, 5))
@@ -174,14 +175,14 @@ def test_an_incomplete_transfer_is_remembered_over_windows() -> None:
     assert dues(*steps) == [("quiet", 300, 1), ("released", 1006, 1)]
 
 
-def test_nothing_is_kept_of_a_study_that_is_over() -> None:
+def test_nothing_is_kept_of_a_study_that_has_settled() -> None:
     engine = run((0, instance(1)), (0, instance(2)), (0, ended(instances=2)))
 
     assert not engine.heads
     assert engine.entries == 0
 
 
-def test_a_start_with_a_missed_moment_waits_for_what_may_still_come() -> None:
+def test_a_window_that_was_due_while_the_job_stood_still_waits_for_what_may_still_arrive() -> None:
     engine = Engine(due_step(SETTINGS), identity)
     engine.feed(KEY, arrived(instance(1), 0))
     engine.restore(engine.snapshot(), 5000.0)
