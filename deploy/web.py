@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.__main__ import announce, calm_collector
 from api.app import create_app
 from api.services import Services
-from deploy.local.leash import die_with
+from deploy.local.supervision.die_with_parent import die_with_parent
 from gateway.intake.lifespan import STOP_S, Connectors, open_intake
 from gateway.stow.door import Stow, is_ours
 from operators.catalog.ports import CatalogQueries
@@ -131,7 +131,7 @@ def _told_to_stop(stow: Stow) -> Iterator[None]:
 
 def build() -> ASGIApp:
     """Return the application on real servers; granian calls this in each worker."""
-    die_with(os.getppid())
+    die_with_parent(os.getppid())
     set_up_logs("web")
     calm_collector()
     settings = load_all(Settings, os.environ, with_store_keys=True)

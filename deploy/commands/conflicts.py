@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from deploy.commands import shared
-from deploy.install.steps import Failed
-from deploy.local.control import say
+from deploy.errors import Failed
+from deploy.local.report import say
 from deploy.local.running import RunningStack
 from operators.catalog.ports import ConflictPair
 from operators.connectors.s3.store import S3ObjectStore

@@ -23,8 +23,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from deploy.commands import shared
-from deploy.install.steps import Failed
-from deploy.local.control import say, web
+from deploy.errors import Failed
+from deploy.local.report import dicomweb_url, say
 from deploy.local.running import RunningStack
 from gateway.intake import status
 from gateway.intake.lifespan import limits_of
@@ -161,9 +161,9 @@ async def decided(
         outside = Outside(
             await opened.enter_async_context(S3ObjectStore(plan.store)),
             await opened.enter_async_context(KafkaEventLog(plan.broker)),
-            lambda prefix, data_set: stow(f"{web(plan)}/studies", prefix, data_set),
+            lambda prefix, data_set: stow(f"{dicomweb_url(plan)}/studies", prefix, data_set),
             plan.api.tenant,
-            stack.place.root / "tmp",
+            stack.folder.root / "tmp",
             limits_of(plan.intake),
         )
         return await decide(outside, row, datetime.now(UTC))

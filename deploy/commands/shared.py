@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from deploy.install.steps import Failed
-from deploy.local.control import place_here
+from deploy.errors import Failed
+from deploy.local import data_folder
 from deploy.local.running import RunningStack
 from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from operators.dicom.instance import data_hasher
@@ -28,7 +28,7 @@ SERVERS = {"catalog": "the catalog's database", "store": "the object store", "br
 
 def here() -> RunningStack:
     """Return the stack that runs on this machine; raises Failed when none does."""
-    stack = RunningStack(place_here())
+    stack = RunningStack(data_folder.here())
     stack.state()
     return stack
 

@@ -24,12 +24,15 @@ from io import BytesIO
 from pathlib import Path
 
 from deploy.demo import dicomweb
-from deploy.install.steps import MB, Failed
-from deploy.local import processes, running
-from deploy.local.control import addresses, memory, place_here, say, web
-from deploy.local.places import Place
-from deploy.local.processes import Process
+from deploy.errors import Failed
+from deploy.install.disk import MB
+from deploy.local import data_folder, running
+from deploy.local.data_folder import DataFolder
+from deploy.local.report import addresses, dicomweb_url, memory, say
+from deploy.local.running import RunningStack
 from deploy.local.stack import Stack
+from deploy.local.supervision import processes
+from deploy.local.supervision.processes import Process
 
 SLICES = 100
 QUERYABLE_S = 30.0
@@ -68,12 +71,12 @@ class Clock:
 
 
 @contextmanager
-def own_folder(place: Place) -> Iterator[Path]:
+def own_folder(data: DataFolder) -> Iterator[Path]:
     """Have a folder for the block, named for this process; what killed demos have left goes."""
-    folders, me = place.root / "demo", processes.identify(os.getpid())
+    folders, me = data.root / "demo", processes.identify(os.getpid())
     folders.mkdir(mode=0o700, exist_ok=True)
     for left in folders.iterdir():
-        if not Process(*map(int, left.name.split("-"))).alive():
+        if not Process(*map(int, left.name.split("-"))).is_alive():
             shutil.rmtree(left, ignore_errors=True)
     mine = folders / f"{me.pid}-{me.started}"
     mine.mkdir()
@@ -83,7 +86,7 @@ def own_folder(place: Place) -> Iterator[Path]:
         shutil.rmtree(mine, ignore_errors=True)
 
 
-def show(options: argparse.Namespace, place: Place, folder: Path) -> None:
+def show(options: argparse.Namespace, data: DataFolder, folder: Path) -> None:
     """Run the demo, in a folder of its own; raises Failed when a step does not hold."""
     clock = Clock(time.monotonic(), time.monotonic())
     with ThreadPoolExecutor(1) as pool:
@@ -91,11 +94,11 @@ def show(options: argparse.Namespace, place: Place, folder: Path) -> None:
         study: Future[tuple[Sent, ...]] = pool.submit(prepare, options.study, folder)
         if options.study:
             study.result()
-        with stack_for(place) as chosen:
+        with stack_for(data) as chosen:
             sent = study.result()
             clock.tell(f"the stack is ready; {len(sent)} files to send, {size_of(sent) / MB:.1f} MB")
             follow(chosen, options.study or folder, sent, clock)
-            say("\n".join(["", *addresses(chosen), f"  memory    {memory(place)}", "", *curls(chosen, sent[0])]))
+            say("\n".join(["", *addresses(chosen), f"{memory(RunningStack(data))}", "", *curls(chosen, sent[0])]))
             say(f"\nAll of it held, {time.monotonic() - clock.began:.1f} s in all.")
             if not options.once:
                 say("The stack stays up until Ctrl-C.")
@@ -103,14 +106,14 @@ def show(options: argparse.Namespace, place: Place, folder: Path) -> None:
 
 
 @contextmanager
-def stack_for(place: Place) -> Iterator[Stack]:
+def stack_for(data: DataFolder) -> Iterator[Stack]:
     """Return the stack that runs on a folder, or have one for the block."""
-    if running.state_of(place):
-        there = running.RunningStack(place)
-        running.wait_until(lambda: there.state().ready, running.UP_S, "the stack that runs does not get ready")
+    if running.state_of(data):
+        there = running.RunningStack(data)
+        running.wait_until(lambda: there.state().is_ready, running.READY_S, "the stack that runs does not get ready")
         yield there.plan
     else:
-        with running.brought_up(place, os.environ) as started:
+        with running.brought_up(data, os.environ) as started:
             yield started.plan
 
 
@@ -163,7 +166,7 @@ def follow(chosen: Stack, folder: Path, sent: tuple[Sent, ...], clock: Clock) ->
     from deploy.demo.settled import Watch  # noqa: PLC0415 - Kafka's client loads when there is something to watch
 
     studies = {one.study_uid for one in sent}
-    base = web(chosen)
+    base = dicomweb_url(chosen)
     with Watch(chosen.broker) as watch:
         rate = send(chosen, folder, sent)
         clock.tell(f"{len(sent)} of {len(sent)} acknowledged{rate}")
@@ -279,9 +282,9 @@ def data_set(part10: bytes) -> bytes:
 
 def curls(chosen: Stack, one: Sent) -> list[str]:
     """Return lines to try by hand."""
-    study = f"{web(chosen)}/studies/{one.study_uid}"
+    study = f"{dicomweb_url(chosen)}/studies/{one.study_uid}"
     return [
-        f"  curl '{web(chosen)}/studies?StudyInstanceUID={one.study_uid}'",
+        f"  curl '{dicomweb_url(chosen)}/studies?StudyInstanceUID={one.study_uid}'",
         f"  curl '{study}/metadata' -o metadata.json",
         f"  curl -H 'Accept: {dicomweb.PART_10}' '{study}' -o study.multipart",
     ]
@@ -303,10 +306,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     try:
-        place = place_here()
-        place.make()
-        with own_folder(place) as folder:
-            show(options, place, folder)
+        data = data_folder.here()
+        data.make()
+        with own_folder(data) as folder:
+            show(options, data, folder)
     except Failed as failure:
         print(f"The demo failed: {failure}", file=sys.stderr, flush=True)
         return 1

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from deploy.install.steps import Failed
+from deploy.errors import Failed
 
 TIMEOUT_S = 30.0
 CHUNK_BYTES = 1 << 20

@@ -6,7 +6,7 @@ from typing import Self
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from deploy.install.steps import Failed
+from deploy.errors import Failed
 from schemas.codec import decode
 from schemas.events import StudySettled
 from schemas.settings.servers import BrokerSettings

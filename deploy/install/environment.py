@@ -9,7 +9,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deploy.install.steps import Cost, discard, size, timed
+from deploy.install.disk import discard, size_bytes
+from deploy.install.steps import Cost, timed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +71,7 @@ def make_uv(here: Layout, work: Work) -> Cost:
     with timed() as download_s:
         work.run([*pip, "install", "--no-deps", "--require-hashes", "-r", uv_lock(here)])
     uv_stamp(here).set()
-    return Cost(download_s(), build_s(), 0, sum(size(here.tools / part) for part in UV_PARTS))
+    return Cost(download_s(), build_s(), 0, sum(size_bytes(here.tools / part) for part in UV_PARTS))
 
 
 def stamp(here: Layout) -> Stamp:
@@ -89,7 +90,7 @@ def make(here: Layout, work: Work) -> Cost:
     said = work.run(sync, env=env)
     mark.set()
     took = uv_seconds(said)
-    return Cost(took["Prepared"], took["Installed"], uv_bytes(said), size(here.venv))
+    return Cost(took["Prepared"], took["Installed"], uv_bytes(said), size_bytes(here.venv))
 
 
 def uv_bytes(said: str) -> int:

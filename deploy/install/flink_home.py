@@ -10,7 +10,8 @@ import os
 import zipfile
 from typing import TYPE_CHECKING
 
-from deploy.install.steps import Cost, discard, size, timed
+from deploy.install.disk import discard, size_bytes
+from deploy.install.steps import Cost, timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,10 +47,10 @@ def make(layout: Layout, work: Work) -> Cost:
         (partial / "key").write_text(key(layout), encoding="ascii")
         discard(layout.flink_home)
         partial.rename(layout.flink_home)
-    return Cost(build_s=build_s(), disk_bytes=size(layout.flink_home))
+    return Cost(build_s=build_s(), disk_bytes=size_bytes(layout.flink_home))
 
 
-def ready(layout: Layout) -> bool:
+def is_current(layout: Layout) -> bool:
     """Whether the run folder is there and made from what there is now."""
     made = layout.flink_home / "key"
     return made.exists() and made.read_text(encoding="ascii") == key(layout)

@@ -15,8 +15,10 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from deploy.errors import Failed
 from deploy.install import environment, flink_home, layout, preflight, servers
-from deploy.install.steps import MB, Failed, Run, Step, locked, table, timed
+from deploy.install.disk import MB
+from deploy.install.steps import Run, Step, locked, table, timed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +87,7 @@ def steps(here: Layout) -> tuple[Step, ...]:
             "Flink",
             ("Flink connector", "Java compiler"),
             (here.root, ROOM["Flink"]),
-            lambda: flink_home.ready(here),
+            lambda: flink_home.is_current(here),
             lambda work: flink_home.make(here, work),
         ),
     )

@@ -15,9 +15,11 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploy.errors import Failed
+from deploy.install.disk import discard, size_bytes
 from deploy.install.environment import uv_bytes
 from deploy.install.layout import MINIO_MODULE, MINIO_VERSION
-from deploy.install.steps import Cost, Failed, discard, size, timed
+from deploy.install.steps import Cost, timed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,13 +94,13 @@ def build_minio(layout: Layout, work: Work) -> Cost:
             install = (go, "install", "-trimpath", "-ldflags", "-s -w", f"{MINIO_MODULE}@{MINIO_VERSION}")
             # A dry run fetches every module and compiles none, so that both can be timed.
             inner.run([*install[:2], "-n", *install[2:]], env=go_environment(place))
-        fetched = go_bytes + size(place / "path" / "pkg" / "mod" / "cache" / "download")
+        fetched = go_bytes + size_bytes(place / "path" / "pkg" / "mod" / "cache" / "download")
         with timed() as build_s:
             inner.run(install, env=go_environment(place))
         keep_only(place, place / "bin" / "minio")
         if not is_pinned_minio(place / "minio"):
             raise Failed("checksum mismatch: MinIO's source is not the pinned one; do not use the server")
-    return Cost(download_s(), build_s(), fetched, size(layout.built_minio))
+    return Cost(download_s(), build_s(), fetched, size_bytes(layout.built_minio))
 
 
 def fetch_go(layout: Layout, work: Work, place: Path) -> tuple[Path, int]:
@@ -184,7 +186,7 @@ def make_postgres(layout: Layout, work: Work) -> Cost:
             said = inner.run([place / "bin" / "postgres", "--version"])
         if f" {postgres_version(layout)}\n" not in said:
             raise Failed(f"the lock names PostgreSQL {postgres_version(layout)}, the jar holds {said.strip()}")
-    return Cost(cost.download_s, build_s(), cost.fetched_bytes, size(layout.postgres))
+    return Cost(cost.download_s, build_s(), cost.fetched_bytes, size_bytes(layout.postgres))
 
 
 class Trusted(tarfile.TarFile):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
@@ -23,16 +22,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from deploy.errors import Failed
+from deploy.install.disk import MB, discard
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-MB = 1_000_000
 STOP_S = 5.0
 LOCK_POLL_S = 0.2
-
-
-class Failed(Exception):
-    """A step cannot go on: one line that says what is wrong, and what to do."""
 
 
 class Stopped(Exception):
@@ -212,22 +209,6 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def discard(place: Path) -> None:
-    """Delete a file, a link or a tree; a missing one is fine."""
-    if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place, ignore_errors=True)
-    else:
-        place.unlink(missing_ok=True)
-
-
-def size(place: Path) -> int:
-    """Bytes of a file, or of all files of a tree; links count nothing."""
-    if place.is_file():
-        return place.stat().st_size
-    files = (Path(parent) / name for parent, _, names in os.walk(place) for name in names)
-    return sum(file.lstat().st_size for file in files if not file.is_symlink())
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""A stack from outside: bring it up, look at it, wait for a server, kill one. What demo and tests share."""
+"""A stack seen from another process: start one, ask for its state, wait for a server, kill one.
+
+The demo, the tests and the benchmarks use it.
+"""
 
 import os
 import signal
@@ -11,105 +14,107 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from deploy.errors import Failed
 from deploy.install import layout
-from deploy.install.steps import Failed
-from deploy.local import processes, stack
-from deploy.local.places import Place, Running, State
+from deploy.local import stack
+from deploy.local.data_folder import DataFolder
 from deploy.local.stack import Stack
-from deploy.local.supervisor import ROOT, leashed
+from deploy.local.supervision import processes
+from deploy.local.supervision.programs import ROOT, tied_to_us
+from deploy.local.supervision.stack_state import ServerState, StackState
 from schemas.settings.servers import CatalogSettings
 
-UP_S = 180.0
+READY_S = 180.0
 STOP_S = 60.0
 POLL_S = 0.05
 
 
 @dataclass(frozen=True)
 class RunningStack:
-    """The stack that runs in a data folder, and the means to hurt it."""
+    """The stack that runs in a data folder."""
 
-    place: Place
+    folder: DataFolder
 
-    def state(self) -> State:
-        """Return who runs now; raises Failed when no supervisor does."""
-        state = state_of(self.place)
+    def state(self) -> StackState:
+        """Return the present state; raises Failed when no stack runs in the folder."""
+        state = state_of(self.folder)
         if state is None:
-            raise Failed(f"no stack runs on {self.place.root}: start one (make up), or set FLUORO_DATA to its folder")
+            raise Failed(f"no stack runs on {self.folder.root}: start one (make up), or set FLUORO_DATA to its folder")
         return state
 
     @cached_property
     def plan(self) -> Stack:
-        """Return how it was planned: addresses, settings, secrets."""
-        return stack.recall(layout.here(), self.state(), self.place)
+        """The stack as it was planned: addresses, settings, secrets."""
+        return stack.recall(layout.here(), self.folder, self.state())
 
     @property
     def env(self) -> dict[str, str]:
-        """Return every FLUORO_* variable of the stack, the catalog's for the reader."""
+        """Every FLUORO_* variable of the stack, the catalog's for the role reader."""
         return self.plan.settings("reader")
 
     def catalog(self, role: str) -> CatalogSettings:
-        """Return how the catalog is reached as owner, writer or reader."""
+        """Return the settings that reach the catalog as owner, writer or reader."""
         return self.plan.catalog(role)
 
     @property
     def api_url(self) -> str:
-        """Return where the API answers; DICOMweb is below /dicomweb."""
+        """The URL of the web server; DICOMweb is below /dicomweb."""
         return f"http://{self.plan.api.host}:{self.plan.api.port}"
 
     @property
     def flink_url(self) -> str:
-        """Return where Flink's REST API answers."""
+        """The URL of Flink's REST API."""
         return f"http://127.0.0.1:{self.plan.job.rest_port}"
 
     @property
     def dimse_port(self) -> int:
-        """Return where the DIMSE door listens."""
+        """The port of the DIMSE gateway."""
         return self.plan.dimse.port
 
     @property
     def ae_title(self) -> str:
-        """Return its AE title."""
+        """The AE title of the DIMSE gateway."""
         return self.plan.dimse.ae_title
 
     @property
     def logs(self) -> Path:
-        """Return the folder with a log per server."""
-        return self.place.root / "logs"
+        """The folder with one log per program."""
+        return self.folder.logs
 
     def rss_bytes(self) -> dict[str, int]:
-        """Return the memory that each server holds, its descendants with it."""
+        """Return the resident memory of each server, with all its descendants."""
         heads = {name: server.process for name, server in self.state().servers.items()}
         return {name: sum(stat.rss_bytes for stat in processes.family([head])) for name, head in heads.items()}
 
     def kill(self, name: str) -> None:
-        """Kill a server at once, and return when the supervisor has seen it."""
+        """Kill a server, and wait until the supervisor has noticed; raises Failed when it does not."""
         killed = self.state().servers[name]
         os.kill(killed.process.pid, signal.SIGKILL)
-        wait_until(lambda: self.changed(name, killed), 10, f"the supervisor does not see that {name} was killed")
+        wait_until(lambda: self.has_changed(name, killed), 10, f"the supervisor does not see that {name} was killed")
 
-    def changed(self, name: str, before: Running) -> bool:
-        """True if a server is no longer the healthy process that it was."""
+    def has_changed(self, name: str, before: ServerState) -> bool:
+        """True if a server is not healthy, or is another process than before."""
         now = self.state().servers[name]
-        return not now.healthy or now.process != before.process
+        return not now.is_healthy or now.process != before.process
 
     def wait_healthy(self, name: str, timeout_s: float = 60) -> None:
-        """Return when a server is well; raises Failed when it is not in time."""
+        """Wait until a server is healthy; raises Failed when it does not get so in time."""
         wait_until(lambda: self.is_healthy(name), timeout_s, f"{name} was not healthy within {timeout_s:.0f} s")
 
     def is_healthy(self, name: str) -> bool:
-        """True if a server is well, as its supervisor sees it."""
+        """True if the supervisor has found a server healthy."""
         server = self.state().servers.get(name)
-        return server is not None and server.healthy
+        return server is not None and server.is_healthy
 
 
-def state_of(place: Place) -> State | None:
+def state_of(folder: DataFolder) -> StackState | None:
     """Return the state of the stack that runs in a folder; None when none does."""
-    state = State.read(place.state)
-    return state if state and state.supervisor.alive() else None
+    state = StackState.read(folder.state)
+    return state if state and state.supervisor.is_alive() else None
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, problem: str) -> None:
-    """Return when the condition holds; raises Failed with the problem when that takes too long."""
+    """Wait until a condition holds; raises Failed(problem) when it does not in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
@@ -119,42 +124,54 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, problem: str) ->
 
 @contextmanager
 def brought_up(
-    place: Place, environ: Mapping[str, str], *, options: Sequence[str] = (), out: Path | None = None
+    folder: DataFolder, environ: Mapping[str, str], *, options: Sequence[str] = (), out: Path | None = None
 ) -> Iterator[RunningStack]:
-    """Have a stack for the block, ready, that does not outlive us; what it says goes to `out`. Raises Failed."""
+    """Run a stack for the block, from when it is ready; it stops with the block, and dies with this process.
+
+    What it prints goes to `out`, if that is given. Raises Failed when it does not start.
+    """
     command = (sys.executable, "-m", "deploy.local", "up", *options)
-    env = {**environ, "FLUORO_DATA": str(place.root)}
+    env = {**environ, "FLUORO_DATA": str(folder.root)}
     with ExitStack() as opened:
-        said = opened.enter_context(out.open("wb")) if out else None
-        # In a session of its own: Ctrl-C is ours, and stops it in order.
-        up = subprocess.Popen(
-            leashed(command, None), stdout=said, stderr=said, env=env, cwd=ROOT, start_new_session=True
+        file = opened.enter_context(out.open("wb")) if out else None
+        # In a session of its own: Ctrl-C reaches this process alone, which then stops the stack in order.
+        supervisor = subprocess.Popen(
+            tied_to_us(command, None), stdout=file, stderr=file, env=env, cwd=ROOT, start_new_session=True
         )
-        opened.callback(end, up)
-        try:
-            wait_until(lambda: up.poll() is not None or is_ready(place, up.pid), UP_S, "the stack does not get ready")
-        except Failed as failure:
-            raise Failed(f"{failure}: {', '.join(missing(place))}") from None
-        if up.poll() is not None:
-            raise Failed(last_lines(out) if out else "the stack did not start")
-        yield RunningStack(place)
+        opened.callback(end, supervisor)
+        wait_ready(folder, supervisor, out)
+        yield RunningStack(folder)
 
 
-def missing(place: Place) -> list[str]:
-    """Name the servers that were started and are not well, each with its log."""
-    state = State.read(place.state)
-    names = [name for name, server in state.servers.items() if not server.healthy] if state else []
-    return [f"{name} (see {place.root / 'logs' / name}.log)" for name in names]
+def wait_ready(folder: DataFolder, supervisor: "subprocess.Popen[bytes]", out: Path | None) -> None:
+    """Wait until the stack of a supervisor is ready; raises Failed when it ends, or takes too long."""
+
+    def has_ended_or_is_ready() -> bool:
+        return supervisor.poll() is not None or is_ready(folder, supervisor.pid)
+
+    try:
+        wait_until(has_ended_or_is_ready, READY_S, "the stack does not get ready")
+    except Failed as failure:
+        raise Failed(f"{failure}: {', '.join(unhealthy(folder))}") from None
+    if supervisor.poll() is not None:
+        raise Failed(last_lines(out) if out else "the stack did not start")
 
 
-def is_ready(place: Place, pid: int) -> bool:
-    """True if the stack that this supervisor runs is ready."""
-    state = State.read(place.state)
-    return state is not None and state.supervisor.pid == pid and state.ready
+def unhealthy(folder: DataFolder) -> list[str]:
+    """Return the names of the servers that were started and are not healthy, each with its log."""
+    state = StackState.read(folder.state)
+    names = [name for name, server in state.servers.items() if not server.is_healthy] if state else []
+    return [f"{name} (see {folder.log(name)})" for name in names]
+
+
+def is_ready(folder: DataFolder, supervisor_pid: int) -> bool:
+    """True if the stack of this supervisor is ready."""
+    state = StackState.read(folder.state)
+    return state is not None and state.supervisor.pid == supervisor_pid and state.is_ready
 
 
 def end(process: "subprocess.Popen[bytes]", within_s: float = STOP_S) -> None:
-    """Stop a process, unless it has ended, by asking and then by force; a supervisor's watchdog does the rest."""
+    """End a process: ask it to stop, and kill it when it does not in time; a supervisor's watchdog does the rest."""
     process.terminate()
     try:
         process.wait(within_s)
@@ -164,5 +181,5 @@ def end(process: "subprocess.Popen[bytes]", within_s: float = STOP_S) -> None:
 
 
 def last_lines(path: Path, count: int = 20) -> str:
-    """Return the end of a log."""
+    """Return the last lines of a file."""
     return "\n".join(path.read_text(errors="replace").splitlines()[-count:])

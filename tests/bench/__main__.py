@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.install.steps import Failed
-from deploy.local.places import Place
+from deploy.errors import Failed
+from deploy.local.data_folder import DataFolder
 from deploy.local.running import brought_up, end
 from tests.support.machine.running import end_on_term
 
@@ -47,7 +47,7 @@ def run_all() -> int:
         folder.chmod(0o755)
         (folder / "tmp").mkdir()
         try:
-            with brought_up(Place(folder / "data"), os.environ, options=["--free-ports"], out=folder / "up.log"):
+            with brought_up(DataFolder(folder / "data"), os.environ, options=["--free-ports"], out=folder / "up.log"):
                 done = [run(*module, folder=folder) for module in RUNS]
         except Failed as failure:
             sys.stderr.write(f"{failure}\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.install import layout
-from deploy.local.places import Place
+from deploy.local.data_folder import DataFolder
 from deploy.local.running import RunningStack, brought_up
 from tests.audit.auditor import audit
 from tests.audit.ledger import Ledger
@@ -64,7 +64,7 @@ def proof(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proof]:
     folder = Path(tempfile.mkdtemp(prefix="fluoro-e2e-"))
     folder.chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_") or name in INSTALLED}
-    up = brought_up(Place(folder / "data"), kept, options=["--free-ports"], out=folder / "up.log")
+    up = brought_up(DataFolder(folder / "data"), kept, options=["--free-ports"], out=folder / "up.log")
     with up as archive, Ledger(tmp_path_factory.mktemp("ledger") / "sent.jsonl") as ledger:
         yield Proof(archive, ledger)
     # Those sockets end here, not in a test of another folder.

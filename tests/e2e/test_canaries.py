@@ -131,8 +131,8 @@ def test_no_error_says_a_patients_word(unheard: Unheard) -> None:
 def test_no_log_and_no_file_name_holds_one(proof: Proof, unheard: Unheard) -> None:
     assert unheard
     assert (proof.archive.logs / "gateway.log").stat().st_size
-    assert canary.files_with_canaries(proof.archive.place.root) == []
-    assert not seen((proof.archive.place.root.parent / "up.log").read_bytes())
+    assert canary.files_with_canaries(proof.archive.folder.root) == []
+    assert not seen((proof.archive.folder.root.parent / "up.log").read_bytes())
 
 
 def test_no_metric_and_no_page_of_the_engine_holds_one(proof: Proof, unheard: Unheard) -> None:

@@ -70,7 +70,7 @@ class Desk:
 def test_every_real_file_is_answered_as_the_table_says_and_comes_back(
     door: str, proof: Proof, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FLUORO_DATA", str(proof.archive.place.root))
+    monkeypatch.setenv("FLUORO_DATA", str(proof.archive.folder.root))
     files = corpus_files(corpus)
     send, said = DOORS[door]
 

@@ -50,7 +50,7 @@ def test_a_kill_during_ingest_loses_nothing(what: str, proof: Proof, tmp_path: P
     with Tripwire(proof.ledger.path, INSTANCES // 5, victims) as ledger:
         tally = send(paths, proof.peer, ledger)
     for server in KILLS[what]:
-        wait_until(lambda: proof.archive.changed(server, before[server]), RECOVERY_S, f"{server} lives")  # noqa: B023
+        wait_until(lambda: proof.archive.has_changed(server, before[server]), RECOVERY_S, f"{server} lives")  # noqa: B023
         proof.archive.wait_healthy(server, RECOVERY_S)
 
     assert ledger.tripped

@@ -100,7 +100,7 @@ def test_other_bytes_under_one_uid_are_kept_raised_and_listed(
         topics.read_on()
         raised = [one for one in topics.records["instance-conflict"] if one["sop_uid"] == other.sop_uid]
     assert {(event["lost_data_hash"], event["kind"]) for event in raised} >= {(lost[0], "content")}
-    monkeypatch.setenv("FLUORO_DATA", str(proof.archive.place.root))
+    monkeypatch.setenv("FLUORO_DATA", str(proof.archive.folder.root))
     capsys.readouterr()
     assert conflicts.main(["show", one.sop_uid, "--json"]) == 0
     listed_now = [json.loads(text) for text in capsys.readouterr().out.splitlines()]

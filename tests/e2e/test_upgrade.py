@@ -19,9 +19,9 @@ import pytest
 from confluent_kafka import Consumer
 
 from deploy.install import layout
-from deploy.local.places import Place
+from deploy.local.data_folder import DataFolder
 from deploy.local.running import RunningStack, brought_up, end, is_ready, last_lines, wait_until
-from deploy.local.supervisor import leashed
+from deploy.local.supervision.programs import tied_to_us
 from operators.connectors.kafka.positions import Positions
 from pipelines.jobs import JOBS, Job
 from pipelines.launch import checkpoints
@@ -62,18 +62,18 @@ READ_AFTER = {"study": AFTER + 1, "catalog": AFTER + 2}
 
 
 @pytest.fixture
-def data() -> Iterator[Place]:
+def data() -> Iterator[DataFolder]:
     """A data folder that the database's user reaches, which pytest's own are not."""
     if missing := layout.here().missing():
         absent(f"not installed: {', '.join(missing)}; run make install")
     folder = Path(tempfile.mkdtemp(prefix="fluoro-upgrade-"))
     folder.chmod(0o755)
-    yield Place(folder / "data")
+    yield DataFolder(folder / "data")
     shutil.rmtree(folder)
 
 
 @pytest.fixture
-def earlier(data: Place) -> Iterator[Path]:
+def earlier(data: DataFolder) -> Iterator[Path]:
     """The earlier release in a worktree of its own, with what is installed here."""
     git("cat-file", "-e", f"{EARLIER}^{{commit}}", otherwise=f"the history does not hold {EARLIER}: fetch it whole")
     root = data.root.with_name("earlier")
@@ -98,10 +98,10 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def earlier_stack(root: Path, data: Place) -> Iterator[RunningStack]:
+def earlier_stack(root: Path, data: DataFolder) -> Iterator[RunningStack]:
     """Run the earlier release for the block, then stop it as `make stop` does."""
     out, env = data.root.with_name("earlier.log"), environment(EARLIER_SETTINGS) | {"FLUORO_DATA": str(data.root)}
-    command = leashed((sys.executable, "-m", "deploy.local", "up", "--free-ports"), None)
+    command = tied_to_us((sys.executable, "-m", "deploy.local", "up", "--free-ports"), None)
     with out.open("wb") as log:
         up = subprocess.Popen(command, cwd=root, env=env, stdout=log, stderr=log, start_new_session=True)
     try:
@@ -116,11 +116,11 @@ def earlier_stack(root: Path, data: Place) -> Iterator[RunningStack]:
 
 def ports(stack: RunningStack) -> Mapping[str, int]:
     """Return the ports of a stack that was started by either release."""
-    found: Mapping[str, int] = stack.state().about["ports"]
+    found: Mapping[str, int] = stack.state().plan["ports"]
     return found
 
 
-def newest_checkpoints(data: Place) -> dict[str, Path]:
+def newest_checkpoints(data: DataFolder) -> dict[str, Path]:
     """Return each job's newest complete checkpoint in a data folder."""
     settings = JobSettings(checkpoint_dir=data.root / "checkpoints")
     return {job.name: checkpoints.complete(folder_of(job, settings))[0] for job in JOBS}
@@ -185,7 +185,7 @@ def events(broker: BrokerSettings, topic: Topic) -> list[Any]:
 
 
 def test_the_present_stack_goes_on_from_the_state_of_an_earlier_release(
-    data: Place, earlier: Path, tmp_path: Path
+    data: DataFolder, earlier: Path, tmp_path: Path
 ) -> None:
     paths = files(Volume(slices=BEFORE + AFTER, size=64, seed=77), tmp_path / "files")
     with Ledger(tmp_path / "sent.jsonl") as ledger:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from deploy.install import layout
-from deploy.local import control
-from deploy.local.places import Place
+from deploy.local import checks
+from deploy.local.data_folder import DataFolder
 from deploy.local.running import RunningStack, brought_up
 
 # What the user says about the installation holds in tests too; nothing else does.
@@ -21,7 +21,7 @@ INSTALLED = ("FLUORO_CACHE", "FLUORO_MINIO")
 def installed() -> layout.Layout:
     """What the stack is made of; skips where it is not installed, and fails for that where CI is set."""
     here = layout.here()
-    if absent := control.missing(here):
+    if absent := checks.missing(here):
         reason = f"not installed: {', '.join(absent)}; run make install"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     return here
@@ -42,5 +42,5 @@ def stack(data_folder: Path) -> Iterator[RunningStack]:
     """The whole stack on free ports and a folder of its own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_") or name in INSTALLED}
     out = data_folder.with_name("up.log")
-    with brought_up(Place(data_folder), kept, options=("--free-ports",), out=out) as started:
+    with brought_up(DataFolder(data_folder), kept, options=("--free-ports",), out=out) as started:
         yield started

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from confluent_kafka import Consumer, Producer
 
-from deploy.local import processes
 from deploy.local.running import RunningStack, wait_until
+from deploy.local.supervision import processes
 from operators.connectors.kafka.log import producer_config
 from schemas.codec import decode, encode
 from schemas.events import Event, InstanceStored, RecordRejected, StudyDue, TransferEnded
@@ -116,7 +116,7 @@ def test_a_window_survives_a_killed_jvm(stack: RunningStack, broker: Broker, stu
     killed = stack.state().servers["flink"]
     jvm = next(stat.process.pid for stat in processes.family([killed.process]) if stat.parent == killed.process.pid)
     os.kill(jvm, signal.SIGKILL)
-    wait_until(lambda: stack.changed("flink", killed), 10, "the launcher does not see that the JVM is gone")
+    wait_until(lambda: stack.has_changed("flink", killed), 10, "the launcher does not see that the JVM is gone")
     broker.publish(instance(2, study, study=study), ended(study, 2, study=study))
     stack.wait_healthy("flink", RESTART_S)
 

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.commands.quarantine import Answer, stow
 from deploy.demo import dicomweb
-from deploy.local.control import web
+from deploy.local.report import dicomweb_url
 from deploy.local.running import RunningStack, wait_until
 from operators.dicom import instance
 from operators.dicom.instance import split_part10
@@ -24,7 +24,7 @@ CANARY = "Canary^Sixteen"
 
 @pytest.fixture(scope="module")
 def base(stack: RunningStack) -> str:
-    return web(stack.plan)
+    return dicomweb_url(stack.plan)
 
 
 def post(base: str, file: bytes) -> Answer:
@@ -33,7 +33,7 @@ def post(base: str, file: bytes) -> Answer:
 
 def ask(stack: RunningStack, module: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run an operator's command."""
-    env = {"FLUORO_DATA": str(stack.place.root), "PATH": ""}
+    env = {"FLUORO_DATA": str(stack.folder.root), "PATH": ""}
     command = (sys.executable, "-m", f"deploy.commands.{module}", *arguments)
     done = subprocess.run(
         command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SOON_S, check=False

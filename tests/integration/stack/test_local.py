@@ -16,10 +16,12 @@ import pytest
 
 from deploy.install.layout import Layout
 from deploy.install.preflight import GIB, port_free
-from deploy.local import health, processes
-from deploy.local.places import Place, State
+from deploy.local.data_folder import DataFolder
 from deploy.local.running import RunningStack, brought_up, wait_until
-from deploy.local.supervisor import ROOT
+from deploy.local.servers import health
+from deploy.local.supervision import processes
+from deploy.local.supervision.programs import ROOT
+from deploy.local.supervision.stack_state import StackState
 from schemas.settings.servers import CatalogSettings
 
 SERVERS = ("postgres", "kafka", "minio", "flink", "gateway", "web")
@@ -38,14 +40,14 @@ def execute(catalog: CatalogSettings, statement: str) -> list[Any]:
         return list(cursor.fetchall()) if cursor.description else []
 
 
-def command(place: Path, *words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
-    return run(place, "deploy.local", *words, **settings)
+def command(data: Path, *words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    return run(data, "deploy.local", *words, **settings)
 
 
-def run(place: Path, module: str, *words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+def run(data: Path, module: str, *words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", module, *words],
-        env={**clean_environ(), "FLUORO_DATA": str(place), **settings},
+        env={**clean_environ(), "FLUORO_DATA": str(data), **settings},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -58,8 +60,8 @@ def test_every_server_is_healthy_and_the_web_answers(stack: RunningStack) -> Non
     state = stack.state()
     status, _ = health.get(stack.plan.api.port, "/healthz")
 
-    assert state.ready
-    assert {name for name, server in state.servers.items() if server.healthy} == set(SERVERS)
+    assert state.is_ready
+    assert {name for name, server in state.servers.items() if server.is_healthy} == set(SERVERS)
     assert status == 200
 
 
@@ -83,8 +85,7 @@ def test_the_reader_cannot_write(stack: RunningStack) -> None:
 
 
 def test_no_secret_stands_on_a_command_line(stack: RunningStack) -> None:
-    place = stack.place
-    secrets = [path.read_bytes() for path in (place.root / "secrets").iterdir()]
+    secrets = [path.read_bytes() for path in (stack.folder.root / "secrets").iterdir()]
     heads = [server.process for server in stack.state().servers.values()]
     lines = [Path(f"/proc/{stat.process.pid}/cmdline").read_bytes() for stat in processes.family(heads)]
 
@@ -94,7 +95,7 @@ def test_no_secret_stands_on_a_command_line(stack: RunningStack) -> None:
 
 @pytest.mark.parametrize("words", [("up",), ("up", "--free-ports"), ("clean-data",)])
 def test_data_in_use_are_left_alone(stack: RunningStack, words: tuple[str, ...]) -> None:
-    done = command(stack.place.root, *words)
+    done = command(stack.folder.root, *words)
 
     assert done.returncode == 1
     assert done.stderr.startswith("a stack runs on ")
@@ -102,7 +103,7 @@ def test_data_in_use_are_left_alone(stack: RunningStack, words: tuple[str, ...])
 
 
 def test_status_names_every_server(stack: RunningStack) -> None:
-    done = command(stack.place.root, "status")
+    done = command(stack.folder.root, "status")
 
     assert done.returncode == 0
     assert all(f"  {name} " in done.stdout for name in SERVERS)
@@ -117,11 +118,11 @@ def test_a_killed_server_comes_back(stack: RunningStack, name: str) -> None:
 
     assert after.process != before.process
     assert after.starts == before.starts + 1
-    assert not before.process.alive()
+    assert not before.process.is_alive()
 
 
 def test_the_demo_holds_with_a_new_study_each_time(stack: RunningStack) -> None:
-    done = [run(stack.place.root, "deploy.demo", "--once") for _ in range(2)]
+    done = [run(stack.folder.root, "deploy.demo", "--once") for _ in range(2)]
 
     assert [one.returncode for one in done] == [0, 0], done[0].stderr + done[1].stderr
     assert all("All of it held" in one.stdout for one in done)
@@ -144,34 +145,34 @@ def clean_environ() -> dict[str, str]:
 
 
 def test_a_killed_supervisor_leaves_nothing_and_the_next_start_finds_the_data(own_folder: Path) -> None:
-    place, options = Place(own_folder / "data"), ("--free-ports",)
-    with brought_up(place, clean_environ(), options=options, out=own_folder / "first.log") as first:
+    folder, options = DataFolder(own_folder / "data"), ("--free-ports",)
+    with brought_up(folder, clean_environ(), options=options, out=own_folder / "first.log") as first:
         execute(first.catalog("owner"), "CREATE TABLE kept AS SELECT 1 AS one")
         ports, state = first.plan.ports, first.state()
         os.kill(state.supervisor.pid, signal.SIGKILL)
-        wait_until(lambda: nothing_left(place, state, ports), 15, "something is left of a killed supervisor")
-    with brought_up(place, clean_environ(), options=options, out=own_folder / "second.log") as second:
+        wait_until(lambda: nothing_left(folder, state, ports), 15, "something is left of a killed supervisor")
+    with brought_up(folder, clean_environ(), options=options, out=own_folder / "second.log") as second:
         rows = execute(second.catalog("reader"), "SELECT 1 FROM pg_tables WHERE tablename = 'kept'")
         same_ports = second.plan.ports == ports
-    cleaned = command(place.root, "clean-data")
+    cleaned = command(folder.root, "clean-data")
 
     assert rows == [(1,)]
     assert same_ports
     assert cleaned.returncode == 0
-    assert not place.root.exists()
+    assert not folder.root.exists()
 
 
-def nothing_left(place: Place, state: State, ports: Mapping[str, int]) -> bool:
-    processes_left = processes.marked(f"{state.run}/") or processes.family(s.process for s in state.servers.values())
-    litter = [path for folder in place.temporary() if folder.exists() for path in folder.iterdir()]
+def nothing_left(folder: DataFolder, state: StackState, ports: Mapping[str, int]) -> bool:
+    processes_left = processes.marked(f"{state.run_id}/") or processes.family(s.process for s in state.servers.values())
+    litter = [path for folder in folder.temporary() if folder.exists() for path in folder.iterdir()]
     return not processes_left and not litter and all(port_free(port) for port in ports.values())
 
 
 def test_two_stacks_run_beside_each_other(stack: RunningStack, own_folder: Path) -> None:
-    place, out = Place(own_folder / "data"), own_folder / "other.log"
-    with brought_up(place, clean_environ(), options=("--free-ports",), out=out) as other:
+    folder, out = DataFolder(own_folder / "data"), own_folder / "other.log"
+    with brought_up(folder, clean_environ(), options=("--free-ports",), out=out) as other:
         ports = other.plan.ports
-        both_ready = other.state().ready and stack.state().ready
+        both_ready = other.state().is_ready and stack.state().is_ready
 
     assert both_ready
     assert not set(ports.values()) & set(stack.plan.ports.values())

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from deploy.install.steps import Failed
-from deploy.local.places import Place as Folder
+from deploy.errors import Failed
+from deploy.local.data_folder import DataFolder
 from deploy.local.running import RunningStack
 from tests.audit.address import ArchiveAddress
 from tests.audit.ledger import Ledger
@@ -22,7 +22,7 @@ from tests.audit.ledger import Ledger
 
 def running(folder: Path) -> RunningStack:
     """Return the stack in a data folder; where none runs, end with a line and status 2."""
-    stack = RunningStack(Folder(folder.absolute()))
+    stack = RunningStack(DataFolder(folder.absolute()))
     try:
         stack.state()
     except Failed as failure:
@@ -45,12 +45,12 @@ def address_of(stack: RunningStack) -> ArchiveAddress:
 
 def ledgers_of(stack: RunningStack) -> list[Path]:
     """Return the ledgers of what benchmarks have sent to it: they are kept beside its data."""
-    return sorted((stack.place.root / "ledgers").glob("*.jsonl"))
+    return sorted((stack.folder.root / "ledgers").glob("*.jsonl"))
 
 
 def new_ledger(stack: RunningStack) -> Ledger:
     """Begin another one."""
-    return Ledger(stack.place.root / "ledgers" / f"{time.time_ns()}.jsonl")
+    return Ledger(stack.folder.root / "ledgers" / f"{time.time_ns()}.jsonl")
 
 
 def family(stack: RunningStack, server: str) -> list[psutil.Process]:

@@ -16,7 +16,7 @@ import pytest
 
 from deploy.commands import quarantine, shared
 from deploy.commands.quarantine import Answer, Outside
-from deploy.install.steps import Failed
+from deploy.errors import Failed
 from operators.catalog.rows import QuarantineRow
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryHiddenRows
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage

@@ -12,7 +12,7 @@ from pydicom.uid import CTImageStorage
 from deploy.demo import __main__ as demo
 from deploy.demo import dicomweb
 from deploy.demo.sample import write_ct
-from deploy.install.steps import Failed
+from deploy.errors import Failed
 
 RUN, OTHER_RUN = (uuid.UUID(bytes=bytes([number] * 16)) for number in (7, 8))
 

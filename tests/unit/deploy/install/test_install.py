@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.install import environment, flink_home, installer, layout, servers
-from deploy.install.steps import size
+from deploy.install.disk import size_bytes
 
 UV_SAID = """\
 Resolved 111 packages in 436ms
@@ -154,4 +154,4 @@ def test_links_within_the_clone_survive_its_move(tmp_path: Path) -> None:
 
     links = tmp_path / "moved" / ".tools" / "lib"
     assert {link.name: link.read_bytes() for link in links.iterdir()} == {"flink.jar": b"jar", "kafka.jar": b"jar"}
-    assert size(links) == 0
+    assert size_bytes(links) == 0

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.install.steps import Children, Cost, Failed, Run, Step, Stopped, Work, describe, diagnose, locked, table
+from deploy.errors import Failed
+from deploy.install.steps import Children, Cost, Run, Step, Stopped, Work, describe, diagnose, locked, table
 
 NOTHING = Cost()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import health, stack
+from deploy.local.servers import applications, health
 from schemas.settings.dimse import DimseSettings
 
 # What a DICOM node says first: accepted, rejected (PS3.8 9.3.3, 9.3.4).
@@ -31,7 +31,7 @@ def answering(host: str, answer: Callable[[socket.socket], None]) -> Iterator[in
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield int(listening.getsockname()[1])
-        thread.join(health.BOUND_S)
+        thread.join(health.TIMEOUT_S)
 
 
 def saying(answer: bytes) -> Callable[[socket.socket], None]:
@@ -59,15 +59,15 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.mark.parametrize("answer", [ACCEPTED, REJECTED])
 def test_a_dicom_node_is_asked_where_it_listens(host: str, answer: bytes) -> None:
     with answering(host, saying(answer)) as port:
-        problem = stack.gateway_health(DimseSettings(host=host, port=port))()
+        problem = applications.gateway_health(DimseSettings(host=host, port=port))()
 
     assert problem is None
 
 
 def test_a_node_on_another_address_is_not_taken_for_it() -> None:
     with answering("127.0.0.2", saying(ACCEPTED)) as port:
-        problem = health.echoes("127.0.0.1", port, "FLUORO")()
-        assert health.echoes("127.0.0.2", port, "FLUORO")() is None
+        problem = health.answers_association("127.0.0.1", port, "FLUORO")()
+        assert health.answers_association("127.0.0.2", port, "FLUORO")() is None
 
     assert problem is not None
     assert problem.startswith(f"port {port}: ")
@@ -84,14 +84,14 @@ def test_a_node_that_speaks_tls_is_well_once_it_shows_its_certificate(
 
     with answering("127.0.0.1", lambda connection: context.wrap_socket(connection, server_side=True).close()) as port:
         settings = DimseSettings(port=port, tls_certificate=str(certificate[0]), tls_key=str(certificate[1]))
-        problem = stack.gateway_health(settings)()
+        problem = applications.gateway_health(settings)()
 
     assert problem is None
 
 
 def test_a_node_that_should_speak_tls_and_does_not_is_not_well() -> None:
     with answering("127.0.0.1", lambda connection: connection.sendall(bytes(16))) as port:
-        problem = health.shakes_hands("127.0.0.1", port)()
+        problem = health.shows_certificate("127.0.0.1", port)()
 
     assert problem is not None
     assert problem.startswith(f"port {port}: ")
@@ -103,5 +103,5 @@ def test_a_page_is_asked_for_where_it_is() -> None:
         connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
 
     with answering("127.0.0.2", answer) as port:
-        assert health.http_ok(port, "/healthz")() is not None
-        assert health.http_ok(port, "/healthz", "127.0.0.2")() is None
+        assert health.answers_ok(port, "/healthz")() is not None
+        assert health.answers_ok(port, "/healthz", "127.0.0.2")() is None

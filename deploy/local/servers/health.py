@@ -1,4 +1,4 @@
-"""How a server says that it is well: each check gives what is wrong, or None, within a second or two."""
+"""Health checks of the stack's servers: each returns what is wrong, or None, within about two seconds."""
 
 import http.client
 import json
@@ -8,21 +8,26 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-BOUND_S = 2.0
+import psycopg
+
+from schemas.settings.servers import CatalogSettings
+
+# Also the least that libpq takes for a connection (connect_timeout).
+TIMEOUT_S = 2
 OK = 200
 HOST = "127.0.0.1"
-# Where a server is reached that listens on every address.
-EVERY = {"": HOST, "0.0.0.0": HOST, "::": "::1"}  # noqa: S104 (it is what settings say)
+# Where to reach a server that listens on every address.
+REACHED_AT = {"": HOST, "0.0.0.0": HOST, "::": "::1"}  # noqa: S104 (it is what settings say)
 
 Check = Callable[[], str | None]
 
 
 def listens(port: int) -> Check:
-    """Check that something accepts connections."""
+    """Return the check that a server accepts connections."""
 
     def check() -> str | None:
         try:
-            socket.create_connection((HOST, port), BOUND_S).close()
+            socket.create_connection((HOST, port), TIMEOUT_S).close()
         except OSError as error:
             return f"port {port}: {error}"
         return None
@@ -30,8 +35,8 @@ def listens(port: int) -> Check:
     return check
 
 
-def http_ok(port: int, path: str, host: str = HOST) -> Check:
-    """Check that a page answers with status 200."""
+def answers_ok(port: int, path: str, host: str = HOST) -> Check:
+    """Return the check that a page answers with status 200."""
 
     def check() -> str | None:
         status, body = get(port, path, host)
@@ -42,7 +47,7 @@ def http_ok(port: int, path: str, host: str = HOST) -> Check:
 
 def get(port: int, path: str, host: str = HOST) -> tuple[int, bytes]:
     """Return the status and body of a page; status 0 with the reason when there is no answer."""
-    connection = http.client.HTTPConnection(EVERY.get(host, host), port, timeout=BOUND_S)
+    connection = http.client.HTTPConnection(REACHED_AT.get(host, host), port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -53,46 +58,46 @@ def get(port: int, path: str, host: str = HOST) -> tuple[int, bytes]:
         connection.close()
 
 
-def postgres_ready(port: int) -> Check:
-    """Check that the database takes sessions: it asks for a password, where one that still starts sends an error.
-
-    Source: PostgreSQL 18, Frontend/Backend Protocol, 54.7, StartupMessage (version 3.0) and its answers R and E.
-    """
-    parameters = b"user\0reader\0database\0fluoro\0\0"
-    hello = struct.pack("!ii", 8 + len(parameters), 3 << 16) + parameters
+def takes_sessions(catalog: CatalogSettings) -> Check:
+    """Return the check that PostgreSQL takes sessions of a role: while it starts or recovers, it refuses them."""
 
     def check() -> str | None:
         try:
-            with socket.create_connection((HOST, port), BOUND_S) as connection:
-                connection.sendall(hello)
-                answer = connection.recv(1)
-        except OSError as error:
-            return f"port {port}: {error}"
-        return None if answer == b"R" else f"port {port}: it does not take sessions yet"
+            psycopg.connect(
+                host=catalog.host,
+                port=catalog.port,
+                dbname=catalog.database,
+                user=catalog.user,
+                password=catalog.password,
+                connect_timeout=TIMEOUT_S,
+            ).close()
+        except psycopg.OperationalError as error:
+            return f"port {catalog.port}: {error}"
+        return None
 
     return check
 
 
-def jobs_run(port: int, jobs: int) -> Check:
-    """Check that this many Flink jobs run, all their tasks with them."""
+def runs_jobs(port: int, jobs: int) -> Check:
+    """Return the check that at least `jobs` Flink jobs run, with all their tasks."""
 
     def check() -> str | None:
         status, body = get(port, "/jobs/overview")
         if status != OK:
             return f"port {port}: /jobs/overview answers {status} {body[:200]!r}"
-        running = [job["name"] for job in json.loads(body)["jobs"] if runs(job)]
+        running = [job["name"] for job in json.loads(body)["jobs"] if is_running(job)]
         return None if len(running) >= jobs else f"only {running or 'no job'} of {jobs} jobs run"
 
     return check
 
 
-def runs(job: dict[str, Any]) -> bool:
-    """True if all tasks of a job run (REST API of Flink, /jobs/overview)."""
+def is_running(job: dict[str, Any]) -> bool:
+    """True if a job and all its tasks run, as /jobs/overview of Flink's REST API has it."""
     return bool(job["state"] == "RUNNING" and job["tasks"]["running"] == job["tasks"]["total"])
 
 
-def echoes(host: str, port: int, ae_title: str) -> Check:
-    """Check that a DICOM node answers a request for an association: who may not call, or not now, hears so from a well one.
+def answers_association(host: str, port: int, ae_title: str) -> Check:
+    """Return the check that a DICOM node answers a request for an association; a healthy node may reject it.
 
     Source: PS3.8 9.3.2 (A-ASSOCIATE-RQ), 9.3.3 (-AC, type 02), 9.3.4 (-RJ, type 03), 9.3.6 (A-RELEASE-RQ).
     """
@@ -100,7 +105,7 @@ def echoes(host: str, port: int, ae_title: str) -> Check:
 
     def check() -> str | None:
         try:
-            with socket.create_connection((EVERY.get(host, host), port), BOUND_S) as connection:
+            with socket.create_connection((REACHED_AT.get(host, host), port), TIMEOUT_S) as connection:
                 connection.sendall(request)
                 answer = connection.recv(1)
                 connection.sendall(b"\x05\0\0\0\0\x04\0\0\0\0")
@@ -112,8 +117,11 @@ def echoes(host: str, port: int, ae_title: str) -> Check:
     return check
 
 
-def shakes_hands(host: str, port: int) -> Check:
-    """Check that a TLS server shows a certificate, whichever it is: no more, for it may want one of its callers."""
+def shows_certificate(host: str, port: int) -> Check:
+    """Return the check that a server completes a TLS handshake, with any certificate.
+
+    No DICOM follows: the server may demand a certificate of its callers.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -121,7 +129,7 @@ def shakes_hands(host: str, port: int) -> Check:
     def check() -> str | None:
         try:
             with (
-                socket.create_connection((EVERY.get(host, host), port), BOUND_S) as connection,
+                socket.create_connection((REACHED_AT.get(host, host), port), TIMEOUT_S) as connection,
                 context.wrap_socket(connection),
             ):
                 return None

@@ -2,7 +2,7 @@
 
 import base64
 
-from deploy.local.broker import new_id
+from deploy.local.servers.kafka import new_id
 
 
 def test_no_id_looks_like_an_option() -> None:

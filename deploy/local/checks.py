@@ -1,0 +1,34 @@
+"""What has to hold before the stack starts: everything is installed, and memory, ports and folders are there."""
+
+from deploy.errors import Failed
+from deploy.install import flink_home, layout, preflight
+from deploy.install.layout import Layout
+from deploy.local.servers import postgres_account
+from deploy.local.stack import Stack
+
+# What people call the servers that they connect to.
+PORT_NAMES = {"dimse": "DIMSE", "web": "web", "flink": "Flink UI"}
+
+
+def missing(here: Layout) -> tuple[str, ...]:
+    """Return the names of what is not installed, or was made from older sources; empty when the stack can start."""
+    absent = here.missing()
+    return absent if absent or flink_home.is_current(here) else ("Flink's run folder, whose sources changed",)
+
+
+def check_installed() -> Layout:
+    """Return the layout of this clone; raises Failed when something is not installed."""
+    here = layout.here()
+    if absent := missing(here):
+        raise Failed(f"not installed: {', '.join(absent)}. Run: make install")
+    return here
+
+
+def check_start(stack: Stack) -> None:
+    """Raise Failed with everything that would stop a start, a line each."""
+    ports = {PORT_NAMES.get(name, name): port for name, port in stack.ports.items()}
+    account = postgres_account.existing()
+    user = (account.pw_uid, [account.pw_gid]) if account else None
+    obstacles = preflight.before_start(stack.folder.root, ports, postgres_user=user)
+    if obstacles:
+        raise Failed("\n".join(map(str, obstacles)))

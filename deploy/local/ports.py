@@ -1,0 +1,44 @@
+"""Choose the stack's TCP ports: free ones where none is fixed, and the same ones at every start."""
+
+import json
+import random
+from collections.abc import Collection, Mapping
+
+from deploy.install.preflight import port_free
+from deploy.local.data_folder import DataFolder
+from deploy.local.json_file import write_json
+
+# Below Linux's range for outgoing connections, so that none of those takes a server's port before the next start.
+FREE_PORTS = range(20000, 32000)
+
+
+def choose_ports(folder: DataFolder, wanted: Mapping[str, int], widths: Mapping[str, int]) -> dict[str, int]:
+    """Return a port for each name; where 0 is wanted, a free one, which the folder keeps for the next start.
+
+    A name in `widths` has that many ports in a row, beginning with its own. When a row has grown into the port of
+    another name, new ports are chosen for it.
+    """
+    kept = json.loads(folder.ports.read_text()) if folder.ports.exists() else {}
+
+    def row(name: str, first: int) -> range:
+        return range(first, first + widths.get(name, 1))
+
+    # The widest rows first: they are the hardest to place.
+    free_ones = sorted((name for name, port in wanted.items() if not port), key=lambda name: -widths.get(name, 1))
+    for name in free_ones:
+        others = [item for ports in (wanted, kept) for item in ports.items() if item[0] != name]
+        taken = {port for other, first in others for port in row(other, first)}
+        if name not in kept or taken.intersection(row(name, kept[name])):
+            kept[name] = free_row(taken, widths.get(name, 1))
+    write_json(folder.ports, kept)
+    return {name: port or kept[name] for name, port in wanted.items()}
+
+
+def free_row(taken: Collection[int], width: int = 1) -> int:
+    """Return the first of `width` ports in a row that are not taken and that nobody listens on."""
+
+    def is_free(port: int) -> bool:
+        return port not in taken and port_free(port)
+
+    candidates = random.sample(FREE_PORTS, 200)
+    return next(first for first in candidates if all(map(is_free, range(first, first + width))))

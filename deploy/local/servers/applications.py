@@ -1,0 +1,63 @@
+"""Fluoro's own servers: the Flink cluster with its jobs, the DIMSE gateway, and the web server."""
+
+from deploy.local.servers import health
+from deploy.local.stack import Stack
+from deploy.local.supervision.programs import Program, ServerProgram
+from pipelines.jobs import JOBS
+from schemas.settings.dimse import DimseSettings
+
+# deploy.web kills its workers after 20 s.
+WEB_STOP_S = 22
+
+
+def programs(stack: Stack) -> tuple[Program, ...]:
+    """Return Fluoro's servers."""
+    return (flink(stack), gateway(stack), web(stack))
+
+
+def flink(stack: Stack) -> ServerProgram:
+    """Return the Flink cluster, which submits its jobs itself."""
+    own = stack.layout.flink_environment() | {"FLUORO_DATA": str(stack.folder.root)}
+    return ServerProgram(
+        name="flink",
+        command=stack.python("-m", "deploy.flink.cluster"),
+        needs=("topics", "buckets", "catalog"),
+        env=stack.env(stack.job, stack.broker, stack.store, stack.catalog("writer"), stack.study) | own,
+        check_health=health.runs_jobs(stack.job.rest_port, len(JOBS)),
+        ready_s=120,
+        stop_s=12,
+    )
+
+
+def gateway(stack: Stack) -> ServerProgram:
+    """Return the DIMSE gateway."""
+    return ServerProgram(
+        name="gateway",
+        command=stack.python("-m", "gateway"),
+        needs=("topics", "buckets"),
+        env=stack.env(stack.dimse, stack.intake, stack.quarantine, stack.broker, stack.store),
+        check_health=gateway_health(stack.dimse),
+    )
+
+
+def web(stack: Stack) -> ServerProgram:
+    """Return the web server, which reads from the catalog and stores what comes by STOW-RS."""
+    web, intake = (stack.api, stack.render, stack.stow), (stack.intake, stack.quarantine)
+    return ServerProgram(
+        name="web",
+        command=stack.python("-m", "deploy.web"),
+        needs=("topics", "buckets", "catalog"),
+        env=stack.env(*web, *intake, stack.store, stack.catalog("reader"), stack.broker),
+        check_health=health.answers_ok(stack.api.port, "/healthz", stack.api.host),
+        stop_s=WEB_STOP_S,
+    )
+
+
+def gateway_health(dimse: DimseSettings) -> health.Check:
+    """Return the check of a gateway: an association, or a TLS handshake where it speaks TLS.
+
+    The gateway may demand a certificate of its callers, which the supervisor has not.
+    """
+    if dimse.tls_certificate:
+        return health.shows_certificate(dimse.host, dimse.port)
+    return health.answers_association(dimse.host, dimse.port, dimse.ae_title)

@@ -1,0 +1,306 @@
+"""Start servers in the order of their needs, keep them running, and stop them, as children that never outlive us.
+
+Every child is started by the one thread that runs the event loop: the kernel
+ends a child with the thread that started it (PR_SET_PDEATHSIG).
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.errors import Failed
+from deploy.local.data_folder import DataFolder
+from deploy.local.supervision import processes
+from deploy.local.supervision.processes import Process
+from deploy.local.supervision.programs import (
+    ROOT,
+    Program,
+    ServerProgram,
+    SetupProgram,
+    environment,
+    mark,
+    tied_to_us,
+)
+from deploy.local.supervision.stack_state import ServerState, StackState
+
+MAX_STARTS = 5
+BACK_OFF_S = 0.2
+MAX_BACK_OFF_S = 5.0
+# A server that ran for this long is started again without waiting.
+LONG_RUN_S = 10.0
+CHECK_EVERY_S = 0.1
+LAST_LINES = 8
+LOG_BYTES = 32 * 2**20
+
+
+@dataclass
+class ServerProcess:
+    """The present process of a server."""
+
+    server: ServerProgram
+    popen: asyncio.subprocess.Process
+    process: Process
+    starts: int
+    is_healthy: bool = False
+
+    def end(self) -> str | None:
+        """Return how the process ended, in words; None while it runs."""
+        code = self.popen.returncode
+        if code is None:
+            return None
+        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+
+
+@dataclass
+class Restarts:
+    """How a server's starts went, and how long to wait before the next one."""
+
+    starts: int = 0
+    unhealthy: int = 0
+    short_runs: int = 0
+
+    def add(self, ran_s: float, *, was_healthy: bool) -> None:
+        """Count a run that has ended after `ran_s` seconds."""
+        self.unhealthy = 0 if was_healthy else self.unhealthy + 1
+        self.short_runs = 0 if was_healthy and ran_s > LONG_RUN_S else self.short_runs + 1
+
+    def wait_s(self) -> float:
+        """Return the seconds to wait before the next start; they double with every short run."""
+        return min(BACK_OFF_S * 2 ** (self.short_runs - 1), MAX_BACK_OFF_S) if self.short_runs else 0
+
+
+class Supervisor:
+    """One run of the stack in one data folder, which the caller holds."""
+
+    def __init__(
+        self,
+        folder: DataFolder,
+        programs: Sequence[Program],
+        say: Callable[[str], None],
+        plan: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.plan = plan or {}
+        self.programs = {program.name: program for program in programs}
+        self.run_id = uuid.uuid4().hex
+        self.say = say
+        self.began = time.monotonic()
+        self.servers: dict[str, ServerProcess] = {}
+        # Set once a server is healthy, or a setup is done.
+        self.available = {name: asyncio.Event() for name in self.programs}
+        self.is_ready = False
+
+    async def run(self, stop: asyncio.Event, when_ready: Callable[[], Awaitable[None]]) -> None:
+        """Keep everything running until `stop` is set; `when_ready` is called once everything is healthy.
+
+        Raises Failed when a program does not get healthy or done. Everything is stopped when this returns or raises.
+        """
+        rotate_logs(self.folder.logs)
+        with self.watched():
+            self.write_state()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(self.keep(program)) for program in self.programs.values()]
+                    tasks += [group.create_task(self.trim_logs()), group.create_task(self.announce(when_ready))]
+                    await stop.wait()
+                    for task in tasks:
+                        task.cancel()
+            except ExceptionGroup as failures:
+                failed = failures.subgroup(Failed)
+                raise (failed.exceptions[0] if failed else failures) from None
+            finally:
+                await self.stop_all()
+
+    async def announce(self, when_ready: Callable[[], Awaitable[None]]) -> None:
+        """Wait until everything is available, write that down, and call `when_ready`."""
+        for event in self.available.values():
+            await event.wait()
+        self.is_ready = True
+        self.write_state()
+        await when_ready()
+
+    async def keep(self, program: Program) -> None:
+        """Run a program when what it needs is available: a setup once, a server for as long as the stack runs."""
+        for need in program.needs:
+            await self.available[need].wait()
+        if isinstance(program, ServerProgram):
+            await self.keep_running(program)
+        else:
+            await self.set_up(program)
+
+    async def set_up(self, setup: SetupProgram) -> None:
+        """Run a setup; raises Failed when it does not end well in time."""
+        if not setup.is_done:
+            began = time.monotonic()
+            popen = await self.spawn(setup)
+            try:
+                status = await asyncio.wait_for(popen.wait(), setup.within_s)
+            except TimeoutError:
+                raise Failed(self.failure_of(setup, f"did not end within {setup.within_s:.0f} s")) from None
+            if status:
+                raise Failed(self.failure_of(setup, f"ended with status {status}"))
+            self.report_step(f"{setup.name} done", began)
+        self.available[setup.name].set()
+
+    async def keep_running(self, server: ServerProgram) -> None:
+        """Start a server again whenever it ends; raises Failed after MAX_STARTS starts in a row without health."""
+        restarts = Restarts()
+        while True:
+            began = time.monotonic()
+            restarts.starts += 1
+            child = await self.start(server, restarts.starts)
+            problem = await self.until_healthy(child)
+            was_healthy = problem is None
+            if was_healthy:
+                self.note_healthy(child, began)
+                await child.popen.wait()
+                problem = child.end()
+            self.report(f"{server.name} {problem}")
+            await self.end_family(child)
+            restarts.add(time.monotonic() - began, was_healthy=was_healthy)
+            if restarts.unhealthy == MAX_STARTS:
+                raise Failed(self.failure_of(server, f"{problem}, {MAX_STARTS} starts in a row without health"))
+            await asyncio.sleep(restarts.wait_s())
+
+    async def start(self, server: ServerProgram, starts: int) -> ServerProcess:
+        """Start a server's process."""
+        popen = await self.spawn(server)
+        child = ServerProcess(server, popen, processes.identify(popen.pid), starts)
+        self.servers[server.name] = child
+        self.write_state()
+        return child
+
+    async def spawn(self, program: Program) -> asyncio.subprocess.Process:
+        """Start a program in a session of its own, so that Ctrl-C reaches it only through the supervisor."""
+        with self.folder.log(program.name).open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                *tied_to_us(program.command, program.user),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment(program, self.run_id),
+                cwd=program.cwd,
+                start_new_session=True,
+            )
+
+    async def until_healthy(self, child: ServerProcess) -> str | None:
+        """Wait until a server is healthy and return None; return the problem when it ends, or takes too long."""
+        deadline = time.monotonic() + child.server.ready_s
+        while True:
+            problem = await asyncio.to_thread(child.server.check_health)
+            if child.end() or problem is None:
+                return child.end()
+            if time.monotonic() > deadline:
+                return f"was not healthy within {child.server.ready_s:.0f} s: {problem}"
+            with suppress(TimeoutError):
+                await asyncio.wait_for(child.popen.wait(), CHECK_EVERY_S)
+
+    def note_healthy(self, child: ServerProcess, began: float) -> None:
+        """Note that a server is healthy, and let those start that need it."""
+        child.is_healthy = True
+        self.report_step(f"{child.server.name} is healthy", began)
+        self.available[child.server.name].set()
+        self.write_state()
+
+    async def end_family(self, child: ServerProcess) -> None:
+        """Kill what is left of a server: its process, if it still runs, and every descendant."""
+        child.is_healthy = False
+        self.write_state()
+        stuck = await asyncio.to_thread(processes.end, [child.process], mark(self.run_id, child.server.name))
+        if stuck:
+            raise Failed(f"{child.server.name}: process {stuck[0].pid} does not end")
+        await child.popen.wait()
+
+    async def stop_all(self) -> None:
+        """Stop every server after those that need it; a server that takes longer than its `stop_s` is killed."""
+        stopped = {name: asyncio.Event() for name in self.programs}
+
+        async def stop(name: str) -> None:
+            for other in self.programs.values():
+                if name in other.needs:
+                    await stopped[other.name].wait()
+            await self.stop(self.servers.get(name))
+            stopped[name].set()
+
+        await asyncio.gather(*(stop(name) for name in self.programs))
+        processes.end([child.process for child in self.servers.values()], mark(self.run_id))
+        self.folder.state.unlink(missing_ok=True)
+        self.folder.delete_temporary_files()
+
+    async def stop(self, child: ServerProcess | None) -> None:
+        """Ask a server to stop, and kill it when it does not in its time."""
+        if child is None:
+            return
+        with suppress(ProcessLookupError):
+            child.popen.send_signal(child.server.stop_signal)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(child.popen.wait(), child.server.stop_s)
+        await self.end_family(child)
+
+    def failure_of(self, program: Program, problem: str) -> str:
+        """Return which program failed, how, and the last lines of its log."""
+        log = self.folder.log(program.name)
+        last = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        lines = [f"{program.name} {problem}. The last lines of its log ({log}):"]
+        return "\n".join(lines + [f"  {line[:300]}" for line in last])
+
+    def report_step(self, step: str, began: float) -> None:
+        """Report that a step is done, and how long it took since `began`."""
+        self.report(f"{step} ({time.monotonic() - began:.1f} s)")
+
+    def report(self, event: str) -> None:
+        """Report an event with the seconds since the supervisor's start."""
+        self.say(f"{time.monotonic() - self.began:6.1f} s  {event}")
+
+    def write_state(self) -> None:
+        """Write down what runs, for other processes."""
+        servers = {
+            name: ServerState(child.process, child.is_healthy, child.starts) for name, child in self.servers.items()
+        }
+        us = processes.identify(os.getpid())
+        state = StackState(self.run_id, processes.boot_id(), us, servers, self.is_ready, self.plan)
+        state.write(self.folder.state)
+
+    async def trim_logs(self) -> None:
+        """Keep every log within LOG_BYTES while servers write to it."""
+        while True:
+            await asyncio.sleep(10)
+            for log in self.folder.logs.glob("*.log"):
+                if log.stat().st_size > LOG_BYTES:
+                    shutil.copyfile(log, earlier(log))
+                    os.truncate(log, 0)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Run a watchdog for the block: it cleans up should this process be killed."""
+        script = ROOT / "deploy" / "local" / "supervision" / "watchdog.py"
+        command = [sys.executable, "-I", "-S", str(script), self.run_id, str(self.folder.root)]
+        watchdog = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+        try:
+            yield
+        finally:
+            with suppress(subprocess.TimeoutExpired):
+                watchdog.communicate(b".", timeout=5)
+            watchdog.kill()
+            watchdog.wait()
+
+
+def rotate_logs(folder: Path) -> None:
+    """Keep the logs of the last run under another name, in place of those of the run before it."""
+    for log in folder.glob("*.log"):
+        log.replace(earlier(log))
+
+
+def earlier(log: Path) -> Path:
+    """Return the path of the earlier part of a log."""
+    return log.with_suffix(".log.1")

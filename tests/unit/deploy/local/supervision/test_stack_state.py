@@ -1,0 +1,20 @@
+"""The state of a stack is read by other processes, as long as the system has not been booted again."""
+
+import os
+
+import pytest
+
+from deploy.local.data_folder import DataFolder
+from deploy.local.supervision import processes
+from deploy.local.supervision.stack_state import ServerState, StackState
+
+
+@pytest.mark.parametrize("is_same_boot", [True, False])
+def test_a_state_counts_until_the_next_boot(folder: DataFolder, is_same_boot: bool) -> None:  # noqa: FBT001
+    us = processes.identify(os.getpid())
+    boot = processes.boot_id() if is_same_boot else "another boot"
+    servers = {"one": ServerState(us, is_healthy=True, starts=2)}
+    state = StackState("run", boot, us, servers, is_ready=True, plan={"ports": {"web": 8060}})
+    state.write(folder.state)
+
+    assert StackState.read(folder.state) == (state if is_same_boot else None)

@@ -1,0 +1,161 @@
+"""A supervisor starts servers in order, starts them again, gives up on those that never get healthy, and stops all."""
+
+import asyncio
+import os
+import signal
+import sys
+import textwrap
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from deploy.errors import Failed
+from deploy.local.data_folder import DataFolder
+from deploy.local.running import wait_until
+from deploy.local.supervision import processes
+from deploy.local.supervision.programs import Program, ServerProgram, SetupProgram, mark
+from deploy.local.supervision.supervisor import MAX_STARTS, Supervisor
+
+BOUND_S = 20.0
+SLEEPER = "import time; time.sleep(600)"
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+# A child with a child of its own in another session, as a server's start script may make one.
+PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SLEEPER!r}], start_new_session=True)"
+
+
+def server(name: str, code: str = SLEEPER, **options: object) -> ServerProgram:
+    defaults: dict[str, object] = {"check_health": lambda: None, "env": dict(os.environ), "stop_s": 1.0}
+    return ServerProgram(name=name, command=(sys.executable, "-c", code), **defaults | options)  # type: ignore[arg-type]
+
+
+def supervise(
+    folder: DataFolder, *programs: Program, then: Callable[[Supervisor], Awaitable[None]] | None = None
+) -> list[str]:
+    """Run the programs until they are ready and `then` has returned; return the lines that were printed."""
+    lines: list[str] = []
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        supervisor = Supervisor(folder, programs, lines.append)
+
+        async def ready() -> None:
+            await (then(supervisor) if then else asyncio.sleep(0))
+            stop.set()
+
+        await supervisor.run(stop, ready)
+
+    asyncio.run(asyncio.wait_for(run(), BOUND_S))
+    return lines
+
+
+async def until_async(condition: Callable[[], bool]) -> None:
+    await asyncio.to_thread(wait_until, condition, BOUND_S, "it did not come about")
+
+
+def test_a_server_that_dies_is_started_again(folder: DataFolder) -> None:
+    pids: list[int] = []
+
+    async def kill(supervisor: Supervisor) -> None:
+        pids.append(supervisor.servers["one"].process.pid)
+        os.kill(pids[0], signal.SIGKILL)
+        await until_async(lambda: supervisor.servers["one"].is_healthy and supervisor.servers["one"].starts == 2)
+        pids.append(supervisor.servers["one"].process.pid)
+
+    lines = supervise(folder, server("one"), then=kill)
+
+    assert pids[0] != pids[1]
+    assert any("one was killed by SIGKILL" in line for line in lines)
+
+
+def test_the_descendants_of_a_dead_server_end_before_it_starts_again(folder: DataFolder) -> None:
+    left: list[tuple[processes.Process, ...]] = []
+
+    async def kill(supervisor: Supervisor) -> None:
+        await until_async(lambda: len(processes.marked(mark(supervisor.run_id, "one"))) == 2)
+        before = processes.marked(mark(supervisor.run_id, "one"))
+        os.kill(supervisor.servers["one"].process.pid, signal.SIGKILL)
+        await until_async(lambda: supervisor.servers["one"].starts == 2)
+        left.append(tuple(process for process in before if process.is_alive()))
+
+    supervise(folder, server("one", PARENT), then=kill)
+
+    assert left == [()]
+
+
+def test_a_server_that_never_becomes_healthy_is_named_after_five_starts(folder: DataFolder) -> None:
+    dying = server("broken", "print('no licence'); raise SystemExit(3)", check_health=lambda: "deaf")
+
+    with pytest.raises(Failed) as failure:
+        supervise(folder, dying, server("good"))
+
+    assert str(failure.value).startswith("broken ended with status 3")
+    assert (folder.root / "logs" / "broken.log").read_text().count("no licence") == MAX_STARTS
+    assert "  no licence" in str(failure.value).splitlines()
+
+
+def test_a_server_that_is_not_healthy_in_time_is_named_with_the_result_of_its_check(folder: DataFolder) -> None:
+    with pytest.raises(Failed, match=r"deaf was not healthy within 0 s: port 1 is silent"):
+        supervise(folder, server("deaf", ready_s=0.1, check_health=lambda: "port 1 is silent"))
+
+
+def test_a_failing_setup_stops_everything_and_is_named(folder: DataFolder) -> None:
+    setup = SetupProgram(
+        name="format", command=(sys.executable, "-c", "raise SystemExit('disk is bad')"), needs=("one",)
+    )
+
+    with pytest.raises(Failed, match="format ended with status 1") as failure:
+        supervise(folder, server("one"), setup)
+
+    assert "disk is bad" in str(failure.value)
+    assert not folder.state.exists()
+
+
+def test_a_server_starts_after_what_it_needs_and_stops_before_it(folder: DataFolder) -> None:
+    order = folder.root / "order"
+    code = textwrap.dedent("""
+        import signal, sys, time
+        def note(what):
+            with open(sys.argv[1], "a") as file: file.write(f"{what} {sys.argv[2]}\\n")
+        def stop(*_): note("stop"); sys.exit()
+        signal.signal(signal.SIGTERM, stop)
+        note("start")
+        time.sleep(600)
+    """)
+
+    def noting(name: str, *needs: str) -> ServerProgram:
+        def problem() -> str | None:
+            return None if order.exists() and f"start {name}" in order.read_text() else "not yet"
+
+        command = (sys.executable, "-c", code, order, name)
+        return ServerProgram(name=name, command=command, needs=needs, check_health=problem)
+
+    supervise(
+        folder,
+        noting("gateway", "topics"),
+        noting("kafka"),
+        SetupProgram(name="topics", command=(), is_done=True, needs=("kafka",)),
+    )
+
+    assert order.read_text().split("\n")[:-1] == ["start kafka", "start gateway", "stop gateway", "stop kafka"]
+
+
+def test_stopping_is_bounded_when_a_server_ignores_it(folder: DataFolder) -> None:
+    heads: list[processes.Process] = []
+
+    async def note(supervisor: Supervisor) -> None:
+        heads.append(supervisor.servers["stubborn"].process)
+
+    began = time.monotonic()
+    supervise(folder, server("stubborn", STUBBORN, stop_s=0.2), then=note)
+
+    assert not heads[0].is_alive()
+    assert time.monotonic() - began < BOUND_S / 2
+
+
+def test_a_stopped_run_leaves_no_temporary_file(folder: DataFolder) -> None:
+    leftover = folder.root / "tmp" / "flink-io-1"
+    leftover.mkdir()
+    supervise(folder, server("one"))
+
+    assert not leftover.exists()

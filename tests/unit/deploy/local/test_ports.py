@@ -1,0 +1,30 @@
+"""Free ports are chosen once, kept, and never shared by two servers."""
+
+from deploy.local.data_folder import DataFolder
+from deploy.local.json_file import write_json
+from deploy.local.ports import choose_ports
+
+
+def test_ports_are_chosen_once_and_kept(folder: DataFolder) -> None:
+    wanted = {"dimse": 11112, "kafka": 0, "postgres": 0}
+    first, second = choose_ports(folder, wanted, {"kafka": 3}), choose_ports(folder, wanted, {"kafka": 3})
+
+    assert first == second
+    assert first["dimse"] == 11112
+    assert first["postgres"] not in range(first["kafka"], first["kafka"] + 3)
+
+
+def test_a_row_of_ports_that_has_grown_into_another_port_is_chosen_again(folder: DataFolder) -> None:
+    write_json(folder.ports, {"metrics": 20000, "kafka": 20003})
+    wanted = {"kafka": 0, "metrics": 0}
+    narrow, wide = choose_ports(folder, wanted, {"metrics": 3}), choose_ports(folder, wanted, {"metrics": 256})
+
+    assert narrow == {"metrics": 20000, "kafka": 20003}
+    assert wide["kafka"] == 20003
+    assert wide["kafka"] not in range(wide["metrics"], wide["metrics"] + 256)
+
+
+def test_a_fixed_port_is_never_chosen_for_another_server(folder: DataFolder) -> None:
+    write_json(folder.ports, {"kafka": 20003})
+
+    assert choose_ports(folder, {"dimse": 20003, "kafka": 0}, {})["kafka"] != 20003
