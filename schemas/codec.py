@@ -31,7 +31,7 @@ class UnknownSchema(LookupError):
 
 @dataclass(frozen=True)
 class Version:
-    """One schema file: `instance_stored.v1.avsc` is version 1 of InstanceStored."""
+    """One schema file: `instance_stored/v1.avsc` is version 1 of InstanceStored."""
 
     name: str
     number: int
@@ -72,7 +72,7 @@ def decode(data: bytes) -> Event:
 @cache
 def versions() -> tuple[Version, ...]:
     """List every schema file, oldest version of each event first."""
-    return tuple(sorted((_load(path) for path in AVRO.glob("*.avsc")), key=lambda v: (v.name, v.number)))
+    return tuple(sorted((_load(path) for path in AVRO.glob("*/*.avsc")), key=lambda v: (v.name, v.number)))
 
 
 @cache
@@ -94,11 +94,10 @@ def _classes() -> dict[str, type[Event]]:
 
 
 def _load(path: Path) -> Version:
-    name, number, _ = path.name.split(".")
     source = json.loads(path.read_text())
     print_of = fingerprint(to_parsing_canonical_form(source), "CRC-64-AVRO")
     schema = cast("dict[str, Any]", parse_schema(source, named_schemas={}))
-    return Version(name, int(number.removeprefix("v")), path, schema, bytes.fromhex(print_of))
+    return Version(path.parent.name, int(path.stem.removeprefix("v")), path, schema, bytes.fromhex(print_of))
 
 
 def _record(event: Event) -> dict[str, Any]:

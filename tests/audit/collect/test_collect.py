@@ -54,7 +54,7 @@ def test_a_header_may_end_with_the_object_but_not_beyond(said: int, tag: bytes |
 
 def test_every_committed_schema_decodes_its_own_records() -> None:
     known = schemas(SCHEMAS)
-    source = json.loads((SCHEMAS / "study_cataloged.v1.avsc").read_text())
+    source = json.loads((SCHEMAS / "study_cataloged" / "v1.avsc").read_text())
     record = {"event_id": "x", "tenant": "local", "occurred_at": 0, "cause": [], "study_uid": "1.2", "version": 7}
     buffer = io.BytesIO()
     fastavro.schemaless_writer(buffer, parse_schema(source), record)

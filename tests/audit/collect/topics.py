@@ -87,7 +87,7 @@ class Topics:
 
 def schemas(folder: Path) -> dict[bytes, Any]:
     """Return the committed schemas by fingerprint."""
-    sources = [json.loads(path.read_text()) for path in folder.glob("*.avsc")]
+    sources = [json.loads(path.read_text()) for path in folder.glob("*/*.avsc")]
     return {fingerprint(to_parsing_canonical_form(one)): parse_schema(one, named_schemas={}) for one in sources}
 
 
