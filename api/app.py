@@ -1,4 +1,4 @@
-"""The read API as one ASGI application: every request is known, counted and answered here."""
+"""The read API as one ASGI application: its routes, and for every request the principal, the counting and the errors."""
 
 import asyncio
 import time
@@ -14,14 +14,16 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import health
-from api.dicomweb import qido, rendered, wado
+from api.dicomweb import qido, rendered, thumbnail, wado
 from api.dicomweb.bulkdata import bulk
 from api.dicomweb.frames import frames
+from api.dicomweb.resources import ROOT
 from api.http.problems import answer, problem_of
-from api.services import ROOT, Services
+from api.services import Services
 from operators.access.principal import authorize
 from operators.http.principal import RequestHead, principal_of
 from operators.http.problem import Problem
+from operators.retrieval.reading import ArchiveReader
 from schemas.telemetry import API_REQUESTS, API_SECONDS
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -45,12 +47,13 @@ DICOMWEB: tuple[tuple[str, Endpoint], ...] = (
     (f"{SERIES}/metadata", wado.metadata),
     (f"{INSTANCE}/metadata", wado.metadata),
     (f"{INSTANCE}/frames/{{frames}}", frames),
-    *((f"{what}/rendered", rendered.rendered) for what in (STUDY, SERIES, INSTANCE)),
+    *((f"{resource}/rendered", rendered.rendered) for resource in (STUDY, SERIES, INSTANCE)),
     (f"{INSTANCE}/frames/{{frames}}/rendered", rendered.rendered_frames),
-    *((f"{what}/thumbnail", rendered.thumbnail) for what in (STUDY, SERIES, INSTANCE)),
-    (f"{INSTANCE}/frames/{{frames}}/thumbnail", rendered.thumbnail),
+    *((f"{resource}/thumbnail", thumbnail.thumbnail) for resource in (STUDY, SERIES, INSTANCE)),
+    (f"{INSTANCE}/frames/{{frames}}/thumbnail", thumbnail.thumbnail),
     (f"{INSTANCE}/bulkdata/{{path:path}}", bulk),
 )
+# No patient's data is here, so anyone may ask.
 OPEN: tuple[tuple[str, Endpoint], ...] = (
     ("/healthz", health.healthz),
     ("/readyz", health.readyz),
@@ -58,12 +61,12 @@ OPEN: tuple[tuple[str, Endpoint], ...] = (
 )
 OPEN_PATHS = frozenset(path for path, _ in OPEN)
 
-# A browser that is sent DICOM must not guess that it is a page.
-SAFETY = (b"x-content-type-options", b"nosniff")
-# What has no tag is not kept: it may be a patient's.
-NOT_KEPT = (b"cache-control", b"no-store")
+# A browser that gets DICOM must not guess that it is a page.
+NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+# An answer without a tag is kept by no cache: it may be a patient's.
+NOT_CACHED = (b"cache-control", b"no-store")
 
-# Of a body that is there whole so much goes out at a time.
+# A body that is in memory whole goes out in pieces of this size.
 PIECE_BYTES = 2**20
 
 log = structlog.get_logger()
@@ -72,16 +75,16 @@ log = structlog.get_logger()
 def create_app(services: Services, lifespan: Any = None) -> "Application":
     """Return the application on these services; `lifespan` opens and closes the servers that need it."""
     routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in (*OPEN, *DICOMWEB)]
-    router = Router(routes, redirect_slashes=False, default=_nowhere, lifespan=lifespan)
+    router = Router(routes, redirect_slashes=False, default=_no_route, lifespan=lifespan)
     return Application(router, services)
 
 
-async def _nowhere(_scope: Scope, _receive: Receive, _send: Send) -> None:
+async def _no_route(_scope: Scope, _receive: Receive, _send: Send) -> None:
     raise HTTPException(404, f"there is nothing at this address: the service is at {ROOT}")
 
 
 class Application:
-    """The router behind one door: who asks, how long it took, how a failure is answered."""
+    """The one entrance to all routes: it finds the principal, counts and times, and answers failures."""
 
     def __init__(self, router: ASGIApp, services: Services) -> None:
         self._router = router
@@ -90,52 +93,55 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; raises only to break off a response that has begun."""
         if scope["type"] != "http":
-            await self._lived(scope, receive, send)
+            await self._live(scope, receive, send)
             return
-        exchange = _Exchange(send, self._services.settings.no_progress_s, is_head=scope["method"] == "HEAD")
+        response = _OutgoingResponse(send, self._services.settings.no_progress_s, is_head=scope["method"] == "HEAD")
         held = ExitStack()
         scope.update(services=self._services, app=self, held=held)
         began = time.perf_counter()
         try:
-            await self._admitted(scope, receive, exchange.send)
+            await self._route(scope, receive, response.send)
         except Exception as error:  # noqa: BLE001 - the edge: each failure becomes one answer, or breaks one off
-            await self._failed(scope, receive, exchange, error)
+            await self._fail(scope, receive, response, error)
         finally:
             held.close()
-            route = getattr(scope.get("endpoint"), "__name__", "none")
-            API_REQUESTS.labels(route, exchange.status).inc()
-            API_SECONDS.labels(route).observe(time.perf_counter() - began)
+            API_REQUESTS.labels(_route_of(scope), response.status).inc()
+            API_SECONDS.labels(_route_of(scope)).observe(time.perf_counter() - began)
 
     def close(self) -> None:
         """End the processes that were started for this application."""
         self._services.children.close()
 
-    async def _lived(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._router(scope, receive, send)
         finally:
             self.close()
 
-    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] not in OPEN_PATHS:
-            principal = principal_of(RequestHead.of(scope), self._services.settings.tenant)
+            services = self._services
+            principal = principal_of(RequestHead.of(scope), services.settings.tenant)
             authorize(principal, "read", scope["path"])
-            scope["principal"] = principal
+            scope["reader"] = ArchiveReader(principal, services.queries, services.objects)
         await self._router(scope, receive, send)
 
-    async def _failed(self, scope: Scope, receive: Receive, exchange: "_Exchange", error: Exception) -> None:
+    async def _fail(self, scope: Scope, receive: Receive, response: "_OutgoingResponse", error: Exception) -> None:
         problem = problem_of(error)
         if problem.status >= 500:  # noqa: PLR2004 - HTTP's server errors
-            # The exception's text may hold values; its kind and the path's route do not.
-            route = getattr(scope.get("endpoint"), "__name__", "none")
-            log.error("request-failed", reason=problem.reason, route=route, kind=type(error).__name__)
-        if exchange.status:
+            # The exception's text and the path may hold values; the exception's kind and the route do not.
+            log.error("request_failed", reason=problem.reason, route=_route_of(scope), kind=type(error).__name__)
+        if response.status:
             raise error
-        await answer(problem)(scope, receive, exchange.send)
+        await answer(problem)(scope, receive, response.send)
 
 
-class _Exchange:
-    """One response on its way: its status, and a limit on how long the client may take nothing of it."""
+def _route_of(scope: Scope) -> str:
+    return getattr(scope.get("endpoint"), "__name__", "none")
+
+
+class _OutgoingResponse:
+    """One response on its way out: its status, and a limit on how long the client may take nothing of it."""
 
     def __init__(self, send: Send, no_progress_s: float, *, is_head: bool) -> None:
         self._send = send
@@ -144,12 +150,12 @@ class _Exchange:
         self.status = 0
 
     async def send(self, message: Message) -> None:
-        """Pass a message on; raises Problem when the client takes nothing for too long."""
+        """Send an ASGI message; raises Problem (408) when the client takes nothing for too long."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = [*message.get("headers", []), SAFETY]
-            is_said = any(name == NOT_KEPT[0] for name, _ in headers)
-            message["headers"] = headers if is_said else [*headers, NOT_KEPT]
+            headers = [*message.get("headers", []), NO_SNIFFING]
+            has_cache_control = any(name == NOT_CACHED[0] for name, _ in headers)
+            message["headers"] = headers if has_cache_control else [*headers, NOT_CACHED]
             await self._send(message)
         elif self._is_head:
             await self._send({"type": "http.response.body", "body": b"", "more_body": message.get("more_body", False)})

@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, what does it count: nothing here is a patient's, so anyone who reaches it may ask."""
+"""Liveness, readiness and metrics: none of them holds a patient's data, so anyone who reaches them may ask."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -21,12 +21,12 @@ async def healthz(_: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """Name each server behind this one and its state; 503 when one is away."""
+    """Answer with each server behind this one and its state, ready or away; 503 when one is away."""
     services = services_of(request)
     checks = {"catalog": services.queries.check, "store": services.objects.check, **services.checks}
-    found = await asyncio.gather(*(_state(check()) for check in checks.values()))
-    states = dict(zip(checks, found, strict=True))
-    return _json(states, 200 if set(states.values()) == {"ready"} else 503)
+    states = await asyncio.gather(*(_state(check()) for check in checks.values()))
+    status = 200 if set(states) == {"ready"} else 503
+    return _json(dict(zip(checks, states, strict=True)), status)
 
 
 async def metrics(_: Request) -> Response:

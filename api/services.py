@@ -1,40 +1,45 @@
-"""What the handlers work with, and what they read from a request."""
+"""The servers, limits and caches that all requests share."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from starlette.requests import Request
 
 from api.children import Children
-from api.dicomweb.cache import Kept
-from operators.catalog.ports import CatalogQueries
+from api.dicomweb.header_cache import HeaderCache
+from operators.catalog.ports import CatalogQueries, Location
+from operators.dicom.scan import DEFLATED
 from operators.errors import RETRY_AFTER
-from operators.http.problem import Problem, bad_uid
+from operators.http.problem import Problem
 from operators.store.ports import ObjectStore
-from schemas.objects import is_uid
 from schemas.settings.web import ApiSettings, RenderSettings
 from schemas.telemetry import API_LIMITED
 
 if TYPE_CHECKING:
-    from operators.access.principal import Principal
+    from operators.retrieval.reading import ArchiveReader
 
-ROOT = "/dicomweb"
+# Returns when a server answers; raises Unavailable when it does not.
 Check = Callable[[], Awaitable[None]]
+T = TypeVar("T")
 
 
-class Places:
-    """A few places without a queue: whoever has one keeps it as long as its client takes."""
+class InflatedSlots:
+    """The deflated instances that may be in memory at once, each until its client has taken the answer.
 
-    def __init__(self, most: int) -> None:
-        self._left = most
+    Nobody waits for a slot: clients that take their answers slowly would make the others wait without end.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._left = count
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Take a place; raises Problem (503) when there is none."""
+        """Hold a slot; raises Problem (503) when none is free."""
         if not self._left:
             API_LIMITED.labels("inflated").inc()
             raise Problem(503, "inflated-busy", "too many deflated instances go out: try again soon", RETRY_AFTER)
@@ -47,26 +52,30 @@ class Places:
 
 @dataclass(frozen=True)
 class Services:
-    """The outside, as the composition root chose it."""
+    """What the handlers work with, made once for the application."""
 
     queries: CatalogQueries
     objects: ObjectStore
     settings: ApiSettings
     render: RenderSettings
-    # Headers are parsed beside the event loop, one at a time: a big one holds up no other request.
-    parser: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "parser"))
-    headers_turn: asyncio.Semaphore = field(init=False)
-    # What else must be there for this origin to be ready, by name: each raises Unavailable when it is not.
+    # Further servers that must answer for this origin to be ready, by name.
     checks: Mapping[str, Check] = field(default_factory=dict)
-    inflated: Places = field(init=False)
-    headers: Kept = field(init=False)
+    # Long headers are parsed in a thread of their own, one at a time: they hold up no other request.
+    parser: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "parser"))
+    header_slots: asyncio.Semaphore = field(init=False)
+    header_cache: HeaderCache = field(init=False)
+    inflated_slots: InflatedSlots = field(init=False)
     children: Children = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "children", Children(self.render))
-        object.__setattr__(self, "inflated", Places(self.settings.inflated_at_once))
-        object.__setattr__(self, "headers", Kept(self.settings.header_cache_bytes))
-        object.__setattr__(self, "headers_turn", asyncio.Semaphore(self.settings.headers_at_once))
+        object.__setattr__(self, "inflated_slots", InflatedSlots(self.settings.inflated_at_once))
+        object.__setattr__(self, "header_cache", HeaderCache(self.settings.header_cache_bytes))
+        object.__setattr__(self, "header_slots", asyncio.Semaphore(self.settings.headers_at_once))
+
+    async def in_parser(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Return what a function returns that is called in the parser's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self.parser, partial(function, *arguments))
 
 
 def services_of(request: Request) -> Services:
@@ -74,31 +83,17 @@ def services_of(request: Request) -> Services:
     return cast("Services", request.scope["services"])
 
 
-def until_sent(request: Request, held: AbstractContextManager[None]) -> None:
-    """Hold something until the request's answer has gone out."""
+def reader_of(request: Request) -> "ArchiveReader":
+    """Return the reader of what this request's principal may read."""
+    return cast("ArchiveReader", request.scope["reader"])
+
+
+def hold_until_sent(request: Request, held: AbstractContextManager[None]) -> None:
+    """Enter a context that is left once the request's answer has gone out."""
     cast("ExitStack", request.scope["held"]).enter_context(held)
 
 
-def tenant_of(request: Request) -> str:
-    """Return the tenant whose data this request may see."""
-    return cast("Principal", request.scope["principal"]).tenant
-
-
-def uid_of(request: Request, name: str) -> str | None:
-    """Return a UID of the path, None when the path has none of that name; raises Problem when it is no UID."""
-    uid = request.path_params.get(name)
-    if uid is not None and not is_uid(uid):
-        raise bad_uid()
-    return uid
-
-
-def base_of(request: Request) -> str:
-    """Return the address of the service as this client reached it."""
-    return f"{request.scope['scheme']}://{request.headers['host']}{ROOT}"
-
-
-def address(base: str, study_uid: str, series_uid: str | None = None, sop_uid: str | None = None) -> str:
-    """Return the address of a study, series or instance."""
-    series = f"/series/{series_uid}" if series_uid else ""
-    instance = f"/instances/{sop_uid}" if sop_uid else ""
-    return f"{base}/studies/{study_uid}{series}{instance}"
+def hold_inflated(request: Request, location: Location) -> None:
+    """Hold a slot for an instance, if it is deflated, until the answer has gone out; raises Problem (503)."""
+    if location.transfer_syntax in DEFLATED:
+        hold_until_sent(request, services_of(request).inflated_slots.taken())

@@ -1,22 +1,22 @@
-"""Values by themselves, whole or in ranges, as they are stored (PS3.18 10.4.1.1.4, RFC 9110 14)."""
+"""Bulk data: the value of one attribute, whole or in ranges, as stored (PS3.18 10.4.1.1.4, RFC 9110 14)."""
 
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import objects
-from api.dicomweb.located import AHEAD, HEADER_BYTES, PIXEL_HEADER_BYTES, address_of, hold_inflated, located, parsed
+from api.dicomweb.resources import address_of, base_of, location_of
+from api.dicomweb.sizes import AHEAD, HEADER_BYTES, PIXEL_HEADER_BYTES
 from api.http.etags import etag, headers, unchanged
-from api.http.media import octets_choice
-from api.http.multipart import BYTE_RANGES, Envelope, Part, stream
+from api.http.media import wants_value_in_a_part
+from api.http.multipart import BYTE_RANGES, MultipartFraming, Part, stream
 from api.http.problems import not_found
-from api.http.ranges import Span, asked
-from api.http.streaming import Chunks, Streamed, in_order, once
-from api.services import Services, base_of, services_of, tenant_of
+from api.http.ranges import Span, parse_range
+from api.http.streaming import Chunks, StreamedResponse, in_order, once
+from api.services import Services, hold_inflated, reader_of, services_of
 from operators.catalog.ports import Location
 from operators.dicom.bulkdata import Beyond, ValueLocation, seek
 from operators.dicom.json import bulk_value
@@ -24,103 +24,111 @@ from operators.dicom.scan import DEFLATED, PIXEL_TAGS
 from operators.http.accept import accepted
 from operators.http.media_types import OCTETS
 from operators.http.problem import Problem
+from operators.retrieval.reading import ArchiveReader
 
-# A tag, or tags with item numbers between them, as metadata writes them but for upper case.
+# A tag, or tags with item numbers between them, as metadata spells them; here also in lower case.
 PATH = re.compile("[0-9A-Fa-f]{8}(/(0|[1-9][0-9]{0,6})/[0-9A-Fa-f]{8})*")
-# A value behind more windows than this lies in no object of 4 GiB.
+# No object of 4 GiB has a value behind more windows than this.
 WINDOWS = 300
 
 
 @dataclass(frozen=True)
-class Value:
-    """A value's size, and its bytes from start to end."""
+class BulkValue:
+    """A value's size, and what reads its bytes from a start to an end."""
 
     size_bytes: int
     read: Callable[[int, int], Chunks]
 
 
 async def bulk(request: Request) -> Response:
-    """Answer with a value that the metadata left out, or with the pieces of it that Range names."""
-    is_multipart = octets_choice(accepted(request))
-    location = (await located(request))[0]
-    base, path = base_of(request), _path(request)
+    """Answer with a value that the metadata left out, or with the ranges of it that the client asks for."""
+    is_multipart = wants_value_in_a_part(accepted(request))
+    location = await location_of(request)
+    base, path = base_of(request), _path_of(request)
     tag = etag([location], "bulkdata", path, base if is_multipart else "")
     if answer := unchanged(request, tag, is_there=False):
         return answer
     hold_inflated(request, location)
-    services = services_of(request)
-    value = await value_at(services, tenant_of(request), location, path)
+    value = await find_value(services_of(request), reader_of(request), location, path)
     if value is None:
         raise not_found("value")
     if answer := unchanged(request, tag):
         return answer
     at = f"{address_of(base, location)}/bulkdata/{path}"
     if is_multipart:
-        return _parts(value, tag, at, OCTETS, [Span(0, value.size_bytes)])
-    # RFC 9110 14.2: of GET alone.
-    is_ranged = request.method == "GET" and request.headers.get("if-range", tag) == tag
-    spans = asked(request.headers.get("range") if is_ranged else None, value.size_bytes, services.settings.ranges)
+        return _in_parts(value, tag, at, OCTETS, (Span(0, value.size_bytes),))
+    spans = _spans(request, value, tag)
     if len(spans) > 1:
-        return _parts(value, tag, at, BYTE_RANGES, list(spans))
-    return _one(value, tag, spans)
+        return _in_parts(value, tag, at, BYTE_RANGES, spans)
+    return _in_one_piece(value, tag, spans)
 
 
-def _path(request: Request) -> str:
+def _path_of(request: Request) -> str:
     path: str = request.path_params["path"]
     if not PATH.fullmatch(path):
         raise not_found("value")
     return path.upper()
 
 
-def _one(value: Value, tag: str, spans: tuple[Span, ...]) -> Response:
-    said = headers(tag) | {"accept-ranges": "bytes"}
+def _spans(request: Request, value: BulkValue, tag: str) -> tuple[Span, ...]:
+    """Return the ranges asked for, none for the whole value; ranges are for GET alone (RFC 9110 14.2)."""
+    is_ranged = request.method == "GET" and request.headers.get("if-range", tag) == tag
+    text = request.headers.get("range") if is_ranged else None
+    return parse_range(text, value.size_bytes, services_of(request).settings.ranges)
+
+
+def _in_one_piece(value: BulkValue, tag: str, spans: tuple[Span, ...]) -> Response:
+    named = headers(tag) | {"accept-ranges": "bytes"}
     if not spans:
-        return Streamed(value.read(0, value.size_bytes), OCTETS, value.size_bytes, said)
+        return StreamedResponse(value.read(0, value.size_bytes), OCTETS, value.size_bytes, named)
     (span,) = spans
-    said["content-range"] = span.content_range(value.size_bytes)
-    return Streamed(value.read(*span), OCTETS, span.size_bytes, said, 206)
+    named["content-range"] = span.content_range(value.size_bytes)
+    return StreamedResponse(value.read(*span), OCTETS, span.size_bytes, named, 206)
 
 
-def _parts(value: Value, tag: str, at: str, media_type: str, spans: list[Span]) -> Response:
+def _in_parts(value: BulkValue, tag: str, at: str, media_type: str, spans: tuple[Span, ...]) -> Response:
     is_ranges = media_type == BYTE_RANGES
-    envelope = Envelope.of(media_type, tag)
+    framing = MultipartFraming.of(media_type, tag)
     parts = [
         Part(OCTETS, at, span.size_bytes, span.content_range(value.size_bytes) if is_ranges else "") for span in spans
     ]
-    works = (partial(_body, value, span) for span in spans)
-    body = stream(envelope, parts, in_order(works, AHEAD if is_ranges else 1))
+    works = (partial(_read_span, value, span) for span in spans)
+    body = stream(framing, parts, in_order(works, AHEAD if is_ranges else 1))
     status = 206 if is_ranges else 200
-    return Streamed(body, envelope.content_type, envelope.size_bytes(parts), headers(tag), status)
+    return StreamedResponse(body, framing.content_type, framing.size_bytes(parts), headers(tag), status)
 
 
-async def _body(value: Value, span: Span) -> Chunks:
+async def _read_span(value: BulkValue, span: Span) -> Chunks:
     return value.read(*span)
 
 
-async def value_at(services: Services, tenant: str, location: Location, path: str) -> Value | None:
-    """Find the value: at the top it is read from where it lies; in a sequence or deflated its header is in memory."""
+async def find_value(services: Services, reader: ArchiveReader, location: Location, path: str) -> BulkValue | None:
+    """Return the value at a path, None when there is none; raises Problem (501) when the header is too long for that.
+
+    A value at the top level is read from the object as it is sent. A value in a sequence, or of a deflated instance,
+    is found in the header, which is then in memory.
+    """
     steps = tuple(path.split("/"))
     if len(steps) == 1 and location.transfer_syntax not in DEFLATED:
-        place = await _place(services, tenant, location, int(path, 16))
-        return None if place is None else _in_object(services, tenant, location, place)
-    async with services.headers_turn:
-        end = min(location.header_length, HEADER_BYTES)
-        header = await objects.part(services, tenant, location, 0, end)
-        found = await parsed(services, bulk_value, header, location.prefix_length, location.transfer_syntax, steps)
+        place = await _find_place(services, reader, location, int(path, 16))
+        return None if place is None else _value_in_object(reader, location, place)
+    async with services.header_slots:
+        header = await reader.part(location, 0, min(location.header_length, HEADER_BYTES))
+        found = await services.in_parser(bulk_value, header, location.prefix_length, location.transfer_syntax, steps)
     if found is None and location.header_length > HEADER_BYTES:
         raise Problem(501, "too-large", "this value cannot be served by itself: retrieve the instance")
-    return None if found is None else Value(len(found), lambda start, end: once(found[start:end]))
+    return None if found is None else BulkValue(len(found), lambda start, end: once(found[start:end]))
 
 
-def _in_object(services: Services, tenant: str, location: Location, place: ValueLocation) -> Value:
-    def read(start: int, end: int) -> AsyncGenerator[bytes, None]:
-        return objects.exactly(services, tenant, location, place.start + start, place.start + end)
+def _value_in_object(reader: ArchiveReader, location: Location, place: ValueLocation) -> BulkValue:
+    def read(start: int, end: int) -> Chunks:
+        return reader.stream(location, place.start + start, place.start + end)
 
-    return Value(min(place.end, location.size_bytes) - place.start, read)
+    return BulkValue(min(place.end, location.size_bytes) - place.start, read)
 
 
-async def _place(services: Services, tenant: str, location: Location, tag: int) -> ValueLocation | None:
-    """Find a top-level value, window by window: what is larger than a window is jumped over."""
+async def _find_place(services: Services, reader: ArchiveReader, location: Location, tag: int) -> ValueLocation | None:
+    """Return where a top-level value lies; the header is read in windows, and values larger than one are skipped."""
     is_pixels = tag in PIXEL_TAGS
     start = location.header_length if is_pixels else location.prefix_length
     end = location.header_length + PIXEL_HEADER_BYTES if is_pixels else location.header_length
@@ -128,9 +136,9 @@ async def _place(services: Services, tenant: str, location: Location, tag: int) 
     for _ in range(WINDOWS):
         if start >= end:
             break
-        async with services.headers_turn:
-            window = await objects.part(services, tenant, location, start, min(end, start + HEADER_BYTES))
-            found = await parsed(services, seek, window, start, end, location.transfer_syntax, tag)
+        async with services.header_slots:
+            window = await reader.part(location, start, min(end, start + HEADER_BYTES))
+            found = await services.in_parser(seek, window, start, end, location.transfer_syntax, tag)
         if not isinstance(found, Beyond):
             return found
         start = found.position

@@ -7,17 +7,18 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.dicomweb.resources import address, base_of, uid_of
 from api.http.problems import not_acceptable
-from api.services import address, base_of, services_of, tenant_of, uid_of
+from api.services import reader_of, services_of
 from operators.catalog.ports import Hit, InstanceResult, Page, SeriesResult, StudyResult
 from operators.catalog.query import Level, PageLimits, Query, parse
 from operators.dicom.plain_json import DicomJson
 from operators.http.accept import accepted, choose
 from operators.http.media_types import JSON_TYPES
 
-# PS3.3 C.3.4: what can be had at once, and what takes a while.
+# Instance Availability by tier (PS3.3 C.3.4).
 AVAILABILITY = {"hot": "ONLINE", "warm": "ONLINE", "cold": "NEARLINE"}
-# PS3.18 tables 10.6.3-3 to -5: what is in every result, empty when nobody knows it.
+# PS3.18 tables 10.6.3-3 to -5: the attributes that every result has, empty when their value is not known.
 REQUIRED: Mapping[Level, DicomJson] = {
     "study": {
         "00080020": {"vr": "DA"},
@@ -37,29 +38,29 @@ UTF_8 = {"vr": "CS", "Value": ["ISO_IR 192"]}
 
 
 def search(level: Level) -> Callable[[Request], Awaitable[Response]]:
-    """Return the handler that searches one level, below whatever study and series the path names."""
+    """Return the handler that searches one level, below the study and the series that the path names."""
 
-    async def found(request: Request) -> Response:
+    async def handler(request: Request) -> Response:
         media_type = choose(accepted(request), JSON_TYPES)
         if media_type is None:
             raise not_acceptable(" or ".join(JSON_TYPES))
-        services = services_of(request)
+        reader, settings = reader_of(request), services_of(request).settings
         query = parse(
             request.query_params.multi_items(),
             level,
             study_uid=uid_of(request, "study"),
             series_uid=uid_of(request, "series"),
-            limits=PageLimits(services.settings.default_limit, services.settings.most_limit),
+            limits=PageLimits(settings.default_limit, settings.most_limit),
         )
-        page = await services.queries.search(tenant_of(request), query)
+        page = await reader.queries.search(reader.principal.tenant, query)
         base = base_of(request)
         response = Response(body(page, query, base), media_type=media_type)
         for text in warnings(page, query):
             response.headers.append("warning", f'299 {base} "{text}"')
         return response
 
-    found.__name__ = f"search_{level}"
-    return found
+    handler.__name__ = f"search_{level}"
+    return handler
 
 
 def warnings(page: Page, query: Query) -> tuple[str, ...]:
@@ -75,35 +76,37 @@ def body(page: Page, query: Query, base: str) -> bytes:
 
 
 def dataset(hit: Hit, query: Query, base: str) -> DicomJson:
-    """Return one result: the attributes of its level, of the levels above, and what the catalog derives."""
-    found: DicomJson = {}
+    """Return one result: the attributes of its level and of the levels above, and those that the catalog derives."""
+    result: DicomJson = {}
     if hit.study:
-        found |= _wanted(_study(hit.study), query, is_named=query.study_uid is not None and query.level != "study")
+        is_named = query.study_uid is not None and query.level != "study"
+        result |= _included(_study(hit.study), query, is_named=is_named)
     if hit.series:
-        found |= _wanted(_series(hit.series), query, is_named=query.series_uid is not None and query.level != "series")
+        is_named = query.series_uid is not None and query.level != "series"
+        result |= _included(_series(hit.series), query, is_named=is_named)
     if hit.instance:
-        found |= _instance(hit.instance)
+        result |= _instance(hit.instance)
     if query.level != "instance":
-        found["00080056"] = {"vr": "CS", "Value": ["ONLINE"]}
-    return found | _place(hit, base)
+        result["00080056"] = {"vr": "CS", "Value": ["ONLINE"]}
+    return result | _identity(hit, base)
 
 
-def _wanted(attributes: DicomJson, query: Query, *, is_named: bool) -> DicomJson:
-    """Leave out what the client knows, having named the study or series itself, unless it asked for it."""
+def _included(attributes: DicomJson, query: Query, *, is_named: bool) -> DicomJson:
+    """Return the attributes of a level; of a study or series that the path names, only those that includefield lists."""
     if not is_named or query.include is None:
         return attributes
     return {tag: one for tag, one in attributes.items() if tag in query.include}
 
 
-def _place(hit: Hit, base: str) -> DicomJson:
-    place: DicomJson = {
+def _identity(hit: Hit, base: str) -> DicomJson:
+    identity: DicomJson = {
         "00080005": UTF_8,
         "00081190": _element("UR", address(base, hit.study_uid, hit.series_uid, hit.sop_uid)),
         "0020000D": _element("UI", hit.study_uid),
     }
     if hit.series_uid:
-        place["0020000E"] = _element("UI", hit.series_uid)
-    return place
+        identity["0020000E"] = _element("UI", hit.series_uid)
+    return identity
 
 
 def _study(facts: StudyResult) -> DicomJson:

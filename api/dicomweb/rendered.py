@@ -1,191 +1,139 @@
-"""WADO-RS rendered resources and thumbnails: pictures that need no DICOM viewer (PS3.18 10.4.1.1.3, 8.3.5, 8.7.4)."""
+"""WADO-RS rendered resources: pictures that need no DICOM viewer (PS3.18 10.4.1.1.3, 8.3.5, 8.7.4)."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from functools import lru_cache, partial
-from itertools import groupby, islice
+from functools import partial
+from typing import NamedTuple
 
-from pydicom.uid import UID
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.children import ADVICE, NOT_RENDERABLE
-from api.dicomweb.documents import PDF, PDF_CLASS, pdf, video
-from api.dicomweb.located import address_of, check_frames, located, numbers_of
-from api.dicomweb.pictures import VIDEOS, Framed, framed, picture
-from api.http import etags
-from api.http.multipart import AFTER, Envelope, Part
-from api.http.problems import not_acceptable, not_found
-from api.http.streaming import Chunks, Streamed, in_order
-from api.services import base_of, services_of, tenant_of
+from api.dicomweb.frame_picture import FramedInstance, framed_instance, render_frame
+from api.dicomweb.resources import address_of, base_of, check_frames, frame_numbers_of, location_of, locations_of
+from api.dicomweb.video_and_pdf import PDF, PDF_CLASS, VIDEOS, pdf, video
+from api.http.etags import etag, headers, unchanged
+from api.http.media import choose_rendered
+from api.http.multipart import AFTER, MultipartFraming, Part
+from api.http.problems import is_without_picture, not_renderable
+from api.http.streaming import Chunks, StreamedResponse, in_order
+from api.services import reader_of, services_of
 from operators.catalog.ports import Location
-from operators.http.accept import MediaRange, accepted
+from operators.http.accept import accepted
 from operators.http.problem import Problem
-from operators.imaging.request import Rendering, parse_rendering, parse_thumbnail
+from operators.imaging.request import Rendering, parse_rendering
+from operators.retrieval.reading import NotFound
 
-# PS3.18 table 8.7.4-1; the first is what a client gets that takes any.
+# PS3.18 table 8.7.4-1; the first is for a client that accepts any.
 IMAGES = ("image/jpeg", "image/png", "image/gif")
 PICTURES_AHEAD = 2
-# How many instances are looked at, at most, for one that shows what a study or series is.
-CANDIDATES = 5
 NOT_ANNOTATED = '"annotation is not supported and was left out"'
 
-# A picture with its address; None for an instance that has none.
-Placed = tuple[str, bytes] | None
-Making = Callable[[Rendering], Awaitable[Placed]]
+
+class AddressedPicture(NamedTuple):
+    """A picture file, and the address of the rendered resource that it is."""
+
+    address: str
+    file: bytes
+
+
+# Renders one picture; None for an instance that has none.
+Render = Callable[[Rendering], Awaitable[AddressedPicture | None]]
 
 
 async def rendered(request: Request) -> Response:
-    """Answer with a study's, a series' or one instance's images as pictures; of many frames the first.
+    """Answer with the images of a study, a series or one instance as pictures; of many frames the first.
 
-    A video or a document, when it is the only instance, is answered as it is.
+    A video or a PDF, when it is the only instance, is answered as stored.
     """
-    locations = await located(request)
+    locations = await locations_of(request)
     if len(locations) > 1:
         return await _answer(request, locations, [partial(_first_frame, request, one) for one in locations])
-    location = await _with_frames(request, locations[0])
-    if stored := VIDEOS.get(location.transfer_syntax):
-        _choice(accepted(request), (stored,), 1)
-        return video(request, location, stored)
+    (location,) = locations
+    if media_type := VIDEOS.get(location.transfer_syntax):
+        choose_rendered(accepted(request), (media_type,), 1)
+        return video(request, await _with_frames(request, location), media_type)
     if location.sop_class == PDF_CLASS:
-        _choice(accepted(request), (PDF,), 1)
+        choose_rendered(accepted(request), (PDF,), 1)
         return await pdf(request, location)
-    shown = framed(location)
-    check_frames(shown.listed, [1])
-    return await _answer(request, [location], [partial(_frame, request, shown, 1, "")])
+    instance = await framed_instance(reader_of(request), location)
+    check_frames(instance.listed, [1])
+    return await _answer(request, [instance.location], [partial(_frame, request, instance, 1, "")])
 
 
 async def rendered_frames(request: Request) -> Response:
     """Answer with the frames of an instance that the path lists, in that order, as pictures."""
-    numbers = numbers_of(request)
-    shown = framed((await located(request))[0])
-    check_frames(shown.listed, numbers)
-    makings = [partial(_frame, request, shown, number, f"/frames/{number}") for number in numbers]
-    return await _answer(request, [shown.location], makings)
+    numbers = frame_numbers_of(request)
+    instance = await framed_instance(reader_of(request), await location_of(request))
+    check_frames(instance.listed, numbers)
+    renders = [partial(_frame, request, instance, number, f"/frames/{number}") for number in numbers]
+    return await _answer(request, [instance.location], renders)
 
 
-async def thumbnail(request: Request) -> Response:
-    """Answer with a small picture: of the first frame listed, of the instance's middle one, or of a representative."""
-    media_type, _ = _choice(accepted(request), IMAGES, 1)
-    side = services_of(request).settings.thumbnail_px
-    rendering = parse_thumbnail(request.query_params.multi_items(), media_type, side)
-    numbers = numbers_of(request) if "frames" in request.path_params else []
-    locations = await located(request)
-    for candidate in islice(_candidates(locations), CANDIDATES):
-        try:
-            shown = framed(await _with_frames(request, candidate))
-            number = numbers[0] if numbers else (shown.listed.count + 1) // 2
-            check_frames(shown.listed, numbers or [number])
-            tag = etags.etag([shown.location], "thumbnail", f"{number} {rendering}")
-            if same := etags.unchanged(request, tag, is_there=False):
-                return same
-            return _one(request, rendering, tag, await _frame(request, shown, number, "", rendering))
-        except Problem as problem:
-            if problem.status not in (404, NOT_RENDERABLE) or request.path_params.get("instance"):
-                raise
-    raise Problem(404, "no-images", "nothing here has a picture to show")
+def picture_response(request: Request, file: bytes, media_type: str, tag: str) -> Response:
+    """Return the answer with one picture."""
+    return Response(file, media_type=media_type, headers=headers(tag) | _warning(request))
 
 
 async def _with_frames(request: Request, location: Location) -> Location:
-    """Return the location with its frames, which a list of locations leaves out; raises Problem (404)."""
     if location.frames:
         return location
-    queries, tenant = services_of(request).queries, tenant_of(request)
-    found = await queries.locate_one(tenant, location.study_uid, location.series_uid, location.sop_uid)
-    if found is None:
-        raise not_found("instance")
-    return found
+    return await reader_of(request).locate_one(location.study_uid, location.series_uid, location.sop_uid)
 
 
-def _candidates(locations: Sequence[Location]) -> Iterator[Location]:
-    """Return what may show what a study or series is: the middle image of each image series, then of each other one.
-
-    After them the first and the last image of the first image series.
-    """
-    images, others = list[list[Location]](), list[list[Location]]()
-    for _, group in groupby(locations, lambda one: one.series_uid):
-        series = list(group)
-        shown = [one for one in series if is_image(one.sop_class)]
-        (images if shown else others).append(shown or series)
-    yield from (series[len(series) // 2] for series in (*images, *others))
-    yield from (one for series in images[:1] for one in (series[0], series[-1]))
-
-
-@lru_cache(maxsize=512)
-def is_image(sop_class: str) -> bool:
-    """True if a SOP class is one of images, by its name in PS3.6."""
-    return "Image Storage" in UID(sop_class).name
-
-
-def _choice(ranges: Sequence[MediaRange], offered: Sequence[str], count: int) -> tuple[str, bool]:
-    """Return the media type to answer with, and whether in parts; raises Problem (406)."""
-    for one in ranges:
-        for media_type in offered:
-            is_multipart = one.is_multipart or (one.media_type == "*/*" and count > 1)
-            if one.takes(media_type.lower()) and (is_multipart or count == 1):
-                return media_type, is_multipart
-    multipart = " or ".join(f'multipart/related; type="{media_type}"' for media_type in offered)
-    raise not_acceptable(f"{' or '.join(offered)} or {multipart}" if count == 1 else multipart)
-
-
-async def _answer(request: Request, locations: Sequence[Location], makings: Sequence[Making]) -> Response:
+async def _answer(request: Request, locations: Sequence[Location], renders: Sequence[Render]) -> Response:
     """Answer with the pictures of these instances, in parts or one alone."""
-    media_type, is_multipart = _choice(accepted(request), IMAGES, len(makings))
+    media_type, is_multipart = choose_rendered(accepted(request), IMAGES, len(renders))
     rendering = parse_rendering(request.query_params.multi_items(), media_type)
     frames = request.path_params.get("frames")
-    tag = etags.etag(locations, "rendered", f"{base_of(request)} {is_multipart} {frames} {rendering}")
-    if same := etags.unchanged(request, tag, is_there=False):
-        return same
-    if not is_multipart:
-        return _one(request, rendering, tag, await makings[0](rendering))
-    works = (partial(making, rendering) for making in makings)
-    return _many(request, media_type, in_order(works, PICTURES_AHEAD), tag)
+    tag = etag(locations, "rendered", f"{base_of(request)} {is_multipart} {frames} {rendering}")
+    if answer := unchanged(request, tag, is_there=False):
+        return answer
+    if is_multipart:
+        pictures = in_order((partial(render, rendering) for render in renders), PICTURES_AHEAD)
+        framing = MultipartFraming.of(media_type, tag)
+        named = headers(tag) | _warning(request)
+        return StreamedResponse(_parts(framing, pictures), framing.content_type, headers=named)
+    picture = await renders[0](rendering)
+    if picture is None:
+        raise not_renderable("no-images")
+    return picture_response(request, picture.file, media_type, tag)
 
 
-def _one(request: Request, rendering: Rendering, tag: str, placed: Placed) -> Response:
-    if placed is None:
-        raise Problem(NOT_RENDERABLE, "no-images", ADVICE)
-    return Response(placed[1], media_type=rendering.media_type, headers=etags.headers(tag) | _warning(request))
-
-
-def _many(request: Request, media_type: str, pictures: AsyncGenerator[Placed, None], tag: str) -> Response:
-    """Answer with pictures in parts, as they are made."""
-    envelope = Envelope.of(media_type, tag)
-    headers = etags.headers(tag) | _warning(request)
-    return Streamed(_parts(envelope, pictures), envelope.content_type, headers=headers)
-
-
-async def _parts(envelope: Envelope, pictures: AsyncGenerator[Placed, None]) -> Chunks:
+async def _parts(framing: MultipartFraming, pictures: AsyncGenerator[AddressedPicture | None, None]) -> Chunks:
+    """Yield the pictures in parts, as they are made; raises Problem (406) when there is none."""
     count = 0
     async with aclosing(pictures):
-        async for placed in pictures:
-            if placed:
+        async for picture in pictures:
+            if picture:
                 count += 1
-                place, found = placed
-                yield envelope.before(Part(envelope.media_type, place, len(found))) + found + AFTER
+                part = Part(framing.media_type, picture.address, len(picture.file))
+                yield framing.before(part) + picture.file + AFTER
     if not count:
-        raise Problem(NOT_RENDERABLE, "no-images", ADVICE)
-    yield envelope.end
+        raise not_renderable("no-images")
+    yield framing.end
 
 
-async def _frame(request: Request, shown: Framed, number: int, at: str, rendering: Rendering) -> Placed:
-    found = await picture(services_of(request), tenant_of(request), shown, number, rendering)
-    return f"{address_of(base_of(request), shown.location)}{at}/rendered", found
+async def _frame(
+    request: Request, instance: FramedInstance, number: int, path: str, rendering: Rendering
+) -> AddressedPicture:
+    """Return the picture of a frame; its address is the instance's, then `path`."""
+    file = await render_frame(services_of(request), reader_of(request), instance, number, rendering)
+    return AddressedPicture(f"{address_of(base_of(request), instance.location)}{path}/rendered", file)
 
 
-async def _first_frame(request: Request, location: Location, rendering: Rendering) -> Placed:
-    """Return an instance's picture; None where there is none, so that the others of a study still come."""
+async def _first_frame(request: Request, location: Location, rendering: Rendering) -> AddressedPicture | None:
+    """Return an instance's picture; None when it has none, so that the others of its study still come."""
     try:
-        shown = framed(await _with_frames(request, location))
-        check_frames(shown.listed, [1])
-        return await _frame(request, shown, 1, "", rendering)
-    except Problem as problem:
-        if problem.status in (404, NOT_RENDERABLE):
+        instance = await framed_instance(reader_of(request), location)
+        check_frames(instance.listed, [1])
+        return await _frame(request, instance, 1, "", rendering)
+    except (Problem, NotFound) as error:
+        if is_without_picture(error):
             return None
         raise
 
 
 def _warning(request: Request) -> dict[str, str]:
-    """Say that pictures are not annotated, to who asked for it (PS3.18 8.3.5.1.1)."""
-    asks = "annotation" in request.query_params
-    return {"warning": f"299 {base_of(request)}: {NOT_ANNOTATED}"} if asks else {}
+    """Return the header that warns a client which asked for annotation that there is none (PS3.18 8.3.5.1.1)."""
+    has_asked = "annotation" in request.query_params
+    return {"warning": f"299 {base_of(request)}: {NOT_ANNOTATED}"} if has_asked else {}

@@ -1,4 +1,4 @@
-"""WADO-RS: instances and their metadata as they are stored (PS3.18 10.4)."""
+"""WADO-RS: instances and their metadata, as stored (PS3.18 10.4)."""
 
 import time
 from collections.abc import AsyncGenerator
@@ -10,24 +10,25 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import objects
-from api.dicomweb.located import AHEAD, HEADER_BYTES, address_of, located, parsed
+from api.dicomweb.resources import address_of, base_of, locations_of
+from api.dicomweb.sizes import AHEAD, HEADER_BYTES
 from api.http.etags import etag, headers, unchanged, weak
-from api.http.media import dicom_choice
-from api.http.multipart import Envelope, Part, stream
+from api.http.media import wants_instances_in_parts
+from api.http.multipart import MultipartFraming, Part, stream
 from api.http.problems import not_acceptable
-from api.http.streaming import Chunks, Streamed, begun, in_order, joined
-from api.services import Services, base_of, services_of, tenant_of
+from api.http.streaming import Chunks, StreamedResponse, begun, in_order, joined
+from api.services import Services, reader_of, services_of
 from operators.catalog.ports import Location
 from operators.dicom.json import Limit, dicom_json, dumps, placed
 from operators.dicom.plain_json import DicomJson
 from operators.errors import Rejected
 from operators.http.accept import accepted, choose
 from operators.http.media_types import DICOM, JSON_TYPES
+from operators.retrieval.reading import ArchiveReader
 from schemas.telemetry import API_LIMITED
 
-# A header of no more bytes is read in less time than another thread takes to be given it.
-AT_ONCE_BYTES = 32 * 1024
+# A header of at most this size is parsed in less time than it takes to hand it to another thread.
+PARSED_AT_ONCE_BYTES = 32 * 1024
 CHUNK_BYTES = 64 * 1024
 
 log = structlog.get_logger()
@@ -35,51 +36,51 @@ log = structlog.get_logger()
 
 async def retrieve(request: Request) -> Response:
     """Answer with a study's, a series' or one instance, as stored."""
-    locations = await located(request)
-    is_multipart = dicom_choice(accepted(request), locations)
-    services, tenant = services_of(request), tenant_of(request)
+    locations = await locations_of(request)
+    is_multipart = wants_instances_in_parts(accepted(request), locations)
+    reader = reader_of(request)
     base = base_of(request) if is_multipart else ""
     tag = etag(locations, "instances", base)
     if answer := unchanged(request, tag):
         return answer
     if not is_multipart:
         only = locations[0]
-        content_type = f"{DICOM}; transfer-syntax={only.transfer_syntax}"
-        return Streamed(objects.whole(services, tenant, only), content_type, only.size_bytes, headers(tag))
-    envelope = Envelope.of(DICOM, tag)
-    parts = [
-        Part(f"{DICOM}; transfer-syntax={one.transfer_syntax}", address_of(base, one), one.size_bytes)
-        for one in locations
-    ]
-    bodies = in_order((partial(_begun, services, tenant, one) for one in locations), AHEAD)
-    size_bytes = envelope.size_bytes(parts)
-    return Streamed(stream(envelope, parts, bodies), envelope.content_type, size_bytes, headers(tag))
+        return StreamedResponse(reader.whole(only), _content_type(only), only.size_bytes, headers(tag))
+    framing = MultipartFraming.of(DICOM, tag)
+    parts = [Part(_content_type(one), address_of(base, one), one.size_bytes) for one in locations]
+    bodies = in_order((partial(_begun, reader, one) for one in locations), AHEAD)
+    body = stream(framing, parts, bodies)
+    return StreamedResponse(body, framing.content_type, framing.size_bytes(parts), headers(tag))
+
+
+def _content_type(location: Location) -> str:
+    return f"{DICOM}; transfer-syntax={location.transfer_syntax}"
+
+
+async def _begun(reader: ArchiveReader, location: Location) -> Chunks:
+    return await begun(reader.whole(location))
 
 
 async def metadata(request: Request) -> Response:
-    """Answer with the DICOM JSON of a study's, a series' or one instance's header."""
+    """Answer with the DICOM JSON of the headers of a study, a series or one instance."""
     media_type = choose(accepted(request), JSON_TYPES)
     if media_type is None:
         raise not_acceptable(" or ".join(JSON_TYPES))
-    locations = await located(request)
-    services, tenant, base = services_of(request), tenant_of(request), base_of(request)
+    locations = await locations_of(request)
+    services, reader, base = services_of(request), reader_of(request), base_of(request)
     tag = etag(locations, "metadata", base, media_type)
     if answer := unchanged(request, tag if len(locations) == 1 else weak(tag)):
         return answer
     if len(locations) == 1:
-        only = await _metadata_of(services, tenant, locations[0], address_of(base, locations[0]))
+        only = await _metadata_of(services, reader, locations[0], address_of(base, locations[0]))
         return Response(b"[" + only.json + b"]", media_type=media_type, headers=headers(tag) if only.is_whole else {})
-    works = (partial(_metadata_of, services, tenant, one, address_of(base, one)) for one in locations)
-    found = in_order(works, services.settings.headers_at_once)
-    return Streamed(joined(_array(found), CHUNK_BYTES), media_type, headers=headers(weak(tag)))
-
-
-async def _begun(services: Services, tenant: str, location: Location) -> Chunks:
-    return await begun(objects.whole(services, tenant, location))
+    works = (partial(_metadata_of, services, reader, one, address_of(base, one)) for one in locations)
+    items = in_order(works, services.settings.headers_at_once)
+    return StreamedResponse(joined(_array(items), CHUNK_BYTES), media_type, headers=headers(weak(tag)))
 
 
 class _Metadata(NamedTuple):
-    """An instance's DICOM JSON; `is_whole` when it is that of its header, which the next answer says again."""
+    """An instance's DICOM JSON; `is_whole` unless its header could not be read, when the next answer may differ."""
 
     json: bytes
     is_whole: bool
@@ -94,36 +95,38 @@ async def _array(items: AsyncGenerator[_Metadata, None]) -> Chunks:
     yield b"]"
 
 
-async def _metadata_of(services: Services, tenant: str, location: Location, at: str) -> _Metadata:
-    """Return one instance's DICOM JSON; what the catalog knows of it when its header cannot be read."""
-    key = (tenant, location.data_hash)
-    kept = services.headers.get(key)
-    if kept is not None:
-        return _Metadata(placed(kept, at), is_whole=True)
-    async with services.headers_turn:
-        header = await objects.part(services, tenant, location, 0, min(location.header_length, HEADER_BYTES))
+async def _metadata_of(services: Services, reader: ArchiveReader, location: Location, at: str) -> _Metadata:
+    """Return one instance's DICOM JSON: of its header, or only of its UIDs when its header cannot be read."""
+    key = (reader.principal.tenant, location.data_hash)
+    cached = services.header_cache.get(key)
+    if cached is not None:
+        return _Metadata(placed(cached, at), is_whole=True)
+    async with services.header_slots:
+        header = await reader.part(location, 0, min(location.header_length, HEADER_BYTES))
         try:
-            found = await _json(services, header, location)
+            found = await _header_json(services, header, location)
         except Rejected as error:
-            log.warning(error.reason, study_uid=location.study_uid, sop_uid=location.sop_uid)
+            log.warning(
+                "header_unreadable", reason=error.reason, study_uid=location.study_uid, sop_uid=location.sop_uid
+            )
             API_LIMITED.labels(error.reason).inc()
-            return _Metadata(dumps(_identity(location)), is_whole=False)
-    services.headers.put(key, found)
+            return _Metadata(dumps(_uids(location)), is_whole=False)
+    services.header_cache.put(key, found)
     return _Metadata(placed(found, at), is_whole=True)
 
 
-async def _json(services: Services, header: bytes, location: Location) -> bytes:
-    """Return a header's JSON without an address, here or, when it is long, in the parser's thread."""
-    read = partial(_read, header, location.prefix_length, location.transfer_syntax, services.settings.header_s)
-    return read() if len(header) <= AT_ONCE_BYTES else await parsed(services, read)
+async def _header_json(services: Services, header: bytes, location: Location) -> bytes:
+    """Return a header's JSON without an address; a long header is parsed in the parser's thread."""
+    parse = partial(_parse, header, location.prefix_length, location.transfer_syntax, services.settings.header_s)
+    return parse() if len(header) <= PARSED_AT_ONCE_BYTES else await services.in_parser(parse)
 
 
-def _read(header: bytes, prefix_length: int, transfer_syntax: str, parse_s: float) -> bytes:
-    limit = Limit(time.thread_time, time.thread_time() + parse_s)
+def _parse(header: bytes, prefix_length: int, transfer_syntax: str, most_s: float) -> bytes:
+    limit = Limit(time.thread_time, time.thread_time() + most_s)
     return dumps(dicom_json(header, prefix_length, transfer_syntax, "", limit))
 
 
-def _identity(location: Location) -> DicomJson:
+def _uids(location: Location) -> DicomJson:
     uids = {
         "00080016": location.sop_class,
         "00080018": location.sop_uid,

@@ -1,1 +1,1 @@
-"""What the read API's handlers share of HTTP."""
+"""HTTP as the read API's handlers use it: errors, entity tags, ranges, multipart and streamed bodies."""

@@ -1,7 +1,7 @@
-"""Which stored form answers which Accept header: nothing is transcoded here, so it is as stored or not at all.
+"""Which Accept headers the stored form of instances, frames and values meets; nothing is transcoded.
 
-Where a client names no transfer syntax we give instances as stored. PS3.18 8.7.3.5.2 asks for Explicit VR Little
-Endian then, which takes a transcoder.
+A client that names no transfer syntax gets instances as stored. PS3.18 8.7.3.5.2 asks for Explicit VR Little Endian
+then, for which a transcoder would be needed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from api.http.problems import not_acceptable
 from operators.catalog.ports import Location
 from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
 from operators.http.accept import MediaRange
-from operators.http.media_types import DICOM, OCTETS
+from operators.http.media_types import DICOM, MULTIPART, OCTETS
 from operators.http.problem import Problem
 
 COMPRESSED = "1.2.840.10008.1.2."
@@ -44,9 +44,9 @@ MEDIA_TYPES = {COMPRESSED + syntax: media_type for media_type, syntaxes in MEMBE
 
 
 def stored_frames(transfer_syntax: str, *, is_native: bool) -> tuple[str, str]:
-    """Return the media type of an instance's frames and the transfer syntax that names them.
+    """Return the media type of an instance's frames, and the transfer syntax that names their form.
 
-    Native frames of Implicit VR are, byte for byte, those of Explicit VR, which has a name in this place.
+    Native frames of Implicit VR are byte for byte those of Explicit VR, whose name is used for both.
     """
     if is_native:
         is_big = transfer_syntax == EXPLICIT_VR_BIG_ENDIAN
@@ -54,8 +54,11 @@ def stored_frames(transfer_syntax: str, *, is_native: bool) -> tuple[str, str]:
     return MEDIA_TYPES.get(transfer_syntax, OCTETS), transfer_syntax
 
 
-def dicom_choice(ranges: Sequence[MediaRange], locations: Sequence[Location]) -> bool:
-    """True if to answer in parts (True) or with the one instance alone; raises Problem (406)."""
+def wants_instances_in_parts(ranges: Sequence[MediaRange], locations: Sequence[Location]) -> bool:
+    """True if instances are to be answered in parts, False for one instance alone.
+
+    Raises Problem (406) when the client takes neither as stored.
+    """
     for one in ranges:
         is_multipart = one.is_multipart or one.media_type == "*/*"
         is_stored = all(one.transfer_syntax in (None, "*", each.transfer_syntax) for each in locations)
@@ -65,16 +68,16 @@ def dicom_choice(ranges: Sequence[MediaRange], locations: Sequence[Location]) ->
     raise _offer(DICOM, stored[0] if len(stored) == 1 else "*", is_one=len(locations) == 1)
 
 
-def octets_choice(ranges: Sequence[MediaRange]) -> bool:
-    """True if to answer with a value in a part (True) or alone; raises Problem (406)."""
+def wants_value_in_a_part(ranges: Sequence[MediaRange]) -> bool:
+    """True if a value is to be answered in a part, False for the value alone; raises Problem (406)."""
     for one in ranges:
         if one.takes(OCTETS):
             return one.is_multipart
-    raise not_acceptable(f'{OCTETS} or multipart/related; type="{OCTETS}"')
+    raise not_acceptable(f'{OCTETS} or {MULTIPART}; type="{OCTETS}"')
 
 
-def frame_choice(ranges: Sequence[MediaRange], media_type: str, syntax: str, count: int) -> bool:
-    """True if to answer with frames in parts (True) or one alone; raises Problem (406)."""
+def wants_frames_in_parts(ranges: Sequence[MediaRange], media_type: str, syntax: str, count: int) -> bool:
+    """True if frames of this form are to be answered in parts, False for one frame alone; raises Problem (406)."""
     for one in ranges:
         is_multipart = one.is_multipart or one.media_type == "*/*"
         if _takes_frames(one, media_type, syntax) and (is_multipart or count == 1):
@@ -83,7 +86,7 @@ def frame_choice(ranges: Sequence[MediaRange], media_type: str, syntax: str, cou
 
 
 def _takes_frames(one: MediaRange, media_type: str, syntax: str) -> bool:
-    """True if a range takes frames of this form; viewers ask for octets of any transfer syntax and mean all."""
+    """True if a range takes frames of this form; viewers ask for octets of any transfer syntax and mean any form."""
     if one.transfer_syntax in ("*", syntax):
         return one.takes(media_type.lower()) or one.media_type == OCTETS
     is_default = "*" in one.media_type or syntax == _default(media_type)
@@ -95,5 +98,16 @@ def _default(media_type: str) -> str:
 
 
 def _offer(media_type: str, syntax: str, *, is_one: bool) -> Problem:
-    multipart = f'multipart/related; type="{media_type}"; transfer-syntax={syntax}'
+    multipart = f'{MULTIPART}; type="{media_type}"; transfer-syntax={syntax}'
     return not_acceptable(f"{multipart} or {media_type}; transfer-syntax={syntax}" if is_one else multipart)
+
+
+def choose_rendered(ranges: Sequence[MediaRange], offered: Sequence[str], count: int) -> tuple[str, bool]:
+    """Return the media type of `count` rendered resources, and True if they go in parts; raises Problem (406)."""
+    for one in ranges:
+        for media_type in offered:
+            is_multipart = one.is_multipart or (one.media_type == "*/*" and count > 1)
+            if one.takes(media_type.lower()) and (is_multipart or count == 1):
+                return media_type, is_multipart
+    multipart = " or ".join(f'{MULTIPART}; type="{media_type}"' for media_type in offered)
+    raise not_acceptable(f"{' or '.join(offered)} or {multipart}" if count == 1 else multipart)

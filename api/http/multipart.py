@@ -1,18 +1,24 @@
-"""Multipart bodies, streamed (RFC 2387, PS3.18 8.6.1.2, RFC 9110 14.6)."""
+"""Multipart responses, streamed (RFC 2387, PS3.18 8.6.1.2, RFC 9110 14.6)."""
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from uuid import uuid4
 
+from operators.http.media_types import MULTIPART
+
 BYTE_RANGES = "multipart/byteranges"
+# The line break that ends a part belongs to the boundary after it.
+AFTER = b"\r\n"
+# Below this size a copy costs less than another chunk on the wire.
+SMALL_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part to come: its headers and its size in bytes, None when only its bytes will tell.
+    """The headers of one part; its size is None when it is not known before its bytes are.
 
-    `content_range` is for parts that are a piece of one value (RFC 9110 14.6), where nothing has a place of its own.
+    `content_range` is for parts that are each a piece of one value (RFC 9110 14.6).
     """
 
     content_type: str
@@ -30,17 +36,17 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Envelope:
-    """What lies around the parts."""
+class MultipartFraming:
+    """The bytes before, between and after the parts of one response, and its content type."""
 
     media_type: str
     boundary: str
 
     @classmethod
-    def of(cls, media_type: str, tag: str = "") -> "Envelope":
-        """Return an envelope for parts of this type, with a boundary that no part holds but by a miracle.
+    def of(cls, media_type: str, tag: str = "") -> "MultipartFraming":
+        """Return the framing of parts of this type; its boundary is too long to occur in a part by chance.
 
-        It is made of the answer's tag where it has one, so that the same tag is the same bytes.
+        The boundary is made of the answer's tag, if it has one: the same tag then means the same bytes.
         """
         return cls(media_type, tag.strip('"') or uuid4().hex)
 
@@ -49,10 +55,10 @@ class Envelope:
         """Return the response's content type."""
         if self.media_type == BYTE_RANGES:
             return f"{BYTE_RANGES}; boundary={self.boundary}"
-        return f'multipart/related; type="{self.media_type}"; boundary={self.boundary}'
+        return f'{MULTIPART}; type="{self.media_type}"; boundary={self.boundary}'
 
     def size_bytes(self, parts: Iterable[Part]) -> int | None:
-        """Return the whole body's size; None when a part's is not known."""
+        """Return the whole body's size; None when the size of a part is not known."""
         total = len(self.end)
         for part in parts:
             if part.size_bytes is None:
@@ -61,35 +67,32 @@ class Envelope:
         return total
 
     def before(self, part: Part) -> bytes:
-        """Return what goes before a part's bytes."""
+        """Return the bytes before a part's own."""
         return f"--{self.boundary}\r\n".encode() + part.head
 
     @property
     def end(self) -> bytes:
-        """Return what goes after the last part."""
+        """Return the bytes after the last part."""
         return f"--{self.boundary}--\r\n".encode()
 
 
-# The line break that ends a part belongs to the boundary after it.
-AFTER = b"\r\n"
-# Below this a copy costs less than another chunk on the wire.
-SMALL_BYTES = 64 * 1024
-
-
 async def stream(
-    envelope: Envelope, parts: Sequence[Part], bodies: AsyncGenerator[AsyncGenerator[bytes, None], None]
+    framing: MultipartFraming, parts: Sequence[Part], bodies: AsyncGenerator[AsyncGenerator[bytes, None], None]
 ) -> AsyncGenerator[bytes, None]:
-    """Return the body: each part's bytes behind its headers, in order; nothing before the first part has begun."""
+    """Yield the response's body: the bytes of each part behind its headers, in order.
+
+    Nothing is yielded before the first chunk of the first part is there: until then a failure can still be answered.
+    """
     async with aclosing(bodies):
         for part in parts:
             async with aclosing(await anext(bodies)) as body:
                 first = await anext(body, b"")
                 if len(first) < SMALL_BYTES:
-                    yield envelope.before(part) + first
+                    yield framing.before(part) + first
                 else:
-                    yield envelope.before(part)
+                    yield framing.before(part)
                     yield first
                 async for chunk in body:
                     yield chunk
             yield AFTER
-    yield envelope.end
+    yield framing.end

@@ -9,23 +9,32 @@ from starlette.responses import Response
 from operators.access.principal import NotAllowed
 from operators.errors import RETRY_AFTER, BadQuery, Rejected, Unavailable
 from operators.http.problem import Problem, forbidden
+from operators.retrieval.reading import Damaged, NotFound
 
-
-class Damaged(Problem):
-    """An object is missing or its bytes are not those that were stored: never served as good."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(500, reason, "the stored object is damaged or missing: tell the archive's operator")
+# PS3.18 table 10.4.3-1: a resource that cannot be rendered has no representation that the client could accept.
+NOT_RENDERABLE = 406
+NOT_FOUND = 404
 
 
 def not_found(what: str) -> Problem:
     """Return the answer for what is not in the archive, or not of this tenant."""
-    return Problem(404, f"no-such-{what}", f"search for the {what} first: it is not in this archive")
+    return Problem(NOT_FOUND, f"no-such-{what}", f"search for the {what} first: it is not in this archive")
 
 
 def not_acceptable(offered: str) -> Problem:
     """Return the answer to an Accept header that no form of the resource meets."""
     return Problem(406, "not-acceptable", f"accept {offered}")
+
+
+def not_renderable(reason: str) -> Problem:
+    """Return the answer for an instance or a frame that cannot be rendered."""
+    advice = "this frame cannot be rendered here: retrieve the frame or the instance as stored"
+    return Problem(NOT_RENDERABLE, reason, advice)
+
+
+def is_without_picture(error: Exception) -> bool:
+    """True if an instance has no picture, rather than a failure that another try may mend."""
+    return problem_of(error).status in (NOT_FOUND, NOT_RENDERABLE)
 
 
 def problem_of(error: Exception) -> Problem:
@@ -45,6 +54,10 @@ def _unreadable(error: Rejected) -> Problem:
     return Problem(500, error.reason, "the stored object cannot be read that way: retrieve the whole instance")
 
 
+def _damaged(error: Damaged) -> Problem:
+    return Problem(500, error.reason, "the stored object is damaged or missing: tell the archive's operator")
+
+
 def _of_starlette(error: HTTPException) -> Problem:
     return Problem(error.status_code, "bad-request", error.detail, error.headers)
 
@@ -53,6 +66,8 @@ def _of_starlette(error: HTTPException) -> Problem:
 ANSWERS: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (Problem, lambda error: error),
     (NotAllowed, forbidden),
+    (NotFound, lambda error: not_found(error.what)),
+    (Damaged, _damaged),
     (BadQuery, lambda error: Problem(400, "bad-query", str(error))),
     (Unavailable, _unavailable),
     (Rejected, _unreadable),

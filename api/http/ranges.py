@@ -1,4 +1,4 @@
-"""Which bytes of a value a client asks for (RFC 9110 14)."""
+"""The Range header: which bytes of a value a client asks for (RFC 9110 14)."""
 
 import re
 from typing import NamedTuple
@@ -6,21 +6,21 @@ from typing import NamedTuple
 from operators.http.problem import Problem
 from schemas.telemetry import API_LIMITED
 
-# Of at most so many bytes a gap costs less than another range.
+# Ranges this close together are answered as one: the bytes between them are fewer than another part's headers.
 GAP_BYTES = 80
 BYTES = re.compile(r"bytes=(.*)", re.IGNORECASE)
-ONE = re.compile(r"[ \t]*([0-9]{0,18})-([0-9]{0,18})[ \t]*")
+RANGE = re.compile(r"[ \t]*([0-9]{0,18})-([0-9]{0,18})[ \t]*")
 
 
 class Span(NamedTuple):
-    """Bytes from start to end, end exclusive."""
+    """The bytes from start to end, end exclusive."""
 
     start: int
     end: int
 
     @property
     def size_bytes(self) -> int:
-        """Return how many there are."""
+        """Return the number of bytes."""
         return self.end - self.start
 
     def content_range(self, size_bytes: int) -> str:
@@ -28,17 +28,18 @@ class Span(NamedTuple):
         return f"bytes {self.start}-{self.end - 1}/{size_bytes}"
 
 
-def asked(text: str | None, size_bytes: int, most: int) -> tuple[Span, ...]:
-    """Return the spans that a Range header asks for, in order and joined where they touch; none for all of it.
+def parse_range(text: str | None, size_bytes: int, most: int) -> tuple[Span, ...]:
+    """Return the spans that a Range header asks for, in order and joined where they are near; none for the whole value.
 
-    What is no range of bytes is ignored. Raises Problem (416) for more than `most` spans, or none that is there.
+    A header that is no range of bytes is ignored. Raises Problem (416) for more than `most` ranges, and when the
+    value has no byte of any.
     """
     found = BYTES.fullmatch(text or "")
     if found is None:
         return ()
-    # One more than is answered tells too many from enough; the rest is not looked at.
+    # One piece more than `most` is enough to see that there are too many; the rest is not parsed.
     pieces = found[1].split(",", most)
-    matches = [ONE.fullmatch(piece) for piece in pieces[:most]]
+    matches = [RANGE.fullmatch(piece) for piece in pieces[:most]]
     if len(pieces) > most:
         API_LIMITED.labels("ranges").inc()
         raise _unsatisfiable(size_bytes, f"ask for at most {most} ranges at once")
@@ -46,11 +47,12 @@ def asked(text: str | None, size_bytes: int, most: int) -> tuple[Span, ...]:
         return ()
     if any(match and match[1] and match[2] and int(match[1]) > int(match[2]) for match in matches):
         return ()
-    spans = [_span(match[1], match[2], size_bytes) for match in matches if match]
-    there = sorted(span for span in spans if span.start < span.end)
-    if not there:
+    spans = sorted(
+        span for match in matches if match and (span := _span(match[1], match[2], size_bytes)).size_bytes > 0
+    )
+    if not spans:
         raise _unsatisfiable(size_bytes, f"this value has {size_bytes} bytes")
-    return _joined(there)
+    return _joined(spans)
 
 
 def _span(first: str, last: str, size_bytes: int) -> Span:

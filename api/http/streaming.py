@@ -1,10 +1,10 @@
-"""Responses whose body comes while it goes out."""
+"""Responses whose body is sent while it is still being read."""
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
+from typing import TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -14,8 +14,8 @@ T = TypeVar("T")
 Chunks = AsyncGenerator[bytes, None]
 
 
-class Streamed(Response):
-    """A body in chunks, its size known or not. What its source raises breaks the response off."""
+class StreamedResponse(Response):
+    """A response whose body comes in chunks; what their source raises breaks the response off."""
 
     def __init__(
         self,
@@ -32,12 +32,12 @@ class Streamed(Response):
             self.headers["content-length"] = str(size_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the chunks as they come, until the client has gone; to HEAD none (nothing is read for them then)."""
+        """Send the chunks as they come, until the client has gone; for HEAD none, and none is read."""
         try:
             if scope["method"] == "HEAD":
                 await self._begin(send)
             else:
-                # What fails before the first chunk is still an answer of its own.
+                # A failure before the first chunk is still an answer of its own.
                 self.chunks = await begun(self.chunks)
                 await self._begin(send)
                 if not await self._sent(receive, send):
@@ -50,8 +50,8 @@ class Streamed(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
 
     async def _sent(self, receive: Receive, send: Send) -> bool:
-        """Send every chunk; say whether the client was there to the end."""
-        gone = asyncio.ensure_future(_gone(receive))
+        """Send every chunk; False when the client went away before the last."""
+        gone = asyncio.ensure_future(_disconnected(receive))
         try:
             async for chunk in self.chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -62,23 +62,23 @@ class Streamed(Response):
         return True
 
 
-async def _gone(receive: Receive) -> None:
+async def _disconnected(receive: Receive) -> None:
     """Return when the client has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 async def begun(chunks: Chunks) -> Chunks:
-    """Return the same chunks once the first is there."""
+    """Return the same chunks, once the first of them has been read; raises what reading it raises."""
     try:
         first = await anext(chunks, b"")
     except BaseException:
         await chunks.aclose()
         raise
-    return _after(first, chunks)
+    return _prepended(first, chunks)
 
 
-async def _after(first: bytes, chunks: Chunks) -> Chunks:
+async def _prepended(first: bytes, chunks: Chunks) -> Chunks:
     async with aclosing(chunks):
         yield first
         async for chunk in chunks:
@@ -86,12 +86,12 @@ async def _after(first: bytes, chunks: Chunks) -> Chunks:
 
 
 async def once(data: bytes) -> Chunks:
-    """Return bytes that are here already."""
+    """Yield bytes that are in memory already as one chunk."""
     yield data
 
 
 async def joined(chunks: Chunks, least_bytes: int) -> Chunks:
-    """Return the same bytes in chunks of at least this size, the last one but for: each costs a turn of the server."""
+    """Yield the same bytes in chunks of at least this size, except for the last: each chunk costs the server a turn."""
     held: list[bytes] = []
     size = 0
     async with aclosing(chunks):
@@ -106,9 +106,9 @@ async def joined(chunks: Chunks, least_bytes: int) -> Chunks:
 
 
 async def in_order(works: Iterable[Callable[[], Awaitable[T]]], at_once: int) -> AsyncGenerator[T, None]:
-    """Return the results in the order of the works, so many of them under way at a time.
+    """Yield the results of the works in their order, while at most `at_once` of them are under way.
 
-    When it is closed early, what is under way is ended and what nobody took is closed.
+    When the generator is closed early, the works under way are cancelled, and streams that nobody took are closed.
     """
     tasks: deque[asyncio.Future[T]] = deque()
     try:
@@ -124,14 +124,3 @@ async def in_order(works: Iterable[Callable[[], Awaitable[T]]], at_once: int) ->
         for left in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(left, AsyncGenerator):
                 await left.aclose()
-
-
-@asynccontextmanager
-async def closing(chunks: AsyncIterator[bytes]) -> AsyncIterator[AsyncIterator[bytes]]:
-    """Close what gives the chunks when nobody wants more, so that its connection is free at once."""
-    try:
-        yield chunks
-    finally:
-        close: Any = getattr(chunks, "aclose", None)
-        if close is not None:
-            await close()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message, Scope
 
-from api.app import _Exchange
+from api.app import _OutgoingResponse
 from operators.catalog.ports import Page
 from operators.catalog.query import Query
 from operators.connectors.memory.queries import MemoryQueries
@@ -202,7 +202,7 @@ def test_a_client_that_takes_nothing_of_a_body_that_is_there_whole_is_cut_off_to
         await asyncio.sleep(10 if message["type"] == "http.response.body" else 0)
 
     with pytest.raises(Problem, match="client-too-slow"):
-        asyncio.run(asyncio.wait_for(_Exchange(stuck, 0.05, is_head=False).send(BODY), 5))
+        asyncio.run(asyncio.wait_for(_OutgoingResponse(stuck, 0.05, is_head=False).send(BODY), 5))
 
 
 def test_a_large_body_goes_out_in_pieces_that_each_have_their_time() -> None:
@@ -212,7 +212,7 @@ def test_a_large_body_goes_out_in_pieces_that_each_have_their_time() -> None:
         taken.append(message)
         await asyncio.sleep(0.06)
 
-    asyncio.run(_Exchange(slow, 0.1, is_head=False).send(BODY))
+    asyncio.run(_OutgoingResponse(slow, 0.1, is_head=False).send(BODY))
 
     assert b"".join(message["body"] for message in taken) == BODY["body"]
     assert [message["more_body"] for message in taken] == [True, True, False]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Lossless
 
 from api.dicomweb import frames
-from api.dicomweb.frames import Cut, _runs
+from api.dicomweb.frames import FrameBytes, _runs
 from operators.connectors.memory.stores import MemoryObjectStore
 from operators.dicom.bulkdata import aligned
 from operators.dicom.scan import scan
@@ -148,12 +148,12 @@ def test_a_large_frame_of_bits_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) 
 
 @given(st.lists(st.integers(0, 400), min_size=1, max_size=50), st.integers(1, 2**20))
 def test_runs_hold_every_frame_in_order_and_little_else(numbers: list[int], size: int) -> None:
-    cuts = [Cut(number * size, (number + 1) * size, frames._as_it_is, size) for number in numbers]
-    runs = list(_runs(cuts))
+    asked = [FrameBytes(number * size, (number + 1) * size, frames._as_stored, size) for number in numbers]
+    runs = list(_runs(asked))
 
-    assert [cut for run in runs for cut in run] == cuts
+    assert [one for run in runs for one in run] == asked
     for run in runs:
-        span = max(cut.end for cut in run) - min(cut.start for cut in run)
+        span = max(one.end for one in run) - min(one.start for one in run)
         assert len(run) == 1 or span <= min(frames.RUN_BYTES, 2 * size * len(run))
 
 

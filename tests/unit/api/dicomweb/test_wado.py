@@ -8,10 +8,10 @@ import httpx
 import pytest
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
-from api.http.problems import Damaged
 from operators.catalog.ports import Location
 from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.memory.stores import Outage, StoredBytes
+from operators.retrieval.reading import Damaged
 from schemas.objects import Bucket
 from tests.support.worlds.reading import World, bodies, deflated, part10, parts_of
 

@@ -1,4 +1,4 @@
-"""The Range header, from anyone (RFC 9110 14, SECURITY 24)."""
+"""The Range header, also a hostile one (RFC 9110 14, SECURITY 24)."""
 
 import time
 from itertools import pairwise
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.http.ranges import Span, asked
+from api.http.ranges import Span, parse_range
 from operators.http.problem import Problem
 
 
@@ -35,22 +35,22 @@ from operators.http.problem import Problem
     ],
 )
 def test_a_range_header_asks_for(text: str | None, spans: tuple[tuple[int, int], ...]) -> None:
-    assert asked(text, 1000, 10) == spans
+    assert parse_range(text, 1000, 10) == spans
 
 
 @pytest.mark.parametrize("text", ["bytes=1000-", "bytes=-0", "bytes=2000-3000,4000-", "bytes=" + "0-1," * 10 + "0-1"])
-def test_what_is_not_there_and_more_than_ten_is_416_with_the_size(text: str) -> None:
+def test_ranges_outside_the_value_and_more_than_ten_ranges_are_416_with_its_size(text: str) -> None:
     with pytest.raises(Problem) as refused:
-        asked(text, 1000, 10)
+        parse_range(text, 1000, 10)
 
     assert refused.value.status == 416
     assert refused.value.headers == {"content-range": "bytes */1000"}
 
 
 @given(st.text("0123456789-, =bytes", max_size=60), st.integers(0, 2000))
-def test_spans_are_in_order_apart_and_inside(text: str, size_bytes: int) -> None:
+def test_spans_are_in_order_and_apart_and_lie_in_the_value(text: str, size_bytes: int) -> None:
     try:
-        spans = asked(f"bytes={text}", size_bytes, 10)
+        spans = parse_range(f"bytes={text}", size_bytes, 10)
     except Problem:
         spans = ()
 
@@ -60,9 +60,9 @@ def test_spans_are_in_order_apart_and_inside(text: str, size_bytes: int) -> None
 
 
 @given(st.lists(st.tuples(st.integers(0, 999), st.integers(0, 999)), min_size=1, max_size=10))
-def test_every_byte_that_is_asked_for_is_given(pairs: list[tuple[int, int]]) -> None:
+def test_every_byte_asked_for_lies_in_a_span(pairs: list[tuple[int, int]]) -> None:
     ordered = [(min(pair), max(pair)) for pair in pairs]
-    spans = asked("bytes=" + ",".join(f"{first}-{last}" for first, last in ordered), 1000, 10)
+    spans = parse_range("bytes=" + ",".join(f"{first}-{last}" for first, last in ordered), 1000, 10)
 
     assert all(any(span.start <= first and last < span.end for span in spans) for first, last in ordered)
 
@@ -70,11 +70,11 @@ def test_every_byte_that_is_asked_for_is_given(pairs: list[tuple[int, int]]) -> 
 def test_a_hostile_header_costs_no_time() -> None:
     began = time.process_time()
     with pytest.raises(Problem):
-        asked("bytes=" + "0-," * 10**6, 1000, 10)
-    asked("bytes=" + " " * 10**6, 1000, 10)
+        parse_range("bytes=" + "0-," * 10**6, 1000, 10)
+    parse_range("bytes=" + " " * 10**6, 1000, 10)
 
     assert time.process_time() - began < 0.5
 
 
-def test_a_span_says_where_it_lies() -> None:
+def test_a_span_has_its_content_range() -> None:
     assert Span(5, 10).content_range(20) == "bytes 5-9/20"

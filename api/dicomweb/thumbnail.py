@@ -1,0 +1,74 @@
+"""WADO-RS thumbnails: a small picture that shows what a study, a series or an instance is (PS3.18 10.4.1.1.4)."""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import groupby, islice
+
+from pydicom.uid import UID
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.dicomweb.frame_picture import framed_instance, render_frame
+from api.dicomweb.rendered import IMAGES, picture_response
+from api.dicomweb.resources import check_frames, frame_numbers_of, locations_of
+from api.http.etags import etag, unchanged
+from api.http.media import choose_rendered
+from api.http.problems import is_without_picture
+from api.services import reader_of, services_of
+from operators.catalog.ports import Location
+from operators.http.accept import accepted
+from operators.http.problem import Problem
+from operators.imaging.request import Rendering, parse_thumbnail
+from operators.retrieval.reading import NotFound
+
+# At most this many instances are tried to find one that can be rendered.
+CANDIDATES = 5
+
+
+async def thumbnail(request: Request) -> Response:
+    """Answer with a small picture: of the first frame listed, of the instance's middle one, or of a representative."""
+    media_type, _ = choose_rendered(accepted(request), IMAGES, 1)
+    side = services_of(request).settings.thumbnail_px
+    rendering = parse_thumbnail(request.query_params.multi_items(), media_type, side)
+    numbers = frame_numbers_of(request) if "frames" in request.path_params else []
+    locations = await locations_of(request)
+    for candidate in islice(_candidates(locations), CANDIDATES):
+        try:
+            return await _thumbnail_of(request, candidate, numbers, rendering)
+        except (Problem, NotFound) as error:
+            if not is_without_picture(error) or request.path_params.get("instance"):
+                raise
+    raise Problem(404, "no-images", "nothing here has a picture to show")
+
+
+async def _thumbnail_of(request: Request, location: Location, numbers: list[int], rendering: Rendering) -> Response:
+    services, reader = services_of(request), reader_of(request)
+    instance = await framed_instance(reader, location)
+    number = numbers[0] if numbers else (instance.listed.count + 1) // 2
+    check_frames(instance.listed, numbers or [number])
+    tag = etag([instance.location], "thumbnail", f"{number} {rendering}")
+    if answer := unchanged(request, tag, is_there=False):
+        return answer
+    file = await render_frame(services, reader, instance, number, rendering)
+    return picture_response(request, file, rendering.media_type, tag)
+
+
+def _candidates(locations: Sequence[Location]) -> Iterator[Location]:
+    """Yield the instances that may represent a study or series, the best first.
+
+    They are the middle image of each image series, then the middle instance of each other series, then the first and
+    the last image of the first image series.
+    """
+    images, others = list[list[Location]](), list[list[Location]]()
+    for _, group in groupby(locations, lambda one: one.series_uid):
+        series = list(group)
+        shown = [one for one in series if is_image(one.sop_class)]
+        (images if shown else others).append(shown or series)
+    yield from (series[len(series) // 2] for series in (*images, *others))
+    yield from (one for series in images[:1] for one in (series[0], series[-1]))
+
+
+@lru_cache(maxsize=512)
+def is_image(sop_class: str) -> bool:
+    """True if a SOP class is one of images, by its name in PS3.6."""
+    return "Image Storage" in UID(sop_class).name

@@ -1,0 +1,57 @@
+"""Videos and encapsulated PDFs, whose rendered form is the one that is stored (PS3.18 8.7.4)."""
+
+from contextlib import aclosing
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.dicomweb.bulkdata import find_value
+from api.dicomweb.sizes import PIXEL_HEADER_BYTES
+from api.http.etags import etag, headers, unchanged
+from api.http.media import MEDIA_TYPES
+from api.http.problems import not_renderable
+from api.http.streaming import Chunks, StreamedResponse
+from api.services import hold_inflated, reader_of, services_of
+from operators.catalog.ports import Location
+from operators.dicom.bulkdata import unwrapped
+from operators.dicom.frames import unpack
+from operators.errors import Rejected
+
+VIDEOS = {syntax: media_type for syntax, media_type in MEDIA_TYPES.items() if media_type.startswith("video/")}
+PDF_CLASS, PDF = "1.2.840.10008.5.1.4.1.1.104.1", "application/pdf"
+ENCAPSULATED_DOCUMENT = "00420011"
+
+
+def video(request: Request, location: Location, media_type: str) -> Response:
+    """Answer with a video's stream as stored; no rendering parameter changes it."""
+    start = location.header_length + PIXEL_HEADER_BYTES
+    if unpack(location.frames).kind == "none" or start >= location.size_bytes:
+        raise not_renderable("no-pixels")
+    tag = etag([location], media_type)
+    if answer := unchanged(request, tag, is_there=False):
+        return answer
+    pixels = reader_of(request).stream(location, start, location.size_bytes)
+    return StreamedResponse(_fragments(pixels), media_type, headers=headers(tag))
+
+
+async def _fragments(pixels: Chunks) -> Chunks:
+    """Yield the bytes of the fragments behind the offset table; raises Problem (406) when there are no fragments."""
+    try:
+        async with aclosing(unwrapped(pixels, tables=1)) as pieces:
+            async for piece in pieces:
+                yield piece
+    except Rejected as error:
+        raise not_renderable(error.reason) from None
+
+
+async def pdf(request: Request, location: Location) -> Response:
+    """Answer with an encapsulated PDF as stored, as an attachment: a page of this origin must not run its scripts."""
+    tag = etag([location], PDF)
+    if answer := unchanged(request, tag, is_there=False):
+        return answer
+    hold_inflated(request, location)
+    value = await find_value(services_of(request), reader_of(request), location, ENCAPSULATED_DOCUMENT)
+    if value is None:
+        raise not_renderable("no-document")
+    named = headers(tag) | {"content-disposition": "attachment"}
+    return StreamedResponse(value.read(0, value.size_bytes), PDF, value.size_bytes, named)

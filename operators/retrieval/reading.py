@@ -1,0 +1,230 @@
+"""The bytes of instances, from where the catalog says they lie, and only if they are those that were stored."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import structlog
+
+from operators.access.principal import Principal
+from operators.catalog.ports import CatalogQueries, Location
+from operators.dicom.instance import data_hasher
+from operators.errors import Unavailable
+from operators.store.ports import ObjectStore
+from schemas.objects import TIERS, Bucket
+from schemas.telemetry import API_DAMAGED
+
+# An object of at most this size is checked before its first byte is handed out: damage is then an error and no
+# transfer that breaks off.
+CHECKED_FIRST_BYTES = 4 * 2**20
+
+log = structlog.get_logger()
+
+
+class NotFound(Exception):
+    """The archive has no such study, series or instance for this principal; `what` says which of the three."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+class Damaged(Exception):
+    """A stored object is missing or its bytes are not those that were stored.
+
+    `reason` is object-missing, object-short or object-altered.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class ExpectedBytes:
+    """What the bytes of an object must be to be those that were stored.
+
+    `prefix_hash` covers preamble and file meta, the first `prefix_length` bytes; `data_hash` covers the transfer
+    syntax, a zero byte and the data set.
+    """
+
+    size_bytes: int
+    transfer_syntax: str
+    prefix_length: int
+    prefix_hash: str
+    data_hash: str
+
+
+@dataclass(frozen=True)
+class ArchiveReader:
+    """What one principal may read: the catalog finds instances in its tenant, the store has their bytes.
+
+    Every method raises Unavailable when catalog or store do not answer, and when an instance shows other content
+    than its location says: locate it again then. Damage is counted and logged here.
+    """
+
+    principal: Principal
+    queries: CatalogQueries
+    store: ObjectStore
+
+    async def locate(
+        self, study_uid: str, series_uid: str | None = None, sop_uid: str | None = None
+    ) -> tuple[Location, ...]:
+        """Return the locations of a study's or series' instances, or of one; at least one location.
+
+        Only the location of one instance has its frames. Raises NotFound.
+        """
+        if series_uid and sop_uid:
+            return (await self.locate_one(study_uid, series_uid, sop_uid),)
+        locations = await self.queries.locate(self.principal.tenant, study_uid, series_uid)
+        if not locations:
+            raise NotFound("series" if series_uid else "study")
+        return locations
+
+    async def locate_one(self, study_uid: str, series_uid: str, sop_uid: str) -> Location:
+        """Return the location of one instance, with its frames; raises NotFound."""
+        location = await self.queries.locate_one(self.principal.tenant, study_uid, series_uid, sop_uid)
+        if location is None:
+            raise NotFound("instance")
+        return location
+
+    async def whole(self, location: Location) -> AsyncGenerator[bytes, None]:
+        """Yield an object's bytes as `verified` does; raises Damaged."""
+        expected = ExpectedBytes(
+            location.size_bytes,
+            location.transfer_syntax,
+            location.prefix_length,
+            location.prefix_hash,
+            location.data_hash,
+        )
+        with _damage_reported(location):
+            async with aclosing(verified(self._chunks(location, 0, location.size_bytes), expected)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def stream(self, location: Location, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """Yield the object's bytes from start to end (exclusive); raises Damaged when fewer are there.
+
+        A range has no hash of its own: that its bytes are right rests on the store's own checks.
+        """
+        size_bytes = 0
+        with _damage_reported(location):
+            async with aclosing(self._chunks(location, start, end)) as chunks:
+                async for chunk in chunks:
+                    size_bytes += len(chunk)
+                    yield chunk
+            if size_bytes != end - start:
+                raise Damaged("object-short")
+
+    async def part(self, location: Location, start: int, end: int) -> bytes:
+        """Return the object's bytes from start to end (exclusive), as `stream` yields them."""
+        return b"".join([chunk async for chunk in self.stream(location, start, end)])
+
+    async def _chunks(self, location: Location, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """Yield a range of the object; when it is not at its location, look once where the catalog has it now."""
+        try:
+            async with _closing(self._read(location, start, end)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except KeyError:
+            moved = await self._moved(location)
+        else:
+            return
+        try:
+            async with _closing(self._read(moved, start, end)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except KeyError:
+            raise Damaged("object-missing") from None
+
+    def _read(self, location: Location, start: int, end: int) -> AsyncIterator[bytes]:
+        return self.store.read(TIERS[location.tier], location.object_key, start, end)
+
+    async def _moved(self, location: Location) -> Location:
+        moved = await self.locate_one(location.study_uid, location.series_uid, location.sop_uid)
+        if (moved.data_hash, moved.prefix_hash) != (location.data_hash, location.prefix_hash):
+            raise Unavailable("instance")
+        return moved
+
+
+async def read_object(
+    store: ObjectStore, bucket: Bucket, key: str, expected: ExpectedBytes
+) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes of an object that the catalog does not show, as `verified` does; raises Damaged."""
+    try:
+        async with aclosing(verified(store.read(bucket, key), expected)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+    except KeyError:
+        raise Damaged("object-missing") from None
+
+
+async def verified(chunks: AsyncIterator[bytes], expected: ExpectedBytes) -> AsyncGenerator[bytes, None]:
+    """Yield an object's chunks; the last bytes only once all of them proved to be those that were stored.
+
+    An object of at most CHECKED_FIRST_BYTES is one chunk. Of a larger one the chunks before the last are yielded
+    unproved: whoever sends them on must break off when this raises Damaged.
+    """
+    hashes = _Hashes(expected)
+    held: list[bytes] = []
+    async with _closing(chunks):
+        async for chunk in chunks:
+            hashes.update(chunk)
+            if expected.size_bytes > CHECKED_FIRST_BYTES and held:
+                yield held.pop()
+            held.append(chunk)
+    hashes.check()
+    yield held[0] if len(held) == 1 else b"".join(held)
+
+
+class _Hashes:
+    """The size and the hashes of the bytes of one object, as they pass."""
+
+    def __init__(self, expected: ExpectedBytes) -> None:
+        self._expected = expected
+        self._prefix = sha256()
+        self._data = data_hasher(expected.transfer_syntax)
+        self._size_bytes = 0
+
+    def update(self, chunk: bytes) -> None:
+        prefix_left = max(self._expected.prefix_length - self._size_bytes, 0)
+        self._prefix.update(memoryview(chunk)[:prefix_left])
+        self._data.update(memoryview(chunk)[prefix_left:])
+        self._size_bytes += len(chunk)
+
+    def check(self) -> None:
+        """Return when all bytes passed and were right; raises Damaged."""
+        if self._size_bytes != self._expected.size_bytes:
+            raise Damaged("object-short")
+        found = self._prefix.hexdigest(), self._data.hexdigest()
+        if found != (self._expected.prefix_hash, self._expected.data_hash):
+            raise Damaged("object-altered")
+
+
+@contextmanager
+def _damage_reported(location: Location) -> Iterator[None]:
+    try:
+        yield
+    except Damaged as error:
+        API_DAMAGED.labels(error.reason).inc()
+        log.error(  # noqa: TRY400 - where it was found out says nothing of the damage
+            "object_damaged",
+            reason=error.reason,
+            study_uid=location.study_uid,
+            sop_uid=location.sop_uid,
+            tier=location.tier,
+        )
+        raise
+
+
+@asynccontextmanager
+async def _closing(chunks: AsyncIterator[bytes]) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Close the source of the chunks when nobody wants more, so that its connection is free at once."""
+    try:
+        yield chunks
+    finally:
+        close: Any = getattr(chunks, "aclose", None)
+        if close is not None:
+            await close()
