@@ -65,8 +65,8 @@ def _has_foreign_host(head: RequestHead) -> bool:
 
 
 def _has_foreign_origin(head: RequestHead) -> bool:
-    host = _split_host(head.headers["host"][0])
-    return any(_split_origin(origin) != host for origin in head.headers.get("origin", []))
+    origins = head.headers.get("origin", [])
+    return any(_split_origin(origin) != _split_host(head.headers["host"][0]) for origin in origins)
 
 
 def _split_host(host: str) -> tuple[str, str]:

@@ -1,10 +1,10 @@
 """The bytes of instances, from where the catalog says they lie, and only if they are those that were stored."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
-from typing import Any
 
 import structlog
 
@@ -90,8 +90,8 @@ class ArchiveReader:
             raise NotFound("instance")
         return location
 
-    async def whole(self, location: Location) -> AsyncGenerator[bytes, None]:
-        """Yield an object's bytes as `verified` does; raises Damaged."""
+    def whole(self, location: Location) -> AsyncGenerator[bytes, None]:
+        """Return an object's bytes as `verified` yields them; raises Damaged."""
         expected = ExpectedBytes(
             location.size_bytes,
             location.transfer_syntax,
@@ -99,10 +99,8 @@ class ArchiveReader:
             location.prefix_hash,
             location.data_hash,
         )
-        with _damage_reported(location):
-            async with aclosing(verified(self._chunks(location, 0, location.size_bytes), expected)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+        chunks = self._chunks(location, 0, location.size_bytes)
+        return verified(chunks, expected, partial(_reported_damage, location))
 
     async def stream(self, location: Location, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """Yield the object's bytes from start to end (exclusive); raises Damaged when fewer are there.
@@ -110,13 +108,12 @@ class ArchiveReader:
         A range has no hash of its own: that its bytes are right rests on the store's own checks.
         """
         size_bytes = 0
-        with _damage_reported(location):
-            async with aclosing(self._chunks(location, start, end)) as chunks:
-                async for chunk in chunks:
-                    size_bytes += len(chunk)
-                    yield chunk
-            if size_bytes != end - start:
-                raise Damaged("object-short")
+        async with aclosing(self._chunks(location, start, end)) as chunks:
+            async for chunk in chunks:
+                size_bytes += len(chunk)
+                yield chunk
+        if size_bytes != end - start:
+            raise _reported_damage(location, "object-short")
 
     async def part(self, location: Location, start: int, end: int) -> bytes:
         """Return the object's bytes from start to end (exclusive), as `stream` yields them."""
@@ -125,7 +122,7 @@ class ArchiveReader:
     async def _chunks(self, location: Location, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """Yield a range of the object; when it is not at its location, look once where the catalog has it now."""
         try:
-            async with _closing(self._read(location, start, end)) as chunks:
+            async with aclosing(self._read(location, start, end)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except KeyError:
@@ -133,13 +130,13 @@ class ArchiveReader:
         else:
             return
         try:
-            async with _closing(self._read(moved, start, end)) as chunks:
+            async with aclosing(self._read(moved, start, end)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except KeyError:
-            raise Damaged("object-missing") from None
+            raise _reported_damage(moved, "object-missing") from None
 
-    def _read(self, location: Location, start: int, end: int) -> AsyncIterator[bytes]:
+    def _read(self, location: Location, start: int, end: int) -> AsyncGenerator[bytes, None]:
         return self.store.read(TIERS[location.tier], location.object_key, start, end)
 
     async def _moved(self, location: Location) -> Location:
@@ -161,21 +158,24 @@ async def read_object(
         raise Damaged("object-missing") from None
 
 
-async def verified(chunks: AsyncIterator[bytes], expected: ExpectedBytes) -> AsyncGenerator[bytes, None]:
+async def verified(
+    chunks: AsyncGenerator[bytes, None], expected: ExpectedBytes, error: Callable[[str], Exception] = Damaged
+) -> AsyncGenerator[bytes, None]:
     """Yield an object's chunks; the last bytes only once all of them proved to be those that were stored.
 
     An object of at most CHECKED_FIRST_BYTES is one chunk. Of a larger one the chunks before the last are yielded
-    unproved: whoever sends them on must break off when this raises Damaged.
+    unproved: whoever sends them on must break off when this raises Damaged. `error` makes that error of its reason.
     """
     hashes = _Hashes(expected)
     held: list[bytes] = []
-    async with _closing(chunks):
+    async with aclosing(chunks):
         async for chunk in chunks:
             hashes.update(chunk)
             if expected.size_bytes > CHECKED_FIRST_BYTES and held:
                 yield held.pop()
             held.append(chunk)
-    hashes.check()
+    if reason := hashes.damage():
+        raise error(reason)
     yield held[0] if len(held) == 1 else b"".join(held)
 
 
@@ -194,37 +194,18 @@ class _Hashes:
         self._data.update(memoryview(chunk)[prefix_left:])
         self._size_bytes += len(chunk)
 
-    def check(self) -> None:
-        """Return when all bytes passed and were right; raises Damaged."""
+    def damage(self) -> str:
+        """Return what is wrong with the bytes that passed, a reason of Damaged; '' when they are right."""
         if self._size_bytes != self._expected.size_bytes:
-            raise Damaged("object-short")
-        found = self._prefix.hexdigest(), self._data.hexdigest()
-        if found != (self._expected.prefix_hash, self._expected.data_hash):
-            raise Damaged("object-altered")
+            return "object-short"
+        hashes = self._prefix.hexdigest(), self._data.hexdigest()
+        return "" if hashes == (self._expected.prefix_hash, self._expected.data_hash) else "object-altered"
 
 
-@contextmanager
-def _damage_reported(location: Location) -> Iterator[None]:
-    try:
-        yield
-    except Damaged as error:
-        API_DAMAGED.labels(error.reason).inc()
-        log.error(  # noqa: TRY400 - where it was found out says nothing of the damage
-            "object_damaged",
-            reason=error.reason,
-            study_uid=location.study_uid,
-            sop_uid=location.sop_uid,
-            tier=location.tier,
-        )
-        raise
-
-
-@asynccontextmanager
-async def _closing(chunks: AsyncIterator[bytes]) -> AsyncIterator[AsyncIterator[bytes]]:
-    """Close the source of the chunks when nobody wants more, so that its connection is free at once."""
-    try:
-        yield chunks
-    finally:
-        close: Any = getattr(chunks, "aclose", None)
-        if close is not None:
-            await close()
+def _reported_damage(location: Location, reason: str) -> Damaged:
+    """Return the error of a damaged object, counted and logged."""
+    API_DAMAGED.labels(reason).inc()
+    log.error(
+        "object_damaged", reason=reason, study_uid=location.study_uid, sop_uid=location.sop_uid, tier=location.tier
+    )
+    return Damaged(reason)

@@ -1,6 +1,6 @@
 """What operators ask of the object store and the event log; `connectors/` answers, each time twice: for real and in memory."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,8 +46,11 @@ class ObjectStore(Protocol):
     async def head(self, bucket: Bucket, key: str) -> StoredObject | None:
         """Look at an object; None when it is not there."""
 
-    def read(self, bucket: Bucket, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Stream the object's bytes from start to end (exclusive); raises KeyError when it is not there."""
+    def read(self, bucket: Bucket, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield the object's bytes from start to end (exclusive); raises KeyError when it is not there.
+
+        Closing the generator before its end frees its connection at once.
+        """
 
     def keys(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[str]:
         """List the keys under a prefix, in order."""

@@ -1,7 +1,7 @@
 """The object store and the event log in memory: the whole behaviour of the real ones, no I/O, and outages on demand."""
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from zlib import crc32
@@ -75,7 +75,9 @@ class MemoryObjectStore(Failing):
         found = self.objects.get((bucket, key))
         return StoredObject(key, len(found.data), Envelope.from_metadata(found.metadata)) if found else None
 
-    async def read(self, bucket: Bucket, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+    async def read(
+        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """Stream the object's bytes from start to end (exclusive); raises KeyError when there is no such object."""
         self.begin("store")
         data = self.objects[bucket, key].data[start:end]

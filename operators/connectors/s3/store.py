@@ -7,7 +7,7 @@ If-None-Match nor checksums (measured: 1.0 ms a PUT against 0.5).
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -90,7 +90,9 @@ class S3ObjectStore:
                 size_bytes = int(response.headers["content-length"])
                 return StoredObject(key, size_bytes, _envelope(response.headers))
 
-    async def read(self, bucket: Bucket, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+    async def read(
+        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """Stream the object's bytes from start to end (exclusive); raises KeyError when there is no such object."""
         if end is not None and end <= start:
             return

@@ -2,7 +2,7 @@
 
 import asyncio
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +37,9 @@ class CountingStore(MemoryObjectStore):
     reads: list[tuple[int, int | None]] = field(default_factory=list)
     open: int = 0
 
-    async def read(self, bucket: Bucket, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+    async def read(
+        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """Stream the object's bytes."""
         self.reads.append((start, end))
         self.open += 1

@@ -1,8 +1,9 @@
 """What is cache of finished headers: as much as was allowed, what was asked for last (SECURITY: memory is bounded)."""
 
-from api.dicomweb.header_cache import HeaderCache
 from hypothesis import given
 from hypothesis import strategies as st
+
+from api.dicomweb.header_cache import HeaderCache
 
 
 def test_the_value_used_last_stays() -> None:

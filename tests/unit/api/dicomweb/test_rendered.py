@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -250,7 +250,9 @@ class Watched(MemoryObjectStore):
 
     asked_bytes: int = 0
 
-    async def read(self, bucket: Bucket, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+    async def read(
+        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """Stream the bytes and count them."""
         async for chunk in super().read(bucket, key, start, end):
             self.asked_bytes += len(chunk)

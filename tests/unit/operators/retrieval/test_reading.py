@@ -1,0 +1,256 @@
+"""Bytes are read where the catalog says they lie, and never handed out as good when they are not what was stored."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, replace
+
+import pytest
+
+from operators.access.principal import Principal
+from operators.catalog.ports import Location
+from operators.connectors.memory.queries import MemoryQueries
+from operators.connectors.memory.stores import Outage, StoredBytes
+from operators.errors import Unavailable
+from operators.retrieval.reading import (
+    CHECKED_FIRST_BYTES,
+    ArchiveReader,
+    Damaged,
+    ExpectedBytes,
+    NotFound,
+    read_object,
+)
+from schemas.objects import Bucket
+from schemas.telemetry import API_DAMAGED
+from tests.support.worlds.reading import World, part10
+
+PRINCIPAL = Principal("local", "loopback", "peer address")
+UIDS = ("1.2.3", "1.2.3.1", "1.2.3.1.1")
+ONE = part10()
+TWO = part10(SOPInstanceUID="1.2.3.1.2", InstanceNumber=2)
+LARGE = part10() + bytes(CHECKED_FIRST_BYTES)
+
+
+async def archive(*files: bytes) -> tuple[World, ArchiveReader]:
+    world = World()
+    await world.add(*files)
+    return world, ArchiveReader(PRINCIPAL, world.queries, world.objects)
+
+
+async def collected(chunks: AsyncGenerator[bytes, None]) -> bytes:
+    return b"".join([chunk async for chunk in chunks])
+
+
+def change_bytes(world: World, change: Callable[[bytes], bytes]) -> None:
+    for place, held in world.objects.objects.items():
+        world.objects.objects[place] = StoredBytes(change(held.data), held.metadata)
+
+
+def altered(data: bytes, at: int = -1) -> bytes:
+    changed = bytearray(data)
+    changed[at] ^= 1
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("whole", [ONE, LARGE], ids=["small", "large"])
+def test_an_object_is_read_as_it_was_stored(whole: bytes) -> None:
+    async def read() -> tuple[bytes, bytes, bytes]:
+        _, reader = await archive(whole)
+        location = await reader.locate_one(*UIDS)
+        return (
+            await collected(reader.whole(location)),
+            await collected(reader.stream(location, 10, 300)),
+            await reader.part(location, 132, 140),
+        )
+
+    assert asyncio.run(read()) == (whole, whole[10:300], whole[132:140])
+
+
+@pytest.mark.parametrize("uids", [UIDS[:1], UIDS[:2], UIDS])
+def test_what_a_study_series_or_instance_holds_is_located(uids: tuple[str, ...]) -> None:
+    async def located() -> list[str]:
+        _, reader = await archive(ONE, TWO)
+        return [one.sop_uid for one in await reader.locate(*uids)]
+
+    assert asyncio.run(located()) == (["1.2.3.1.1"] if uids == UIDS else ["1.2.3.1.1", "1.2.3.1.2"])
+
+
+@pytest.mark.parametrize(
+    ("uids", "what"), [(("9",), "study"), (("1.2.3", "9"), "series"), (("1.2.3", "1.2.3.1", "9"), "instance")]
+)
+def test_what_is_not_in_the_archive_is_named(uids: tuple[str, ...], what: str) -> None:
+    async def locate() -> None:
+        _, reader = await archive(ONE)
+        await reader.locate(*uids)
+
+    with pytest.raises(NotFound, match=what):
+        asyncio.run(locate())
+
+
+def test_another_tenants_study_is_not_there() -> None:
+    async def locate() -> None:
+        world, reader = await archive(ONE)
+        await world.add(part10(StudyInstanceUID="1.9"), tenant="other")
+        await reader.locate("1.9")
+
+    with pytest.raises(NotFound, match="study"):
+        asyncio.run(locate())
+
+
+@pytest.mark.parametrize("at", [5, 140, 200, -1], ids=["preamble", "file meta", "file meta's end", "pixels"])
+def test_one_altered_byte_anywhere_is_found_before_the_first_byte_of_a_small_object_is_handed_out(at: int) -> None:
+    chunks: list[bytes] = []
+
+    async def read() -> None:
+        nonlocal chunks
+        world, reader = await archive(ONE)
+        change_bytes(world, lambda data: altered(data, at))
+        async for chunk in reader.whole(await reader.locate_one(*UIDS)):
+            chunks += [chunk]
+
+    before = API_DAMAGED.labels("object-altered")._value.get()
+    with pytest.raises(Damaged, match="object-altered"):
+        asyncio.run(read())
+
+    assert chunks == []
+    assert API_DAMAGED.labels("object-altered")._value.get() == before + 1
+
+
+def test_of_an_altered_large_object_the_last_bytes_are_held_back() -> None:
+    chunks: list[bytes] = []
+
+    async def read() -> None:
+        nonlocal chunks
+        world, reader = await archive(LARGE)
+        change_bytes(world, altered)
+        async for chunk in reader.whole(await reader.locate_one(*UIDS)):
+            chunks += [chunk]
+
+    with pytest.raises(Damaged, match="object-altered"):
+        asyncio.run(read())
+
+    assert 0 < sum(map(len, chunks)) < len(LARGE)
+
+
+@pytest.mark.parametrize(
+    "read_some",
+    [ArchiveReader.whole, lambda reader, location: reader.stream(location, 100, 500)],
+    ids=["whole", "range"],
+)
+def test_a_shortened_object_is_damaged(
+    read_some: Callable[[ArchiveReader, Location], AsyncGenerator[bytes, None]],
+) -> None:
+    async def read() -> None:
+        world, reader = await archive(ONE)
+        change_bytes(world, lambda data: data[:400])
+        await collected(read_some(reader, await reader.locate_one(*UIDS)))
+
+    with pytest.raises(Damaged, match="object-short"):
+        asyncio.run(read())
+
+
+def test_a_missing_object_is_damaged() -> None:
+    async def read() -> None:
+        world, reader = await archive(ONE)
+        world.objects.objects.clear()
+        await collected(reader.whole(await reader.locate_one(*UIDS)))
+
+    with pytest.raises(Damaged, match="object-missing"):
+        asyncio.run(read())
+
+
+async def move_to_warm(world: World, **changes: str) -> None:
+    """Move every object to the warm tier, and change what the rows say of it."""
+    for key, row in world.catalog.tables.instances.items():
+        world.objects.objects[Bucket.WARM, row.object_key] = world.objects.objects.pop((Bucket.HOT, row.object_key))
+        world.catalog.tables.instances[key] = replace(row, tier="warm", **changes)  # type: ignore[arg-type]
+
+
+def test_an_object_that_has_moved_to_another_tier_is_read_there() -> None:
+    async def read() -> bytes:
+        world, reader = await archive(ONE)
+        location = await reader.locate_one(*UIDS)
+        await move_to_warm(world)
+        return await collected(reader.whole(location))
+
+    assert asyncio.run(read()) == ONE
+
+
+def test_an_object_that_has_another_prefix_now_is_not_read_by_its_old_offsets() -> None:
+    async def read() -> None:
+        world, reader = await archive(ONE)
+        location = await reader.locate_one(*UIDS)
+        await move_to_warm(world, prefix_hash="0" * 64)
+        await reader.part(location, 200, 300)
+
+    with pytest.raises(Unavailable):
+        asyncio.run(read())
+
+
+def test_an_instance_that_is_gone_when_it_is_read_is_not_found() -> None:
+    async def read() -> None:
+        world, reader = await archive(ONE)
+        location = await reader.locate_one(*UIDS)
+        world.objects.objects.clear()
+        world.catalog.tables.instances.clear()
+        await reader.part(location, 0, 10)
+
+    with pytest.raises(NotFound, match="instance"):
+        asyncio.run(read())
+
+
+@pytest.mark.parametrize("what", ["queries", "objects"])
+def test_a_server_that_is_away_is_unavailable(what: str) -> None:
+    async def read() -> None:
+        world, reader = await archive(ONE)
+        getattr(world, what).outage = Outage.REFUSES
+        await collected(reader.whole(await reader.locate_one(*UIDS)))
+
+    with pytest.raises(Unavailable):
+        asyncio.run(read())
+
+
+@dataclass
+class CountsReads(MemoryQueries):
+    """A catalog that counts how often an instance is located."""
+
+    located: int = 0
+
+    async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
+        self.located += 1
+        return await super().locate_one(tenant, study_uid, series_uid, sop_uid)
+
+
+def test_the_catalog_is_asked_again_only_when_the_object_is_not_there() -> None:
+    async def read() -> int:
+        world, _ = await archive(ONE)
+        queries = CountsReads(rows=world.catalog.tables)
+        reader = ArchiveReader(PRINCIPAL, queries, world.objects)
+        await collected(reader.whole(await reader.locate_one(*UIDS)))
+        return queries.located
+
+    assert asyncio.run(read()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [(altered, "object-altered"), (lambda data: data[:-2], "object-short"), (bytes, "")],
+    ids=["altered", "short", "good"],
+)
+def test_an_object_that_no_row_shows_is_checked_in_the_same_way(change: Callable[[bytes], bytes], reason: str) -> None:
+    assert asyncio.run(read_unshown(lambda world: change_bytes(world, change))) == (reason or ONE)
+
+
+def test_an_object_that_no_row_shows_may_be_missing() -> None:
+    assert asyncio.run(read_unshown(lambda world: world.objects.objects.clear())) == "object-missing"
+
+
+async def read_unshown(change: Callable[[World], None]) -> bytes | str:
+    """Return an object's bytes, or what is wrong with them."""
+    world, reader = await archive(ONE)
+    one = await reader.locate_one(*UIDS)
+    expected = ExpectedBytes(one.size_bytes, one.transfer_syntax, one.prefix_length, one.prefix_hash, one.data_hash)
+    change(world)
+    try:
+        return await collected(read_object(world.objects, Bucket.HOT, one.object_key, expected))
+    except Damaged as error:
+        return error.reason
