@@ -1,1 +1,1 @@
-"""How an operator reads records and keeps state: pure steps that an engine or a test drives."""
+"""What operators over topics share: records, steps that keep state, dead letters, and the limit on rejected records."""

@@ -1,4 +1,4 @@
-"""A record of one of our topics as what it means."""
+"""A record of one of the registered topics, decoded to its event."""
 
 from operators.errors import Rejected
 from operators.stream.step import Arrival, Record
@@ -9,10 +9,11 @@ EVENT_OF = {topic.name: topic.event for topic in TOPICS}
 
 
 def arrival(record: Record) -> Arrival:
-    """Decode a record of one of our topics.
+    """Return a record with its event decoded.
 
-    Raises Rejected for what can never be one: no event, another topic's event, another event's key.
-    Raises codec.UnknownSchema for an event that a newer reader could read.
+    Raises Rejected for a record that can never be decoded to an event of its topic: its value is no event, or an event
+    of another topic, or its key is another event's. Raises codec.UnknownSchema for an event that a newer release could
+    decode.
     """
     try:
         event = decode(record.value)

@@ -1,4 +1,4 @@
-"""How a record that can never succeed leaves: with its reason, where it lay, and its bytes untouched."""
+"""The dead letter of a record that can never be processed: its reason, its position, and its bytes untouched."""
 
 from datetime import datetime
 
@@ -7,12 +7,12 @@ from schemas.events import RecordRejected, event_id
 from schemas.objects import TENANT
 from schemas.topics import RECORD_REJECTED
 
-# Stands for the tenant where a record's key names none.
-NOBODY = "-"
+# The tenant of a dead letter whose record's key names none.
+NO_TENANT = "-"
 
 
 def rejected(record: Record, operator: str, reason: str, now: datetime) -> Output:
-    """Return the dead letter of a record; the same record gives the same event id."""
+    """Return the dead letter of a record that `operator` rejects; the same record has the same event id each time."""
     return Output(
         RECORD_REJECTED,
         RecordRejected(
@@ -32,4 +32,4 @@ def rejected(record: Record, operator: str, reason: str, now: datetime) -> Outpu
 
 def _tenant(key: bytes) -> str:
     name = key.partition(b"/")[0].decode("ascii", "replace")
-    return name if TENANT.fullmatch(name) else NOBODY
+    return name if TENANT.fullmatch(name) else NO_TENANT

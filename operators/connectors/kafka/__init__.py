@@ -1,1 +1,1 @@
-"""The event log as Kafka topics."""
+"""Kafka: the event log as its topics, and the positions of consumer groups in them."""

@@ -1,4 +1,4 @@
-"""The event log: Kafka, by librdkafka's idempotent producer."""
+"""The event log on Kafka, written by librdkafka's idempotent producer."""
 
 import asyncio
 from contextlib import suppress
@@ -16,21 +16,25 @@ from schemas.settings.servers import BrokerSettings
 from schemas.topics import PARTITIONS, TOPICS, Topic, record_key
 
 CHECK_S = 2.0
-# How often reports are asked for while one is awaited: an answer is late by half of this.
+# How often delivery reports are polled for while one is awaited: an answer is late by half of this.
 POLL_S = 0.002
 QUEUE_KBYTES = 64 * 1024
-# The longest that a record waits for others to share its batch; more than this only adds to every answer.
+# The longest that a record waits for others to share its batch; a longer wait only delays every answer.
 LINGER_MS = 1
 
 
 def producer_config(settings: BrokerSettings) -> dict[str, Any]:
-    """Return librdkafka's settings: nothing lost, nothing twice within a session, Flink's partitioner, bounded waits."""
+    """Return librdkafka's settings.
+
+    No record is lost, none is written twice within a session, waits are bounded, and keys go to the partitions that
+    Flink's sink would choose.
+    """
     return {
         "bootstrap.servers": settings.bootstrap,
         "enable.idempotence": True,
         "acks": "all",
         "compression.type": "zstd",
-        # An answer waits for its batch, which is one record: level 3 takes twice the time for a few per cent.
+        # An answer waits for its batch, which is one record: level 3 takes twice the time to save a few per cent.
         "compression.level": 1,
         "partitioner": "murmur2_random",
         "linger.ms": LINGER_MS,
@@ -47,7 +51,7 @@ def producer_config(settings: BrokerSettings) -> dict[str, Any]:
 
 
 class KafkaEventLog:
-    """An EventLog at a Kafka cluster. Belongs to the event loop that first publishes."""
+    """The EventLog of a Kafka cluster; it belongs to the event loop that publishes first."""
 
     def __init__(self, settings: BrokerSettings) -> None:
         self._settings = settings
@@ -60,20 +64,20 @@ class KafkaEventLog:
         await self.close()
 
     async def close(self) -> None:
-        """Wait, bounded, for what is under way, and let the broker go."""
+        """Wait for the records under way, for `produce_s` at most."""
         if self._deliveries is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._deliveries.idle.wait(), self._settings.produce_s)
 
     async def publish(self, topic: Topic, event: Event) -> Position:
-        """Append the event under its key; return once the broker has acknowledged it.
+        """Append an event under its key; return its position once the broker has acknowledged it.
 
-        librdkafka keeps the bound: it reports every record within produce_s.
+        librdkafka reports every record within `produce_s`. Raises Unavailable when the report is an error.
         """
         return await self._opened().send(topic, event)
 
     async def check(self) -> None:
-        """Return when the broker answers."""
+        """Return once the broker answers. Raises Unavailable when it does not within CHECK_S."""
         client = AdminClient({"bootstrap.servers": self._settings.bootstrap, "log_level": 3})
         try:
             await asyncio.to_thread(client.list_topics, timeout=CHECK_S)
@@ -88,10 +92,11 @@ class KafkaEventLog:
 
 
 class Deliveries:
-    """A producer whose reports reach an event loop, which asks for them while any is awaited.
+    """A producer whose delivery reports reach an event loop, which polls for them while any is awaited.
 
-    No thread: one that waits for reports wakes, takes the interpreter from the loop and wakes the loop again, for
-    every record.
+    There is no thread that waits for reports: it would take the interpreter from the loop and wake the loop again, for
+    every record. A producer that has met a fatal error `is_broken` and must be replaced; `idle` is set while no report
+    is awaited.
     """
 
     def __init__(self, producer: Producer, loop: asyncio.AbstractEventLoop) -> None:
@@ -103,7 +108,7 @@ class Deliveries:
         self._awaited = 0
 
     def send(self, topic: Topic, event: Event) -> "asyncio.Future[Position]":
-        """Hand the event to the producer; raises Unavailable when its queue is full."""
+        """Queue an event; the future is done at its delivery report. Raises Unavailable when the queue is full."""
         reported: asyncio.Future[Position] = self._loop.create_future()
         try:
             self._producer.produce(
@@ -131,7 +136,7 @@ class Deliveries:
     def _report(self, reported: "asyncio.Future[Position]", error: KafkaError | None, message: Message) -> None:
         self._awaited -= 1
         if error is not None and error.fatal():
-            # An idempotent producer that met a fatal error can only be replaced.
+            # After a fatal error an idempotent producer sends nothing more.
             self.is_broken = True
         if not reported.done():
             _settle(reported, error, Position(message.partition() or 0, message.offset() or 0))
@@ -145,15 +150,15 @@ def _settle(reported: "asyncio.Future[Position]", error: KafkaError | None, posi
 
 
 async def create_topics(settings: BrokerSettings, partitions: int = PARTITIONS, replication: int = 1) -> None:
-    """Make the topics of the registry that are not there; raises Unavailable when the broker does not answer."""
+    """Create the registered topics that do not exist. Raises Unavailable when the broker does not answer."""
     client = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 3})
     wanted = [NewTopic(one.name, partitions, replication, config=one.config) for one in TOPICS]
-    made = client.create_topics(wanted, request_timeout=settings.produce_s)
-    for future in made.values():
-        await asyncio.to_thread(_ensure_made, future)
+    created = client.create_topics(wanted, request_timeout=settings.produce_s)
+    for future in created.values():
+        await asyncio.to_thread(_ensure_created, future)
 
 
-def _ensure_made(future: Any) -> None:
+def _ensure_created(future: Any) -> None:
     try:
         future.result()
     except KafkaException as error:

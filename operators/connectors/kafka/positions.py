@@ -1,4 +1,4 @@
-"""Where groups stand in their topics: what a broker has, and what a group has committed."""
+"""Positions in topics: the records that a broker holds, and how far a consumer group has committed."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +13,8 @@ from schemas.settings.servers import BrokerSettings
 
 T = TypeVar("T")
 Partition = tuple[str, int]
-AGAIN_S = 0.1
+RETRY_S = 0.1
+# What a broker answers that has just started, while it makes the group's coordinator.
 NOT_YET = (
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -23,25 +24,28 @@ NOT_YET = (
 
 @dataclass(frozen=True)
 class Extent:
-    """A partition's offsets: its earliest record, and the one after its last."""
+    """The offsets of a partition: of its earliest record, and of the record after its last."""
 
     earliest: int
     end: int
 
 
 class Positions:
-    """A view on a Kafka cluster. Every method raises Unavailable when it does not answer well in time."""
+    """The positions in a Kafka cluster, read only.
+
+    Every method raises Unavailable when the broker does not answer, or answers with an error, within `produce_s`.
+    """
 
     def __init__(self, settings: BrokerSettings) -> None:
         self._client = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 3})
         self._within_s = settings.produce_s
 
     def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
-        """Return each topic's id: one that was deleted and made again has another."""
+        """Return each topic's id; a topic that was deleted and made again has another."""
         return {name: str(topic.topic_id) for name, topic in self._describe(topics).items()}
 
     def extents(self, topics: Iterable[str]) -> dict[Partition, Extent]:
-        """Return what every partition of these topics holds."""
+        """Return the extent of every partition of these topics."""
         partitions = [
             TopicPartition(name, one.id) for name, topic in self._describe(topics).items() for one in topic.partitions
         ]
@@ -50,8 +54,8 @@ class Positions:
         return {one: Extent(earliest[one], end[one]) for one in earliest}
 
     def committed(self, group: str) -> dict[Partition, int]:
-        """Return the offsets that a group has committed; none for a group that never did."""
-        found = self._answered(lambda: self._offsets_of(group))
+        """Return the offsets that a group has committed; none for a group that never committed."""
+        found = self._until_coordinated(lambda: self._offsets_of(group))
         return {(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
 
     def _offsets_of(self, group: str) -> tuple[TopicPartition, ...]:
@@ -59,8 +63,8 @@ class Positions:
         answers = self._client.list_consumer_group_offsets(asked, request_timeout=self._within_s)
         return tuple(answers[group].result().topic_partitions or ())
 
-    def _answered(self, ask: Callable[[], T]) -> T:
-        """Ask again while the group's coordinator is still being made, as on a broker that has just started."""
+    def _until_coordinated(self, ask: Callable[[], T]) -> T:
+        """Return the answer; ask again while the group's coordinator is still being made."""
         deadline = time.monotonic() + self._within_s
         while True:
             try:
@@ -68,7 +72,7 @@ class Positions:
             except KafkaException as error:
                 if error.args[0].code() not in NOT_YET or time.monotonic() > deadline:
                     raise Unavailable("broker") from error
-                time.sleep(AGAIN_S)
+                time.sleep(RETRY_S)
 
     def _describe(self, topics: Iterable[str]) -> Mapping[str, TopicDescription]:
         asked = self._client.describe_topics(TopicCollection(sorted(topics)), request_timeout=self._within_s)
