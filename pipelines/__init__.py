@@ -1,1 +1,1 @@
-"""Wiring: operators, connectors and an engine."""
+"""The jobs: graphs of operators and connectors, the engine that runs them, and how they start."""

@@ -117,7 +117,7 @@ def recovered(launch: Launch, cluster: MiniCluster, one: RunningJob, state: JobS
     if not (one.older and any(sign in state.failure for sign in UNREADABLE)):
         return still_going(one, state)
     log.error("checkpoint_unreadable", job=one.job.name, job_id=one.job_id, cause=causes(state.failure))
-    if not state.ended:
+    if not state.has_ended:
         cluster.cancel(one.job_id)
     return start.submit_from(cluster, one.job, launch.environ, one.older)
 
@@ -141,7 +141,7 @@ def watch(launch: Launch, running: list[RunningJob], machine: "subprocess.Popen[
 
 def still_going(one: RunningJob, state: JobState) -> RunningJob:
     """Return the job. Raises NotHealthy when it has ended."""
-    if state.ended:
+    if state.has_ended:
         raise NotHealthy(described(state))
     return one
 

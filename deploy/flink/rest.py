@@ -1,4 +1,4 @@
-"""What a Flink cluster says of its jobs, by its REST API."""
+"""The state of a cluster's jobs, by Flink's REST API."""
 
 import json
 import re
@@ -7,15 +7,15 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
-BOUND_S = 5.0
-WORDS = 300
-OURS = ("schemas.", "operators.", "pipelines.")
+ANSWER_S = 5.0
+LINE_CHARACTERS = 300
+OUR_PACKAGES = ("schemas.", "operators.", "pipelines.")
 ENDED = ("FAILED", "CANCELED", "FINISHED", "SUSPENDED")
 
 
 @dataclass(frozen=True)
 class JobState:
-    """A job now: its state, whether all its tasks run, its last failure (Unix ms, text), if it had one."""
+    """A job's present state: Flink's word for it, whether all its tasks run, its last failure (Unix ms, stack trace)."""
 
     name: str
     state: str
@@ -24,8 +24,8 @@ class JobState:
     failure: str
 
     @property
-    def ended(self) -> bool:
-        """True if it will do nothing more."""
+    def has_ended(self) -> bool:
+        """True if the job will not run again by itself."""
         return self.state in ENDED
 
 
@@ -36,7 +36,7 @@ class Rest:
         self._root = f"http://127.0.0.1:{port}"
 
     def job(self, job_id: str) -> JobState:
-        """Look at a job; raises OSError when the cluster does not answer."""
+        """Return a job's state. Raises OSError when the cluster does not answer."""
         job = self._get(f"/jobs/{job_id}")
         tasks = [vertex["status"] for vertex in job["vertices"]]
         failed_at_ms, failure = self._failure(job_id)
@@ -51,24 +51,26 @@ class Rest:
         return int(last["timestamp"]), last["stacktrace"]
 
     def _get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self._root}{path}", timeout=BOUND_S) as answer:  # noqa: S310 - our own address
+        with urllib.request.urlopen(f"{self._root}{path}", timeout=ANSWER_S) as answer:  # noqa: S310 - our own address
             return json.load(answer)
 
 
 def causes(stacktrace: str) -> str:
-    """Return the kinds of error in a stack trace, outermost first; what is said in them only where the words are ours.
+    """Return the classes of the errors in a stack trace, outermost first, and the messages of our own errors.
 
-    Another library's words may quote a record.
+    Another library's message may quote a record.
     """
-    return " <- ".join(dict.fromkeys(_told(line.strip()) for line in stacktrace.splitlines() if _names_error(line)))
+    return " <- ".join(
+        dict.fromkeys(_described(line.strip()) for line in stacktrace.splitlines() if _names_error(line))
+    )
 
 
 def _names_error(line: str) -> bool:
     return re.match(r"(Caused by: )?[A-Za-z_][\w$]*(\.[\w$]+)+(:|$)", line) is not None
 
 
-def _told(line: str) -> str:
-    # Embedded Python says: pemja.core.PythonException: <class 'schemas.codec.UnknownSchema'>: its words
+def _described(line: str) -> str:
+    # Of embedded Python: pemja.core.PythonException: <class 'schemas.codec.UnknownSchema'>: its message
     line = re.sub(r"^(Caused by: )?(pemja\.core\.PythonException: <class '([\w.]+)'>)?", r"\3", line)
     kind = line.split(":", 1)[0]
-    return line[:WORDS] if kind.startswith(OURS) else kind
+    return line[:LINE_CHARACTERS] if kind.startswith(OUR_PACKAGES) else kind

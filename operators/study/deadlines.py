@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from operators.study.state import OpenWindow, StudyState
+from operators.study.state import OpenWindow, WatchedStudy
 from schemas.events import Signal
 from schemas.settings.jobs import StudySettings
 
@@ -23,7 +23,7 @@ class Moment:
         return max(since, self.started) + seconds
 
 
-def signals(study: StudyState, window: OpenWindow, moment: Moment) -> list[tuple[float, Signal]]:
+def signals(study: WatchedStudy, window: OpenWindow, moment: Moment) -> list[tuple[float, Signal]]:
     """List when each signal would close the window if nothing more arrived; of equal moments the first one counts."""
     settings = moment.settings
     quiet_s = quiet_time(study, window, moment)
@@ -34,13 +34,13 @@ def signals(study: StudyState, window: OpenWindow, moment: Moment) -> list[tuple
     return found
 
 
-def quiet_time(study: StudyState, window: OpenWindow, moment: Moment) -> float:
+def quiet_time(study: WatchedStudy, window: OpenWindow, moment: Moment) -> float:
     """Return the seconds without an instance after which the window is due."""
     quiet_s = moment.settings.quiet(window.modality)
     return max(quiet_s, moment.settings.quiet_open_s) if study.expects_more else quiet_s
 
 
-def expiries(study: StudyState, moment: Moment) -> list[float]:
+def expiries(study: WatchedStudy, moment: Moment) -> list[float]:
     """List the moments at which something that is kept without a window stops mattering."""
     transfers = [_expiry(one.heard_at, moment) for one in study.transfers.values()]
     ends = [_expiry(study.ends.heard_at, moment)] if study.ends else []
@@ -48,7 +48,7 @@ def expiries(study: StudyState, moment: Moment) -> list[float]:
     return [*transfers, *ends, *due]
 
 
-def without_expired(study: StudyState | None, moment: Moment) -> StudyState | None:
+def without_expired(study: WatchedStudy | None, moment: Moment) -> WatchedStudy | None:
     """Return the study without old incomplete transfers, ends that delay nothing, and a last due that is over."""
     if study is None:
         return None

@@ -13,9 +13,9 @@ from operators.study.state import (
     LastDue,
     OpenWindow,
     SeenEvent,
-    StudyState,
     TransferEnds,
     TransferProgress,
+    WatchedStudy,
     read_seen,
     read_study,
     write_seen,
@@ -49,8 +49,8 @@ def identity(event: Event) -> str:
 
 
 def _with_arrival(
-    study: StudyState | None, seen: bytes | None, arrival: Arrival, moment: Moment
-) -> tuple[StudyState | None, bytes | None]:
+    study: WatchedStudy | None, seen: bytes | None, arrival: Arrival, moment: Moment
+) -> tuple[WatchedStudy | None, bytes | None]:
     """Return the study after an arrival, and the entry to keep of the event; a repeated event changes nothing."""
     event, known = arrival.event, read_seen(seen)
     if isinstance(event, InstanceStored) and event.transfer_id not in known.transfers:
@@ -60,13 +60,13 @@ def _with_arrival(
     return study, None
 
 
-def _new(event: InstanceStored | TransferEnded) -> StudyState:
-    return StudyState(tenant=event.tenant, study_uid=event.study_uid)
+def _new(event: InstanceStored | TransferEnded) -> WatchedStudy:
+    return WatchedStudy(tenant=event.tenant, study_uid=event.study_uid)
 
 
 def _with_instance(
-    study: StudyState, seen: SeenEvent, event: InstanceStored, arrival: Arrival, moment: Moment
-) -> tuple[StudyState, bytes]:
+    study: WatchedStudy, seen: SeenEvent, event: InstanceStored, arrival: Arrival, moment: Moment
+) -> tuple[WatchedStudy, bytes]:
     """Count an instance once in the window, and once for each transfer that carries it."""
     window = study.window or _opened(study, event, arrival, moment)
     known = study.transfers.get(event.transfer_id, TransferProgress(heard_at=moment.now))
@@ -86,7 +86,7 @@ def _with_instance(
     return study, write_seen(SeenEvent(window.name, carriers))
 
 
-def _opened(study: StudyState, event: InstanceStored, arrival: Arrival, moment: Moment) -> OpenWindow:
+def _opened(study: WatchedStudy, event: InstanceStored, arrival: Arrival, moment: Moment) -> OpenWindow:
     """Return a new window; it is releasable unless it begins within the quiet time after the last due."""
     return OpenWindow(
         name=f"{arrival.partition}/{arrival.offset}",
@@ -100,7 +100,7 @@ def _opened(study: StudyState, event: InstanceStored, arrival: Arrival, moment: 
     )
 
 
-def _with_end(study: StudyState, event: TransferEnded, moment: Moment) -> StudyState:
+def _with_end(study: WatchedStudy, event: TransferEnded, moment: Moment) -> WatchedStudy:
     """Note how a transfer ended; the end may come before the transfer's instances."""
     ends = study.ends or TransferEnds(heard_at=moment.now)
     if event.outcome in WELL:
@@ -112,7 +112,7 @@ def _with_end(study: StudyState, event: TransferEnded, moment: Moment) -> StudyS
     return _with_transfer(replace(study, ends=replace(ends, heard_at=moment.now)), event.transfer_id, ended, moment)
 
 
-def _with_transfer(study: StudyState, transfer_id: str, transfer: TransferProgress, moment: Moment) -> StudyState:
+def _with_transfer(study: WatchedStudy, transfer_id: str, transfer: TransferProgress, moment: Moment) -> WatchedStudy:
     """Keep a transfer until it is complete, and note in the open window what the transfer says."""
     others = {one: kept for one, kept in study.transfers.items() if one != transfer_id}
     window = study.window
@@ -128,7 +128,7 @@ def _latest(known: float | None, at: datetime) -> float:
     return max(at.timestamp(), known if known is not None else at.timestamp())
 
 
-def _decide(study: StudyState | None, remember: bytes | None, moment: Moment) -> Step:
+def _decide(study: WatchedStudy | None, remember: bytes | None, moment: Moment) -> Step:
     """Close the window if it is due now, else wake at the moment at which it will be."""
     if study is None or study.window is None:
         return _wait(study, remember, moment)
@@ -140,7 +140,7 @@ def _decide(study: StudyState | None, remember: bytes | None, moment: Moment) ->
     return replace(_wait(replace(study, window=None, due=last), remember, moment), outputs=(due,))
 
 
-def _wait(study: StudyState | None, remember: bytes | None, moment: Moment) -> Step:
+def _wait(study: WatchedStudy | None, remember: bytes | None, moment: Moment) -> Step:
     """Keep what matters without a window until it expires; when nothing does, keep nothing."""
     study = without_expired(study, moment)
     if study is None or study.is_empty:
@@ -148,7 +148,7 @@ def _wait(study: StudyState | None, remember: bytes | None, moment: Moment) -> S
     return Step(head=write_study(study), remember=remember, wake_at=min(expiries(study, moment)))
 
 
-def _due(study: StudyState, window: OpenWindow, signal: Signal, moment: Moment) -> StudyDue:
+def _due(study: WatchedStudy, window: OpenWindow, signal: Signal, moment: Moment) -> StudyDue:
     """Return the event; a replay that closes the same window in the same way returns the same id."""
     position = f"{window.partition}/{window.offset}"
     return StudyDue(

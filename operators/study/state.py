@@ -94,8 +94,8 @@ class LastDue:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyState:
-    """The state of one study, besides what is kept of each of its events."""
+class WatchedStudy:
+    """The state of one study, besides the entries of its events."""
 
     tenant: str
     study_uid: str
@@ -117,18 +117,18 @@ class StudyState:
 
 @dataclass(frozen=True)
 class SeenEvent:
-    """What is kept of one event: the window that counted it, the latest transfers that carried it."""
+    """The entry of one event: the window that counted it, the latest transfers that carried it."""
 
     window: str = ""
     transfers: tuple[str, ...] = ()
 
 
-def read_study(head: bytes | None) -> StudyState | None:
+def read_study(head: bytes | None) -> WatchedStudy | None:
     """Read what write_study() returned; None without state. Raises UnknownState."""
     if head is None:
         return None
     kept = _checked(head)["study"]
-    return StudyState(
+    return WatchedStudy(
         tenant=kept["tenant"],
         study_uid=kept["study_uid"],
         window=kept["window"] and OpenWindow(**kept["window"]),
@@ -138,7 +138,7 @@ def read_study(head: bytes | None) -> StudyState | None:
     )
 
 
-def write_study(study: StudyState) -> bytes:
+def write_study(study: WatchedStudy) -> bytes:
     """Return the bytes that a study's state is kept as."""
     return orjson.dumps({"v": VERSION, "study": study})
 

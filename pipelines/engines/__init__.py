@@ -1,1 +1,1 @@
-"""How a step runs in an engine, in one place."""
+"""How operators run on Flink: the shells around steps and flushes, Kafka's ends of a graph, and Flink's settings."""

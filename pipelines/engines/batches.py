@@ -1,4 +1,4 @@
-"""The shell around batch writers: records gather in a shard's state and are written together, in process mode."""
+"""The Flink operator that flushes batches: records gather in a shard's state and are written together, in process mode."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ def flush_by_shard(
 ) -> DataStream:
     """Flush each shard's records when `batch_records` or 8 MiB have gathered, or `batch_s` after the first of them.
 
-    The factory is called once in each worker, and what it opens is closed with it.
+    The factory is called once in each worker; the context that it returns is closed with the worker.
     """
     function = FlushByShard(factory, batch_records)
     return ticking(stream, name, batch_s).process(function, OUTGOING).name(f"{name} batches").uid(name)
@@ -40,7 +40,7 @@ class FlushByShard(KeyedProcessFunction):  # type: ignore[misc]
         self._batch_records = batch_records
 
     def open(self, runtime_context: RuntimeContext) -> None:
-        """Take hold of the state, and open what the flush needs."""
+        """Open the state, and the flush."""
         self._opened = ExitStack()
         self._head = runtime_context.get_state(ValueStateDescriptor("head", Types.PICKLED_BYTE_ARRAY()))
         self._buffer = runtime_context.get_list_state(ListStateDescriptor("buffer", Types.PICKLED_BYTE_ARRAY()))
@@ -49,26 +49,27 @@ class FlushByShard(KeyedProcessFunction):  # type: ignore[misc]
         self._flush = self._opened.enter_context(self._factory())
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the flush."""
         self._opened.close()
 
     def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
-        """Gather a record, or flush what has gathered; after a flush by size a tick comes early, never late."""
-        shard, came = ctx.get_current_key(), record(value)
-        count, size = self._size(shard) if came.topic == TICK else self._gathered(shard, pack(came))
+        """Gather a record, and flush when enough has gathered or at a tick; after a flush by size a tick comes early."""
+        shard, arrived = ctx.get_current_key(), record(value)
+        is_tick = arrived.topic == TICK
+        count, size = self._size(shard) if is_tick else self._gathered(shard, pack(arrived))
         full = count >= self._batch_records or size >= BATCH_BYTES
-        if full or (count and came.topic == TICK):
+        if full or (count and is_tick):
             yield from self._flushed(shard)
 
     def _gathered(self, shard: str, packed: bytes) -> tuple[int, int]:
-        """Add a record to a shard's buffer; gives how many there are, and their bytes."""
+        """Add a record to a shard's buffer; return the count and the bytes of the records there."""
         count, size = self._size(shard)
         self._buffer.add(packed)
         self._sizes[shard] = (count + 1, size + len(packed))
         return self._sizes[shard]
 
     def _size(self, shard: str) -> tuple[int, int]:
-        """Count what a shard has gathered; after a restart, from the state."""
+        """Return the count and the bytes of a shard's buffered records; after a restart they are read from the state."""
         if shard not in self._sizes:
             sizes = [len(packed) for packed in self._buffer.get()]
             self._sizes[shard] = (len(sizes), sum(sizes))

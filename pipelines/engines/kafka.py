@@ -1,4 +1,4 @@
-"""Kafka's ends of a Flink graph: records in, outputs out, each as bytes that Python decodes and encodes itself."""
+"""Kafka's ends of a Flink graph: records in and outputs out, as bytes that Python decodes and encodes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,28 +24,29 @@ BYTES: TypeInformation = Types.PRIMITIVE_ARRAY(Types.BYTE())
 # The same types in KafkaRecords.java.
 RECORD: TypeInformation = Types.ROW([Types.STRING(), Types.INT(), Types.LONG(), Types.LONG(), BYTES, BYTES])
 OUTGOING: TypeInformation = Types.ROW([Types.STRING(), BYTES, BYTES, Types.LONG()])
-# Of a record besides its value: key, headers, Kafka's own framing.
+# What a record takes besides its value: key, headers, Kafka's own framing.
 FRAMING_BYTES = 64 * 1024
-WHOLE_KEY = 0
+# In place of a number of shards: keyed by the record's key.
+BY_KEY = 0
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a job reads, as which group; keyed by the number of its shard (crc32 of the record's key) if there are any.
+    """The topics that a job reads and its group; records are keyed by shard (crc32 of their key), if there are shards.
 
-    Goes on where the state says, and without state begins at the earliest: what a group has committed may be in a
-    buffer of the state that was lost. Commits at checkpoints, so that others see how far it is. Bounded ends at what
-    there is.
+    The source goes on at the offsets in its state. Without state it begins at the earliest record, and not at the
+    group's offset: records before that may have been in a buffer of the state that was lost. The group commits at
+    checkpoints, so that others see how far the job is. A bounded source ends at the present end of the topics.
     """
 
     group: str
     topics: tuple[Topic, ...]
-    shards: int = WHOLE_KEY
+    shards: int = BY_KEY
     bounded: bool = False
 
 
 def records(env: StreamExecutionEnvironment, broker: BrokerSettings, reading: Reading) -> KeyedStream:
-    """Return the records of some topics, keyed by their own key or by their shard."""
+    """Return the records of the topics, keyed by their own key or by their shard."""
     builder = (
         KafkaSource.builder()
         .set_bootstrap_servers(broker.bootstrap)
@@ -63,9 +64,10 @@ def records(env: StreamExecutionEnvironment, broker: BrokerSettings, reading: Re
 
 
 def ticking(stream: KeyedStream, name: str, every_s: float) -> KeyedStream:
-    """Have a tick follow each key's first record after so long, then its next: a record whose topic is empty.
+    """Return the stream with ticks: `every_s` after the first record of a key follows a record whose topic is empty.
 
-    An operator in process mode sets no timers: those set since its last bundle are not in a checkpoint.
+    The first record after a tick is followed by the next tick. The timers are set in Java, for in process mode those
+    that Python sets within a bundle are in no checkpoint that ends it.
     """
     ticker = _java().ticker(int(every_s * 1000))
     row_type = stream._origin_stream._j_data_stream.getType()  # noqa: SLF001
@@ -74,27 +76,27 @@ def ticking(stream: KeyedStream, name: str, every_s: float) -> KeyedStream:
 
 
 def _keyed(stream: DataStream) -> KeyedStream:
-    """Key by the row's first field. PyFlink's key_by would add a Python operator to make such rows; Java made them."""
+    """Key by the row's first field, which Java has made; PyFlink's key_by would add a Python operator to make it."""
     selector = get_gateway().jvm.KeyByKeySelector()
     key_type = Types.ROW([Types.STRING()]).get_java_type_info()
     return KeyedStream(stream._j_data_stream.keyBy(selector, key_type), RECORD, stream)  # noqa: SLF001
 
 
 def record(row: Any) -> Record:
-    """Return the record in a row that came in."""
+    """Return the record that an incoming row holds."""
     topic, partition, offset, timestamp_ms, key, value = row
     return Record(topic, partition, offset, timestamp_ms, bytes(key), bytes(value))
 
 
 def outgoing(output: Output) -> Row:
-    """Return the row that goes out for an output: a rejected record under its origin's key, else under its own."""
+    """Return the row that is written for an output; a dead letter keeps the key of the record that was rejected."""
     event = output.event
     key = (event.origin_key or b"") if isinstance(event, RecordRejected) else record_key(event)
     return Row(output.topic.name, key, encode(event), int(event.occurred_at.timestamp() * 1000))
 
 
 def send(stream: DataStream, broker: BrokerSettings, group: str) -> None:
-    """Write outputs to their topics, at least once; Kafka's own partitioner, murmur2 of the key, places them."""
+    """Write outputs to their topics, at least once, each to the partition of its key (murmur2, Kafka's default)."""
     builder = (
         KafkaSink.builder()
         .set_bootstrap_servers(broker.bootstrap)

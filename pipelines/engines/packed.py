@@ -1,4 +1,4 @@
-"""A record as bytes in an operator's state, with the version of their layout first."""
+"""A buffered record as bytes of an operator's state; the first byte is the version of their layout."""
 
 import struct
 
@@ -10,14 +10,14 @@ LAYOUT = struct.Struct(">BiqqHH")
 
 
 def pack(one: Record) -> bytes:
-    """Return a record's bytes in the state."""
+    """Return the bytes that a record is kept as."""
     topic = one.topic.encode()
     numbers = LAYOUT.pack(VERSION, one.partition, one.offset, one.timestamp_ms, len(topic), len(one.key))
     return b"".join((numbers, topic, one.key, one.value))
 
 
 def unpack(data: bytes) -> Record:
-    """Read back what pack() gave."""
+    """Return the record that pack() was given. Raises ValueError for bytes of another layout."""
     version, partition, offset, timestamp_ms, topic_length, key_length = LAYOUT.unpack_from(data)
     if version != VERSION:
         raise ValueError(f"buffered record of version {version}, this code reads {VERSION}")

@@ -1,6 +1,6 @@
-"""The shell around pure steps: one Flink operator for all of them, in thread mode.
+"""The Flink operator that runs pure steps, one for all of them, in thread mode.
 
-A key's head lies in one value, what is remembered of its events in a map whose entries expire.
+A key's state is one value; the entries that its step keeps of events are a map whose entries expire.
 """
 
 import time
@@ -17,9 +17,9 @@ from operators.errors import Rejected
 from operators.stream.arrival import arrival
 from operators.stream.dead_letter import rejected
 from operators.stream.rejections import Rejections
-from operators.stream.step import Arrival, IdentityFunction, Record, Step, StepFunction
+from operators.stream.step import IdentityFunction, Record, Step, StepFunction
 from pipelines.engines.kafka import OUTGOING, outgoing, record
-from pipelines.engines.timers import Kept, fired, stepped, too_early
+from pipelines.engines.timers import TimerState, fired, stepped, too_early
 
 # Entries that RocksDB looks at before it asks for the time again; Flink's own default.
 CLEAN_AFTER = 1000
@@ -28,12 +28,12 @@ CLEAN_AFTER = 1000
 def keyed_steps(
     stream: KeyedStream, name: str, step: StepFunction, identity: IdentityFunction, remember_s: float
 ) -> DataStream:
-    """Run a step over each key's records; `remember_s` is how long an entry is kept after it was last written."""
+    """Run a step over each key's records; an entry that was last written `remember_s` ago expires."""
     return stream.process(KeyedSteps(name, step, identity, remember_s), OUTGOING).name(f"{name} steps").uid(name)
 
 
 class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
-    """A step as a Flink operator. What can never succeed is sent to record-rejected; any other error stops the job."""
+    """A step as a Flink operator. A rejected record becomes a dead letter; any other error stops the job."""
 
     def __init__(self, name: str, step: StepFunction, identity: IdentityFunction, remember_s: float) -> None:
         self._name = name
@@ -42,7 +42,7 @@ class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
         self._remember_s = remember_s
 
     def open(self, runtime_context: RuntimeContext) -> None:
-        """Take hold of the state; from now on the job counts as started."""
+        """Open the state; this moment is the start of the job."""
         self._kept = runtime_context.get_state(ValueStateDescriptor("kept", Types.PICKLED_BYTE_ARRAY()))
         remembered = MapStateDescriptor("remembered", Types.STRING(), Types.PICKLED_BYTE_ARRAY())
         remembered.enable_time_to_live(expiring(self._remember_s))
@@ -51,44 +51,44 @@ class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
         self._started = time.time()
 
     def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
-        """Let the step see a record."""
-        came = record(value)
+        """Call the step with a record. Raises TooManyRejected."""
+        arrived = record(value)
         try:
-            outputs = self._arrived(came, ctx)
+            outputs = self._processed(arrived, ctx)
         except Rejected as error:
-            outputs = [outgoing(rejected(came, self._name, error.reason, datetime.now(UTC)))]
+            outputs = [outgoing(rejected(arrived, self._name, error.reason, datetime.now(UTC)))]
             self._rejections.note(rejected=True)
         else:
             self._rejections.note(rejected=False)
         yield from outputs
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Row]:
-        """Let the step see that its moment has come."""
+        """Call the step without a record if the moment that it asked for has come."""
         now_ms = max(timestamp, int(time.time() * 1000))
-        kept = fired(Kept.read(self._kept.value()), timestamp)
-        if kept is None:
+        state = fired(TimerState.read(self._kept.value()), timestamp)
+        if state is None:
             return
-        if later := too_early(kept, now_ms):
+        if later := too_early(state, now_ms):
             self._keep(*later, ctx)
             return
-        yield from self._after(kept, self._step(kept.head, None, None, now_ms / 1000, self._started), now_ms, ctx)
+        yield from self._after(state, self._step(state.head, None, None, now_ms / 1000, self._started), now_ms, ctx)
 
-    def _arrived(self, came: Record, ctx: KeyedProcessFunction.Context) -> list[Row]:
-        arrived: Arrival = arrival(came)
-        kept, known_as, now = Kept.read(self._kept.value()), self._identity(arrived.event), time.time()
-        step = self._step(kept.head, self._remembered.get(known_as), arrived, now, self._started)
+    def _processed(self, one: Record, ctx: KeyedProcessFunction.Context) -> list[Row]:
+        arrived, now = arrival(one), time.time()
+        state, identity = TimerState.read(self._kept.value()), self._identity(arrived.event)
+        step = self._step(state.head, self._remembered.get(identity), arrived, now, self._started)
         if step.remember is not None:
-            self._remembered.put(known_as, step.remember)
-        return self._after(kept, step, int(now * 1000), ctx)
+            self._remembered.put(identity, step.remember)
+        return self._after(state, step, int(now * 1000), ctx)
 
-    def _after(self, kept: Kept, step: Step, now_ms: int, ctx: KeyedProcessFunction.Context) -> list[Row]:
+    def _after(self, state: TimerState, step: Step, now_ms: int, ctx: KeyedProcessFunction.Context) -> list[Row]:
         if step.forget:
             self._remembered.clear()
-        self._keep(*stepped(kept, step, now_ms), ctx)
+        self._keep(*stepped(state, step, now_ms), ctx)
         return [outgoing(output) for output in step.outputs]
 
-    def _keep(self, kept: Kept, timer_ms: int | None, ctx: KeyedProcessFunction.Context) -> None:
-        data = kept.write()
+    def _keep(self, state: TimerState, timer_ms: int | None, ctx: KeyedProcessFunction.Context) -> None:
+        data = state.write()
         if data is None:
             self._kept.clear()
         else:
@@ -98,10 +98,10 @@ class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
 
 
 def expiring(seconds: float) -> StateTtlConfig:
-    """Have entries vanish so long after they were last written, and RocksDB's compaction remove them."""
+    """Return a time to live: an entry expires `seconds` after it was last written; RocksDB's compaction removes it."""
     config = StateTtlConfig.new_builder(Time.seconds(int(seconds))).disable_cleanup_in_background().build()
     cleanup = StateTtlConfig.CleanupStrategies
-    # PyFlink's own filter, or one without a period, is made by Java; asked for within the JVM that starts a second one.
+    # PyFlink's own filter, or one without a period, is made by Java; made inside the JVM it would start a second JVM.
     filtering = cleanup.RocksdbCompactFilterCleanupStrategy(CLEAN_AFTER, Time.days(30))
     config.get_cleanup_strategies()._strategies[cleanup.Strategies.ROCKSDB_COMPACTION_FILTER] = filtering  # noqa: SLF001
     return config

@@ -1,6 +1,6 @@
-"""What the engine keeps beside a step's head: when the step wishes to be called, and the one timer that will call it.
+"""What the engine keeps beside a step's state: the moment that the step asked for, and the timer that is set.
 
-A timer is never deleted: one that fires for an older wish finds another moment kept here, and does nothing.
+A timer is never deleted. A timer that fires for an earlier wish finds another moment kept here, and does nothing.
 """
 
 import math
@@ -16,8 +16,8 @@ NEVER = -1
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A key's state: the step's head, the moment it wishes to be called, the moment of the timer (Unix ms)."""
+class TimerState:
+    """A key's state: the step's own, the moment at which the step asked to be called, the timer's (Unix ms)."""
 
     head: bytes | None = None
     wish_ms: int = NEVER
@@ -25,7 +25,7 @@ class Kept:
 
     @classmethod
     def read(cls, data: bytes | None) -> Self:
-        """Read what write() gave; a key without state has none of the three."""
+        """Read what write() returned; a key without state has none of the three. Raises ValueError."""
         if data is None:
             return cls()
         version, wish_ms, timer_ms, has_head = LAYOUT.unpack_from(data)
@@ -35,29 +35,29 @@ class Kept:
 
     def write(self) -> bytes | None:
         """Return the bytes to keep; None when there is nothing to keep."""
-        if self == Kept():
+        if self == TimerState():
             return None
         return LAYOUT.pack(VERSION, self.wish_ms, self.timer_ms, self.head is not None) + (self.head or b"")
 
 
-def stepped(kept: Kept, step: Step, now_ms: int) -> tuple[Kept, int | None]:
-    """Return what to keep after a step, and the moment at which a new timer is needed, if one is."""
+def stepped(state: TimerState, step: Step, now_ms: int) -> tuple[TimerState, int | None]:
+    """Return the state after a step, and the moment at which a new timer is needed, if one is."""
     if step.wake_at is None:
-        return Kept(step.head), None
-    # Never this same moment again: a step that is not satisfied must not spin.
+        return TimerState(step.head), None
+    # Later than now: a step that asks for the present moment again and again must not spin.
     wish_ms = max(math.ceil(step.wake_at * 1000), now_ms + 1)
-    if kept.timer_ms != NEVER and kept.timer_ms <= wish_ms:
-        return Kept(step.head, wish_ms, kept.timer_ms), None
-    return Kept(step.head, wish_ms, wish_ms), wish_ms
+    if state.timer_ms != NEVER and state.timer_ms <= wish_ms:
+        return TimerState(step.head, wish_ms, state.timer_ms), None
+    return TimerState(step.head, wish_ms, wish_ms), wish_ms
 
 
-def fired(kept: Kept, timer_ms: int) -> Kept | None:
-    """Return the state once its timer has fired; None when that timer was for a wish of long ago."""
-    return Kept(kept.head, kept.wish_ms) if kept.timer_ms == timer_ms else None
+def fired(state: TimerState, timer_ms: int) -> TimerState | None:
+    """Return the state once its timer has fired; None when another timer has fired, set for an earlier wish."""
+    return TimerState(state.head, state.wish_ms) if state.timer_ms == timer_ms else None
 
 
-def too_early(kept: Kept, now_ms: int) -> tuple[Kept, int] | None:
-    """When the wish has moved on since the timer was set, give what to keep and the timer's next moment."""
-    if kept.wish_ms <= now_ms:
+def too_early(state: TimerState, now_ms: int) -> tuple[TimerState, int] | None:
+    """Return the state and the timer's next moment if the wish has moved on since the timer was set; else None."""
+    if state.wish_ms <= now_ms:
         return None
-    return Kept(kept.head, kept.wish_ms, kept.wish_ms), kept.wish_ms
+    return TimerState(state.head, state.wish_ms, state.wish_ms), state.wish_ms

@@ -26,7 +26,7 @@ class StateLost(RuntimeError):
 
 
 class BrokerPositions(Protocol):
-    """What the guard reads of a broker. Every method raises Unavailable when the broker does not answer in time.
+    """The positions in a broker, as the guard reads them. Every method raises Unavailable when the broker does not answer in time.
 
     Called before jobs start, while the broker may be starting too; the answers are of different moments, so that
     records may be appended between two calls. Nothing is written.

@@ -1,1 +1,1 @@
-"""One module per Flink graph, each with build(env, settings)."""
+"""The graphs of the jobs: a module for each job, named as it is, with build(env, *settings)."""

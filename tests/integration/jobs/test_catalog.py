@@ -1,4 +1,4 @@
-"""The catalog job on the real engine, broker and database: from records to rows and revisions, through an outage."""
+"""The catalog job on real servers: records become rows and revisions, through an outage of the database too."""
 
 import asyncio
 import time
@@ -39,7 +39,7 @@ def broker(stack: RunningStack) -> BrokerSettings:
 
 
 def publish(broker: BrokerSettings, *events: Event) -> tuple[int, int]:
-    """Publish these events; give where the last one lies."""
+    """Publish these events; return the position of the last one."""
     last = asyncio.run(published(broker, events))
     return last.partition, last.offset
 
@@ -53,7 +53,7 @@ async def published(broker: BrokerSettings, events: Sequence[Event]) -> Position
 
 
 def read(broker: BrokerSettings, topic: Topic, count: int) -> list[Any]:
-    """Return our tenant's events of a topic from its beginning: at least so many, and what lies there besides."""
+    """Return the test's own events of a topic, from its earliest record: at least `count` of them, and any others."""
     consumer = Consumer(
         {"bootstrap.servers": broker.bootstrap, "group.id": f"test-{uuid4()}", "auto.offset.reset": "earliest"}
     )
@@ -74,7 +74,7 @@ def read(broker: BrokerSettings, topic: Topic, count: int) -> list[Any]:
 
 
 def study(stack: RunningStack, study_uid: str) -> tuple[Any, ...] | None:
-    """Return (instances, revisions) of a study; None while there is no answer."""
+    """Return (instances, revisions) of a study; None while the database does not answer."""
     settings = stack.catalog("writer")
     try:
         with psycopg.connect(
@@ -103,7 +103,9 @@ def test_records_become_rows_and_a_revision(stack: RunningStack, broker: BrokerS
     assert {(event.revision, event.instances) for event in settled if isinstance(event, StudySettled)} == {(1, 5)}
 
 
-def test_what_is_kept_aside_becomes_a_row_and_a_conflict_an_event(stack: RunningStack, broker: BrokerSettings) -> None:
+def test_a_quarantined_instance_becomes_a_row_and_a_conflict_an_event(
+    stack: RunningStack, broker: BrokerSettings
+) -> None:
     aside = PostgresHiddenRows(stack.catalog("writer"))
     shown, lost = instance(study="1.2.74", content="a"), instance(study="1.2.74", content="b", second=1)
     publish(broker, quarantined(), lost, shown)

@@ -1,4 +1,4 @@
-"""The graphs that the jobs build: what a restore relies on."""
+"""The graphs that the jobs build: a restore needs the same uids and modes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The study job on the real engine and broker."""
+"""The study job on real servers."""
 
 import os
 import signal
@@ -24,14 +24,14 @@ RESTART_S = 90.0
 
 
 class Broker:
-    """A test's own view of the broker: it sends what it likes and reads topics from the beginning."""
+    """A client of the broker: it sends any record, and reads topics from their earliest record."""
 
     def __init__(self, settings: BrokerSettings) -> None:
         self._settings = settings
         self._producer = Producer(producer_config(settings))
 
     def send(self, topic: Topic, key: bytes, value: bytes) -> None:
-        """Send a record and wait until it lies there."""
+        """Send a record and wait until the broker has it."""
         self._producer.produce(topic.name, key=key, value=value)
         assert self._producer.flush(SOON_S) == 0
 
@@ -58,7 +58,7 @@ class Broker:
 
 
 def found(consumer: Consumer, wanted: Callable[[Event], bool], within_s: float) -> Iterator[Event]:
-    """Return wanted events until one was there and nothing more comes."""
+    """Yield wanted events until there was one and nothing more arrives."""
     deadline, any_found = time.monotonic() + within_s, False
     while time.monotonic() < deadline:
         message = consumer.poll(1.0)
@@ -116,7 +116,7 @@ def test_a_window_survives_a_killed_jvm(stack: RunningStack, broker: Broker, stu
     killed = stack.state().servers["flink"]
     jvm = next(stat.process.pid for stat in processes.family([killed.process]) if stat.parent == killed.process.pid)
     os.kill(jvm, signal.SIGKILL)
-    wait_until(lambda: stack.has_changed("flink", killed), 10, "the launcher does not see that the JVM is gone")
+    wait_until(lambda: stack.has_changed("flink", killed), 10, "the launcher does not see that the JVM was killed")
     broker.publish(instance(2, study, study=study), ended(study, 2, study=study))
     stack.wait_healthy("flink", RESTART_S)
 

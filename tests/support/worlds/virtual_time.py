@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from operators.stream.step import Arrival, IdentityFunction, Output, Step, StepFunction
-from pipelines.engines.timers import Kept, fired, stepped, too_early
+from pipelines.engines.timers import TimerState, fired, stepped, too_early
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Engine:
 
     def feed(self, key: str, arrival: Arrival) -> None:
         """Return the step a record, now."""
-        kept = Kept.read(self._state.kept.get(key))
+        kept = TimerState.read(self._state.kept.get(key))
         entries = self._state.remembered.setdefault(key, {})
         name = self._identity(arrival.event)
         step = self._step(kept.head, entries.get(name), arrival, self.now, self.started)
@@ -67,7 +67,7 @@ class Engine:
         return self._state.kept
 
     def _fire(self, key: str, at_ms: int) -> None:
-        kept = fired(Kept.read(self._state.kept.get(key)), at_ms)
+        kept = fired(TimerState.read(self._state.kept.get(key)), at_ms)
         if kept is None:
             return
         if later := too_early(kept, self._now_ms):
@@ -75,13 +75,13 @@ class Engine:
             return
         self._after(key, kept, self._step(kept.head, None, None, self._now_ms / 1000, self.started))
 
-    def _after(self, key: str, kept: Kept, step: Step) -> None:
+    def _after(self, key: str, kept: TimerState, step: Step) -> None:
         if step.forget:
             self._state.remembered.pop(key, None)
         self._keep(key, *stepped(kept, step, self._now_ms))
         self.outputs.extend(step.outputs)
 
-    def _keep(self, key: str, kept: Kept, timer_ms: int | None) -> None:
+    def _keep(self, key: str, kept: TimerState, timer_ms: int | None) -> None:
         data = kept.write()
         if data is None:
             self._state.kept.pop(key, None)

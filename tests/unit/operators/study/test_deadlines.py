@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from operators.study.deadlines import Moment, expiries, quiet_time, signals, without_expired
-from operators.study.state import LastDue, OpenWindow, StudyState, TransferEnds, TransferProgress
+from operators.study.state import LastDue, OpenWindow, TransferEnds, TransferProgress, WatchedStudy
 from schemas.settings.jobs import StudySettings
 
 SETTINGS = StudySettings(released_s=5, quiet_s=60, quiet_by_modality="CT=120", quiet_open_s=300, limit_s=3600)
@@ -21,7 +21,7 @@ WINDOW = OpenWindow(
     several=True,
     completed_at=1000.0,
 )
-STUDY = StudyState(tenant="local", study_uid="1.2.3", window=WINDOW)
+STUDY = WatchedStudy(tenant="local", study_uid="1.2.3", window=WINDOW)
 INCOMPLETE = {"t1": TransferProgress(heard_at=1000.0, seen=1)}
 BROKEN = TransferEnds(heard_at=1000.0, broken_at=900.0)
 
@@ -43,7 +43,7 @@ def test_a_window_is_not_released_without_a_reason(window: OpenWindow) -> None:
 
 
 @pytest.mark.parametrize("study", [replace(STUDY, transfers=INCOMPLETE), replace(STUDY, ends=BROKEN)])
-def test_a_study_that_expects_more_waits_longer_and_is_not_released(study: StudyState) -> None:
+def test_a_study_that_expects_more_waits_longer_and_is_not_released(study: WatchedStudy) -> None:
     assert quiet_time(study, WINDOW, NOW) == 300
     assert [signal for _, signal in signals(study, WINDOW, NOW)] == ["quiet", "limit"]
 
@@ -53,7 +53,7 @@ def test_time_in_which_the_job_did_not_run_does_not_count() -> None:
 
 
 def test_what_is_kept_expires_by_itself() -> None:
-    study = StudyState(
+    study = WatchedStudy(
         tenant="local", study_uid="1.2.3", transfers=INCOMPLETE, ends=BROKEN, due=LastDue(at=1000.0, quiet_s=60.0)
     )
     assert expiries(study, NOW) == [4600.0, 4600.0, 1060.0]
@@ -64,6 +64,6 @@ def test_what_is_kept_expires_by_itself() -> None:
 
 
 def test_ends_that_delay_nothing_are_dropped_at_once() -> None:
-    mended = StudyState(tenant="local", study_uid="1.2.3", ends=replace(BROKEN, mended_at=950.0))
+    mended = WatchedStudy(tenant="local", study_uid="1.2.3", ends=replace(BROKEN, mended_at=950.0))
 
     assert without_expired(mended, NOW) == replace(mended, ends=None)

@@ -6,10 +6,10 @@ from operators.study.state import (
     LastDue,
     OpenWindow,
     SeenEvent,
-    StudyState,
     TransferEnds,
     TransferProgress,
     UnknownState,
+    WatchedStudy,
     read_seen,
     read_study,
     write_seen,
@@ -38,7 +38,7 @@ WINDOW = OpenWindow(
     modality="CT",
     several=True,
 )
-STUDY = StudyState(
+STUDY = WatchedStudy(
     tenant="local",
     study_uid="1.2.3",
     window=WINDOW,
@@ -63,7 +63,7 @@ def test_a_seen_event_is_read_from_the_bytes_of_an_earlier_release() -> None:
 
 
 def test_a_study_without_anything_reads_back() -> None:
-    empty = StudyState(tenant="local", study_uid="1.2.3")
+    empty = WatchedStudy(tenant="local", study_uid="1.2.3")
 
     assert read_study(write_study(empty)) == empty
     assert empty.is_empty

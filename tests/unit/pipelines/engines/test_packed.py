@@ -1,4 +1,4 @@
-"""Records in state: they read back, and bytes of another layout are refused."""
+"""Buffered records as bytes of state: they read back, and bytes of another layout are refused."""
 
 import pytest
 from hypothesis import given
