@@ -15,7 +15,7 @@ from pathlib import Path
 from deploy.errors import Failed
 from deploy.local.data_folder import DataFolder
 from deploy.local.running import brought_up, end
-from tests.support.machine.running import end_on_term
+from tests.support.machine.running_stack import end_on_term
 
 STOP_S = 5.0
 RUNS = (

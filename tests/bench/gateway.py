@@ -20,9 +20,9 @@ import psutil
 from tests.bench.latency import made
 from tests.support.data.generate import Instance, Volume
 from tests.support.machine.arguments import count
-from tests.support.machine.gateways import gateway
+from tests.support.machine.own_gateway import gateway
 from tests.support.machine.processes import free_port
-from tests.support.machine.running import end_on_term, running
+from tests.support.machine.running_stack import end_on_term, running_stack
 from tests.support.senders.scu import associated
 from tests.support.senders.sender import Peer
 
@@ -77,7 +77,7 @@ def main() -> None:
     if given.slices < given.senders:
         wanted.error("--slices: each sender needs one")
     end_on_term()
-    archive, port = running(given.data), free_port()
+    archive, port = running_stack(given.data), free_port()
     with (
         tempfile.TemporaryDirectory(prefix="fluoro-bench-") as folder,
         gateway(archive, Path(folder), port, {}) as head,

@@ -22,7 +22,7 @@ from tests.bench.attackers import attack_from_here
 from tests.bench.latency import at, line
 from tests.support.data.generate import Instance, Volume, instances
 from tests.support.machine.arguments import amount, count
-from tests.support.machine.running import family, new_ledger, running
+from tests.support.machine.running_stack import new_ledger, processes_of, running_stack
 from tests.support.senders.scu import associated
 from tests.support.senders.sender import Peer
 
@@ -185,11 +185,11 @@ def main() -> int:
     wanted.add_argument("--seconds", type=amount, default=Plan.seconds)
     wanted.add_argument("--seed", type=int, default=time.time_ns() % 10**9, help="another seed, other studies")
     given = wanted.parse_args()
-    archive = running(given.data)
+    archive = running_stack(given.data)
     peer = Peer(archive.dimse_port, ae_title=archive.ae_title)
     every = instances(Volume(studies=100, slices=100, size=128, seed=given.seed))
     sender = Sender(peer, every)
-    found = measure(sender, peer, lambda: family(archive, "gateway"), Plan(given.sockets, given.seconds))
+    found = measure(sender, peer, lambda: processes_of(archive, "gateway"), Plan(given.sockets, given.seconds))
     with new_ledger(archive) as ledger:
         lines = [line(instance) for instance in found.acked]
         ledger.plan(lines)

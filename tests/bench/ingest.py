@@ -23,8 +23,16 @@ from tests.audit.ledger import Ledger, Line
 from tests.support.data.generate import Volume, files
 from tests.support.machine.arguments import count
 from tests.support.machine.debian_tools import Programs, dcmtk
-from tests.support.machine.running import address_of, cpu_seconds, end_on_term, ledgers_of, new_ledger, running
-from tests.support.senders.sender import Peer, sendable
+from tests.support.machine.running_stack import (
+    address_of,
+    cpu_seconds,
+    end_on_term,
+    ledgers_of,
+    new_ledger,
+    running_stack,
+)
+from tests.support.senders.files import sendable
+from tests.support.senders.sender import Peer
 
 BOUND_S = 120.0
 SENDER_S = 900.0
@@ -131,7 +139,7 @@ def main() -> None:
     if given.senders > given.studies:
         wanted.error("--senders: each needs a study of its own")
     end_on_term()
-    archive = running(given.data)
+    archive = running_stack(given.data)
     with tempfile.TemporaryDirectory(prefix="fluoro-bench-") as folder:
         volume = Volume(studies=given.studies, slices=given.slices, size=given.size, seed=given.seed)
         load = made(volume, Path(folder) / "files", given.senders)

@@ -25,7 +25,7 @@ from tests.audit.collect.api import Api, one
 from tests.audit.ledger import Line
 from tests.support.data.generate import Instance, Volume, instances
 from tests.support.machine.arguments import amount, count
-from tests.support.machine.running import address_of, cpu_seconds, ledgers_of, new_ledger, running
+from tests.support.machine.running_stack import address_of, cpu_seconds, ledgers_of, new_ledger, running_stack
 from tests.support.senders.scu import associated
 from tests.support.senders.sender import Peer
 
@@ -170,7 +170,7 @@ def main() -> None:
     wanted.add_argument("--associations", type=count(1), default=6)
     wanted.add_argument("--seed", type=int, default=time.time_ns() % 10**9, help="another seed, other studies")
     given = wanted.parse_args()
-    archive = running(given.data)
+    archive = running_stack(given.data)
     # As many for each lane, or the pace would slacken towards the end.
     studies = given.associations * math.ceil(given.rate * given.seconds / SLICES / given.associations)
     every = made(Volume(studies=studies, slices=SLICES, size=given.size, seed=given.seed))

@@ -23,7 +23,7 @@ from deploy.local.running import RunningStack
 from tests.audit.ledger import Line
 from tests.support.data.generate import Instance, Volume, instances
 from tests.support.machine.arguments import count
-from tests.support.machine.running import cpu_seconds, new_ledger, running
+from tests.support.machine.running_stack import cpu_seconds, new_ledger, running_stack
 from tests.support.senders.scu import associated
 from tests.support.senders.sender import Peer
 from tests.support.senders.stow import CONTENT_TYPE, HEAD, TAIL
@@ -164,7 +164,7 @@ def main() -> int:
     wanted.add_argument("--seed", type=int, default=time.time_ns() % 10**9, help="another seed, other studies")
     given = wanted.parse_args()
     volume = Volume(studies=2, slices=given.instances // 2, size=given.size, seed=given.seed)
-    figures = measured(running(given.data), given.rounds, volume)
+    figures = measured(running_stack(given.data), given.rounds, volume)
     for (door, senders), one in sorted(figures.items()):
         sys.stdout.write(f"{one.line(f'{door}, {senders} senders')}\n")
     kept_up = [max(figures[door, MANY].rates) >= NOISE * max(figures[door, FEW].rates) for door in ("dimse", "stow")]

@@ -109,7 +109,7 @@ def test_a_benchmark_without_a_stack_says_so_and_makes_nothing(module: str, tmp_
         ("tests.bench.latency", "--data", "none", "--associations", "0"),
         ("tests.bench.many_senders", "--data", "none", "--instances", "19"),
         ("tests.bench.gateway", "--data", "none", "--slices", "3"),
-        ("tests.support.machine.running", "none"),
+        ("tests.support.machine.running_stack", "none"),
     ],
     ids=" ".join,
 )
@@ -142,7 +142,7 @@ def test_a_right_number_is_read() -> None:
 
 def test_a_folder_of_ours_goes_when_we_are_told_to_end(tmp_path: Path) -> None:
     waiting = (
-        "import sys, tempfile; from tests.support.machine.running import end_on_term; end_on_term();"
+        "import sys, tempfile; from tests.support.machine.running_stack import end_on_term; end_on_term();"
         "folder = tempfile.TemporaryDirectory(); folder.__enter__(); print(flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

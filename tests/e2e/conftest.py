@@ -16,7 +16,7 @@ from deploy.local.running import RunningStack, brought_up
 from tests.audit.auditor import audit
 from tests.audit.ledger import Ledger
 from tests.conftest import absent
-from tests.support.machine.running import address_of
+from tests.support.machine.running_stack import address_of
 from tests.support.senders.sender import Peer, Tally, send
 
 # What may still happen after the last answer: a lost transfer keeps its study open for half a minute.

@@ -14,8 +14,8 @@ from tests.audit.ledger import Line
 from tests.audit.snapshot import key_of
 from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files
-from tests.support.machine.running import address_of
-from tests.support.senders.sender import sendable
+from tests.support.machine.running_stack import address_of
+from tests.support.senders.files import sendable
 
 BUCKET = "fluoro-hot"
 

@@ -21,10 +21,11 @@ from tests.audit.part10 import read_meta
 from tests.e2e.conftest import Proof
 from tests.support.data import canary
 from tests.support.data.canary import AE_TITLE, TOKEN, Ask, seen
-from tests.support.machine.running import address_of
+from tests.support.machine.running_stack import address_of
+from tests.support.senders.files import data_hash
 from tests.support.senders.raw import raw, send_raw
 from tests.support.senders.scu import associated
-from tests.support.senders.sender import Peer, data_hash
+from tests.support.senders.sender import Peer
 from tests.support.senders.stow import Door, stow
 
 pytestmark = pytest.mark.filterwarnings("ignore")

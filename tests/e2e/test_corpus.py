@@ -14,9 +14,9 @@ from tests.audit.collect.catalog import catalog
 from tests.audit.ledger import Line
 from tests.e2e.conftest import BOUND_S, Proof
 from tests.support.data.outcomes import Outcome, corpus_files, table
-from tests.support.machine.running import address_of
-from tests.support.senders.had_back import corpus_sent, lacking, retrieved
+from tests.support.machine.running_stack import address_of
 from tests.support.senders.raw import UNSENDABLE, raw, send_raw
+from tests.support.senders.round_trip import corpus_sent, lacking, retrieved
 from tests.support.senders.stow import Door, stow
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -12,10 +12,10 @@ from schemas.objects import Bucket
 from tests.audit.ledger import Ledger, Line
 from tests.audit.snapshot import key_of
 from tests.support.data.outcomes import Outcome, corpus_files, table
-from tests.support.senders.had_back import corpus_sent, lacking, retrieved
 from tests.support.senders.raw import UNSENDABLE, raw, send_raw
+from tests.support.senders.round_trip import corpus_sent, lacking, retrieved
 from tests.support.senders.stow import stow
-from tests.support.worlds.twins import Twins, twins
+from tests.support.worlds.memory_archive import MemoryArchive, memory_archive
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 INSTANCES, CONTENTS = 454, 530
@@ -25,7 +25,7 @@ INSTANCES, CONTENTS = 454, 530
 class Held:
     """What the archive has, through the read API where there is a way, else from its store."""
 
-    archive: Twins
+    archive: MemoryArchive
     client: httpx.Client
 
     def shown(self, line: Line) -> bytes | None:
@@ -42,8 +42,8 @@ class Held:
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Iterator[Twins]:
-    with twins(tmp_path / "archive") as found:
+def archive(tmp_path: Path) -> Iterator[MemoryArchive]:
+    with memory_archive(tmp_path / "archive") as found:
         yield found
 
 
@@ -53,19 +53,21 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield found
 
 
-def by_dimse(archive: Twins, ledger: Ledger, files: dict[str, Path]) -> dict[str, str]:
+def by_dimse(archive: MemoryArchive, ledger: Ledger, files: dict[str, Path]) -> dict[str, str]:
     raws = {name: raw(path, "local", table().of(name).sop_uid) for name, path in files.items()}
     answers = send_raw([one for one in raws.values() if one], archive.peer, ledger)
     return {name: answers[one.path] if one else UNSENDABLE for name, one in raws.items()}
 
 
-def by_stow(archive: Twins, ledger: Ledger, files: dict[str, Path]) -> dict[str, str]:
+def by_stow(archive: MemoryArchive, ledger: Ledger, files: dict[str, Path]) -> dict[str, str]:
     answers = stow(files.values(), archive.door, ledger)
     return {name: answers[path] for name, path in files.items()}
 
 
 # A door, what the table says that it answers, and whether all that was sent comes back or the data set alone.
-DOORS: dict[str, tuple[Callable[[Twins, Ledger, dict[str, Path]], dict[str, str]], Callable[[Outcome], str], bool]] = {
+DOORS: dict[
+    str, tuple[Callable[[MemoryArchive, Ledger, dict[str, Path]], dict[str, str]], Callable[[Outcome], str], bool]
+] = {
     "dimse": (by_dimse, lambda one: one.dimse, False),
     "stow": (by_stow, lambda one: one.stow, True),
 }
@@ -73,7 +75,7 @@ DOORS: dict[str, tuple[Callable[[Twins, Ledger, dict[str, Path]], dict[str, str]
 
 @pytest.mark.parametrize("door", DOORS)
 def test_every_file_is_answered_as_the_table_says_and_comes_back(
-    door: str, archive: Twins, ledger: Ledger, corpus: Path
+    door: str, archive: MemoryArchive, ledger: Ledger, corpus: Path
 ) -> None:
     files = corpus_files(corpus)
     send, said, is_whole = DOORS[door]
@@ -90,7 +92,7 @@ def test_every_file_is_answered_as_the_table_says_and_comes_back(
 
 
 def test_an_instance_named_as_its_file_meta_has_it_and_its_data_set_has_not_is_kept_aside(
-    archive: Twins, ledger: Ledger, corpus: Path
+    archive: MemoryArchive, ledger: Ledger, corpus: Path
 ) -> None:
     misnamed = [corpus / name for name, one in table().exceptions.items() if one.sop_uid]
     raws = [one for path in misnamed if (one := raw(path, "local"))]
@@ -102,7 +104,7 @@ def test_an_instance_named_as_its_file_meta_has_it_and_its_data_set_has_not_is_k
 
 
 def test_the_same_content_through_both_doors_is_one_object_and_one_row(
-    archive: Twins, ledger: Ledger, corpus: Path
+    archive: MemoryArchive, ledger: Ledger, corpus: Path
 ) -> None:
     files = corpus_files(corpus)
 

@@ -16,8 +16,9 @@ from schemas.objects import Bucket
 from tests.audit.part10 import Meta, read_meta
 from tests.support.data.outcomes import corpus_files
 from tests.support.machine.debian_tools import Programs
-from tests.support.senders.sender import Peer, data_hash
-from tests.support.worlds.twins import twins
+from tests.support.senders.files import data_hash
+from tests.support.senders.sender import Peer
+from tests.support.worlds.memory_archive import memory_archive
 
 START_S = 10.0
 # What this receiver does not take as it is, so that the sender decompresses, and dcmsend makes another instance of it:
@@ -109,7 +110,7 @@ def content_of(whole: bytes) -> tuple[str, Meta]:
 
 def stored(folder: Path, send: Callable[[Peer], Said]) -> tuple[Said, Contents, set[str]]:
     """Send to an empty archive; give what was said, what it stored, and the hashes of what it kept aside."""
-    with twins(folder) as archive:
+    with memory_archive(folder) as archive:
         said = send(archive.peer)
         held = archive.world.objects.objects.items()
         return (

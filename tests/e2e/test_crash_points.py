@@ -13,7 +13,7 @@ from schemas.events import InstanceStored, TransferEnded
 from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED, Topic
 from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files
-from tests.support.machine.gateways import gateway
+from tests.support.machine.own_gateway import gateway
 from tests.support.machine.processes import free_port
 from tests.support.senders.sender import Peer, send
 

@@ -9,7 +9,7 @@ from tests.bench.hostile import Attacked, Plan, Sender, measure, report
 from tests.bench.latency import line
 from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, instances
-from tests.support.machine.running import family
+from tests.support.machine.running_stack import processes_of
 
 PLAN = Plan(sockets=60, seconds=8.0, quiet_s=4.0, grace_s=30.0)
 # On a machine that the attackers share, and everything else: without guards it is minutes, or never.
@@ -21,7 +21,7 @@ PROCESS_BYTES = 512 << 20
 def attacked(proof: Proof) -> Attacked:
     every = instances(Volume(studies=10, slices=100, size=64, seed=31))
     sender = Sender(replace(proof.peer, answer_s=10.0), every)
-    found = measure(sender, proof.peer, lambda: family(proof.archive, "gateway"), PLAN)
+    found = measure(sender, proof.peer, lambda: processes_of(proof.archive, "gateway"), PLAN)
     lines = [line(instance) for instance in found.acked]
     proof.ledger.plan(lines)
     proof.ledger.answers(lines, "acked", "0000")

@@ -12,7 +12,7 @@ from deploy.local.running import RunningStack, wait_until
 from tests.audit.ledger import Ledger, Line, State
 from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files
-from tests.support.machine.running import family
+from tests.support.machine.running_stack import processes_of
 from tests.support.senders.sender import send
 
 # How many instances are on their way at each kill, and how large: a full run sets more.
@@ -22,11 +22,11 @@ RECOVERY_S = 90.0
 
 
 def head(archive: RunningStack, server: str) -> psutil.Process:
-    return family(archive, server)[0]
+    return processes_of(archive, server)[0]
 
 
 def virtual_machine(archive: RunningStack, server: str) -> psutil.Process:
-    return next(one for one in family(archive, server) if one.name() == "java")
+    return next(one for one in processes_of(archive, server) if one.name() == "java")
 
 
 # Which process of which server is killed.

@@ -12,7 +12,8 @@ from pydicom import Dataset, dcmread
 
 from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files
-from tests.support.senders.sender import Peer, sendable
+from tests.support.senders.files import sendable
+from tests.support.senders.sender import Peer
 
 SLICES = 20
 

@@ -16,7 +16,7 @@ from tests.audit.collect.topics import Topics
 from tests.audit.ledger import Line
 from tests.e2e.conftest import Proof
 from tests.support.data.generate import Instance, Volume, instances
-from tests.support.machine.running import address_of
+from tests.support.machine.running_stack import address_of
 from tests.support.senders.raw import raw
 from tests.support.senders.scu import associated
 from tests.support.senders.stow import Door, stow

@@ -37,7 +37,7 @@ from tests.audit.ledger import Ledger
 from tests.conftest import ROOT, absent
 from tests.e2e.conftest import INSTALLED
 from tests.support.data.generate import Volume, files
-from tests.support.machine.running import address_of
+from tests.support.machine.running_stack import address_of
 from tests.support.senders.sender import Peer, send
 
 # The last commit before the packages were built and the settings got their present names.

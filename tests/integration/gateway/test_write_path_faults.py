@@ -21,7 +21,7 @@ from schemas.objects import Bucket
 from schemas.settings.servers import BrokerSettings, StoreSettings
 from schemas.topics import INSTANCE_STORED
 from tests.support.data.generate import Instance, Volume, instances
-from tests.support.machine.misbehaving import Store, listening, swallow
+from tests.support.machine.faulty_servers import FaultyStore, listening, swallow
 from tests.support.senders.scu import associated
 from tests.support.senders.sender import Peer
 from tests.support.worlds.gateway import door_of, gateway_in
@@ -66,21 +66,21 @@ async def until_healed(folder: Path) -> None:
             await asyncio.sleep(0.05)
 
 
-async def through(mood: str, folder: Path) -> None:
+async def through(fault: str, folder: Path) -> None:
     """Send on a good day, on a bad one, and on the next good one, over connections that are kept."""
     first, second = instances(Volume(slices=2, size=64, seed=7))
-    day, events = Store(), MemoryEventLog()
+    day, events = FaultyStore(), MemoryEventLog()
     async with (
         listening(day.serve) as port,
         S3ObjectStore(StoreSettings(endpoint=f"http://127.0.0.1:{port}")) as store,
         gateway(folder, store, events) as peer,
     ):
         assert (await told(peer, first)).status == STORED
-        day.mood = mood
+        day.fault = fault
         bad = await told(peer, second)
-        day.mood = "well"
-        assert bad.status == AGAIN, mood
-        assert bad.took_s < ANSWERED_S, mood
+        day.fault = "works"
+        assert bad.status == AGAIN, fault
+        assert bad.took_s < ANSWERED_S, fault
         assert (await told(peer, second)).status == STORED
         await until_healed(folder)
     published = [event for event in events.events(INSTANCE_STORED) if isinstance(event, InstanceStored)]
@@ -89,26 +89,26 @@ async def through(mood: str, folder: Path) -> None:
 
 
 def test_a_store_that_fails_costs_a_sender_an_a700_in_time_and_nothing_else(tmp_path: Path) -> None:
-    async def every_mood() -> None:
-        moods = ("swallows", "slow", "errs", "cuts", "full")
-        folders = [tmp_path / mood for mood in moods]
-        await asyncio.gather(*(through(mood, folder) for mood, folder in zip(moods, folders, strict=True)))
+    async def every_fault() -> None:
+        faults = ("silent", "slow", "fails", "cuts_off", "full")
+        folders = [tmp_path / fault for fault in faults]
+        await asyncio.gather(*(through(fault, folder) for fault, folder in zip(faults, folders, strict=True)))
 
-    asyncio.run(every_mood())
+    asyncio.run(every_fault())
 
 
 def test_a_repeat_at_a_store_that_takes_its_time_is_answered_in_time_too(tmp_path: Path) -> None:
     (one,) = instances(Volume(slices=1, size=64))
 
     async def test() -> Heard:
-        day = Store(slow_s=4.8)
+        day = FaultyStore(slow_s=4.8)
         async with listening(day.serve) as port:
             settings = StoreSettings(endpoint=f"http://127.0.0.1:{port}")
             async with S3ObjectStore(settings) as store, gateway(tmp_path, store, MemoryEventLog()) as peer:
                 assert (await told(peer, one)).status == STORED
-                day.mood = "slow"
+                day.fault = "slow"
                 heard = await told(peer, one)
-                day.mood = "well"
+                day.fault = "works"
                 return heard
 
     heard = asyncio.run(test())
@@ -121,7 +121,7 @@ def test_a_bucket_that_is_not_there_is_trouble_and_not_an_object_that_is_not_the
     (one,) = instances(Volume(slices=1, size=64))
 
     async def test() -> Heard:
-        async with listening(Store(has_buckets=False).serve) as port:
+        async with listening(FaultyStore(has_buckets=False).serve) as port:
             settings = StoreSettings(endpoint=f"http://127.0.0.1:{port}")
             async with S3ObjectStore(settings) as store, gateway(tmp_path, store, MemoryEventLog()) as peer:
                 with pytest.raises(Unavailable):

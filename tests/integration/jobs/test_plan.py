@@ -21,7 +21,7 @@ Plan = dict[str, list[dict[str, Any]]]
 def plan(installed: Layout, tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """The operators of every job, as Flink sees them."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.machine.plan_of_jobs", str(tmp_path_factory.mktemp("flink"))],
+        [sys.executable, "-m", "tests.support.machine.job_operators", str(tmp_path_factory.mktemp("flink"))],
         env=os.environ | installed.flink_environment(),
         cwd=ROOT,
         capture_output=True,

@@ -12,7 +12,7 @@ from operators.dicom.instance import Examined
 from operators.errors import Rejected
 from tests.audit.part10 import read_meta
 from tests.support.data.outcomes import Outcome, corpus_files, table
-from tests.support.senders.sender import data_hash
+from tests.support.senders.files import data_hash
 
 FILES = 584
 

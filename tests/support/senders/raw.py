@@ -14,8 +14,9 @@ from pathlib import Path
 
 from tests.audit.ledger import Ledger, Line, State
 from tests.audit.part10 import read_meta
+from tests.support.senders.files import line_of
 from tests.support.senders.scu import NoContext, associated
-from tests.support.senders.sender import Peer, line_of, meaning
+from tests.support.senders.sender import Peer, meaning
 
 AGAIN_S = 0.5
 ASSOCIATIONS = 4

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from pydicom.uid import CTImageStorage
 from pynetdicom import AE, evt
 
-from tests.support.senders.sender import Peer, data_hash
+from tests.support.senders.files import data_hash
+from tests.support.senders.sender import Peer
 
 
 class Archive:

@@ -7,26 +7,19 @@ file, so its hash is known. Exit status 0 when everything was acknowledged.
 """
 
 import argparse
-import hashlib
-import re
 import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
-from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID
 from pynetdicom import AE, _config, build_context
 from pynetdicom.association import Association
-from pynetdicom.dsutils import split_dataset
 
-from tests.audit.ledger import Ledger, Line, State
-from tests.audit.part10 import read_meta
+from tests.audit.ledger import Ledger, State
+from tests.support.senders.files import Sendable, dicom_files, sendable
 
 # The only data set that pynetdicom does not encode anew.
 _config.STORE_SEND_CHUNKED_DATASET = True
@@ -34,10 +27,6 @@ _config.STORE_SEND_CHUNKED_DATASET = True
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 5.0
 CONTEXTS = 128
-TOKEN = re.compile(r"QZCANARY[A-Z]{8}")
-UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
-# What pydicom says of a data set that it cannot follow.
-UNREADABLE = (InvalidDicomError, AttributeError, RecursionError, ValueError, OSError)
 
 
 @dataclass(frozen=True)
@@ -50,15 +39,6 @@ class Peer:
     tenant: str = "local"
     answer_s: float = 20.0
     patience_s: float = 180.0
-
-
-@dataclass(frozen=True)
-class Sendable:
-    """A file, what its ledger line says, and the presentation context it needs."""
-
-    path: Path
-    line: Line
-    sop_class: str
 
 
 @dataclass
@@ -231,69 +211,6 @@ def meaning(status: str) -> State:
     if status == "lost":
         return "unknown"
     return "acked" if status == "0000" or status.startswith("B") else "failed"
-
-
-def sendable(path: Path, tenant: str) -> Sendable:
-    """Read what a file's ledger line says, and hash what will be sent."""
-    meta, offset = split_dataset(path)
-    syntax = str(meta.TransferSyntaxUID)
-    data = path.read_bytes()
-    study_uid, series_uid, _ = uids(path)
-    line = Line(
-        state="planned",
-        tenant=tenant,
-        study_uid=study_uid,
-        series_uid=series_uid,
-        sop_uid=str(meta.MediaStorageSOPInstanceUID),
-        data_hash=data_hash(syntax, memoryview(data)[offset:]),
-        transfer_syntax=syntax,
-        canary=token_in(data),
-    )
-    return Sendable(path, line, str(UID(meta.MediaStorageSOPClassUID)))
-
-
-@cache
-def line_of(path: Path, tenant: str) -> Line:
-    """Return what a ledger does of any file: the data set's UIDs, empty where it has none; a file without meta is all data."""
-    data = path.read_bytes()
-    try:
-        meta = read_meta(data)
-    except ValueError:
-        return Line("planned", tenant, "", "", "", data_hash("", data), canary=token_in(data))
-    digest = data_hash(meta.transfer_syntax, memoryview(data)[meta.length :])
-    return Line("planned", tenant, *uids(path), digest, meta.transfer_syntax, token_in(data))
-
-
-def uids(path: Path) -> tuple[str, str, str]:
-    """Read a data set's Study, Series and SOP Instance UID; empty where there is none."""
-    try:
-        header = dcmread(path, stop_before_pixels=True, specific_tags=list(UIDS))
-    except UNREADABLE:
-        return "", "", ""
-    study_uid, series_uid, sop_uid = (str(header.get(name) or "") for name in UIDS)
-    return study_uid, series_uid, sop_uid
-
-
-def token_in(data: bytes) -> str:
-    """Return the token that a generated file carries; empty for any other."""
-    found = TOKEN.search(data[: 64 * 1024].decode("ascii", "replace"))
-    return found.group() if found else ""
-
-
-def data_hash(transfer_syntax: str, data_set: bytes | memoryview) -> str:
-    """Return the identity of content: sha256 of transfer syntax UID, a zero byte, the data set bytes."""
-    digest = hashlib.sha256(transfer_syntax.encode() + b"\0")
-    digest.update(data_set)
-    return digest.hexdigest()
-
-
-def dicom_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Return the files named, and those in the folders named, in order of their paths."""
-    for path in paths:
-        if path.is_dir():
-            yield from sorted(one for one in path.rglob("*") if one.is_file())
-        else:
-            yield path
 
 
 def main() -> None:

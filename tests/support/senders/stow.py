@@ -20,7 +20,8 @@ import httpx
 
 from tests.audit.ledger import Ledger, Line
 from tests.audit.part10 import read_meta
-from tests.support.senders.sender import dicom_files, line_of, meaning
+from tests.support.senders.files import dicom_files, line_of
+from tests.support.senders.sender import meaning
 
 BOUNDARY = "a-boundary-that-no-file-has-ZqJ4"
 CONTENT_TYPE = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'

@@ -30,7 +30,7 @@ from operators.imaging.request import Rendering
 from schemas.objects import Bucket
 from schemas.settings.web import RenderSettings
 from schemas.telemetry import API_CHILDREN_ENDED, API_DAMAGED, API_RENDERED
-from tests.support.data.pictures import job_of, opened, storable_job_of
+from tests.support.data.render_jobs import job_of, opened, storable_job_of
 from tests.support.worlds.reading import World, halved_chroma, part10, parts_of, scope_of, still_there
 
 STUDY = "/dicomweb/studies/1.2.3"
@@ -635,7 +635,7 @@ def test_a_child_holds_no_descriptor_no_secret_and_can_open_nothing(monkeypatch:
 def test_children_end_with_their_parent_whatever_they_are_doing() -> None:
     parent = (
         "import time; from api.children import Child; from schemas.settings.web import RenderSettings\n"
-        "from tests.support.data.pictures import job_of; from tests.support.worlds.reading import part10\n"
+        "from tests.support.data.render_jobs import job_of; from tests.support.worlds.reading import part10\n"
         "child = Child(RenderSettings()).started(); child.ask(job_of(part10()), 20); print(child.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:

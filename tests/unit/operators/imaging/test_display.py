@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
-from tests.support.data.pictures import job_of, picture_of
+from tests.support.data.render_jobs import job_of, picture_of
 from tests.support.worlds.reading import part10
 
 

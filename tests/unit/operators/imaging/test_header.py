@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from operators.errors import Rejected
-from tests.support.data.pictures import job_of, picture_of
+from tests.support.data.render_jobs import job_of, picture_of
 from tests.support.worlds.reading import part10
 
 

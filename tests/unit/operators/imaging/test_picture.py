@@ -15,7 +15,7 @@ from operators.imaging.gray import GrayTransform, Window
 from operators.imaging.picture import encode, make_picture
 from operators.imaging.pixels import Decoded
 from operators.imaging.request import Rendering, Viewport
-from tests.support.data.pictures import job_of, opened, picture_of
+from tests.support.data.render_jobs import job_of, opened, picture_of
 from tests.support.worlds.reading import part10
 
 PNG = Rendering("image/png")

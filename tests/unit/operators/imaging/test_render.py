@@ -15,7 +15,7 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, p
 from operators.errors import Rejected
 from operators.imaging.display import is_shown_as_stored
 from operators.imaging.reasons import TOO_LARGE
-from tests.support.data.pictures import job_of, picture_of, storable_job_of
+from tests.support.data.render_jobs import job_of, picture_of, storable_job_of
 
 # The images of the corpus that cannot be rendered, and why; every other one is rendered.
 REFUSED = {

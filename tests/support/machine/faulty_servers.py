@@ -43,10 +43,10 @@ async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 @dataclass
-class Store:
-    """An S3 store for PUT, HEAD and ranged GET, as well as it feels: `mood` names how (see MOODS)."""
+class FaultyStore:
+    """An S3 store for PUT, HEAD and ranged GET, as works as it feels: `fault` names how (see FAULTS)."""
 
-    mood: str = "well"
+    fault: str = "works"
     slow_s: float = 6.0
     has_buckets: bool = True
     objects: dict[str, tuple[dict[str, str], bytes]] = field(default_factory=dict)
@@ -57,9 +57,9 @@ class Store:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             method, path, _ = head[0].split(" ")
             headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:] if line)}
-            await MOODS[self.mood](self, reader, writer, (method, path, headers))
+            await FAULTS[self.fault](self, reader, writer, (method, path, headers))
 
-    async def well(
+    async def works(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: tuple[str, str, dict[str, str]]
     ) -> None:
         """Do what is asked and say so."""
@@ -99,7 +99,7 @@ class Store:
         self.objects[path] = kept, data
         return 200, {"content-length": "0", "x-amz-checksum-crc32c": headers["x-amz-checksum-crc32c"]}, b""
 
-    async def swallows(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: object) -> None:
+    async def silent(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: object) -> None:
         """Never answer."""
         await swallow(reader, writer)
 
@@ -108,9 +108,9 @@ class Store:
     ) -> None:
         """Do it at last."""
         await asyncio.sleep(self.slow_s)
-        await self.well(reader, writer, asked)
+        await self.works(reader, writer, asked)
 
-    async def errs(
+    async def fails(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: tuple[str, str, dict[str, str]]
     ) -> None:
         """Do it, and say that it failed."""
@@ -118,7 +118,7 @@ class Store:
         writer.write(b"HTTP/1.1 500 -\r\ncontent-length: 0\r\n\r\n")
         await writer.drain()
 
-    async def cuts(
+    async def cuts_off(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: tuple[str, str, dict[str, str]]
     ) -> None:
         """Do it, and end in the middle of saying so."""
@@ -132,18 +132,18 @@ class Store:
     ) -> None:
         """Have no room for more; what is there is read as ever."""
         if asked[0] != "PUT":
-            await self.well(reader, writer, asked)
+            await self.works(reader, writer, asked)
             return
         await reader.readexactly(int(asked[2]["content-length"]))
         writer.write(b"HTTP/1.1 507 -\r\ncontent-length: 0\r\n\r\n")
         await writer.drain()
 
 
-MOODS = {
-    "well": Store.well,
-    "swallows": Store.swallows,
-    "slow": Store.slow,
-    "errs": Store.errs,
-    "cuts": Store.cuts,
-    "full": Store.full,
+FAULTS = {
+    "works": FaultyStore.works,
+    "silent": FaultyStore.silent,
+    "slow": FaultyStore.slow,
+    "fails": FaultyStore.fails,
+    "cuts_off": FaultyStore.cuts_off,
+    "full": FaultyStore.full,
 }

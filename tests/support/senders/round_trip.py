@@ -13,8 +13,8 @@ from tests.audit.collect.api import only_part
 from tests.audit.ledger import Line
 from tests.audit.part10 import read_meta
 from tests.support.data.outcomes import table
+from tests.support.senders.files import data_hash, line_of
 from tests.support.senders.raw import REFUSED, UNSENDABLE
-from tests.support.senders.sender import data_hash, line_of
 
 READERS = 4
 AS_STORED = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}

@@ -28,7 +28,7 @@ WAIT_S = 20.0
 
 
 @dataclass(frozen=True)
-class Twins:
+class MemoryArchive:
     """The archive: its doors, and what lies behind them."""
 
     peer: Peer
@@ -53,9 +53,9 @@ class Twins:
 
 
 @contextmanager
-def twins(folder: Path) -> Iterator[Twins]:
+def memory_archive(folder: Path) -> Iterator[MemoryArchive]:
     """Have an archive for the block."""
-    found, started, stopping = list[Twins](), threading.Event(), asyncio.Event()
+    found, started, stopping = list[MemoryArchive](), threading.Event(), asyncio.Event()
     loop = asyncio.new_event_loop()
 
     async def serve() -> None:
@@ -76,7 +76,7 @@ def twins(folder: Path) -> Iterator[Twins]:
 
 
 @asynccontextmanager
-async def both_doors(folder: Path) -> AsyncIterator[Twins]:
+async def both_doors(folder: Path) -> AsyncIterator[MemoryArchive]:
     """Open both doors of one intake, and the read API beside them."""
     world, events = World(), MemoryEventLog()
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -84,7 +84,7 @@ async def both_doors(folder: Path) -> AsyncIterator[Twins]:
             app = one_origin(Stow(dimse.inside, StowSettings(), "local"), world.app)
             async with web(app) as port:
                 peer = Peer(listening.getsockname()[1], patience_s=30)
-                yield Twins(peer, Door(f"http://127.0.0.1:{port}", patience_s=30), world, events)
+                yield MemoryArchive(peer, Door(f"http://127.0.0.1:{port}", patience_s=30), world, events)
 
 
 def one_origin(stow: ASGIApp, api: ASGIApp) -> ASGIApp:

@@ -1,6 +1,6 @@
 """A stack that runs, as the auditor and the benchmarks look at it.
 
-`python -m tests.support.machine.running FOLDER COMMAND...` runs a command with the FLUORO_* variables of the stack in a data folder.
+`python -m tests.support.machine.running_stack FOLDER COMMAND...` runs a command with the FLUORO_* variables of the stack in a data folder.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from tests.audit.address import ArchiveAddress
 from tests.audit.ledger import Ledger
 
 
-def running(folder: Path) -> RunningStack:
+def running_stack(folder: Path) -> RunningStack:
     """Return the stack in a data folder; where none runs, end with a line and status 2."""
     stack = RunningStack(DataFolder(folder.absolute()))
     try:
@@ -53,7 +53,7 @@ def new_ledger(stack: RunningStack) -> Ledger:
     return Ledger(stack.folder.root / "ledgers" / f"{time.time_ns()}.jsonl")
 
 
-def family(stack: RunningStack, server: str) -> list[psutil.Process]:
+def processes_of(stack: RunningStack, server: str) -> list[psutil.Process]:
     """Return a server's process, and all under it."""
     head = psutil.Process(stack.state().servers[server].process.pid)
     return [head, *head.children(recursive=True)]
@@ -61,7 +61,7 @@ def family(stack: RunningStack, server: str) -> list[psutil.Process]:
 
 def cpu_seconds(stack: RunningStack) -> dict[str, float]:
     """Return the processor time that each server has used so far, with all under it."""
-    return {name: sum(map(used, family(stack, name))) for name in stack.state().servers}
+    return {name: sum(map(used, processes_of(stack, name))) for name in stack.state().servers}
 
 
 def used(process: psutil.Process) -> float:
@@ -75,12 +75,12 @@ def used(process: psutil.Process) -> float:
 
 def main() -> int:
     """Run a command beside a stack."""
-    wanted = argparse.ArgumentParser(prog="python -m tests.support.machine.running", description=__doc__)
+    wanted = argparse.ArgumentParser(prog="python -m tests.support.machine.running_stack", description=__doc__)
     wanted.add_argument("folder", type=Path)
     wanted.add_argument("command", help="and its arguments")
     wanted.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     given = wanted.parse_args()
-    environment = os.environ | dict(address_of(running(given.folder)).env)
+    environment = os.environ | dict(address_of(running_stack(given.folder)).env)
     return subprocess.run([given.command, *given.arguments], env=environment, check=False).returncode
 
 
