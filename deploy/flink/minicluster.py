@@ -54,7 +54,7 @@ class MiniCluster:
         self._mini.close()
 
     def _environment(self, conf: Configuration) -> StreamExecutionEnvironment:
-        """Return an environment that submits to this cluster; a configuration alone would start another local cluster."""
+        """Return an environment that submits to this cluster; a configuration alone would start another cluster."""
         gateway = get_gateway()
         no_jars = gateway.new_array(gateway.jvm.String, 0)
         no_paths = gateway.new_array(gateway.jvm.java.net.URL, 0)

@@ -15,7 +15,7 @@ ENDED = ("FAILED", "CANCELED", "FINISHED", "SUSPENDED")
 
 @dataclass(frozen=True)
 class JobState:
-    """A job's present state: Flink's word for it, whether all its tasks run, its last failure (Unix ms, stack trace)."""
+    """A job now: the name of its state, whether all its tasks run, its last failure (Unix ms, stack trace)."""
 
     name: str
     state: str

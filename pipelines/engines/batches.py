@@ -1,4 +1,4 @@
-"""The Flink operator that flushes batches: records gather in a shard's state and are written together, in process mode."""
+"""The Flink operator that flushes batches of records, which gather in the state of a shard; in process mode."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -53,7 +53,7 @@ class FlushByShard(KeyedProcessFunction):  # type: ignore[misc]
         self._opened.close()
 
     def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
-        """Gather a record, and flush when enough has gathered or at a tick; after a flush by size a tick comes early."""
+        """Gather a record; flush when enough has gathered, or at a tick. After a flush by size the tick comes early."""
         shard, arrived = ctx.get_current_key(), record(value)
         is_tick = arrived.topic == TICK
         count, size = self._size(shard) if is_tick else self._gathered(shard, pack(arrived))
@@ -69,7 +69,7 @@ class FlushByShard(KeyedProcessFunction):  # type: ignore[misc]
         return self._sizes[shard]
 
     def _size(self, shard: str) -> tuple[int, int]:
-        """Return the count and the bytes of a shard's buffered records; after a restart they are read from the state."""
+        """Return the count and the bytes of a shard's buffered records, after a restart counted in the state."""
         if shard not in self._sizes:
             sizes = [len(packed) for packed in self._buffer.get()]
             self._sizes[shard] = (len(sizes), sum(sizes))

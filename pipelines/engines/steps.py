@@ -98,7 +98,7 @@ class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
 
 
 def expiring(seconds: float) -> StateTtlConfig:
-    """Return a time to live: an entry expires `seconds` after it was last written; RocksDB's compaction removes it."""
+    """Return a time to live: `seconds` after an entry was last written it expires; compaction removes it."""
     config = StateTtlConfig.new_builder(Time.seconds(int(seconds))).disable_cleanup_in_background().build()
     cleanup = StateTtlConfig.CleanupStrategies
     # PyFlink's own filter, or one without a period, is made by Java; made inside the JVM it would start a second JVM.

@@ -33,19 +33,23 @@ def complete(folder: Path) -> list[Path]:
     others = [one for one in _siblings(folder) if _complete(one)]
     if others and not here:
         raise OtherState(
-            f"{folder.parent.name} ran as {others[0].name} and is now to run as {folder.name} (mode, FLUORO_JOB_SHARDS), "
-            f"which cannot read that state: run it as it was written, or, while nothing is being received, remove "
-            f"{others[0]} and let it read everything again"
+            f"job {folder.parent.name} ran as {others[0].name} and is now to run as {folder.name} (mode, "
+            f"FLUORO_JOB_SHARDS), which cannot read that state: run it as before, or, while nothing is being received, "
+            f"remove {others[0]} and let it read everything again"
         )
     return here
 
 
 def set_aside(folder: Path) -> None:
-    """Move a job's state to where no start looks for it, in place of what was moved there before."""
-    aside = folder.with_name(f"{folder.name}{LOST}")
-    if folder.exists():
-        shutil.rmtree(aside, ignore_errors=True)
-        folder.rename(aside)
+    """Move a job's state to where no start looks for it, in place of what was moved there before.
+
+    So is its state of other modes and numbers of shards: a start in one of these would find it.
+    """
+    for one in (folder, *_siblings(folder)):
+        aside = one.with_name(f"{one.name}{LOST}")
+        if one.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            one.rename(aside)
 
 
 def remove_old(folder: Path, since: float) -> list[Path]:

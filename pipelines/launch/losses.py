@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
+from uuid import uuid4
 
 import structlog
 
@@ -26,10 +27,11 @@ class StateLost(RuntimeError):
 
 
 class BrokerPositions(Protocol):
-    """The positions in a broker, as the guard reads them. Every method raises Unavailable when the broker does not answer in time.
+    """The positions in a broker, as the guard reads them.
 
-    Called before jobs start, while the broker may be starting too; the answers are of different moments, so that
-    records may be appended between two calls. Nothing is written.
+    Every method raises Unavailable when the broker does not answer in time. The methods are called before jobs start,
+    while the broker may be starting too. Their answers are of different moments: records may be appended between two
+    calls. Nothing is written.
     """
 
     def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
@@ -101,7 +103,8 @@ def out_of_range(committed: Mapping[Partition, int], extents: Mapping[Partition,
 
 def _remember(broker: BrokerPositions, folder: Path) -> None:
     """Write the topics' ids beside the checkpoints that now begin."""
-    partial = (folder / IDS).with_suffix(".partial")
+    # A name of its own: several scripts may start their jobs at once.
+    partial = folder / f"{IDS}.{uuid4().hex}"
     partial.write_text(json.dumps(broker.topic_ids(_topics())))
     partial.rename(folder / IDS)
 

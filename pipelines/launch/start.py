@@ -22,8 +22,8 @@ class NotSubmitted(RuntimeError):
 class Engine(Protocol):
     """A cluster that takes jobs.
 
-    `submit` builds the job's graph, `job.build(env, *sections)`, and returns the job's id once the cluster has taken the
-    job and read the checkpoint's metadata. The job's tasks restore their state only then, so a job that was taken may
+    `submit` builds the job's graph, `job.build(env, *sections)`, and returns the job's id once the cluster has taken
+    the job and read the checkpoint's metadata. The job's tasks restore their state only then, so a job that was taken may
     still fail for its checkpoint. `submit` raises NotSubmitted when the cluster does not take the job; nothing runs
     then, and `submit` is called again with the checkpoint before, if there is one.
     """

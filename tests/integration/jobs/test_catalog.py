@@ -110,7 +110,7 @@ def test_a_quarantined_instance_becomes_a_row_and_a_conflict_an_event(
     shown, lost = instance(study="1.2.74", content="a"), instance(study="1.2.74", content="b", second=1)
     publish(broker, quarantined(), lost, shown)
     wait_until(lambda: len(aside.conflicts(TENANT, 9)) == 1, SOON_S, "no conflict")
-    wait_until(lambda: len(aside.quarantined(TENANT, 9)) == 1, SOON_S, "nothing kept aside")
+    wait_until(lambda: len(aside.quarantined(TENANT, 9)) == 1, SOON_S, "no quarantined instance")
     publish(broker, quarantined(state="released"))
     wait_until(lambda: aside.quarantined(TENANT, 9, held_at=NOON) == (), SOON_S, "not released")
     announced = {event for event in read(broker, INSTANCE_CONFLICT, 1) if event.study_uid == "1.2.74"}
@@ -139,7 +139,7 @@ def test_a_killed_database_loses_and_doubles_nothing(stack: RunningStack, broker
     last = publish(broker, *(instance(study="1.2.73", sop=str(number)) for number in (1, 2, 2, 3)))
     publish(broker, due("1.2.73", last))
     stack.wait_healthy("postgres")
-    wait_until(lambda: study(stack, "1.2.73") == (3, 1), SOON_S, "what came during the outage is not cataloged")
+    wait_until(lambda: study(stack, "1.2.73") == (3, 1), SOON_S, "the records of the outage are not cataloged")
     settled = {event for event in read(broker, STUDY_SETTLED, 1) if event.study_uid == "1.2.73"}
 
     assert [(event.revision, event.instances) for event in settled] == [(1, 3)]

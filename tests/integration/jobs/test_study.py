@@ -42,7 +42,7 @@ class Broker:
             self.send(topic, study_key(event.tenant, event.study_uid), encode(event))
 
     def wait_for(self, topic: Topic, wanted: Callable[[Event], bool], within_s: float = SOON_S) -> list[Event]:
-        """Return the events of a topic that are wanted, once there is one; fails when there is none in time."""
+        """Return the wanted events of a topic once there is one; fail when there is none in time."""
         consumer = Consumer(
             {
                 "bootstrap.servers": self._settings.bootstrap,
@@ -71,7 +71,7 @@ def found(consumer: Consumer, wanted: Callable[[Event], bool], within_s: float) 
             any_found = True
             yield event
     if not any_found:
-        pytest.fail(f"nothing came within {within_s:.0f} s")
+        pytest.fail(f"no wanted event within {within_s:.0f} s")
 
 
 @pytest.fixture

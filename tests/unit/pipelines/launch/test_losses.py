@@ -1,7 +1,7 @@
 """When the broker has lost records that the jobs' state has seen, and what happens to that state then."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -95,6 +95,16 @@ def test_a_job_begins_again_once(settings: JobSettings) -> None:
     write(folder_of(STUDY, settings), "next", 1, 200)
 
     assert has_state(settings) == {"study": True, "catalog": False}
+
+
+def test_a_job_that_begins_again_leaves_no_state_of_other_shards_behind(settings: JobSettings) -> None:
+    other = replace(settings, shards=8)
+    write(folder_of(CATALOG, other), "run", 1, 100)
+    losses.guard(Broker(ids={INSTANCE_STORED.name: "another"}), settings)
+
+    losses.begin_again_if_marked(CATALOG, settings)
+    assert checkpoints.complete(folder_of(CATALOG, settings)) == []
+    assert checkpoints.complete(folder_of(CATALOG, other)) == []
 
 
 def test_topic_ids_that_an_earlier_release_wrote_are_known(tmp_path: Path) -> None:
