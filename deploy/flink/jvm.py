@@ -5,7 +5,6 @@ import os
 import shlex
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -14,7 +13,8 @@ from pathlib import Path
 
 from pyflink import pyflink_gateway_server as packaged
 
-LEASH = Path(__file__).parents[1] / "local" / "leash.py"
+from deploy.local.supervision.programs import tied_to_us
+
 START_S = 60.0
 STOP_S = 8.0
 SERVER = "org.apache.flink.client.python.PythonGatewayServer"
@@ -44,8 +44,7 @@ def start(environ: Mapping[str, str]) -> "subprocess.Popen[bytes]":
         port_file = Path(folder) / "port"
         # The second variable: Python code inside the JVM that wants a JVM of its own gets an error instead.
         env = dict(environ) | {"_PYFLINK_CONN_INFO_PATH": str(port_file), "PYFLINK_GATEWAY_DISABLED": "1"}
-        leash = (sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), "-")
-        child = subprocess.Popen((*leash, *command(env)), stdin=subprocess.PIPE, env=env, start_new_session=False)
+        child = subprocess.Popen(tied_to_us(command(env), None), stdin=subprocess.PIPE, env=env)
         os.environ["PYFLINK_GATEWAY_PORT"] = str(_port(child, port_file))
     return child
 
