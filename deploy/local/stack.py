@@ -45,7 +45,7 @@ class Stack:
 
     @cached_property
     def store(self) -> StoreSettings:
-        """How the object store is reached."""
+        """The settings that reach the object store."""
         endpoint = f"http://127.0.0.1:{self.ports['minio']}"
         given = load(StoreSettings, self.environ)
         access, secret = self.folder.secret("store-access"), self.folder.secret("store-secret")
@@ -53,56 +53,56 @@ class Stack:
 
     @cached_property
     def broker(self) -> BrokerSettings:
-        """How the broker is reached."""
+        """The settings that reach the broker."""
         return replace(load(BrokerSettings, self.environ), bootstrap=f"127.0.0.1:{self.ports['kafka']}")
 
     def catalog(self, role: str) -> CatalogSettings:
-        """How the catalog is reached as one of its roles."""
+        """Return the settings that reach the catalog as one of its roles."""
         given = load(CatalogSettings, self.environ)
         where = replace(given, host="127.0.0.1", port=self.ports["postgres"], database=DATABASE)
         return replace(where, user=role, password=self.folder.secret(role))
 
     @cached_property
     def dimse(self) -> DimseSettings:
-        """The DIMSE door."""
+        """The settings of the DIMSE gateway."""
         given = load(DimseSettings, self.environ)
         return replace(given, port=self.ports["dimse"], metrics_port=self.ports["gateway-metrics"])
 
     @cached_property
     def intake(self) -> IntakeSettings:
-        """How both doors take instances in."""
+        """The settings of storing instances, for the DIMSE gateway and for STOW-RS."""
         given = load(IntakeSettings, self.environ)
         return replace(given, spool_dir=self.folder.root / "spool", outbox_dir=self.folder.root / "outbox")
 
     @cached_property
     def quarantine(self) -> QuarantineSettings:
-        """How long refused objects are kept, and how many bytes of them."""
+        """The settings of the quarantine."""
         return load(QuarantineSettings, self.environ)
 
     @cached_property
     def api(self) -> ApiSettings:
-        """The read door."""
+        """The settings of the read API."""
         return replace(load(ApiSettings, self.environ), port=self.ports["web"])
 
     @cached_property
     def render(self) -> RenderSettings:
-        """The processes that decode and render."""
+        """The settings of decoding and rendering."""
         return load(RenderSettings, self.environ)
 
     @cached_property
     def stow(self) -> StowSettings:
-        """The STOW-RS door."""
+        """The settings of STOW-RS."""
         return load(StowSettings, self.environ)
 
     @cached_property
     def job(self) -> JobSettings:
-        """How jobs run."""
+        """The settings of the Flink jobs."""
         given = load(JobSettings, self.environ)
         return replace(given, checkpoint_dir=self.folder.root / "checkpoints", rest_port=self.ports["flink"])
 
     @cached_property
     def study(self) -> StudySettings:
-        """When a study is due."""
+        """The settings of when a study is due."""
         return load(StudySettings, self.environ)
 
     @property

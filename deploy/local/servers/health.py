@@ -4,12 +4,14 @@ import http.client
 import json
 import socket
 import ssl
-import struct
 from collections.abc import Callable
 from typing import Any
 
 import psycopg
 
+from operators.dicom.instance import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from operators.dimse.negotiation import ProposedContext, Terms, request_pdu
+from operators.dimse.pdu import ASSOCIATE_AC, ASSOCIATE_RJ, RELEASE_RQ_PDU
 from schemas.settings.servers import CatalogSettings
 
 # Also the least that libpq takes for a connection (connect_timeout).
@@ -18,6 +20,13 @@ OK = 200
 HOST = "127.0.0.1"
 # Where to reach a server that listens on every address.
 REACHED_AT = {"": HOST, "0.0.0.0": HOST, "::": "::1"}  # noqa: S104 (it is what settings say)
+
+# What a check proposes to a DICOM node: verification in implicit VR little endian.
+AE_TITLE = "HEALTH"
+ECHO = ProposedContext(1, "1.2.840.10008.1.1", (b"1.2.840.10008.1.2",))
+TERMS = Terms(16384, 1, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME)
+ANSWERS = (bytes((ASSOCIATE_AC,)), bytes((ASSOCIATE_RJ,)))
+RECEIVE_BYTES = 1024
 
 Check = Callable[[], str | None]
 
@@ -97,22 +106,22 @@ def is_running(job: dict[str, Any]) -> bool:
 
 
 def answers_association(host: str, port: int, ae_title: str) -> Check:
-    """Return the check that a DICOM node answers a request for an association; a healthy node may reject it.
+    """Return the check that a DICOM node answers a request for an association.
 
-    Source: PS3.8 9.3.2 (A-ASSOCIATE-RQ), 9.3.3 (-AC, type 02), 9.3.4 (-RJ, type 03), 9.3.6 (A-RELEASE-RQ).
+    A healthy node may reject the request: it may not know our AE title, or have no place left.
     """
-    request = associate_request(ae_title)
+    request = request_pdu(AE_TITLE, ae_title, (ECHO,), TERMS)
 
     def check() -> str | None:
         try:
             with socket.create_connection((REACHED_AT.get(host, host), port), TIMEOUT_S) as connection:
                 connection.sendall(request)
-                answer = connection.recv(1)
-                connection.sendall(b"\x05\0\0\0\0\x04\0\0\0\0")
-                connection.recv(1024)
+                kind = connection.recv(1)
+                connection.sendall(RELEASE_RQ_PDU)
+                connection.recv(RECEIVE_BYTES)
         except OSError as error:
             return f"port {port}: {error}"
-        return None if answer in (b"\x02", b"\x03") else f"port {port}: the association was not answered"
+        return None if kind in ANSWERS else f"port {port}: the association was not answered"
 
     return check
 
@@ -137,17 +146,3 @@ def shows_certificate(host: str, port: int) -> Check:
             return f"port {port}: {error}"
 
     return check
-
-
-def associate_request(ae_title: str) -> bytes:
-    """Return an A-ASSOCIATE-RQ for Verification in implicit VR little endian (PS3.8 9.3.2)."""
-
-    def item(kind: int, body: bytes) -> bytes:
-        return struct.pack("!BxH", kind, len(body)) + body
-
-    syntaxes = item(0x30, b"1.2.840.10008.1.1") + item(0x40, b"1.2.840.10008.1.2")
-    context = item(0x20, b"\x01\0\0\0" + syntaxes)
-    user = item(0x50, item(0x51, struct.pack("!I", 16384)) + item(0x52, b"1.2.826.0.1.3680043.10.1999.2"))
-    titles = ae_title.ljust(16).encode() + b"HEALTH".ljust(16)
-    body = struct.pack("!Hxx", 1) + titles + bytes(32) + item(0x10, b"1.2.840.10008.3.1.1.1") + context + user
-    return struct.pack("!BxI", 1, len(body)) + body

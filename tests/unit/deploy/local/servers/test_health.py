@@ -1,4 +1,4 @@
-"""A server is asked where it listens, and how it speaks."""
+"""A health check asks a server at the address where it listens, in its own protocol, and returns what is wrong."""
 
 import shutil
 import socket
@@ -13,6 +13,7 @@ import pytest
 
 from deploy.local.servers import applications, health
 from schemas.settings.dimse import DimseSettings
+from schemas.settings.servers import CatalogSettings
 
 # What a DICOM node says first: accepted, rejected (PS3.8 9.3.3, 9.3.4).
 ACCEPTED, REJECTED = b"\x02", b"\x03"
@@ -20,7 +21,7 @@ ACCEPTED, REJECTED = b"\x02", b"\x03"
 
 @contextmanager
 def answering(host: str, answer: Callable[[socket.socket], None]) -> Iterator[int]:
-    """Have a server for one connection; gives its port."""
+    """Run a server for one connection; yields its port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as listening:
 
@@ -57,14 +58,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "", "0.0.0.0"])  # noqa: S104
 @pytest.mark.parametrize("answer", [ACCEPTED, REJECTED])
-def test_a_dicom_node_is_asked_where_it_listens(host: str, answer: bytes) -> None:
+def test_a_dicom_node_is_healthy_when_it_accepts_or_rejects_an_association(host: str, answer: bytes) -> None:
     with answering(host, saying(answer)) as port:
         problem = applications.gateway_health(DimseSettings(host=host, port=port))()
 
     assert problem is None
 
 
-def test_a_node_on_another_address_is_not_taken_for_it() -> None:
+def test_a_node_on_another_address_does_not_count() -> None:
     with answering("127.0.0.2", saying(ACCEPTED)) as port:
         problem = health.answers_association("127.0.0.1", port, "FLUORO")()
         assert health.answers_association("127.0.0.2", port, "FLUORO")() is None
@@ -74,7 +75,7 @@ def test_a_node_on_another_address_is_not_taken_for_it() -> None:
 
 
 @pytest.mark.parametrize("wants", [ssl.CERT_NONE, ssl.CERT_REQUIRED])
-def test_a_node_that_speaks_tls_is_well_once_it_shows_its_certificate(
+def test_a_node_that_speaks_tls_is_healthy_when_it_shows_its_certificate(
     wants: ssl.VerifyMode, certificate: tuple[Path, Path]
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -89,7 +90,7 @@ def test_a_node_that_speaks_tls_is_well_once_it_shows_its_certificate(
     assert problem is None
 
 
-def test_a_node_that_should_speak_tls_and_does_not_is_not_well() -> None:
+def test_a_node_that_does_not_speak_the_tls_that_it_should_is_not_healthy() -> None:
     with answering("127.0.0.1", lambda connection: connection.sendall(bytes(16))) as port:
         problem = health.shows_certificate("127.0.0.1", port)()
 
@@ -97,7 +98,7 @@ def test_a_node_that_should_speak_tls_and_does_not_is_not_well() -> None:
     assert problem.startswith(f"port {port}: ")
 
 
-def test_a_page_is_asked_for_where_it_is() -> None:
+def test_a_web_server_is_asked_at_the_address_where_it_listens() -> None:
     def answer(connection: socket.socket) -> None:
         connection.recv(4096)
         connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
@@ -105,3 +106,20 @@ def test_a_page_is_asked_for_where_it_is() -> None:
     with answering("127.0.0.2", answer) as port:
         assert health.answers_ok(port, "/healthz")() is not None
         assert health.answers_ok(port, "/healthz", "127.0.0.2")() is None
+
+
+def test_a_database_that_still_starts_is_not_healthy() -> None:
+    # PostgreSQL 18, 54.7: N, no TLS here; then an ErrorResponse of severity, code and message.
+    fields = b"SFATAL\0C57P03\0Mthe database system is starting up\0\0"
+
+    def answer(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(b"N")
+        connection.recv(4096)
+        connection.sendall(b"E" + (4 + len(fields)).to_bytes(4, "big") + fields)
+
+    with answering("127.0.0.1", answer) as port:
+        problem = health.takes_sessions(CatalogSettings(host="127.0.0.1", port=port, user="reader"))()
+
+    assert problem is not None
+    assert "is starting up" in problem
