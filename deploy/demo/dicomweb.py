@@ -1,108 +1,61 @@
-"""A small DICOMweb client for the demo, on the standard library: a query, and multipart answers part by part."""
+"""The archive as a stock DICOMweb client, dicomweb-client, sees it."""
 
-import http.client
-import json
-import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+
+import requests
+from dicomweb_client.web import DICOMwebClient
+from pydicom.dataset import FileDataset
+from pydicom.errors import InvalidDicomError
 
 from deploy.errors import Failed
 
 TIMEOUT_S = 30.0
-CHUNK_BYTES = 1 << 20
-BOUNDARY = re.compile(r'boundary="?([^";]+)"?')
-LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
-JSON = "application/dicom+json"
-PART_10 = 'multipart/related; type="application/dicom"; transfer-syntax=*'
-FRAME = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
+# With each chunk the client looks for a part's end from the part's beginning, so chunks are large.
+CHUNK_BYTES = 1 << 24
+AS_STORED = (("application/dicom", "*"),)
+FRAME_AS_STORED = (("application/octet-stream", "*"),)
+REASON_LENGTH = 500
 
 
-def query(base: str, path: str, **matches: str) -> list[dict[str, Any]]:
-    """Return what a QIDO-RS query finds (PS3.18 10.6)."""
-    connection, response = request(base, f"{path}?{urlencode(matches)}", JSON)
+class Archive:
+    """A DICOMweb service. Every method raises Failed with the server's reason when a request is not answered well."""
+
+    def __init__(self, base: str) -> None:
+        session = requests.Session()
+        # A proxy for the internet does not reach this machine.
+        session.trust_env = False
+        self.client = DICOMwebClient(base, session, chunk_size=CHUNK_BYTES, timeout=TIMEOUT_S)
+        self.client.set_http_retry_params(retry=False)
+
+    def find(self, study_uid: str) -> list[dict[str, Any]]:
+        """Return the matches for a study, in DICOM JSON, with the number of its instances (QIDO-RS, PS3.18 10.6)."""
+        with failures_of(f"studies?StudyInstanceUID={study_uid}"):
+            fields, filters = ["NumberOfStudyRelatedInstances"], {"StudyInstanceUID": study_uid}
+            return list(self.client.search_for_studies(fields=fields, search_filters=filters))
+
+    def frame(self, study_uid: str, series_uid: str, sop_uid: str) -> bytes:
+        """Return the first frame of an instance, in the encoding in which it is stored (WADO-RS, PS3.18 10.4)."""
+        uids = (study_uid, series_uid, sop_uid)
+        with failures_of("studies/{}/series/{}/instances/{}/frames/1".format(*uids)):
+            (frame,) = self.client.retrieve_instance_frames(*uids, [1], media_types=FRAME_AS_STORED)
+            return bytes(frame)
+
+    def instances(self, study_uid: str) -> Iterator[FileDataset]:
+        """Yield the instances of a study as they are stored, one at a time in memory (WADO-RS, PS3.18 10.4)."""
+        with failures_of(f"studies/{study_uid}"):
+            yield from self.client.iter_study(study_uid, media_types=AS_STORED)
+
+
+@contextmanager
+def failures_of(path: str) -> Iterator[None]:
+    """Raise Failed, with the path and the reason, when a request of the block fails or its answer cannot be read."""
     try:
-        body = response.read()
-        return list(json.loads(body)) if body else []
-    finally:
-        connection.close()
-
-
-def retrieve(base: str, path: str, accept: str) -> Iterator[bytes]:
-    """Return the parts of a WADO-RS answer, one at a time (PS3.18 10.4)."""
-    connection, response = request(base, path, accept)
-    try:
-        found = BOUNDARY.search(response.headers["content-type"])
-        if found is None:
-            raise Failed(f"GET {path}: the answer is not multipart")
-        yield from parts(response, found.group(1).encode())
-    finally:
-        connection.close()
-
-
-def request(base: str, path: str, accept: str) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-    """Send a GET; raises Failed on every answer but a good one."""
-    address = urlsplit(base)
-    connection = http.client.HTTPConnection(address.netloc, timeout=TIMEOUT_S)
-    try:
-        connection.request("GET", address.path + path, headers={"Accept": accept})
-        response = connection.getresponse()
-    except (OSError, http.client.HTTPException) as error:
-        connection.close()
+        yield
+    except requests.RequestException as error:
+        answer = error.response
+        reason = str(error) if answer is None else f"{answer.status_code} {answer.text[:REASON_LENGTH]}"
+        raise Failed(f"GET {path}: {reason}") from error
+    except (InvalidDicomError, ValueError) as error:
         raise Failed(f"GET {path}: {error}") from error
-    if response.status not in (http.client.OK, http.client.NO_CONTENT):
-        said = response.read(500).decode(errors="replace")
-        connection.close()
-        raise Failed(f"GET {path}: {response.status} {said}")
-    return connection, response
-
-
-def parts(response: http.client.HTTPResponse, boundary: bytes) -> Iterator[bytes]:
-    """Return the bodies of a multipart answer (RFC 2046 5.1.1)."""
-    stream = Stream(response)
-    stream.until(b"--" + boundary)
-    while stream.until(b"\r\n") != b"--":
-        head = b"\r\n" + stream.until(b"\r\n\r\n") + b"\r\n"
-        length = LENGTH.search(head)
-        if length:
-            yield stream.take(int(length.group(1)))
-            stream.until(b"\r\n--" + boundary)
-        else:
-            yield stream.until(b"\r\n--" + boundary)
-
-
-class Stream:
-    """A response, read by length or up to a mark."""
-
-    def __init__(self, response: http.client.HTTPResponse) -> None:
-        self.response = response
-        self.buffer = bytearray()
-
-    def take(self, size_bytes: int) -> bytes:
-        """Return that many bytes; raises Failed when fewer come."""
-        while len(self.buffer) < size_bytes:
-            self.more()
-        return self.cut(size_bytes)
-
-    def until(self, mark: bytes) -> bytes:
-        """Return what comes before a mark, and pass over both; raises Failed when it does not come."""
-        start = 0
-        while (found := self.buffer.find(mark, start)) < 0:
-            start = max(0, len(self.buffer) - len(mark) + 1)
-            self.more()
-        before = self.cut(found)
-        self.cut(len(mark))
-        return before
-
-    def more(self) -> None:
-        """Read on."""
-        chunk = self.response.read1(CHUNK_BYTES)
-        if not chunk:
-            raise Failed("an answer ended too early")
-        self.buffer += chunk
-
-    def cut(self, size_bytes: int) -> bytes:
-        """Take bytes off the buffer's beginning."""
-        taken = bytes(self.buffer[:size_bytes])
-        del self.buffer[:size_bytes]
-        return taken

@@ -1,4 +1,4 @@
-"""A CT study for the demo: a phantom, the same every time but for its UIDs. No patient, no network."""
+"""Make a CT study of a phantom for the demo: the same pixels every time, with new UIDs."""
 
 from pathlib import Path
 from uuid import UUID, uuid5
@@ -11,10 +11,54 @@ SIZE = 512
 SPACING_MM = 0.7
 SLICE_MM = 1.0
 AIR, WATER, BONE = -1000, 0, 700
+IDENTITY = {
+    "SpecificCharacterSet": "ISO_IR 192",
+    "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
+    "SOPClassUID": CTImageStorage,
+    "StudyDate": "20260102",
+    "SeriesDate": "20260102",
+    "StudyTime": "101500",
+    "SeriesTime": "101500",
+    "Modality": "CT",
+    "Manufacturer": "Fluoro",
+    "StudyDescription": "Phantom",
+    "SeriesDescription": "Axial 1 mm",
+    "PatientName": "Phantom^Demo",
+    "PatientID": "DEMO",
+    "PatientBirthDate": "",
+    "PatientSex": "O",
+    "ReferringPhysicianName": "",
+    "StudyID": "1",
+    "BodyPartExamined": "ABDOMEN",
+    "SeriesNumber": 1,
+    "AcquisitionNumber": 1,
+}
+GEOMETRY = {
+    "PatientPosition": "HFS",
+    "PositionReferenceIndicator": "",
+    "KVP": "120",
+    "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+    "PixelSpacing": [SPACING_MM, SPACING_MM],
+    "SliceThickness": SLICE_MM,
+}
+PIXELS = {
+    "SamplesPerPixel": 1,
+    "PhotometricInterpretation": "MONOCHROME2",
+    "Rows": SIZE,
+    "Columns": SIZE,
+    "BitsAllocated": 16,
+    "BitsStored": 16,
+    "HighBit": 15,
+    "PixelRepresentation": 1,
+    "RescaleIntercept": 0,
+    "RescaleSlope": 1,
+    "WindowCenter": 40,
+    "WindowWidth": 400,
+}
 
 
 def write_ct(folder: Path, run: UUID, slices: int = 100) -> str:
-    """Write one file per slice, in order; the Study Instance UID. Another run, another study."""
+    """Write one file per slice, in order, and return the Study Instance UID; another run makes another study."""
     noise = np.random.default_rng(1).normal(0, 12, (SIZE, SIZE)).astype(np.int16)
     study_uid = uid(run, "study")
     for number in range(1, slices + 1):
@@ -45,30 +89,14 @@ def phantom(height: float) -> "np.ndarray[tuple[int, int], np.dtype[np.int16]]":
 def slice_of(run: UUID, number: int, image: "np.ndarray[tuple[int, int], np.dtype[np.int16]]") -> Dataset:
     """Return one CT image (PS3.3 A.3)."""
     dataset = Dataset()
-    dataset.SpecificCharacterSet = "ISO_IR 192"
-    dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-    dataset.SOPClassUID = CTImageStorage
+    for keyword, value in (IDENTITY | GEOMETRY | PIXELS).items():
+        setattr(dataset, keyword, value)
     dataset.SOPInstanceUID = uid(run, f"image {number}")
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = uid(run, "study"), uid(run, "series")
     dataset.FrameOfReferenceUID = uid(run, "frame of reference")
-    dataset.StudyDate = dataset.SeriesDate = "20260102"
-    dataset.StudyTime = dataset.SeriesTime = "101500"
     dataset.AccessionNumber = f"DEMO-{run.hex[:8].upper()}"
-    dataset.Modality, dataset.Manufacturer = "CT", "Fluoro"
-    dataset.StudyDescription, dataset.SeriesDescription = "Phantom", "Axial 1 mm"
-    dataset.PatientName, dataset.PatientID = "Phantom^Demo", "DEMO"
-    dataset.PatientBirthDate, dataset.PatientSex = "", "O"
-    dataset.ReferringPhysicianName, dataset.StudyID, dataset.PositionReferenceIndicator = "", "1", ""
-    dataset.BodyPartExamined, dataset.PatientPosition, dataset.KVP = "ABDOMEN", "HFS", "120"
-    dataset.SeriesNumber, dataset.AcquisitionNumber, dataset.InstanceNumber = 1, 1, number
+    dataset.InstanceNumber = number
     dataset.ImagePositionPatient = [-179, -179, SLICE_MM * number]
-    dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    dataset.PixelSpacing, dataset.SliceThickness = [SPACING_MM, SPACING_MM], SLICE_MM
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.Rows = dataset.Columns = SIZE
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 1
-    dataset.RescaleIntercept, dataset.RescaleSlope = 0, 1
-    dataset.WindowCenter, dataset.WindowWidth = 40, 400
     dataset.PixelData = image.tobytes()
     return dataset
 

@@ -1,4 +1,4 @@
-"""Watch the topic study-settled, from now on."""
+"""Wait for studies to settle, by the events of the topic study-settled."""
 
 import time
 from collections.abc import Collection, Iterator
@@ -16,8 +16,8 @@ POLL_S = 0.2
 LEADER_S = 15.0
 
 
-class Watch:
-    """A consumer that began before anything was sent; it belongs to no group and commits nothing."""
+class SettledWatch:
+    """A consumer of the topic's events from the moment when it is entered; it commits no offsets."""
 
     def __init__(self, settings: BrokerSettings) -> None:
         config = {"group.id": "fluoro-demo", "enable.auto.commit": False, "log_level": 2}
@@ -28,7 +28,7 @@ class Watch:
         return self
 
     def end_of(self, number: int) -> TopicPartition:
-        """Return where a partition ends now, once it has a leader; raises Failed when that takes too long."""
+        """Return the present end of a partition; waits until it has a leader, and raises Failed when it gets none."""
         part, deadline = TopicPartition(STUDY_SETTLED.name, number), time.monotonic() + LEADER_S
         while True:
             try:
@@ -43,7 +43,7 @@ class Watch:
         self.consumer.close()
 
     def wait(self, studies: Collection[str], timeout_s: float) -> Iterator[StudySettled]:
-        """Return the event of each study as it settles; raises Failed when one does not in time."""
+        """Yield the event of each study as it settles; raises Failed when one does not in time."""
         left, deadline = set(studies), time.monotonic() + timeout_s
         while left:
             if time.monotonic() > deadline:

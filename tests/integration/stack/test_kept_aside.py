@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deploy.commands.quarantine import Answer, stow
-from deploy.demo import dicomweb
+from deploy.demo.dicomweb import Archive
 from deploy.local.report import dicomweb_url
 from deploy.local.running import RunningStack, wait_until
 from operators.dicom import instance
@@ -63,7 +63,7 @@ def the_row(stack: RunningStack, size_bytes: int, state: str = "held") -> dict[s
 
 
 def found(base: str, study_uid: str) -> list[dict[str, Any]]:
-    return dicomweb.query(base, "/studies", StudyInstanceUID=study_uid)
+    return Archive(base).find(study_uid)
 
 
 def test_a_mismatch_is_kept_shown_and_released(stack: RunningStack, base: str, tmp_path: Path) -> None:
@@ -86,7 +86,8 @@ def test_a_mismatch_is_kept_shown_and_released(stack: RunningStack, base: str, t
     assert (released.returncode, released.stderr) == (0, "")
     the_row(stack, len(sent), "released")
     wait_until(lambda: len(found(base, "1.2.81")) == 1, SOON_S, "what was released is not found")
-    (back,) = dicomweb.retrieve(base, "/studies/1.2.81", dicomweb.PART_10)
+    (returned,) = Archive(base).instances("1.2.81")
+    back = returned.buffer.getvalue()
     assert back[split_part10(back).prefix_length :] == file[split_part10(file).prefix_length :]
     assert ask(stack, "quarantine", "release", row["data_hash"]).returncode == 1
 

@@ -1,0 +1,140 @@
+"""The steps of the demo, from a stack that starts to a study that was fetched back."""
+
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deploy.install.disk import MB
+from deploy.local import data_folder, report, running
+from deploy.local.data_folder import DataFolder
+from deploy.local.report import dicomweb_url, say
+from deploy.local.running import RunningStack
+from deploy.local.supervision import processes
+from deploy.local.supervision.processes import Process
+
+if TYPE_CHECKING:
+    from deploy.demo.study import StudyFile
+
+SLICES = 100
+# The settled event may come this long after the study's quiet time.
+SETTLED_S = 30
+
+
+@dataclass
+class Stopwatch:
+    """Prints every step that was reached, with the seconds since the start and since the step before."""
+
+    began: float
+    last: float
+
+    def print(self, step: str) -> None:
+        """Print a step that is done."""
+        now = time.monotonic()
+        say(f"{now - self.began:6.1f} s  {step} ({now - self.last:.1f} s)")
+        self.last = now
+
+
+def demonstrate(chosen: Path | None, *, stay_up: bool) -> None:
+    """Send the files of the chosen folder, or a CT, and follow them to the end; raises Failed when a step fails.
+
+    Does not return when the stack is to stay up.
+    """
+    stopwatch = Stopwatch(time.monotonic(), time.monotonic())
+    data = data_folder.here()
+    data.make()
+    with own_folder(data) as own, ThreadPoolExecutor(1) as pool:
+        # The study is made, and the DICOM libraries are loaded, while the servers start.
+        study: Future[tuple[StudyFile, ...]] = pool.submit(prepare, chosen, own)
+        if chosen:
+            study.result()
+        with stack_on(data) as stack:
+            files = study.result()
+            size = sum(file.path.stat().st_size for file in files)
+            stopwatch.print(f"the stack is ready; {len(files)} files to send, {size / MB:.1f} MB")
+            follow(stack, chosen or own, files, stopwatch)
+            say("\n".join(["", *report.addresses(stack.plan), report.memory(stack), "", *examples(stack, files[0])]))
+            say(f"\nEvery step succeeded, in {time.monotonic() - stopwatch.began:.1f} s.")
+            if stay_up:
+                say("The stack stays up until Ctrl-C.")
+                threading.Event().wait()
+
+
+@contextmanager
+def own_folder(data: DataFolder) -> Iterator[Path]:
+    """Make a folder for the block, named for this process; delete those that killed demos have left."""
+    folders, us = data.root / "demo", processes.identify(os.getpid())
+    folders.mkdir(mode=0o700, exist_ok=True)
+    for folder in folders.iterdir():
+        if not Process(*map(int, folder.name.split("-"))).is_alive():
+            shutil.rmtree(folder, ignore_errors=True)
+    own = folders / f"{us.pid}-{us.started}"
+    own.mkdir()
+    try:
+        yield own
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
+
+@contextmanager
+def stack_on(data: DataFolder) -> Iterator[RunningStack]:
+    """Yield the stack that runs on a data folder, or start one for the block."""
+    if running.state_of(data):
+        stack = RunningStack(data)
+        running.wait_until(
+            lambda: stack.state().is_ready, running.READY_S, "the stack that runs does not get ready: see make status"
+        )
+        yield stack
+    else:
+        with running.brought_up(data, os.environ) as started:
+            yield started
+
+
+def prepare(chosen: Path | None, own: Path) -> "tuple[StudyFile, ...]":
+    """Return the files to send: those of the chosen folder, or a CT that is made in our own."""
+    from deploy.demo.sample import write_ct  # noqa: PLC0415 - loads numpy and pydicom
+    from deploy.demo.study import read_study  # noqa: PLC0415
+
+    if chosen is None:
+        write_ct(own, uuid.uuid4(), SLICES)
+    return read_study(chosen or own)
+
+
+def follow(stack: RunningStack, folder: Path, files: "tuple[StudyFile, ...]", stopwatch: Stopwatch) -> None:
+    """Send the files and follow them until all have come back; raises Failed when a step fails."""
+    from deploy.demo import sending, verification  # noqa: PLC0415 - loads pydicom and the DICOMweb client
+    from deploy.demo.dicomweb import Archive  # noqa: PLC0415
+    from deploy.demo.settled import SettledWatch  # noqa: PLC0415 - loads Kafka's client
+
+    archive = Archive(dicomweb_url(stack.plan))
+    study_uids = {file.study_uid for file in files}
+    with SettledWatch(stack.plan.broker) as watch:
+        rate = sending.send(stack, folder, files)
+        stopwatch.print(f"{len(files)} of {len(files)} acknowledged{rate}")
+        instances = verification.wait_queryable(archive, files)
+        stopwatch.print(f"queryable by QIDO-RS: {instances} instances of {len(study_uids)} studies")
+        for event in watch.wait(study_uids, stack.plan.study.quiet_open_s + SETTLED_S):
+            say(f"          settled by signal {event.signal}: revision {event.revision}, {event.instances} instances")
+        stopwatch.print("settled")
+    stopwatch.print(verification.check_frame(archive, files))
+    verification.check_instances(archive, files)
+    stopwatch.print(f"everything fetched back by WADO-RS and equal, data set for data set: {len(files)} instances")
+
+
+def examples(stack: RunningStack, file: "StudyFile") -> list[str]:
+    """Return commands to try by hand."""
+    base = dicomweb_url(stack.plan)
+    study = f"{base}/studies/{file.study_uid}"
+    accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+    return [
+        f"  curl '{base}/studies?StudyInstanceUID={file.study_uid}'",
+        f"  curl '{study}/metadata' -o metadata.json",
+        f"  curl -H 'Accept: {accept}' '{study}' -o study.multipart",
+    ]
