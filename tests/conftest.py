@@ -1,4 +1,4 @@
-"""What every test may ask for."""
+"""The fixtures of every test, and the profile of Hypothesis."""
 
 import os
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import NoReturn
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.machine.debian_tools import NotHere, Programs
+from tests.support.machine.debian_tools import Programs, ProgramsUnavailable
 from tests.support.machine.debian_tools import dcmtk as fetch_dcmtk
 
 ROOT = Path(__file__).parents[1]
 
-# How long an example takes says more of what else the machine does than of the code.
+# The duration of an example depends more on the machine's other work than on the code.
 settings.register_profile("fluoro", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("fluoro")
 
@@ -28,15 +28,15 @@ def corpus() -> Path:
 
 @pytest.fixture(scope="session")
 def dcmtk() -> Programs:
-    """Return dcmtk's programs; skip by name where they cannot be had, and fail there when CI is set."""
+    """Return dcmtk's programs; skip, or fail where CI is set, when they cannot be fetched."""
     try:
         return fetch_dcmtk()
-    except NotHere as why:
+    except ProgramsUnavailable as why:
         absent(f"dcmtk: {why}")
 
 
 def absent(reason: str) -> NoReturn:
-    """Skip by name what this machine cannot do; where CI is set that is a failure."""
+    """Skip a test for a reason that lies in this machine; fail it where CI is set."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

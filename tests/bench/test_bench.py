@@ -14,7 +14,7 @@ from tests.bench.latency import Clock, at, made, split
 from tests.support.data.generate import Volume, instances
 from tests.support.machine.arguments import amount, count
 from tests.support.senders.scp import Archive, always
-from tests.support.senders.scu import Refused, associated, fragment_bytes, fragments
+from tests.support.senders.scu import AssociationLost, associated, fragment_bytes, fragments
 
 ROOT = Path(__file__).parents[2]
 SMALL = Volume(studies=2, slices=5, size=32)
@@ -44,7 +44,7 @@ def test_the_cheap_sender_hears_a_failure() -> None:
 def test_the_cheap_sender_is_refused_what_the_peer_does_not_take() -> None:
     one = next(instances(SMALL))
 
-    with Archive(always(0)).running("1.2.840.10008.1.1") as peer, pytest.raises(Refused):
+    with Archive(always(0)).running("1.2.840.10008.1.1") as peer, pytest.raises(AssociationLost):
         associated(peer, one.sop_class, one.transfer_syntax).__enter__()
 
 

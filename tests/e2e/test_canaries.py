@@ -20,7 +20,7 @@ from tests.audit.ledger import Line
 from tests.audit.part10 import read_meta
 from tests.e2e.conftest import Proof
 from tests.support.data import canary
-from tests.support.data.canary import AE_TITLE, TOKEN, Ask, seen
+from tests.support.data.canary import AE_TITLE, TOKEN, HttpRequest, has_canary
 from tests.support.machine.running_stack import address_of
 from tests.support.senders.files import data_hash
 from tests.support.senders.raw import raw, send_raw
@@ -47,7 +47,7 @@ class Unheard:
 def unheard(proof: Proof, tmp_path_factory: pytest.TempPathFactory) -> Unheard:
     """Do everything to the archive that may make it talk."""
     folder = tmp_path_factory.mktemp("canaries")
-    good = written(folder / "good", [canary.whole(one) for one in canary.slices()])
+    good = written(folder / "good", [canary.file_of(one) for one in canary.slices()])
     wrong = written(folder / "wrong", list(canary.malformed().values()))
     again = written(
         folder / "again", [canary.other_pixels(canary.slices()[0]), canary.other_patient(canary.slices()[1])]
@@ -59,8 +59,8 @@ def unheard(proof: Proof, tmp_path_factory: pytest.TempPathFactory) -> Unheard:
     sendable = [one for path in [*good, *wrong] if (one := raw(path, "local"))]
     send_raw(sendable, Peer(proof.peer.port, patience_s=5), proof.ledger)
     proof.ledger.plan([Line("planned", "local", "", "", "", data_hash(ExplicitVRLittleEndian, NONSENSE))])
-    bad_associations(proof.peer, canary.whole(canary.slices()[0]))
-    bodies = [answered(proof.archive.api_url, ask) for ask in canary.asks(canary.slices()[2])]
+    bad_associations(proof.peer, canary.file_of(canary.slices()[0]))
+    bodies = [answered(proof.archive.api_url, request) for request in canary.requests(canary.slices()[2])]
     assert proof.wrong() == {}
     return Unheard([body for body in bodies if body])
 
@@ -104,11 +104,11 @@ class Named:
     parts: tuple[bytes, ...]
 
 
-def answered(origin: str, ask: Ask) -> bytes:
+def answered(origin: str, request: HttpRequest) -> bytes:
     """Return what an error says, headers too; nothing for a good answer, which may name whom it likes, or for none."""
     connection = http.client.HTTPConnection(origin.split("//")[1], timeout=30)
     try:
-        connection.request(ask.method, ask.path, ask.body or None, dict(ask.headers))
+        connection.request(request.method, request.path, request.body or None, dict(request.headers))
         response = connection.getresponse()
         body = response.read()
     except (OSError, http.client.HTTPException):
@@ -120,20 +120,22 @@ def answered(origin: str, ask: Ask) -> bytes:
 
 def test_the_search_finds_a_canary_however_it_is_written() -> None:
     for word in (TOKEN, TOKEN.swapcase(), "".join(f"%{ord(one):02X}" for one in TOKEN), AE_TITLE, canary.BIRTH_DATE):
-        assert seen(f'event=x value="{word}"'.encode()), word
-    assert not seen(b"QZCANARY 2.25." + canary.BIRTH_DATE.encode() + b"7 sha=" + canary.STUDY_DATE.encode() + b"ab")
+        assert has_canary(f'event=x value="{word}"'.encode()), word
+    assert not has_canary(
+        b"QZCANARY 2.25." + canary.BIRTH_DATE.encode() + b"7 sha=" + canary.STUDY_DATE.encode() + b"ab"
+    )
 
 
 def test_no_error_says_a_patients_word(unheard: Unheard) -> None:
     assert len(unheard.bodies) > 50
-    assert [body[:300] for body in unheard.bodies if seen(body)] == []
+    assert [body[:300] for body in unheard.bodies if has_canary(body)] == []
 
 
 def test_no_log_and_no_file_name_holds_one(proof: Proof, unheard: Unheard) -> None:
     assert unheard
     assert (proof.archive.logs / "gateway.log").stat().st_size
     assert canary.files_with_canaries(proof.archive.folder.root) == []
-    assert not seen((proof.archive.folder.root.parent / "up.log").read_bytes())
+    assert not has_canary((proof.archive.folder.root.parent / "up.log").read_bytes())
 
 
 def test_no_metric_and_no_page_of_the_engine_holds_one(proof: Proof, unheard: Unheard) -> None:
@@ -143,7 +145,7 @@ def test_no_metric_and_no_page_of_the_engine_holds_one(proof: Proof, unheard: Un
 
     said = {url: httpx.get(url, timeout=30).content for url in urls}
 
-    assert [url for url, body in said.items() if seen(url.encode() + body)] == []
+    assert [url for url, body in said.items() if has_canary(url.encode() + body)] == []
 
 
 def pages(flink: str) -> Iterator[str]:
@@ -160,8 +162,8 @@ def test_no_record_key_and_no_free_record_holds_one(proof: Proof, unheard: Unhea
     with Topics(address_of(proof.archive).setting("FLUORO_BROKER_BOOTSTRAP")) as topics:
         topics.read_on()
 
-    assert not seen(b"\n".join(topics.keys))
-    assert [topic for topic, records in topics.records.items() for one in records if seen(free(topic, one))] == []
+    assert not has_canary(b"\n".join(topics.keys))
+    assert [topic for topic, records in topics.records.items() for one in records if has_canary(free(topic, one))] == []
 
 
 def free(topic: str, record: dict[str, Any]) -> bytes:
@@ -179,7 +181,7 @@ def test_no_object_key_and_no_envelope_holds_one(proof: Proof, unheard: Unheard)
             for one in client.list_objects(bucket, recursive=True) if client.bucket_exists(bucket) else ():
                 envelope = client.stat_object(bucket, str(one.object_name)).metadata or {}
                 told = {name: value for name, value in envelope.items() if not re.search("-ae$", name, re.IGNORECASE)}
-                if seen(f"{one.object_name} {told}".encode()):
+                if has_canary(f"{one.object_name} {told}".encode()):
                     found.append(one.object_name)
 
     assert found == []

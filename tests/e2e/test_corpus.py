@@ -16,7 +16,7 @@ from tests.e2e.conftest import BOUND_S, Proof
 from tests.support.data.outcomes import Outcome, corpus_files, table
 from tests.support.machine.running_stack import address_of
 from tests.support.senders.raw import UNSENDABLE, raw, send_raw
-from tests.support.senders.round_trip import corpus_sent, lacking, retrieved
+from tests.support.senders.round_trip import corpus_sent, differences, retrieved
 from tests.support.senders.stow import Door, stow
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -52,15 +52,15 @@ class Desk:
     def shown(self, line: Line) -> bytes | None:
         return retrieved(self.client, line)
 
-    def beside(self, line: Line) -> bytes | None:
+    def conflicting(self, line: Line) -> bytes | None:
         path = self.folder / f"{line.tenant}_{line.sop_uid}_{line.data_hash}.dcm"
         if not path.exists():
             conflicts.main(["show", line.sop_uid, "--json", "--save", str(self.folder / line.data_hash)])
             path = self.folder / line.data_hash / path.name
         return path.read_bytes() if path.exists() else None
 
-    def aside(self, line: Line) -> bytes | None:
-        path = self.folder / f"{line.data_hash}.aside"
+    def quarantined(self, line: Line) -> bytes | None:
+        path = self.folder / f"{line.data_hash}.quarantined"
         if not path.exists():
             quarantine.main(["show", line.data_hash, "--json", "--save", str(path)])
         return path.read_bytes() if path.exists() else None
@@ -81,7 +81,7 @@ def test_every_real_file_is_answered_as_the_table_says_and_comes_back(
     wait_until(lambda: is_cataloged(proof, files, answers), BOUND_S, "not every file has its row")
     with httpx.Client(base_url=proof.archive.api_url, timeout=60) as client:
         every = corpus_sent(files, answers, is_whole=door == FIRST == "stow")
-        assert lacking(every, Desk(client, tmp_path)) == {}
+        assert differences(every, Desk(client, tmp_path)) == {}
 
 
 def test_the_corpus_leaves_nothing_wrong(proof: Proof) -> None:

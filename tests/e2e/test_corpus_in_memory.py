@@ -13,7 +13,7 @@ from tests.audit.ledger import Ledger, Line
 from tests.audit.snapshot import key_of
 from tests.support.data.outcomes import Outcome, corpus_files, table
 from tests.support.senders.raw import UNSENDABLE, raw, send_raw
-from tests.support.senders.round_trip import corpus_sent, lacking, retrieved
+from tests.support.senders.round_trip import corpus_sent, differences, retrieved
 from tests.support.senders.stow import stow
 from tests.support.worlds.memory_archive import MemoryArchive, memory_archive
 
@@ -31,13 +31,13 @@ class Held:
     def shown(self, line: Line) -> bytes | None:
         return retrieved(self.client, line)
 
-    def beside(self, line: Line) -> bytes | None:
+    def conflicting(self, line: Line) -> bytes | None:
         named = (line.tenant, line.study_uid, line.sop_uid, line.data_hash)
         if named not in self.archive.world.catalog.tables.conflicts:
             return None
         return self.archive.world.objects.objects[Bucket.HOT, key_of(line)].data
 
-    def aside(self, line: Line) -> bytes | None:
+    def quarantined(self, line: Line) -> bytes | None:
         return self.archive.quarantined().get(f"{line.tenant}/{line.data_hash}")
 
 
@@ -86,7 +86,7 @@ def test_every_file_is_answered_as_the_table_says_and_comes_back(
     told = {name: said(table().of(name)) for name in files}
     assert {name: (answer, told[name]) for name, answer in answers.items() if answer != told[name]} == {}
     with httpx.Client(base_url=archive.door.url) as client:
-        assert lacking(corpus_sent(files, answers, is_whole=is_whole), Held(archive, client)) == {}
+        assert differences(corpus_sent(files, answers, is_whole=is_whole), Held(archive, client)) == {}
     rows = archive.world.catalog.tables
     assert (len(rows.instances), len(rows.instances) + len(rows.conflicts)) == (INSTANCES, CONTENTS)
 

@@ -1,7 +1,7 @@
-"""Made-up patients whose every word is found nowhere else, what is wrong with what names them, and where they must not be.
+"""Canaries: made-up patients whose words occur nowhere else, malformed files and requests that name them, and a search.
 
-A canary may stand in the objects' bytes, in the values of restricted topics, in the catalog, in the state of the jobs
-that fill it, and in what the read API answers to who may read: nowhere else.
+A canary may occur in the bytes of objects, in the values of restricted topics, in the catalog, in the state of the jobs
+that fill the catalog, and in the answers of the read API to clients that may read: nowhere else.
 """
 
 import re
@@ -19,20 +19,20 @@ TOKEN = token(SEED, 0)
 # As long as an AE title may be (PS3.5 6.2).
 AE_TITLE = TOKEN[:16]
 BIRTH_DATE, STUDY_DATE = "18870613", "18990231"
-# What the generator writes in these places, of the same length.
+# The dates that the generator writes, and what replaces them.
 DATES = {b"19480229": BIRTH_DATE.encode(), b"20260317": STUDY_DATE.encode()}
 
-# Folders of a stack's data that hold what is allowed, and nothing that is read for anything else.
+# The folders of a stack's data in which canaries may be.
 ALLOWED = ("minio", "kafka", "postgres", "checkpoints", "flink")
 
 
 def slices() -> list[Instance]:
-    """Make the canary's study."""
+    """Return the instances of the canary's study."""
     return list(instances(VOLUME))
 
 
-def whole(instance: Instance) -> bytes:
-    """Return a slice's file, the canary's dates in it."""
+def file_of(instance: Instance) -> bytes:
+    """Return a slice's file with the canary's dates."""
     data = instance.meta + instance.header + instance.pixels
     for before, after in DATES.items():
         data = data.replace(before, after)
@@ -40,8 +40,8 @@ def whole(instance: Instance) -> bytes:
 
 
 def malformed() -> dict[str, bytes]:
-    """Return files of the canary's that no archive can show, by what is wrong with each."""
-    good = whole(slices()[0])
+    """Return files of the canary that no archive can show, by what is wrong with each."""
+    good = file_of(slices()[0])
     uid = slices()[0].sop_uid.encode()
     return {
         "a UID that is a name": good.replace(uid, TOKEN.encode().ljust(len(uid), b"\0")),
@@ -53,21 +53,21 @@ def malformed() -> dict[str, bytes]:
 
 
 def other_pixels(instance: Instance) -> bytes:
-    """Return another content of a slice: a conflict."""
-    data = whole(instance)
+    """Return a slice's file with other pixels: a conflict."""
+    data = file_of(instance)
     return data[:-4] + bytes(one ^ 0xFF for one in data[-4:])
 
 
 def other_patient(instance: Instance) -> bytes:
-    """Return a slice under another patient's ID: a conflict of the worse kind."""
-    return whole(instance).replace(b"ID" + TOKEN.encode(), b"IX" + TOKEN.encode())
+    """Return a slice's file with another patient's ID: a conflict of the kind patient."""
+    return file_of(instance).replace(b"ID" + TOKEN.encode(), b"IX" + TOKEN.encode())
 
 
-# --- requests that are wrong, each with the canary where a client may put one ---
+# --- malformed requests, each with the canary where a client may put one ---
 
 
 @dataclass(frozen=True)
-class Ask:
+class HttpRequest:
     """One HTTP request."""
 
     method: str
@@ -79,35 +79,37 @@ class Ask:
 PARTS = 'multipart/related; type="application/dicom"; boundary=X'
 
 
-def asks(instance: Instance) -> Iterator[Ask]:
-    """Return requests, most of them wrong."""
+def requests(instance: Instance) -> Iterator[HttpRequest]:
+    """Yield requests, most of them malformed."""
     study, series = (f"/dicomweb/studies/{instance.study_uid}", f"/series/{instance.series_uid}")
     one = f"{study}{series}/instances/{instance.sop_uid}"
     for level in ("studies", "series", "instances"):
-        yield Ask("GET", f"/dicomweb/{level}?PatientName={TOKEN}*", {})
-        yield Ask("GET", f"/dicomweb/{level}?PatientID=ID{TOKEN}&{TOKEN}=1&fuzzymatching={TOKEN}&limit={TOKEN}", {})
-    yield Ask("GET", f"/dicomweb/studies?StudyInstanceUID={TOKEN}&includefield={TOKEN}", {})
-    yield Ask("GET", f"/dicomweb/studies?PatientBirthDate={TOKEN}&StudyDate={BIRTH_DATE}-x", {})
+        yield HttpRequest("GET", f"/dicomweb/{level}?PatientName={TOKEN}*", {})
+        yield HttpRequest(
+            "GET", f"/dicomweb/{level}?PatientID=ID{TOKEN}&{TOKEN}=1&fuzzymatching={TOKEN}&limit={TOKEN}", {}
+        )
+    yield HttpRequest("GET", f"/dicomweb/studies?StudyInstanceUID={TOKEN}&includefield={TOKEN}", {})
+    yield HttpRequest("GET", f"/dicomweb/studies?PatientBirthDate={TOKEN}&StudyDate={BIRTH_DATE}-x", {})
     for path in (f"/{TOKEN}", f"/dicomweb/{TOKEN}", f"/dicomweb/studies/{TOKEN}", f"{study}/series/{TOKEN}/metadata"):
         for method in ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"):
-            yield Ask(method, path, {"Content-Type": PARTS})
+            yield HttpRequest(method, path, {"Content-Type": PARTS})
     for what in ("", "/metadata", "/frames/1", f"/frames/{TOKEN}", f"/bulkdata/{TOKEN}", "/rendered", "/thumbnail"):
-        yield Ask("GET", one + what, {})
-        yield Ask("GET", f"{one}{what}?accept={TOKEN}&window={TOKEN}&viewport={TOKEN}&quality={TOKEN}", {})
+        yield HttpRequest("GET", one + what, {})
+        yield HttpRequest("GET", f"{one}{what}?accept={TOKEN}&window={TOKEN}&viewport={TOKEN}&quality={TOKEN}", {})
         for name in ("Accept", "Range", "If-None-Match", "Host", "Origin", "X-Forwarded-For", "Authorization"):
-            yield Ask("GET", one + what, {name: TOKEN})
-    yield from stores(whole(instance))
+            yield HttpRequest("GET", one + what, {name: TOKEN})
+    yield from store_requests(file_of(instance))
 
 
-def stores(good: bytes) -> Iterator[Ask]:
-    """Return store requests, most of them wrong."""
+def store_requests(good: bytes) -> Iterator[HttpRequest]:
+    """Yield store requests, most of them malformed."""
     head = b"--X\r\nContent-Type: application/dicom\r\n"
     part = head + b"\r\n" + good + b"\r\n--X--"
     address = "/dicomweb/studies"
     for kind in (TOKEN, f"multipart/related; type={TOKEN}; boundary=X", f"{PARTS[:-1]}{TOKEN}", f"{PARTS}; x={TOKEN}"):
-        yield Ask("POST", address, {"Content-Type": kind}, part)
+        yield HttpRequest("POST", address, {"Content-Type": kind}, part)
     for name in ("Content-Encoding", "Accept", "Host", "Origin", "X-Forwarded-For"):
-        yield Ask("POST", address, {"Content-Type": PARTS, name: TOKEN}, part)
+        yield HttpRequest("POST", address, {"Content-Type": PARTS, name: TOKEN}, part)
     for line in (
         f"Content-Location: {TOKEN}",
         f"Content-Type: {TOKEN}",
@@ -115,24 +117,26 @@ def stores(good: bytes) -> Iterator[Ask]:
         TOKEN,
         f"Content-Length: {TOKEN}",
     ):
-        yield Ask("POST", address, {"Content-Type": PARTS}, head + line.encode() + b"\r\n\r\n" + good + b"\r\n--X--")
-    yield Ask("POST", address, {"Content-Type": PARTS}, TOKEN.encode() * 1000)
-    yield Ask("POST", address, {"Content-Type": PARTS}, part[:-5])
-    yield Ask("POST", f"{address}/1.2.3.4", {"Content-Type": PARTS}, part)
-    yield Ask("POST", f"{address}/{TOKEN}", {"Content-Type": PARTS}, part)
+        yield HttpRequest(
+            "POST", address, {"Content-Type": PARTS}, head + line.encode() + b"\r\n\r\n" + good + b"\r\n--X--"
+        )
+    yield HttpRequest("POST", address, {"Content-Type": PARTS}, TOKEN.encode() * 1000)
+    yield HttpRequest("POST", address, {"Content-Type": PARTS}, part[:-5])
+    yield HttpRequest("POST", f"{address}/1.2.3.4", {"Content-Type": PARTS}, part)
+    yield HttpRequest("POST", f"{address}/{TOKEN}", {"Content-Type": PARTS}, part)
     for wrong in malformed().values():
-        yield Ask("POST", address, {"Content-Type": PARTS}, head + b"\r\n" + wrong + b"\r\n--X--")
-        yield Ask("POST", address, {"Content-Type": "application/dicom"}, wrong)
+        yield HttpRequest("POST", address, {"Content-Type": PARTS}, head + b"\r\n" + wrong + b"\r\n--X--")
+        yield HttpRequest("POST", address, {"Content-Type": "application/dicom"}, wrong)
 
 
-# --- where a canary was seen ---
+# --- the search for canaries ---
 
-# A date counts where it stands alone: among the digits of a UID or a hash it is none.
+# A date counts only where it stands alone, not among the digits of a UID or a hash.
 ALONE = rb"(?<![0-9a-fA-F.])%s(?![0-9a-fA-F.])"
 
 
 def spellings(word: str) -> tuple[bytes, ...]:
-    """Return the ways in which a word may be written down, in lower case."""
+    """Return the ways in which a word may be written, in lower case."""
     percent = "".join(f"%{byte:02x}" for byte in word.encode())
     return tuple({one.lower().encode() for one in (word, quote(word), percent, word.encode().hex(), word[::-1])})
 
@@ -141,17 +145,17 @@ WORDS = tuple(one for word in (TOKEN, AE_TITLE) for one in spellings(word))
 PATTERN = re.compile(b"|".join([*map(re.escape, WORDS), *(ALONE % date.encode() for date in (BIRTH_DATE, STUDY_DATE))]))
 
 
-def seen(data: bytes) -> bool:
-    """True if a canary stands in these bytes, in any case, percent-encoded or turned round."""
+def has_canary(data: bytes) -> bool:
+    """True if a canary is in these bytes: in upper or lower case, percent-encoded, in hex or reversed."""
     return PATTERN.search(data.lower()) is not None
 
 
 def files_with_canaries(root: Path) -> list[str]:
-    """Return the files below a folder whose names or bytes hold a canary; where it is allowed, names alone are looked at."""
+    """Return the files below a folder with a canary in their name or, outside the allowed folders, in their bytes."""
     found = []
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root)
         is_read = path.is_file() and name.parts[0] not in ALLOWED
-        if seen(str(name).encode()) or (is_read and seen(path.read_bytes())):
+        if has_canary(str(name).encode()) or (is_read and has_canary(path.read_bytes())):
             found.append(str(name))
     return found

@@ -1,4 +1,4 @@
-"""CT studies as a scanner would send them: about 200 elements, 16-bit slices, all of it made up.
+"""Made-up CT studies as a scanner would send them: about 200 elements and 16-bit slices.
 
 The same arguments give the same bytes. Every study carries one token that occurs nowhere else, in name, ID and
 accession number, so that a leak of patient data can be searched for.
@@ -28,7 +28,7 @@ CANARY = "QZCANARY"
 
 @dataclass(frozen=True)
 class Volume:
-    """What to make: so many studies of so many square slices, over so many series each."""
+    """The studies to make: each of `slices` square slices of `size` pixels a side, divided over `series` series."""
 
     studies: int = 1
     slices: int = 100
@@ -39,7 +39,10 @@ class Volume:
 
 @dataclass(frozen=True)
 class Instance:
-    """One generated instance: its UIDs, its study's token, its file as head (up to the pixels) and pixels."""
+    """One generated instance: its UIDs, its study's token, and its file as file meta, header and pixels.
+
+    `header` ends with the tag, VR and length of the pixel element.
+    """
 
     study_uid: str
     series_uid: str
@@ -53,7 +56,7 @@ class Instance:
 
     @property
     def parts(self) -> tuple[bytes, bytes]:
-        """Return the data set as sent, in two parts that need no copy."""
+        """Return the data set in two parts, which together are the bytes to send."""
         return self.header, self.pixels
 
     @property
@@ -66,7 +69,7 @@ class Instance:
 
     @property
     def file_name(self) -> str:
-        """Return a path inside the volume's folder."""
+        """Return the path of the instance's file within its volume's folder."""
         return f"{self.study_uid}/{self.sop_uid}.dcm"
 
     def write(self, path: Path) -> Path:
@@ -78,7 +81,7 @@ class Instance:
 
 
 def instances(volume: Volume) -> Iterator[Instance]:
-    """Make every instance of a volume, study by study, in order of acquisition."""
+    """Yield every instance of a volume, study by study, in order of acquisition."""
     body = phantom(volume.size, volume.seed)
     for study in range(volume.studies):
         dataset = scan(volume, study)
@@ -87,23 +90,23 @@ def instances(volume: Volume) -> Iterator[Instance]:
 
 
 def files(volume: Volume, folder: Path) -> list[Path]:
-    """Write a volume into a folder, one folder per study; give the files in order."""
+    """Write a volume into a folder, with a folder for each study; return the files in order."""
     return [instance.write(folder / instance.file_name) for instance in instances(volume)]
 
 
 def uid(*parts: object) -> str:
-    """Return a UID that these parts alone decide."""
+    """Return the UID that these parts determine."""
     return f"2.25.{uuid5(NAMESPACE_OID, '/'.join(map(str, parts))).int}"
 
 
 def token(seed: int, study: int) -> str:
-    """Return the study's token: letters alone, found nowhere else."""
+    """Return a study's token: only letters, and found nowhere else."""
     digest = hashlib.sha256(f"{seed}/{study}".encode()).digest()
     return CANARY + "".join(chr(ord("A") + byte % 26) for byte in digest[:8])
 
 
 def phantom(size: int, seed: int) -> np.ndarray:
-    """Make a body with noise: int16, (size, size), Hounsfield units."""
+    """Return the image of a body with noise: int16, (size, size), Hounsfield units."""
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     inside = (x / 0.85) ** 2 + (y / 0.62) ** 2 < 1
     noise = np.random.default_rng(seed).normal(0, 12, (size, size))
@@ -111,7 +114,7 @@ def phantom(size: int, seed: int) -> np.ndarray:
 
 
 def one_slice(volume: Volume, study: int, number: int, dataset: Dataset, body: np.ndarray) -> Instance:
-    """Make one slice from its study's data set, which it changes."""
+    """Return one slice, made from its study's data set, which is changed."""
     series = number * volume.series // volume.slices
     dataset.SeriesInstanceUID = uid(volume, study, series)
     dataset.SeriesNumber, dataset.SeriesDescription = series + 1, f"Axial {series + 1}.0 B30f"
@@ -154,7 +157,7 @@ def file_meta(sop_class: str, sop_uid: str) -> bytes:
 
 
 def scan(volume: Volume, study: int) -> Dataset:
-    """Make what all slices of a study share."""
+    """Return the data set that all slices of a study share."""
     dataset = Dataset()
     dataset.update(patient(volume, study))
     dataset.update(acquisition(volume.size))
@@ -166,7 +169,7 @@ def scan(volume: Volume, study: int) -> Dataset:
 
 
 def patient(volume: Volume, study: int) -> Dataset:
-    """Return who and when: every text that could name a patient carries the token."""
+    """Return the elements of patient, study and dates; every text that could name a patient carries the token."""
     name = token(volume.seed, study)
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 100"
@@ -189,7 +192,7 @@ def patient(volume: Volume, study: int) -> Dataset:
     return dataset
 
 
-# Keyword and value of what a CT scanner says of itself, PS3.3 A.3.
+# The elements that a CT scanner writes about itself, PS3.3 A.3.
 SCANNER = {
     "SOPClassUID": CTImageStorage,
     "Modality": "CT",
@@ -244,7 +247,7 @@ SCANNER = {
 
 
 def acquisition(size: int) -> Dataset:
-    """Return how it was made."""
+    """Return the elements of scanner and acquisition."""
     dataset = Dataset()
     for keyword, value in SCANNER.items():
         setattr(dataset, keyword, value)
@@ -254,7 +257,7 @@ def acquisition(size: int) -> Dataset:
 
 
 def sequences(dataset: Dataset) -> None:
-    """Add the sequences that real modalities send: codes, the request, references."""
+    """Add the sequences that real modalities send: codes, request attributes, references."""
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "CTABDCON", "99TEST", "CT abdomen with contrast"
     request = Dataset()
@@ -271,7 +274,7 @@ def sequences(dataset: Dataset) -> None:
 
 
 def private(dataset: Dataset) -> None:
-    """Add two blocks of a vendor's own, with about 80 elements and a binary one."""
+    """Add two private blocks, with about 80 elements and a binary one."""
     for group in (0x0029, 0x0033):
         block = dataset.private_block(group, "SYNTHMED HEADER 1", create=True)
         for element in range(0x28):

@@ -1,4 +1,4 @@
-"""One instance as large as is wanted, which is never in memory whole."""
+"""An instance of any size, which is never in memory as a whole."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ FRAME_BYTES = 2 * FRAME_SIDE * FRAME_SIDE
 
 @dataclass(frozen=True)
 class Large:
-    """An enhanced CT of so many frames of 512 KiB; another seed, another instance."""
+    """An enhanced CT of `frames` frames of 512 KiB; another seed is another instance."""
 
     frames: int
     seed: int = 1
@@ -27,17 +27,17 @@ class Large:
 
     @property
     def sop_uid(self) -> str:
-        """Return its SOP Instance UID."""
+        """Return the SOP Instance UID."""
         return uid("large", self.seed, self.frames)
 
     @property
     def study_uid(self) -> str:
-        """Return its Study Instance UID."""
+        """Return the Study Instance UID."""
         return uid("large study", self.seed, self.frames)
 
     @property
     def parts(self) -> tuple[bytes, ...]:
-        """Return the data set's bytes: the same chunk again and again."""
+        """Return the data set's bytes in parts: the header, then the same chunk again and again."""
         return (self.header, *[CHUNK] * (self.frames * FRAME_BYTES // len(CHUNK)))
 
     @property
@@ -47,7 +47,7 @@ class Large:
 
     @property
     def line(self) -> Line:
-        """Return its ledger line."""
+        """Return the instance's ledger line."""
         digest = hashlib.sha256(self.transfer_syntax.encode() + b"\0")
         for part in self.parts:
             digest.update(part)
@@ -56,7 +56,7 @@ class Large:
 
     @property
     def header(self) -> bytes:
-        """Return the data set up to the pixels, their element's head included."""
+        """Return the data set up to the value of the pixel element."""
         content = Dataset()
         content.SOPClassUID, content.SOPInstanceUID = self.sop_class, self.sop_uid
         content.StudyInstanceUID, content.SeriesInstanceUID = self.study_uid, f"{self.study_uid}.1"

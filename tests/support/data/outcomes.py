@@ -1,4 +1,4 @@
-"""What becomes of every file of the corpus, as tests/support/data/corpus_outcomes.toml says it."""
+"""The outcome of every file of the corpus at both doors, read from tests/support/data/corpus_outcomes.toml."""
 
 import tomllib
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ STORED, WARNED, UNREADABLE = "0000", "B007", "C000"
 
 @dataclass(frozen=True)
 class Outcome:
-    """One file's outcome; `why` is empty where there is nothing to explain.
+    """The outcome of one file; `why` is empty where there is nothing to explain.
 
     `stow` and `dimse` are the doors' statuses; `dimse` may also be refused (no context is accepted for it) or
     unsendable (none can be proposed). `sop_uid` is the data set's where the file meta names another.
@@ -30,7 +30,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Table:
-    """The exceptions by file; the sets of files that name one instance; the files that repeat another's content."""
+    """The table of outcomes: exceptions by file, sets of files with one instance, files that repeat a content."""
 
     exceptions: dict[str, Outcome]
     instances: tuple[frozenset[str], ...]
@@ -65,7 +65,7 @@ def names(group: dict[str, Any]) -> list[str]:
 
 
 def outcome(group: dict[str, Any], name: str) -> Outcome:
-    """Read what a group says of one of its files."""
+    """Return the outcome that a group of files has for one of them."""
     becomes = group.get("becomes", "stored")
     stow = group.get("status", STORED if becomes == "stored" else UNREADABLE)
     return Outcome(
@@ -80,7 +80,7 @@ def outcome(group: dict[str, Any], name: str) -> Outcome:
 
 
 def corpus_files(corpus: Path) -> dict[str, Path]:
-    """Return the DICOM files of a corpus by their paths below it: all but its licences and its list."""
+    """Return the DICOM files of a corpus by their paths below it, without its licences and its lists."""
     found = (path for path in sorted(corpus.rglob("*")) if path.is_file() and path.suffix != ".md")
     named = {str(path.relative_to(corpus)): path for path in found}
     return {name: path for name, path in named.items() if not name.startswith("LICENSES/")}

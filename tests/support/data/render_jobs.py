@@ -1,4 +1,4 @@
-"""Jobs made of files, and their pictures."""
+"""Render jobs made from files, and the pictures that they become."""
 
 from io import BytesIO
 

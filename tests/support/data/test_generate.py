@@ -1,3 +1,5 @@
+"""Generated studies are reproducible, readable, and as large and rich as a scanner's."""
+
 import hashlib
 from pathlib import Path
 

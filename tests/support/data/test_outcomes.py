@@ -1,4 +1,4 @@
-"""The table of what becomes of the corpus: it is whole, and it is what the archive finds."""
+"""The table of the corpus' outcomes is complete, and agrees with what the archive finds in each file."""
 
 from collections import defaultdict
 from functools import cache
@@ -19,7 +19,7 @@ FILES = 584
 
 @cache
 def found(corpus: Path) -> dict[str, Outcome]:
-    """Look at every file as both doors do."""
+    """Examine every file as both doors do."""
     return {name: outcome(path.read_bytes()) for name, path in corpus_files(corpus).items()}
 
 
@@ -35,7 +35,7 @@ def outcome(whole: bytes) -> Outcome:
     return Outcome(warnings=examined.warnings, stow=status, sop_uid=sop_uid)
 
 
-def told(one: Outcome) -> tuple[object, ...]:
+def compared(one: Outcome) -> tuple[object, ...]:
     return one.becomes, one.reason, one.warnings, one.stow, one.sop_uid
 
 
@@ -48,7 +48,7 @@ def test_the_table_is_about_files_of_the_corpus(corpus: Path) -> None:
 
 
 def test_every_file_becomes_what_the_table_says(corpus: Path) -> None:
-    wrong = {name: told(one) for name, one in found(corpus).items() if told(one) != told(table().of(name))}
+    wrong = {name: compared(one) for name, one in found(corpus).items() if compared(one) != compared(table().of(name))}
 
     assert wrong == {}
 
@@ -76,7 +76,7 @@ def examined_of(whole: bytes) -> Examined | None:
 
 
 @pytest.mark.parametrize("becomes", ["stored", "quarantined"])
-def test_what_is_stored_can_be_sent_over_both_doors(becomes: str) -> None:
+def test_a_file_that_becomes_this_has_a_status_that_says_so(becomes: str) -> None:
     sent = {one.dimse for one in table().exceptions.values() if one.becomes == becomes}
 
     assert sent <= ({"0000", "B007"} if becomes == "stored" else {"C000", "refused", "unsendable"})

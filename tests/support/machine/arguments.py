@@ -1,4 +1,4 @@
-"""The numbers that command lines of the tests take: what makes no sense is refused with what would."""
+"""The numbers in the tests' command lines; a number that makes no sense is refused with one that would."""
 
 import argparse
 import math
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def count(least: int) -> Callable[[str], int]:
-    """Return the reader of a whole number that is at least this one."""
+    """Return a function that reads a whole number of at least `least`."""
 
     def read(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
@@ -17,7 +17,7 @@ def count(least: int) -> Callable[[str], int]:
 
 
 def amount(text: str) -> float:
-    """Read a number above 0."""
+    """Return a number above 0."""
     try:
         value = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Servers with real sockets that do what servers do on bad days: an object store, and one that only listens."""
+"""Servers on real sockets that fail in known ways: an object store, and a server that only listens."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,7 +10,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def listening(serve: Serve) -> AsyncIterator[int]:
-    """Return the port of a server that does this with each connection."""
+    """Serve each connection with this function for the block, and yield the server's port."""
     served: set[asyncio.Task[None]] = set()
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -37,14 +37,14 @@ async def listening(serve: Serve) -> AsyncIterator[int]:
 
 
 async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Take connections and nothing else."""
+    """Keep a connection open and never answer."""
     del reader, writer
     await asyncio.Event().wait()
 
 
 @dataclass
 class FaultyStore:
-    """An S3 store for PUT, HEAD and ranged GET, as works as it feels: `fault` names how (see FAULTS)."""
+    """An S3 store for PUT, HEAD and ranged GET, which fails as `fault` says (see FAULTS)."""
 
     fault: str = "works"
     slow_s: float = 6.0
@@ -60,19 +60,19 @@ class FaultyStore:
             await FAULTS[self.fault](self, reader, writer, (method, path, headers))
 
     async def works(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: tuple[str, str, dict[str, str]]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: tuple[str, str, dict[str, str]]
     ) -> None:
-        """Do what is asked and say so."""
-        status, headers, body = await self.done(reader, asked)
-        said = f"HTTP/1.1 {status} -\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        writer.write(said.encode("latin-1") + b"\r\n" + body)
+        """Carry out a request and answer it."""
+        status, headers, body = await self.carry_out(reader, request)
+        head = f"HTTP/1.1 {status} -\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        writer.write(head.encode("latin-1") + b"\r\n" + body)
         await writer.drain()
 
-    async def done(
-        self, reader: asyncio.StreamReader, asked: tuple[str, str, dict[str, str]]
+    async def carry_out(
+        self, reader: asyncio.StreamReader, request: tuple[str, str, dict[str, str]]
     ) -> tuple[int, dict[str, str], bytes]:
-        """Do what is asked; give status, headers and body of the answer."""
-        method, path, headers = asked
+        """Carry out a request; return status, headers and body of the answer."""
+        method, path, headers = request
         if method == "PUT":
             return await self._put(reader, path, headers)
         is_bucket = path.count("/") == 1
@@ -104,37 +104,37 @@ class FaultyStore:
         await swallow(reader, writer)
 
     async def slow(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: tuple[str, str, dict[str, str]]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: tuple[str, str, dict[str, str]]
     ) -> None:
-        """Do it at last."""
+        """Carry out a request after `slow_s` seconds."""
         await asyncio.sleep(self.slow_s)
-        await self.works(reader, writer, asked)
+        await self.works(reader, writer, request)
 
     async def fails(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: tuple[str, str, dict[str, str]]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: tuple[str, str, dict[str, str]]
     ) -> None:
-        """Do it, and say that it failed."""
-        await self.done(reader, asked)
+        """Carry out a request, and answer that it failed."""
+        await self.carry_out(reader, request)
         writer.write(b"HTTP/1.1 500 -\r\ncontent-length: 0\r\n\r\n")
         await writer.drain()
 
     async def cuts_off(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: tuple[str, str, dict[str, str]]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: tuple[str, str, dict[str, str]]
     ) -> None:
-        """Do it, and end in the middle of saying so."""
-        await self.done(reader, asked)
+        """Carry out a request, and close the connection within the answer."""
+        await self.carry_out(reader, request)
         writer.write(b"HTTP/1.1 2")
         await writer.drain()
         raise ConnectionAbortedError
 
     async def full(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: tuple[str, str, dict[str, str]]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: tuple[str, str, dict[str, str]]
     ) -> None:
-        """Have no room for more; what is there is read as ever."""
-        if asked[0] != "PUT":
-            await self.works(reader, writer, asked)
+        """Refuse every PUT for want of space; carry out other requests."""
+        if request[0] != "PUT":
+            await self.works(reader, writer, request)
             return
-        await reader.readexactly(int(asked[2]["content-length"]))
+        await reader.readexactly(int(request[2]["content-length"]))
         writer.write(b"HTTP/1.1 507 -\r\ncontent-length: 0\r\n\r\n")
         await writer.drain()
 

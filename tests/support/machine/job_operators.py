@@ -1,6 +1,6 @@
-"""Prints, as JSON, the operators of every job's graph: uid and class. Run with PyFlink's environment, in a folder.
+"""Prints, as JSON, the operators of every job's graph: uid and class. Runs with PyFlink's environment, in a folder.
 
-A process of its own: a JVM and its client do not mix with a test runner that takes every warning for an error.
+It is a process of its own: a JVM and its client do not mix with a test runner that takes warnings for errors.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A gateway of a test's own, in processes of its own, on a running stack's store and broker."""
+"""A gateway that belongs to one test, in processes of its own, on the store and broker of a running stack."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ STOP_S = 30.0
 def gateway(
     archive: RunningStack, folder: Path, port: int, changes: Mapping[str, str]
 ) -> Iterator["subprocess.Popen[str]"]:
-    """Have one that listens on this port, with spool, outbox and log in this folder."""
+    """Run a gateway for the block: it listens on this port, and keeps spool, outbox and log in this folder."""
     own = {
         "FLUORO_DIMSE_PORT": str(port),
         "FLUORO_DIMSE_PROCESSES": "1",

@@ -1,4 +1,4 @@
-"""A module of the project as a process of a test's own, under the settings that the test gives and no others."""
+"""A module of the project as a process that belongs to one test, with the settings of the test and no others."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def started(module: str, **settings: str) -> "subprocess.Popen[str]":
-    """Start `python -m module`, its output in pipes; whoever starts it ends it."""
+    """Start `python -m module` with its output in pipes; the caller ends the process."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_")}
     return subprocess.Popen(
         [sys.executable, "-m", module],
@@ -23,6 +23,6 @@ def started(module: str, **settings: str) -> "subprocess.Popen[str]":
 
 
 def free_port() -> int:
-    """Return a port that nobody has."""
+    """Return a free TCP port."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])

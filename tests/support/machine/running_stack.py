@@ -1,4 +1,4 @@
-"""A stack that runs, as the auditor and the benchmarks look at it.
+"""A running stack, as the auditor and the benchmarks use it.
 
 `python -m tests.support.machine.running_stack FOLDER COMMAND...` runs a command with the FLUORO_* variables of the stack in a data folder.
 """
@@ -21,7 +21,7 @@ from tests.audit.ledger import Ledger
 
 
 def running_stack(folder: Path) -> RunningStack:
-    """Return the stack in a data folder; where none runs, end with a line and status 2."""
+    """Return the stack that runs on a data folder; exit with a message and status 2 where none runs."""
     stack = RunningStack(DataFolder(folder.absolute()))
     try:
         stack.state()
@@ -32,39 +32,39 @@ def running_stack(folder: Path) -> RunningStack:
 
 
 def end_on_term() -> None:
-    """Have TERM end us as Ctrl-C does: servers of our own stop, temporary folders go."""
+    """Make SIGTERM end this process as Ctrl-C does, so that its servers stop and its temporary folders are removed."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def address_of(stack: RunningStack) -> ArchiveAddress:
-    """Return where the auditor looks: as the role that sees all tenants."""
+    """Return the address of a stack for the auditor, with the role that sees all tenants."""
     port = stack.plan.dimse.metrics_port
     metrics = (f"http://127.0.0.1:{port}/metrics",) if port else ()
     return ArchiveAddress(stack.plan.settings("writer"), stack.api_url, (stack.logs,), metrics)
 
 
 def ledgers_of(stack: RunningStack) -> list[Path]:
-    """Return the ledgers of what benchmarks have sent to it: they are kept beside its data."""
+    """Return the ledgers of everything that benchmarks have sent to a stack; they are kept beside its data."""
     return sorted((stack.folder.root / "ledgers").glob("*.jsonl"))
 
 
 def new_ledger(stack: RunningStack) -> Ledger:
-    """Begin another one."""
+    """Return a new ledger beside a stack's data."""
     return Ledger(stack.folder.root / "ledgers" / f"{time.time_ns()}.jsonl")
 
 
 def processes_of(stack: RunningStack, server: str) -> list[psutil.Process]:
-    """Return a server's process, and all under it."""
+    """Return a server's process, then all its descendants."""
     head = psutil.Process(stack.state().servers[server].process.pid)
     return [head, *head.children(recursive=True)]
 
 
 def cpu_seconds(stack: RunningStack) -> dict[str, float]:
-    """Return the processor time that each server has used so far, with all under it."""
-    return {name: sum(map(used, processes_of(stack, name))) for name in stack.state().servers}
+    """Return the CPU seconds that each server and its descendants have used so far."""
+    return {name: sum(map(cpu_seconds_of, processes_of(stack, name))) for name in stack.state().servers}
 
 
-def used(process: psutil.Process) -> float:
+def cpu_seconds_of(process: psutil.Process) -> float:
     """Return a process's user and system time, with that of its ended children."""
     try:
         times = process.cpu_times()
@@ -74,7 +74,7 @@ def used(process: psutil.Process) -> float:
 
 
 def main() -> int:
-    """Run a command beside a stack."""
+    """Run a command with the settings of a stack."""
     wanted = argparse.ArgumentParser(prog="python -m tests.support.machine.running_stack", description=__doc__)
     wanted.add_argument("folder", type=Path)
     wanted.add_argument("command", help="and its arguments")

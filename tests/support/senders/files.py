@@ -23,7 +23,7 @@ UNREADABLE = (InvalidDicomError, AttributeError, RecursionError, ValueError, OSE
 
 @dataclass(frozen=True)
 class Sendable:
-    """A file, what its ledger line says, and the presentation context it needs."""
+    """A file that can be sent, its ledger line, and the SOP class of the presentation context that it needs."""
 
     path: Path
     line: Line
@@ -31,7 +31,7 @@ class Sendable:
 
 
 def sendable(path: Path, tenant: str) -> Sendable:
-    """Read what a file's ledger line says, and hash what will be sent."""
+    """Return a file to send, with its ledger line and the hash of the data set that will be sent."""
     meta, offset = split_dataset(path)
     syntax = str(meta.TransferSyntaxUID)
     data = path.read_bytes()
@@ -51,7 +51,7 @@ def sendable(path: Path, tenant: str) -> Sendable:
 
 @cache
 def line_of(path: Path, tenant: str) -> Line:
-    """Return what a ledger does of any file: the data set's UIDs, empty where it has none; a file without meta is all data."""
+    """Return the ledger line of any file: UIDs are empty where they are absent; a file without file meta is all data."""
     data = path.read_bytes()
     try:
         meta = read_meta(data)
@@ -62,7 +62,7 @@ def line_of(path: Path, tenant: str) -> Line:
 
 
 def uids(path: Path) -> tuple[str, str, str]:
-    """Read a data set's Study, Series and SOP Instance UID; empty where there is none."""
+    """Return a data set's Study, Series and SOP Instance UID; empty where there is none."""
     try:
         header = dcmread(path, stop_before_pixels=True, specific_tags=list(UIDS))
     except UNREADABLE:
@@ -85,7 +85,7 @@ def data_hash(transfer_syntax: str, data_set: bytes | memoryview) -> str:
 
 
 def dicom_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Return the files named, and those in the folders named, in order of their paths."""
+    """Yield these files, and the files in these folders in order of their paths."""
     for path in paths:
         if path.is_dir():
             yield from sorted(one for one in path.rglob("*") if one.is_file())

@@ -1,6 +1,6 @@
-"""A modality that looks at nothing: a file's data set goes out as it lies there, under exactly what its meta says.
+"""A C-STORE sender that does not parse data sets: each goes out byte for byte, under the UIDs of its file meta.
 
-No library reads the data set, so that what comes back can only be what was sent.
+No library reads the data set, so that any difference in what comes back is the archive's.
 """
 
 import time
@@ -25,7 +25,7 @@ REFUSED, UNSENDABLE = "refused", "unsendable"
 
 @dataclass(frozen=True)
 class Raw:
-    """A file's data set, and what a C-STORE says of it."""
+    """A file's data set, and the UIDs of its C-STORE."""
 
     path: Path
     line: Line
@@ -35,7 +35,7 @@ class Raw:
 
     @property
     def sop_uid(self) -> str:
-        """Return the SOP instance that the command names."""
+        """Return the SOP Instance UID of the command."""
         return self.line.sop_uid
 
     @property
@@ -45,12 +45,12 @@ class Raw:
 
     @property
     def kind(self) -> tuple[str, str]:
-        """Return the presentation context that it needs."""
+        """Return the presentation context that the data set needs: SOP class and transfer syntax."""
         return self.sop_class, self.transfer_syntax
 
 
 def raw(path: Path, tenant: str, sop_uid: str = "") -> Raw | None:
-    """Read a file to send, named as its file meta does or by `sop_uid`; None when nothing says what it would be."""
+    """Return a file to send, under the SOP Instance UID of its file meta or `sop_uid`; None without usable file meta."""
     data = path.read_bytes()
     try:
         meta = read_meta(data)
@@ -61,7 +61,7 @@ def raw(path: Path, tenant: str, sop_uid: str = "") -> Raw | None:
 
 
 def send_raw(raws: Iterable[Raw], peer: Peer, ledger: Ledger) -> dict[Path, str]:
-    """Send over an association for each kind, a few at once; give each file's last status."""
+    """Send files over an association for each kind, a few at once; return each file's last status."""
     by_kind = sorted(raws, key=lambda one: one.kind)
     ledger.plan(one.line for one in by_kind)
     shares = [list(some) for _, some in groupby(by_kind, key=lambda one: one.kind)]
@@ -71,7 +71,7 @@ def send_raw(raws: Iterable[Raw], peer: Peer, ledger: Ledger) -> dict[Path, str]
 
 
 def sent(share: list[Raw], peer: Peer, ledger: Ledger) -> list[tuple[Raw, str]]:
-    """Send data sets of one kind until each has its last answer or patience ends; what has none is lost."""
+    """Send data sets of one kind until each has its last answer or patience ends; those without answer are lost."""
     waiting, until = deque(share), time.monotonic() + peer.patience_s
     answers: list[tuple[Raw, str]] = []
     while waiting and time.monotonic() < until:
@@ -89,7 +89,7 @@ def sent(share: list[Raw], peer: Peer, ledger: Ledger) -> list[tuple[Raw, str]]:
 def one_association(
     waiting: "deque[Raw]", peer: Peer, answer: Callable[[Line, State, str], None]
 ) -> Iterator[tuple[Raw, str]]:
-    """Send over one association until nothing waits or the peer asks to try again later."""
+    """Send over one association until nothing is left or the peer answers that it is busy; yield the last answers."""
     with associated(peer, *waiting[0].kind) as association:
         while waiting:
             status = f"{association.store(waiting[0]):04X}"
@@ -100,7 +100,7 @@ def one_association(
 
 
 def refused(waiting: "deque[Raw]", ledger: Ledger) -> list[tuple[Raw, str]]:
-    """Note that no context was accepted: nothing of it went out."""
+    """Record that the presentation context was not accepted, so that none of these files was sent."""
     share = list(waiting)
     waiting.clear()
     ledger.answers([one.line for one in share], "failed", REFUSED)

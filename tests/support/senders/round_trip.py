@@ -1,4 +1,4 @@
-"""Whether an archive gives back what it was sent: each file's bytes, from where its outcome says that they are."""
+"""The round trip of files: an archive must return the bytes of each, from where the file's outcome says they are."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -20,38 +20,38 @@ READERS = 4
 AS_STORED = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
 
 
-class Giving(Protocol):
-    """An archive from which bytes are asked back; each gives None for what it does not have."""
+class Readable(Protocol):
+    """An archive from which files are read back; each method returns None for what the archive does not have."""
 
     def shown(self, line: Line) -> bytes | None:
-        """Retrieve an instance as stored, over WADO-RS."""
+        """Return an instance as stored, retrieved over WADO-RS."""
 
-    def beside(self, line: Line) -> bytes | None:
-        """Return one content of an instance that is not the one shown."""
+    def conflicting(self, line: Line) -> bytes | None:
+        """Return a content of an instance that lost a conflict, so that another content is shown."""
 
-    def aside(self, line: Line) -> bytes | None:
-        """Return what was quarantined."""
+    def quarantined(self, line: Line) -> bytes | None:
+        """Return a quarantined object."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A file that was sent and answered: what the ledger says of it, and where it should be."""
+    """A file that was sent and answered: its ledger line, and whether it should be stored or quarantined."""
 
     name: str
     path: Path
     line: Line
     is_stored: bool
-    # All its bytes, or those of its data set: another prefix lies before what was there already.
+    # Whether all bytes of the file come back, or those of its data set alone: a repeat keeps the first one's file meta.
     is_whole: bool
 
 
 def corpus_sent(files: Mapping[str, Path], answers: Mapping[str, str], *, is_whole: bool) -> list[Sent]:
-    """Return every file of the corpus that an archive had and answered, by its outcome in the table.
+    """Return every file of the corpus that an archive received and answered.
 
-    Where two files have one content it is not said which came first, and so whose file meta is kept.
+    Where two files have one content, either may have come first, and so either's file meta may be kept.
     """
-    had = [name for name in files if answers[name] not in (REFUSED, UNSENDABLE)]
-    lines = {name: line_of(files[name], "local") for name in had}
+    received = [name for name in files if answers[name] not in (REFUSED, UNSENDABLE)]
+    lines = {name: line_of(files[name], "local") for name in received}
     times = Counter(line.data_hash for line in lines.values())
     return [
         Sent(name, files[name], line, table().of(name).becomes == "stored", is_whole and times[line.data_hash] == 1)
@@ -59,35 +59,35 @@ def corpus_sent(files: Mapping[str, Path], answers: Mapping[str, str], *, is_who
     ]
 
 
-def lacking(sent: Iterable[Sent], archive: Giving) -> dict[str, str]:
-    """Return the files that do not come back as they went, and what is wrong with each."""
+def differences(sent: Iterable[Sent], archive: Readable) -> dict[str, str]:
+    """Return the files that do not come back as they were sent, and what is wrong with each."""
     with ThreadPoolExecutor(READERS) as pool:
         every = list(sent)
-        found = zip(every, pool.map(lambda one: wrong(one, archive), every), strict=True)
-        return {one.name: said for one, said in found if said}
+        found = zip(every, pool.map(lambda one: difference(one, archive), every), strict=True)
+        return {one.name: wrong for one, wrong in found if wrong}
 
 
-def wrong(sent: Sent, archive: Giving) -> str:
-    """Return what is wrong with what comes back of one file; empty when nothing is."""
-    back = archive.aside(sent.line) if not sent.is_stored else held(sent, archive)
-    if back is None:
+def difference(sent: Sent, archive: Readable) -> str:
+    """Return what is wrong with one file that comes back; empty when nothing is wrong."""
+    returned = stored_bytes(sent, archive) if sent.is_stored else archive.quarantined(sent.line)
+    if returned is None:
         return "is not there"
-    went = sent.path.read_bytes()
+    original = sent.path.read_bytes()
     if sent.is_whole:
-        return "" if back == went else "other bytes"
-    return "" if data_set(back) == data_set(went) else "another data set"
+        return "" if returned == original else "other bytes"
+    return "" if data_set(returned) == data_set(original) else "another data set"
 
 
-def held(sent: Sent, archive: Giving) -> bytes | None:
-    """Return what is shown of the instance when it is this content, else this content from beside it."""
+def stored_bytes(sent: Sent, archive: Readable) -> bytes | None:
+    """Return the shown bytes of the instance if they have this content, else the bytes that lost a conflict."""
     shown = archive.shown(sent.line)
     if shown is not None and hash_of(shown) == sent.line.data_hash:
         return shown
-    return archive.beside(sent.line)
+    return archive.conflicting(sent.line)
 
 
 def data_set(whole: bytes) -> bytes:
-    """Return a file's bytes behind its file meta; all of them where there is none."""
+    """Return a file's bytes behind its file meta; all bytes where there is no file meta."""
     try:
         return whole[read_meta(whole).length :]
     except ValueError:
@@ -101,7 +101,7 @@ def hash_of(whole: bytes) -> str:
 
 
 def retrieved(client: httpx.Client, line: Line) -> bytes | None:
-    """Retrieve an instance as stored (PS3.18 10.4); None when the archive has none."""
+    """Retrieve an instance as stored (PS3.18 10.4); None when the archive does not have it."""
     url = f"/dicomweb/studies/{line.study_uid}/series/{line.series_uid}/instances/{line.sop_uid}"
     answer = client.get(url, headers=AS_STORED)
     return bytes(only_part(answer)) if answer.status_code == httpx.codes.OK else None

@@ -1,3 +1,5 @@
+"""A storage SCP of pynetdicom's, as the peer that senders are tested against."""
+
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +12,10 @@ from tests.support.senders.sender import Peer
 
 
 class Archive:
-    """A storage SCP of pynetdicom's that answers as told and keeps what it accepted."""
+    """A storage SCP that answers with the status that `answer` returns, and keeps the hashes of what it accepted.
+
+    `answer` gets the number of the request, from 1, and its event.
+    """
 
     def __init__(self, answer: Callable[[int, evt.Event], int]) -> None:
         self.answer = answer
@@ -45,12 +50,12 @@ def always(status: int) -> Callable[[int, evt.Event], int]:
 
 
 def busy(times: int, _: evt.Event) -> int:
-    """Refuse every third instance for now."""
+    """Answer every third request that the peer is out of resources."""
     return 0xA700 if times % 3 == 0 else 0
 
 
 def abort_third(times: int, event: evt.Event) -> int:
-    """Abort the association of the third instance."""
+    """Abort the association at the third request."""
     if times == 3:
         event.assoc.abort()
     return 0

@@ -1,6 +1,6 @@
-"""A storage sender that costs next to nothing, so that it does not take the processor from what it measures.
+"""A storage SCU that needs little CPU, so that a benchmark measures the archive and not its sender.
 
-Association PDUs are pynetdicom's, P-DATA and the C-STORE command set are packed here: PS3.8 9.3, PS3.7 9.3.1.
+Association PDUs are pynetdicom's; P-DATA and the C-STORE command set are packed here: PS3.8 9.3, PS3.7 9.3.1.
 """
 
 import socket
@@ -27,32 +27,32 @@ COMMAND, LAST = 0x01, 0x02
 P_DATA, ASSOCIATE_AC, RELEASE_RP = 0x04, 0x02, 0x06
 
 
-class Refused(ConnectionError):
-    """The peer did not accept the association, or broke it off."""
+class AssociationLost(ConnectionError):
+    """The peer did not accept the association, or ended it."""
 
 
-class NoContext(Refused):
-    """The peer accepts instances, but none of this class in this transfer syntax."""
+class NoContext(AssociationLost):
+    """The peer accepted the association, but not the presentation context."""
 
 
 class Storable(Protocol):
-    """What can be sent: the UIDs that the command names, and the data set in parts that need no copy."""
+    """An instance that can be sent: the UIDs of the command, and the data set in parts."""
 
     @property
     def sop_class(self) -> str:
-        """Return the SOP class that the command names."""
+        """Return the SOP Class UID of the command."""
 
     @property
     def sop_uid(self) -> str:
-        """Return the SOP instance that the command names."""
+        """Return the SOP Instance UID of the command."""
 
     @property
     def parts(self) -> tuple[bytes, ...]:
-        """Return the data set's bytes, which go out as they are."""
+        """Return the data set's bytes in parts, which are sent as they are."""
 
 
 class Association:
-    """An association for one presentation context; raises Refused or OSError when it is lost."""
+    """An association with one presentation context; its methods raise AssociationLost or OSError."""
 
     def __init__(self, connection: socket.socket, opening: bytes) -> None:
         self._socket = connection
@@ -65,7 +65,7 @@ class Association:
         self._fragment = fragment_bytes(accepted.user_information.maximum_length)
 
     def store(self, instance: Storable) -> int:
-        """Send one instance; give the status of its answer."""
+        """Send one instance; return the status of the response."""
         self._messages = self._messages % 0xFFFF + 1
         command = store_command(instance, self._messages)
         message = [pdv(command, COMMAND | LAST), *fragments(b"".join(instance.parts), self._fragment)]
@@ -73,7 +73,7 @@ class Association:
         return status(self._pdu(P_DATA))
 
     def store_in_parts(self, instance: Storable) -> int:
-        """Send one instance that is too large for memory, its parts one after the other; give the answer's status."""
+        """Send one instance that is too large for memory, part by part; return the status of the response."""
         self._messages = self._messages % 0xFFFF + 1
         self._socket.sendall(pdv(store_command(instance, self._messages), COMMAND | LAST))
         *most, last = instance.parts
@@ -84,7 +84,7 @@ class Association:
         return status(self._pdu(P_DATA))
 
     def release(self) -> None:
-        """End it well."""
+        """Release the association."""
         release = A_RELEASE_RQ()
         release.from_primitive(A_RELEASE())
         self._socket.sendall(release.encode())
@@ -94,7 +94,7 @@ class Association:
         head = self._exactly(6)
         data = head + self._exactly(struct.unpack(">I", head[2:])[0])
         if head[0] != kind:
-            raise Refused(f"PDU of type {head[0]} instead of {kind}")
+            raise AssociationLost(f"PDU of type {head[0]} instead of {kind}")
         return data
 
     def _exactly(self, count: int) -> bytes:
@@ -102,14 +102,14 @@ class Association:
         while len(data) < count:
             received = self._socket.recv(count - len(data))
             if not received:
-                raise Refused("connection closed")
+                raise AssociationLost("connection closed")
             data += received
         return data
 
 
 @contextmanager
 def associated(peer: Peer, sop_class: str, transfer_syntax: str) -> Iterator[Association]:
-    """Have an association for the block, released at its end."""
+    """Open an association for the block, and release it at the end."""
     with socket.create_connection((peer.host, peer.port), timeout=peer.answer_s) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         association = Association(connection, request(peer, sop_class, transfer_syntax))
@@ -134,12 +134,12 @@ def request(peer: Peer, sop_class: str, transfer_syntax: str) -> bytes:
 
 
 def fragment_bytes(maximum_length: int) -> int:
-    """Return how much of a data set one PDV carries: even, and within the peer's maximum (0: no limit)."""
+    """Return how many bytes of a data set one PDV carries: an even number, within the peer's maximum (0: no limit)."""
     return min(maximum_length or 1 << 18, 1 << 18) - 6 & ~1
 
 
 def fragments(data: bytes, size: int) -> Iterator[bytes]:
-    """Cut a data set into P-DATA-TF PDUs."""
+    """Yield the P-DATA-TF PDUs of a data set."""
     for start in range(0, len(data), size):
         yield pdv(data[start : start + size], LAST if start + size >= len(data) else 0)
 
@@ -175,11 +175,11 @@ def uid(text: str) -> bytes:
 
 
 def status(pdu: bytes) -> int:
-    """Return (0000,0900) of a response that came in one PDU."""
+    """Return the status (0000,0900) of a response that is one PDU."""
     at = 12
     while at < len(pdu):
         _, number, length = struct.unpack_from("<HHI", pdu, at)
         if number == 0x0900:
             return int(struct.unpack_from("<H", pdu, at + 8)[0])
         at += 8 + length
-    raise Refused("a response without a status")
+    raise AssociationLost("a response without a status")

@@ -1,9 +1,9 @@
-"""A modality that never forgets: sends files by C-STORE, retries as a good one does, keeps a ledger.
+"""A modality that sends files by C-STORE, retries until each is stored, and keeps a ledger.
 
     python -m tests.support.senders.sender --port 11112 --ledger sent.jsonl FOLDER...
 
-The upper layer is pynetdicom's, which shares no line with the archive's. The data set goes out as it lies in the
-file, so its hash is known. Exit status 0 when everything was acknowledged.
+The upper layer is pynetdicom's, which shares no line with the archive's. The data set is sent byte for byte as it is in
+the file, so that its hash is known. Exit status 0 when everything was acknowledged.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pynetdicom.association import Association
 from tests.audit.ledger import Ledger, State
 from tests.support.senders.files import Sendable, dicom_files, sendable
 
-# The only data set that pynetdicom does not encode anew.
+# Without this setting pynetdicom encodes data sets anew.
 _config.STORE_SEND_CHUNKED_DATASET = True
 
 FIRST_WAIT_S = 0.2
@@ -31,7 +31,7 @@ CONTEXTS = 128
 
 @dataclass(frozen=True)
 class Peer:
-    """An archive's DIMSE door, and for how long to keep trying."""
+    """The address of an archive's DIMSE door; `answer_s` for one answer, `patience_s` for trying at all."""
 
     port: int
     host: str = "127.0.0.1"
@@ -43,7 +43,7 @@ class Peer:
 
 @dataclass
 class Tally:
-    """What became of a sending: instances by their last state, answers by status."""
+    """The result of a sending: instances by their last state, answers by status."""
 
     states: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
@@ -72,7 +72,7 @@ class Tally:
 
 
 class Queue:
-    """Instances that wait to be sent, shared by the associations."""
+    """The instances that wait to be sent, shared by the associations."""
 
     def __init__(self, sendables: Iterable[Sendable]) -> None:
         self._waiting = deque(sendables)
@@ -80,33 +80,33 @@ class Queue:
         self._lock = threading.Lock()
 
     def take(self) -> Sendable | None:
-        """Return the next one; None when nothing waits right now."""
+        """Return the next instance; None when none waits right now."""
         with self._lock:
             return self._waiting.popleft() if self._waiting else None
 
     def put_back(self, sendable: Sendable) -> None:
-        """Have it sent again, first of all."""
+        """Put an instance back at the front, to be sent again."""
         with self._lock:
             self._waiting.appendleft(sendable)
 
     def close(self) -> None:
-        """Count one as done."""
+        """Count an instance as done."""
         with self._lock:
             self._open -= 1
 
     @property
     def waiting(self) -> bool:
-        """True if there is something to take."""
+        """True if an instance waits to be taken."""
         return bool(self._waiting)
 
     @property
     def done(self) -> bool:
-        """True if every instance got its last answer."""
+        """True if every instance has its last answer."""
         return self._open == 0
 
 
 def send(paths: Iterable[Path], peer: Peer, ledger: Ledger, associations: int = 4) -> Tally:
-    """Send files over parallel associations until each has its final answer or patience ends."""
+    """Send files over parallel associations until each has its last answer or patience ends."""
     sendables = [sendable(path, peer.tenant) for path in paths]
     ledger.plan(one.line for one in sendables)
     tally, queue = Tally(), Queue(sendables)
@@ -133,7 +133,7 @@ def contexts(sendables: list[Sendable]) -> list[tuple[str, str]]:
 
 @dataclass
 class Sender:
-    """One association at a time, again and again, until the queue is done."""
+    """A thread that opens one association after the other until the queue is done."""
 
     peer: Peer
     ledger: Ledger
@@ -144,15 +144,15 @@ class Sender:
     wait_s: float = FIRST_WAIT_S
 
     def run(self) -> None:
-        """Send until nothing is left or patience ends."""
-        while not self.queue.done and not self.impatient:
+        """Send until every instance has its last answer or patience ends."""
+        while not self.queue.done and not self.has_given_up:
             if self.queue.waiting:
                 self.transfer()
             if not self.queue.done:
                 self.back_off()
 
     def transfer(self) -> None:
-        """Open an association, send what waits, release it."""
+        """Open an association, send the instances that wait, and release it."""
         association = self.associate()
         if association.is_established:
             self.tally.associations += 1
@@ -161,7 +161,7 @@ class Sender:
             association.release()
 
     @property
-    def impatient(self) -> bool:
+    def has_given_up(self) -> bool:
         return time.monotonic() - self.began > self.peer.patience_s
 
     def associate(self) -> Association:
@@ -172,14 +172,14 @@ class Sender:
         return entity.associate(self.peer.host, self.peer.port, contexts=asked, ae_title=self.peer.ae_title)
 
     def serve(self, association: Association) -> None:
-        """Send over one association until it is lost or nothing waits."""
-        while association.is_established and not self.impatient and (one := self.queue.take()):
+        """Send over one association until it is lost or no instance waits."""
+        while association.is_established and not self.has_given_up and (one := self.queue.take()):
             if not self.settle(one, store(association, one)):
                 self.queue.put_back(one)
                 return
 
     def settle(self, one: Sendable, status: str) -> bool:
-        """Note the answer; True when it is final."""
+        """Record the answer for an instance; True if it is the last one."""
         state = meaning(status)
         self.ledger.answer(one.line, state, status)
         self.tally.answered(status)
@@ -196,7 +196,7 @@ class Sender:
 
 
 def store(association: Association, one: Sendable) -> str:
-    """Send one instance; give the status in hex, `lost` without an answer, `refused` without a context."""
+    """Send one instance; return the status in hex, `lost` without an answer, `refused` without a context."""
     try:
         answer = association.send_c_store(one.path)
     except RuntimeError:
@@ -207,7 +207,7 @@ def store(association: Association, one: Sendable) -> str:
 
 
 def meaning(status: str) -> State:
-    """Return what a C-STORE status means to a sender (PS3.4 B.2.3)."""
+    """Return the state of an instance after a C-STORE status (PS3.4 B.2.3)."""
     if status == "lost":
         return "unknown"
     return "acked" if status == "0000" or status.startswith("B") else "failed"

@@ -1,4 +1,4 @@
-"""A STOW-RS client that never forgets (PS3.18 10.5): sends files as they are, retries as a good one does, keeps a ledger.
+"""A STOW-RS client (PS3.18 10.5) that sends files as they are, retries until each is stored, and keeps a ledger.
 
     python -m tests.support.senders.stow --url http://127.0.0.1:8060 --ledger sent.jsonl FOLDER...
 
@@ -37,7 +37,7 @@ SOP_UID, FAILURE_REASON, WARNING_REASON = "00081155", "00081197", "00081196"
 
 @dataclass(frozen=True)
 class Door:
-    """An archive's STOW-RS service, and for how long to keep trying."""
+    """The address of an archive's STOW-RS door; `answer_s` for one answer, `patience_s` for trying at all."""
 
     url: str
     tenant: str = "local"
@@ -47,13 +47,13 @@ class Door:
 
     @property
     def address(self) -> str:
-        """Return where to post to."""
+        """Return the URL of store requests."""
         return f"{self.url}/dicomweb/studies" + (f"/{self.study_uid}" if self.study_uid else "")
 
 
 @dataclass(frozen=True)
 class Part:
-    """A file to store, and the SOP UIDs by which the answer may name it."""
+    """A file to store, its ledger line, and the SOP UIDs by which the response may name it."""
 
     path: Path
     line: Line
@@ -61,7 +61,7 @@ class Part:
 
 
 def part(path: Path, tenant: str) -> Part:
-    """Read what a file's ledger line says."""
+    """Return a file to store."""
     line = line_of(path, tenant)
     try:
         meta_uid = read_meta(path.read_bytes()).sop_uid
@@ -84,7 +84,7 @@ def stow(paths: Iterable[Path], door: Door, ledger: Ledger, *, requests: int = 4
 
 
 def batches(parts: Iterable[Part], most: int) -> Iterator[list[Part]]:
-    """Divide into requests in which no two files may be named alike by the answer."""
+    """Divide files into requests in which no two files may be named alike by the response."""
     batch, taken = list[Part](), set[str]()
     for one in parts:
         if len(batch) == most or one.names & taken:
@@ -97,7 +97,7 @@ def batches(parts: Iterable[Part], most: int) -> Iterator[list[Part]]:
 
 
 def settled(client: httpx.Client, door: Door, ledger: Ledger, batch: Sequence[Part]) -> dict[Part, str]:
-    """Post until every file has its last answer or patience ends."""
+    """Post files until each has its last answer or patience ends; return each one's last status."""
     until, last = time.monotonic() + door.patience_s, dict[Part, str]()
     waiting = list(batch)
     while waiting and time.monotonic() < until:
@@ -112,7 +112,7 @@ def settled(client: httpx.Client, door: Door, ledger: Ledger, batch: Sequence[Pa
 
 
 def post(client: httpx.Client, door: Door, batch: Sequence[Part]) -> dict[Part, str]:
-    """Make one request; give what it says of each file."""
+    """Send one request; return the status of each file."""
     headers = {"Content-Type": CONTENT_TYPE, "Accept": "application/dicom+json"}
     try:
         answer = client.post(door.address, content=body(batch), headers=headers)
@@ -121,25 +121,25 @@ def post(client: httpx.Client, door: Door, batch: Sequence[Part]) -> dict[Part, 
     if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
         return dict.fromkeys(batch, LATER)
     if answer.status_code in (httpx.codes.OK, httpx.codes.ACCEPTED, httpx.codes.CONFLICT):
-        return dict(zip(batch, said_of(batch, answer.json()), strict=True))
+        return dict(zip(batch, statuses_in(batch, answer.json()), strict=True))
     return dict.fromkeys(batch, f"HTTP {answer.status_code}")
 
 
 def body(batch: Iterable[Part]) -> Iterator[bytes]:
-    """Return the request's body, a file at a time, of no declared length."""
+    """Yield the body of a request, a file at a time."""
     for one in batch:
         yield HEAD + one.path.read_bytes() + b"\r\n"
     yield TAIL
 
 
-def said_of(batch: Iterable[Part], answer: Mapping[str, Any]) -> Iterator[str]:
-    """Return the status of each file; failures that name no instance belong to those that nothing else names, in order."""
+def statuses_in(batch: Iterable[Part], answer: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the status of each file; failures without an instance belong, in order, to the files that nothing names."""
     named = {uid_of(item): reason(item, WARNING_REASON) for item in items(answer, REFERENCED)}
     named |= {uid_of(item): reason(item, FAILURE_REASON) for item in items(answer, FAILED)}
     unnamed = iter([reason(item, FAILURE_REASON) for item in items(answer, OTHER_FAILURES)])
     for one in batch:
         found = sorted(named[uid] for uid in one.names if uid in named)
-        yield found[0] if found else next(unnamed, "unsaid")
+        yield found[0] if found else next(unnamed, "missing")
 
 
 def items(answer: Mapping[str, Any], tag: str) -> list[Mapping[str, Any]]:
@@ -148,7 +148,7 @@ def items(answer: Mapping[str, Any], tag: str) -> list[Mapping[str, Any]]:
 
 
 def uid_of(item: Mapping[str, Any]) -> str:
-    """Return the SOP instance that an item is about."""
+    """Return the SOP Instance UID of an item."""
     return str(item.get(SOP_UID, {}).get("Value", [""])[0])
 
 

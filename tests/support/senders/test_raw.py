@@ -1,4 +1,4 @@
-"""The sender that looks at nothing: every byte goes out as it lies in the file, under what the file meta says."""
+"""The raw sender sends every byte of a data set as it is in the file, under the UIDs of the file meta."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ def raws(tmp_path: Path) -> list[Raw]:
 
 
 @pytest.mark.parametrize("answer", [always(0), always(0xB007), busy, abort_third])
-def test_everything_arrives_as_it_lies_in_the_file(
+def test_every_data_set_arrives_as_it_is_in_its_file(
     answer: Callable[[int, evt.Event], int], raws: list[Raw], tmp_path: Path
 ) -> None:
     archive = Archive(answer)
@@ -38,7 +38,9 @@ def test_everything_arrives_as_it_lies_in_the_file(
     assert {line.state for line in read(tmp_path / "ledger")} == {"acked"}
 
 
-def test_a_kind_that_the_peer_does_not_take_is_refused_and_never_sent(raws: list[Raw], tmp_path: Path) -> None:
+def test_a_presentation_context_that_the_peer_refuses_is_recorded_and_nothing_is_sent(
+    raws: list[Raw], tmp_path: Path
+) -> None:
     archive = Archive(always(0))
 
     with archive.running(Verification) as peer, Ledger(tmp_path / "ledger") as ledger:
@@ -48,7 +50,7 @@ def test_a_kind_that_the_peer_does_not_take_is_refused_and_never_sent(raws: list
     assert archive.times == 0
 
 
-def test_a_file_may_be_named_otherwise_than_its_meta_does(raws: list[Raw]) -> None:
+def test_a_file_may_be_sent_under_another_sop_uid_than_its_file_meta_has(raws: list[Raw]) -> None:
     named = raw(raws[0].path, "local", "1.2.3")
 
     assert named is not None
@@ -57,7 +59,7 @@ def test_a_file_may_be_named_otherwise_than_its_meta_does(raws: list[Raw]) -> No
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 128 + b"DICM"])
-def test_what_says_nothing_of_itself_cannot_be_sent(data: bytes, tmp_path: Path) -> None:
+def test_a_file_without_usable_file_meta_cannot_be_sent(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(data)
 
     assert raw(tmp_path / "file", "local") is None

@@ -1,3 +1,5 @@
+"""The C-STORE sender retries until every instance has its last answer, and its ledger says what was sent."""
+
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from tests.support.senders.sender import Peer, send
 SMALL = Volume(studies=2, slices=5, size=16)
 
 
-# What the archive does, and the statuses that the sender then hears among others.
+# The archive's behaviour, and statuses that the sender gets from it.
 ANSWERS: dict[str, tuple[Callable[[int, evt.Event], int], set[str]]] = {
     "all well": (always(0), set()),
     "busy now and then": (busy, {"A700"}),
@@ -22,7 +24,7 @@ ANSWERS: dict[str, tuple[Callable[[int, evt.Event], int], set[str]]] = {
 
 
 @pytest.mark.parametrize("what", ANSWERS)
-def test_a_sender_does_not_rest_until_all_is_acknowledged(tmp_path: Path, what: str) -> None:
+def test_instances_are_sent_again_until_all_are_acknowledged(tmp_path: Path, what: str) -> None:
     answer, heard = ANSWERS[what]
     archive = Archive(answer)
 
@@ -35,7 +37,7 @@ def test_a_sender_does_not_rest_until_all_is_acknowledged(tmp_path: Path, what: 
     assert {line.state for line in ledgers.read(tmp_path / "ledger")} == {"acked"}
 
 
-def test_the_ledger_says_what_goes_out(tmp_path: Path) -> None:
+def test_the_ledger_has_a_line_for_every_instance_that_is_sent(tmp_path: Path) -> None:
     with Archive(always(0)).running() as peer, ledgers.Ledger(tmp_path / "ledger") as ledger:
         send(files(SMALL, tmp_path / "files"), peer, ledger)
 
@@ -43,7 +45,7 @@ def test_the_ledger_says_what_goes_out(tmp_path: Path) -> None:
     assert told == [(one.study_uid, one.series_uid, one.sop_uid, one.data_hash, one.canary) for one in instances(SMALL)]
 
 
-def test_a_final_no_is_not_asked_again(tmp_path: Path) -> None:
+def test_a_permanent_failure_is_not_sent_again(tmp_path: Path) -> None:
     archive = Archive(always(0xC000))
 
     with archive.running() as peer, ledgers.Ledger(tmp_path / "ledger") as ledger:
@@ -53,7 +55,7 @@ def test_a_final_no_is_not_asked_again(tmp_path: Path) -> None:
     assert tally.states == {"failed": 10}
 
 
-def test_a_kind_that_the_peer_does_not_take_fails(tmp_path: Path) -> None:
+def test_a_presentation_context_that_the_peer_refuses_fails(tmp_path: Path) -> None:
     archive = Archive(always(0))
 
     with archive.running(Verification) as peer, ledgers.Ledger(tmp_path / "ledger") as ledger:
@@ -65,7 +67,7 @@ def test_a_kind_that_the_peer_does_not_take_fails(tmp_path: Path) -> None:
 
 # pynetdicom drops the socket of a refused connection without closing it.
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning")
-def test_nobody_there_leaves_everything_unknown(tmp_path: Path) -> None:
+def test_without_a_peer_every_instance_stays_unknown(tmp_path: Path) -> None:
     with ledgers.Ledger(tmp_path / "ledger") as ledger:
         tally = send(files(SMALL, tmp_path / "files"), Peer(1, patience_s=0.5), ledger)
 

@@ -1,4 +1,4 @@
-"""The STOW-RS client: it reads every answer there is, and does not rest."""
+"""The STOW-RS client reads every kind of answer, and retries until every file has its last one."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from tests.audit.ledger import Ledger, read
 from tests.support.data.generate import Volume, files
 from tests.support.senders import stow
 from tests.support.senders.sender import meaning
-from tests.support.senders.stow import Door, Part, batches, part, said_of, settled
+from tests.support.senders.stow import Door, Part, batches, part, settled, statuses_in
 
 SMALL = Volume(slices=3, size=16)
 DOOR = Door("http://archive", patience_s=5)
@@ -32,27 +32,27 @@ def answer(**sequences: list[dict[str, Any]]) -> dict[str, Any]:
     return {getattr(stow, name): {"vr": "SQ", "Value": items} for name, items in sequences.items()}
 
 
-def test_every_part_gets_what_the_answer_says_of_it(parts: list[Part]) -> None:
+def test_every_file_gets_the_status_that_the_response_has_for_it(parts: list[Part]) -> None:
     first, second, third = (one.line.sop_uid for one in parts)
     said = answer(
         REFERENCED=[item(second, WARNING_REASON=0xB007), item(third)], FAILED=[item(first, FAILURE_REASON=0xA900)]
     )
 
-    assert list(said_of(parts, said)) == ["A900", "B007", "0000"]
+    assert list(statuses_in(parts, said)) == ["A900", "B007", "0000"]
 
 
-def test_a_failure_without_a_name_belongs_to_what_nothing_names(parts: list[Part]) -> None:
+def test_a_failure_without_an_instance_belongs_to_a_file_that_nothing_names(parts: list[Part]) -> None:
     said = answer(
         REFERENCED=[item(parts[1].line.sop_uid)],
         OTHER_FAILURES=[item("", FAILURE_REASON=0xC000), item("", FAILURE_REASON=0xC001)],
     )
 
-    assert list(said_of(parts, said)) == ["C000", "0000", "C001"]
+    assert list(statuses_in(parts, said)) == ["C000", "0000", "C001"]
 
 
-def test_what_the_answer_leaves_out_is_not_taken_as_stored(parts: list[Part]) -> None:
-    assert list(said_of(parts, {})) == ["unsaid"] * 3
-    assert meaning("unsaid") == "failed"
+def test_a_file_that_the_response_leaves_out_does_not_count_as_stored(parts: list[Part]) -> None:
+    assert list(statuses_in(parts, {})) == ["missing"] * 3
+    assert meaning("missing") == "failed"
 
 
 def test_no_request_holds_two_files_that_may_be_named_alike(parts: list[Part]) -> None:
@@ -81,7 +81,7 @@ def one_later(parts: list[Part]) -> list[httpx.Response | None]:
 
 
 @pytest.mark.parametrize("answers", [refused_first, cut_off_first, one_later])
-def test_it_does_not_rest_until_all_is_stored(
+def test_files_are_sent_again_until_all_are_stored(
     answers: Callable[[list[Part]], list[httpx.Response | None]], parts: list[Part], tmp_path: Path
 ) -> None:
     coming = iter(answers(parts))
@@ -100,7 +100,7 @@ def test_it_does_not_rest_until_all_is_stored(
     assert {line.state for line in read(tmp_path / "ledger")} == {"acked"}
 
 
-def test_a_final_no_is_not_asked_again(parts: list[Part], tmp_path: Path) -> None:
+def test_a_permanent_failure_is_not_sent_again(parts: list[Part], tmp_path: Path) -> None:
     said = answer(FAILED=[item(one.line.sop_uid, FAILURE_REASON=0xC000) for one in parts])
     asked: list[bytes] = []
 

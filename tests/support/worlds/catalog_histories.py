@@ -1,4 +1,4 @@
-"""Histories of a shard for the catalog's tests: events as records, random or by hand, and its tables to compare."""
+"""Histories of a shard for the catalog's tests: events as records, random or by hand, and tables to compare."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -48,7 +48,7 @@ def instance(  # noqa: PLR0913  a table of cases changes one field at a time
     facts: Facts | None = None,
     **others: Any,
 ) -> InstanceStored:
-    """Return an instance-stored; series and SOP UIDs are made of the study's and these last parts."""
+    """Return an instance-stored; series and SOP UIDs are made from the study's UID and these last parts."""
     identity = Identity("local", study, f"{study}.{series}", f"{study}.9.{sop}", sha256(content.encode()).hexdigest())
     stored_at = NOON + timedelta(seconds=second)
     event = InstanceStored(
@@ -87,7 +87,7 @@ def ended(study: str = "1.2.1", transfer: str = "t1", second: int = 0, instances
 
 
 def due(study: str = "1.2.1", place: tuple[int, int] | None = None, number: int = 1) -> StudyDue:
-    """Return a study-due that counts what lies up to a (partition, offset) of instance-stored."""
+    """Return a study-due that counts the records up to a (partition, offset) of instance-stored."""
     return StudyDue(
         event_id=event_id("local", study, "due", str(number)),
         tenant="local",
@@ -103,7 +103,7 @@ def due(study: str = "1.2.1", place: tuple[int, int] | None = None, number: int 
 
 
 def quarantined(content: str = "q", second: int = 0, state: QuarantineState = "held") -> InstanceQuarantined:
-    """Return an instance-quarantined: of its being held since a moment, or of a decision a minute later."""
+    """Return an instance-quarantined: of an object that is held, or of a decision about it a minute later."""
     at = NOON + timedelta(seconds=second)
     envelope = Envelope(
         stored_at=at,
@@ -131,20 +131,20 @@ def in_tenant(event: Event, tenant: str) -> Event:
 
 
 def record(event: Event, offset: int = 0, partition: int = 0) -> Record:
-    """Return the event as it lies in its topic."""
+    """Return an event as a record of its topic."""
     topic = next(topic for topic in TOPICS if isinstance(event, topic.event))
     return Record(topic.name, partition, offset, 0, record_key(event), encode(event))
 
 
 def numbered(events: Iterable[Event], tenant: str = "local") -> tuple[Record, ...]:
-    """Return records of one partition in this order."""
+    """Return these events as records of one partition, in this order."""
     return tuple(record(in_tenant(event, tenant), offset) for offset, event in enumerate(events))
 
 
 def run(
     catalog: Catalog, batches: Iterable[Sequence[Record]], head: bytes | None = None, shard: int = SHARD
 ) -> Flushed:
-    """Flush batch after batch, a second apart; give the last head and all outputs."""
+    """Flush batch after batch, a second apart; return the last head and all outputs."""
     outputs: tuple[Output, ...] = ()
     for second, batch in enumerate(batches):
         flushed = flush(catalog, shard, head, tuple(batch), NOON.timestamp() + second)
@@ -153,7 +153,7 @@ def run(
 
 
 def held(tables: MemoryTables) -> dict[str, dict[Any, Any]]:
-    """Return what the tables say, without versions and revisions: those depend on when batches and dues came."""
+    """Return the rows of the tables without versions and revisions, which depend on when batches and dues came."""
     named: dict[str, Mapping[Any, Any]] = {
         "study": tables.studies,
         "series": tables.series,
@@ -166,7 +166,7 @@ def held(tables: MemoryTables) -> dict[str, dict[Any, Any]]:
 
 
 def unversioned(row: Any) -> dict[str, Any]:
-    """Return a row's values but its version."""
+    """Return a row's values without its version."""
     return {name: value for name, value in asdict(row).items() if name != "version"}
 
 
@@ -176,10 +176,10 @@ PEOPLE = ("P1", "P2", None)
 
 @st.composite
 def contents(draw: st.DrawFn) -> InstanceStored:
-    """Return one content of one of a few instances: the same content always says the same, wherever it lies."""
+    """Draw one content of one of a few instances; the same content always has the same values."""
     study, sop = draw(st.sampled_from(("1.2.1", "1.2.2"))), draw(st.sampled_from("12"))
     content = draw(st.sampled_from("abc"))
-    # What a content says is a function of its identity, as the data hash is one of the data set.
+    # The values are a function of the content's identity, as a data hash is one of its data set.
     seed = sha256(f"{study}/{sop}/{content}".encode()).digest()
     facts = Facts(
         patient_id=PEOPLE[seed[0] % 3],
@@ -222,7 +222,7 @@ HISTORIES: st.SearchStrategy[list[Event]] = st.lists(contents() | ENDS | KEPT | 
 
 @st.composite
 def batches(draw: st.DrawFn, records: Sequence[Record]) -> list[Sequence[Record]]:
-    """Cut records into batches, some of which come again."""
+    """Cut records into batches, some of which are repeated."""
     cuts = sorted(draw(st.lists(st.integers(0, len(records)), max_size=4)))
     parts = [records[start:end] for start, end in zip((0, *cuts), (*cuts, len(records)), strict=True)]
     again = draw(st.lists(st.sampled_from(range(len(parts))), max_size=2))

@@ -1,4 +1,4 @@
-"""A whole archive in one process: both doors and the read API on real sockets, the outside in memory, empty each time."""
+"""A whole archive in one process: both doors and the read API on real sockets, the stores in memory, empty at first."""
 
 import asyncio
 import socket
@@ -29,7 +29,7 @@ WAIT_S = 20.0
 
 @dataclass(frozen=True)
 class MemoryArchive:
-    """The archive: its doors, and what lies behind them."""
+    """A whole archive in memory: its doors, its stores, its event log."""
 
     peer: Peer
     door: Door
@@ -37,7 +37,7 @@ class MemoryArchive:
     events: MemoryEventLog
 
     def catalog(self) -> None:
-        """Make the rows of everything that was stored, as the catalog job does."""
+        """Write the rows of everything that was stored, as the catalog job does."""
         places = sorted(place for place in self.events.records if place[0] == INSTANCE_STORED.name)
         records = [
             Record(topic, partition, offset, stored_ms, key, value)
@@ -47,14 +47,14 @@ class MemoryArchive:
         cataloged(self.world.catalog, records)
 
     def quarantined(self) -> dict[str, bytes]:
-        """Return the objects that were kept aside, by key."""
+        """Return the quarantined objects by key."""
         objects = self.world.objects.objects
         return {key: held.data for (bucket, key), held in objects.items() if bucket is Bucket.QUARANTINE}
 
 
 @contextmanager
 def memory_archive(folder: Path) -> Iterator[MemoryArchive]:
-    """Have an archive for the block."""
+    """Run an archive for the block."""
     found, started, stopping = list[MemoryArchive](), threading.Event(), asyncio.Event()
     loop = asyncio.new_event_loop()
 
@@ -88,7 +88,7 @@ async def both_doors(folder: Path) -> AsyncIterator[MemoryArchive]:
 
 
 def one_origin(stow: ASGIApp, api: ASGIApp) -> ASGIApp:
-    """Return what goes in to the one and what is read to the other."""
+    """Return an application that passes store requests to the one and all others to the other."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await (stow if is_ours(scope["method"], scope["path"]) else api)(scope, receive, send)
@@ -98,7 +98,7 @@ def one_origin(stow: ASGIApp, api: ASGIApp) -> ASGIApp:
 
 @asynccontextmanager
 async def web(app: ASGIApp) -> AsyncIterator[int]:
-    """Serve an application on a free port."""
+    """Serve an application for the block, and yield its port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = int(probe.getsockname()[1])
     server = Server(

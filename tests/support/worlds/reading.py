@@ -1,4 +1,4 @@
-"""A small archive in memory to read from: objects as the gateway stores them, rows as the catalog job makes them."""
+"""A small archive in memory for tests that read: objects as the gateway stores them, rows as the catalog job writes."""
 
 import asyncio
 import base64
@@ -38,7 +38,10 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
 def part10(transfer_syntax: str = ExplicitVRLittleEndian, frames: list[bytes] | None = None, **elements: Any) -> bytes:
-    """Return a file; `frames` are those of encapsulated pixels; elements are named by keyword, None takes one away."""
+    """Return a Part 10 file of 2 x 3 pixels a frame, or with these `frames` encapsulated.
+
+    `elements` are named by keyword; each replaces or adds an element, and None removes one.
+    """
     dataset = Dataset()
     defaults = {
         "SpecificCharacterSet": "ISO_IR 100",
@@ -112,7 +115,7 @@ def ordered(step: str, procedure: str) -> Dataset:
 
 
 def deflated(file: bytes) -> bytes:
-    """Return the same instance as a deflated one."""
+    """Return the same instance in a deflated transfer syntax."""
     split, other = split_part10(file), part10(DeflatedExplicitVRLittleEndian)
     stream = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     body = stream.compress(file[split.prefix_length :]) + stream.flush()
@@ -120,7 +123,7 @@ def deflated(file: bytes) -> bytes:
 
 
 def stored(whole: bytes, number: int, tenant: str = "local") -> tuple[Upload, Record]:
-    """Return a file as the gateway uploads it, and the record that it publishes then."""
+    """Return a file as the gateway uploads it, and the record that the gateway then publishes."""
     split = split_part10(whole)
     dataset = whole[split.prefix_length :]
     digest = data_hasher(split.transfer_syntax)
@@ -172,7 +175,7 @@ class World:
         self.app: Application = create_app(Services(queries, objects, self.settings, self.render))
 
     async def add(self, *files: bytes, tenant: str = "local") -> None:
-        """Store files and make their rows."""
+        """Store files and write their rows."""
         records = []
         for whole in files:
             self.stored += 1
@@ -182,7 +185,7 @@ class World:
         cataloged(self.catalog, records)
 
     async def get(self, path: str, **headers: str) -> httpx.Response:
-        """Ask the application as a client on this machine does; what breaks a response off is raised."""
+        """Send a GET as a client on this machine; an error that breaks the response off is raised."""
         return await self.ask("GET", path, **headers)
 
     async def ask(self, method: str, path: str, **headers: str) -> httpx.Response:
@@ -202,7 +205,7 @@ class BodyPart:
 
 
 def parts_of(response: httpx.Response) -> list[BodyPart]:
-    """Take a multipart response apart; asserts that nothing lies outside its parts."""
+    """Return the parts of a multipart response, and assert that there is nothing outside them."""
     boundary = response.headers["content-type"].split("boundary=")[1].encode()
     first, *found, last = (b"\r\n" + response.content).split(b"\r\n--" + boundary)
     assert (first, last) == (b"", b"--\r\n")
@@ -210,7 +213,7 @@ def parts_of(response: httpx.Response) -> list[BodyPart]:
 
 
 def bodies(response: httpx.Response) -> list[bytes]:
-    """Return what a multipart response of status 200 holds."""
+    """Return the bodies of the parts of a multipart response with status 200."""
     assert response.status_code == 200, response.text
     return [part.body for part in parts_of(response)]
 
@@ -222,7 +225,7 @@ def _part(text: bytes) -> BodyPart:
 
 
 def scope_of(path: str) -> dict[str, Any]:
-    """Return what an ASGI server says of a GET from this machine."""
+    """Return the ASGI scope of a GET from this machine."""
     return {
         "type": "http",
         "http_version": "1.1",
@@ -236,6 +239,6 @@ def scope_of(path: str) -> dict[str, Any]:
 
 
 async def still_there() -> Message:
-    """Be a client that waits for its answer: an ASGI receive."""
+    """Wait, as the ASGI receive of a client that stays connected."""
     await asyncio.sleep(60)
     return {"type": "http.disconnect"}

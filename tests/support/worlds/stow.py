@@ -1,4 +1,4 @@
-"""The STOW-RS door over an archive in memory, asked without a socket."""
+"""The STOW-RS door over an archive in memory, called without a socket."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -25,14 +25,14 @@ PARTS = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
 
 
 def multipart(*files: bytes, content_type: str = "application/dicom") -> bytes:
-    """Return the body of a store request."""
+    """Return the body of a store request with these files as parts."""
     head = f"--{BOUNDARY}\r\nContent-Type: {content_type}\r\n\r\n".encode()
     return b"".join(head + file + b"\r\n" for file in files) + f"--{BOUNDARY}--\r\n".encode()
 
 
 @dataclass
 class Response:
-    """What came back."""
+    """The response to a request."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Response:
         return orjson.loads(self.body)
 
     def codes(self, sequence: str, tag: str) -> list[Any]:
-        """Return one attribute of each item of a sequence, both named by tag; none without it."""
+        """Return the first value of an attribute in each item of a sequence that has it; both are named by tag."""
         items = self.json.get(sequence, {}).get("Value", [])
         return [item[tag]["Value"][0] for item in items if tag in item]
 
@@ -53,7 +53,7 @@ class Response:
 
 @dataclass
 class StowWorld:
-    """An archive in memory and the door to it."""
+    """An archive in memory and its STOW-RS door."""
 
     stow: Stow
     intake: Intake
@@ -61,7 +61,7 @@ class StowWorld:
     events: MemoryEventLog
 
     async def post(self, *chunks: bytes, path: str = "/dicomweb/studies", **headers: str) -> Response:
-        """Send a store request in these chunks, of several parts unless a content type says otherwise."""
+        """Send a store request in these chunks: multipart, unless the headers have another content type."""
         messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
         messages.append({"type": "http.request", "body": b"", "more_body": False})
         return await self.ask(messages, path=path, headers={"content-type": PARTS} | headers)
@@ -75,7 +75,7 @@ class StowWorld:
         headers: dict[str, str] | None = None,
         client: str = "127.0.0.1",
     ) -> Response:
-        """Speak ASGI with the door; after the messages nothing comes any more."""
+        """Send a request by ASGI; once the messages are received, the client sends nothing more."""
         response = Response()
 
         async def send(message: Message) -> None:
@@ -100,7 +100,7 @@ class StowWorld:
         return response
 
     def stored(self, bucket: Bucket = Bucket.HOT) -> list[bytes]:
-        """Return every object of a bucket, in the order in which they came."""
+        """Return the bytes of every object of a bucket, in the order in which they were stored."""
         return [held.data for (place, _), held in self.store.objects.items() if place is bucket]
 
     def published(self, kind: type[Any]) -> list[Any]:
@@ -113,7 +113,7 @@ class StowWorld:
         return self.published(InstanceStored)
 
     async def ends(self) -> list[TransferEnded]:
-        """Return how transfers ended, once the outbox is empty; outages are over then."""
+        """End all outages, and return how transfers ended once the outbox is empty."""
         self.store.outage = self.events.outage = Outage.NONE
         async with asyncio.timeout(5):
             while not self.intake.outbox.is_empty:  # noqa: ASYNC110 - it tells nobody

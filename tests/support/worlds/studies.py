@@ -1,4 +1,4 @@
-"""Instances and ends of transfers for tests of when a study is due: made up, valid, without a patient."""
+"""Events of instances and of ends of transfers, made up and valid, for tests of when a study is due."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +14,7 @@ PARTITION = 3
 
 
 def instance(number: int, transfer: str = "t1", *, study: str = STUDY, modality: str = "CR") -> InstanceStored:
-    """Return the event of a study's instance of this number: the same number, the same content."""
+    """Return the event of a study's instance; the same number has the same content."""
     sop = f"{study}.1.{number}"
     data_hash = f"{number:064x}"
     return InstanceStored(
@@ -50,7 +50,7 @@ def ended(  # noqa: PLR0913 - each has its default, and a test names the one it 
     ended_s: float = 1.0,
     study: str = STUDY,
 ) -> TransferEnded:
-    """Return the end of a transfer; its own times count from EPOCH."""
+    """Return the event of the end of a transfer; its times are seconds after EPOCH."""
     return TransferEnded(
         event_id=event_id("transfer-ended", TENANT, study, transfer, outcome),
         tenant=TENANT,
@@ -64,6 +64,6 @@ def ended(  # noqa: PLR0913 - each has its default, and a test names the one it 
 
 
 def arrived(event: InstanceStored | TransferEnded, offset: int) -> Arrival:
-    """Return the event as it lay in its topic."""
+    """Return an event as it arrives from its topic, at this offset."""
     topic = INSTANCE_STORED if isinstance(event, InstanceStored) else TRANSFER_ENDED
     return Arrival(event, topic.name, PARTITION, offset)

@@ -1,4 +1,4 @@
-"""Steps in virtual time: what `pipelines/engines/steps.py` does on Flink, here with a clock that the test moves."""
+"""An engine for steps in virtual time: what `pipelines/engines/steps.py` does on Flink, with a clock that tests move."""
 
 import heapq
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from pipelines.engines.timers import TimerState, fired, stepped, too_early
 
 @dataclass
 class State:
-    """All that a checkpoint holds: each key's bytes, its remembered entries, its timers (Unix ms)."""
+    """The content of a checkpoint: each key's bytes, its remembered entries, its timers (Unix ms)."""
 
     kept: dict[str, bytes] = field(default_factory=dict)
     remembered: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -20,7 +20,7 @@ class State:
 
 
 class Engine:
-    """Runs one step over keys; time stands still but for run_until()."""
+    """An engine that runs one step over keys; time passes only in run_until()."""
 
     def __init__(self, step: StepFunction, identity: IdentityFunction, now: float = 0.0) -> None:
         self._step = step
@@ -30,7 +30,7 @@ class Engine:
         self.outputs: list[Output] = []
 
     def feed(self, key: str, arrival: Arrival) -> None:
-        """Return the step a record, now."""
+        """Pass a record to the step, now."""
         kept = TimerState.read(self._state.kept.get(key))
         entries = self._state.remembered.setdefault(key, {})
         name = self._identity(arrival.event)
@@ -40,7 +40,7 @@ class Engine:
         self._after(key, kept, step)
 
     def run_until(self, now: float) -> None:
-        """Let time pass; timers fire in order, each at its moment or, when that was missed, at once."""
+        """Let time pass until `now`; timers fire in order, each at its time or, when that is over, at once."""
         while self._state.timers and self._state.timers[0][0] <= now * 1000:
             at_ms, key = heapq.heappop(self._state.timers)
             self.now = max(self.now, at_ms / 1000)
@@ -48,17 +48,17 @@ class Engine:
         self.now = max(self.now, now)
 
     def snapshot(self) -> State:
-        """Take a checkpoint."""
+        """Return a checkpoint."""
         return deepcopy(self._state)
 
     def restore(self, state: State, now: float) -> None:
-        """Start again, at a later moment, from a checkpoint; what was sent stays sent."""
+        """Start again from a checkpoint, at a later time; outputs that were sent stay sent."""
         self._state = deepcopy(state)
         self.now = self.started = now
 
     @property
     def entries(self) -> int:
-        """Count the remembered entries of all keys."""
+        """Return the number of remembered entries of all keys."""
         return sum(len(entries) for entries in self._state.remembered.values())
 
     @property
