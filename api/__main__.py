@@ -17,6 +17,7 @@ from api.app import Application, create_app
 from api.services import Services
 from operators.connectors.postgres.queries import PostgresQueries
 from operators.connectors.s3.store import S3ObjectStore
+from operators.connectors.sandbox.pool import Sandbox
 from schemas.settings.reading import SettingsError, load_all
 from schemas.settings.servers import CatalogSettings, StoreSettings
 from schemas.settings.web import ApiSettings, RenderSettings
@@ -53,7 +54,7 @@ def build() -> Application:
             yield
             announcing.cancel()
 
-    return create_app(Services(queries, objects, settings.api, settings.render), lifespan)
+    return create_app(Services(queries, objects, settings.api, settings.render, Sandbox(settings.render)), lifespan)
 
 
 async def announce(settings: ApiSettings, name: str = "api") -> None:

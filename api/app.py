@@ -109,8 +109,8 @@ class Application:
             API_SECONDS.labels(_route_of(scope)).observe(time.perf_counter() - began)
 
     def close(self) -> None:
-        """End the processes that were started for this application."""
-        self._services.children.close()
+        """End the renderer's processes, which are this application's own."""
+        self._services.renderer.close()
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

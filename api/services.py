@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from starlette.requests import Request
 
-from api.children import Children
 from api.dicomweb.header_cache import HeaderCache
 from operators.catalog.ports import CatalogQueries, Location
 from operators.dicom.scan import DEFLATED
 from operators.errors import RETRY_AFTER
 from operators.http.problem import Problem
+from operators.imaging.ports import Renderer
 from operators.store.ports import ObjectStore
 from schemas.settings.web import ApiSettings, RenderSettings
 from schemas.telemetry import API_LIMITED
@@ -58,6 +58,7 @@ class Services:
     objects: ObjectStore
     settings: ApiSettings
     render: RenderSettings
+    renderer: Renderer
     # Further servers that must answer for this origin to be ready, by name.
     checks: Mapping[str, Check] = field(default_factory=dict)
     # Long headers are parsed in a thread of their own, one at a time: they hold up no other request.
@@ -65,10 +66,8 @@ class Services:
     header_slots: asyncio.Semaphore = field(init=False)
     header_cache: HeaderCache = field(init=False)
     inflated_slots: InflatedSlots = field(init=False)
-    children: Children = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "children", Children(self.render))
         object.__setattr__(self, "inflated_slots", InflatedSlots(self.settings.inflated_at_once))
         object.__setattr__(self, "header_cache", HeaderCache(self.settings.header_cache_bytes))
         object.__setattr__(self, "header_slots", asyncio.Semaphore(self.settings.headers_at_once))

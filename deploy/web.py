@@ -34,6 +34,7 @@ from operators.catalog.ports import CatalogQueries
 from operators.connectors.kafka.log import KafkaEventLog
 from operators.connectors.postgres.queries import PostgresQueries
 from operators.connectors.s3.store import S3ObjectStore
+from operators.connectors.sandbox.pool import Sandbox
 from operators.store.ports import EventLog, ObjectStore
 from schemas.settings.intake import IntakeSettings, QuarantineSettings
 from schemas.settings.reading import SettingsError, load_all
@@ -77,7 +78,9 @@ class Web:
         self._settings = settings
         self._outside = outside
         checks = {"broker": outside.events.check}
-        services = Services(outside.queries, outside.objects, settings.api, settings.render, checks=checks)
+        services = Services(
+            outside.queries, outside.objects, settings.api, settings.render, Sandbox(settings.render), checks
+        )
         self._reads: ASGIApp = create_app(services, self._lifespan)
         self._stow: Stow | None = None
 

@@ -1,4 +1,4 @@
-"""One frame rendered as a picture: which bytes of the object that takes, and the process that renders them."""
+"""One frame rendered as a picture: which bytes of its object that takes."""
 
 import asyncio
 from dataclasses import dataclass
@@ -53,10 +53,10 @@ async def framed_instance(reader: ArchiveReader, location: Location) -> FramedIn
 async def render_frame(
     services: Services, reader: ArchiveReader, instance: FramedInstance, number: int, rendering: Rendering
 ) -> bytes:
-    """Return the picture of a frame; raises Problem, Damaged or Unavailable."""
+    """Return the picture of a frame; raises FrameRejected, Problem (406), Damaged or Unavailable."""
     job = RenderJob(instance.location.transfer_syntax, number, instance.form, rendering)
     fetch = partial(_with_bytes, reader, instance, job, services.render.frame_bytes)
-    return await services.children.rendered(fetch)
+    return await services.renderer.render(fetch)
 
 
 async def _with_bytes(reader: ArchiveReader, instance: FramedInstance, job: RenderJob, most_bytes: int) -> RenderJob:

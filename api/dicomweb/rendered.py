@@ -14,14 +14,12 @@ from api.dicomweb.video_and_pdf import PDF, PDF_CLASS, VIDEOS, pdf, video
 from api.http.etags import etag, headers, unchanged
 from api.http.media import choose_rendered
 from api.http.multipart import AFTER, MultipartFraming, Part
-from api.http.problems import is_without_picture, not_renderable
+from api.http.problems import NO_PICTURE, is_without_picture, not_renderable
 from api.http.streaming import Chunks, StreamedResponse, in_order
 from api.services import reader_of, services_of
 from operators.catalog.ports import Location
 from operators.http.accept import accepted
-from operators.http.problem import Problem
 from operators.imaging.request import Rendering, parse_rendering
-from operators.retrieval.reading import NotFound
 
 # PS3.18 table 8.7.4-1; the first is for a client that accepts any.
 IMAGES = ("image/jpeg", "image/png", "image/gif")
@@ -127,7 +125,7 @@ async def _first_frame(request: Request, location: Location, rendering: Renderin
         instance = await framed_instance(reader_of(request), location)
         check_frames(instance.listed, [1])
         return await _frame(request, instance, 1, "", rendering)
-    except (Problem, NotFound) as error:
+    except NO_PICTURE as error:
         if is_without_picture(error):
             return None
         raise

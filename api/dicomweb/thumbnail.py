@@ -13,13 +13,12 @@ from api.dicomweb.rendered import IMAGES, picture_response
 from api.dicomweb.resources import check_frames, frame_numbers_of, locations_of
 from api.http.etags import etag, unchanged
 from api.http.media import choose_rendered
-from api.http.problems import is_without_picture
+from api.http.problems import NO_PICTURE, is_without_picture
 from api.services import reader_of, services_of
 from operators.catalog.ports import Location
 from operators.http.accept import accepted
 from operators.http.problem import Problem
 from operators.imaging.request import Rendering, parse_thumbnail
-from operators.retrieval.reading import NotFound
 
 # At most this many instances are tried to find one that can be rendered.
 CANDIDATES = 5
@@ -35,7 +34,7 @@ async def thumbnail(request: Request) -> Response:
     for candidate in islice(_candidates(locations), CANDIDATES):
         try:
             return await _thumbnail_of(request, candidate, numbers, rendering)
-        except (Problem, NotFound) as error:
+        except NO_PICTURE as error:
             if not is_without_picture(error) or request.path_params.get("instance"):
                 raise
     raise Problem(404, "no-images", "nothing here has a picture to show")

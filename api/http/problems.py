@@ -9,6 +9,8 @@ from starlette.responses import Response
 from operators.access.principal import NotAllowed
 from operators.errors import RETRY_AFTER, BadQuery, Rejected, Unavailable
 from operators.http.problem import Problem, forbidden
+from operators.imaging.ports import FrameRejected, RendererBusy
+from operators.imaging.reasons import EMPTY_REGION
 from operators.retrieval.reading import Damaged, NotFound
 
 # PS3.18 table 10.4.3-1: a resource that cannot be rendered has no representation that the client could accept.
@@ -32,8 +34,12 @@ def not_renderable(reason: str) -> Problem:
     return Problem(NOT_RENDERABLE, reason, advice)
 
 
+# The errors that may mean that an instance has no picture.
+NO_PICTURE = (Problem, NotFound, FrameRejected)
+
+
 def is_without_picture(error: Exception) -> bool:
-    """True if an instance has no picture, rather than a failure that another try may mend."""
+    """True if one of NO_PICTURE means that, and is no failure that another try may mend."""
     return problem_of(error).status in (NOT_FOUND, NOT_RENDERABLE)
 
 
@@ -58,6 +64,16 @@ def _damaged(error: Damaged) -> Problem:
     return Problem(500, error.reason, "the stored object is damaged or missing: tell the archive's operator")
 
 
+def _frame_rejected(error: FrameRejected) -> Problem:
+    if error.reason == EMPTY_REGION:
+        return Problem(400, EMPTY_REGION, "the viewport's source region must have pixels in common with the image")
+    return not_renderable(error.reason)
+
+
+def _busy(_: RendererBusy) -> Problem:
+    return Problem(503, "renderer-busy", "too many images wait: try again soon", RETRY_AFTER)
+
+
 def _of_starlette(error: HTTPException) -> Problem:
     return Problem(error.status_code, "bad-request", error.detail, error.headers)
 
@@ -69,6 +85,8 @@ ANSWERS: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (NotFound, lambda error: not_found(error.what)),
     (Damaged, _damaged),
     (BadQuery, lambda error: Problem(400, "bad-query", str(error))),
+    (RendererBusy, _busy),
+    (FrameRejected, _frame_rejected),
     (Unavailable, _unavailable),
     (Rejected, _unreadable),
     (HTTPException, _of_starlette),

@@ -24,6 +24,7 @@ from operators.catalog.ports import Catalog, CatalogQueries
 from operators.connectors.memory.catalog import MemoryCatalog
 from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.memory.stores import MemoryObjectStore
+from operators.connectors.sandbox.pool import Sandbox
 from operators.dicom.instance import data_hasher, examine, from_object, split_part10
 from operators.store.ports import ObjectStore, Upload
 from operators.stream.step import Record
@@ -172,7 +173,7 @@ class World:
 
     def serve(self, queries: CatalogQueries, objects: ObjectStore) -> None:
         """Have the application answer from these queries and objects from now on."""
-        self.app: Application = create_app(Services(queries, objects, self.settings, self.render))
+        self.app: Application = create_app(Services(queries, objects, self.settings, self.render, Sandbox(self.render)))
 
     async def add(self, *files: bytes, tenant: str = "local") -> None:
         """Store files and write their rows."""

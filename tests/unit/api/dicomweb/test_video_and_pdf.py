@@ -1,0 +1,72 @@
+"""Videos and PDFs are rendered as they are stored (CONFORMANCE 38)."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.telemetry import API_DAMAGED
+from tests.support.worlds.pictures import INSTANCE, LIMITS, address_of, archive, without_pixels
+from tests.support.worlds.reading import World, part10, scope_of, still_there
+
+VIDEO = "1.2.840.10008.1.2.4.102"
+
+
+def test_a_video_is_answered_as_stored(corpus: Path) -> None:
+    whole = (corpus / "synthetic/video_h264.dcm").read_bytes()
+    with archive(whole) as ask:
+        at = address_of(whole)
+        video = ask(f"{at}/rendered")
+
+        assert (video.status_code, video.headers["content-type"]) == (200, "video/mp4")
+        assert video.content.rstrip(b"\0") in whole
+        assert len(video.content) > 1000
+        assert ask(f"{at}/rendered", accept="image/jpeg").status_code == 406
+        assert ask(f"{at}/frames/1/rendered").status_code == 406
+
+
+@pytest.mark.parametrize(
+    ("whole", "reason"),
+    [
+        (without_pixels(part10(VIDEO, [b"stream"])), "no-pixels"),
+        (without_pixels(part10(VIDEO, [b"stream"])) + b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff", "no-pixels"),
+        (part10(VIDEO, [b"stream"]).replace(b"\xfe\xff\x00\xe0", b"none"), "bad-frame"),
+    ],
+)
+def test_a_video_without_a_stream_is_406_and_no_damage(whole: bytes, reason: str) -> None:
+    damaged = sum(sample.value for metric in API_DAMAGED.collect() for sample in metric.samples)
+    with archive(whole) as ask:
+        response = ask(f"{INSTANCE}/rendered")
+
+    assert (response.status_code, response.json()["reason"]) == (406, reason)
+    assert sum(sample.value for metric in API_DAMAGED.collect() for sample in metric.samples) == damaged
+
+
+def test_a_large_document_is_never_in_memory_whole() -> None:
+    largest: list[int] = []
+
+    async def send(message: Any) -> None:
+        largest.append(len(message.get("body", b"")))
+
+    async def asked() -> None:
+        world = World(render=LIMITS)
+        document = b"%PDF-" + bytes(24 * 2**20 - 5)
+        await world.add(
+            without_pixels(part10(SOPClassUID="1.2.840.10008.5.1.4.1.1.104.1", EncapsulatedDocument=document))
+        )
+        await world.app(scope_of(f"{INSTANCE}/rendered"), still_there, send)
+
+    asyncio.run(asked())
+
+    assert (sum(largest), max(largest) < 2**20) == (24 * 2**20, True)
+
+
+def test_a_pdf_is_answered_as_stored_to_be_saved(corpus: Path) -> None:
+    whole = next(corpus.rglob("*encapsulated_pdf*.dcm")).read_bytes()
+    with archive(whole) as ask:
+        document = ask(f"{address_of(whole)}/rendered", accept="application/pdf")
+
+        assert document.content.startswith(b"%PDF-")
+        assert document.headers["content-disposition"] == "attachment"
+        assert ask(f"{address_of(whole)}/rendered", accept="image/png").status_code == 406
