@@ -28,7 +28,7 @@ RUNS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run them one after the other; gives the exit status."""
+    """Run the benchmarks one after the other; return the exit status."""
     argparse.ArgumentParser(
         prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args(arguments)
@@ -40,10 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_all() -> int:
-    """Run each on one stack that begins and ends here, in one folder."""
+    """Run the benchmarks on a stack that is started and stopped here, in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="fluoro-bench-") as name:
         folder = Path(name)
-        # The database's user passes through.
+        # The database runs as another user, who must be able to enter.
         folder.chmod(0o755)
         (folder / "tmp").mkdir()
         try:
@@ -56,7 +56,7 @@ def run_all() -> int:
 
 
 def run(*module: str, folder: Path) -> int:
-    """Run one benchmark on the stack in this folder, where its own files lie too; gives its exit status."""
+    """Run one benchmark on the stack in this folder, which also holds its files; return its exit status."""
     sys.stdout.write(f"\n{' '.join(module)}\n")
     sys.stdout.flush()
     environment = os.environ | {"TMPDIR": str(folder / "tmp")}

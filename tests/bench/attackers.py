@@ -1,6 +1,6 @@
-"""Peers that mean no good: each holds a connection to a DIMSE door in its own way, and comes back when it is thrown out.
+"""Hostile DIMSE peers: each occupies a connection in its own way, and connects again when the archive closes it.
 
-Meant to cost less than what they attack, in a process of their own.
+They run in a process of their own, and need less CPU than what they attack.
 """
 
 import asyncio
@@ -20,119 +20,119 @@ from tests.support.senders.sender import Peer
 CT = "1.2.840.10008.5.1.4.1.1.2"
 VERIFICATION = "1.2.840.10008.1.1"
 EXPLICIT = "1.2.840.10008.1.2.1"
-# How soon one that was thrown out calls again.
+# How long a peer waits before it connects again.
 AGAIN_S = 0.5
-# What stands in a flood for a number that is drawn each time.
+# What a random number replaces in each large association request.
 MARK = b"000000"
 ABORT = b"\x07\0\0\0\0\4\0\0\0\0"
 
 
 @dataclass(frozen=True)
-class Line:
-    """A connection to the door."""
+class HostileConnection:
+    """A hostile peer's connection to a DIMSE door."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     peer: Peer
 
-    async def say(self, data: bytes) -> None:
-        """Send; raises ConnectionError when there is nobody any more."""
+    async def send(self, data: bytes) -> None:
+        """Send bytes; raises ConnectionError when the connection is closed."""
         self.writer.write(data)
         await self.writer.drain()
 
     async def associate(self, sop_class: str = CT) -> None:
-        """Send a right association request and wait for an answer to it."""
-        await self.say(request(self.peer, sop_class, EXPLICIT))
+        """Send a valid association request and wait for the answer."""
+        await self.send(request(self.peer, sop_class, EXPLICIT))
         head = await self.reader.readexactly(6)
         await self.reader.readexactly(struct.unpack(">I", head[2:])[0])
 
     async def drip(self, data: bytes, bytes_per_s: int) -> None:
-        """Send so slowly, ten pieces a second."""
+        """Send at this rate, ten pieces a second."""
         step = max(1, bytes_per_s // 10)
         for start in range(0, len(data), step):
-            await self.say(data[start : start + step])
+            await self.send(data[start : start + step])
             await asyncio.sleep(0.1)
 
 
-Kind = Callable[[Line], Awaitable[None]]
+Kind = Callable[[HostileConnection], Awaitable[None]]
 
 
-async def silent(line: Line) -> None:
-    """Say nothing."""
+async def silent(connection: HostileConnection) -> None:
+    """Send nothing."""
 
 
-async def one_byte(line: Line) -> None:
-    """Begin and leave it at that."""
-    await line.say(b"\x01")
+async def one_byte(connection: HostileConnection) -> None:
+    """Send one byte, then nothing."""
+    await connection.send(b"\x01")
 
 
-async def drip(line: Line) -> None:
-    """Ask for an association at 100 B/s."""
-    await line.drip(flood(), 100)
+async def drip(connection: HostileConnection) -> None:
+    """Send an association request at 100 B/s."""
+    await connection.drip(large_request(), 100)
 
 
-async def drip_in_pdu(line: Line) -> None:
+async def drip_in_pdu(connection: HostileConnection) -> None:
     """Send a data PDU at 100 B/s."""
-    await begin(line)
-    await line.drip(struct.pack(">BxIIBB", 4, 100_000, 99_996, 1, 0) + bytes(99_994), 100)
+    await begin_store(connection)
+    await connection.drip(struct.pack(">BxIIBB", 4, 100_000, 99_996, 1, 0) + bytes(99_994), 100)
 
 
-async def crumbs(line: Line) -> None:
+async def crumbs(connection: HostileConnection) -> None:
     """Send an instance in PDUs of one byte, ten a second."""
-    await begin(line)
-    await line.drip(pdv(b"x", 0) * 100_000, 130)
+    await begin_store(connection)
+    await connection.drip(pdv(b"x", 0) * 100_000, 130)
 
 
-async def bomb(line: Line) -> None:
-    """Announce 600 MB and send them."""
-    await line.say(struct.pack(">BxI", 1, 600_000_000))
+async def bomb(connection: HostileConnection) -> None:
+    """Announce a PDU of 600 MB and send it."""
+    await connection.send(struct.pack(">BxI", 1, 600_000_000))
     while True:
-        await line.say(bytes(65_536))
+        await connection.send(bytes(65_536))
 
 
-async def hoard(line: Line) -> None:
-    """Send nearly all of as long a request as there may be."""
-    await line.say(struct.pack(">BxI", 1, 524_288) + bytes(524_000))
+async def hoard(connection: HostileConnection) -> None:
+    """Send nearly all of the longest association request that is allowed."""
+    await connection.send(struct.pack(">BxI", 1, 524_288) + bytes(524_000))
 
 
-async def contexts(line: Line) -> None:
-    """Ask for 128 contexts of 64 transfer syntaxes, over and over."""
-    await line.say(flood())
-    await line.reader.readexactly(6)
-    await line.say(ABORT)
+async def contexts(connection: HostileConnection) -> None:
+    """Request 128 presentation contexts of 64 transfer syntaxes."""
+    await connection.send(large_request())
+    await connection.reader.readexactly(6)
+    await connection.send(ABORT)
 
 
-async def mid_pdu(line: Line) -> None:
-    """Fall silent within a data PDU."""
-    await begin(line)
-    await line.say(struct.pack(">BxIIBB", 4, 100_000, 99_996, 1, 0) + bytes(10))
+async def mid_pdu(connection: HostileConnection) -> None:
+    """Stop sending within a data PDU."""
+    await begin_store(connection)
+    await connection.send(struct.pack(">BxIIBB", 4, 100_000, 99_996, 1, 0) + bytes(10))
 
 
-async def mid_message(line: Line) -> None:
-    """Fall silent between two PDUs of an instance."""
-    await begin(line)
-    await line.say(pdv(bytes(1000), 0))
+async def mid_message(connection: HostileConnection) -> None:
+    """Stop sending between two PDUs of an instance."""
+    await begin_store(connection)
+    await connection.send(pdv(bytes(1000), 0))
 
 
-async def garbage(line: Line) -> None:
-    """Send what is no DICOM."""
-    await line.say(random.randbytes(5_000))
+async def garbage(connection: HostileConnection) -> None:
+    """Send random bytes."""
+    await connection.send(random.randbytes(5_000))
 
 
-async def endless_command(line: Line) -> None:
+async def endless_command(connection: HostileConnection) -> None:
     """Send a command set that never ends."""
-    await line.associate()
+    await connection.associate()
     while True:
-        await line.say(pdv(bytes(500), COMMAND))
+        await connection.send(pdv(bytes(500), COMMAND))
 
 
-async def never_reading(line: Line) -> None:
-    """Ask without end and hear no answer."""
-    await line.associate(VERIFICATION)
-    line.writer.transport.pause_reading()  # type: ignore[attr-defined]
+async def never_reading(connection: HostileConnection) -> None:
+    """Send requests without end and never read an answer."""
+    await connection.associate(VERIFICATION)
+    connection.writer.transport.pause_reading()  # type: ignore[attr-defined]
     echo = element(0x0002, VERIFICATION.encode() + b"\0") + element(0x0100, b"\x30\0") + element(0x0800, b"\1\1")
     while True:
-        await line.say(pdv(echo, COMMAND | LAST) * 10)
+        await connection.send(pdv(echo, COMMAND | LAST) * 10)
 
 
 KINDS: tuple[Kind, ...] = (
@@ -152,9 +152,9 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
-async def begin(line: Line) -> None:
-    """Associate and announce an instance."""
-    await line.associate()
+async def begin_store(connection: HostileConnection) -> None:
+    """Associate and send the command of a C-STORE."""
+    await connection.associate()
     command = (
         element(0x0002, CT.encode() + b"\0")
         + element(0x0100, b"\1\0")
@@ -162,7 +162,7 @@ async def begin(line: Line) -> None:
         + element(0x0800, b"\0\0")
         + element(0x1000, b"1.2.3\0")
     )
-    await line.say(pdv(command, COMMAND | LAST))
+    await connection.send(pdv(command, COMMAND | LAST))
 
 
 def item(kind: int, value: bytes) -> bytes:
@@ -170,13 +170,13 @@ def item(kind: int, value: bytes) -> bytes:
     return struct.pack(">BxH", kind, len(value)) + value
 
 
-def flood() -> bytes:
-    """Return as much of an association request as may be asked, 230 kB, in no word like the last one."""
-    return _flood().replace(MARK, b"%06d" % random.randrange(10**6))
+def large_request() -> bytes:
+    """Return an association request of 230 kB, as large as it may be; its transfer syntaxes differ each time."""
+    return _large_request().replace(MARK, b"%06d" % random.randrange(10**6))
 
 
 @cache
-def _flood() -> bytes:
+def _large_request() -> bytes:
     asked = (
         bytes((2 * context + 1, 0, 0, 0))
         + item(0x30, CT.encode())
@@ -192,29 +192,29 @@ def _flood() -> bytes:
 
 @dataclass
 class Attacker:
-    """One place in the attack, always taken: who is thrown out comes back."""
+    """One hostile peer, which connects again whenever its connection ends; `open` is its open connection, if any."""
 
     kind: Kind
     peer: Peer
     calls: int = 0
-    open: list[Line] = field(default_factory=list)
+    open: list[HostileConnection] = field(default_factory=list)
 
     async def run(self) -> None:
-        """Attack until cancelled, which leaves the connection as it is then."""
+        """Attack until cancelled; cancelling leaves the connection open."""
         while True:
             with suppress(OSError, asyncio.IncompleteReadError):
-                async with connected(self.peer, self.open) as line:
+                async with connected(self.peer, self.open) as connection:
                     self.calls += 1
-                    await self.kind(line)
-                    await until_closed(line)
+                    await self.kind(connection)
+                    await until_closed(connection)
             await asyncio.sleep(AGAIN_S)
 
     async def is_held(self, within_s: float) -> bool:
-        """True if the connection is still open after so long, in which nothing is sent and everything is read."""
+        """True if the connection is still open after `within_s`, in which nothing is sent and everything is read."""
         try:
-            for line in self.open:
-                line.writer.transport.resume_reading()  # type: ignore[attr-defined]
-                await asyncio.wait_for(until_closed(line), within_s)
+            for connection in self.open:
+                connection.writer.transport.resume_reading()  # type: ignore[attr-defined]
+                await asyncio.wait_for(until_closed(connection), within_s)
         except TimeoutError:
             return True
         except OSError:
@@ -222,25 +222,25 @@ class Attacker:
         return False
 
 
-async def until_closed(line: Line) -> None:
-    """Hear whatever comes until nothing will."""
-    while await line.reader.read(65_536):
+async def until_closed(connection: HostileConnection) -> None:
+    """Read until the peer closes the connection."""
+    while await connection.reader.read(65_536):
         pass
 
 
 @asynccontextmanager
-async def connected(peer: Peer, held: list[Line]) -> AsyncIterator[Line]:
-    """Have a connection, closed when it is of no more use but not when this is cancelled."""
-    connection = socket.socket()
-    # What has not gone when the attack ends would go on attacking.
+async def connected(peer: Peer, held: list[HostileConnection]) -> AsyncIterator[HostileConnection]:
+    """Open a connection for the block, and close it at the end, except when the block is cancelled."""
+    client = socket.socket()
+    # Bytes that are in large buffers when the attack ends would continue the attack.
     for which in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-        connection.setsockopt(socket.SOL_SOCKET, which, 4096)
-    connection.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(connection, (peer.host, peer.port))
-    line = Line(*await asyncio.open_connection(sock=connection), peer)
-    held[:] = [line]
+        client.setsockopt(socket.SOL_SOCKET, which, 4096)
+    client.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(client, (peer.host, peer.port))
+    connection = HostileConnection(*await asyncio.open_connection(sock=client), peer)
+    held[:] = [connection]
     try:
-        yield line
+        yield connection
     except asyncio.CancelledError:
         raise
     except BaseException:
@@ -250,14 +250,14 @@ async def connected(peer: Peer, held: list[Line]) -> AsyncIterator[Line]:
         _close(held)
 
 
-def _close(held: list[Line]) -> None:
-    for line in held:
-        line.writer.transport.abort()
+def _close(held: list[HostileConnection]) -> None:
+    for connection in held:
+        connection.writer.transport.abort()
     held.clear()
 
 
 async def attack(peer: Peer, sockets: int, seconds: float, grace_s: float) -> dict[str, tuple[int, int, int]]:
-    """Attack with so many sockets for so long; give, by kind, how many there were, called, and are open grace_s later."""
+    """Attack; return, by kind of attacker, their number, their calls, and how many are still open `grace_s` later."""
     attackers = [Attacker(KINDS[number % len(KINDS)], peer) for number in range(sockets)]
     tasks = [asyncio.create_task(one.run()) for one in attackers]
     await asyncio.sleep(seconds)
@@ -275,6 +275,6 @@ async def attack(peer: Peer, sockets: int, seconds: float, grace_s: float) -> di
     return {name: (there[name], calls[name], still[name]) for name in there}
 
 
-def attack_from_here(told: Connection, peer: Peer, sockets: int, seconds: float, grace_s: float) -> None:
-    """Attack, and tell what came of it: the whole of a process."""
-    told.send(asyncio.run(attack(peer, sockets, seconds, grace_s)))
+def attack_from_here(results: Connection, peer: Peer, sockets: int, seconds: float, grace_s: float) -> None:
+    """Attack in this process, and send the result of attack() to `results`."""
+    results.send(asyncio.run(attack(peer, sockets, seconds, grace_s)))

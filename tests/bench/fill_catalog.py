@@ -1,6 +1,6 @@
-"""Fill a catalog with studies of one instance, as the catalog job would: `python -m tests.bench.fill_catalog COUNT`.
+"""Fills a catalog with studies of one instance, as the catalog job would: `python -m tests.bench.fill_catalog COUNT`.
 
-The database is that of FLUORO_CATALOG_*, as writer. The same count gives the same rows again.
+The database is that of FLUORO_CATALOG_*, as writer. The same count writes the same rows.
 """
 
 import argparse
@@ -27,7 +27,7 @@ BATCH = 500
 
 
 def study(template: InstanceStored, number: int, luck: random.Random) -> InstanceStored:
-    """Return the event of a study of its own."""
+    """Return the event of an instance in a study of its own."""
     uid = f"{ROOT}.{number}"
     identity = Identity("local", uid, f"{uid}.1", f"{uid}.1.1", template.data_hash)
     facts = replace(
@@ -50,7 +50,7 @@ def study(template: InstanceStored, number: int, luck: random.Random) -> Instanc
 
 
 def fill(studies: int) -> None:
-    """Write the rows."""
+    """Write the rows of this number of studies."""
     template, luck = decode(stored(part10(), 0)[1].value), random.Random(1)
     assert isinstance(template, InstanceStored)
     with PostgresCatalog(load(CatalogSettings, os.environ)) as catalog:
@@ -60,7 +60,7 @@ def fill(studies: int) -> None:
 
 
 def record(event: InstanceStored) -> Record:
-    """Return an event as it lies in its topic."""
+    """Return an event as a record of its topic."""
     return Record(INSTANCE_STORED.name, 0, 0, 0, study_key(event.tenant, event.study_uid), encode(event))
 
 

@@ -1,9 +1,9 @@
-"""What one gateway process costs by itself: CPU seconds a GB, in user and system time.
+"""The CPU cost of one gateway process: seconds per GB, in user and system time.
 
     python -m tests.bench.gateway --data FOLDER [--slices 800 --senders 4 --rounds 4]
 
-FOLDER is the data folder of a stack that runs; its store and broker serve a gateway of our own. The senders cost next
-to nothing. On a busy machine the least of the rounds is the figure: other programs only ever add to it.
+FOLDER is the data folder of a running stack, whose store and broker serve the measured gateway. The senders need little
+CPU. On a busy machine the lowest of the rounds counts: other programs can only add to it.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from tests.support.senders.sender import Peer
 
 @dataclass(frozen=True)
 class Round:
-    """What one round took: gigabytes, seconds, and the gateway's user and system seconds."""
+    """The figures of one round: gigabytes, seconds, and the gateway's user and system seconds."""
 
     gigabytes: float
     seconds: float
@@ -44,7 +44,7 @@ class Round:
 
 
 def measure(process: psutil.Process, lanes: Sequence[Sequence[Instance]], peer: Peer) -> Round:
-    """Send every lane over an association of its own."""
+    """Send every lane over an association of its own, and return the figures."""
     senders = [threading.Thread(target=send, args=(lane, peer)) for lane in lanes]
     before, began = process.cpu_times(), time.monotonic()
     for sender in senders:

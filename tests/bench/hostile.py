@@ -1,9 +1,9 @@
-"""What a legitimate sender feels of hostile sockets: its C-STORE before, during and after them, on one address.
+"""The effect of hostile sockets on a legitimate sender at the same address: its C-STOREs before, during and after.
 
     python -m tests.bench.hostile --data FOLDER [--sockets 200 --seconds 60]
 
-FOLDER is the data folder of a stack that runs. Exit status 0 when nothing was refused to the sender, its p99 did not
-more than double, no process of the gateway took more than 512 MiB, and no hostile socket was open 30 s later.
+FOLDER is the data folder of a running stack. Exit status 0 when nothing was refused to the sender, its p99 did not more
+than double, no process of the gateway took more than 512 MiB, and no hostile socket was open 30 s later.
 """
 
 import argparse
@@ -27,15 +27,15 @@ from tests.support.senders.scu import associated
 from tests.support.senders.sender import Peer
 
 PACE_S = 0.05
-# The sender associates anew for so many instances, as modalities do.
+# The sender opens an association for every 20 instances, as modalities do.
 INSTANCES = 20
 MOST_BYTES = 512 << 20
 PHASES = ("before", "during", "after")
 
 
 @dataclass
-class Felt:
-    """What the sender felt in one phase: seconds of each answer and of each association request, what was refused."""
+class Experience:
+    """The experience of the sender in one phase: seconds of each answer and of each association, what was refused."""
 
     stores: list[float] = field(default_factory=list)
     associations: list[float] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Felt:
 
 @dataclass(frozen=True)
 class Plan:
-    """How many sockets attack and for how long, with what before and after; when they should be gone (seconds)."""
+    """The plan of an attack: its sockets and seconds, the quiet seconds before and after it, and the seconds of grace."""
 
     sockets: int = 200
     seconds: float = 60.0
@@ -55,31 +55,31 @@ class Plan:
 
 @dataclass(frozen=True)
 class Attacked:
-    """What came of an attack: what the sender felt by phase, attackers by kind, the largest process in bytes."""
+    """The result of an attack: the sender's experience by phase, attackers by kind, the largest process in bytes."""
 
-    felt: dict[str, Felt]
+    experience: dict[str, Experience]
     attackers: dict[str, tuple[int, int, int]]
     rss_bytes: int
 
     @property
     def held(self) -> int:
-        """Return how many hostile sockets were still open after the time of grace."""
+        """Return how many hostile sockets were still open after the grace period."""
         return sum(still for _, _, still in self.attackers.values())
 
     @property
     def acked(self) -> list[Instance]:
-        """Return what was acknowledged."""
-        return [instance for felt in self.felt.values() for instance in felt.acked]
+        """Return the instances that were acknowledged."""
+        return [instance for experience in self.experience.values() for instance in experience.acked]
 
     def p99_ms(self, phase: str) -> float:
-        """Return the 99th percentile of a C-STORE's answer."""
-        return at(0.99, sorted(self.felt[phase].stores))
+        """Return the 99th percentile of the C-STORE answers of a phase, in milliseconds."""
+        return at(0.99, sorted(self.experience[phase].stores))
 
     @property
     def verdict(self) -> dict[str, bool]:
-        """Say of each bar whether it was kept."""
+        """Return each requirement, and True if it was met."""
         return {
-            "nothing was refused to the sender": not any(felt.refused for felt in self.felt.values()),
+            "nothing was refused to the sender": not any(experience.refused for experience in self.experience.values()),
             "its p99 did not more than double": self.p99_ms("during") <= 2 * self.p99_ms("before"),
             "no process took over 512 MiB": self.rss_bytes <= MOST_BYTES,
             "no hostile socket was open 30 s later": self.held == 0,
@@ -87,45 +87,45 @@ class Attacked:
 
 
 class Sender:
-    """Stores one instance every PACE_S and notes how long each answer took, in the phase of the moment."""
+    """A sender that stores an instance every PACE_S and records how long each answer took, in the current phase."""
 
     def __init__(self, peer: Peer, every: Iterator[Instance]) -> None:
-        self.felt = {phase: Felt() for phase in PHASES}
+        self.experience = {phase: Experience() for phase in PHASES}
         self.phase = PHASES[0]
         self._peer = peer
         self._every = every
         self._over = threading.Event()
 
     def run(self) -> None:
-        """Send until told to stop."""
+        """Send until stop() is called."""
         while not self._over.is_set():
-            felt, began = self.felt[self.phase], time.monotonic()
+            experience, began = self.experience[self.phase], time.monotonic()
             try:
                 self._associate(began)
             except (OSError, ValueError) as error:
-                felt.refused.append(type(error).__name__)
+                experience.refused.append(type(error).__name__)
                 self._over.wait(PACE_S)
 
     def stop(self) -> None:
-        """End after the association that is open."""
+        """End once the open association is released."""
         self._over.set()
 
     def _associate(self, began: float) -> None:
         first = next(self._every)
         with associated(self._peer, first.sop_class, first.transfer_syntax) as association:
-            self.felt[self.phase].associations.append(time.monotonic() - began)
+            self.experience[self.phase].associations.append(time.monotonic() - began)
             for instance in (first, *(next(self._every) for _ in range(INSTANCES - 1))):
-                felt, began = self.felt[self.phase], time.monotonic()
+                experience, began = self.experience[self.phase], time.monotonic()
                 status = association.store(instance)
-                felt.stores.append(time.monotonic() - began)
-                felt.acked.append(instance) if status == 0 else felt.refused.append(f"{status:04X}")
+                experience.stores.append(time.monotonic() - began)
+                experience.acked.append(instance) if status == 0 else experience.refused.append(f"{status:04X}")
                 if self._over.wait(max(0.0, PACE_S - (time.monotonic() - began))):
                     return
 
 
 @contextmanager
 def sending(sender: Sender) -> Iterator[None]:
-    """Send beside the block."""
+    """Run a sender in a thread during the block."""
     thread = threading.Thread(target=sender.run)
     thread.start()
     try:
@@ -136,7 +136,7 @@ def sending(sender: Sender) -> Iterator[None]:
 
 
 def measure(sender: Sender, peer: Peer, gateway: Callable[[], Sequence[psutil.Process]], plan: Plan) -> Attacked:
-    """Attack while the sender sends."""
+    """Attack while the sender sends, and return the result; `gateway` returns the processes to watch."""
     rss_bytes = 0
     ours, theirs = multiprocessing.get_context("spawn").Pipe(duplex=False)
     attack = multiprocessing.get_context("spawn").Process(
@@ -154,16 +154,16 @@ def measure(sender: Sender, peer: Peer, gateway: Callable[[], Sequence[psutil.Pr
         time.sleep(plan.quiet_s)
     attackers = ours.recv()
     attack.join()
-    return Attacked(sender.felt, attackers, rss_bytes)
+    return Attacked(sender.experience, attackers, rss_bytes)
 
 
 def report(found: Attacked) -> str:
-    """Return what was measured as lines."""
+    """Return the figures as lines."""
     lines = [
-        f"{phase:<8} {len(felt.stores):5} stored, p50 {at(0.5, sorted(felt.stores)):7.1f} ms, "
-        f"p99 {found.p99_ms(phase):7.1f} ms, associated in {at(0.99, sorted(felt.associations)):7.1f} ms (p99), "
-        f"refused {felt.refused[:5] or 'nothing'}"
-        for phase, felt in found.felt.items()
+        f"{phase:<8} {len(experience.stores):5} stored, p50 {at(0.5, sorted(experience.stores)):7.1f} ms, "
+        f"p99 {found.p99_ms(phase):7.1f} ms, associated in {at(0.99, sorted(experience.associations)):7.1f} ms (p99), "
+        f"refused {experience.refused[:5] or 'nothing'}"
+        for phase, experience in found.experience.items()
     ]
     lines += [
         f"{name:<16} {there:4} sockets, called {calls:5} times, {still} open at last"

@@ -1,9 +1,9 @@
-"""How fast studies come in: generated CT studies from parallel dcmtk senders, acknowledged after object and event.
+"""The rate of ingest: generated CT studies from parallel dcmtk senders, acknowledged after object and event.
 
     python -m tests.bench.ingest --data FOLDER [--studies 8 --slices 250 --senders 4]
 
-FOLDER is the data folder of a stack that runs. Prints a small table; exit status 0 when everything is stored, counts are
-right and the auditor finds nothing.
+FOLDER is the data folder of a running stack. Prints a small table; exit status 0 when everything is stored, the counts
+are right and the auditor finds nothing.
 """
 
 import argparse
@@ -40,7 +40,7 @@ SENDER_S = 900.0
 
 @dataclass(frozen=True)
 class Load:
-    """What is sent, and by how many at once."""
+    """The files to send, their ledger lines, and the number of parallel senders."""
 
     files: tuple[Path, ...]
     lines: tuple[Line, ...]
@@ -52,14 +52,14 @@ class Load:
         return sum(path.stat().st_size for path in self.files)
 
     def shares(self) -> list[list[Path]]:
-        """Return each sender the folders of its studies."""
+        """Return the folders of the studies that each sender sends."""
         folders = sorted({path.parent for path in self.files})
         return [folders[sender :: self.senders] for sender in range(self.senders)]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run took: seconds until the last answer, until all was queryable, processor seconds by server."""
+    """The figures of a run: seconds to the last answer, seconds until all was queryable, CPU seconds by server."""
 
     load: Load
     sent_s: float
@@ -81,13 +81,13 @@ class Measured:
 
 
 def made(volume: Volume, folder: Path, senders: int) -> Load:
-    """Write the studies, and read what their ledger lines say, so that the files are in memory too."""
+    """Write the studies and return them as a load; reading their ledger lines puts the files into the page cache."""
     paths = files(volume, folder)
     return Load(tuple(paths), tuple(sendable(path, "local").line for path in paths), senders)
 
 
 def measure(load: Load, archive: RunningStack, programs: Programs, ledger: Ledger) -> Measured:
-    """Send everything, and wait until it is queryable."""
+    """Send a load, and wait until all of it is queryable."""
     ledger.plan(load.lines)
     before, began = cpu_seconds(archive), time.monotonic()
     commands = [store_command(programs, share, Peer(archive.dimse_port)) for share in load.shares()]
@@ -106,7 +106,7 @@ def measure(load: Load, archive: RunningStack, programs: Programs, ledger: Ledge
 
 
 def store_command(programs: Programs, folders: list[Path], peer: Peer) -> list[str]:
-    """Return the command of one sender: one association for all its studies."""
+    """Return the command of one sender, which sends all its studies over one association."""
     options = ("--scan-directories", "--recurse", "--required", "-aec", peer.ae_title)
     return programs.command("storescu", *options, peer.host, peer.port, *folders)
 

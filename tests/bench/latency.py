@@ -1,11 +1,11 @@
-"""How soon an acknowledged instance is queryable, at a steady pace.
+"""The delay until an acknowledged instance is queryable, at a steady rate.
 
     python -m tests.bench.latency --data FOLDER [--rate 116 --seconds 60 --size 512]
 
-FOLDER is the data folder of a stack that runs. Several associations, one study each at a time, as modalities do. The
-clock of an instance starts when its C-STORE response is here and stops when the first QIDO answer that lists it is
-here. One search every 20 ms asks for all instances that are still to be seen, by a list of UIDs; a figure is
-therefore too high by up to one period plus one answer, both of which are printed.
+FOLDER is the data folder of a running stack. Instances are sent over several associations, each with one study at a
+time, as modalities do. The delay of an instance starts when its C-STORE response is received and ends when the first QIDO
+answer that lists it is received. One search every 20 ms asks for all instances that were not seen yet, by a list of UIDs;
+a figure is therefore too high by up to one period plus one answer, both of which are printed.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from tests.support.senders.scu import associated
 from tests.support.senders.sender import Peer
 
 PERIOD_S = 0.020
-# UIDs in one search: 100 of them are 4.5 KB of address.
+# UIDs in one search: 100 UIDs make a URL of 4.5 KB.
 MOST = 100
 SLICES = 100
 BOUND_S = 60.0
@@ -39,7 +39,7 @@ P99_GOAL_S = 1.0
 
 @dataclass
 class Clock:
-    """When each instance was due, acknowledged, seen; by SOP Instance UID, in monotonic seconds."""
+    """The times at which each instance was due, acknowledged and seen, by SOP Instance UID, in monotonic seconds."""
 
     due: dict[str, float] = field(default_factory=dict)
     acked: dict[str, float] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Clock:
     periods: list[float] = field(default_factory=list)
 
     def unseen(self) -> list[str]:
-        """List what was acknowledged but not seen yet, oldest first."""
+        """Return the instances that were acknowledged but not seen yet, oldest first."""
         return [uid for uid in list(self.acked) if uid not in self.seen]
 
     def delays(self) -> list[float]:
@@ -62,14 +62,14 @@ class Clock:
 
 
 def made(volume: Volume) -> list[Instance]:
-    """Make the instances; large ones share their pixels, which no one looks at here."""
+    """Return the instances of a volume, which all share the pixels of the first: no one looks at pixels here."""
     every = instances(volume)
     first = next(every)
     return [first, *(replace(one, pixels=first.pixels) for one in every)]
 
 
 def send(studies: Sequence[Sequence[Instance]], peer: Peer, clock: Clock, start: float, every_s: float) -> None:
-    """Send one lane's studies, one association each, an instance every so many seconds."""
+    """Send one lane's studies, each over an association of its own, an instance every `every_s` seconds."""
     due = itertools.count()
     for study in studies:
         with associated(peer, study[0].sop_class, study[0].transfer_syntax) as association:
@@ -84,7 +84,7 @@ def send(studies: Sequence[Sequence[Instance]], peer: Peer, clock: Clock, start:
 
 
 def watch(address: ArchiveAddress, clock: Clock, over: threading.Event) -> None:
-    """Look for what was acknowledged, until all was seen after the end, or the bound."""
+    """Search for acknowledged instances until, after the end, all were seen or BOUND_S are over."""
     until, last = float("inf"), time.monotonic()
     with Api(address) as api:
         while last < until and not (over.is_set() and not clock.unseen()):
@@ -98,7 +98,7 @@ def watch(address: ArchiveAddress, clock: Clock, over: threading.Event) -> None:
 
 
 def look(api: Api, clock: Clock) -> None:
-    """Ask once for what is still to be seen."""
+    """Search once for the instances that were not seen yet."""
     if wanted := clock.unseen()[:MOST]:
         asked = time.monotonic()
         found = api.search("instances", SOPInstanceUID=",".join(wanted), limit=MOST)
@@ -108,7 +108,7 @@ def look(api: Api, clock: Clock) -> None:
 
 
 def run(lanes: Sequence[Sequence[Sequence[Instance]]], archive: RunningStack, rate: float) -> Clock:
-    """Send over all lanes at a total rate (instances/s) and watch."""
+    """Send over all lanes at a total rate (instances/s) while a thread searches; return the times."""
     clock, over = Clock(), threading.Event()
     watcher = threading.Thread(target=watch, args=(address_of(archive), clock, over))
     watcher.start()
@@ -127,13 +127,13 @@ def run(lanes: Sequence[Sequence[Sequence[Instance]]], archive: RunningStack, ra
 
 
 def split(every: Sequence[Instance], lanes: int) -> list[list[list[Instance]]]:
-    """Return each lane whole studies."""
+    """Divide instances over lanes, whole studies to each."""
     studies = [list(study) for _, study in itertools.groupby(every, lambda instance: instance.study_uid)]
     return [studies[lane::lanes] for lane in range(lanes)]
 
 
 def at(share: float, ordered: Sequence[float]) -> float:
-    """Return a percentile of what is in order of size, in milliseconds."""
+    """Return a percentile of values in order of size, in milliseconds."""
     return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
@@ -144,7 +144,7 @@ def figures(name: str, ordered: Sequence[float]) -> str:
 
 
 def report(clock: Clock, sent: int, cpu_s: dict[str, float]) -> str:
-    """Return what was measured as lines."""
+    """Return the figures as lines."""
     span = max(clock.acked.values()) - min(clock.acked.values())
     return "\n".join(
         [
@@ -171,7 +171,7 @@ def main() -> None:
     wanted.add_argument("--seed", type=int, default=time.time_ns() % 10**9, help="another seed, other studies")
     given = wanted.parse_args()
     archive = running_stack(given.data)
-    # As many for each lane, or the pace would slacken towards the end.
+    # The same number of studies for each lane, or the rate would drop towards the end.
     studies = given.associations * math.ceil(given.rate * given.seconds / SLICES / given.associations)
     every = made(Volume(studies=studies, slices=SLICES, size=given.size, seed=given.seed))
     before = cpu_seconds(archive)
@@ -186,7 +186,7 @@ def main() -> None:
 
 
 def remember(every: Sequence[Instance], clock: Clock, archive: RunningStack) -> None:
-    """Write the ledger afterwards: syncing it meanwhile would slow down what is measured."""
+    """Write the ledger after the measurement, which writing it meanwhile would slow down."""
     lines = [line(instance) for instance in every]
     with new_ledger(archive) as ledger:
         ledger.plan(lines)

@@ -1,10 +1,10 @@
-"""Whether many senders at once are served as fast as a few: the same CT slices by 4 and by 20, at both doors, in turns.
+"""Many senders against few: the rate at which CT slices come in from 20 and from 4 senders, at both doors, in turns.
 
     python -m tests.bench.many_senders --data FOLDER [--instances 240 --rounds 3 --size 512]
 
-FOLDER is the data folder of a stack that runs. Prints the rate of each round and the processor seconds per GB that each
-server took for a door and a number of senders. Exit status 0 when the best rate of the many is at least 90 % of the
-best rate of the few, at each door: what is between is this machine's noise.
+FOLDER is the data folder of a running stack. Prints the rate of each round and the CPU seconds per GB of each server, for
+each door and number of senders. Exit status 0 when, at each door, the best rate of the many is at least 90 % of the best
+rate of the few: the rest is the machine's noise.
 """
 
 import argparse
@@ -40,14 +40,14 @@ Send = Callable[[Sequence[Instance]], None]
 
 @dataclass
 class Figures:
-    """What a door did for so many senders: MB/s of each round, processor seconds by server, bytes."""
+    """The figures of a door with a number of senders: MB/s of each round, CPU seconds by server, bytes in all."""
 
     rates: list[float] = field(default_factory=list)
     cpu_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     size_bytes: int = 0
 
     def add(self, size_bytes: int, seconds: float, cpu_s: Mapping[str, float]) -> None:
-        """Take a round."""
+        """Add the figures of a round."""
         self.rates.append(size_bytes / seconds / 1e6)
         self.size_bytes += size_bytes
         for name, used in cpu_s.items():
@@ -71,7 +71,7 @@ def dimse(peer: Peer, share: Sequence[Instance]) -> None:
 
 
 def stow(origin: str, share: Sequence[Instance]) -> None:
-    """Send over one connection, a few in each request."""
+    """Send over one connection, AT_ONCE instances in each request."""
     connection = http.client.HTTPConnection(urlsplit(origin).netloc, timeout=PATIENCE_S)
     try:
         for start in range(0, len(share), AT_ONCE):
@@ -81,7 +81,7 @@ def stow(origin: str, share: Sequence[Instance]) -> None:
 
 
 def post(connection: http.client.HTTPConnection, some: Sequence[Instance]) -> None:
-    """Store instances by one request, again and again while the archive is busy."""
+    """Store instances by one request, which is repeated while the archive is busy."""
     parts = [part for one in some for part in (HEAD, one.meta, *one.parts, b"\r\n")]
     headers = {"Content-Type": CONTENT_TYPE, "Content-Length": str(sum(map(len, parts)) + len(TAIL))}
     until = time.monotonic() + PATIENCE_S
@@ -91,7 +91,7 @@ def post(connection: http.client.HTTPConnection, some: Sequence[Instance]) -> No
             response = connection.getresponse()
             response.read()
         except (OSError, http.client.HTTPException):
-            # Refused before the body was read, and closed.
+            # The archive refused the request and closed the connection before it read the body.
             connection.close()
         else:
             if response.status == http.client.OK:
@@ -103,7 +103,7 @@ def post(connection: http.client.HTTPConnection, some: Sequence[Instance]) -> No
 
 
 def timed(load: Sequence[Instance], senders: int, send: Send) -> float:
-    """Return the seconds until the last sender had its last answer."""
+    """Send a load divided over senders; return the seconds until the last answer."""
     with ThreadPoolExecutor(senders) as pool:
         began = time.monotonic()
         list(pool.map(send, [load[number::senders] for number in range(senders)]))
@@ -111,7 +111,7 @@ def timed(load: Sequence[Instance], senders: int, send: Send) -> float:
 
 
 def line_of(one: Instance) -> Line:
-    """Return what a ledger does of an instance."""
+    """Return an instance's ledger line."""
     return Line(
         "acked",
         "local",
@@ -125,7 +125,7 @@ def line_of(one: Instance) -> Line:
 
 
 def measured(archive: RunningStack, rounds: int, volume: Volume) -> dict[tuple[str, int], Figures]:
-    """Send new slices, by few and by many in turns, at either door."""
+    """Send new slices in each round, by few and by many senders in turns, at each door; return the figures."""
     doors: dict[str, Send] = {
         "dimse": partial(dimse, Peer(archive.dimse_port, patience_s=PATIENCE_S)),
         "stow": partial(stow, archive.api_url),
@@ -143,7 +143,7 @@ def measured(archive: RunningStack, rounds: int, volume: Volume) -> dict[tuple[s
                     seconds = timed(load, senders, send)
                     used = {name: now - before[name] for name, now in cpu_seconds(archive).items()}
                     ledger.answers(map(line_of, load), "acked", "0000")
-                    # The first round warms everything up.
+                    # The first round warms the servers up.
                     if number:
                         size_bytes = sum(len(part) for one in load for part in one.parts)
                         figures[door, senders].add(size_bytes, seconds, used)

@@ -1,7 +1,7 @@
-"""Ask the read API as fast as it answers, from several clients: `python -m tests.bench.read_load URL CLIENTS SECONDS [PID...]`.
+"""The load that the read API can serve: `python -m tests.bench.read_load URL CLIENTS SECONDS [PID...]`.
 
-The URL's `{i}` becomes a number that grows with every request. With process ids it also says how much CPU each took
-per request.
+Each client sends one request after the other. `{i}` in the URL becomes a number that grows with every request. For the
+processes with these ids it also prints the CPU time per request.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from tests.support.machine.arguments import amount, count
 
 
 async def client(url: str, numbers: "itertools.count[int]", until: float, times: list[float]) -> int:
-    """Send one request after the other on one connection; give the bytes of the bodies."""
+    """Send one request after the other on one connection; return the bytes of all bodies."""
     place, size = urlsplit(url), 0
     reader, writer = await asyncio.open_connection(place.hostname, place.port, limit=2**22)
     path = url.split(place.netloc, 1)[1]
@@ -35,7 +35,7 @@ async def client(url: str, numbers: "itertools.count[int]", until: float, times:
 
 
 async def body(reader: asyncio.StreamReader, head: str) -> int:
-    """Read a response's body; give its size."""
+    """Read a response's body; return its size in bytes."""
     if "content-length: " in head:
         size = int(head.split("content-length: ")[1].split("\r\n", maxsplit=1)[0])
         left = size
@@ -51,7 +51,7 @@ async def body(reader: asyncio.StreamReader, head: str) -> int:
 
 
 async def measure(url: str, clients: int, seconds: float, processes: list[psutil.Process]) -> None:
-    """Run the clients and print what was measured."""
+    """Run the clients and print the figures."""
     times: list[float] = []
     numbers = itertools.count(int(time.time()) % 1000)
     before = [cpu(one) for one in processes]
@@ -66,13 +66,13 @@ async def measure(url: str, clients: int, seconds: float, processes: list[psutil
 
 
 def cpu(process: psutil.Process) -> float:
-    """Return the CPU seconds of a process and its children, gone ones too as far as it waited for them."""
+    """Return the CPU seconds of a process and its descendants."""
     every = [process, *process.children(recursive=True)]
     return sum(sum(one.cpu_times()[:2]) for one in every)
 
 
 def process(text: str) -> psutil.Process:
-    """Read which process is meant."""
+    """Return the process with this id."""
     try:
         return psutil.Process(int(text))
     except (ValueError, psutil.NoSuchProcess):
@@ -80,7 +80,7 @@ def process(text: str) -> psutil.Process:
 
 
 def address(text: str) -> str:
-    """Read an address of a server that is asked in clear."""
+    """Return the URL if it is http:// with a port."""
     if not (text.startswith("http://") and urlsplit(text).port):
         raise argparse.ArgumentTypeError(f"{text!r} should be like http://127.0.0.1:8060/dicomweb/studies")
     return text

@@ -1,3 +1,5 @@
+"""The benchmarks measure what they say, and refuse what they cannot measure."""
+
 import os
 import subprocess
 import sys
@@ -20,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 SMALL = Volume(studies=2, slices=5, size=32)
 
 
-def test_the_cheap_sender_sends_what_was_made() -> None:
+def test_the_benchmarks_sender_sends_every_generated_byte() -> None:
     archive = Archive(always(0))
     every = list(instances(SMALL))
 
@@ -31,7 +33,7 @@ def test_the_cheap_sender_sends_what_was_made() -> None:
     assert archive.kept == {one.sop_uid: one.data_hash for one in every}
 
 
-def test_the_cheap_sender_hears_a_failure() -> None:
+def test_the_benchmarks_sender_returns_a_failure() -> None:
     one = next(instances(SMALL))
 
     with (
@@ -41,7 +43,7 @@ def test_the_cheap_sender_hears_a_failure() -> None:
         assert association.store(one) == 0xA700
 
 
-def test_the_cheap_sender_is_refused_what_the_peer_does_not_take() -> None:
+def test_the_benchmarks_sender_fails_on_a_refused_presentation_context() -> None:
     one = next(instances(SMALL))
 
     with Archive(always(0)).running("1.2.840.10008.1.1") as peer, pytest.raises(AssociationLost):
@@ -60,7 +62,7 @@ def test_fragments_join_to_the_data_and_only_the_last_is_marked(data: bytes, max
     assert size % 2 == 0
 
 
-def test_every_lane_gets_whole_studies() -> None:
+def test_instances_are_divided_over_lanes_by_whole_studies() -> None:
     every = made(SMALL)
 
     lanes = split(every, 2)
@@ -90,7 +92,7 @@ def run(*words: object) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("module", ["ingest", "latency", "many_senders", "hostile", "gateway"])
-def test_a_benchmark_without_a_stack_says_so_and_makes_nothing(module: str, tmp_path: Path) -> None:
+def test_a_benchmark_without_a_running_stack_says_so_and_leaves_no_file(module: str, tmp_path: Path) -> None:
     done = run(f"tests.bench.{module}", "--data", tmp_path / "none")
 
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
@@ -113,7 +115,7 @@ def test_a_benchmark_without_a_stack_says_so_and_makes_nothing(module: str, tmp_
     ],
     ids=" ".join,
 )
-def test_what_cannot_be_measured_is_a_usage_error(words: tuple[str, ...]) -> None:
+def test_impossible_arguments_are_a_usage_error(words: tuple[str, ...]) -> None:
     done = run(*words)
 
     assert done.returncode == 2
@@ -131,16 +133,18 @@ def test_what_cannot_be_measured_is_a_usage_error(words: tuple[str, ...]) -> Non
         (amount, "fast", "a number above 0"),
     ],
 )
-def test_a_wrong_number_is_refused_with_what_is_right(read: Callable[[str], float], wrong: str, right: str) -> None:
+def test_an_invalid_number_is_refused_with_what_is_expected(
+    read: Callable[[str], float], wrong: str, right: str
+) -> None:
     with pytest.raises(ArgumentTypeError, match=f"'{wrong}' should be {right}"):
         read(wrong)
 
 
-def test_a_right_number_is_read() -> None:
+def test_a_valid_number_is_read() -> None:
     assert (count(1)("1"), amount("0.5")) == (1, 0.5)
 
 
-def test_a_folder_of_ours_goes_when_we_are_told_to_end(tmp_path: Path) -> None:
+def test_a_benchmarks_temporary_folder_is_removed_on_sigterm(tmp_path: Path) -> None:
     waiting = (
         "import sys, tempfile; from tests.support.machine.running_stack import end_on_term; end_on_term();"
         "folder = tempfile.TemporaryDirectory(); folder.__enter__(); print(flush=True); sys.stdin.read()"

@@ -29,8 +29,8 @@ def attacked(proof: Proof) -> Attacked:
 
 
 def test_nothing_is_refused_to_who_stores_meanwhile(attacked: Attacked) -> None:
-    assert [felt.refused for felt in attacked.felt.values()] == [[], [], []], report(attacked)
-    assert all(len(felt.stores) > 10 for felt in attacked.felt.values()), report(attacked)
+    assert [experience.refused for experience in attacked.experience.values()] == [[], [], []], report(attacked)
+    assert all(len(experience.stores) > 10 for experience in attacked.experience.values()), report(attacked)
 
 
 def test_answers_come_in_time_meanwhile(attacked: Attacked) -> None:

@@ -1,9 +1,10 @@
-"""Fuzzing with coverage of whatever reads bytes that anybody may send.
+"""Coverage-guided fuzzing of every parser that reads bytes from the network.
 
     python -m tests.fuzz TARGET [--seconds 300] [--found FOLDER]
 
-Runs in a child of bounded memory and time per input; exit status 1 when there is a finding, whose input is then in
-FOLDER. One that is worth keeping becomes a file in tests/fuzz/corpus/TARGET, which every test run reads.
+Runs in a child process with limits on memory and on the time of an input. Exit status 1 when there is a finding; its
+input is then in FOLDER. An input that is worth keeping becomes a file in tests/fuzz/corpus/TARGET, which every test run
+reads.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import tempfile
 from hashlib import sha256
 from pathlib import Path
 
-from tests.fuzz.targets import TARGETS, kept
+from tests.fuzz.targets import TARGETS, former_findings
 from tests.support.machine.arguments import count
 
 INPUT_S = 30
@@ -23,10 +24,10 @@ INPUT_BYTES = 8192
 
 
 def fuzz(name: str, seconds: int, found: Path) -> int:
-    """Fuzz one target; give 0 when nothing was found."""
+    """Fuzz one target; return 0 when nothing was found."""
     found.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fluoro-fuzz-") as folder:
-        for seed in (*TARGETS[name].seeds(), *kept(name)):
+        for seed in (*TARGETS[name].seeds(), *former_findings(name)):
             (Path(folder) / sha256(seed).hexdigest()).write_bytes(seed)
         command = [sys.executable, "-m", "tests.fuzz.child", name, folder]
         limits = [f"-timeout={INPUT_S}", f"-rss_limit_mb={CHILD_MB}", f"-max_len={INPUT_BYTES}"]
@@ -38,13 +39,13 @@ def fuzz(name: str, seconds: int, found: Path) -> int:
     return done.returncode
 
 
-def report(said: str) -> str:
-    """Return the figures of what libFuzzer said: executions, what was covered, the slowest input, the memory."""
-    covered = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)", said)[-1:]
-    figures = re.findall(r"stat::(\w+):\s+(\d+)", said)
+def report(output: str) -> str:
+    """Return the figures in libFuzzer's output: coverage, executions, the slowest input, the memory."""
+    covered = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)", output)[-1:]
+    figures = re.findall(r"stat::(\w+):\s+(\d+)", output)
     return ", ".join(
         [
-            *(f"edges {cov}, features {ft}, corpus {kept}" for cov, ft, kept in covered),
+            *(f"edges {cov}, features {ft}, corpus {inputs}" for cov, ft, inputs in covered),
             *(f"{name} {figure}" for name, figure in figures),
         ]
     )

@@ -1,4 +1,4 @@
-"""The process that fuzzes one target with coverage: what brings it down stays in it.
+"""The process that fuzzes one target with coverage, so that a crash ends it and not its parent.
 
     python -m tests.fuzz.child TARGET [options of libFuzzer]
 

@@ -1,7 +1,7 @@
-"""What reads bytes that anybody may send, each as one function of bytes, and what must be so whatever they are.
+"""The targets of fuzzing: each is a parser of bytes from the network, as a function that checks what it promises.
 
-A target takes an input, whose first bytes choose (a transfer syntax, a way to cut), and returns: anything that it
-raises is a finding.
+The first bytes of an input choose a variant (a transfer syntax, a way to cut the rest). A target returns nothing;
+anything that it raises is a finding.
 """
 
 import random
@@ -57,14 +57,14 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 
 @dataclass(frozen=True)
 class Target:
-    """One parser: what it is held to, and inputs to begin with."""
+    """One parser: the check of its promises, and the inputs to begin with."""
 
     check: Callable[[bytes], None]
     seeds: Callable[[], Sequence[bytes]]
 
 
 def cut(stream: bytes, seed: int) -> Iterator[bytes]:
-    """Cut a stream into pieces, by a seed."""
+    """Cut a stream into pieces at places that a seed determines."""
     chance = random.Random(seed)
     cuts = (chance.randrange(len(stream) + 1) for _ in range(chance.randrange(12)))
     for start, end in pairwise([0, *sorted(cuts), len(stream)]):
@@ -75,7 +75,7 @@ def cut(stream: bytes, seed: int) -> Iterator[bytes]:
 
 
 def check_header(data: bytes) -> None:
-    """Hold examine to its promises: a Reason, or texts that can be stored and frames that lie in the object."""
+    """Check that examine() rejects with a Reason, or returns texts that can be stored and frames within the object."""
     if not data:
         return
     transfer_syntax, dataset = SYNTAXES[data[0] % len(SYNTAXES)], data[1:]
@@ -90,7 +90,7 @@ def check_header(data: bytes) -> None:
 
 
 def is_storable(text: str) -> bool:
-    """True if a text can go into an event and into the catalog."""
+    """True if a text can be in an event and in the catalog."""
     return len(text) <= MAX_TEXT_LENGTH and "\0" not in text and text == text.encode().decode()
 
 
@@ -121,7 +121,7 @@ def _must_be(rejected: Rejected, reasons: frozenset[str]) -> None:
 
 
 def check_metadata(data: bytes) -> None:
-    """Hold the DICOM JSON of a header to its promise: JSON, or one of two refusals; only what examine lets in."""
+    """Check that a header that examine() accepts becomes DICOM JSON or is rejected for one of two reasons."""
     if not data:
         return
     transfer_syntax, dataset = SYNTAXES[data[0] % len(SYNTAXES)], data[1:]
@@ -133,7 +133,7 @@ def check_metadata(data: bytes) -> None:
 
 
 def check_part10(data: bytes) -> None:
-    """Hold split_part10 to its promises, and begin_part10 to the same word for the same file however much is here."""
+    """Check the promises of split_part10, and that begin_part10 agrees with it however much of a file is there."""
     whole = bytes(128) + b"DICM" + data[1:] if data[:1] < b"\x80" else data[1:]
     found = _outcome(split_part10, whole)
     assert found in REASONS or len(whole) >= found.prefix_length
@@ -166,7 +166,7 @@ ENCAPSULATED = element(0x7FE00010, "OB", FRAGMENTS, OPEN)
 
 
 def header_seeds() -> list[bytes]:
-    """Return data sets with a bit of everything, in each syntax, and beginnings of real ones where they are."""
+    """Return data sets with elements of every kind, in each transfer syntax, and small real ones where there are any."""
     deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     bodies = {0: HEADER + NATIVE, 3: HEADER + ENCAPSULATED, 4: deflate.compress(HEADER + NATIVE) + deflate.flush()}
     implicit = struct.pack("<HHI", 8, 0x18, 4) + b"1.2\0" + struct.pack("<HHI", 0x40, 0xA730, OPEN) + FRAGMENTS[-8:]
@@ -176,7 +176,7 @@ def header_seeds() -> list[bytes]:
 
 
 def part10_seeds() -> list[bytes]:
-    """Return file metas, well formed and not."""
+    """Return well formed and malformed file metas."""
     syntax = element(0x00020010, "UI", b"1.2.840.10008.1.2.1\0")
     version = element(0x00020001, "OB", b"\0\1")
     length = element(0x00020000, "UL", struct.pack("<I", len(version + syntax)))
@@ -184,7 +184,7 @@ def part10_seeds() -> list[bytes]:
 
 
 def _real() -> Iterator[tuple[str, bytes]]:
-    """Return small files of the corpus, where there is one: transfer syntax and data set."""
+    """Yield transfer syntax and data set of small files of the corpus, where there is one."""
     folder = Path(__file__).parents[2] / "../shared/corpus/synthetic"
     for path in sorted(folder.rglob("*.dcm")) if folder.is_dir() else ():
         if path.stat().st_size <= CORPUS_BYTES:
@@ -202,16 +202,16 @@ STORED_BYTES = 64 * 1024
 
 @dataclass
 class Peer:
-    """What an association makes of a stream: told in order, data joined."""
+    """The listener of an association: it records what it is events, in order, with the pieces of data joined."""
 
     room: Room = field(default_factory=lambda: Room(2**20))
-    told: list[Any] = field(default_factory=list)
+    events: list[Any] = field(default_factory=list)
     messages: Messages | None = None
     peer_pdu_bytes: int = 0
 
     def associate_requested(self, pdu: bytes) -> None:
         answer = negotiate(pdu, TERMS, lambda abstract_syntax: service_of(abstract_syntax) is not None)
-        self.told.append(answer)
+        self.events.append(answer)
         if isinstance(answer, AssociateAccepted):
             assert struct.unpack_from(">BxI", answer.pdu) == (2, len(answer.pdu) - 6)
             self.peer_pdu_bytes = answer.peer_pdu_bytes
@@ -222,10 +222,10 @@ class Peer:
             self.messages.data_arrived(context_id, control, piece, is_whole=is_whole)
 
     def release_requested(self) -> None:
-        self.told.append("release")
+        self.events.append("release")
 
     def aborted(self) -> None:
-        self.told.append("abort")
+        self.events.append("abort")
 
     def arrive(self, sop_class: str, sop_uid: str, transfer_syntax: str) -> Incoming:
         bounds = SpoolLimits(STORED_BYTES, STORED_BYTES, Path(tempfile.gettempdir()))
@@ -237,24 +237,24 @@ class Peer:
         assert parse_command(answer).field == request.command.field | 0x8000
         assert len(data_pdus(request.context_id, answer, self.peer_pdu_bytes)) >= len(answer)
         body = request.arrival.body if request.arrival else None
-        self.told.append((request.context_id, request.command, body and (body.size_bytes, body.data_hash)))
+        self.events.append((request.context_id, request.command, body and (body.size_bytes, body.data_hash)))
         if body:
             body.close()
 
 
-def heard(pieces: Iterator[bytes], buffer_bytes: int) -> list[Any]:
-    """Return what a peer is told, the violation last."""
+def outcome_of(pieces: Iterator[bytes], buffer_bytes: int) -> list[Any]:
+    """Return everything that a listener is events about a stream, a violation last."""
     peer = Peer()
     reader = PduReader(peer, first_bytes=524_288, most_bytes=131_072, buffer_bytes=buffer_bytes)
     try:
         for piece in pieces:
             _feed(reader, piece)
     except Violation as violation:
-        peer.told.append((violation.reason, violation.code))
+        peer.events.append((violation.reason, violation.code))
     if peer.messages is not None:
         peer.messages.drop()
     assert peer.room.held_bytes == 0
-    return peer.told
+    return peer.events
 
 
 def _feed(reader: PduReader, piece: bytes) -> None:
@@ -267,12 +267,12 @@ def _feed(reader: PduReader, piece: bytes) -> None:
 
 
 def check_upper_layer(data: bytes) -> None:
-    """Hold the reader, the negotiation and the messages to one word for one stream, however it is cut."""
+    """Check that reader, negotiation and messages come to the same outcome however a stream is cut."""
     if not data:
         return
     stream = (ASSOCIATE if data[0] & 1 else b"") + data[1:]
 
-    assert heard(iter([stream]), 65_536) == heard(cut(stream, data[0]), 64)
+    assert outcome_of(iter([stream]), 65_536) == outcome_of(cut(stream, data[0]), 64)
 
 
 def _pduitem(kind: int, value: bytes) -> bytes:
@@ -326,7 +326,7 @@ LIMITS = multipart.MultipartLimits(parts=20, headers=8, header_bytes=256, outsid
 
 
 def parts(pieces: Iterator[bytes]) -> list[Any]:
-    """Return the parts that were found whole, and why no more were."""
+    """Return the complete parts of a body, and the reason why there are no more."""
     found: list[Any] = []
     content = bytearray()
     scanner = Scanner("B", LIMITS)
@@ -346,7 +346,7 @@ def parts(pieces: Iterator[bytes]) -> list[Any]:
 
 
 def check_multipart(data: bytes) -> None:
-    """Hold the scanner to the same parts however a body is cut, and the media type to a refusal."""
+    """Check that a body has the same parts however it is cut, and that a malformed media type is rejected."""
     if not data:
         return
     body = data[1:]
@@ -360,7 +360,7 @@ def check_multipart(data: bytes) -> None:
 
 
 def multipart_seeds() -> list[bytes]:
-    """Return bodies and a Content-Type."""
+    """Return multipart bodies, and a Content-Type."""
     part = b"--B\r\nContent-Type: application/dicom\r\nA: b\r\n c\r\n\r\nabc\r\n-\r\n--\r\n"
     return [
         b"\1" + part + part + b"--B--\r\n",
@@ -373,14 +373,14 @@ def multipart_seeds() -> list[bytes]:
 
 
 def check_query(data: bytes) -> None:
-    """Hold the search parser to a query or BadQuery."""
+    """Check that search parameters become a query or raise BadQuery."""
     text = data.decode("utf-8", "surrogateescape")
     pairs = parse_qsl(text, keep_blank_values=True)
     for level in LEVELS:
         try:
             _check_matches(parse(pairs, level), text)
         except BadQuery as bad:
-            # Its text goes to the client: it repeats nothing of what was asked.
+            # The text goes to the client: it must not repeat bytes of the request.
             assert str(bad).isprintable()  # noqa: PT017 - the wording is free
 
 
@@ -396,7 +396,7 @@ def _check_matches(query: Query, text: str) -> None:
 
 
 def query_seeds() -> list[bytes]:
-    """Return searches that use every kind of key."""
+    """Return searches with every kind of key."""
     return [
         b"PatientName=M%C3%BCl*&00100020=1?2&StudyDate=20250101-20251231&StudyTime=10-1130&limit=5&offset=2",
         b"StudyInstanceUID=1.2,3.4&ModalitiesInStudy=CT\\MR&includefield=all&fuzzymatching=true&Rows=512",
@@ -405,13 +405,13 @@ def query_seeds() -> list[bytes]:
     ]
 
 
-# What clients accept.
+# Accept headers.
 
 PUMPED_CHARACTERS = 32 * 1024
 
 
 def check_accept(data: bytes) -> None:
-    """Hold the Accept header to media ranges, best first, and to no more time when an input is said again and again."""
+    """Check that an Accept header becomes media ranges, best first, and takes no more time when it is repeated."""
     text = data.decode("latin-1")
     for said in (text, text * (PUMPED_CHARACTERS // max(len(text), 1))):
         ranges = parse_accept(said)
@@ -422,7 +422,7 @@ def check_accept(data: bytes) -> None:
 
 
 def accept_seeds() -> list[bytes]:
-    """Return lists of media ranges, well formed and not."""
+    """Return well formed and malformed lists of media ranges."""
     return [
         b'multipart/related; type="application/octet-stream"; transfer-syntax=*; q=0.5, image/jpeg, */*;q=0.1, ',
         b"application/dicom+json;q=0, */*, ",
@@ -443,6 +443,6 @@ TARGETS = {
 FOLDER = Path(__file__).parent / "corpus"
 
 
-def kept(name: str) -> list[bytes]:
-    """Return the inputs that once were findings."""
+def former_findings(name: str) -> list[bytes]:
+    """Return the inputs of a target that once were findings."""
     return [path.read_bytes() for path in sorted((FOLDER / name).glob("*"))]

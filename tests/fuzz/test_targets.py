@@ -1,4 +1,7 @@
-"""A short run of every target: its seeds, what once was found, and mutations by a seed; the long one is python -m."""
+"""Every fuzzing target passes a short run: its seeds, its former findings, and mutations of both.
+
+The long run is `python -m tests.fuzz`.
+"""
 
 import random
 import time
@@ -7,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fuzz.targets import TARGETS, Target, kept
+from tests.fuzz.targets import TARGETS, Target, former_findings
 
 INPUTS = 2_000
 INPUT_S = 2.0
@@ -49,11 +52,11 @@ def mutated(seeds: list[bytes], count: int) -> Iterator[bytes]:
 @pytest.fixture(params=sorted(TARGETS))
 def target(request: pytest.FixtureRequest) -> tuple[Target, list[bytes]]:
     found: Target = TARGETS[request.param]
-    return found, [*found.seeds(), *kept(request.param)]
+    return found, [*found.seeds(), *former_findings(request.param)]
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_no_input_raises_or_takes_long(target: tuple[Target, list[bytes]]) -> None:
+def test_no_input_makes_a_target_raise_or_take_long(target: tuple[Target, list[bytes]]) -> None:
     one, seeds = target
     slowest_s = 0.0
     for data in (*seeds, *mutated(seeds, INPUTS)):
@@ -65,7 +68,7 @@ def test_no_input_raises_or_takes_long(target: tuple[Target, list[bytes]]) -> No
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_no_input_takes_much_memory(target: tuple[Target, list[bytes]]) -> None:
+def test_no_input_makes_a_target_take_much_memory(target: tuple[Target, list[bytes]]) -> None:
     one, seeds = target
     tracemalloc.start()
     try:
