@@ -8,6 +8,7 @@ FLUORO_STORE_* and FLUORO_BROKER_*. Exits 0 after SIGTERM, 2 for settings that c
 
 import argparse
 import asyncio
+import gc
 import multiprocessing
 import os
 import signal
@@ -24,7 +25,6 @@ from granian.http import HTTP1Settings
 from granian.server import Server
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.__main__ import announce, calm_collector
 from api.app import create_app
 from api.services import Services
 from deploy.local.supervision.die_with_parent import die_with_parent
@@ -35,6 +35,7 @@ from operators.connectors.kafka.log import KafkaEventLog
 from operators.connectors.postgres.queries import PostgresQueries
 from operators.connectors.s3.store import S3ObjectStore
 from operators.connectors.sandbox.pool import Sandbox
+from operators.imaging.ports import Renderer
 from operators.store.ports import EventLog, ObjectStore
 from schemas.settings.intake import IntakeSettings, QuarantineSettings
 from schemas.settings.reading import SettingsError, load_all
@@ -42,14 +43,15 @@ from schemas.settings.servers import BrokerSettings, CatalogSettings, StoreSetti
 from schemas.settings.web import ApiSettings, RenderSettings, StowSettings
 from schemas.telemetry import set_up_logs
 
-# What is being stored when we are told to stop has its own limits; then the outbox is settled.
+# Longer than the STOW door takes to answer what is being stored, and the outbox to be settled after that.
 DRAIN_S = 20
+POLL_S = 0.02
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Everything that this process is told."""
+class WebSettings:
+    """The sections of settings that the web origin reads."""
 
     api: ApiSettings
     render: RenderSettings
@@ -62,56 +64,75 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Outside:
-    """The servers behind the origin, and what is opened and closed with it."""
+class WebConnectors:
+    """The servers behind the origin; those `to_open` are opened and closed with it."""
 
     queries: CatalogQueries
     objects: ObjectStore
     events: EventLog
-    opened: tuple[AbstractAsyncContextManager[Any], ...] = ()
+    renderer: Renderer
+    to_open: tuple[AbstractAsyncContextManager[Any], ...] = ()
 
 
 class Web:
-    """Both doors as one application: what does not read the studies' addresses goes in, everything else goes out."""
+    """The STOW-RS door and the read API as one ASGI application: the door takes requests that store, the API the rest."""
 
-    def __init__(self, settings: Settings, outside: Outside) -> None:
+    def __init__(self, settings: WebSettings, connectors: WebConnectors) -> None:
         self._settings = settings
-        self._outside = outside
-        checks = {"broker": outside.events.check}
+        self._connectors = connectors
         services = Services(
-            outside.queries, outside.objects, settings.api, settings.render, Sandbox(settings.render), checks
+            connectors.queries,
+            connectors.objects,
+            settings.api,
+            settings.render,
+            connectors.renderer,
+            checks={"broker": connectors.events.check},
         )
-        self._reads: ASGIApp = create_app(services, self._lifespan)
+        self._api: ASGIApp = create_app(services, self._lifespan)
         self._stow: Stow | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or live through the application's life."""
+        """Answer one request, or follow the application's lifespan."""
         if self._stow is not None and scope["type"] == "http" and is_ours(scope["method"], scope["path"]):
             await self._stow(scope, receive, send)
         else:
-            await self._reads(scope, receive, send)
+            await self._api(scope, receive, send)
 
     @asynccontextmanager
     async def _lifespan(self, _: Any) -> AsyncIterator[None]:
-        connectors = Connectors(self._outside.objects, self._outside.events)
+        settings, connectors = self._settings, self._connectors
         async with AsyncExitStack() as stack:
-            for one in self._outside.opened:
+            for one in connectors.to_open:
                 await stack.enter_async_context(one)
-            settings = self._settings
-            inside = await stack.enter_async_context(open_intake(settings.intake, settings.quarantine, connectors))
-            self._stow = stow = Stow(inside, self._settings.stow, self._settings.api.tenant)
-            announcing = asyncio.create_task(announce(self._settings.api, "web"))
-            with _told_to_stop(stow):
+            behind_the_door = Connectors(connectors.objects, connectors.events)
+            intake = await stack.enter_async_context(open_intake(settings.intake, settings.quarantine, behind_the_door))
+            self._stow = stow = Stow(intake, settings.stow, settings.api.tenant)
+            announcing = asyncio.create_task(_announce(settings.api))
+            with _stow_closed_at_signal(stow):
                 yield
             announcing.cancel()
             await stow.close(STOP_S)
 
 
-@contextmanager
-def _told_to_stop(stow: Stow) -> Iterator[None]:
-    """Close the door at the first signal: granian waits for requests that are open, and these could take hours.
+async def _announce(settings: ApiSettings) -> None:
+    """Print a line once the port is open: granian opens it only after the application's start."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(settings.host, settings.port)
+        except OSError:
+            await asyncio.sleep(POLL_S)
+        else:
+            writer.close()
+            break
+    sys.stdout.write(f"fluoro web ready on http://{settings.host}:{settings.port}/dicomweb\n")
+    sys.stdout.flush()
 
-    Its own handling goes on beside this: it hangs on the loop's wake-up, not on the handler.
+
+@contextmanager
+def _stow_closed_at_signal(stow: Stow) -> Iterator[None]:
+    """Close the STOW door at the first SIGTERM or SIGINT, for granian waits for open requests, which may take hours.
+
+    Granian's own handling goes on beside this: it uses the loop's wake-up descriptor, not the handler.
     """
     loop = asyncio.get_running_loop()
     closing: list[asyncio.Task[None]] = []
@@ -120,11 +141,11 @@ def _told_to_stop(stow: Stow) -> Iterator[None]:
         if not closing:
             closing.append(loop.create_task(stow.close(STOP_S)))
 
-    def told(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
         del number, frame
         loop.call_soon_threadsafe(close)
 
-    before = {number: signal.signal(number, told) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
@@ -136,11 +157,17 @@ def build() -> ASGIApp:
     """Return the application on real servers; granian calls this in each worker."""
     die_with_parent(os.getppid())
     set_up_logs("web")
-    calm_collector()
-    settings = load_all(Settings, os.environ, with_store_keys=True)
+    _collect_garbage_less_often()
+    settings = load_all(WebSettings, os.environ, with_store_keys=True)
     queries, objects = PostgresQueries(settings.catalog), S3ObjectStore(settings.store)
     events = KafkaEventLog(settings.broker)
-    return Web(settings, Outside(queries, objects, events, (queries, objects, events)))
+    return Web(settings, WebConnectors(queries, objects, events, Sandbox(settings.render), (queries, objects, events)))
+
+
+def _collect_garbage_less_often() -> None:
+    """Look for reference cycles less often: answers make many small dicts and none (a page of 100 studies: 5.8 to 3 ms)."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def main() -> int:
@@ -149,21 +176,21 @@ def main() -> int:
         prog="python -m deploy.web", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
     try:
-        settings = load_all(Settings, os.environ, with_store_keys=True)
+        settings = load_all(WebSettings, os.environ, with_store_keys=True)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     with tempfile.TemporaryDirectory(prefix="fluoro-metrics-") as folder:
         if settings.api.workers > 1:
-            # Whoever answers /metrics answers for all; read when a worker first imports the metrics.
+            # The worker that answers /metrics then answers for all; each reads this when it first imports the metrics.
             os.environ[METRICS_FOLDER] = folder
             multiprocessing.set_start_method("spawn")
         serve(settings)
     return 0
 
 
-def serve(settings: Settings) -> None:
-    """Serve with so many workers; who does not send the head of a request in time is disconnected."""
+def serve(settings: WebSettings) -> None:
+    """Serve with the workers that the settings ask for; a client too slow to send a request's head is disconnected."""
     server = Server(
         "deploy.web:build",
         address=settings.api.host,

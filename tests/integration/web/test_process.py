@@ -1,4 +1,4 @@
-"""The web origin as a process: both doors open, none of their servers there, and how it ends."""
+"""The web origin as a process whose servers are all away: how it starts, answers and ends."""
 
 import re
 import signal
@@ -48,18 +48,19 @@ def web(folder: Path, **settings: str) -> Iterator[tuple[int, Popen[str]]]:
 
 
 def test_wrong_settings_are_all_named_at_once_and_nothing_starts() -> None:
-    process = started("deploy.web", FLUORO_STOW_PARTS="0", FLUORO_API_PORT="x")
+    process = started("deploy.web", FLUORO_STOW_PARTS="0", FLUORO_API_PORT="x", FLUORO_CATALOG_CONNECTIONS="0")
     said, complained = process.communicate(timeout=WAIT_S)
 
     assert (process.returncode, said) == (2, "")
     assert complained.splitlines() == [
         "FLUORO_API_PORT: should be a whole number",
         "FLUORO_STOW_PARTS: should be at least 1",
+        "FLUORO_CATALOG_CONNECTIONS: should be at least 1",
         "FLUORO_STORE_ACCESS_KEY, FLUORO_STORE_SECRET_KEY: should be set, or each as a _FILE",
     ]
 
 
-def test_without_its_servers_it_says_so_at_every_door(tmp_path: Path) -> None:
+def test_without_its_servers_the_origin_starts_and_every_answer_is_503(tmp_path: Path) -> None:
     with web(tmp_path) as (port, _), httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_S) as client:
         ready = client.get("/readyz")
         stored = client.post("/dicomweb/studies", content=multipart(part10()), headers={"content-type": PARTS})
@@ -73,7 +74,7 @@ def test_without_its_servers_it_says_so_at_every_door(tmp_path: Path) -> None:
     assert 'fluoro_stow_requests_total{status="503"} 1.0' in counted
 
 
-def test_who_still_sends_when_it_is_told_to_stop_hears_503_and_it_ends(tmp_path: Path) -> None:
+def test_a_client_that_still_sends_when_the_process_is_stopped_gets_503_and_the_process_ends(tmp_path: Path) -> None:
     with web(tmp_path) as (port, process), socket.create_connection(("127.0.0.1", port), WAIT_S) as connection:
         head = f"{POST}Content-Type: {PARTS}\r\nContent-Length: 999999\r\n"
         connection.sendall(f"{head}\r\n--{BOUNDARY}\r\n\r\n".encode() + part10())
@@ -97,7 +98,9 @@ def test_who_still_sends_when_it_is_told_to_stop_hears_503_and_it_ends(tmp_path:
     ],
     ids=["head", "body"],
 )
-def test_who_stops_in_the_middle_of_a_request_is_disconnected(tmp_path: Path, sent: str, answer: bytes) -> None:
+def test_a_client_that_stops_in_the_middle_of_a_request_is_disconnected(
+    tmp_path: Path, sent: str, answer: bytes
+) -> None:
     with (
         web(tmp_path, FLUORO_STOW_SILENCE_S="1") as (port, _),
         socket.create_connection(("127.0.0.1", port), WAIT_S) as connection,
@@ -109,7 +112,7 @@ def test_who_stops_in_the_middle_of_a_request_is_disconnected(tmp_path: Path, se
 
 
 @pytest.mark.parametrize("workers", [2])
-def test_several_workers_answer_for_all_of_them(tmp_path: Path, workers: int) -> None:
+def test_the_metrics_of_any_worker_are_those_of_all(tmp_path: Path, workers: int) -> None:
     asked = 20
     with web(tmp_path, FLUORO_API_WORKERS=str(workers)) as (port, _):
         for _ in range(asked):
