@@ -1,4 +1,4 @@
-"""One stack, one ledger and one auditor for all tests of this folder."""
+"""One running stack, and the ledger of everything sent to it, for all tests of this folder."""
 
 import gc
 import os
@@ -19,14 +19,14 @@ from tests.conftest import absent
 from tests.support.machine.running_stack import address_of
 from tests.support.senders.sender import Peer, Tally, send
 
-# What may still happen after the last answer: a lost transfer keeps its study open for half a minute.
+# How long things may still happen after the last answer: a lost transfer keeps its study open for half a minute.
 BOUND_S = 120.0
-# What the user says about the installation holds in tests too; nothing else does.
+# The user's settings of the installation hold in tests too; no other setting does.
 INSTALLED = ("FLUORO_CACHE", "FLUORO_MINIO")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Bear with pynetdicom, which drops the socket of a refused connection unclosed; it is collected some time later."""
+    """Ignore the socket of a refused connection, which pynetdicom leaves unclosed until it is collected."""
     unclosed = "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
     for item in items:
         if Path(__file__).parent in item.path.parents:
@@ -35,14 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True)
 class Proof:
-    """An archive under test, and the ledger of everything that was ever sent to it."""
+    """An archive under test, and the ledger of everything that was sent to it."""
 
     archive: RunningStack
     ledger: Ledger
 
     @property
     def peer(self) -> Peer:
-        """Return the DIMSE door, as a sender knows it."""
+        """Return the address of the DIMSE door."""
         return Peer(self.archive.dimse_port)
 
     def send(self, paths: list[Path]) -> Tally:
@@ -50,14 +50,14 @@ class Proof:
         return send(paths, self.peer, self.ledger)
 
     def wrong(self, wait_s: float = BOUND_S) -> dict[str, list[str]]:
-        """Audit, and give what is wrong: nothing, by the bound."""
+        """Audit the archive until nothing is wrong or `wait_s` are over; return the findings by set."""
         sets = audit(address_of(self.archive), [self.ledger.path], wait_s=wait_s).sets
         return {name: [f"{one.subject}: {one.why}" for one in found] for name, found in sets.items() if found}
 
 
 @pytest.fixture(scope="session")
 def proof(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proof]:
-    """Return a stack of real servers of its own: the auditor judges all that it holds."""
+    """Start a stack of real servers for these tests alone: the auditor judges everything in it."""
     if missing := layout.here().missing():
         absent(f"not installed: {', '.join(missing)}; run make install")
     # Not below pytest's own folder, which is closed to the user that the database runs as.
@@ -67,6 +67,6 @@ def proof(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proof]:
     up = brought_up(DataFolder(folder / "data"), kept, options=["--free-ports"], out=folder / "up.log")
     with up as archive, Ledger(tmp_path_factory.mktemp("ledger") / "sent.jsonl") as ledger:
         yield Proof(archive, ledger)
-    # Those sockets end here, not in a test of another folder.
+    # pynetdicom's unclosed sockets are collected here, not in a test of another folder.
     gc.collect()
     shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""The auditor against real servers: what is done to them behind the archive's back must show."""
+"""The auditor finds every sabotage of real servers, in its sets of findings and no others."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +21,8 @@ BUCKET = "fluoro-hot"
 
 
 @dataclass(frozen=True)
-class Behind:
-    """A way to the stores behind the archive's back, and the instance that is meddled with."""
+class Saboteur:
+    """Changes one instance directly in the stores, without the archive."""
 
     proof: Proof
     line: Line
@@ -33,7 +33,7 @@ class Behind:
         return key_of(self.line)
 
     def sets(self) -> set[str]:
-        """Audit at once, and give the sets in which something is."""
+        """Audit at once, and return the names of the sets with findings."""
         return set(self.proof.wrong(wait_s=0))
 
     def object(self) -> tuple[bytes, dict[str, Any]]:
@@ -46,7 +46,7 @@ class Behind:
 
     @contextmanager
     def with_bytes(self, changed: bytes | None) -> Iterator[None]:
-        """Return the object other bytes, or none, for a while."""
+        """Replace the object's bytes, or remove the object, for the block."""
         data, envelope = self.object()
         with store(address_of(self.proof.archive)) as client:
             client.remove_object(BUCKET, self.key)
@@ -58,8 +58,8 @@ class Behind:
                 client.put_object(BUCKET, self.key, BytesIO(data), len(data), metadata=envelope)
 
     @contextmanager
-    def done(self, do: bytes, undo: bytes, value: str) -> Iterator[None]:
-        """Have an SQL statement done for a while."""
+    def with_statement(self, do: bytes, undo: bytes, value: str) -> Iterator[None]:
+        """Execute an SQL statement before the block, and another one after it."""
         env = {
             name.split("_")[-1].lower(): text
             for name, text in address_of(self.proof.archive).env.items()
@@ -75,79 +75,79 @@ class Behind:
 
 
 @pytest.fixture(scope="module")
-def behind(proof: Proof, tmp_path_factory: pytest.TempPathFactory) -> Behind:
-    paths = files(Volume(slices=5, size=64, seed=30), tmp_path_factory.mktemp("behind"))
+def saboteur(proof: Proof, tmp_path_factory: pytest.TempPathFactory) -> Saboteur:
+    paths = files(Volume(slices=5, size=64, seed=30), tmp_path_factory.mktemp("saboteur"))
     assert proof.send(paths).complete
     assert proof.wrong() == {}
-    return Behind(proof, sendable(paths[2], proof.peer.tenant).line)
+    return Saboteur(proof, sendable(paths[2], proof.peer.tenant).line)
 
 
-def test_a_deleted_object_is_lost(behind: Behind) -> None:
-    with behind.with_bytes(None):
-        sets = behind.sets()
+def test_a_deleted_object_is_lost(saboteur: Saboteur) -> None:
+    with saboteur.with_bytes(None):
+        sets = saboteur.sets()
 
     assert sets == {"lost", "mismatch", "unbacked"}
 
 
-def test_a_flipped_byte_is_a_mismatch(behind: Behind) -> None:
-    data, _ = behind.object()
+def test_a_flipped_byte_is_a_mismatch(saboteur: Saboteur) -> None:
+    data, _ = saboteur.object()
 
-    with behind.with_bytes(data[:-100] + bytes([data[-100] ^ 1]) + data[-99:]):
-        sets = behind.sets()
-
-    assert sets == {"lost", "mismatch"}
-
-
-def test_a_truncated_object_is_a_mismatch(behind: Behind) -> None:
-    data, _ = behind.object()
-
-    with behind.with_bytes(data[:-100]):
-        sets = behind.sets()
+    with saboteur.with_bytes(data[:-100] + bytes([data[-100] ^ 1]) + data[-99:]):
+        sets = saboteur.sets()
 
     assert sets == {"lost", "mismatch"}
 
 
-def test_a_stale_count_is_drift(behind: Behind) -> None:
+def test_a_truncated_object_is_a_mismatch(saboteur: Saboteur) -> None:
+    data, _ = saboteur.object()
+
+    with saboteur.with_bytes(data[:-100]):
+        sets = saboteur.sets()
+
+    assert sets == {"lost", "mismatch"}
+
+
+def test_a_stale_count_is_drift(saboteur: Saboteur) -> None:
     more = b"UPDATE study SET instances = instances + 1 WHERE study_uid = %s"
     less = b"UPDATE study SET instances = instances - 1 WHERE study_uid = %s"
 
-    with behind.done(more, less, behind.line.study_uid):
-        sets = behind.sets()
+    with saboteur.with_statement(more, less, saboteur.line.study_uid):
+        sets = saboteur.sets()
 
     assert sets == {"drift"}
 
 
-def test_another_hash_in_a_row_is_a_mismatch(behind: Behind) -> None:
+def test_another_hash_in_a_row_is_a_mismatch(saboteur: Saboteur) -> None:
     turn = b"UPDATE instance SET data_hash = reverse(data_hash) WHERE object_key = %s"
 
-    with behind.done(turn, turn, behind.key):
-        sets = behind.sets()
+    with saboteur.with_statement(turn, turn, saboteur.key):
+        sets = saboteur.sets()
 
     assert sets == {"unindexed", "phantom", "mismatch", "closures"}
 
 
-def test_an_object_that_nobody_names_is_an_orphan(behind: Behind) -> None:
+def test_an_object_without_a_row_is_an_orphan(saboteur: Saboteur) -> None:
     key = "local/1.2/1.2.3/1.2.3.4_" + "ab" * 32 + ".dcm"
-    with store(address_of(behind.proof.archive)) as client:
+    with store(address_of(saboteur.proof.archive)) as client:
         client.put_object(BUCKET, key, BytesIO(b"x"), 1)
         try:
-            sets = behind.sets()
+            sets = saboteur.sets()
         finally:
             client.remove_object(BUCKET, key)
 
     assert sets == {"orphan"}
 
 
-def test_a_patients_name_in_a_log_is_a_leak(behind: Behind) -> None:
-    log = behind.proof.archive.logs / "leak.log"
-    log.write_text(f"event=oops name={behind.line.canary.lower()}")
+def test_a_patients_name_in_a_log_is_a_leak(saboteur: Saboteur) -> None:
+    log = saboteur.proof.archive.logs / "leak.log"
+    log.write_text(f"event=oops name={saboteur.line.canary.lower()}")
     try:
-        sets = behind.sets()
+        sets = saboteur.sets()
     finally:
         log.unlink()
 
     assert sets == {"phi"}
 
 
-def test_what_was_put_right_again_is_clean(behind: Behind) -> None:
-    assert behind.sets() == set()
+def test_an_archive_whose_sabotage_was_undone_is_clean(saboteur: Saboteur) -> None:
+    assert saboteur.sets() == set()

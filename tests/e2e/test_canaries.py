@@ -1,4 +1,4 @@
-"""No patient's word stands in a log, a metric, a key, a file name, or the answer to who asked wrongly."""
+"""No patient's name is in a log, a metric, a key, a file name, or the answer to a malformed request."""
 
 import http.client
 import re
@@ -29,23 +29,23 @@ from tests.support.senders.sender import Peer
 from tests.support.senders.stow import Door, stow
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-# Fields of records that are free to read, and who may stand there: AE titles name machines.
-MACHINES = {"calling_ae", "called_ae"}
+# Fields in which a canary may be, in topics that anybody may read: AE titles name machines.
+AE_FIELDS = {"calling_ae", "called_ae"}
 RESTRICTED = {"instance-stored", "record-rejected"}
-# A data set that is none.
+# Bytes that are no data set.
 NONSENSE = TOKEN.encode() * 100
 
 
 @dataclass(frozen=True)
-class Unheard:
-    """What was answered to all that was asked, as far as nobody may hear a patient's word in it."""
+class ErrorAnswers:
+    """The answers in which no patient's name may be."""
 
     bodies: list[bytes]
 
 
 @pytest.fixture(scope="module")
-def unheard(proof: Proof, tmp_path_factory: pytest.TempPathFactory) -> Unheard:
-    """Do everything to the archive that may make it talk."""
+def error_answers(proof: Proof, tmp_path_factory: pytest.TempPathFactory) -> ErrorAnswers:
+    """Send canaries in every way that may make the archive repeat them, and return its error answers."""
     folder = tmp_path_factory.mktemp("canaries")
     good = written(folder / "good", [canary.file_of(one) for one in canary.slices()])
     wrong = written(folder / "wrong", list(canary.malformed().values()))
@@ -62,7 +62,7 @@ def unheard(proof: Proof, tmp_path_factory: pytest.TempPathFactory) -> Unheard:
     bad_associations(proof.peer, canary.file_of(canary.slices()[0]))
     bodies = [answered(proof.archive.api_url, request) for request in canary.requests(canary.slices()[2])]
     assert proof.wrong() == {}
-    return Unheard([body for body in bodies if body])
+    return ErrorAnswers([body for body in bodies if body])
 
 
 def written(folder: Path, every: list[bytes]) -> list[Path]:
@@ -73,7 +73,7 @@ def written(folder: Path, every: list[bytes]) -> list[Path]:
 
 
 def bad_associations(peer: Peer, good: bytes) -> None:
-    """Speak wrongly to the DIMSE door, in the canary's name."""
+    """Send malformed associations and PDUs with canaries to the DIMSE door."""
     meta = read_meta(good)
     for title in (AE_TITLE, TOKEN.lower()[:16]):
         with suppress(OSError), associated(replace(peer, ae_title=title), meta.sop_class, meta.transfer_syntax):
@@ -97,7 +97,7 @@ def bad_associations(peer: Peer, good: bytes) -> None:
 
 @dataclass(frozen=True)
 class Named:
-    """A data set under UIDs that are none."""
+    """A data set to send under malformed UIDs."""
 
     sop_class: str
     sop_uid: str
@@ -118,7 +118,7 @@ def answered(origin: str, request: HttpRequest) -> bytes:
     return b"" if response.status < 400 and response.status != 202 else f"{response.msg}".encode() + body
 
 
-def test_the_search_finds_a_canary_however_it_is_written() -> None:
+def test_a_canary_is_found_however_it_is_written() -> None:
     for word in (TOKEN, TOKEN.swapcase(), "".join(f"%{ord(one):02X}" for one in TOKEN), AE_TITLE, canary.BIRTH_DATE):
         assert has_canary(f'event=x value="{word}"'.encode()), word
     assert not has_canary(
@@ -126,20 +126,20 @@ def test_the_search_finds_a_canary_however_it_is_written() -> None:
     )
 
 
-def test_no_error_says_a_patients_word(unheard: Unheard) -> None:
-    assert len(unheard.bodies) > 50
-    assert [body[:300] for body in unheard.bodies if has_canary(body)] == []
+def test_no_error_answer_contains_a_canary(error_answers: ErrorAnswers) -> None:
+    assert len(error_answers.bodies) > 50
+    assert [body[:300] for body in error_answers.bodies if has_canary(body)] == []
 
 
-def test_no_log_and_no_file_name_holds_one(proof: Proof, unheard: Unheard) -> None:
-    assert unheard
+def test_no_log_and_no_file_name_contains_a_canary(proof: Proof, error_answers: ErrorAnswers) -> None:
+    assert error_answers
     assert (proof.archive.logs / "gateway.log").stat().st_size
     assert canary.files_with_canaries(proof.archive.folder.root) == []
     assert not has_canary((proof.archive.folder.root.parent / "up.log").read_bytes())
 
 
-def test_no_metric_and_no_page_of_the_engine_holds_one(proof: Proof, unheard: Unheard) -> None:
-    assert unheard
+def test_no_metric_and_no_page_of_flink_contains_a_canary(proof: Proof, error_answers: ErrorAnswers) -> None:
+    assert error_answers
     place = address_of(proof.archive)
     urls = [f"{place.api}/metrics", *place.metrics, *pages(proof.archive.flink_url)]
 
@@ -149,7 +149,7 @@ def test_no_metric_and_no_page_of_the_engine_holds_one(proof: Proof, unheard: Un
 
 
 def pages(flink: str) -> Iterator[str]:
-    """Return what Flink shows of its jobs."""
+    """Yield the pages on which Flink shows its jobs."""
     yield from (f"{flink}/{page}" for page in ("overview", "jobs/overview", "jobmanager/config", "taskmanagers"))
     for job in httpx.get(f"{flink}/jobs", timeout=30).json()["jobs"]:
         yield from (
@@ -157,24 +157,26 @@ def pages(flink: str) -> Iterator[str]:
         )
 
 
-def test_no_record_key_and_no_free_record_holds_one(proof: Proof, unheard: Unheard) -> None:
-    assert unheard
+def test_no_record_key_and_no_unrestricted_record_contains_a_canary(proof: Proof, error_answers: ErrorAnswers) -> None:
+    assert error_answers
     with Topics(address_of(proof.archive).setting("FLUORO_BROKER_BOOTSTRAP")) as topics:
         topics.read_on()
 
     assert not has_canary(b"\n".join(topics.keys))
-    assert [topic for topic, records in topics.records.items() for one in records if has_canary(free(topic, one))] == []
+    assert [
+        topic for topic, records in topics.records.items() for one in records if has_canary(unrestricted(topic, one))
+    ] == []
 
 
-def free(topic: str, record: dict[str, Any]) -> bytes:
-    """Return what anybody may read of a record: nothing of a restricted topic's but why one was rejected."""
+def unrestricted(topic: str, record: dict[str, Any]) -> bytes:
+    """Return what anybody may read of a record: in a restricted topic only the reason of a rejection."""
     if topic in RESTRICTED:
         return str([record.get(name) for name in ("reason", "operator")]).encode()
-    return str({name: value for name, value in record.items() if name not in MACHINES}).encode()
+    return str({name: value for name, value in record.items() if name not in AE_FIELDS}).encode()
 
 
-def test_no_object_key_and_no_envelope_holds_one(proof: Proof, unheard: Unheard) -> None:
-    assert unheard
+def test_no_object_key_and_no_envelope_contains_a_canary(proof: Proof, error_answers: ErrorAnswers) -> None:
+    assert error_answers
     found = []
     with store(address_of(proof.archive)) as client:
         for bucket in (*BUCKETS, QUARANTINE, "fluoro-derived"):

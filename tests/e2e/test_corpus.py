@@ -1,4 +1,4 @@
-"""Real files of many makers through both doors of one archive: each is answered as the table says, and comes back."""
+"""Every real file of the corpus, sent to both doors of one archive, is answered as the table says and comes back."""
 
 import os
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from tests.support.senders.round_trip import corpus_sent, differences, retrieved
 from tests.support.senders.stow import Door, stow
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-# Which door finds an archive that has nothing of the corpus: a full run does it with either.
+# The door that receives the corpus first, while the archive is empty: a full run tests either.
 FIRST = os.environ.get("FLUORO_TEST_FIRST_DOOR", "stow")
 
 
@@ -35,7 +35,7 @@ def by_stow(proof: Proof, files: dict[str, Path]) -> dict[str, str]:
     return {name: answers[path] for name, path in files.items()}
 
 
-# A door, and what the table says that it answers.
+# A door, and the table's column of its answers.
 DOORS: dict[str, tuple[Callable[[Proof, dict[str, Path]], dict[str, str]], Callable[[Outcome], str]]] = {
     "stow": (by_stow, lambda one: one.stow),
     "dimse": (by_dimse, lambda one: one.dimse),
@@ -43,8 +43,8 @@ DOORS: dict[str, tuple[Callable[[Proof, dict[str, Path]], dict[str, str]], Calla
 
 
 @dataclass(frozen=True)
-class Desk:
-    """What an archive gives back: to a viewer what is shown, to its operator the rest."""
+class OperatedArchive:
+    """An archive read back: shown instances as a viewer retrieves them, the rest by an operator's commands."""
 
     client: httpx.Client
     folder: Path
@@ -72,19 +72,19 @@ def test_every_real_file_is_answered_as_the_table_says_and_comes_back(
 ) -> None:
     monkeypatch.setenv("FLUORO_DATA", str(proof.archive.folder.root))
     files = corpus_files(corpus)
-    send, said = DOORS[door]
+    send, expected = DOORS[door]
 
     answers = send(proof, files)
 
-    told = {name: said(table().of(name)) for name in files}
-    assert {name: (answer, told[name]) for name, answer in answers.items() if answer != told[name]} == {}
+    wanted = {name: expected(table().of(name)) for name in files}
+    assert {name: (answer, wanted[name]) for name, answer in answers.items() if answer != wanted[name]} == {}
     wait_until(lambda: is_cataloged(proof, files, answers), BOUND_S, "not every file has its row")
     with httpx.Client(base_url=proof.archive.api_url, timeout=60) as client:
         every = corpus_sent(files, answers, is_whole=door == FIRST == "stow")
-        assert differences(every, Desk(client, tmp_path)) == {}
+        assert differences(every, OperatedArchive(client, tmp_path)) == {}
 
 
-def test_the_corpus_leaves_nothing_wrong(proof: Proof) -> None:
+def test_the_auditor_finds_nothing_wrong_after_the_corpus(proof: Proof) -> None:
     assert proof.wrong() == {}
 
 

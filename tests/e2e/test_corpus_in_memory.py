@@ -1,4 +1,4 @@
-"""Every file of the corpus through either door into an empty archive: each becomes what the table says, and comes back."""
+"""Every file of the corpus, sent to either door of an empty archive, becomes what the table says and comes back."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,8 +22,8 @@ INSTANCES, CONTENTS = 454, 530
 
 
 @dataclass(frozen=True)
-class Held:
-    """What the archive has, through the read API where there is a way, else from its store."""
+class InspectedArchive:
+    """An archive in memory read back: shown instances through the read API, the rest from its store."""
 
     archive: MemoryArchive
     client: httpx.Client
@@ -64,7 +64,7 @@ def by_stow(archive: MemoryArchive, ledger: Ledger, files: dict[str, Path]) -> d
     return {name: answers[path] for name, path in files.items()}
 
 
-# A door, what the table says that it answers, and whether all that was sent comes back or the data set alone.
+# A door, the table's column of its answers, and whether whole files come back or data sets alone.
 DOORS: dict[
     str, tuple[Callable[[MemoryArchive, Ledger, dict[str, Path]], dict[str, str]], Callable[[Outcome], str], bool]
 ] = {
@@ -78,20 +78,20 @@ def test_every_file_is_answered_as_the_table_says_and_comes_back(
     door: str, archive: MemoryArchive, ledger: Ledger, corpus: Path
 ) -> None:
     files = corpus_files(corpus)
-    send, said, is_whole = DOORS[door]
+    send, expected, is_whole = DOORS[door]
 
     answers = send(archive, ledger, files)
     archive.catalog()
 
-    told = {name: said(table().of(name)) for name in files}
-    assert {name: (answer, told[name]) for name, answer in answers.items() if answer != told[name]} == {}
+    wanted = {name: expected(table().of(name)) for name in files}
+    assert {name: (answer, wanted[name]) for name, answer in answers.items() if answer != wanted[name]} == {}
     with httpx.Client(base_url=archive.door.url) as client:
-        assert differences(corpus_sent(files, answers, is_whole=is_whole), Held(archive, client)) == {}
+        assert differences(corpus_sent(files, answers, is_whole=is_whole), InspectedArchive(archive, client)) == {}
     rows = archive.world.catalog.tables
     assert (len(rows.instances), len(rows.instances) + len(rows.conflicts)) == (INSTANCES, CONTENTS)
 
 
-def test_an_instance_named_as_its_file_meta_has_it_and_its_data_set_has_not_is_kept_aside(
+def test_an_instance_whose_data_set_has_another_sop_uid_than_the_command_is_quarantined(
     archive: MemoryArchive, ledger: Ledger, corpus: Path
 ) -> None:
     misnamed = [corpus / name for name, one in table().exceptions.items() if one.sop_uid]

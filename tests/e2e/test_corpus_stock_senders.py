@@ -1,4 +1,4 @@
-"""The corpus by dcmtk's senders: what they send is what dcmtk's own receiver gets from them, byte for byte."""
+"""What dcmtk's senders send of the corpus is stored byte for byte as dcmtk's own receiver stores it."""
 
 import os
 import re
@@ -21,9 +21,9 @@ from tests.support.senders.sender import Peer
 from tests.support.worlds.memory_archive import memory_archive
 
 START_S = 10.0
-# What this receiver does not take as it is, so that the sender decompresses, and dcmsend makes another instance of it:
-# deflated, and JPEG processes that are retired.
-NOT_TAKEN = {
+# The transfer syntaxes that dcmtk's receiver does not accept, so that the sender decompresses and dcmsend makes another
+# instance: deflated, and JPEG processes that are retired.
+NOT_ACCEPTED = {
     "1.2.840.10008.1.2.1.99",
     "1.2.840.10008.1.2.4.53",
     "1.2.840.10008.1.2.4.55",
@@ -31,43 +31,43 @@ NOT_TAKEN = {
 }
 
 
-# What dcmtk takes for the SOP class where that is written with VR UN: it names it so in the command, of a context of
-# another class, and is refused with 0122.
+# The SOP class that dcmtk reads where that element has VR UN: dcmtk names it in a command of another class's context,
+# and is refused with 0122.
 MISREAD = {"31"}
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a sender said of its files: how many got an answer, how many it did not send."""
+class SendReport:
+    """The report of a sender: how many files got an answer, and how many it did not send."""
 
     sent: int
     refused: int
 
 
-def storescu(programs: Programs, peer: Peer, files: Iterable[Path]) -> Said:
-    """Send with storescu; it says of each file what became of it."""
+def storescu(programs: Programs, peer: Peer, files: Iterable[Path]) -> SendReport:
+    """Send with storescu, which reports on each file."""
     done = programs.run("storescu", "-v", "--no-halt", "-aec", peer.ae_title, peer.host, peer.port, *files)
     each = (done.stdout + done.stderr).split("Sending file:")[1:]
     answered = sum("Received Store Response" in one for one in each)
     refused = sum("Received Store Response" not in one and "E: " in one for one in each)
-    return Said(answered, refused)
+    return SendReport(answered, refused)
 
 
-def dcmsend(programs: Programs, peer: Peer, files: Iterable[Path]) -> Said:
-    """Send with dcmsend; it leaves out what it cannot read, and sums up the rest."""
+def dcmsend(programs: Programs, peer: Peer, files: Iterable[Path]) -> SendReport:
+    """Send with dcmsend, which leaves out files that it cannot read and sums up the rest."""
     done = programs.run("dcmsend", "-v", "--no-halt", "-aec", peer.ae_title, peer.host, peer.port, *files)
     said = done.stdout + done.stderr
     unread = said.count("cannot add DICOM file to the transfer list")
     sent, unsent = (int(found) for found in re.findall(r"- (?:sent|NOT sent) to the peer\s+: (\d+)", said))
-    return Said(sent, unread + unsent)
+    return SendReport(sent, unread + unsent)
 
 
-# Everything that was taken: its file meta, by the hash of its content.
+# The file meta of everything that was accepted, by the hash of its content.
 Contents = dict[str, Meta]
 
 
-def received(programs: Programs, folder: Path, send: Callable[[Peer], Said]) -> tuple[Contents, int]:
-    """Return what dcmtk's receiver gets, and how many files it overwrote: it names them for the millisecond."""
+def received(programs: Programs, folder: Path, send: Callable[[Peer], SendReport]) -> tuple[Contents, int]:
+    """Return what dcmtk's receiver stored, and how many files it overwrote: it names files by the millisecond."""
     with storescp(programs, folder) as peer:
         said = send(peer)
     files = [content_of(path.read_bytes()) for path in folder.iterdir()]
@@ -76,7 +76,7 @@ def received(programs: Programs, folder: Path, send: Callable[[Peer], Said]) -> 
 
 @contextmanager
 def storescp(programs: Programs, folder: Path) -> Iterator[Peer]:
-    """Have dcmtk's receiver running: it takes what it knows, and writes it down bit by bit."""
+    """Run dcmtk's receiver for the block: it accepts every class that it knows and writes data sets unchanged."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = int(probe.getsockname()[1])
     options = ("--bit-preserving", "--timenames", "+xa", "--promiscuous", "--output-directory", folder, port)
@@ -91,7 +91,7 @@ def storescp(programs: Programs, folder: Path) -> Iterator[Peer]:
 
 
 def wait_for(port: int) -> None:
-    """Return when somebody listens."""
+    """Return when a server listens on this port."""
     until = time.monotonic() + START_S
     while time.monotonic() < until:
         try:
@@ -108,8 +108,8 @@ def content_of(whole: bytes) -> tuple[str, Meta]:
     return data_hash(meta.transfer_syntax, memoryview(whole)[meta.length :]), meta
 
 
-def stored(folder: Path, send: Callable[[Peer], Said]) -> tuple[Said, Contents, set[str]]:
-    """Send to an empty archive; give what was said, what it stored, and the hashes of what it kept aside."""
+def stored(folder: Path, send: Callable[[Peer], SendReport]) -> tuple[SendReport, Contents, set[str]]:
+    """Send to an empty archive; return the sender's report, what was stored, and the hashes of what was quarantined."""
     with memory_archive(folder) as archive:
         said = send(archive.peer)
         held = archive.world.objects.objects.items()
@@ -120,7 +120,7 @@ def stored(folder: Path, send: Callable[[Peer], Said]) -> tuple[Said, Contents, 
         )
 
 
-SENDERS: dict[str, Callable[[Programs, Peer, Iterable[Path]], Said]] = {"storescu": storescu, "dcmsend": dcmsend}
+SENDERS: dict[str, Callable[[Programs, Peer, Iterable[Path]], SendReport]] = {"storescu": storescu, "dcmsend": dcmsend}
 
 
 @pytest.mark.parametrize("program", SENDERS)
@@ -130,16 +130,16 @@ def test_what_a_stock_sender_sends_is_stored_as_its_own_receiver_stores_it(
     files = corpus_files(corpus)
     (tmp_path / "theirs").mkdir()
 
-    def send(peer: Peer) -> Said:
+    def send(peer: Peer) -> SendReport:
         return SENDERS[program](dcmtk, peer, files.values())
 
-    said, ours, aside = stored(tmp_path / "ours", send)
+    said, ours, quarantined = stored(tmp_path / "ours", send)
     theirs, overwritten = received(dcmtk, tmp_path / "theirs", send)
 
     assert said.sent + said.refused == len(files)
     ours_alone = [meta.transfer_syntax for digest, meta in ours.items() if digest not in theirs]
-    assert len([syntax for syntax in ours_alone if syntax not in NOT_TAKEN]) <= overwritten
-    missing = {meta for digest, meta in theirs.items() if digest not in ours and digest not in aside}
+    assert len([syntax for syntax in ours_alone if syntax not in NOT_ACCEPTED]) <= overwritten
+    missing = {meta for digest, meta in theirs.items() if digest not in ours and digest not in quarantined}
     assert {one for one in missing if one.sop_class.startswith("1.")} <= {
         meta for meta in theirs.values() if meta.sop_uid in {one.sop_uid for one in ours.values()}
     }

@@ -1,4 +1,4 @@
-"""Wherever on the write path a gateway dies, the next one finishes within a minute what it left."""
+"""Wherever on the write path a gateway dies, the next one completes within a minute what it left unfinished."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +19,10 @@ from tests.support.senders.sender import Peer, send
 
 HEALED_S = 60.0
 INSTANCES = 8
-# What is sent is small, and lies in the spool all the same.
+# The limit makes even small instances go through the spool.
 SPOOLED = {"FLUORO_INTAKE_MEMORY_INSTANCE_BYTES": "1000"}
 
-# Where it dies, and how the transfers of its studies end.
+# The point at which the gateway dies, and how the transfers of its studies end.
 POINTS = {
     "after_spool:3": {"lost", "well"},
     "after_intent:3": {"lost", "well"},
@@ -42,7 +42,7 @@ def open_bytes(outbox: Path) -> int:
 
 
 def events(proof: Proof, topic: Topic, studies: set[str]) -> list[InstanceStored | TransferEnded]:
-    """Read what a topic says of these studies."""
+    """Return the events of a topic that are about these studies."""
     reader = Consumer(
         {
             "bootstrap.servers": proof.archive.env["FLUORO_BROKER_BOOTSTRAP"],
@@ -70,7 +70,7 @@ def events(proof: Proof, topic: Topic, studies: set[str]) -> list[InstanceStored
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_crash_at_any_point_is_healed_by_the_next_gateway(point: str, proof: Proof, tmp_path: Path) -> None:
+def test_the_next_gateway_completes_what_a_crash_at_any_point_left(point: str, proof: Proof, tmp_path: Path) -> None:
     seed, port = 300 + list(POINTS).index(point), free_port()
     paths = files(Volume(studies=2, slices=INSTANCES // 2, size=64, seed=seed), tmp_path / "sent")
     studies = {path.parent.name for path in paths}
@@ -100,5 +100,5 @@ def test_a_crash_at_any_point_is_healed_by_the_next_gateway(point: str, proof: P
     )
 
 
-def test_after_all_these_crashes_the_auditor_finds_nothing(proof: Proof) -> None:
+def test_the_auditor_finds_nothing_wrong_after_all_these_crashes(proof: Proof) -> None:
     assert proof.wrong() == {}

@@ -1,4 +1,4 @@
-"""Any server may be killed at any moment of an ingest: what was acknowledged stays, and everything heals by itself."""
+"""Any server may be killed at any moment of an ingest: nothing acknowledged is lost, and the stack recovers by itself."""
 
 import os
 import threading
@@ -15,7 +15,7 @@ from tests.support.data.generate import Volume, files
 from tests.support.machine.running_stack import processes_of
 from tests.support.senders.sender import send
 
-# How many instances are on their way at each kill, and how large: a full run sets more.
+# The number and the size of the instances that are sent around each kill; a full run sets more.
 INSTANCES = int(os.environ.get("FLUORO_TEST_INSTANCES", "60"))
 SIZE = int(os.environ.get("FLUORO_TEST_IMAGE_SIZE", "64"))
 RECOVERY_S = 90.0
@@ -29,7 +29,7 @@ def virtual_machine(archive: RunningStack, server: str) -> psutil.Process:
     return next(one for one in processes_of(archive, server) if one.name() == "java")
 
 
-# Which process of which server is killed.
+# The process of each server that is killed.
 VICTIMS: dict[str, Callable[[RunningStack, str], psutil.Process]] = {
     "gateway": head,
     "flink": virtual_machine,
@@ -59,7 +59,7 @@ def test_a_kill_during_ingest_loses_nothing(what: str, proof: Proof, tmp_path: P
 
 
 class Tripwire(Ledger):
-    """A ledger that kills at the answer that makes so many, while other instances are on their way."""
+    """A ledger that kills the victims at the answer number `after`, while other instances are being sent."""
 
     def __init__(self, path: Path, after: int, victims: list[psutil.Process]) -> None:
         super().__init__(path)
@@ -73,7 +73,7 @@ class Tripwire(Ledger):
         return self._left <= 0
 
     def answers(self, lines: Iterable[Line], state: State, status: str) -> None:
-        """Remember, count, kill."""
+        """Record the answers, and kill the victims when their number is reached."""
         super().answers(lines, state, status)
         with self._counting:
             self._left -= 1

@@ -1,4 +1,4 @@
-"""However large an instance is, a gateway holds little of it; and a disk that fills up is no end."""
+"""A gateway needs little memory for the largest instance, and recovers from a full disk."""
 
 import os
 import resource
@@ -20,15 +20,15 @@ from tests.support.machine.processes import free_port
 from tests.support.senders.scu import associated
 from tests.support.senders.sender import Peer
 
-# A full run sets 8191: 4 GiB less one frame, which is as much as is accepted.
+# A full run sets 8191 frames: 4 GiB less one frame, the most that is accepted.
 FRAMES = int(os.environ.get("FLUORO_TEST_FRAMES", "512"))
 MOST_BYTES = 256 * 2**20
 PATIENT_S = 600.0
 FILE_BYTES = 4096
 
 
-class Watched:
-    """The most that a process held in memory of its own (RssAnon) while it was looked at."""
+class MemoryWatch:
+    """The most anonymous memory (RssAnon) that a process held during a block, in bytes."""
 
     def __init__(self, process: psutil.Process) -> None:
         self.most_bytes = 0
@@ -62,7 +62,7 @@ def test_a_large_instance_and_its_repeat_need_little_memory(proof: Proof, tmp_pa
 
     with (
         gateway(proof.archive, tmp_path, port, {}) as running,
-        Watched(worker(running.pid)) as held,
+        MemoryWatch(worker(running.pid)) as held,
         associated(peer, large.sop_class, large.transfer_syntax) as association,
     ):
         answers = [association.store_in_parts(large) for _ in range(2)]
@@ -73,7 +73,7 @@ def test_a_large_instance_and_its_repeat_need_little_memory(proof: Proof, tmp_pa
     assert proof.wrong() == {}
 
 
-def test_what_is_too_large_is_refused_for_good_and_kept_nowhere(proof: Proof, tmp_path: Path) -> None:
+def test_an_instance_over_the_size_limit_is_refused_and_stored_nowhere(proof: Proof, tmp_path: Path) -> None:
     large, port = Large(16, seed=os.getpid() + 1), free_port()
 
     with (
@@ -86,7 +86,7 @@ def test_what_is_too_large_is_refused_for_good_and_kept_nowhere(proof: Proof, tm
 
 @contextmanager
 def full(process: psutil.Process) -> Iterator[None]:
-    """Let no file of a process grow beyond 4 KiB, as a disk that is full would not."""
+    """Keep the files of a process from growing beyond 4 KiB for the block, as a full disk would."""
     limits = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (FILE_BYTES, limits[1]))
     try:
@@ -95,12 +95,14 @@ def full(process: psutil.Process) -> Iterator[None]:
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, limits)
 
 
-# Which disk is full: the spool's, or the outbox's, where a line takes about 700 bytes.
+# The disk that is full: the spool's, or the outbox's, where a line takes about 700 bytes.
 DISKS = {"spool": {"FLUORO_INTAKE_MEMORY_INSTANCE_BYTES": "1000"}, "outbox": dict[str, str]()}
 
 
 @pytest.mark.parametrize("disk", DISKS)
-def test_a_full_disk_is_an_a700_and_heals_without_a_restart(disk: str, proof: Proof, tmp_path: Path) -> None:
+def test_a_full_disk_is_answered_with_a700_and_needs_no_restart_once_it_has_space(
+    disk: str, proof: Proof, tmp_path: Path
+) -> None:
     every = list(instances(Volume(slices=12, size=64, seed=500 + list(DISKS).index(disk))))
     port = free_port()
     lines = [line(one) for one in every]

@@ -1,4 +1,4 @@
-"""One CT, from a modality to a viewer, sent and read by other makers' programs as they come."""
+"""A CT study goes from a modality to a viewer, sent and read by other makers' programs."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def dcmsend(request: pytest.FixtureRequest, peer: Peer, paths: list[Path]) -> No
     request.getfixturevalue("dcmtk").run("dcmsend", "-aec", peer.ae_title, peer.host, peer.port, *paths)
 
 
-# A program that sends, and a seed for the study that it sends.
+# A sending program, and the seed of the study that it sends.
 SENDERS: dict[str, tuple[Callable[[pytest.FixtureRequest, Peer, list[Path]], None], int]] = {
     "pynetdicom": (pynetdicom, 11),
     "storescu": (storescu, 12),
@@ -44,7 +44,7 @@ SENDERS: dict[str, tuple[Callable[[pytest.FixtureRequest, Peer, list[Path]], Non
 
 
 @pytest.mark.parametrize("program", SENDERS)
-def test_what_a_stock_program_sends_is_stored_shown_and_settled(
+def test_a_study_sent_by_a_stock_program_is_stored_shown_and_settled(
     program: str, request: pytest.FixtureRequest, proof: Proof, tmp_path: Path
 ) -> None:
     sent_by, seed = SENDERS[program]
@@ -83,10 +83,10 @@ def curl(url: str) -> bytes:
     try:
         return subprocess.run(["curl", "--silent", "--fail", url], check=True, capture_output=True, timeout=60).stdout
     except FileNotFoundError:
-        pytest.skip("curl is not here")
+        pytest.skip("curl is not installed")
 
 
-def test_dicomweb_client_finds_and_retrieves_what_was_sent(proof: Proof, kept: list[Path]) -> None:
+def test_dicomweb_client_finds_and_retrieves_every_sent_instance(proof: Proof, kept: list[Path]) -> None:
     client = DICOMwebClient(url=f"{proof.archive.api_url}/dicomweb")
     sent = {one.SOPInstanceUID: one for one in map(dcmread, kept)}
     uid = next(iter(sent.values())).StudyInstanceUID
@@ -115,7 +115,7 @@ def test_dicomweb_client_reads_metadata_and_frames(proof: Proof, kept: list[Path
     assert frames == [one.PixelData]
 
 
-def test_what_is_not_there_is_said_so_without_naming_anyone(proof: Proof, kept: list[Path]) -> None:
+def test_a_missing_study_is_answered_without_repeating_a_patients_id(proof: Proof, kept: list[Path]) -> None:
     token = str(dcmread(kept[0]).PatientID)
 
     answers = [httpx.get(f"{proof.archive.api_url}/dicomweb/studies/{what}") for what in ("1.2.3.4", token)]

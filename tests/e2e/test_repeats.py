@@ -1,4 +1,4 @@
-"""The same instance again and again, through both doors at once: one object and one row; other bytes are kept beside."""
+"""The same instance sent repeatedly to both doors at once becomes one object and one row; other bytes are a conflict."""
 
 import json
 from collections.abc import Callable
@@ -72,7 +72,7 @@ def test_one_content_through_both_doors_at_once_is_one_object_and_one_row(proof:
     assert not [name for name, _ in found["conflicts"] if name.study_uid == one.study_uid]
 
 
-def test_other_bytes_under_one_uid_are_kept_raised_and_listed(
+def test_other_bytes_under_one_uid_are_kept_announced_and_listed(
     proof: Proof, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = made(8_200)
