@@ -20,7 +20,7 @@ PATIENCE_S = 30.0
 AGAIN_S = 0.2
 FOR_EVER = (
     "WARNING: this object store takes no lifecycle rules. What is in {bucket} stays there beyond its {days} days,"
-    " counts against the quotas, and is yours to remove: python -m deploy.commands.quarantine discard"
+    " counts against the quotas, and is yours to remove: python -m deploy.commands quarantine discard"
 )
 
 

@@ -62,7 +62,7 @@ INSTANCE_QUARANTINED = Topic(
     name="instance-quarantined",
     event=InstanceQuarantined,
     key="tenant/hash",
-    producers=("gateway", "deploy.commands.quarantine"),
+    producers=("gateway", "deploy.commands quarantine"),
     consumers=("catalog",),
 )
 STUDY_DUE = Topic(

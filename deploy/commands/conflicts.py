@@ -1,66 +1,73 @@
-"""Instances of which other bytes came under one UID: `python -m deploy.commands.conflicts list|show`.
+"""The conflict commands: list and show instances of which different bytes were received under one UID.
 
-The content that was stored first is shown, each other one is kept beside it.
-`show` names both; with --save it writes the bytes of those that are not shown
-into files, byte for byte as they came.
+The archive shows the content that was stored first, and keeps every other content beside it. `show` names both; with
+--save it writes the bytes that are not shown into files, as they were received.
 """
 
-import argparse
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy.commands import shared
+from deploy.commands.command import Command, Group, add_list_arguments
+from deploy.commands.files import copy_object, make_folder, new_file
+from deploy.commands.output import as_json, details, print_line, table
+from deploy.commands.sections import ObjectSections, RowSections, load_sections
 from deploy.errors import Failed
-from deploy.local.report import say
-from deploy.local.running import RunningStack
 from operators.catalog.ports import ConflictPair
+from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from operators.connectors.s3.store import S3ObjectStore
 from operators.store.ports import ObjectStore
 from schemas.objects import Bucket, is_uid
+from schemas.settings.servers import StoreSettings
 
-HASH = 12
+HASH_SHOWN = 12
 HEADINGS = ("TENANT", "STUDY", "INSTANCE", "KIND", "SINCE", "SHOWN", "KEPT BESIDE")
+# What is printed of each of the two contents, and the field of its row.
+FIELDS = {
+    "hash": "data_hash",
+    "object": "object_key",
+    "series": "series_uid",
+    "class": "sop_class",
+    "syntax": "transfer_syntax",
+    "bytes": "size_bytes",
+    "stored": "stored_at",
+    "transfer": "transfer_id",
+}
 
 
-def list_(options: argparse.Namespace) -> None:
-    """List conflicts: tenant, study, instance, kind, when, and both contents' hashes."""
-    found = shared.aside(shared.here()).conflicts(options.tenant, options.most)
+def list_(options: Namespace) -> None:
+    """List conflicts: tenant, study, instance, kind, time, and the hash of each content."""
+    found = PostgresHiddenRows(load_sections(RowSections).catalog).conflicts(options.tenant, options.most)
     if options.json:
-        say_each(found)
-        return
-    rows = (
-        (
-            one.lost.tenant,
-            one.lost.study_uid,
-            one.lost.sop_uid,
-            one.lost.kind,
-            one.lost.stored_at,
-            one.shown.data_hash[:HASH],
-            one.lost.data_hash[:HASH],
-        )
-        for one in found
-    )
-    say(shared.table(HEADINGS, rows) if found else "No conflicts.")
+        print_json(found)
+    else:
+        print_line(table(HEADINGS, map(columns, found)) if found else "No conflicts.")
 
 
-def show(options: argparse.Namespace) -> None:
+def columns(one: ConflictPair) -> tuple[Any, ...]:
+    """Return the columns of a conflict in the list; no patient data."""
+    lost = one.lost
+    hashes = one.shown.data_hash[:HASH_SHOWN], lost.data_hash[:HASH_SHOWN]
+    return (lost.tenant, lost.study_uid, lost.sop_uid, lost.kind, lost.stored_at, *hashes)
+
+
+def show(options: Namespace) -> None:
     """Show both contents of an instance's conflicts; with --save write what is not shown into files."""
-    if not is_uid(options.uid):
-        raise Failed(f"{options.uid!r} is no UID")
-    stack = shared.here()
-    found = shared.aside(stack).conflicts(options.tenant, options.most, sop_uid=options.uid)
+    sections = load_sections(ObjectSections)
+    rows = PostgresHiddenRows(sections.catalog)
+    found = rows.conflicts(options.tenant, options.most, sop_uid=options.uid)
     if not found:
         raise Failed(f"no conflict is known of instance {options.uid}")
     if options.json:
-        say_each(found)
+        print_json(found)
     else:
-        say("\n\n".join(shared.details(described(one)) for one in found))
+        print_line("\n\n".join(details(described(one)) for one in found))
     if options.save:
-        shared.new_folder(options.save)
-        asyncio.run(save(stack, found, options.save))
+        make_folder(options.save)
+        asyncio.run(save(sections.store, found, options.save))
 
 
 def described(one: ConflictPair) -> dict[str, Any]:
@@ -74,59 +81,46 @@ def described(one: ConflictPair) -> dict[str, Any]:
     return {**names, "kind": one.lost.kind, **both}
 
 
-FIELDS = {
-    "hash": "data_hash",
-    "object": "object_key",
-    "series": "series_uid",
-    "class": "sop_class",
-    "syntax": "transfer_syntax",
-    "bytes": "size_bytes",
-    "stored": "stored_at",
-    "transfer": "transfer_id",
-}
-
-
-def say_each(found: Sequence[ConflictPair]) -> None:
-    """Say each conflict as a line of JSON."""
+def print_json(found: Sequence[ConflictPair]) -> None:
+    """Print each conflict as a line of JSON."""
     for one in found:
-        say(shared.as_json({name.replace(" ", "_"): value for name, value in described(one).items()}))
+        print_line(as_json({name.replace(" ", "_"): value for name, value in described(one).items()}))
 
 
-async def save(stack: RunningStack, found: Sequence[ConflictPair], folder: Path) -> None:
-    """Write what is not shown into files of a folder."""
-    async with S3ObjectStore(stack.plan.store) as store:
+async def save(settings: StoreSettings, found: Sequence[ConflictPair], folder: Path) -> None:
+    """Write the contents that are not shown into new files of a folder."""
+    async with S3ObjectStore(settings) as store:
         async for path in saved(store, found, folder):
-            # Not among the lines for machines.
-            print(path, file=sys.stderr, flush=True)
+            # Standard output is for programs that read --json.
+            print_line(str(path), sys.stderr)
 
 
 async def saved(store: ObjectStore, found: Sequence[ConflictPair], folder: Path) -> AsyncIterator[Path]:
-    """Return the file of each content that is not shown, named for its tenant, instance and hash, as it is written."""
+    """Write each content that is not shown into a file named for its tenant, instance and hash; yield the file."""
     for lost in (one.lost for one in found):
         path = folder / f"{lost.tenant}_{lost.sop_uid}_{lost.data_hash}.dcm"
-        with shared.new_file(path) as file:
-            await shared.copy(store, Bucket.HOT, lost.object_key, lost.data_hash, file)
+        with new_file(path) as file:
+            await copy_object(store, Bucket.HOT, lost.object_key, lost.data_hash, file)
         yield path
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {"list": list_, "show": show}
+def uid(text: str) -> str:
+    """Read a UID; raises ArgumentTypeError."""
+    if not is_uid(text):
+        raise ArgumentTypeError(f"{text!r} is no UID")
+    return text
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 all well, 1 a problem, said in a line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m deploy.commands.conflicts",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _add_show_arguments(parser: ArgumentParser) -> None:
+    add_list_arguments(parser)
+    parser.add_argument("uid", type=uid, metavar="UID", help="a SOP Instance UID")
+    parser.add_argument(
+        "--save", type=Path, metavar="DIR", help="write what is not shown into new files of this folder"
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, do in COMMANDS.items():
-        shared.add_choices(commands.add_parser(name, help=do.__doc__, description=do.__doc__))
-    commands.choices["show"].add_argument("uid", metavar="UID", help="a SOP Instance UID")
-    commands.choices["show"].add_argument("--save", type=Path, metavar="DIR", help="write what is not shown into files")
-    options = parser.parse_args(arguments)
-    return shared.run(lambda: COMMANDS[options.command](options))
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+GROUP = Group(
+    "conflicts",
+    __doc__ or "",
+    (Command("list", list_, add_list_arguments), Command("show", show, _add_show_arguments)),
+)

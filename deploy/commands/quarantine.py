@@ -1,326 +1,180 @@
-"""What the doors refused and kept aside: `python -m deploy.commands.quarantine list|show|release|discard`.
+"""The quarantine commands: list, show, release and discard what the doors refused and kept.
 
-HASH is a content's hash as `list` gives it, or enough of its beginning.
-`show --save` writes its bytes into a file, as they came; `release` sends it in
-again through the STOW door, and `discard` removes it for good.
+HASH is a content's hash as `list` prints it, or the beginning of one. `show --save` writes the bytes into a file, as
+they were received; `release` sends them to the STOW-RS door again, and `discard` deletes them for good.
 """
 
-import argparse
 import asyncio
-import http.client
-import json
-import mmap
 import re
-import secrets
 import sys
-import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from deploy.commands import shared
+from deploy.commands import decisions
+from deploy.commands.command import Command, Group, add_list_arguments, add_tenant
+from deploy.commands.decisions import DecisionPorts
+from deploy.commands.files import copy_object, new_file
+from deploy.commands.output import as_json, details, print_line, table
+from deploy.commands.sections import DecisionSections, ObjectSections, RowSections, load_sections
+from deploy.commands.stow import store_file
 from deploy.errors import Failed
-from deploy.local.report import dicomweb_url, say
-from deploy.local.running import RunningStack
-from gateway.intake import status
 from gateway.intake.lifespan import limits_of
-from gateway.intake.status import MISMATCH, REASONS, Status
 from operators.catalog.ports import HiddenRows
 from operators.catalog.rows import QuarantineRow
 from operators.connectors.kafka.log import KafkaEventLog
+from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from operators.connectors.s3.store import S3ObjectStore
-from operators.dicom import instance
-from operators.dicom.scan import LIMITS, ScanLimits
-from operators.errors import Rejected, Unavailable
-from operators.store import quarantine
-from operators.store.ports import EventLog, ObjectStore, StoredObject
-from schemas.events import InstanceQuarantined
 from schemas.objects import Bucket
-from schemas.topics import INSTANCE_QUARANTINED
+from schemas.settings.servers import StoreSettings
 
-HASH = 16
-LEAST_HASH = re.compile("[0-9a-f]{4,64}")
+HASH_SHOWN = 16
+HASH = re.compile("[0-9a-f]{4,64}")
 HEADINGS = ("HASH", "TENANT", "STATE", "REASON", "BYTES", "FROM", "SINCE", "UNTIL")
-STORE_S = 600.0
-CHUNK_BYTES = 1 << 20
-# How far a decision came when a server stopped answering.
-UNTOLD = "it is stored, and stays in quarantine, for {server} does not answer: release it again"
-UNREMOVED = "it is stored, and still lies in quarantine, for {server} does not answer: release it again"
-GONE = "it is gone, but {server} does not answer, and lists still have it: discard it again"
-STORED_SEQUENCE, FAILURES = "00081199", ("00081198", "0008119A")
-FAILURE_REASON = "00081197"
-# What each code means that a door gives.
-STATUSES = {one.code: one for one in vars(status).values() if isinstance(one, Status)}
+
+Decide = Callable[[DecisionPorts, QuarantineRow, datetime], Awaitable[str]]
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What the STOW door said."""
-
-    status: int
-    body: bytes
-
-
-# Sends one Part 10 file in at the STOW door: its preamble and file meta, its data set.
-Send = Callable[[bytes, memoryview], Answer]
-
-
-@dataclass(frozen=True)
-class Outside:
-    """What a decision works with; `tenant` is the one that the STOW door stores for."""
-
-    store: ObjectStore
-    events: EventLog
-    send: Send
-    tenant: str
-    folder: Path
-    limits: ScanLimits = LIMITS
-
-
-def list_(options: argparse.Namespace) -> None:
-    """List what is in quarantine; with --all also what was let go, or is over its time."""
+def list_(options: Namespace) -> None:
+    """List what is in quarantine; with --all also what was released or discarded, or is past its time."""
     held_at = None if options.all else datetime.now(UTC)
-    found = shared.aside(shared.here()).quarantined(options.tenant, options.most, held_at=held_at)
+    rows = PostgresHiddenRows(load_sections(RowSections).catalog)
+    found = rows.quarantined(options.tenant, options.most, held_at=held_at)
     if options.json:
         for row in found:
-            say(shared.as_json(row.__dict__))
+            print_line(as_json(row.__dict__))
         return
-    say(shared.table(HEADINGS, map(line, found)) if found else "Nothing is in quarantine.")
+    print_line(table(HEADINGS, map(columns, found)) if found else "Nothing is in quarantine.")
 
 
-def line(row: QuarantineRow) -> tuple[Any, ...]:
-    """Return a row of the list; no patient data."""
+def columns(row: QuarantineRow) -> tuple[Any, ...]:
+    """Return the columns of a row in the list; no patient data."""
     sender = row.calling_ae or row.origin
-    return (row.data_hash[:HASH], row.tenant, row.state, row.reason, row.size_bytes, sender, row.stored_at, row.until)
+    return (
+        row.data_hash[:HASH_SHOWN],
+        row.tenant,
+        row.state,
+        row.reason,
+        row.size_bytes,
+        sender,
+        row.stored_at,
+        row.until,
+    )
 
 
-def show(options: argparse.Namespace) -> None:
-    """Show what is known of one content; with --save write its bytes into a file."""
-    stack = shared.here()
-    row = the_one(shared.aside(stack), options.hash, options.tenant)
-    say(shared.as_json(row.__dict__) if options.json else shared.details(row.__dict__))
+def show(options: Namespace) -> None:
+    """Show what is known of one content; with --save write its bytes into a new file."""
+    sections = load_sections(ObjectSections)
+    row = find_row(PostgresHiddenRows(sections.catalog), options.hash, options.tenant)
+    print_line(as_json(row.__dict__) if options.json else details(row.__dict__))
     if options.save:
-        asyncio.run(saved(stack, row, options.save))
+        asyncio.run(save(sections.store, row, options.save))
 
 
-async def saved(stack: RunningStack, row: QuarantineRow, path: Path) -> None:
-    """Write a content's bytes into a file."""
-    async with S3ObjectStore(stack.plan.store) as store:
-        with shared.new_file(path) as file:
-            await shared.copy(store, Bucket.QUARANTINE, row.object_key, row.data_hash, file)
-    print(f"{path}: {row.size_bytes} bytes", file=sys.stderr, flush=True)
+async def save(settings: StoreSettings, row: QuarantineRow, path: Path) -> None:
+    """Write a content's bytes into a new file."""
+    async with S3ObjectStore(settings) as store:
+        with new_file(path) as file:
+            await copy_object(store, Bucket.QUARANTINE, row.object_key, row.data_hash, file)
+    # Standard output is for programs that read --json.
+    print_line(f"{path}: {row.size_bytes} bytes", sys.stderr)
 
 
-def release(options: argparse.Namespace) -> None:
-    """Send one content in again; when the door stores it, it leaves the quarantine."""
-    stack = shared.here()
-    row = the_one(shared.aside(stack), options.hash, options.tenant)
-    say(asyncio.run(decided(stack, row, released)))
+def release(options: Namespace) -> None:
+    """Send one content to the STOW-RS door again; once stored, it leaves the quarantine."""
+    sections = load_sections(DecisionSections)
+    row = find_row(PostgresHiddenRows(sections.catalog), options.hash, options.tenant)
+    print_line(asyncio.run(carry_out(decisions.release, sections, row, options.stow_url)))
 
 
-def discard(options: argparse.Namespace) -> None:
-    """Remove one content for good; asks first, unless told --yes."""
-    stack = shared.here()
-    row = the_one(shared.aside(stack), options.hash, options.tenant)
+def discard(options: Namespace) -> None:
+    """Delete one content for good; asks first, unless --yes is given."""
+    sections = load_sections(DecisionSections)
+    row = find_row(PostgresHiddenRows(sections.catalog), options.hash, options.tenant)
     if not options.yes:
-        say(shared.details(row.__dict__))
-        if not agrees("Remove it for good? [y/N] "):
-            raise Failed("nothing was removed")
-    say(asyncio.run(decided(stack, row, discarded)))
+        print_line(details(row.__dict__))
+        if not is_confirmed("Delete it for good? [y/N] "):
+            raise Failed("nothing was deleted")
+    print_line(asyncio.run(carry_out(decisions.discard, sections, row)))
 
 
-def agrees(question: str) -> bool:
-    """Ask; where nobody is there to answer, the answer is no."""
+def is_confirmed(question: str) -> bool:
+    """Ask a question; True if the answer is yes, False where nobody is there to answer."""
     with suppress(EOFError):
         return input(question).strip().lower() in ("y", "yes")
     return False
 
 
-def the_one(aside: HiddenRows, beginning: str, tenant: str | None) -> QuarantineRow:
-    """Return the one content whose hash begins so; raises Failed when there is none, or more than one."""
-    if not LEAST_HASH.fullmatch(beginning):
-        raise Failed(f"{beginning!r} is no hash, nor the beginning of one (4 to 64 of 0-9a-f)")
-    found = aside.quarantined(tenant, 2, beginning=beginning)
+def find_row(rows: HiddenRows, beginning: str, tenant: str | None) -> QuarantineRow:
+    """Return the one content whose hash begins so; raises Failed when none does, or more than one."""
+    found = rows.quarantined(tenant, 2, beginning=beginning)
     if not found:
-        raise Failed(f"nothing is or was in quarantine under {beginning}")
+        raise Failed(f"no content in quarantine, now or before, has a hash that begins with {beginning}")
     if len(found) > 1:
-        raise Failed(f"more than one begins with {beginning}: give more of the hash, or --tenant")
+        raise Failed(f"more than one hash begins with {beginning}: name more of the hash, or the --tenant")
     return found[0]
 
 
-async def decided(
-    stack: RunningStack, row: QuarantineRow, decide: Callable[[Outside, QuarantineRow, datetime], Awaitable[str]]
-) -> str:
-    """Carry a decision out on the stack that runs; gives what to say of it."""
-    plan = stack.plan
+async def carry_out(decide: Decide, sections: DecisionSections, row: QuarantineRow, stow_url: str | None = None) -> str:
+    """Carry out a decision on the servers; return its message."""
+    spool_dir = sections.intake.spool_dir
     async with AsyncExitStack() as opened:
-        outside = Outside(
-            await opened.enter_async_context(S3ObjectStore(plan.store)),
-            await opened.enter_async_context(KafkaEventLog(plan.broker)),
-            lambda prefix, data_set: stow(f"{dicomweb_url(plan)}/studies", prefix, data_set),
-            plan.api.tenant,
-            stack.folder.root / "tmp",
-            limits_of(plan.intake),
+        ports = DecisionPorts(
+            store=await opened.enter_async_context(S3ObjectStore(sections.store)),
+            events=await opened.enter_async_context(KafkaEventLog(sections.broker)),
+            store_file=partial(store_file, stow_url or f"http://{sections.api.host}:{sections.api.port}/dicomweb"),
+            tenant=sections.api.tenant,
+            folder=spool_dir if spool_dir.is_dir() else None,
+            limits=limits_of(sections.intake),
         )
-        return await decide(outside, row, datetime.now(UTC))
+        return await decide(ports, row, datetime.now(UTC))
 
 
-async def released(outside: Outside, row: QuarantineRow, now: datetime) -> str:
-    """Send what is held in again, and let it go when it is stored; raises Failed, and changes nothing, when it is not.
-
-    Its object is the last to go: whatever fails on the way, it can be released again.
-    """
-    before = await kept(outside, row)
-    if row.tenant != outside.tenant:
-        raise Failed(f"the STOW door stores for tenant {outside.tenant}, this is tenant {row.tenant}'s")
-    with tempfile.TemporaryFile(dir=outside.folder) as file:
-        stored = await shared.copy(outside.store, Bucket.QUARANTINE, row.object_key, row.data_hash, file)
-        file.flush()
-        if not stored.size_bytes:
-            raise Failed("it is empty")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole, memoryview(whole) as view:
-            check_stored(await asyncio.to_thread(sent, outside, stored, view))
-    event = quarantine.let_go(before, "released", now)
-    await well(outside.events.publish(INSTANCE_QUARANTINED, event), UNTOLD)
-    await well(outside.store.delete(Bucket.QUARANTINE, row.object_key), UNREMOVED)
-    return f"Released: {row.data_hash} is stored."
+def hash_beginning(text: str) -> str:
+    """Read a content's hash or the beginning of one; raises ArgumentTypeError."""
+    if not HASH.fullmatch(text):
+        raise ArgumentTypeError(f"{text!r} should be a hash or its beginning: 4 to 64 of 0-9 and a-f")
+    return text
 
 
-def sent(outside: Outside, stored: StoredObject, whole: memoryview) -> Answer:
-    """Send an object in as a Part 10 file of its own data set; raises Failed when no door could store it."""
-    envelope = stored.envelope
-    prefix_length, transfer_syntax = envelope.prefix_length, envelope.transfer_syntax
-    try:
-        if not transfer_syntax:
-            prefix_length, transfer_syntax, *_ = instance.split_part10(whole)
-        with whole[prefix_length:] as data_set:
-            examined = instance.examine(data_set, transfer_syntax, prefix_length, outside.limits)
-            prefix = bytes(whole[:prefix_length])
-            if not prefix or REASONS.get(envelope.reason) is MISMATCH:
-                # The data set says what it is; the sender said something else.
-                prefix = instance.prefix(examined.sop_class, examined.sop_uid, transfer_syntax)
-            return outside.send(prefix, data_set)
-    except Rejected as error:
-        raise Failed(f"no door would take it: {error.reason}; nothing was changed") from None
+def _add_list_arguments(parser: ArgumentParser) -> None:
+    add_list_arguments(parser)
+    parser.add_argument("--all", action="store_true", help="also what was released or discarded, or is past its time")
 
 
-def check_stored(answer: Answer) -> None:
-    """Return when the door stored what was sent; raises Failed with its reason when it did not."""
-    try:
-        said = json.loads(answer.body or b"{}")
-        if answer.status in (http.client.OK, http.client.ACCEPTED) and said.get(STORED_SEQUENCE, {}).get("Value"):
-            return
-        reasons = ", ".join(why(item) for name in FAILURES for item in said.get(name, {}).get("Value", []))
-    except (ValueError, AttributeError, LookupError, TypeError):
-        said, reasons = {}, ""
-    advice = said.get("reason", "no reason given") if isinstance(said, dict) else ""
-    raise Failed(f"the STOW door refused it with {answer.status}: {reasons or advice}; nothing was changed")
+def _add_hash(parser: ArgumentParser) -> None:
+    parser.add_argument("hash", type=hash_beginning, metavar="HASH", help="a content's hash, or the beginning of one")
+    add_tenant(parser)
 
 
-def why(item: dict[str, Any]) -> str:
-    """Return a failure in words."""
-    code = item[FAILURE_REASON]["Value"][0]
-    known = STATUSES.get(code)
-    return f"{code:04X}" + (f" ({known.comment or known.outcome})" if known else "")
+def _add_show_arguments(parser: ArgumentParser) -> None:
+    _add_hash(parser)
+    parser.add_argument("--json", action="store_true", help="print a line of JSON")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the bytes into a new file")
 
 
-async def discarded(outside: Outside, row: QuarantineRow, now: datetime) -> str:
-    """Remove what is held, then tell of it; that its object is gone already is no hindrance."""
-    before = await kept(outside, row)
-    await outside.events.check()
-    await outside.store.delete(Bucket.QUARANTINE, row.object_key)
-    event = quarantine.let_go(before, "discarded", now)
-    await well(outside.events.publish(INSTANCE_QUARANTINED, event), GONE)
-    return f"Discarded: {row.data_hash} is gone."
+def _add_release_arguments(parser: ArgumentParser) -> None:
+    _add_hash(parser)
+    url = "base URL of the STOW-RS door (http://HOST:PORT/dicomweb with FLUORO_API_HOST and FLUORO_API_PORT)"
+    parser.add_argument("--stow-url", metavar="URL", help=url)
 
 
-async def kept(outside: Outside, row: QuarantineRow) -> InstanceQuarantined:
-    """Return the event of what lies in the store now, which may be later than the row, or of the row.
-
-    Raises Failed when it was let go and its object is gone.
-    """
-    stored = await outside.store.head(Bucket.QUARANTINE, row.object_key)
-    if stored is not None:
-        return quarantine.held(stored, row.until - row.stored_at)
-    if row.state != "held":
-        raise Failed(f"{row.data_hash} was {row.state} already")
-    return InstanceQuarantined(**{**row.__dict__, "event_id": str(row.event_id)})
+def _add_discard_arguments(parser: ArgumentParser) -> None:
+    _add_hash(parser)
+    parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
-async def well(step: Awaitable[object], otherwise: str) -> None:
-    """Take the last steps of a decision; raises Failed, saying what was done before, when store or broker fail."""
-    try:
-        await step
-    except Unavailable as error:
-        raise Failed(otherwise.format(server=shared.server(error))) from error
-
-
-def stow(address: str, prefix: bytes, data_set: memoryview) -> Answer:
-    """Send one file to a STOW-RS service (PS3.18 10.5); raises Failed when it does not answer."""
-    place, boundary = urlsplit(address), secrets.token_hex(16)
-    head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode() + prefix
-    tail = f"\r\n--{boundary}--\r\n".encode()
-    headers = {
-        "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
-        "Content-Length": str(len(head) + len(data_set) + len(tail)),
-        "Accept": "application/dicom+json",
-    }
-    connection = http.client.HTTPConnection(place.netloc, timeout=STORE_S)
-    try:
-        # A door that refuses need not read on: its answer is there all the same.
-        with suppress(BrokenPipeError, ConnectionResetError):
-            connection.request("POST", place.path, body=pieces(head, data_set, tail), headers=headers)
-        response = connection.getresponse()
-        return Answer(response.status, response.read())
-    except (OSError, http.client.HTTPException) as error:
-        raise Failed(f"the STOW door at {address} does not answer: {error}; nothing was changed") from error
-    finally:
-        connection.close()
-
-
-def pieces(head: bytes, data_set: memoryview, tail: bytes) -> Iterator[bytes]:
-    """Return a request's body, a little at a time."""
-    yield head
-    for offset in range(0, len(data_set), CHUNK_BYTES):
-        yield bytes(data_set[offset : offset + CHUNK_BYTES])
-    yield tail
-
-
-COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
-    "list": list_,
-    "show": show,
-    "release": release,
-    "discard": discard,
-}
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 all well, 1 a problem, said in a line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m deploy.commands.quarantine",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, do in COMMANDS.items():
-        commands.add_parser(name, help=do.__doc__, description=do.__doc__)
-    shared.add_choices(commands.choices["list"])
-    commands.choices["list"].add_argument(
-        "--all", action="store_true", help="also what was let go, or is over its time"
-    )
-    for name in ("show", "release", "discard"):
-        commands.choices[name].add_argument("hash", metavar="HASH")
-        shared.add_tenant(commands.choices[name])
-    commands.choices["show"].add_argument("--json", action="store_true", help="as a line of JSON")
-    commands.choices["show"].add_argument("--save", type=Path, metavar="FILE", help="write its bytes into a new file")
-    commands.choices["discard"].add_argument("--yes", action="store_true", help="do not ask")
-    options = parser.parse_args(arguments)
-    return shared.run(lambda: COMMANDS[options.command](options))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+GROUP = Group(
+    "quarantine",
+    __doc__ or "",
+    (
+        Command("list", list_, _add_list_arguments),
+        Command("show", show, _add_show_arguments),
+        Command("release", release, _add_release_arguments),
+        Command("discard", discard, _add_discard_arguments),
+    ),
+)

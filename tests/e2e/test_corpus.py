@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.commands import conflicts, quarantine
+from deploy.commands.__main__ import main as commands
 from deploy.local.running import wait_until
 from tests.audit.collect.catalog import catalog
 from tests.audit.ledger import Line
@@ -55,14 +55,14 @@ class OperatedArchive:
     def conflicting(self, line: Line) -> bytes | None:
         path = self.folder / f"{line.tenant}_{line.sop_uid}_{line.data_hash}.dcm"
         if not path.exists():
-            conflicts.main(["show", line.sop_uid, "--json", "--save", str(self.folder / line.data_hash)])
+            commands(["conflicts", "show", line.sop_uid, "--json", "--save", str(self.folder / line.data_hash)])
             path = self.folder / line.data_hash / path.name
         return path.read_bytes() if path.exists() else None
 
     def quarantined(self, line: Line) -> bytes | None:
         path = self.folder / f"{line.data_hash}.quarantined"
         if not path.exists():
-            quarantine.main(["show", line.data_hash, "--json", "--save", str(path)])
+            commands(["quarantine", "show", line.data_hash, "--json", "--save", str(path)])
         return path.read_bytes() if path.exists() else None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.commands import conflicts
+from deploy.commands.__main__ import main as commands
 from tests.audit.collect.catalog import catalog
 from tests.audit.collect.object_store import BUCKETS, listed, store
 from tests.audit.collect.topics import Topics
@@ -102,6 +102,6 @@ def test_other_bytes_under_one_uid_are_kept_announced_and_listed(
     assert {(event["lost_data_hash"], event["kind"]) for event in raised} >= {(lost[0], "content")}
     monkeypatch.setenv("FLUORO_DATA", str(proof.archive.folder.root))
     capsys.readouterr()
-    assert conflicts.main(["show", one.sop_uid, "--json"]) == 0
+    assert commands(["conflicts", "show", one.sop_uid, "--json"]) == 0
     listed_now = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
     assert [(found["kept_hash"], found["shown_hash"]) for found in listed_now] == [(lost[0], *(contents - {lost[0]}))]

@@ -1,14 +1,15 @@
-"""What is refused and what is in conflict, from a door to the operators' commands, on the running stack."""
+"""Refused and conflicting instances, from a door to the operators' commands, on the running stack."""
 
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deploy.commands.quarantine import Answer, stow
+from deploy.commands.stow import StowReply, store_file
 from deploy.demo.dicomweb import Archive
 from deploy.local.report import dicomweb_url
 from deploy.local.running import RunningStack, wait_until
@@ -27,14 +28,18 @@ def base(stack: RunningStack) -> str:
     return dicomweb_url(stack.plan)
 
 
-def post(base: str, file: bytes) -> Answer:
-    return stow(f"{base}/studies", b"", memoryview(file))
+def post(base: str, file: bytes) -> StowReply:
+    return store_file(base, b"", memoryview(file))
 
 
-def ask(stack: RunningStack, module: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run an operator's command."""
-    env = {"FLUORO_DATA": str(stack.folder.root), "PATH": ""}
-    command = (sys.executable, "-m", f"deploy.commands.{module}", *arguments)
+def ask(stack: RunningStack, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run an operator's command beside the local stack."""
+    return run_command({"FLUORO_DATA": str(stack.folder.root)}, *arguments)
+
+
+def run_command(variables: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run an operator's command with these variables alone; it shows neither a traceback nor a patient's name."""
+    command, env = (sys.executable, "-m", "deploy.commands", *arguments), {"PATH": "", **variables}
     done = subprocess.run(
         command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SOON_S, check=False
     )
@@ -43,10 +48,14 @@ def ask(stack: RunningStack, module: str, *arguments: str) -> "subprocess.Comple
     return done
 
 
-def listed(stack: RunningStack, module: str, *arguments: str) -> list[dict[str, Any]]:
-    done = ask(stack, module, "list", "--json", "--tenant", "local", *arguments)
-    assert (done.returncode, done.stderr) == (0, "")
+def listed(stack: RunningStack, group: str, *arguments: str) -> list[dict[str, Any]]:
+    done = ask(stack, group, "list", "--json", "--tenant", "local", *arguments)
+    assert (done.returncode, done.stderr) == (0, says_where(stack))
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def says_where(stack: RunningStack) -> str:
+    return f"On the local stack in {stack.folder.root}:\n"
 
 
 def the_row(stack: RunningStack, size_bytes: int, state: str = "held") -> dict[str, Any]:
@@ -83,7 +92,7 @@ def test_a_mismatch_is_kept_shown_and_released(stack: RunningStack, base: str, t
     assert saved.read_bytes() == sent
     assert row["data_hash"][:12] in ask(stack, "quarantine", "list").stdout
     released = ask(stack, "quarantine", "release", row["data_hash"])
-    assert (released.returncode, released.stderr) == (0, "")
+    assert (released.returncode, released.stderr) == (0, says_where(stack))
     the_row(stack, len(sent), "released")
     wait_until(lambda: len(found(base, "1.2.81")) == 1, SOON_S, "what was released is not found")
     (returned,) = Archive(base).instances("1.2.81")
@@ -133,3 +142,22 @@ def test_other_bytes_under_one_uid_are_kept_listed_and_had_back(stack: RunningSt
     assert lost.read_bytes() == second
     assert "1.2.83.1.1" in ask(stack, "conflicts", "list").stdout
     assert ask(stack, "conflicts", "show", "1.2.83.1.2").returncode == 1
+
+
+def test_beside_a_cluster_the_variables_alone_are_enough(stack: RunningStack, base: str, tmp_path: Path) -> None:
+    sent = part10(PatientName=CANARY, SOPInstanceUID="1.2.84.1.88").replace(b"1.2.84.1.88", b"1.2/84.1.88")
+    assert post(base, sent).status == 409
+    row = the_row(stack, len(sent))
+    variables = {"FLUORO_DATA": str(tmp_path), **stack.plan.settings("writer")}
+    saved = tmp_path / "kept.dcm"
+    shown = run_command(variables, "quarantine", "show", row["data_hash"], "--json", "--save", str(saved))
+    reader = run_command(variables | stack.env, "quarantine", "list")
+    refused = run_command(variables, "quarantine", "release", row["data_hash"], "--stow-url", base)
+    discarded = run_command(variables, "quarantine", "discard", row["data_hash"], "--yes")
+
+    assert (shown.returncode, json.loads(shown.stdout)["data_hash"]) == (0, row["data_hash"])
+    assert saved.read_bytes() == sent
+    assert (reader.returncode, reader.stdout, "should be writer" in reader.stderr) == (2, "", True)
+    assert (refused.returncode, "no-usable-uid" in refused.stderr) == (1, True)
+    assert (discarded.returncode, discarded.stderr) == (0, "")
+    the_row(stack, len(sent), "discarded")

@@ -8,7 +8,7 @@ from schemas import settings
 from schemas.settings.reading import to_env
 
 
-def sections() -> list[type[Any]]:
+def every_section() -> list[type[Any]]:
     """Return the sections, those of one module in their order."""
     modules = [import_module(f"{settings.__name__}.{found.name}") for found in iter_modules(settings.__path__)]
     classes = [(module, one) for module in modules for one in vars(module).values() if hasattr(one, "section")]

@@ -1,4 +1,4 @@
-"""What operators see of a conflict, and have of its bytes."""
+"""Operators see both contents of a conflict, and can save the bytes that the archive does not show."""
 
 import asyncio
 import json
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.commands import conflicts, shared
+from deploy.commands import conflicts
+from deploy.commands.output import details
 from operators.catalog.ports import ConflictPair
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryHiddenRows
 from operators.stream.step import Record
@@ -27,7 +28,7 @@ def conflicting(events: list[InstanceStored]) -> tuple[ConflictPair, ...]:
     return MemoryHiddenRows(tables=catalog.tables).conflicts(None, 9)
 
 
-def test_the_bytes_that_are_not_shown_are_had_as_they_came(tmp_path: Path) -> None:
+def test_the_content_that_is_not_shown_is_saved_as_it_was_received(tmp_path: Path) -> None:
     async def paths(world: StowWorld) -> list[Path]:
         await world.post(multipart(FIRST))
         await world.post(multipart(SECOND))
@@ -42,7 +43,7 @@ def test_the_bytes_that_are_not_shown_are_had_as_they_came(tmp_path: Path) -> No
     assert path.name.startswith("local_1.2.3.1.1_")
 
 
-def test_one_content_of_two_tenants_is_two_files(tmp_path: Path) -> None:
+def test_the_same_content_of_two_tenants_is_saved_into_two_files(tmp_path: Path) -> None:
     async def test() -> list[Path]:
         async with stow_world(tmp_path) as world:
             await world.post(multipart(FIRST))
@@ -55,14 +56,14 @@ def test_one_content_of_two_tenants_is_two_files(tmp_path: Path) -> None:
     assert first.read_bytes() == second.read_bytes() == SECOND
 
 
-def test_both_contents_are_named_and_no_patient(capsys: pytest.CaptureFixture[str]) -> None:
+def test_both_contents_are_described_and_no_patient_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     events = [
         instance(content=name, second=at, facts=Facts(patient_id=f"canary-{name}")) for at, name in enumerate("ab")
     ]
     (found,) = conflicting(events)
-    conflicts.say_each([found])
-    said = capsys.readouterr().out
-    line = json.loads(said)
+    conflicts.print_json([found])
+    printed = capsys.readouterr().out
+    line = json.loads(printed)
 
     assert (line["shown_hash"], line["kept_hash"], line["kind"]) == (
         events[0].data_hash,
@@ -70,26 +71,12 @@ def test_both_contents_are_named_and_no_patient(capsys: pytest.CaptureFixture[st
         "patient",
     )
     assert (line["instance"], line["study"]) == (events[0].sop_uid, events[0].study_uid)
-    assert "canary" not in said + shared.details(conflicts.described(found))
+    assert "canary" not in printed + details(conflicts.described(found))
 
 
-def test_a_list_has_a_line_for_each_other_content() -> None:
+def test_a_list_has_a_line_for_each_content_that_is_not_shown() -> None:
     catalog = MemoryCatalog()
     run(catalog, [numbered([instance(content=name, second=at) for at, name in enumerate("abc")])])
     found = MemoryHiddenRows(tables=catalog.tables).conflicts("local", 9)
 
     assert [one.kind for one in (one.lost for one in found)] == ["content", "content"]
-
-
-@pytest.mark.parametrize("uid", ["x", "../1", "1.2\n"])
-def test_what_is_no_uid_is_said(uid: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert conflicts.main(["show", uid]) == 1
-    assert "is no UID" in capsys.readouterr().err
-
-
-def test_without_a_stack_each_command_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("FLUORO_DATA", str(tmp_path))
-    assert [conflicts.main(arguments) for arguments in (["list"], ["show", "1.2"])] == [1, 1]
-    assert capsys.readouterr().err.count("no stack runs on") == 2

@@ -10,11 +10,11 @@ from schemas.settings.reading import SettingsError, load
 from schemas.settings.renamed import RENAMED
 from schemas.settings.servers import StoreSettings
 from schemas.settings.web import ApiSettings, RenderSettings
-from tests.support.data.sections import names_of, sections
+from tests.support.data.sections import every_section, names_of
 
 
 def test_every_new_name_is_a_setting_and_no_old_name_is() -> None:
-    known = {name for section in sections() for name in names_of(section)}
+    known = {name for section in every_section() for name in names_of(section)}
 
     assert set(RENAMED.values()) <= known
     assert not RENAMED.keys() & known

@@ -8,27 +8,27 @@ import pytest
 from schemas.settings.dimse import DimseSettings
 from schemas.settings.jobs import StudySettings
 from schemas.settings.reading import SettingsError, load, to_env
-from tests.support.data.sections import names_of, sections
+from tests.support.data.sections import every_section, names_of
 
 EXAMPLE = Path(__file__).parents[4] / ".env.example"
 
 
-@pytest.mark.parametrize("kind", sections(), ids=[kind.__name__ for kind in sections()])
+@pytest.mark.parametrize("kind", every_section(), ids=[kind.__name__ for kind in every_section()])
 def test_a_child_reads_back_what_its_parent_wrote(kind: type[object]) -> None:
     assert load(kind, to_env(kind())) == kind()
 
 
 def test_names_of_other_sections_and_tools_are_left_alone() -> None:
     tooling = ("FLUORO_DATA", "FLUORO_CACHE", "FLUORO_MINIO", "FLUORO_TESTS", "FLUORO_CORPUS", "FLUORO_TEST_FRAMES")
-    for kind in sections():
-        others = [name for other in sections() if other is not kind for name in names_of(other)]
+    for kind in every_section():
+        others = [name for other in every_section() if other is not kind for name in names_of(other)]
 
         assert load(kind, dict.fromkeys([*tooling, *others], "?")) == kind()
 
 
 def test_the_example_file_lists_every_setting_with_its_default_in_order() -> None:
     listed = [line.removeprefix("# ") for line in EXAMPLE.read_text().splitlines() if re.match("# FLUORO_.*=", line)]
-    known = [[f"{name}={value}" for name, value in to_env(kind()).items()] for kind in sections()]
+    known = [[f"{name}={value}" for name, value in to_env(kind()).items()] for kind in every_section()]
     in_file_order = sorted(known, key=lambda lines: listed.index(lines[0]))
 
     # The number of cores is the default of one.

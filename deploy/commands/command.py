@@ -1,0 +1,61 @@
+"""What a command is, and the arguments that several commands take."""
+
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from schemas.objects import TENANT
+
+DEFAULT_MOST, HIGHEST_MOST = 1000, 1_000_000
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of a group, such as `list` of `quarantine`; the docstring of `run` says what it does."""
+
+    name: str
+    run: Callable[[Namespace], None]
+    add_arguments: Callable[[ArgumentParser], None]
+
+    @property
+    def summary(self) -> str:
+        """What the command does, in a line."""
+        return (self.run.__doc__ or "").strip().splitlines()[0]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The commands for one kind of thing, and a text about it."""
+
+    name: str
+    about: str
+    commands: tuple[Command, ...]
+
+
+def add_list_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of every command that lists."""
+    add_tenant(parser)
+    parser.add_argument("--json", action="store_true", help="print a line of JSON for each")
+    latest = f"list at most this many, the latest first ({DEFAULT_MOST})"
+    parser.add_argument("--most", type=most, default=DEFAULT_MOST, metavar="NUMBER", help=latest)
+
+
+def add_tenant(parser: ArgumentParser) -> None:
+    """Add the argument that names a tenant."""
+    parser.add_argument("--tenant", type=tenant, help="of this tenant only (all tenants)")
+
+
+def most(text: str) -> int:
+    """Read the length of a list; raises ArgumentTypeError."""
+    with suppress(ValueError):
+        if 0 < int(text) <= HIGHEST_MOST:
+            return int(text)
+    raise ArgumentTypeError(f"{text!r} should be a whole number from 1 to {HIGHEST_MOST}")
+
+
+def tenant(text: str) -> str:
+    """Read a tenant's name; raises ArgumentTypeError."""
+    if not TENANT.fullmatch(text):
+        raise ArgumentTypeError(f"{text!r} should be 1 to 32 of a-z, 0-9 and -")
+    return text

@@ -1,0 +1,121 @@
+"""What an operator decides about an object in quarantine: to release it into the archive, or to discard it."""
+
+import asyncio
+import mmap
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from deploy.commands.files import copy_object
+from deploy.commands.problems import server_name
+from deploy.commands.stow import StowReply, check_stored
+from deploy.errors import Failed
+from gateway.intake.status import MISMATCH, REASONS
+from operators.catalog.rows import QuarantineRow
+from operators.dicom import instance
+from operators.dicom.scan import LIMITS, ScanLimits
+from operators.errors import Rejected, Unavailable
+from operators.store import quarantine
+from operators.store.ports import EventLog, ObjectStore, StoredObject
+from schemas.events import InstanceQuarantined
+from schemas.objects import Bucket
+from schemas.topics import INSTANCE_QUARANTINED
+
+# What was done already when a server stops answering half-way, and how to go on.
+NOT_PUBLISHED = "it is stored, and also still in quarantine: {server} does not answer. Release it again"
+NOT_REMOVED = "it is stored, but its object is still in quarantine: {server} does not answer. Release it again"
+NOT_LISTED = "its object is deleted, but it is still listed: {server} does not answer. Discard it again"
+
+
+@dataclass(frozen=True)
+class DecisionPorts:
+    """The servers that a decision is carried out on.
+
+    `store_file` is called with a Part 10 file's prefix and its data set, sends it to the STOW-RS door and returns the
+    reply; the door stores for `tenant`. `folder` is where the object's bytes are kept while they are sent; None means
+    the system's folder for temporary files.
+    """
+
+    store: ObjectStore
+    events: EventLog
+    store_file: Callable[[bytes, memoryview], StowReply]
+    tenant: str
+    folder: Path | None = None
+    limits: ScanLimits = LIMITS
+
+
+async def release(ports: DecisionPorts, row: QuarantineRow, now: datetime) -> str:
+    """Send an object to the STOW-RS door again and, once it is stored, remove it from quarantine; return a message.
+
+    Raises Failed, with nothing changed, when the door does not store it. The object is removed last: whatever fails
+    before, it can be released again.
+    """
+    before = await _latest_event(ports, row)
+    if row.tenant != ports.tenant:
+        raise Failed(f"the STOW door stores for tenant {ports.tenant}, but the object is tenant {row.tenant}'s")
+    with tempfile.TemporaryFile(dir=ports.folder) as file:
+        stored = await copy_object(ports.store, Bucket.QUARANTINE, row.object_key, row.data_hash, file)
+        file.flush()
+        if not stored.size_bytes:
+            raise Failed("its object is empty")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole, memoryview(whole) as view:
+            check_stored(await asyncio.to_thread(_send, ports, stored, view))
+    event = quarantine.let_go(before, "released", now)
+    await _finish(ports.events.publish(INSTANCE_QUARANTINED, event), NOT_PUBLISHED)
+    await _finish(ports.store.delete(Bucket.QUARANTINE, row.object_key), NOT_REMOVED)
+    return f"Released: {row.data_hash} is stored."
+
+
+async def discard(ports: DecisionPorts, row: QuarantineRow, now: datetime) -> str:
+    """Delete an object from quarantine, then publish that it is discarded; return a message.
+
+    An object that is gone already can be discarded too. Raises Failed and Unavailable.
+    """
+    before = await _latest_event(ports, row)
+    await ports.events.check()
+    await ports.store.delete(Bucket.QUARANTINE, row.object_key)
+    event = quarantine.let_go(before, "discarded", now)
+    await _finish(ports.events.publish(INSTANCE_QUARANTINED, event), NOT_LISTED)
+    return f"Discarded: {row.data_hash} is deleted."
+
+
+def _send(ports: DecisionPorts, stored: StoredObject, whole: memoryview) -> StowReply:
+    """Send an object as a Part 10 file with a prefix of its own data set; raises Failed when no door could store it."""
+    envelope = stored.envelope
+    prefix_length, transfer_syntax = envelope.prefix_length, envelope.transfer_syntax
+    try:
+        if not transfer_syntax:
+            prefix_length, transfer_syntax, *_ = instance.split_part10(whole)
+        with whole[prefix_length:] as data_set:
+            examined = instance.examine(data_set, transfer_syntax, prefix_length, ports.limits)
+            prefix = bytes(whole[:prefix_length])
+            if not prefix or REASONS.get(envelope.reason) is MISMATCH:
+                # The sender named another instance than the data set does: the data set is right.
+                prefix = instance.prefix(examined.sop_class, examined.sop_uid, transfer_syntax)
+            return ports.store_file(prefix, data_set)
+    except Rejected as error:
+        raise Failed(f"no door would store it: {error.reason}; nothing was changed") from None
+
+
+async def _latest_event(ports: DecisionPorts, row: QuarantineRow) -> InstanceQuarantined:
+    """Return the event of the object in quarantine: of the one that the store has now, else of the catalog's row.
+
+    The same content may have been refused again after the row was written. Raises Failed when it was released or
+    discarded and its object is gone.
+    """
+    stored = await ports.store.head(Bucket.QUARANTINE, row.object_key)
+    if stored is not None:
+        return quarantine.held(stored, row.until - row.stored_at)
+    if row.state != "held":
+        raise Failed(f"{row.data_hash} was {row.state} already")
+    return InstanceQuarantined(**{**row.__dict__, "event_id": str(row.event_id)})
+
+
+async def _finish(step: Awaitable[object], problem: str) -> None:
+    """Await a step of a decision that is carried out in part; raises Failed with `problem` when a server fails."""
+    try:
+        await step
+    except Unavailable as error:
+        raise Failed(problem.format(server=server_name(error))) from error

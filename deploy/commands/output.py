@@ -1,0 +1,38 @@
+"""What commands print: tables, details, lines of JSON."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+
+def print_line(line: str, stream: TextIO | None = None) -> None:
+    """Print a line at once, so that a reader who has closed the pipe is noticed here and not at exit."""
+    print(line, file=stream, flush=True)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows as aligned text, with the headings first."""
+    cells = [tuple(headings), *(tuple(printable(value) for value in row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
+
+
+def details(values: Mapping[str, Any]) -> str:
+    """Return names and values, a line each."""
+    width = max(map(len, values))
+    return "\n".join(f"{name:<{width}}  {printable(value)}" for name, value in values.items())
+
+
+def printable(value: Any) -> str:
+    """Return a value as text that cannot control a terminal: senders choose some of it."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return "".join(one if one.isprintable() else "?" for one in str(value)) or "-"
+
+
+def as_json(values: Mapping[str, Any]) -> str:
+    """Return values as one line of JSON."""
+    return json.dumps(values, default=lambda one: one.isoformat() if isinstance(one, datetime) else str(one))

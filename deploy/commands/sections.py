@@ -1,0 +1,88 @@
+"""The settings of a command: the environment's where it names a server, else those of this machine's local stack."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from deploy.commands.output import print_line
+from deploy.errors import Failed
+from deploy.local import data_folder
+from deploy.local.running import RunningStack
+from schemas.settings.intake import IntakeSettings
+from schemas.settings.reading import SettingsError, load_all
+from schemas.settings.servers import BrokerSettings, CatalogSettings, StoreSettings
+from schemas.settings.web import ApiSettings
+
+T = TypeVar("T")
+
+# What a local stack chooses itself: whoever exports one of these means other servers.
+ADDRESSES = (
+    "FLUORO_STORE_ENDPOINT",
+    "FLUORO_STORE_ACCESS_KEY",
+    "FLUORO_STORE_SECRET_KEY",
+    "FLUORO_BROKER_BOOTSTRAP",
+    "FLUORO_CATALOG_HOST",
+    "FLUORO_CATALOG_PORT",
+    "FLUORO_CATALOG_DATABASE",
+    "FLUORO_CATALOG_USER",
+    "FLUORO_CATALOG_PASSWORD",
+)
+# It sees what the archive shows to clients, not what it holds back.
+READER = "reader"
+
+
+@dataclass(frozen=True)
+class RowSections:
+    """What a command reads that needs rows of the catalog alone."""
+
+    catalog: CatalogSettings
+
+
+@dataclass(frozen=True)
+class ObjectSections:
+    """What a command reads that needs rows and objects."""
+
+    catalog: CatalogSettings
+    store: StoreSettings
+
+
+@dataclass(frozen=True)
+class DecisionSections:
+    """What a decision about the quarantine reads; address and tenant of the STOW-RS door are the read API's."""
+
+    catalog: CatalogSettings
+    store: StoreSettings
+    broker: BrokerSettings
+    intake: IntakeSettings
+    api: ApiSettings
+
+
+def load_sections(kind: type[T]) -> T:
+    """Read each section of one of these dataclasses; raises SettingsError with a line for every problem.
+
+    The role of `catalog` must be one that sees quarantine and conflicts.
+    """
+    sections: Any = load_all(kind, variables(), with_store_keys=True)
+    if sections.catalog.user == READER:
+        raise SettingsError(f"FLUORO_CATALOG_USER: should be writer; {READER} sees neither quarantine nor conflicts")
+    return sections  # type: ignore[no-any-return]
+
+
+def variables() -> Mapping[str, str]:
+    """Return the environment if it names a server, else the settings of the local stack; a line says which stack.
+
+    Raises SettingsError when there is neither.
+    """
+    if any(name in os.environ or f"{name}_FILE" in os.environ for name in ADDRESSES):
+        return os.environ
+    running = RunningStack(data_folder.here())
+    try:
+        local = running.plan.settings("writer")
+    except Failed as failure:
+        raise SettingsError(
+            f"{failure}.\nTo work with other servers export FLUORO_CATALOG_*, FLUORO_STORE_* and FLUORO_BROKER_*"
+        ) from None
+    print_line(f"On the local stack in {running.folder.root}:", sys.stderr)
+    return local

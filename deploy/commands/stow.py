@@ -1,0 +1,85 @@
+"""The STOW-RS door as its client sees it: one file is sent, byte for byte, and the reply says if it is stored."""
+
+import http.client
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from deploy.errors import Failed
+from gateway.intake import status
+from gateway.intake.status import Status
+
+# While the door receives the file, and until it has stored it.
+TIMEOUT_S = 600.0
+CHUNK_BYTES = 1 << 20
+# Referenced SOP Sequence; Failed SOP Sequence and Other Failures Sequence; Failure Reason (PS3.18 table I.2-1).
+STORED_SEQUENCE, FAILURE_SEQUENCES = "00081199", ("00081198", "0008119A")
+FAILURE_REASON = "00081197"
+STATUS_OF_CODE = {one.code: one for one in vars(status).values() if isinstance(one, Status)}
+
+
+@dataclass(frozen=True)
+class StowReply:
+    """What the door replied: the status of the response, and its body in DICOM JSON."""
+
+    status: int
+    body: bytes
+
+
+def store_file(url: str, prefix: bytes, data_set: memoryview) -> StowReply:
+    """Send one Part 10 file to a STOW-RS service (PS3.18 10.5); raises Failed when the service does not answer.
+
+    `url` is the service's base URL, `prefix` the file's preamble and file meta.
+    """
+    address, boundary = urlsplit(url), secrets.token_hex(16)
+    head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode() + prefix
+    tail = f"\r\n--{boundary}--\r\n".encode()
+    headers = {
+        "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
+        "Content-Length": str(len(head) + len(data_set) + len(tail)),
+        "Accept": "application/dicom+json",
+    }
+    connection = http.client.HTTPConnection(address.netloc, timeout=TIMEOUT_S)
+    try:
+        # A door that refuses the file may stop reading; its reply can be read all the same.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.request("POST", f"{address.path}/studies", body=_chunks(head, data_set, tail), headers=headers)
+        response = connection.getresponse()
+        return StowReply(response.status, response.read())
+    except (OSError, http.client.HTTPException) as error:
+        raise Failed(f"the STOW door at {url} does not answer: {error}; nothing was changed") from error
+    finally:
+        connection.close()
+
+
+def check_stored(reply: StowReply) -> None:
+    """Raise Failed, with the door's reason, unless it stored the file."""
+    try:
+        response = json.loads(reply.body or b"{}")
+        is_success = reply.status in (http.client.OK, http.client.ACCEPTED)
+        if is_success and response.get(STORED_SEQUENCE, {}).get("Value"):
+            return
+        failures = [item for name in FAILURE_SEQUENCES for item in response.get(name, {}).get("Value", [])]
+        reasons = ", ".join(map(_failure_reason, failures))
+    except (ValueError, AttributeError, LookupError, TypeError):
+        response, reasons = {}, ""
+    advice = response.get("reason", "no reason given") if isinstance(response, dict) else ""
+    raise Failed(f"the STOW door refused it with {reply.status}: {reasons or advice}; nothing was changed")
+
+
+def _failure_reason(item: dict[str, Any]) -> str:
+    code = item[FAILURE_REASON]["Value"][0]
+    known = STATUS_OF_CODE.get(code)
+    return f"{code:04X}" + (f" ({known.comment or known.outcome})" if known else "")
+
+
+def _chunks(head: bytes, data_set: memoryview, tail: bytes) -> Iterator[bytes]:
+    """Yield the body of the request in chunks, so that a large file is never in memory whole."""
+    yield head
+    for offset in range(0, len(data_set), CHUNK_BYTES):
+        yield bytes(data_set[offset : offset + CHUNK_BYTES])
+    yield tail

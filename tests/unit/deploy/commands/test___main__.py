@@ -1,0 +1,90 @@
+"""All commands are listed with a line each, each has help, and what is wrong with its arguments is said in a line."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.commands.__main__ import GROUPS, main
+from deploy.commands.sections import ADDRESSES
+
+EVERY = [(group.name, command.name) for group in GROUPS for command in group.commands]
+
+
+def usage_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_without_arguments_every_command_is_listed_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+
+    lines = capsys.readouterr().out.split("commands:\n")[1].splitlines()
+    assert [tuple(line.split()[:2]) for line in lines] == EVERY
+    assert all(len(line.split()) > 4 and line.endswith(".") for line in lines)
+
+
+@pytest.mark.parametrize("arguments", [(), ("quarantine",), ("conflicts",), *EVERY])
+def test_everything_has_help(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*arguments, "--help"])
+
+    assert caught.value.code == 0
+    assert f"usage: {' '.join(('python -m deploy.commands', *arguments))}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["quarantines"],
+        ["quarantine"],
+        ["quarantine", "release"],
+        ["quarantine", "show"],
+        ["quarantine", "list", "--most", "-1"],
+        ["quarantine", "list", "--tenant", "A B"],
+    ],
+)
+def test_wrong_arguments_are_a_usage_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert usage_error(arguments, capsys).startswith("usage: python -m deploy.commands")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["quarantine", "list", "--most", "0"], "'0' should be a whole number from 1 to 1000000"),
+        (["quarantine", "list", "--most", "many"], "'many' should be a whole number from 1 to 1000000"),
+        (["quarantine", "list", "--tenant", "A"], "'A' should be 1 to 32 of a-z, 0-9 and -"),
+        *(
+            (["quarantine", "show", text], f"'{text}' should be a hash or its beginning: 4 to 64 of 0-9 and a-f")
+            for text in ("00", "../../x", "AB" * 32)
+        ),
+        *((["conflicts", "show", text], "is no UID") for text in ("x", "../1", "1.2\n")),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_right_form(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert line in usage_error(arguments, capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["quarantine", "list"],
+        ["quarantine", "show", "abcd"],
+        ["quarantine", "release", "abcd"],
+        ["quarantine", "discard", "abcd", "--yes"],
+        ["conflicts", "list"],
+        ["conflicts", "show", "1.2"],
+    ],
+)
+def test_each_command_needs_servers_to_work_with(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLUORO_DATA", str(tmp_path))
+    for name in ADDRESSES:
+        monkeypatch.delenv(name, raising=False)
+
+    assert main(arguments) == 2
+    assert "no stack runs on" in capsys.readouterr().err

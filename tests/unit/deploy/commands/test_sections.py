@@ -1,0 +1,87 @@
+"""A command works with the servers that the environment names; where it names none, with this machine's local stack."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.commands.sections import ADDRESSES, ObjectSections, RowSections, load_sections
+from deploy.local.running import RunningStack
+from schemas.settings.reading import SettingsError
+from tests.support.data.sections import every_section, names_of
+
+CLUSTER = {
+    "FLUORO_CATALOG_HOST": "db.example.org",
+    "FLUORO_CATALOG_USER": "writer",
+    "FLUORO_CATALOG_PASSWORD": "hidden",
+    "FLUORO_STORE_ENDPOINT": "http://store.example.org:9000",
+    "FLUORO_STORE_ACCESS_KEY": "key",
+    "FLUORO_STORE_SECRET_KEY": "secret",
+}
+
+
+class StackOf:
+    """The plan of a local stack that has these settings."""
+
+    def settings(self, role: str) -> dict[str, str]:
+        return {"FLUORO_CATALOG_PORT": "20001", "FLUORO_CATALOG_USER": role}
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ADDRESSES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("FLUORO_DATA", str(tmp_path))
+
+
+def problem(kind: type[object]) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_sections(kind)
+    return str(caught.value)
+
+
+def test_beside_a_cluster_the_environment_is_enough(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.environ", dict(CLUSTER))
+    found = load_sections(ObjectSections)
+
+    assert (found.catalog.host, found.store.endpoint) == ("db.example.org", "http://store.example.org:9000")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["FLUORO_BROKER_BOOTSTRAP", "FLUORO_STORE_SECRET_KEY_FILE"])
+def test_one_named_server_means_that_no_local_stack_is_meant(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(RunningStack, "plan", StackOf())
+    monkeypatch.setenv(name, "/absent")
+
+    assert problem(ObjectSections).splitlines()[-1].startswith("FLUORO_STORE_")
+
+
+def test_where_no_server_is_named_the_local_stack_is_used_and_a_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(RunningStack, "plan", StackOf())
+    monkeypatch.setenv("FLUORO_CATALOG_CONNECTIONS", "4")
+    found = load_sections(RowSections)
+
+    assert (found.catalog.port, found.catalog.user) == (20001, "writer")
+    assert capsys.readouterr().err == f"On the local stack in {tmp_path}:\n"
+
+
+def test_without_named_servers_and_local_stack_both_ways_are_explained(tmp_path: Path) -> None:
+    first, second = problem(RowSections).splitlines()
+
+    assert first == f"no stack runs on {tmp_path}: start one (make up), or set FLUORO_DATA to its folder."
+    assert second.startswith("To work with other servers export FLUORO_CATALOG_*")
+
+
+def test_the_role_that_sees_nothing_hidden_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.environ", {name: value for name, value in CLUSTER.items() if "USER" not in name})
+
+    assert problem(RowSections) == (
+        "FLUORO_CATALOG_USER: should be writer; reader sees neither quarantine nor conflicts"
+    )
+
+
+def test_every_address_is_a_setting() -> None:
+    assert {name for section in every_section() for name in names_of(section)} >= set(ADDRESSES)
