@@ -2,32 +2,22 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from starlette.types import Message, Receive
 
 from operators.errors import Rejected
+from operators.http.problem import Problem
 from schemas.settings.web import StowSettings
-
-
-class RequestRefused(Exception):
-    """A request that is answered without its body being read, or all of it."""
-
-    def __init__(self, status: int, reason: str, advice: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-        self.advice = advice
-        self.headers = dict(headers or {})
 
 
 class ClientGone(Exception):
     """The client went away."""
 
 
-def too_slow() -> RequestRefused:
+def too_slow() -> Problem:
     """Return the answer to a body that does not come."""
-    return RequestRefused(408, "too-slow", "send without pauses: too little has come for too long")
+    return Problem(408, "too-slow", "send without pauses: too little has come for too long")
 
 
 class RequestBody:
@@ -50,7 +40,7 @@ class RequestBody:
         self.bytes_per_s = math.inf
 
     async def chunk(self) -> bytes:
-        """Return the next bytes, empty at the end. Raises ClientGone; RequestRefused for what is too slow or too much; Rejected."""
+        """Return the next bytes, empty at the end. Raises ClientGone; Problem for what is too slow or too much; Rejected."""
         while not self._is_over:
             message = await self._next()
             if message["type"] != "http.request":
@@ -62,7 +52,7 @@ class RequestBody:
             raise Rejected("content-length")
         return b""
 
-    def break_off(self, answer: Callable[[], RequestRefused]) -> None:
+    def break_off(self, answer: Callable[[], Problem]) -> None:
         """Wait for nothing more: whoever waits for the next bytes, or does so later, is told this."""
         self._late, self._left_s, self._owed_bytes = answer, 0.0, math.inf
         self.bytes_per_s, self._waited_s = math.inf, -math.inf
@@ -98,7 +88,5 @@ class RequestBody:
         if self._owed_bytes <= 0:
             self._left_s, self._owed_bytes = self._settings.silence_s, self._pace_bytes
         if self._size_bytes > self._settings.request_bytes:
-            raise RequestRefused(
-                413, "request-bytes", f"send at most {self._settings.request_bytes} bytes in one request"
-            )
+            raise Problem(413, "request-bytes", f"send at most {self._settings.request_bytes} bytes in one request")
         return body

@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import orjson
 import structlog
 from starlette.types import Receive, Scope, Send
 
 from gateway.intake.lifespan import Intake
 from gateway.intake.status import BROKEN_OFF, Status
-from gateway.stow.body import ClientGone, RequestBody, RequestRefused
+from gateway.stow.body import ClientGone, RequestBody
 from gateway.stow.delivery import Delivery, PartResult
 from gateway.stow.multipart import MediaType, MultipartLimits, PartBegun, PartEnded, Scanner
 from gateway.stow.response import FORMS, encode, http_status, module
@@ -24,6 +23,7 @@ from operators.errors import RETRY_AFTER, Rejected
 from operators.http.accept import accepted, choose
 from operators.http.media_types import DICOM
 from operators.http.principal import RequestHead, principal_of
+from operators.http.problem import Problem, bad_uid, forbidden
 from schemas.objects import is_uid
 from schemas.settings.web import StowSettings
 from schemas.telemetry import STOW_OPEN, STOW_REFUSED, STOW_REQUESTS
@@ -95,17 +95,15 @@ class Stow:
         try:
             answer = await self._admitted(scope, receive, task)
         except NotAllowed as error:
-            answer = self._refused(RequestRefused(403, error.reason, error.advice))
-        except RequestRefused as error:
+            answer = self._refused(forbidden(error))
+        except Problem as error:
             answer = self._refused(error)
         except ClientGone:
             STOW_REQUESTS.labels("gone").inc()
             return
         except Exception:
             log.exception("store_failed")
-            answer = self._refused(
-                RequestRefused(500, "unexpected", "this is a fault of the server: its log says more")
-            )
+            answer = self._refused(Problem(500, "unexpected", "this is a fault of the server: its log says more"))
         finally:
             self.requests.pop(task, None)
             STOW_OPEN.set(len(self.requests))
@@ -118,7 +116,7 @@ class Stow:
         if scope["method"] == "OPTIONS":
             return StowResponse(204, ALLOW)
         if scope["method"] != "POST":
-            raise RequestRefused(405, "method", "instances are stored by POST", ALLOW)
+            raise Problem(405, "method", "instances are stored by POST", ALLOW)
         authorize(principal, "store", scope["path"])
         asking = _asking(scope, asked, principal)
         self._check_room(asking)
@@ -128,21 +126,19 @@ class Stow:
 
     def _check_room(self, asking: StoreRequest) -> None:
         if asking.length is not None and asking.length > self.settings.request_bytes:
-            raise RequestRefused(
-                413, "request-bytes", f"send at most {self.settings.request_bytes} bytes in one request"
-            )
+            raise Problem(413, "request-bytes", f"send at most {self.settings.request_bytes} bytes in one request")
         if self.is_closing:
             raise _closing()
         if self.intake.room.is_full:
-            raise RequestRefused(503, "memory", "the archive is busy: try again soon", RETRY_AFTER)
+            raise Problem(503, "memory", "the archive is busy: try again soon", RETRY_AFTER)
         if len(self.requests) >= self.settings.requests:
             self._have_one_give_way()
 
     def _have_one_give_way(self) -> None:
-        """Send the slowest away who has been waited for long enough to be called slow; raises RequestRefused without one."""
+        """Send the slowest away who has been waited for long enough to be called slow; raises Problem without one."""
         slowest = min(self.requests.values(), key=lambda one: one.bytes_per_s)
         if slowest.bytes_per_s >= self.settings.yield_bytes_per_s:
-            raise RequestRefused(503, "too-many-requests", "too many are storing now: try again soon", RETRY_AFTER)
+            raise Problem(503, "too-many-requests", "too many are storing now: try again soon", RETRY_AFTER)
         slowest.break_off(_gave_way)
 
     async def _store(self, asking: StoreRequest, coming: RequestBody) -> StowResponse:
@@ -170,20 +166,18 @@ class Stow:
 
     async def _received(self, asking: StoreRequest, coming: RequestBody, delivery: Delivery) -> StowResponse:
         """Hand the parts on as they come, then answer; what breaks a body off leaves what came before it stored."""
-        broken_off: Rejected | RequestRefused | None = None
+        broken_off: Rejected | Problem | None = None
         try:
             await self._take(asking, coming, delivery)
         except Rejected as error:
-            broken_off = RequestRefused(
-                400, error.reason, "the body is not what its Content-Type says, or breaks a limit"
-            )
-        except RequestRefused as error:
+            broken_off = Problem(400, error.reason, "the body is not what its Content-Type says, or breaks a limit")
+        except Problem as error:
             if error.status in AGAIN:
                 raise
             broken_off = error
         await delivery.settle()
         if broken_off is None and not delivery.results:
-            raise RequestRefused(400, "no-parts", "there is nothing in the request to store")
+            raise Problem(400, "no-parts", "there is nothing in the request to store")
         # Beside the loop: ten thousand results take a while to write, and others wait.
         answer = await asyncio.to_thread(_answer, asking, delivery.results, BROKEN_OFF if broken_off else None)
         if broken_off is not None and answer.status == NOTHING_STORED:
@@ -211,11 +205,11 @@ class Stow:
                         delivery.write(found)
         scanner.finish()
 
-    def _refused(self, error: RequestRefused) -> StowResponse:
+    def _refused(self, error: Problem) -> StowResponse:
         STOW_REFUSED.labels(error.reason).inc()
         log.warning("store_refused", reason=error.reason, status=error.status)
-        body = orjson.dumps({"reason": error.reason, "advice": error.advice})
-        return StowResponse(error.status, {**error.headers, "Content-Type": "application/json"}, body, closes=True)
+        headers = {**error.headers, "Content-Type": "application/json"}
+        return StowResponse(error.status, headers, error.body, closes=True)
 
     async def close(self, within_s: float) -> None:
         """Take nothing more, and give what is being stored so long to be answered."""
@@ -228,13 +222,13 @@ class Stow:
 
 
 def _asking(scope: Scope, asked: RequestHead, principal: Principal) -> StoreRequest:
-    """Read what a store request says of itself; raises RequestRefused."""
+    """Read what a store request says of itself; raises Problem."""
     study = _study_of(scope["path"]) or ""
     if study and not is_uid(study):
-        raise RequestRefused(400, "bad-uid", "UIDs in the path are digits and dots, at most 64 characters")
+        raise bad_uid()
     media_type = choose(accepted(scope), FORMS)
     if media_type is None:
-        raise RequestRefused(406, "not-acceptable", "accept application/dicom+json or application/dicom+xml")
+        raise Problem(406, "not-acceptable", "accept application/dicom+json or application/dicom+xml")
     length = _one(asked, "content-length")
     return StoreRequest(
         principal=principal,
@@ -246,18 +240,18 @@ def _asking(scope: Scope, asked: RequestHead, principal: Principal) -> StoreRequ
     )
 
 
-def _closing() -> RequestRefused:
-    return RequestRefused(503, "closing", "the archive restarts: try again soon", RETRY_AFTER)
+def _closing() -> Problem:
+    return Problem(503, "closing", "the archive restarts: try again soon", RETRY_AFTER)
 
 
-def _gave_way() -> RequestRefused:
-    return RequestRefused(408, "gave-way", "too many are storing now, and this came slowest: send it faster")
+def _gave_way() -> Problem:
+    return Problem(408, "gave-way", "too many are storing now, and this came slowest: send it faster")
 
 
 def _boundary(asked: RequestHead) -> str | None:
-    """Return the boundary of the request's parts, None when it is one instance alone; raises RequestRefused."""
+    """Return the boundary of the request's parts, None when it is one instance alone; raises Problem."""
     if _one(asked, "content-encoding").lower() not in ("", "identity"):
-        raise RequestRefused(415, "content-encoding", "send the request without a Content-Encoding")
+        raise Problem(415, "content-encoding", "send the request without a Content-Encoding")
     try:
         said = MediaType.of(_one(asked, "content-type"))
     except Rejected:
@@ -266,15 +260,15 @@ def _boundary(asked: RequestHead) -> str | None:
         return None
     if said.name != "multipart/related" or said.parameters.get("type", DICOM).lower() != DICOM:
         advice = f'send multipart/related; type="{DICOM}" or {DICOM}: metadata with bulk data is not taken'
-        raise RequestRefused(415, "media-type", advice)
+        raise Problem(415, "media-type", advice)
     return said.parameters.get("boundary", "")
 
 
 def _one(asked: RequestHead, name: str) -> str:
-    """Return a header that may come once, '' when it does not; raises RequestRefused when it comes twice."""
+    """Return a header that may come once, '' when it does not; raises Problem when it comes twice."""
     values = asked.headers.get(name, [])
     if len(values) > 1:
-        raise RequestRefused(400, "header-twice", f"{name} may come once")
+        raise Problem(400, "header-twice", f"{name} may come once")
     return values[0] if values else ""
 
 
