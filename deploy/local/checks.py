@@ -1,7 +1,8 @@
 """What has to hold before the stack starts: everything is installed, and memory, ports and folders are there."""
 
 from deploy.errors import Failed
-from deploy.install import flink_home, layout, preflight
+from deploy.install import layout, preflight
+from deploy.install.components import flink_home
 from deploy.install.layout import Layout
 from deploy.local.servers import postgres_account
 from deploy.local.stack import Stack

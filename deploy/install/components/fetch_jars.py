@@ -3,13 +3,11 @@
 Runs in the project's environment, since jgo is the client. Only what the lock
 names is fetched, no project descriptions are read, and a jar whose sha256 is
 not the locked one is never kept. With ARTIFACT, only the jar of that name.
-Prints one line of JSON: how many jars and bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -28,8 +26,8 @@ ATTEMPTS = 3
 AT_ONCE = 8
 
 
-def fetch(jar: LockedDependency, staging: Path, folder: Path) -> int:
-    """Put one jar into the folder; gives its size in bytes. A broken or altered one is fetched again."""
+def fetch(jar: LockedDependency, staging: Path, folder: Path) -> None:
+    """Fetch a jar into the folder, up to ATTEMPTS times; ends the script when no attempt brings the locked file."""
     for attempt in range(1, ATTEMPTS + 1):
         context = MavenContext(PythonResolver(), staging / str(attempt), local_repos=[], timeout=60)
         component = context.project(jar.groupId, jar.artifactId).at_version(jar.version)
@@ -39,30 +37,30 @@ def fetch(jar: LockedDependency, staging: Path, folder: Path) -> int:
             problem = f"{jar.artifactId} {jar.version}: {error}"
             continue
         if sha256(path) == jar.sha256:
-            return path.rename(folder / path.name).stat().st_size
+            path.rename(folder / path.name)
+            return
         problem = f"{jar.artifactId} {jar.version}: sha256 mismatch with the lock"
     raise SystemExit(problem)
 
 
 def sha256(path: Path) -> str:
-    """The file's digest, as the lock writes it."""
+    """Return a file's sha256 in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fetch_all(lock: Path, folder: Path, only: str | None = None) -> dict[str, int]:
-    """Put every jar of the lock, or the one named, into the folder."""
+def fetch_all(lock: Path, folder: Path, only: str | None = None) -> None:
+    """Fetch every jar of the lock, or the one of the name `only`, into the folder."""
     jars = [jar for jar in LockFile.load(lock).dependencies if only in (None, jar.artifactId)]
     staging = folder / ".staging"
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        sizes = list(pool.map(lambda jar: fetch(jar, staging, folder), jars))
+        list(pool.map(lambda jar: fetch(jar, staging, folder), jars))
     shutil.rmtree(staging)
-    return {"jars": len(sizes), "bytes": sum(sizes)}
 
 
 if __name__ == "__main__":
     if "SSL_CERT_FILE" in os.environ:
-        # requests does not know the variable that pip, uv and Go go by.
+        # pip, uv and Go read SSL_CERT_FILE, requests another variable.
         os.environ.setdefault("REQUESTS_CA_BUNDLE", os.environ["SSL_CERT_FILE"])
-    print(json.dumps(fetch_all(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:4])))
+    fetch_all(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:4])

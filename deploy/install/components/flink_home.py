@@ -1,0 +1,105 @@
+"""Flink's run folder: links to the jars of its package, to the connector and its codecs, and a jar of our Java class.
+
+Everything is on the class path, so no job names a jar.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from typing import TYPE_CHECKING
+
+from deploy.install.components.environment import requirements_lock
+from deploy.install.disk import MB, discard
+from deploy.install.steps import InstallStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from deploy.install.layout import Layout
+    from deploy.install.step_context import StepContext
+
+RECORDS_JAR = "fluoro-records.jar"
+PLUGINS = ("metrics-prometheus",)
+# The earliest time that a zip file can hold: with a fixed time, the same source makes the same jar.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def step(here: Layout) -> InstallStep:
+    """Return the step that makes the run folder."""
+    return InstallStep(
+        name="Flink",
+        needs=("Flink connector", "Java compiler"),
+        room=here.root,
+        room_bytes=1 * MB,
+        results=(here.flink_home,),
+        is_ready=lambda: is_current(here),
+        make=lambda context: install(here, context),
+    )
+
+
+def key(layout: Layout) -> str:
+    """Return a hash of everything that the run folder is made from."""
+    locks = [requirements_lock(layout), *(layout.jar_set(name) / "jgo.lock.toml" for name in ("flink", "ecj"))]
+    source = [layout.records_source] if layout.records_source.exists() else []
+    hashed = hashlib.sha256(str(layout.cache).encode())
+    for path in locks + source:
+        hashed.update(hashlib.sha256(path.read_bytes()).digest())
+    return hashed.hexdigest()
+
+
+def install(layout: Layout, context: StepContext) -> None:
+    """Make the run folder beside the old one and replace that."""
+    partial = layout.flink_home.with_name("flink.partial")
+    discard(partial)
+    arrange(layout, partial)
+    if layout.records_source.exists():
+        compile_records(layout, context, partial)
+    (partial / "key").write_text(key(layout), encoding="ascii")
+    discard(layout.flink_home)
+    partial.rename(layout.flink_home)
+
+
+def is_current(layout: Layout) -> bool:
+    """True if the run folder is there and was made from the present locks and source."""
+    made_from = layout.flink_home / "key"
+    return made_from.exists() and made_from.read_text(encoding="ascii") == key(layout)
+
+
+def arrange(layout: Layout, home: Path) -> None:
+    """Make the links."""
+    package = layout.site_packages / "pyflink"
+    link_all(home / "lib", (*package.glob("lib/*.jar"), *layout.jars("flink").glob("*.jar")), layout.root)
+    link_all(home / "plugins", (package / "plugins" / name for name in PLUGINS), layout.root)
+    link_all(home, (package / name for name in ("opt", "bin", "conf")), layout.root)
+
+
+def link_all(folder: Path, targets: Iterable[Path], root: Path) -> None:
+    """Link to each target under its own name, by a relative link within the clone, so that the clone may be moved."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for target in targets:
+        is_in_clone = target.is_relative_to(root)
+        (folder / target.name).symlink_to(os.path.relpath(target, folder) if is_in_clone else target)
+
+
+def compile_records(layout: Layout, context: StepContext, home: Path) -> None:
+    """Compile our Java source, against Flink and the connector, into a jar on the class path."""
+    classes = home / "classes"
+    against = (*home.glob("lib/flink-dist-*.jar"), *home.glob("lib/flink-sql-connector-kafka-*.jar"))
+    compiler = next(layout.jars("ecj").glob("ecj-*.jar"))
+    options = ("-source", "17", "-target", "17", "-proc:none", "-nowarn", "-d", classes)
+    class_path = os.pathsep.join(map(str, against))
+    context.run([layout.java, "-jar", compiler, *options, "-cp", class_path, layout.records_source])
+    pack(classes, home / "lib" / RECORDS_JAR)
+    discard(classes)
+
+
+def pack(classes: Path, jar: Path) -> None:
+    """Write a folder of classes into a jar; the same classes make the same bytes."""
+    with zipfile.ZipFile(jar, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("META-INF/MANIFEST.MF", _EPOCH), "Manifest-Version: 1.0\n")
+        for path in sorted(classes.rglob("*.class")):
+            entry = zipfile.ZipInfo(path.relative_to(classes).as_posix(), _EPOCH)
+            archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
