@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv/bin
 
 .PHONY: help install up demo stop status test unit check fix lock clean-data bench
-help: ## what can be made
+help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-install: ## install everything from locks (done already: nothing to do)
+install: ## install everything that the locks name; what is installed stays
 	@$(PYTHON) -m deploy.install
 
 up: install ## start the whole stack, stay up until Ctrl-C
@@ -15,10 +15,10 @@ up: install ## start the whole stack, stay up until Ctrl-C
 demo: install ## start the stack and send a study through it (STUDY=folder, ONCE=1 to stop afterwards)
 	@$(VENV)/python -m deploy.demo $(if $(ONCE),--once) $(if $(STUDY),--study "$(STUDY)")
 
-stop: ## stop a stack that runs
+stop: ## stop the stack that runs
 	@$(VENV)/python -m deploy.local stop
 
-status: ## what runs, where, and how it feels
+status: ## what runs, and where
 	@$(VENV)/python -m deploy.local status
 
 test: install check ## every check and every test, on real servers
@@ -33,7 +33,7 @@ check: ## formatting, lint, types, layers
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports --no-logo
 
-fix: ## format, and mend what ruff can mend
+fix: ## format, and fix what ruff can fix
 	@$(VENV)/ruff format .
 	@$(VENV)/ruff check --fix .
 
@@ -42,7 +42,7 @@ lock: ## resolve the locks again: requirements.lock and deploy/install/jars/*/jg
 		--no-annotate --custom-compile-command "make lock" -q -o requirements.lock
 	@for jars in deploy/install/jars/*/; do (cd $$jars && ../../../../$(VENV)/jgo --ignore-config --resolver python lock); done
 
-bench: install ## rate, latency, many senders and hostile ones at the doors, on a stack of its own
+bench: install ## measure rate and latency, with many senders and hostile ones, on a stack of its own
 	@$(VENV)/python -m tests.bench
 
 clean-data: ## remove everything the local stack has stored

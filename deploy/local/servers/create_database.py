@@ -37,7 +37,7 @@ SETTINGS = {
     "wal_compression": "on",
     "max_wal_size": "'1GB'",
 }
-# pg_hba.conf: the superuser, who has no password, may connect from nowhere.
+# pg_hba.conf: the superuser has no password, and may connect from nowhere.
 ACCESS = "host fluoro owner,writer,reader 127.0.0.1/32 scram-sha-256\n"
 
 

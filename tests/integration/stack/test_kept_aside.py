@@ -59,7 +59,7 @@ def says_where(stack: RunningStack) -> str:
 
 
 def the_row(stack: RunningStack, size_bytes: int, state: str = "held") -> dict[str, Any]:
-    """Return the row of what is so long, once it is in this state."""
+    """Return the row of the quarantined object of `size_bytes`, once it is in this state."""
     found: list[dict[str, Any]] = []
 
     def is_there() -> bool:

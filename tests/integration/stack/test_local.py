@@ -65,7 +65,7 @@ def test_every_server_is_healthy_and_the_web_answers(stack: RunningStack) -> Non
     assert status == 200
 
 
-def test_the_whole_stack_holds_at_most_four_gibibytes(stack: RunningStack) -> None:
+def test_the_whole_stack_takes_at_most_four_gibibytes_of_memory(stack: RunningStack) -> None:
     held = stack.rss_bytes()
 
     assert set(held) == set(SERVERS)
@@ -84,7 +84,7 @@ def test_the_reader_cannot_write(stack: RunningStack) -> None:
         execute(stack.catalog("reader"), "DELETE FROM study")
 
 
-def test_no_secret_stands_on_a_command_line(stack: RunningStack) -> None:
+def test_no_secret_is_on_a_command_line(stack: RunningStack) -> None:
     secrets = [path.read_bytes() for path in (stack.folder.root / "secrets").iterdir()]
     heads = [server.process for server in stack.state().servers.values()]
     lines = [Path(f"/proc/{stat.process.pid}/cmdline").read_bytes() for stat in processes.family(heads)]
@@ -121,7 +121,7 @@ def test_a_killed_server_comes_back(stack: RunningStack, name: str) -> None:
     assert not before.process.is_alive()
 
 
-def test_the_demo_holds_with_a_new_study_each_time(stack: RunningStack) -> None:
+def test_the_demo_succeeds_with_a_new_study_each_time(stack: RunningStack) -> None:
     done = [run(stack.folder.root, "deploy.demo", "--once") for _ in range(2)]
 
     assert [one.returncode for one in done] == [0, 0], done[0].stderr + done[1].stderr
@@ -164,8 +164,8 @@ def test_a_killed_supervisor_leaves_nothing_and_the_next_start_finds_the_data(ow
 
 def nothing_left(folder: DataFolder, state: StackState, ports: Mapping[str, int]) -> bool:
     processes_left = processes.marked(f"{state.run_id}/") or processes.family(s.process for s in state.servers.values())
-    litter = [path for folder in folder.temporary() if folder.exists() for path in folder.iterdir()]
-    return not processes_left and not litter and all(port_free(port) for port in ports.values())
+    leftovers = [path for parent in folder.temporary() if parent.exists() for path in parent.iterdir()]
+    return not processes_left and not leftovers and all(port_free(port) for port in ports.values())
 
 
 def test_two_stacks_run_beside_each_other(stack: RunningStack, own_folder: Path) -> None:
@@ -178,7 +178,7 @@ def test_two_stacks_run_beside_each_other(stack: RunningStack, own_folder: Path)
     assert not set(ports.values()) & set(stack.plan.ports.values())
 
 
-def test_a_taken_port_is_told_in_one_line(own_folder: Path) -> None:
+def test_a_taken_port_is_reported_in_one_line(own_folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         others = {"FLUORO_API_PORT": "0", "FLUORO_JOB_REST_PORT": "0"}
