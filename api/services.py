@@ -52,7 +52,7 @@ class InflatedSlots:
 
 @dataclass(frozen=True)
 class Services:
-    """What the handlers work with, made once for the application."""
+    """The servers, settings and caches that the handlers work with, made once for the application."""
 
     queries: CatalogQueries
     objects: ObjectStore

@@ -1,4 +1,4 @@
-"""Bulk data: the value of one attribute, whole or in ranges, as stored (PS3.18 10.4.1.1.4, RFC 9110 14)."""
+"""Bulk data: the value of one attribute, whole or in ranges, as stored (PS3.18 10.4.1.1.5, RFC 9110 14)."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Frames by themselves, in the order asked for (PS3.18 10.4.1.1.3); frames that lie near are read together."""
+"""Frames by themselves, in the order asked for (PS3.18 10.4.1.1.6); frames that lie near are read together."""
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing

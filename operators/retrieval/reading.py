@@ -44,7 +44,7 @@ class Damaged(Exception):
 
 @dataclass(frozen=True)
 class ExpectedBytes:
-    """What the bytes of an object must be to be those that were stored.
+    """The size and the hashes that an object's bytes must have to be those that were stored.
 
     `prefix_hash` covers preamble and file meta, the first `prefix_length` bytes; `data_hash` covers the transfer
     syntax, a zero byte and the data set.
@@ -59,7 +59,7 @@ class ExpectedBytes:
 
 @dataclass(frozen=True)
 class ArchiveReader:
-    """What one principal may read: the catalog finds instances in its tenant, the store has their bytes.
+    """The archive as one principal may read it: the catalog finds its tenant's instances, the store has their bytes.
 
     Every method raises Unavailable when catalog or store do not answer, and when an instance shows other content
     than its location says: locate it again then. Damage is counted and logged here.

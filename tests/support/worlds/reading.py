@@ -4,9 +4,11 @@ import asyncio
 import base64
 import hashlib
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -26,6 +28,7 @@ from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.memory.stores import MemoryObjectStore
 from operators.connectors.sandbox.pool import Sandbox
 from operators.dicom.instance import data_hasher, examine, from_object, split_part10
+from operators.errors import Rejected
 from operators.store.ports import ObjectStore, Upload
 from operators.stream.step import Record
 from schemas.codec import encode
@@ -150,6 +153,18 @@ def stored(whole: bytes, number: int, tenant: str = "local") -> tuple[Upload, Re
         INSTANCE_STORED.name, 0, number, int(at.timestamp() * 1000), study_key(tenant, event.study_uid), encode(event)
     )
     return Upload(key, [whole], len(whole), crc, envelope), record
+
+
+def storable_files(folder: Path) -> Iterator[tuple[str, bytes, str]]:
+    """Return every file that the gateway would store: its name, its bytes, the address of its instance."""
+    for path in sorted(folder.rglob("*")):
+        whole = path.read_bytes() if path.is_file() else b""
+        try:
+            upload, _ = stored(whole, 1)
+        except Rejected:
+            continue
+        _, study, series, name = upload.key.split("/")
+        yield path.name, whole, f"/dicomweb/studies/{study}/series/{series}/instances/{name.split('_')[0]}"
 
 
 def cataloged(catalog: Catalog, records: list[Record]) -> None:

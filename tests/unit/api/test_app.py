@@ -15,7 +15,7 @@ from api.app import _OutgoingResponse
 from operators.catalog.ports import Page
 from operators.catalog.query import Query
 from operators.connectors.memory.queries import MemoryQueries
-from operators.connectors.memory.stores import MemoryObjectStore, Outage
+from operators.connectors.memory.stores import MemoryObjectStore
 from operators.http.problem import Problem
 from schemas.settings.web import ApiSettings
 from tests.support.worlds.reading import World, part10, still_there
@@ -98,20 +98,6 @@ def test_anyone_else_is_403_with_the_rule_that_is_broken(
 
 def get(path: str, world: World | None = None, **headers: str) -> httpx.Response:
     return asyncio.run((world or World()).get(path, **headers))
-
-
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
-def test_health_and_metrics_answer_whatever_the_host(path: str) -> None:
-    assert get(path, host="10.0.0.7:8060").status_code == 200
-
-
-def test_readiness_names_what_is_away() -> None:
-    world = World()
-    world.objects.outage = Outage.REFUSES
-    response = get("/readyz", world)
-
-    assert response.status_code == 503
-    assert response.json() == {"catalog": "ready", "store": "away"}
 
 
 def test_requests_are_counted_by_route_and_status_never_by_path() -> None:

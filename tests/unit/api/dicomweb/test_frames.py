@@ -2,8 +2,11 @@
 
 import asyncio
 import tracemalloc
+import warnings
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,16 +14,30 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Lossless
+from pydicom import dcmread
+from pydicom.encaps import generate_frames
+from pydicom.pixels.utils import get_expected_length
+from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
 from api.dicomweb import frames
 from api.dicomweb.frames import FrameBytes, _runs
 from operators.connectors.memory.stores import MemoryObjectStore
 from operators.dicom.bulkdata import aligned
+from operators.dicom.frames import NATIVE as NATIVE_SYNTAXES
 from operators.dicom.scan import scan
 from schemas.objects import Bucket
 from schemas.settings.web import ApiSettings
-from tests.support.worlds.reading import World, bodies, deflated, halved_chroma, part10, parts_of, scope_of, still_there
+from tests.support.worlds.reading import (
+    World,
+    bodies,
+    deflated,
+    halved_chroma,
+    part10,
+    parts_of,
+    scope_of,
+    still_there,
+    storable_files,
+)
 
 INSTANCE = "/dicomweb/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.1"
 COUNT = 40
@@ -272,3 +289,116 @@ def test_when_the_client_goes_away_every_read_is_closed(path: str) -> None:
 
     assert asyncio.run(asked()) == 0
     assert sent < len(large)
+
+
+STREAMS = [b"\xff\x4f first \xff\xd9", b"\xff\x4f second one \xff\xd9", b"\xff\x4f third! \xff\xd9"]
+THREE_NATIVE = part10(NumberOfFrames=3)
+THREE_COMPRESSED = part10(JPEG2000Lossless, STREAMS, NumberOfFrames=3)
+
+
+def test_native_frames_come_in_the_order_asked_for_and_say_their_size() -> None:
+    response = ask(f"{INSTANCE}/frames/1,3,2", THREE_NATIVE)[0]
+    pixels = THREE_NATIVE[-36:]
+
+    assert bodies(response) == [pixels[:12], pixels[24:], pixels[12:24]]
+    assert int(response.headers["content-length"]) == len(response.content)
+    assert {part.headers["content-type"] for part in parts_of(response)} == {
+        "application/octet-stream; transfer-syntax=1.2.840.10008.1.2.1"
+    }
+
+
+def test_compressed_frames_are_the_code_streams_without_item_headers() -> None:
+    response = ask(f"{INSTANCE}/frames/3,1", THREE_COMPRESSED, accept=ANY_SYNTAX)[0]
+
+    assert [body.rstrip(b"\0") for body in bodies(response)] == [STREAMS[2], STREAMS[0]]
+    assert {part.headers["content-type"] for part in parts_of(response)} == {
+        "image/jp2; transfer-syntax=1.2.840.10008.1.2.4.90"
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "accept", "status"),
+    [
+        (THREE_COMPRESSED, 'multipart/related; type="image/jp2"', 200),
+        (THREE_COMPRESSED, 'multipart/related; type="image/jp2"; transfer-syntax=1.2.840.10008.1.2.4.90', 200),
+        (THREE_COMPRESSED, 'multipart/related; type="image/*"', 200),
+        (THREE_COMPRESSED, "*/*", 200),
+        (THREE_COMPRESSED, "image/jp2", 406),
+        (THREE_COMPRESSED, 'multipart/related; type="application/octet-stream"', 406),
+        (THREE_COMPRESSED, 'multipart/related; type="image/jp2"; transfer-syntax=1.2.840.10008.1.2.4.91', 406),
+        (THREE_COMPRESSED, 'multipart/related; type="image/jpeg"', 406),
+        (THREE_NATIVE, 'multipart/related; type="application/octet-stream"', 200),
+        (THREE_NATIVE, ANY_SYNTAX, 200),
+        (THREE_NATIVE, 'multipart/related; type="image/jp2"', 406),
+        (part10(JPEGBaseline8Bit, STREAMS, NumberOfFrames=3), 'multipart/related; type="image/jpeg"', 406),
+        (
+            part10(JPEGBaseline8Bit, STREAMS, NumberOfFrames=3),
+            'multipart/related; type="image/jpeg"; transfer-syntax=1.2.840.10008.1.2.4.50',
+            200,
+        ),
+        (part10(RLELossless, STREAMS, NumberOfFrames=3), 'multipart/related; type="image/dicom-rle"', 200),
+    ],
+)
+def test_frames_come_as_stored_or_not_at_all(file: bytes, accept: str, status: int) -> None:
+    assert ask(f"{INSTANCE}/frames/1,2", file, accept=accept)[0].status_code == status
+
+
+@pytest.mark.parametrize(
+    ("file", "accept"),
+    [
+        (THREE_NATIVE, "application/octet-stream"),
+        (THREE_COMPRESSED, "image/jp2"),
+        (THREE_COMPRESSED, "image/jp2;transfer-syntax=*"),
+    ],
+)
+def test_one_frame_alone_comes_in_a_single_part_when_asked(file: bytes, accept: str) -> None:
+    response = ask(f"{INSTANCE}/frames/2", file, accept=accept)[0]
+
+    wanted = THREE_NATIVE[-24:-12] if file is THREE_NATIVE else STREAMS[1]
+    assert response.content.rstrip(b"\0") == wanted.rstrip(b"\0")
+    assert response.headers["content-type"].startswith(accept.partition(";")[0])
+
+
+@pytest.mark.parametrize(
+    ("frames", "status"),
+    [("0", 404), ("4", 404), ("1,4", 404), ("a", 400), ("1,,2", 400), ("-1", 400), ("1," * 1000 + "1", 400)],
+)
+def test_a_frame_that_is_not_there_is_404_and_a_list_that_is_none_is_400(frames: str, status: int) -> None:
+    assert ask(f"{INSTANCE}/frames/{frames}", THREE_NATIVE)[0].status_code == status
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_frames_are_the_ones_that_pydicom_finds(corpus: Path) -> None:
+    async def served(whole: bytes, address: str, count: int) -> list[bytes]:
+        world = World()
+        await world.add(whole)
+        response = await world.get(f"{address}/frames/{','.join(map(str, range(1, count + 1)))}", accept=ANY_SYNTAX)
+        return [part.body for part in parts_of(response)] if response.status_code == 200 else []
+
+    seen = 0
+    for name, whole, address in storable_files(corpus / "ts"):
+        wanted = expected(whole)
+        if wanted and len(wanted) <= 20:
+            found = asyncio.run(served(whole, address, len(wanted)))
+            seen += bool(found)
+
+            assert found in ([], wanted), name
+
+    assert seen > 30
+
+
+def expected(whole: bytes) -> list[bytes]:
+    """Return the frames as pydicom cuts them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = dcmread(BytesIO(whole), force=True)
+        count = int(dataset.get("NumberOfFrames") or 1)
+        if "PixelData" not in dataset:
+            return []
+        if dataset.file_meta.TransferSyntaxUID in NATIVE_SYNTAXES:
+            size = get_expected_length(dataset) // count  # some are padded
+            return [dataset.PixelData[at * size : (at + 1) * size] for at in range(count)]
+        try:
+            return list(generate_frames(dataset.PixelData, number_of_frames=count))
+        except ValueError:
+            return []

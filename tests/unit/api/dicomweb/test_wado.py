@@ -1,17 +1,18 @@
 """Retrieving through the whole application: instances, metadata, frames and bulk data (CONFORMANCE 30 to 37)."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
-from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
 from operators.catalog.ports import Location
 from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.memory.stores import Outage, StoredBytes
-from tests.support.worlds.reading import World, bodies, deflated, part10, parts_of
+from tests.support.worlds.reading import World, bodies, deflated, part10, parts_of, storable_files
 
 STUDY = "/dicomweb/studies/1.2.3"
 SERIES = f"{STUDY}/series/1.2.3.1"
@@ -19,7 +20,6 @@ INSTANCE = f"{SERIES}/instances/1.2.3.1.1"
 ONE = part10()
 TWO = part10(SOPInstanceUID="1.2.3.1.2", InstanceNumber=2)
 OTHER = part10(SeriesInstanceUID="1.2.3.2", SOPInstanceUID="1.2.3.2.1", SeriesNumber=2)
-J2K_FRAMES = [b"\xff\x4f first \xff\xd9", b"\xff\x4f second one \xff\xd9", b"\xff\x4f third! \xff\xd9"]
 ANY_SYNTAX = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
 
 Change = Callable[[World], Awaitable[None] | None]
@@ -197,78 +197,6 @@ def test_metadata_as_xml_is_406() -> None:
     assert response.status_code == 406
 
 
-# Frames
-
-NATIVE = part10(NumberOfFrames=3)
-J2K = part10(JPEG2000Lossless, J2K_FRAMES, NumberOfFrames=3)
-
-
-def test_native_frames_come_in_the_order_asked_for_and_say_their_size() -> None:
-    response = ask(f"{INSTANCE}/frames/1,3,2", NATIVE)
-    pixels = NATIVE[-36:]
-
-    assert bodies(response) == [pixels[:12], pixels[24:], pixels[12:24]]
-    assert int(response.headers["content-length"]) == len(response.content)
-    assert {part.headers["content-type"] for part in parts_of(response)} == {
-        "application/octet-stream; transfer-syntax=1.2.840.10008.1.2.1"
-    }
-
-
-def test_compressed_frames_are_the_code_streams_without_item_headers() -> None:
-    response = ask(f"{INSTANCE}/frames/3,1", J2K, accept=ANY_SYNTAX)
-
-    assert [body.rstrip(b"\0") for body in bodies(response)] == [J2K_FRAMES[2], J2K_FRAMES[0]]
-    assert {part.headers["content-type"] for part in parts_of(response)} == {
-        "image/jp2; transfer-syntax=1.2.840.10008.1.2.4.90"
-    }
-
-
-@pytest.mark.parametrize(
-    ("file", "accept", "status"),
-    [
-        (J2K, 'multipart/related; type="image/jp2"', 200),
-        (J2K, 'multipart/related; type="image/jp2"; transfer-syntax=1.2.840.10008.1.2.4.90', 200),
-        (J2K, 'multipart/related; type="image/*"', 200),
-        (J2K, "*/*", 200),
-        (J2K, "image/jp2", 406),
-        (J2K, 'multipart/related; type="application/octet-stream"', 406),
-        (J2K, 'multipart/related; type="image/jp2"; transfer-syntax=1.2.840.10008.1.2.4.91', 406),
-        (J2K, 'multipart/related; type="image/jpeg"', 406),
-        (NATIVE, 'multipart/related; type="application/octet-stream"', 200),
-        (NATIVE, ANY_SYNTAX, 200),
-        (NATIVE, 'multipart/related; type="image/jp2"', 406),
-        (part10(JPEGBaseline8Bit, J2K_FRAMES, NumberOfFrames=3), 'multipart/related; type="image/jpeg"', 406),
-        (
-            part10(JPEGBaseline8Bit, J2K_FRAMES, NumberOfFrames=3),
-            'multipart/related; type="image/jpeg"; transfer-syntax=1.2.840.10008.1.2.4.50',
-            200,
-        ),
-        (part10(RLELossless, J2K_FRAMES, NumberOfFrames=3), 'multipart/related; type="image/dicom-rle"', 200),
-    ],
-)
-def test_frames_come_as_stored_or_not_at_all(file: bytes, accept: str, status: int) -> None:
-    assert ask(f"{INSTANCE}/frames/1,2", file, accept=accept).status_code == status
-
-
-@pytest.mark.parametrize(
-    ("file", "accept"), [(NATIVE, "application/octet-stream"), (J2K, "image/jp2"), (J2K, "image/jp2;transfer-syntax=*")]
-)
-def test_one_frame_alone_comes_in_a_single_part_when_asked(file: bytes, accept: str) -> None:
-    response = ask(f"{INSTANCE}/frames/2", file, accept=accept)
-
-    wanted = NATIVE[-24:-12] if file is NATIVE else J2K_FRAMES[1]
-    assert response.content.rstrip(b"\0") == wanted.rstrip(b"\0")
-    assert response.headers["content-type"].startswith(accept.partition(";")[0])
-
-
-@pytest.mark.parametrize(
-    ("frames", "status"),
-    [("0", 404), ("4", 404), ("1,4", 404), ("a", 400), ("1,,2", 400), ("-1", 400), ("1," * 1000 + "1", 400)],
-)
-def test_a_frame_that_is_not_there_is_404_and_a_list_that_is_none_is_400(frames: str, status: int) -> None:
-    assert ask(f"{INSTANCE}/frames/{frames}", NATIVE).status_code == status
-
-
 # Faults
 
 
@@ -334,3 +262,24 @@ def test_a_store_that_is_away_is_503_with_retry_after(path: str) -> None:
 def spoil(world: World, change: Callable[[bytes], bytes]) -> None:
     for place, held in world.objects.objects.items():
         world.objects.objects[place] = StoredBytes(change(held.data), held.metadata)
+
+
+def test_every_file_comes_back_byte_for_byte_with_metadata_in_utf_8(corpus: Path) -> None:
+    async def read(whole: bytes, address: str) -> tuple[bytes, bytes]:
+        world = World()
+        await world.add(whole)
+        one = await world.get(address, accept="application/dicom")
+        metadata = await world.get(f"{address}/metadata")
+        assert metadata.status_code == 200
+        return one.content, metadata.content
+
+    seen = 0
+    for name, whole, address in storable_files(corpus):
+        content, metadata = asyncio.run(read(whole, address))
+        (found,) = json.loads(metadata.decode("utf-8"))
+        seen += 1
+
+        assert content == whole, name
+        assert found["00080018"]["Value"] == [address.rpartition("/")[2]], name
+
+    assert seen > 400

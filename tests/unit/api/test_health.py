@@ -1,0 +1,27 @@
+"""Liveness, readiness and metrics, for whoever watches the process."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from operators.connectors.memory.stores import Outage
+from tests.support.worlds.reading import World
+
+
+def get(path: str, world: World | None = None, **headers: str) -> httpx.Response:
+    return asyncio.run((world or World()).get(path, **headers))
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_health_and_metrics_answer_whatever_the_host(path: str) -> None:
+    assert get(path, host="10.0.0.7:8060").status_code == 200
+
+
+def test_readiness_names_what_is_away() -> None:
+    world = World()
+    world.objects.outage = Outage.REFUSES
+    response = get("/readyz", world)
+
+    assert response.status_code == 503
+    assert response.json() == {"catalog": "ready", "store": "away"}
