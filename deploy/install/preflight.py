@@ -168,11 +168,11 @@ def port_obstacles(ports: Mapping[str, int], host: str = "127.0.0.1") -> tuple[O
     return tuple(
         Obstacle(f"port {port} ({name}) is taken", f"stop what listens there (ss -ltnp 'sport = :{port}')")
         for name, port in ports.items()
-        if not port_free(port, host)
+        if not is_port_free(port, host)
     )
 
 
-def port_free(port: int, host: str = "127.0.0.1") -> bool:
+def is_port_free(port: int, host: str = "127.0.0.1") -> bool:
     """True if a server can listen on a port; connections that are still closing do not matter."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -227,5 +227,5 @@ def before_start(
     postgres_user: tuple[int, Collection[int]] | None = None,
 ) -> tuple[Obstacle, ...]:
     """Return everything that would stop a start; `postgres_user` (uid, gids) is given when it is not this user."""
-    reach = reach_obstacle(data, "the data folder", *postgres_user) if postgres_user else None
+    reach = reach_obstacle(data, "FLUORO_DATA", *postgres_user) if postgres_user else None
     return present((memory_obstacle(measure_memory()), reach)) + port_obstacles(ports)

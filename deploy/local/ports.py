@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Collection, Mapping
 
-from deploy.install.preflight import port_free
+from deploy.install.preflight import is_port_free
 from deploy.local.data_folder import DataFolder
 from deploy.local.json_file import write_json
 
@@ -38,7 +38,7 @@ def free_row(taken: Collection[int], width: int = 1) -> int:
     """Return the first of `width` ports in a row that are not taken and that nobody listens on."""
 
     def is_free(port: int) -> bool:
-        return port not in taken and port_free(port)
+        return port not in taken and is_port_free(port)
 
     candidates = random.sample(FREE_PORTS, 200)
     return next(first for first in candidates if all(map(is_free, range(first, first + width))))

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from deploy.install.layout import Layout
-from deploy.install.preflight import GIB, port_free
+from deploy.install.preflight import GIB, is_port_free
 from deploy.local.data_folder import DataFolder
 from deploy.local.running import RunningStack, brought_up, wait_until
 from deploy.local.servers import health
@@ -165,7 +165,7 @@ def test_a_killed_supervisor_leaves_nothing_and_the_next_start_finds_the_data(ow
 def nothing_left(folder: DataFolder, state: StackState, ports: Mapping[str, int]) -> bool:
     processes_left = processes.marked(f"{state.run_id}/") or processes.family(s.process for s in state.servers.values())
     leftovers = [path for parent in folder.temporary() if parent.exists() for path in parent.iterdir()]
-    return not processes_left and not leftovers and all(port_free(port) for port in ports.values())
+    return not processes_left and not leftovers and all(is_port_free(port) for port in ports.values())
 
 
 def test_two_stacks_run_beside_each_other(stack: RunningStack, own_folder: Path) -> None:
