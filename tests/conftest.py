@@ -36,7 +36,7 @@ def dcmtk() -> Programs:
 
 
 def absent(reason: str) -> NoReturn:
-    """Skip a test for a reason that lies in this machine; fail it where CI is set."""
+    """Skip a test that this machine cannot run; fail it where CI is set."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

@@ -1,4 +1,4 @@
-"""What the operators ask of whatever renders frames."""
+"""The port of the renderer: whatever turns render jobs into pictures, apart from the caller's process."""
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -8,29 +8,29 @@ from operators.imaging.job import RenderJob
 
 
 class FrameRejected(Rejected):
-    """A frame that can never be rendered as asked; `reason` is one of reasons.py, of the header's scan, or too-costly."""
+    """The frame can never be rendered as asked; `reason` is one of reasons.py, of the header's scan, or too-costly."""
 
 
 class RendererBusy(Unavailable):
-    """Too many jobs wait already: try again soon."""
+    """Too many jobs are waiting; a later try may succeed."""
 
     def __init__(self) -> None:
         super().__init__("renderer")
 
 
 class Renderer(Protocol):
-    """Renders frames apart from the caller's process, for decoders run on bytes that anyone may have sent.
+    """Renders frames apart from the caller's process: decoders are native code that runs on bytes from anyone.
 
-    A hostile frame may cost its own job, and nothing else: the caller may rely on an answer within the renderer's
-    time limits. Jobs of different callers may run at once, in any order.
+    A hostile frame can fail its own job and nothing else, and every job is answered within the renderer's time limits.
+    Jobs may run at the same time, in any order.
     """
 
     async def render(self, fetch: Callable[[], Awaitable[RenderJob]]) -> bytes:
         """Return the picture file of the job that `fetch` returns.
 
-        `fetch` is called when the job's turn comes, so that no frame lies in memory before; what it raises is raised
-        here. Raises FrameRejected; RendererBusy; and Unavailable when the renderer failed for a reason that is not
-        the frame's, so that another try may succeed.
+        `fetch` is called when the job's turn comes, so that waiting jobs hold no frame in memory; its errors are raised
+        here. Raises FrameRejected, RendererBusy, and Unavailable when the renderer failed for another reason than the
+        frame, so that another try may succeed.
         """
 
     def close(self) -> None:

@@ -67,7 +67,7 @@ def main() -> None:
     wanted.add_argument("--api", default="http://127.0.0.1:8060", help="the read API's origin")
     wanted.add_argument("--dimse-ledger", type=Path, action="append", default=[], metavar="FILE")
     wanted.add_argument("--logs", type=Path, action="append", default=[], metavar="DIR")
-    wanted.add_argument("--metrics", action="append", default=[], metavar="URL", help="beside the API's own")
+    wanted.add_argument("--metrics", action="append", default=[], metavar="URL", help="besides the API's own")
     wanted.add_argument("--tenant", default="local", help="the tenant that the API shows to this machine")
     wanted.add_argument("--wait", type=float, default=0, help="seconds to wait until nothing is wrong")
     wanted.add_argument("--hash", type=int, help="objects to read whole (default all)")

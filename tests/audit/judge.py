@@ -12,7 +12,7 @@ from tests.audit.checks.counts import drift
 from tests.audit.checks.events import unbacked, unraised, unreadable
 from tests.audit.checks.instances import acked, doubled, lost, mismatch, orphan, phantom, unindexed
 from tests.audit.checks.leaks import phi
-from tests.audit.checks.quarantine import aside
+from tests.audit.checks.quarantine import quarantine
 from tests.audit.checks.revisions import closures
 from tests.audit.finding import Finding, Findings
 from tests.audit.snapshot import Snapshot
@@ -61,7 +61,7 @@ def seen(snapshot: Snapshot) -> dict[str, int]:
         "hashed": sum(one.read for one in snapshot.objects.values()),
         "rows": len(snapshot.rows),
         "conflicts": len(snapshot.conflict_keys),
-        "aside": len(snapshot.quarantine_rows),
+        "quarantine": len(snapshot.quarantine_rows),
         "studies": len(snapshot.study_counts),
         "revisions": len(snapshot.revisions),
         "settled": len(snapshot.settled_events),
@@ -83,7 +83,7 @@ SETS: Mapping[str, Callable[[Snapshot], Findings]] = {
     "closures": closures,
     "drift": drift,
     "unbacked": unbacked,
-    "aside": aside,
+    "quarantine": quarantine,
     "unraised": unraised,
     "unreadable": unreadable,
     "phi": phi,

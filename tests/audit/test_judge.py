@@ -335,7 +335,7 @@ def test_a_refusal_that_quarantines_nothing_needs_no_row(status: str) -> None:
 def test_sabotage_of_a_quarantined_object_is_found(what: str) -> None:
     verdict = judge(QUARANTINE_SABOTAGES[what](quarantined()))
 
-    assert {one for one, found in verdict.sets.items() if found} == {"aside"}
+    assert {one for one, found in verdict.sets.items() if found} == {"quarantine"}
 
 
 def test_a_conflict_that_was_never_announced_is_found() -> None:

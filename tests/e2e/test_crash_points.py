@@ -93,10 +93,10 @@ def test_the_next_gateway_completes_what_a_crash_at_any_point_left(point: str, p
         path.name for path in paths
     }
     assert len({event.event_id for event in stored}) == INSTANCES
-    told = [event for event in events(proof, TRANSFER_ENDED, studies) if isinstance(event, TransferEnded)]
-    assert {event.outcome for event in told} == POINTS[point]
-    assert len({(event.event_id, event.outcome, event.instances) for event in told}) == len(
-        {event.event_id for event in told}
+    ends = [event for event in events(proof, TRANSFER_ENDED, studies) if isinstance(event, TransferEnded)]
+    assert {event.outcome for event in ends} == POINTS[point]
+    assert len({(event.event_id, event.outcome, event.instances) for event in ends}) == len(
+        {event.event_id for event in ends}
     )
 
 

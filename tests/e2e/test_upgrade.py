@@ -1,6 +1,6 @@
-"""A stack is upgraded in place: the present code goes on where an earlier release was stopped, within an open window.
+"""A stack is upgraded in place: the present code continues where an earlier release was stopped with a window open.
 
-The earlier release runs from the history, with the settings' names of its time; both run on the same data folder.
+The earlier release runs from the git history, with the settings' names of its time, on the same data folder.
 """
 
 import json
@@ -63,7 +63,7 @@ READ_AFTER = {"study": AFTER + 1, "catalog": AFTER + 2}
 
 @pytest.fixture
 def data() -> Iterator[DataFolder]:
-    """A data folder that the database's user reaches, which pytest's own are not."""
+    """Make a data folder that the database's user can reach, unlike pytest's own folders."""
     if missing := layout.here().missing():
         absent(f"not installed: {', '.join(missing)}; run make install")
     folder = Path(tempfile.mkdtemp(prefix="fluoro-upgrade-"))
@@ -74,7 +74,7 @@ def data() -> Iterator[DataFolder]:
 
 @pytest.fixture
 def earlier(data: DataFolder) -> Iterator[Path]:
-    """The earlier release in a worktree of its own, with what is installed here."""
+    """Check the earlier release out into a worktree, with the tools that are installed here."""
     git("cat-file", "-e", f"{EARLIER}^{{commit}}", otherwise=f"the history does not hold {EARLIER}: fetch it whole")
     root = data.root.with_name("earlier")
     git("worktree", "add", "--detach", str(root), EARLIER, otherwise=f"no worktree of {EARLIER} can be made")
@@ -158,11 +158,11 @@ def rest(stack: RunningStack, path: str) -> Any:
     return httpx.get(f"{stack.flink_url}/{path}").raise_for_status().json()
 
 
-def logged(stack: RunningStack, event: str) -> list[dict[str, Any]]:
+def events_logged(stack: RunningStack, event: str) -> list[dict[str, Any]]:
     """Return what the jobs' launcher has logged of this event since its start."""
     lines = (stack.logs / "flink.log").read_text().splitlines()
-    told = [json.loads(line) for line in lines if line.startswith("{")]
-    return [line for line in told if line["event"] == event]
+    logged = [json.loads(line) for line in lines if line.startswith("{")]
+    return [record for record in logged if record["event"] == event]
 
 
 def events(broker: BrokerSettings, topic: Topic) -> list[Any]:
@@ -184,7 +184,7 @@ def events(broker: BrokerSettings, topic: Topic) -> list[Any]:
     return list(found.values())
 
 
-def test_the_present_stack_goes_on_from_the_state_of_an_earlier_release(
+def test_the_present_stack_continues_from_the_state_of_an_earlier_release(
     data: DataFolder, earlier: Path, tmp_path: Path
 ) -> None:
     paths = files(Volume(slices=BEFORE + AFTER, size=64, seed=77), tmp_path / "files")
@@ -199,7 +199,7 @@ def test_the_present_stack_goes_on_from_the_state_of_an_earlier_release(
         up = brought_up(data, environment(PRESENT_SETTINGS), options=["--free-ports"], out=tmp_path / "up.log")
         newest = newest_checkpoints(data)
         with up as stack:
-            restored, submitted = restored_from(stack), logged(stack, "job_submitted")
+            restored, submitted = restored_from(stack), events_logged(stack, "job_submitted")
             assert send(paths[BEFORE:], Peer(stack.dimse_port, ae_title=AE_TITLE), ledger, associations=1).complete
             verdict = audit(address_of(stack), [ledger.path], wait_s=SOON_S)
             settings = load(BrokerSettings, stack.env)

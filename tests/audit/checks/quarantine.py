@@ -9,7 +9,7 @@ from tests.audit.snapshot import ObjectSeen, QuarantineRow, Snapshot
 QUARANTINED = frozenset({"C000", "A900"})
 
 
-def aside(snapshot: Snapshot) -> Findings:
+def quarantine(snapshot: Snapshot) -> Findings:
     """Find quarantined objects without their row, rows without their object, and either of what nobody sent."""
     rows = {f"{row.tenant}/{row.data_hash}": row for row in snapshot.quarantine_rows}
     for line in snapshot.ledger:
@@ -17,7 +17,7 @@ def aside(snapshot: Snapshot) -> Findings:
         if line.state == "failed" and line.status in QUARANTINED and line.data_hash and key not in rows:
             yield Finding(key, "refused as unreadable, no row")
     for key in snapshot.quarantine_objects.keys() - rows.keys():
-        yield Finding(key, "kept aside, no row")
+        yield Finding(key, "quarantined, no row")
     sent = {f"{line.tenant}/{line.data_hash}" for line in snapshot.ledger}
     is_blind = any(not line.data_hash for line in snapshot.ledger)
     for key, row in rows.items():

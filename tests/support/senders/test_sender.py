@@ -25,14 +25,14 @@ ANSWERS: dict[str, tuple[Callable[[int, evt.Event], int], set[str]]] = {
 
 @pytest.mark.parametrize("what", ANSWERS)
 def test_instances_are_sent_again_until_all_are_acknowledged(tmp_path: Path, what: str) -> None:
-    answer, heard = ANSWERS[what]
+    answer, expected = ANSWERS[what]
     archive = Archive(answer)
 
     with archive.running() as peer, ledgers.Ledger(tmp_path / "ledger") as ledger:
         tally = send(files(SMALL, tmp_path / "files"), peer, ledger, associations=2)
 
     assert tally.complete
-    assert heard <= set(tally.statuses)
+    assert expected <= set(tally.statuses)
     assert archive.kept == {made.sop_uid: made.data_hash for made in instances(SMALL)}
     assert {line.state for line in ledgers.read(tmp_path / "ledger")} == {"acked"}
 
@@ -41,8 +41,10 @@ def test_the_ledger_has_a_line_for_every_instance_that_is_sent(tmp_path: Path) -
     with Archive(always(0)).running() as peer, ledgers.Ledger(tmp_path / "ledger") as ledger:
         send(files(SMALL, tmp_path / "files"), peer, ledger)
 
-    told = [(one.study_uid, one.series_uid, one.sop_uid, one.data_hash, one.canary) for one in read(tmp_path)]
-    assert told == [(one.study_uid, one.series_uid, one.sop_uid, one.data_hash, one.canary) for one in instances(SMALL)]
+    recorded = [(one.study_uid, one.series_uid, one.sop_uid, one.data_hash, one.canary) for one in read(tmp_path)]
+    assert recorded == [
+        (one.study_uid, one.series_uid, one.sop_uid, one.data_hash, one.canary) for one in instances(SMALL)
+    ]
 
 
 def test_a_permanent_failure_is_not_sent_again(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ class StowWorld:
         """End all outages, and return how transfers ended once the outbox is empty."""
         self.store.outage = self.events.outage = Outage.NONE
         async with asyncio.timeout(5):
-            while not self.intake.outbox.is_empty:  # noqa: ASYNC110 - it tells nobody
+            while not self.intake.outbox.is_empty:  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.001)
         return self.published(TransferEnded)
 
