@@ -1,6 +1,7 @@
-"""Make what servers hold before anyone uses them: `python -m deploy.prepare topics|buckets|catalog`.
+"""Create topics, buckets or tables on a server before first use: `python -m deploy.prepare topics|buckets|catalog`.
 
-What is there stays. Settings come from the environment; a server that does not answer yet is asked again for a while.
+Whatever exists already is left as it is. Settings come from the environment. A server that does not answer yet is
+tried again for half a minute.
 """
 
 import argparse
@@ -18,32 +19,32 @@ from schemas.settings.servers import BrokerSettings, CatalogSettings, StoreSetti
 
 PATIENCE_S = 30.0
 AGAIN_S = 0.2
-FOR_EVER = (
-    "WARNING: this object store takes no lifecycle rules. What is in {bucket} stays there beyond its {days} days,"
-    " counts against the quotas, and is yours to remove: python -m deploy.commands quarantine discard"
+NO_LIFECYCLE = (
+    "WARNING: this object store has no lifecycle rules. Objects stay in {bucket} longer than {days} days and count"
+    " against the quotas until you remove them: python -m deploy.commands quarantine discard"
 )
 
 
 async def topics() -> None:
-    """Make the topics of the registry."""
-    from operators.connectors.kafka.log import create_topics  # noqa: PLC0415 - each start pays for its own client alone
+    """Create every topic of schemas/topics.py."""
+    from operators.connectors.kafka.log import create_topics  # noqa: PLC0415 - each preparation imports only its own client
 
     await create_topics(load(BrokerSettings, os.environ))
 
 
 async def buckets() -> None:
-    """Make the buckets, and have the store empty the quarantine of what is old, if it can."""
+    """Create the buckets, and have the store delete old objects of the quarantine, if it can."""
     from operators.connectors.s3.store import S3ObjectStore  # noqa: PLC0415
 
     days = load(QuarantineSettings, os.environ).days
     async with S3ObjectStore(load(StoreSettings, os.environ)) as store:
         await store.make_buckets()
         if not await store.expire(Bucket.QUARANTINE, days):
-            print(FOR_EVER.format(bucket=Bucket.QUARANTINE, days=days), file=sys.stderr, flush=True)
+            print(NO_LIFECYCLE.format(bucket=Bucket.QUARANTINE, days=days), file=sys.stderr, flush=True)
 
 
 async def catalog() -> None:
-    """Bring the catalog's tables to the newest DDL."""
+    """Apply every migration that the catalog does not have yet."""
     from operators.connectors.postgres.migrations import apply  # noqa: PLC0415
 
     await apply(load(CatalogSettings, os.environ))
@@ -52,8 +53,8 @@ async def catalog() -> None:
 PREPARATIONS: dict[str, Callable[[], Awaitable[None]]] = {"topics": topics, "buckets": buckets, "catalog": catalog}
 
 
-async def patiently(prepare: Callable[[], Awaitable[None]]) -> None:
-    """Do it as soon as the server answers; raises Unavailable when it does not in time."""
+async def when_available(prepare: Callable[[], Awaitable[None]]) -> None:
+    """Prepare a server as soon as it answers; raises Unavailable when it does not within PATIENCE_S."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -67,12 +68,12 @@ async def patiently(prepare: Callable[[], Awaitable[None]]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 made, 2 for settings that cannot be."""
+    """Prepare what the argument names; return the exit status: 0 done, 2 for settings that cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m deploy.prepare", description=__doc__)
     parser.add_argument("what", choices=PREPARATIONS)
     prepare = PREPARATIONS[parser.parse_args(arguments).what]
     try:
-        asyncio.run(patiently(prepare))
+        asyncio.run(when_available(prepare))
     except SettingsError as error:
         print(error, file=sys.stderr, flush=True)
         return 2

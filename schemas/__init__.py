@@ -1,1 +1,1 @@
-"""Contracts: every shape that crosses a process boundary."""
+"""The contracts between processes: events and topics, objects and their keys, tables, settings, logs and metrics."""

@@ -1,4 +1,4 @@
-"""Avro single-object encoding of events: marker, CRC-64-AVRO fingerprint of the writer's schema, body."""
+"""Events as bytes and back: Avro's single-object encoding, which is a marker, a fingerprint of the schema, and a body."""
 
 import io
 import json
@@ -22,16 +22,19 @@ CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class NotAnEvent(ValueError):
-    """The bytes have no marker, or the body does not match its schema: they can never be read."""
+    """Bytes that can never be read: they have no marker, or the body does not match its schema."""
 
 
 class UnknownSchema(LookupError):
-    """A well-formed event whose schema is not here yet: stop, and ship the schema to this reader first."""
+    """An event whose schema this reader does not have yet: stop, and deploy the schema to it first."""
 
 
 @dataclass(frozen=True)
-class Version:
-    """One schema file: `instance_stored/v1.avsc` is version 1 of InstanceStored."""
+class SchemaVersion:
+    """One schema file: `instance_stored/v1.avsc` is version 1 of the schema of InstanceStored.
+
+    The fingerprint is the schema's CRC-64-AVRO.
+    """
 
     name: str
     number: int
@@ -41,7 +44,7 @@ class Version:
 
 
 def encode(event: Event) -> bytes:
-    """Return the event's bytes under the newest version of its schema."""
+    """Return the event's bytes, written with the newest version of its schema."""
     version = newest(type(event).__name__)
     buffer = io.BytesIO()
     buffer.write(MARKER + version.fingerprint)
@@ -50,9 +53,9 @@ def encode(event: Event) -> bytes:
 
 
 def decode(data: bytes) -> Event:
-    """Return the event in these bytes, read as the newest version of its schema.
+    """Return the event in these bytes, converted to the newest version of its schema.
 
-    Raises NotAnEvent for what no schema can read, UnknownSchema for what a newer one could.
+    Raises NotAnEvent, and UnknownSchema when the bytes were written with a schema that is not in schemas/avro.
     """
     if data[:2] != MARKER or len(data) < HEADER_BYTES:
         raise NotAnEvent("no single-object marker")
@@ -70,20 +73,20 @@ def decode(data: bytes) -> Event:
 
 
 @cache
-def versions() -> tuple[Version, ...]:
-    """List every schema file, oldest version of each event first."""
+def versions() -> tuple[SchemaVersion, ...]:
+    """Return every schema file, by event, the oldest version first."""
     return tuple(sorted((_load(path) for path in AVRO.glob("*/*.avsc")), key=lambda v: (v.name, v.number)))
 
 
 @cache
-def by_fingerprint() -> dict[bytes, Version]:
-    """Index the schema files by the eight bytes that precede a body."""
+def by_fingerprint() -> dict[bytes, SchemaVersion]:
+    """Return the schema files by their fingerprint, the eight bytes that precede a body."""
     return {version.fingerprint: version for version in versions()}
 
 
 @cache
-def newest(event: str) -> Version:
-    """Return the newest version of the schema of the event class of this name: writers write it, readers read as it."""
+def newest(event: str) -> SchemaVersion:
+    """Return the newest schema of an event class, such as InstanceStored: what is written, and what readers get."""
     name = CAPITAL.sub("_", event).lower()
     return max((v for v in versions() if v.name == name), key=lambda v: v.number)
 
@@ -93,32 +96,33 @@ def _classes() -> dict[str, type[Event]]:
     return {newest(kind.__name__).name: kind for kind in EVENTS}
 
 
-def _load(path: Path) -> Version:
+def _load(path: Path) -> SchemaVersion:
     source = json.loads(path.read_text())
-    print_of = fingerprint(to_parsing_canonical_form(source), "CRC-64-AVRO")
+    crc = fingerprint(to_parsing_canonical_form(source), "CRC-64-AVRO")
     schema = cast("dict[str, Any]", parse_schema(source, named_schemas={}))
-    return Version(path.parent.name, int(path.stem.removeprefix("v")), path, schema, bytes.fromhex(print_of))
+    return SchemaVersion(path.parent.name, int(path.stem.removeprefix("v")), path, schema, bytes.fromhex(crc))
 
 
 def _record(event: Event) -> dict[str, Any]:
     record = dict(event.__dict__)
-    for name, (flatten, _) in NESTED.get(type(event), {}).items():
-        record[name] = flatten(record[name])
+    for name, (to_dict, _) in NESTED.get(type(event), {}).items():
+        record[name] = to_dict(record[name])
     return record
 
 
 def _event(kind: type[Event], record: dict[str, Any]) -> Event:
-    for name, (_, build) in NESTED.get(kind, {}).items():
-        record[name] = build(record[name])
+    for name, (_, from_dict) in NESTED.get(kind, {}).items():
+        record[name] = from_dict(record[name])
     for name in TUPLES:
         if name in record:
             record[name] = tuple(record[name])
     return kind(**record)
 
 
+# The fields of any event that Avro reads as lists.
 TUPLES = ("cause", "warnings", "modalities", "sop_classes")
 
-# Per event, the fields that are records themselves: how to flatten them, how to build them.
+# The fields of an event that are records themselves, each with the functions that make a dict of it and back.
 NESTED: dict[type[Event], dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]]] = {
     InstanceStored: {
         "facts": (lambda facts: facts.__dict__, lambda record: Facts(**record)),

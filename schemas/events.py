@@ -1,6 +1,6 @@
-"""The events that cross topics, as values: one frozen record per Avro schema in `avro/`.
+"""The events of the topics, as values: a frozen dataclass for each Avro schema of `avro/`.
 
-The field docs stand in the schema files. Times are UTC with microseconds.
+What each field means is said in the schema files. Times are UTC with microseconds.
 """
 
 from dataclasses import dataclass, field
@@ -19,13 +19,13 @@ QuarantineState = Literal["held", "released", "discarded"]
 
 
 def event_id(*parts: str) -> str:
-    """Return the id of the event that these parts make unique: the same parts, the same id."""
+    """Return the id of the event that these parts identify: the same parts always have the same id."""
     return str(uuid5(NAMESPACE, "/".join(parts)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What every event carries."""
+    """The fields of every event."""
 
     event_id: str
     tenant: str
@@ -35,7 +35,7 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the header says, as Unicode text, unparsed; None when the element is absent."""
+    """The attributes of an instance that the catalog needs: Unicode text, not parsed; None where one is absent."""
 
     specific_character_set: str | None = None
     timezone_offset_from_utc: str | None = None
@@ -63,14 +63,14 @@ class Facts:
     rows: int | None = None
     columns: int | None = None
     bits_allocated: int | None = None
-    # One for each item of Request Attributes Sequence, joined by backslashes.
+    # The values of all items of Request Attributes Sequence, joined by backslashes.
     scheduled_procedure_step_id: str | None = field(default=None, repr=False)
     requested_procedure_id: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frames:
-    """Where the frames lie in the object; offsets count from its first byte."""
+    """The place of the frames in an object; offsets count from the object's first byte."""
 
     kind: FramesKind = "none"
     offset: int = 0
@@ -81,7 +81,7 @@ class Frames:
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceStored(Event):
-    """An instance lies in the object store. Holds patient data."""
+    """An instance is stored in the object store. Holds patient data."""
 
     study_uid: str
     series_uid: str
@@ -108,7 +108,7 @@ class InstanceStored(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceQuarantined(Event):
-    """What was refused is kept aside, or is so no longer. No patient data."""
+    """A refused object is held in quarantine, or was released or discarded from it. No patient data."""
 
     state: QuarantineState
     data_hash: str
@@ -127,7 +127,7 @@ class InstanceQuarantined(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceConflict(Event):
-    """Two contents came under one instance's UIDs: one is shown, the other kept beside it. No patient data."""
+    """Two contents were stored under one instance's UIDs; one is shown, the other kept. No patient data."""
 
     study_uid: str
     sop_uid: str
@@ -142,7 +142,7 @@ class InstanceConflict(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TransferEnded(Event):
-    """One transfer has nothing more to bring for one study."""
+    """A transfer will bring no more instances of a study."""
 
     transfer_id: str
     study_uid: str
@@ -153,7 +153,7 @@ class TransferEnded(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StudyDue(Event):
-    """Nothing more is expected for this study now."""
+    """A study is due to be settled: no more instances of it are expected now."""
 
     study_uid: str
     signal: Signal
@@ -168,7 +168,7 @@ class StudyDue(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StudyCataloged(Event):
-    """The catalog committed a batch with this study in it."""
+    """The catalog has committed a batch of changes in which this study is."""
 
     study_uid: str
     version: int
@@ -176,7 +176,7 @@ class StudyCataloged(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SettledSeries:
-    """One series of a revision: counts and digest of its shown instances."""
+    """One series of a study's revision: count and digest of the instances that are shown."""
 
     series_uid: str
     modality: str | None
@@ -187,7 +187,7 @@ class SettledSeries:
 
 @dataclass(frozen=True, kw_only=True)
 class StudySettled(Event):
-    """A revision of a study was made. No patient data."""
+    """A new revision of a study exists. No patient data."""
 
     study_uid: str
     version: int
@@ -204,7 +204,7 @@ class StudySettled(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class RecordRejected(Event):
-    """A record that can never succeed, its bytes untouched. May hold patient data."""
+    """A record of a topic that can never be processed, with its bytes unchanged. May hold patient data."""
 
     operator: str
     reason: str

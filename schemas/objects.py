@@ -1,4 +1,4 @@
-"""The object store's layout: buckets, keys, and the envelope that lies beside every instance."""
+"""The object store's layout: its buckets, the keys of instances, and the metadata of every object."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ DATA_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class Bucket(StrEnum):
-    """Where objects lie; which of the first three holds an instance is its tier."""
+    """The buckets; the first three are the tiers of instances."""
 
     HOT = "fluoro-hot"
     WARM = "fluoro-warm"
@@ -32,7 +32,7 @@ TIERS: Mapping[str, Bucket] = {"hot": Bucket.HOT, "warm": Bucket.WARM, "cold": B
 
 @dataclass(frozen=True)
 class Identity:
-    """Which content of which instance this is."""
+    """One content of one instance: the tenant, the instance's UIDs, the hash of its data set."""
 
     tenant: str
     study_uid: str
@@ -42,7 +42,7 @@ class Identity:
 
     @property
     def key(self) -> str:
-        """Return the object's key; raises ValueError when a part could leave its place in it."""
+        """Return the object's key; raises ValueError when a part has another form, and could change the structure."""
         checks = (
             TENANT.fullmatch(self.tenant),
             is_uid(self.study_uid),
@@ -56,7 +56,7 @@ class Identity:
 
     @classmethod
     def of(cls, key: str) -> "Identity":
-        """Read a key back; raises ValueError for any other string."""
+        """Return the identity of which this is the key; raises ValueError for any other string."""
         tenant, study_uid, series_uid, name = key.split("/")
         sop_uid, data_hash = name.removesuffix(".dcm").split("_")
         identity = cls(tenant, study_uid, series_uid, sop_uid, data_hash)
@@ -67,7 +67,7 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class Envelope:
-    """What lies beside an object as its metadata: with the bytes, enough to rebuild its event."""
+    """The metadata of an object: together with the object's bytes, enough to rebuild its event."""
 
     stored_at: datetime
     received_at: datetime
@@ -79,7 +79,7 @@ class Envelope:
     prefix_length: int
     prefix_hash: str
     header_length: int
-    # Why it lies in quarantine; of what does not, empty and left out.
+    # Why the object is in quarantine; empty for objects elsewhere, whose metadata have no such entry.
     reason: str = ""
 
     def to_metadata(self) -> dict[str, str]:
@@ -99,7 +99,7 @@ class Envelope:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "Envelope":
-        """Read the envelope back; raises KeyError or ValueError when it is not one of ours."""
+        """Return the envelope of S3 user metadata; raises KeyError or ValueError when an archive did not write them."""
         return cls(
             stored_at=datetime.fromisoformat(metadata["stored-at"]).astimezone(UTC),
             received_at=datetime.fromisoformat(metadata["received-at"]).astimezone(UTC),
@@ -116,5 +116,5 @@ class Envelope:
 
 
 def is_uid(text: str) -> bool:
-    """True if this may enter a key as a UID (PS3.5 9.1, but leading zeros, which vendors send)."""
+    """True if the text may be a UID in a key: as in PS3.5 9.1, and with leading zeros too, which vendors send."""
     return len(text) <= UID_LENGTH and UID.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""The topic registry: every topic, who writes it, who reads it, how long it stays."""
+"""All topics of the broker: the event of each, its producers and consumers, how long its records are kept."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,10 @@ DAY_MS = 24 * 3600 * 1000
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic: its event, what its key says, its writers and readers, its settings at the broker."""
+    """One topic: its event, what its keys are made of, who writes and reads it, its settings at the broker.
+
+    A restricted topic holds patient data.
+    """
 
     name: str
     event: type[Event]
@@ -118,12 +121,12 @@ TOPICS = (
 
 
 def study_key(tenant: str, study_uid: str) -> bytes:
-    """Return the record key that keeps one study's records in one partition, in order."""
+    """Return the key of a study's records: it keeps them in one partition, in order."""
     return f"{tenant}/{study_uid}".encode()
 
 
 def record_key(event: Event) -> bytes:
-    """Return an event's record key, as its topic says: its study's, or its content's where no study is known."""
+    """Return the key of an event's record: its study's, or its content's where no study is known."""
     if isinstance(event, InstanceQuarantined):
         return f"{event.tenant}/{event.data_hash}".encode()
     return study_key(event.tenant, getattr(event, "study_uid", ""))

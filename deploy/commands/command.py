@@ -11,8 +11,8 @@ DEFAULT_MOST, HIGHEST_MOST = 1000, 1_000_000
 
 
 @dataclass(frozen=True)
-class Command:
-    """One command of a group, such as `list` of `quarantine`; the docstring of `run` says what it does."""
+class OperatorCommand:
+    """A command of a group, such as `list` of `quarantine`; the docstring of `run` is its help."""
 
     name: str
     run: Callable[[Namespace], None]
@@ -20,17 +20,17 @@ class Command:
 
     @property
     def summary(self) -> str:
-        """What the command does, in a line."""
+        """Return what the command does, in a line."""
         return (self.run.__doc__ or "").strip().splitlines()[0]
 
 
 @dataclass(frozen=True)
-class Group:
+class CommandGroup:
     """The commands for one kind of thing, and a text about it."""
 
     name: str
     about: str
-    commands: tuple[Command, ...]
+    commands: tuple[OperatorCommand, ...]
 
 
 def add_list_arguments(parser: ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy.commands.command import Command, Group, add_list_arguments
+from deploy.commands.command import CommandGroup, OperatorCommand, add_list_arguments
 from deploy.commands.files import copy_object, make_folder, new_file
 from deploy.commands.output import as_json, details, print_line, table
 from deploy.commands.sections import ObjectSections, RowSections, load_sections
@@ -119,8 +119,8 @@ def _add_show_arguments(parser: ArgumentParser) -> None:
     )
 
 
-GROUP = Group(
+GROUP = CommandGroup(
     "conflicts",
     __doc__ or "",
-    (Command("list", list_, add_list_arguments), Command("show", show, _add_show_arguments)),
+    (OperatorCommand("list", list_, add_list_arguments), OperatorCommand("show", show, _add_show_arguments)),
 )

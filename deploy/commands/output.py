@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 
 def print_line(line: str, stream: TextIO | None = None) -> None:
-    """Print a line at once, so that a reader who has closed the pipe is noticed here and not at exit."""
+    """Print a line at once: a closed pipe then raises here, and not when the interpreter exits."""
     print(line, file=stream, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What people read, and the exit status, when a command cannot do what it was asked."""
+"""The line that people read, and the exit status, when a command fails."""
 
 import sys
 from collections.abc import Callable

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.commands import decisions
-from deploy.commands.command import Command, Group, add_list_arguments, add_tenant
+from deploy.commands.command import CommandGroup, OperatorCommand, add_list_arguments, add_tenant
 from deploy.commands.decisions import DecisionPorts
 from deploy.commands.files import copy_object, new_file
 from deploy.commands.output import as_json, details, print_line, table
@@ -168,13 +168,13 @@ def _add_discard_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
-GROUP = Group(
+GROUP = CommandGroup(
     "quarantine",
     __doc__ or "",
     (
-        Command("list", list_, _add_list_arguments),
-        Command("show", show, _add_show_arguments),
-        Command("release", release, _add_release_arguments),
-        Command("discard", discard, _add_discard_arguments),
+        OperatorCommand("list", list_, _add_list_arguments),
+        OperatorCommand("show", show, _add_show_arguments),
+        OperatorCommand("release", release, _add_release_arguments),
+        OperatorCommand("discard", discard, _add_discard_arguments),
     ),
 )

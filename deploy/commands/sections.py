@@ -17,7 +17,7 @@ from schemas.settings.web import ApiSettings
 
 T = TypeVar("T")
 
-# What a local stack chooses itself: whoever exports one of these means other servers.
+# A local stack chooses these itself, so that exporting one means other servers.
 ADDRESSES = (
     "FLUORO_STORE_ENDPOINT",
     "FLUORO_STORE_ACCESS_KEY",
@@ -29,20 +29,20 @@ ADDRESSES = (
     "FLUORO_CATALOG_USER",
     "FLUORO_CATALOG_PASSWORD",
 )
-# It sees what the archive shows to clients, not what it holds back.
+# The role for clients: it sees what the archive shows, not what the archive holds back.
 READER = "reader"
 
 
 @dataclass(frozen=True)
 class RowSections:
-    """What a command reads that needs rows of the catalog alone."""
+    """The settings of a command that needs only rows of the catalog."""
 
     catalog: CatalogSettings
 
 
 @dataclass(frozen=True)
 class ObjectSections:
-    """What a command reads that needs rows and objects."""
+    """The settings of a command that needs rows and objects."""
 
     catalog: CatalogSettings
     store: StoreSettings
@@ -50,7 +50,7 @@ class ObjectSections:
 
 @dataclass(frozen=True)
 class DecisionSections:
-    """What a decision about the quarantine reads; address and tenant of the STOW-RS door are the read API's."""
+    """The settings of a decision about the quarantine; address and tenant of the STOW-RS door are the read API's."""
 
     catalog: CatalogSettings
     store: StoreSettings

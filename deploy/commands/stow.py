@@ -1,4 +1,4 @@
-"""The STOW-RS door as its client sees it: one file is sent, byte for byte, and the reply says if it is stored."""
+"""A client of the STOW-RS door: it sends one file, byte for byte, and reads from the reply if the file is stored."""
 
 import http.client
 import json
@@ -24,7 +24,7 @@ STATUS_OF_CODE = {one.code: one for one in vars(status).values() if isinstance(o
 
 @dataclass(frozen=True)
 class StowReply:
-    """What the door replied: the status of the response, and its body in DICOM JSON."""
+    """The door's response: its status, and its body in DICOM JSON."""
 
     status: int
     body: bytes

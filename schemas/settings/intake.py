@@ -1,4 +1,4 @@
-"""How instances are taken in, whichever way they come: the limits of one, memory, spool, outbox, quarantine."""
+"""How received instances are taken in, over DIMSE or STOW-RS: limits, memory, spool, outbox, quarantine."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ FAILPOINT = Rule(lambda point: _FAILPOINT.fullmatch(point) is not None, "such as
 
 @dataclass(frozen=True)
 class IntakeSettings:
-    """What one process takes in, over DIMSE or STOW-RS."""
+    """The intake of one process, for instances received over DIMSE or STOW-RS."""
 
     section = "INTAKE"
     # The structure of one data set; one that has more goes to the quarantine as unreadable.
@@ -41,7 +41,7 @@ class IntakeSettings:
 
 @dataclass(frozen=True)
 class QuarantineSettings:
-    """How long refused objects are kept, and how many bytes of them for each tenant."""
+    """The quarantine: how long refused objects are kept, and how many bytes of them for each tenant."""
 
     section = "QUARANTINE"
     days: int = setting(30, least=1, most=3650)

@@ -24,7 +24,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Rule:
-    """What must hold for a setting's value, and how people are told what it should be."""
+    """A condition for a setting's value, and what people are told that the value should be."""
 
     holds: Callable[[Any], bool]
     wanted: str

@@ -1,4 +1,4 @@
-"""What is made before a stack is used, and what is said when a store cannot do all of it."""
+"""Servers are prepared before first use; a store that cannot delete old objects itself is used, with a warning."""
 
 import asyncio
 import socketserver
@@ -13,8 +13,8 @@ from deploy import prepare
 
 
 @contextmanager
-def a_store(lifecycle: int) -> Iterator[tuple[str, list[bytes]]]:
-    """Have a store that takes every bucket, and answers lifecycle rules so; gives the rules that came."""
+def store_answering(lifecycle: int) -> Iterator[tuple[str, list[bytes]]]:
+    """Serve a store that accepts every bucket and answers lifecycle rules with this status; yield the rules received."""
     rules: list[bytes] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -39,35 +39,37 @@ def a_store(lifecycle: int) -> Iterator[tuple[str, list[bytes]]]:
             thread.join()
 
 
-@pytest.mark.parametrize(("lifecycle", "is_loud"), [(200, False), (501, True)])
-def test_a_store_that_cannot_empty_the_quarantine_is_said_loudly_and_used(
+@pytest.mark.parametrize(("lifecycle", "is_warned"), [(200, False), (501, True)])
+def test_a_store_without_lifecycle_rules_is_used_with_a_warning(
     lifecycle: int,
-    is_loud: bool,  # noqa: FBT001
+    is_warned: bool,  # noqa: FBT001
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("FLUORO_QUARANTINE_DAYS", "7")
-    with a_store(lifecycle) as (endpoint, rules):
+    with store_answering(lifecycle) as (endpoint, rules):
         monkeypatch.setenv("FLUORO_STORE_ENDPOINT", endpoint)
         asyncio.run(prepare.buckets())
 
     (rule,) = rules
     assert b"<Days>7</Days>" in rule
-    assert ("WARNING" in capsys.readouterr().err) == is_loud
+    assert ("WARNING" in capsys.readouterr().err) == is_warned
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), ([], 2), (["tables"], 2)])
-def test_what_can_be_made_is_told(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_and_usage_errors_name_every_preparation(
+    arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
         prepare.main(arguments)
 
-    said = "".join(capsys.readouterr())
+    printed = "".join(capsys.readouterr())
     assert caught.value.code == code
-    assert "usage: python -m deploy.prepare" in said
-    assert "{topics,buckets,catalog}" in said
+    assert "usage: python -m deploy.prepare" in printed
+    assert "{topics,buckets,catalog}" in printed
 
 
-def test_settings_that_cannot_be_are_told_in_a_line(
+def test_a_setting_that_cannot_be_used_is_a_line_and_status_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FLUORO_CATALOG_PORT", "0x10")

@@ -1,4 +1,4 @@
-"""Keys never leave their place, envelopes come back as they were."""
+"""A key has one structure, whatever its parts are; an envelope is read back from metadata as it was written."""
 
 from datetime import UTC, datetime
 
@@ -16,7 +16,7 @@ def test_a_key_is_tenant_study_series_and_instance_with_its_hash() -> None:
     assert GOOD.key == f"local/1.2.3/1.2.3.4/1.2.3.4.5_{HASH}.dcm"
 
 
-def test_a_key_reads_back_as_the_identity_it_was_made_of() -> None:
+def test_a_key_is_read_back_as_its_identity() -> None:
     assert Identity.of(GOOD.key) == GOOD
 
 
@@ -35,13 +35,13 @@ def test_any_strings_make_a_key_under_their_tenant_or_are_refused(
 
 
 @pytest.mark.parametrize("uid", ["", ".", "..", "1..2", "1.", "a.b", "1.2/3", "1" * 65, "1.2\n", "\u0661.2"])
-def test_what_is_no_uid_never_enters_a_key(uid: str) -> None:
+def test_a_text_that_is_no_uid_never_enters_a_key(uid: str) -> None:
     with pytest.raises(ValueError, match="a key is made of"):
         _ = Identity("local", uid, "1.2", "1.2", HASH).key
 
 
 @pytest.mark.parametrize("key", ["", "a/b", f"local/1.2/1.2/1.2_{HASH}", f"Local/1.2/1.2/1.2_{HASH}.dcm"])
-def test_what_is_no_key_has_no_identity(key: str) -> None:
+def test_a_text_that_is_no_key_has_no_identity(key: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         Identity.of(key)
 

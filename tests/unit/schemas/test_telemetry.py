@@ -1,4 +1,4 @@
-"""Logs say where something failed, never with what."""
+"""Log lines say where something failed, and quote no data."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ except ValueError as error:
 """
 
 
-def test_a_logged_failure_quotes_neither_local_variables_nor_what_the_exception_says() -> None:
+def test_a_logged_failure_quotes_neither_local_variables_nor_the_exception_s_message() -> None:
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", FAILING], cwd=root, capture_output=True, text=True, check=True)
 

@@ -1,5 +1,6 @@
 """A section of settings is read from the environment whole, and everything that is wrong with it is reported at once."""
 
+import re
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,12 @@ import pytest
 from schemas.settings.dimse import DimseSettings
 from schemas.settings.intake import IntakeSettings
 from schemas.settings.jobs import StudySettings
-from schemas.settings.reading import SettingsError, load, load_all
+from schemas.settings.reading import SettingsError, load, load_all, to_env
 from schemas.settings.servers import StoreSettings
 from schemas.settings.web import ApiSettings
+from tests.support.data.sections import every_section, names_of
+
+EXAMPLE = Path(__file__).parents[4] / ".env.example"
 
 
 @dataclass(frozen=True)
@@ -119,3 +123,25 @@ def test_a_setting_for_tests_is_refused_outside_of_tests(flag: str, is_refused: 
 
     with pytest.raises(SettingsError, match="for tests only") if is_refused else nullcontext():
         load(IntakeSettings, env)
+
+
+@pytest.mark.parametrize("kind", every_section(), ids=[kind.__name__ for kind in every_section()])
+def test_a_child_reads_back_what_its_parent_wrote(kind: type[object]) -> None:
+    assert load(kind, to_env(kind())) == kind()
+
+
+def test_names_of_other_sections_and_tools_are_left_alone() -> None:
+    tooling = ("FLUORO_DATA", "FLUORO_CACHE", "FLUORO_MINIO", "FLUORO_TESTS", "FLUORO_CORPUS", "FLUORO_TEST_FRAMES")
+    for kind in every_section():
+        others = [name for other in every_section() if other is not kind for name in names_of(other)]
+
+        assert load(kind, dict.fromkeys([*tooling, *others], "?")) == kind()
+
+
+def test_the_example_file_lists_every_setting_with_its_default_in_order() -> None:
+    listed = [line.removeprefix("# ") for line in EXAMPLE.read_text().splitlines() if re.match("# FLUORO_.*=", line)]
+    known = [[f"{name}={value}" for name, value in to_env(kind()).items()] for kind in every_section()]
+    in_file_order = sorted(known, key=lambda lines: listed.index(lines[0]))
+
+    # The number of cores is the default of one.
+    assert listed == [one for lines in in_file_order for one in lines if "DIMSE_PROCESSES" not in one]
