@@ -1,4 +1,4 @@
-"""An outside client, dicomweb-client, reads from the running stack what a modality sent to it."""
+"""A stock client, dicomweb-client, reads from the running stack what a modality sent to it."""
 
 import time
 import warnings
@@ -153,7 +153,7 @@ def test_frames_come_back_in_the_order_asked_for(client: DICOMwebClient, sent: S
     assert [frame.rstrip(b"\0") for frame in compressed] == [b"\xff\xd8 second \xff\xd9", b"\xff\xd8 first\xff\xd9"]
 
 
-def test_a_series_is_not_sent_again_to_who_has_it(client: DICOMwebClient, sent: Sent) -> None:
+def test_a_series_that_the_client_has_is_not_sent_again(client: DICOMwebClient, sent: Sent) -> None:
     address = f"{client.base_url}/studies/{sent.study}/series/{sent.native}"
     with httpx.Client() as plain:
         first = plain.get(address)

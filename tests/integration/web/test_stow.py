@@ -1,4 +1,4 @@
-"""Stock clients store over the web in the running stack, and what they stored is what a modality could have sent."""
+"""Stock clients store over the web in the running stack, as a modality does by DIMSE."""
 
 import shutil
 import subprocess
@@ -55,7 +55,7 @@ def instances(stack: "RunningStack", study: str) -> list[str]:
     return [one["00080018"]["Value"][0] for one in answer.json()]
 
 
-def test_dicomweb_client_stores_and_has_back_what_it_stored(stack: "RunningStack", client: DICOMwebClient) -> None:
+def test_dicomweb_client_retrieves_what_it_stored(stack: "RunningStack", client: DICOMwebClient) -> None:
     study, sent = files(3)
     datasets = [dcmread(BytesIO(one)) for one in sent]
 
@@ -69,7 +69,7 @@ def test_dicomweb_client_stores_and_has_back_what_it_stored(stack: "RunningStack
     assert sorted(found, key=lambda one: one.InstanceNumber) == datasets
 
 
-def test_the_line_of_the_readme_stores_a_file(stack: "RunningStack", tmp_path: Path) -> None:
+def test_the_readmes_curl_command_stores_a_file(stack: "RunningStack", tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not here")
     study, (sent,) = files(1)

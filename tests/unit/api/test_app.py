@@ -1,4 +1,4 @@
-"""Who may ask, and that nothing ever answers with a traceback."""
+"""Every request is let in or refused, counted, and answered without a traceback, at the pace of its client."""
 
 import asyncio
 import json
@@ -18,14 +18,14 @@ from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.memory.stores import MemoryObjectStore
 from operators.http.problem import Problem
 from schemas.settings.web import ApiSettings
-from tests.support.worlds.reading import World, part10, still_there
+from tests.support.worlds.reading import World, part10, scope_of, still_there
 
 Headers = list[tuple[bytes, bytes]]
 HOST: Headers = [(b"host", b"localhost:8060")]
 
 
 def exchange(headers: Headers, **changes: Any) -> tuple[int, dict[str, Any]]:
-    """Send one request as a server hands it over; give the status and the JSON."""
+    """Send one request as an ASGI server would, and return the status and the JSON of its answer."""
     scope: Scope = {
         "type": "http",
         "http_version": "1.1",
@@ -62,7 +62,7 @@ def exchange(headers: Headers, **changes: Any) -> tuple[int, dict[str, Any]]:
         ([(b"host", b"localhost"), (b"origin", b"http://localhost")], {}),
     ],
 )
-def test_this_machine_is_answered(headers: Headers, changes: dict[str, Any]) -> None:
+def test_a_client_on_this_machine_is_answered(headers: Headers, changes: dict[str, Any]) -> None:
     assert exchange(headers, **changes)[0] == 404
 
 
@@ -88,7 +88,7 @@ def test_this_machine_is_answered(headers: Headers, changes: dict[str, Any]) -> 
         ([(b"host", b"localhost:8060"), (b"origin", b"http://127.0.0.1:8060")], {}, "origin"),
     ],
 )
-def test_anyone_else_is_403_with_the_rule_that_is_broken(
+def test_any_other_client_is_403_with_the_rule_that_it_breaks(
     headers: Headers, changes: dict[str, Any], reason: str
 ) -> None:
     status, body = exchange(headers, **changes)
@@ -117,13 +117,13 @@ def test_an_address_with_nothing_at_it_is_404(path: str, status: int) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-def test_the_read_api_only_reads(method: str) -> None:
+def test_methods_that_write_are_405(method: str) -> None:
     status, body = exchange(HOST, method=method, path="/dicomweb/studies")
 
     assert (status, set(body)) == (405, {"reason", "advice"})
 
 
-def test_every_answer_forbids_guessing_its_type() -> None:
+def test_every_answer_forbids_browsers_to_guess_its_type() -> None:
     assert get("/dicomweb/studies").headers["x-content-type-options"] == "nosniff"
     assert get("/dicomweb/studies/9").headers["x-content-type-options"] == "nosniff"
 
@@ -136,7 +136,7 @@ class BrokenQueries(MemoryQueries):
         raise ZeroDivisionError(f"Smith^Ann {tenant} {query}")
 
 
-def test_what_nobody_foresaw_is_500_without_a_traceback_or_a_value() -> None:
+def test_an_unforeseen_error_is_500_without_a_traceback_or_a_value() -> None:
     world = World()
     world.serve(BrokenQueries(), MemoryObjectStore())
     response = get("/dicomweb/studies", world)
@@ -146,32 +146,21 @@ def test_what_nobody_foresaw_is_500_without_a_traceback_or_a_value() -> None:
     assert "Traceback" not in response.text
 
 
-def stream_to(send: Callable[[Message], Awaitable[None]], receive: Callable[[], Awaitable[Message]]) -> World:
-    """Send a large instance to a client that takes it in its own way; give the archive it came from."""
+def stream_to(send: Callable[[Message], Awaitable[None]], receive: Callable[[], Awaitable[Message]]) -> None:
+    """Send a large instance to the client that these two functions are."""
 
-    async def asked() -> World:
+    async def retrieve() -> None:
         world = World(settings=ApiSettings(no_progress_s=0.05))
         await world.add(LARGE)
-        scope: Scope = {
-            "type": "http",
-            "http_version": "1.1",
-            "method": "GET",
-            "scheme": "http",
-            "path": "/dicomweb/studies/1.2.3",
-            "query_string": b"",
-            "headers": HOST,
-            "client": ("127.0.0.1", 5),
-        }
-        await asyncio.wait_for(world.app(scope, receive, send), 5)
-        return world
+        await asyncio.wait_for(world.app(scope_of("/dicomweb/studies/1.2.3"), receive, send), 5)
 
-    return asyncio.run(asked())
+    asyncio.run(retrieve())
 
 
 LARGE = part10() + bytes(6 * 2**20)
 
 
-async def gone() -> Message:
+async def disconnected() -> Message:
     return {"type": "http.disconnect"}
 
 
@@ -183,7 +172,7 @@ def test_a_client_that_takes_nothing_is_cut_off() -> None:
         stream_to(stuck, still_there)
 
 
-def test_a_client_that_takes_nothing_of_a_body_that_is_there_whole_is_cut_off_too() -> None:
+def test_a_client_that_takes_nothing_of_a_body_in_memory_is_cut_off_too() -> None:
     async def stuck(message: Message) -> None:
         await asyncio.sleep(10 if message["type"] == "http.response.body" else 0)
 
@@ -191,7 +180,7 @@ def test_a_client_that_takes_nothing_of_a_body_that_is_there_whole_is_cut_off_to
         asyncio.run(asyncio.wait_for(_OutgoingResponse(stuck, 0.05, is_head=False).send(BODY), 5))
 
 
-def test_a_large_body_goes_out_in_pieces_that_each_have_their_time() -> None:
+def test_a_large_body_is_sent_in_pieces_with_a_time_limit_for_each() -> None:
     taken: list[Message] = []
 
     async def slow(message: Message) -> None:
@@ -215,7 +204,7 @@ def test_nothing_more_is_read_for_a_client_that_has_gone() -> None:
         sent += len(message.get("body", b""))
         await asyncio.sleep(0)
 
-    stream_to(taken, gone)
+    stream_to(taken, disconnected)
 
     assert sent < len(LARGE) / 2
 

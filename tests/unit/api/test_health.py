@@ -18,7 +18,7 @@ def test_health_and_metrics_answer_whatever_the_host(path: str) -> None:
     assert get(path, host="10.0.0.7:8060").status_code == 200
 
 
-def test_readiness_names_what_is_away() -> None:
+def test_readiness_names_the_server_that_is_away() -> None:
     world = World()
     world.objects.outage = Outage.REFUSES
     response = get("/readyz", world)

@@ -1,4 +1,4 @@
-"""Values by themselves: whole, in ranges, in parts, from wherever they lie (CONFORMANCE 36)."""
+"""Bulk data: values whole, in ranges and in parts, wherever they lie in the instance (CONFORMANCE 36)."""
 
 import asyncio
 from typing import Any
@@ -53,12 +53,12 @@ def test_a_value_in_a_sequence_is_found_by_its_path() -> None:
     assert ask(f"{INSTANCE}/bulkdata/00081140/1/00281201", file, range="bytes=2-3").content == VALUE[2:4]
 
 
-def test_native_pixels_are_a_value_and_compressed_ones_are_not() -> None:
+def test_native_pixels_are_a_value_and_compressed_pixels_are_not() -> None:
     assert ask(f"{INSTANCE}/bulkdata/7FE00010").content == ONE[-12:]
     assert ask(f"{INSTANCE}/bulkdata/7FE00010", part10(JPEG2000Lossless, [b"\xff\x4f\xff\xd9"])).status_code == 404
 
 
-def test_a_value_behind_larger_ones_is_found_without_reading_those(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_behind_larger_values_is_found_without_reading_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulkdata, "HEADER_BYTES", 600)
     file = part10(RedPaletteColorLookupTableData=VALUE, EncapsulatedDocument=bytes(5000), LensMake="a")
 
@@ -67,7 +67,7 @@ def test_a_value_behind_larger_ones_is_found_without_reading_those(monkeypatch: 
     assert ask(f"{INSTANCE}/bulkdata/00420012", file).status_code == 404
 
 
-def test_a_path_into_a_header_that_is_too_long_for_it_is_501(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_into_a_sequence_of_a_header_too_long_to_read_is_501(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulkdata, "HEADER_BYTES", 600)
     file = part10(EncapsulatedDocument=bytes(5000), OriginalAttributesSequence=[nested(VALUE)])
 
@@ -96,25 +96,25 @@ def test_a_path_to_no_value_is_404(path: str) -> None:
         "00081140/00000001/00281201",
     ],
 )
-def test_a_path_is_spelled_one_way(path: str) -> None:
+def test_a_path_has_one_spelling(path: str) -> None:
     file = part10(RedPaletteColorLookupTableData=VALUE, ReferencedImageSequence=[nested(VALUE), nested(VALUE)] * 6)
 
     assert ask(f"{INSTANCE}/bulkdata/{path}", file).status_code == 404
 
 
-def test_a_value_names_its_place_in_the_spelling_of_the_metadata() -> None:
+def test_a_value_names_its_address_as_the_metadata_spells_it() -> None:
     (part,) = parts_of(ask(f"{INSTANCE}/bulkdata/7fe00010", accept="multipart/related"))
 
     assert part.headers["content-location"].endswith("/bulkdata/7FE00010")
 
 
 @pytest.mark.parametrize("path", ["00281202", "00081140/0/00281201"])
-def test_a_value_that_is_not_there_is_404_whatever_the_client_has(path: str) -> None:
+def test_a_missing_value_is_404_whatever_tag_the_client_has(path: str) -> None:
     assert ask(f"{INSTANCE}/bulkdata/{path}", if_none_match="*").status_code == 404
     assert ask(TABLE, if_none_match="*").status_code == 304
 
 
-def test_head_says_what_the_whole_value_would_be_whatever_the_range() -> None:
+def test_head_describes_the_whole_value_whatever_the_range() -> None:
     response = ask(TABLE, method="HEAD", range="bytes=0-9")
 
     assert (response.status_code, response.headers["content-length"]) == (200, str(len(VALUE)))
@@ -139,7 +139,7 @@ def test_a_value_is_found_wherever_a_window_ends(size: int, monkeypatch: pytest.
         ("bytes=0-9,10-19", VALUE[:20], "bytes 0-19/2048"),
     ],
 )
-def test_a_range_is_206_with_where_it_lies(text: str, found: bytes, place: str) -> None:
+def test_a_range_is_206_with_its_content_range(text: str, found: bytes, place: str) -> None:
     response = ask(TABLE, range=text)
 
     assert (response.status_code, response.content) == (206, found)
@@ -147,7 +147,7 @@ def test_a_range_is_206_with_where_it_lies(text: str, found: bytes, place: str) 
     assert int(response.headers["content-length"]) == len(found)
 
 
-def test_several_ranges_are_parts_that_each_say_where_they_lie() -> None:
+def test_several_ranges_are_parts_with_a_content_range_each() -> None:
     response = ask(TABLE, range="bytes=0-9,1000-1009")
     parts = parts_of(response)
 
@@ -159,13 +159,13 @@ def test_several_ranges_are_parts_that_each_say_where_they_lie() -> None:
 
 
 @pytest.mark.parametrize("text", ["bytes=5000-", "bytes=-0", "bytes=" + "0-0," * 10 + "0-0"])
-def test_a_range_that_is_not_there_and_more_than_ten_are_416(text: str) -> None:
+def test_a_range_outside_the_value_and_more_than_ten_ranges_are_416(text: str) -> None:
     response = ask(TABLE, range=text)
 
     assert (response.status_code, response.headers["content-range"]) == (416, "bytes */2048")
 
 
-def test_a_range_of_another_content_is_answered_in_full() -> None:
+def test_a_range_of_content_that_has_changed_is_answered_in_full() -> None:
     tag = ask(TABLE).headers["etag"]
 
     assert ask(TABLE, range="bytes=0-9", if_range=tag).status_code == 206

@@ -1,4 +1,4 @@
-"""Frames: in any order by few reads, bit-packed and deflated ones too (CONFORMANCE 30)."""
+"""Frames come as stored, in any order, by few reads; bit-packed and deflated ones too (CONFORMANCE 30)."""
 
 import asyncio
 import tracemalloc
@@ -88,7 +88,7 @@ ORDERS = [[1], [2, 1], [40, 3, 3, 17], list(range(COUNT, 0, -1)), [1] * 100]
 
 
 @pytest.mark.parametrize("numbers", ORDERS)
-def test_native_frames_come_in_the_order_asked_for_by_one_read_where_they_are_near(numbers: list[int]) -> None:
+def test_native_frames_that_lie_near_come_in_the_order_asked_for_by_one_read(numbers: list[int]) -> None:
     response, store = ask(f"{INSTANCE}/frames/{','.join(map(str, numbers))}", NATIVE)
 
     assert bodies(response) == [pixels(number) for number in numbers]
@@ -106,7 +106,7 @@ def test_compressed_frames_come_in_the_order_asked_for(numbers: list[int]) -> No
 
 
 @pytest.mark.parametrize("file", [NATIVE, J2K])
-def test_a_frame_larger_than_a_read_is_passed_on_as_it_comes(file: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frame_larger_than_a_read_is_sent_as_it_is_read(file: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "RUN_BYTES", 4)
     response, store = ask(f"{INSTANCE}/frames/2,1", file, accept=ANY_SYNTAX)
 
@@ -115,7 +115,7 @@ def test_a_frame_larger_than_a_read_is_passed_on_as_it_comes(file: bytes, monkey
     assert len(store.reads) == 2
 
 
-def test_the_same_frame_many_times_is_in_memory_once() -> None:
+def test_a_frame_asked_for_many_times_is_in_memory_once() -> None:
     side, most = 500, 8
     file = part10(Rows=side, Columns=side, NumberOfFrames=2)
     file = file[: len(file) - 28] + (4 * side * side).to_bytes(4, "little") + bytes(4 * side * side)
@@ -238,7 +238,7 @@ def test_frames_of_a_deflated_instance_are_those_it_inflates_to() -> None:
     assert len(store.reads) == 1
 
 
-def test_few_deflated_instances_lie_in_memory_for_clients_that_take_them_slowly() -> None:
+def test_slow_clients_hold_few_inflated_instances_in_memory() -> None:
     async def asked(path: str) -> tuple[int, int, int]:
         world = World(settings=ApiSettings(inflated_at_once=1))
         await world.add(deflated(NATIVE))
@@ -296,7 +296,7 @@ THREE_NATIVE = part10(NumberOfFrames=3)
 THREE_COMPRESSED = part10(JPEG2000Lossless, STREAMS, NumberOfFrames=3)
 
 
-def test_native_frames_come_in_the_order_asked_for_and_say_their_size() -> None:
+def test_native_frames_come_with_their_size_in_the_order_asked_for() -> None:
     response = ask(f"{INSTANCE}/frames/1,3,2", THREE_NATIVE)[0]
     pixels = THREE_NATIVE[-36:]
 
@@ -351,7 +351,7 @@ def test_frames_come_as_stored_or_not_at_all(file: bytes, accept: str, status: i
         (THREE_COMPRESSED, "image/jp2;transfer-syntax=*"),
     ],
 )
-def test_one_frame_alone_comes_in_a_single_part_when_asked(file: bytes, accept: str) -> None:
+def test_one_frame_comes_alone_when_the_client_asks_for_that(file: bytes, accept: str) -> None:
     response = ask(f"{INSTANCE}/frames/2", file, accept=accept)[0]
 
     wanted = THREE_NATIVE[-24:-12] if file is THREE_NATIVE else STREAMS[1]
@@ -368,7 +368,7 @@ def test_a_frame_that_is_not_there_is_404_and_a_list_that_is_none_is_400(frames:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_frames_are_the_ones_that_pydicom_finds(corpus: Path) -> None:
+def test_the_frames_of_real_files_are_those_that_pydicom_finds(corpus: Path) -> None:
     async def served(whole: bytes, address: str, count: int) -> list[bytes]:
         world = World()
         await world.add(whole)

@@ -1,4 +1,4 @@
-"""What is cache of finished headers: as much as was allowed, what was asked for last (SECURITY: memory is bounded)."""
+"""The cache of finished headers keeps what was used last, within its size (SECURITY: memory is bounded)."""
 
 from hypothesis import given
 from hypothesis import strategies as st

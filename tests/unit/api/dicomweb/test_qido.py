@@ -95,7 +95,7 @@ def test_a_search_for_studies_finds(query: str, found: list[str]) -> None:
     assert studies(query) == found
 
 
-def test_a_study_says_all_its_modalities_counts_and_where_it_is_whatever_matched() -> None:
+def test_a_study_has_all_its_modalities_its_counts_and_its_address_whatever_matched() -> None:
     (study,) = ask("/dicomweb/studies?ModalitiesInStudy=SR").json()
 
     assert study["00080061"] == {"vr": "CS", "Value": ["CT", "SR"]}
@@ -149,13 +149,13 @@ async def two_orders(world: World) -> None:
         ("00400275.00401001=%22%22&emptyvaluematching=true", ["3"]),
     ],
 )
-def test_a_series_is_found_by_what_was_ordered_in_any_spelling_of_the_path(query: str, found: list[str]) -> None:
+def test_a_series_is_found_by_its_request_attributes_in_any_spelling_of_the_path(query: str, found: list[str]) -> None:
     response = ask(f"/dicomweb/series?{query}", files=two_orders)
 
     assert values(response, "0020000E") == [f"1.2.3.{series}" for series in found]
 
 
-def test_what_was_ordered_comes_back_as_a_sequence() -> None:
+def test_request_attributes_come_back_as_a_sequence() -> None:
     one, _, none = ask("/dicomweb/studies/1.2.3/series", files=two_orders).json()
 
     assert one["00400275"]["vr"] == "SQ"
@@ -205,7 +205,7 @@ def test_names_are_found_without_case_and_accents_in_every_component_group(name:
     assert values(response, "0020000D") == found
 
 
-def test_attributes_that_every_result_has_are_there_empty_when_nobody_knows_them() -> None:
+def test_required_attributes_without_a_value_are_in_the_result_empty() -> None:
     async def bare(world: World) -> None:
         named = ("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "PatientName", "PatientID")
         others = ("PatientBirthDate", "PatientSex", "StudyID", "Modality", "SeriesNumber", "InstanceNumber")
@@ -223,14 +223,14 @@ def test_attributes_that_every_result_has_are_there_empty_when_nobody_knows_them
     assert {"00080016", "00080018", "00080056", "00081190", "00200013", "00280010"} < set(instance)
 
 
-def test_a_time_zone_in_the_query_shifts_nothing_and_is_said_to_be_ignored() -> None:
+def test_a_time_zone_in_the_query_is_ignored_with_a_warning() -> None:
     response = ask("/dicomweb/studies?TimezoneOffsetFromUTC=%2B0500&StudyTime=1015")
 
     assert values(response, "0020000D") == ["1.2.3"]
     assert "TimezoneOffsetFromUTC" in response.headers["warning"]
 
 
-def test_a_thousand_studies_come_once_each_through_pages() -> None:
+def test_paging_through_a_thousand_studies_returns_each_once() -> None:
     """Their dates are few, so that most of the order is by UID."""
     whole = [f"1.5.{number}" for number in range(1000)]
 
@@ -248,7 +248,7 @@ def test_a_thousand_studies_come_once_each_through_pages() -> None:
     assert sorted(asyncio.run(paged())) == sorted(whole)
 
 
-def test_what_the_path_names_is_left_out_unless_asked_for() -> None:
+def test_attributes_of_the_study_that_the_path_names_are_left_out_unless_asked_for() -> None:
     named = ask("/dicomweb/studies/1.2.3/series").json()[0]
     asked = ask("/dicomweb/studies/1.2.3/series?includefield=PatientName").json()[0]
     everything = ask("/dicomweb/studies/1.2.3/series?includefield=all").json()[0]
@@ -306,7 +306,7 @@ def test_the_accept_parameter_goes_before_the_header() -> None:
 
 
 @pytest.mark.parametrize("path", ["studies?StudyDate=tomorrow", "studies?limit=ten", "studies/1.2.x/series"])
-def test_a_malformed_request_is_400_with_what_to_do(path: str) -> None:
+def test_a_malformed_request_is_400_with_advice(path: str) -> None:
     response = ask(f"/dicomweb/{path}")
 
     assert response.status_code == 400

@@ -34,7 +34,7 @@ def test_a_video_is_answered_as_stored(corpus: Path) -> None:
         (part10(VIDEO, [b"stream"]).replace(b"\xfe\xff\x00\xe0", b"none"), "bad-frame"),
     ],
 )
-def test_a_video_without_a_stream_is_406_and_no_damage(whole: bytes, reason: str) -> None:
+def test_a_video_without_a_stream_is_406_and_not_counted_as_damage(whole: bytes, reason: str) -> None:
     damaged = sum(sample.value for metric in API_DAMAGED.collect() for sample in metric.samples)
     with archive(whole) as ask:
         response = ask(f"{INSTANCE}/rendered")

@@ -1,4 +1,4 @@
-"""Retrieving through the whole application: instances, metadata, frames and bulk data (CONFORMANCE 30 to 37)."""
+"""Retrieving instances and metadata through the whole application (CONFORMANCE 30 to 37)."""
 
 import asyncio
 import json
@@ -50,7 +50,7 @@ def test_what_was_stored_comes_back_byte_for_byte_in_order(path: str, wanted: li
     assert response.headers["content-type"].startswith('multipart/related; type="application/dicom"; boundary=')
 
 
-def test_each_part_names_its_transfer_syntax_size_and_place() -> None:
+def test_each_part_names_its_transfer_syntax_size_and_address() -> None:
     (part,) = parts_of(ask(INSTANCE, ONE))
 
     assert part.headers == {
@@ -93,7 +93,7 @@ def test_one_instance_comes_as_accepted(accept: str, media_type: str) -> None:
         "; ; ;",
     ],
 )
-def test_what_is_not_stored_that_way_is_406_and_says_what_is(accept: str) -> None:
+def test_a_form_that_is_not_stored_is_406_and_the_stored_form_is_named(accept: str) -> None:
     response = ask(INSTANCE, ONE, accept=accept)
 
     assert response.status_code == 406
@@ -154,7 +154,7 @@ def test_metadata_is_the_header_in_the_dicom_json_model() -> None:
     assert list(found) == sorted(found)
 
 
-def test_a_binary_value_is_where_the_metadata_says() -> None:
+def test_a_binary_value_is_served_at_the_address_in_the_metadata() -> None:
     value = bytes(range(256)) * 8
     file = part10(RedPaletteColorLookupTableData=value)
     (found,) = ask(f"{INSTANCE}/metadata", file).json()
@@ -186,7 +186,7 @@ def test_metadata_that_could_not_be_read_has_no_tag_and_is_not_kept() -> None:
     assert response.headers["cache-control"] == "no-store"
 
 
-def test_metadata_of_many_has_a_weak_tag_for_one_of_them_may_not_have_been_read() -> None:
+def test_the_tag_of_several_instances_metadata_is_weak_because_one_may_have_been_unreadable() -> None:
     assert ask(f"{STUDY}/metadata", ONE, TWO).headers["etag"].startswith("W/")
     assert not ask(f"{STUDY}/metadata", ONE).headers["etag"].startswith("W/")
 
@@ -213,7 +213,7 @@ def test_a_shortened_object_is_never_served_as_good() -> None:
         assert (response.status_code, response.json()["reason"]) == (500, "object-short")
 
 
-def test_a_missing_object_is_said_to_be_missing() -> None:
+def test_a_missing_object_is_500_and_named_missing() -> None:
     response = ask(INSTANCE, ONE, change=lambda world: world.objects.objects.clear())
 
     assert (response.status_code, response.json()["reason"]) == (500, "object-missing")

@@ -1,4 +1,4 @@
-"""What a client has already is not sent again, and a changed archive is a changed tag (CONFORMANCE 40)."""
+"""An answer that the client has is not sent again, and its tag changes when the archive does (CONFORMANCE 40)."""
 
 import asyncio
 
@@ -45,7 +45,7 @@ def tag_of(path: str, **headers: str) -> str:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_what_the_client_has_is_304_without_a_body(path: str) -> None:
+def test_an_answer_that_the_client_has_is_304_without_a_body(path: str) -> None:
     tag = tag_of(path)
     (response,) = asked(("GET", path, {"if_none_match": f'"other", {tag}'}))
 
@@ -70,14 +70,14 @@ def test_a_tag_is_found_in_whatever_form_it_is_named(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ['"other"', "nonsense", '"' * 9000, ""])
-def test_anything_else_is_answered_in_full(text: str) -> None:
+def test_any_other_header_is_answered_in_full(text: str) -> None:
     (response,) = asked(("GET", INSTANCE, {"if_none_match": text}))
 
     assert response.status_code == 200
 
 
 @pytest.mark.parametrize("path", [STUDY, f"{STUDY}/metadata"])
-def test_another_instance_changes_the_tag_of_what_holds_it(path: str) -> None:
+def test_another_instance_changes_the_tag_of_its_study(path: str) -> None:
     before, after = asked(("GET", path, {}), later=TWO)
 
     assert before.headers["etag"] != after.headers["etag"]
@@ -109,7 +109,7 @@ def test_what_is_not_there_is_404_whatever_the_client_has() -> None:
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/dicomweb/studies", "/dicomweb/studies/9", "/healthz"])
-def test_head_says_what_get_would_and_sends_no_body(path: str) -> None:
+def test_head_has_the_headers_of_get_and_no_body(path: str) -> None:
     get, head = asked(("GET", path, {}), ("HEAD", path, {}))
 
     assert head.content == b""

@@ -29,7 +29,7 @@ from operators.http.media_types import JSON_TYPES
         ("a/b, ???", [MediaRange("a/b", False, None, 1.0)]),
     ],
 )
-def test_an_accept_header_reads_as(text: str, wanted: list[MediaRange]) -> None:
+def test_an_accept_header_is_parsed_into_ranges(text: str, wanted: list[MediaRange]) -> None:
     assert list(parse_accept(text))[: len(wanted) or 1] == wanted
 
 
@@ -46,7 +46,7 @@ def test_an_accept_header_reads_as(text: str, wanted: list[MediaRange]) -> None:
         ("text/html", None),
     ],
 )
-def test_the_form_of_an_answer_is_chosen(text: str, media_type: str | None) -> None:
+def test_the_best_accepted_media_type_is_chosen(text: str, media_type: str | None) -> None:
     assert choose(parse_accept(text), JSON_TYPES) == media_type
 
 

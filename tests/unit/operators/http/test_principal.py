@@ -31,7 +31,7 @@ def test_a_client_on_this_machine_is_the_tenants_loopback_principal() -> None:
         (RequestHead("1.1", "::1", HEADERS | {"origin": ["null"]}), "origin"),
     ],
 )
-def test_each_rule_refuses_by_name(head: RequestHead, reason: str) -> None:
+def test_each_rule_refuses_with_its_own_reason(head: RequestHead, reason: str) -> None:
     with pytest.raises(NotAllowed, match=reason):
         principal_of(head, "local")
 

@@ -1,4 +1,4 @@
-"""A decoding process, as its starter sees it: only the answer to the job at hand counts."""
+"""A decoding process, as its pool sees it: only the answer to the job at hand counts."""
 
 import pytest
 
