@@ -34,6 +34,8 @@ from schemas.settings.servers import StoreSettings
 
 HASH_SHOWN = 16
 HASH = re.compile("[0-9a-f]{4,64}")
+# The STOW-RS door has no TLS of its own.
+HTTP_URL = re.compile(r"http://[^/?#]+(/[^?#]*)?")
 HEADINGS = ("HASH", "TENANT", "STATE", "REASON", "BYTES", "FROM", "SINCE", "UNTIL")
 
 Decide = Callable[[DecisionPorts, QuarantineRow, datetime], Awaitable[str]]
@@ -141,6 +143,13 @@ def hash_beginning(text: str) -> str:
     return text
 
 
+def http_url(text: str) -> str:
+    """Read the base URL of a service, without a slash at its end; raises ArgumentTypeError."""
+    if not HTTP_URL.fullmatch(text):
+        raise ArgumentTypeError(f"{text!r} should be a URL such as http://127.0.0.1:8060/dicomweb")
+    return text.rstrip("/")
+
+
 def _add_list_arguments(parser: ArgumentParser) -> None:
     add_list_arguments(parser)
     parser.add_argument("--all", action="store_true", help="also what was released or discarded, or is past its time")
@@ -160,7 +169,7 @@ def _add_show_arguments(parser: ArgumentParser) -> None:
 def _add_release_arguments(parser: ArgumentParser) -> None:
     _add_hash(parser)
     url = "base URL of the STOW-RS door (http://HOST:PORT/dicomweb with FLUORO_API_HOST and FLUORO_API_PORT)"
-    parser.add_argument("--stow-url", metavar="URL", help=url)
+    parser.add_argument("--stow-url", type=http_url, metavar="URL", help=url)
 
 
 def _add_discard_arguments(parser: ArgumentParser) -> None:

@@ -45,7 +45,7 @@ def store_file(url: str, prefix: bytes, data_set: memoryview) -> StowReply:
     }
     connection = http.client.HTTPConnection(address.netloc, timeout=TIMEOUT_S)
     try:
-        # A door that refuses the file may stop reading; its reply can be read all the same.
+        # A door that refuses the file may reply and stop reading: its reply can be read all the same. aiohttp lost it.
         with suppress(BrokenPipeError, ConnectionResetError):
             connection.request("POST", f"{address.path}/studies", body=_chunks(head, data_set, tail), headers=headers)
         response = connection.getresponse()

@@ -59,6 +59,10 @@ def test_wrong_arguments_are_a_usage_error(arguments: list[str], capsys: pytest.
             (["quarantine", "show", text], f"'{text}' should be a hash or its beginning: 4 to 64 of 0-9 and a-f")
             for text in ("00", "../../x", "AB" * 32)
         ),
+        *(
+            (["quarantine", "release", "abcd", "--stow-url", url], f"'{url}' should be a URL such as http://127.0.0.1")
+            for url in ("localhost:8060/dicomweb", "https://archive/dicomweb", "http://", "http://archive?x")
+        ),
         *((["conflicts", "show", text], "is no UID") for text in ("x", "../1", "1.2\n")),
     ],
 )

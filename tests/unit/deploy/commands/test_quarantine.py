@@ -24,6 +24,11 @@ def test_the_beginning_of_a_hash_is_enough_if_only_one_begins_so() -> None:
     assert quarantine.find_row(rows, other.data_hash, "local") == other
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8060/dicomweb", "http://127.0.0.1:8060/dicomweb/"])
+def test_a_base_url_may_end_with_a_slash(url: str) -> None:
+    assert quarantine.http_url(url) == "http://127.0.0.1:8060/dicomweb"
+
+
 @pytest.mark.parametrize(
     ("beginning", "message"), [("0123abcd", "no content in quarantine"), ("", "more than one hash begins with")]
 )
