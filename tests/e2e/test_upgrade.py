@@ -92,7 +92,7 @@ def git(*arguments: str, otherwise: str) -> None:
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return our environment with these settings and no others, but for what says where servers are installed."""
+    """Return our environment with these settings, and no others but those of where servers are installed."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_") or name in INSTALLED}
     return kept | dict(settings)
 
@@ -127,15 +127,16 @@ def newest_checkpoints(data: DataFolder) -> dict[str, Path]:
 
 
 def has_counted(read: Mapping[str, int]) -> bool:
-    """True if no source has still to count what came after the upgrade: Flink collects its counts now and then."""
+    """True if the counts include every record of after the upgrade: Flink collects them every few seconds."""
     return all(count >= READ_AFTER[name] for name, count in read.items())
 
 
 def has_read_all(broker: Positions, job: Job) -> bool:
-    """True if a job's last checkpoint was after all that its topics hold."""
+    """True if every record of the first instances is there, and the job has read it before its last checkpoint."""
     committed = broker.committed(job.name)
     ends = {one: extent.end for one, extent in broker.extents(topic.name for topic in job.reads).items() if extent.end}
-    return bool(ends) and all(committed.get(one) == end for one, end in ends.items())
+    # An instance and the end of its transfer each.
+    return sum(ends.values()) == 2 * BEFORE and all(committed.get(one) == end for one, end in ends.items())
 
 
 def restored_from(stack: RunningStack) -> dict[str, str]:
@@ -159,7 +160,7 @@ def rest(stack: RunningStack, path: str) -> Any:
 
 
 def events_logged(stack: RunningStack, event: str) -> list[dict[str, Any]]:
-    """Return what the jobs' launcher has logged of this event since its start."""
+    """Return the lines of this event that the jobs' launcher has logged since its start."""
     lines = (stack.logs / "flink.log").read_text().splitlines()
     logged = [json.loads(line) for line in lines if line.startswith("{")]
     return [record for record in logged if record["event"] == event]

@@ -1,0 +1,82 @@
+"""What the launcher does about a job that has failed: it logs it once, goes on from an older checkpoint, or gives up."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.flink.cluster import Launch, NotHealthy, recovered, still_going, with_failure_logged
+from deploy.flink.folder import ClusterFolder
+from deploy.flink.minicluster import MiniCluster
+from deploy.flink.rest import JobState
+from pipelines.jobs import STUDY, Job
+from pipelines.launch.start import RunningJob
+from schemas.settings.jobs import JobSettings
+
+UNREADABLE = (
+    "org.apache.flink.FlinkException: x\nCaused by: java.lang.Exception: while creating StreamOperatorStateContext"
+)
+RESTARTING = JobState("study", "RESTARTING", runs=False, failed_at_ms=1000, failure=UNREADABLE)
+FAILED = replace(RESTARTING, state="FAILED")
+OLDER = (Path("/data/study/thread/a/chk-2"), Path("/data/study/thread/a/chk-1"))
+RUNNING = RunningJob(STUDY, "first", OLDER)
+
+
+class Cluster(MiniCluster):
+    """A cluster in memory, which takes every job."""
+
+    def __init__(self) -> None:
+        self.submitted: list[Path | None] = []
+        self.cancelled: list[str] = []
+
+    def submit(self, _job: Job, _settings: JobSettings, _sections: tuple[Any, ...], checkpoint: Path | None) -> str:
+        self.submitted.append(checkpoint)
+        return "second"
+
+    def cancel(self, job_id: str) -> None:
+        self.cancelled.append(job_id)
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Launch:
+    return Launch((STUDY,), ClusterFolder(tmp_path, tmp_path), JobSettings(), {}, threading.Event())
+
+
+def test_a_job_that_cannot_read_its_checkpoint_goes_on_from_the_one_before(launch: Launch) -> None:
+    cluster = Cluster()
+
+    assert recovered(launch, cluster, RUNNING, RESTARTING) == RunningJob(STUDY, "second", OLDER[1:])
+    assert (cluster.submitted, cluster.cancelled) == ([OLDER[0]], ["first"])
+
+
+def test_a_job_that_has_ended_is_not_cancelled_before_it_goes_on(launch: Launch) -> None:
+    cluster = Cluster()
+    recovered(launch, cluster, RUNNING, FAILED)
+
+    assert cluster.cancelled == []
+
+
+def test_a_job_without_an_older_checkpoint_stops_the_launcher(launch: Launch) -> None:
+    with pytest.raises(NotHealthy, match="job study is FAILED"):
+        recovered(launch, Cluster(), replace(RUNNING, older=()), FAILED)
+
+
+def test_a_job_that_restarts_for_another_reason_is_left_to_flink(launch: Launch) -> None:
+    cluster = Cluster()
+    state = replace(RESTARTING, failure="java.net.ConnectException: refused")
+
+    assert recovered(launch, cluster, RUNNING, state) == RUNNING
+    assert cluster.submitted == []
+
+
+def test_a_failure_is_logged_once(capsys: pytest.CaptureFixture[str]) -> None:
+    once = with_failure_logged(RUNNING, RESTARTING)
+    with_failure_logged(once, RESTARTING)
+
+    assert capsys.readouterr().out.count("job_failed") == 1
+
+
+def test_a_job_that_restarts_is_still_going() -> None:
+    assert still_going(RUNNING, RESTARTING) == RUNNING
