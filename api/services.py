@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from api.dicomweb.header_cache import HeaderCache
 from operators.catalog.ports import CatalogQueries, Location
-from operators.dicom.scan import DEFLATED
+from operators.dicom.transfer_syntaxes import DEFLATED
 from operators.errors import RETRY_AFTER
 from operators.http.problem import Problem
 from operators.imaging.ports import Renderer

@@ -16,7 +16,7 @@ from gateway.dimse.association import Association, Door
 from gateway.dimse.peers import Peers, PeersFile, address_of
 from gateway.dimse.tls import context_of
 from gateway.intake.lifespan import STOP_S, Intake
-from operators.dicom.instance import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from operators.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from operators.dimse.negotiation import Terms
 from schemas.settings.dimse import DimseSettings
 from schemas.settings.reading import SettingsError

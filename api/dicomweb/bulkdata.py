@@ -20,7 +20,8 @@ from api.services import Services, hold_inflated, reader_of, services_of
 from operators.catalog.ports import Location
 from operators.dicom.bulkdata import Beyond, ValueLocation, seek
 from operators.dicom.json import bulk_value
-from operators.dicom.scan import DEFLATED, PIXEL_TAGS
+from operators.dicom.scan import PIXEL_TAGS
+from operators.dicom.transfer_syntaxes import DEFLATED
 from operators.http.accept import accepted
 from operators.http.media_types import OCTETS
 from operators.http.problem import Problem

@@ -16,9 +16,9 @@ from api.http.multipart import MultipartFraming, Part, stream
 from api.http.streaming import Chunks, StreamedResponse, in_order
 from api.services import Services, hold_inflated, reader_of, services_of
 from operators.catalog.ports import Location
-from operators.dicom.bulkdata import bit_frames, inflated, shifted, unwrapped
-from operators.dicom.frames import NATIVE, frame_range, unpack
-from operators.dicom.scan import DEFLATED
+from operators.dicom.bulkdata import bit_frames, inflate_object, stream_aligned, stream_fragments
+from operators.dicom.frames import frame_range, unpack
+from operators.dicom.transfer_syntaxes import DEFLATED, NATIVE
 from operators.errors import Rejected
 from operators.http.accept import accepted
 from operators.http.problem import Problem
@@ -99,7 +99,7 @@ def _listed(listed: Frames, numbers: Sequence[int]) -> tuple[FrameBytes, ...]:
         raise Problem(404, error.reason, f"this instance has the frames 1 to {listed.count}") from None
     if listed.kind == "native":
         return tuple(FrameBytes(start, end, _as_stored, end - start) for start, end in ranges)
-    return tuple(FrameBytes(start, end, unwrapped, None) for start, end in ranges)
+    return tuple(FrameBytes(start, end, stream_fragments, None) for start, end in ranges)
 
 
 async def _bit_packed(
@@ -116,7 +116,9 @@ async def _bit_packed(
     if not bits or None in bits:
         raise _unlisted()
     return tuple(
-        FrameBytes(*one.place, partial(shifted, skip=one.skip, bits=one.bits), -(-one.bits // 8)) for one in bits if one
+        FrameBytes(*one.location, partial(stream_aligned, skip=one.skip, bits=one.bits), -(-one.bits // 8))
+        for one in bits
+        if one
     )
 
 
@@ -128,7 +130,7 @@ async def _deflated(
         raise _unlisted()
     async with services.header_slots:
         whole = await reader.part(location, 0, location.size_bytes)
-        data, listed = await services.in_parser(inflated, whole, location.prefix_length)
+        data, listed = await services.in_parser(inflate_object, whole, location.prefix_length)
     if listed.kind != "native" or max(numbers) > listed.count:
         raise _unlisted()
 

@@ -13,7 +13,7 @@ from api.http.problems import not_renderable
 from api.http.streaming import Chunks, StreamedResponse
 from api.services import hold_inflated, reader_of, services_of
 from operators.catalog.ports import Location
-from operators.dicom.bulkdata import unwrapped
+from operators.dicom.bulkdata import stream_fragments
 from operators.dicom.frames import unpack
 from operators.errors import Rejected
 
@@ -37,7 +37,7 @@ def video(request: Request, location: Location, media_type: str) -> Response:
 async def _fragments(pixels: Chunks) -> Chunks:
     """Yield the bytes of the fragments behind the offset table; raises Problem (406) when there are no fragments."""
     try:
-        async with aclosing(unwrapped(pixels, tables=1)) as pieces:
+        async with aclosing(stream_fragments(pixels, tables=1)) as pieces:
             async for piece in pieces:
                 yield piece
     except Rejected as error:

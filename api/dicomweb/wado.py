@@ -19,8 +19,8 @@ from api.http.problems import not_acceptable
 from api.http.streaming import Chunks, StreamedResponse, begun, in_order, joined
 from api.services import Services, reader_of, services_of
 from operators.catalog.ports import Location
-from operators.dicom.json import Limit, dicom_json, dumps, placed
-from operators.dicom.plain_json import DicomJson
+from operators.dicom.element_json import DicomJson
+from operators.dicom.json import CpuDeadline, dicom_json, dumps, with_address
 from operators.errors import Rejected
 from operators.http.accept import accepted, choose
 from operators.http.media_types import DICOM, JSON_TYPES
@@ -100,7 +100,7 @@ async def _metadata_of(services: Services, reader: ArchiveReader, location: Loca
     key = (reader.principal.tenant, location.data_hash)
     cached = services.header_cache.get(key)
     if cached is not None:
-        return _Metadata(placed(cached, at), is_whole=True)
+        return _Metadata(with_address(cached, at), is_whole=True)
     async with services.header_slots:
         header = await reader.part(location, 0, min(location.header_length, HEADER_BYTES))
         try:
@@ -112,7 +112,7 @@ async def _metadata_of(services: Services, reader: ArchiveReader, location: Loca
             API_LIMITED.labels(error.reason).inc()
             return _Metadata(dumps(_uids(location)), is_whole=False)
     services.header_cache.put(key, found)
-    return _Metadata(placed(found, at), is_whole=True)
+    return _Metadata(with_address(found, at), is_whole=True)
 
 
 async def _header_json(services: Services, header: bytes, location: Location) -> bytes:
@@ -122,7 +122,7 @@ async def _header_json(services: Services, header: bytes, location: Location) ->
 
 
 def _parse(header: bytes, prefix_length: int, transfer_syntax: str, most_s: float) -> bytes:
-    limit = Limit(time.thread_time, time.thread_time() + most_s)
+    limit = CpuDeadline(time.thread_time, time.thread_time() + most_s)
     return dumps(dicom_json(header, prefix_length, transfer_syntax, "", limit))
 
 

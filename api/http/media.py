@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from api.http.problems import not_acceptable
 from operators.catalog.ports import Location
-from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
+from operators.dicom.transfer_syntaxes import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
 from operators.http.accept import MediaRange
 from operators.http.media_types import DICOM, MULTIPART, OCTETS
 from operators.http.problem import Problem

@@ -14,7 +14,7 @@ from deploy.commands.stow import StowReply, check_stored
 from deploy.errors import Failed
 from gateway.intake.status import MISMATCH, REASONS
 from operators.catalog.rows import QuarantineRow
-from operators.dicom import instance
+from operators.dicom import instance, part10
 from operators.dicom.scan import LIMITS, ScanLimits
 from operators.errors import Rejected, Unavailable
 from operators.store import quarantine
@@ -87,13 +87,13 @@ def _send(ports: DecisionPorts, stored: StoredObject, whole: memoryview) -> Stow
     prefix_length, transfer_syntax = envelope.prefix_length, envelope.transfer_syntax
     try:
         if not transfer_syntax:
-            prefix_length, transfer_syntax, *_ = instance.split_part10(whole)
+            prefix_length, transfer_syntax, *_ = part10.split_part10(whole)
         with whole[prefix_length:] as data_set:
             examined = instance.examine(data_set, transfer_syntax, prefix_length, ports.limits)
             prefix = bytes(whole[:prefix_length])
             if not prefix or REASONS.get(envelope.reason) is MISMATCH:
                 # The sender named another instance than the data set does: the data set is right.
-                prefix = instance.prefix(examined.sop_class, examined.sop_uid, transfer_syntax)
+                prefix = part10.part10_prefix(examined.sop_class, examined.sop_uid, transfer_syntax)
             return ports.store_file(prefix, data_set)
     except Rejected as error:
         raise Failed(f"no door would store it: {error.reason}; nothing was changed") from None

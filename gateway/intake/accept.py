@@ -20,9 +20,10 @@ from gateway.intake.outbox import Outbox
 from gateway.intake.quarantine import Quarantine
 from gateway.intake.spool import Body, Buffer, Room, SpoolLimits
 from gateway.intake.transfer import Transfer
-from operators.dicom import instance
-from operators.dicom.instance import Examined
-from operators.dicom.scan import DEFLATED, LIMITS, ScanLimits
+from operators.dicom import instance, part10
+from operators.dicom.instance import Examination
+from operators.dicom.scan import LIMITS, ScanLimits
+from operators.dicom.transfer_syntaxes import DEFLATED
 from operators.errors import Rejected, Unavailable
 from operators.store import quarantine
 from operators.store.ports import EventLog, ObjectStore, StoredObject, Upload
@@ -141,14 +142,14 @@ class Acceptance:
                 raise Rejected("other-study")
             return await self._keep(transfer, arrival, examined, data, received_at)
 
-    async def _examined(self, arrival: Incoming, data: Buffer) -> Examined:
+    async def _examined(self, arrival: Incoming, data: Buffer) -> Examination:
         if arrival.transfer_syntax not in DEFLATED:
             return _examine(arrival, data, self._inside.limits)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._inflating, _examine, arrival, data, self._inside.limits)
 
     async def _keep(
-        self, transfer: Transfer, arrival: Incoming, examined: Examined, data: Buffer, received_at: datetime
+        self, transfer: Transfer, arrival: Incoming, examined: Examination, data: Buffer, received_at: datetime
     ) -> Receipt:
         identity = Identity(
             transfer.tenant, examined.study_uid, examined.series_uid, examined.sop_uid, arrival.body.data_hash
@@ -184,7 +185,7 @@ class Acceptance:
             raise Unavailable("outbox") from error
 
     async def _event_of_repeat(
-        self, transfer: Transfer, identity: Identity, examined: Examined, data: Buffer
+        self, transfer: Transfer, identity: Identity, examined: Examination, data: Buffer
     ) -> InstanceStored:
         """Return the event of the object that is there: the same data set, perhaps behind another prefix."""
         stored = await self._inside.store.head(Bucket.HOT, identity.key)
@@ -192,7 +193,7 @@ class Acceptance:
             raise Unavailable("store-object-went")
         theirs = stored.envelope.prefix_length
         prefix = await _read(self._inside.store, identity.key, theirs)
-        moved = instance.rebase(examined, stored.envelope.header_length - examined.header_length)
+        moved = instance.move_examination(examined, stored.envelope.header_length - examined.header_length)
         return instance.instance_stored(
             identity,
             moved,
@@ -237,13 +238,13 @@ async def _announcing() -> AsyncIterator[None]:
 
 def _prefix(sop_class: str, sop_uid: str, transfer_syntax: str) -> bytes:
     try:
-        return instance.prefix(sop_class, sop_uid, transfer_syntax)
+        return part10.part10_prefix(sop_class, sop_uid, transfer_syntax)
     except Rejected:
         # Said again when all has come: the bytes are quarantined, as they came.
         return b""
 
 
-def _examine(arrival: Incoming, data: Buffer, limits: ScanLimits) -> Examined:
+def _examine(arrival: Incoming, data: Buffer, limits: ScanLimits) -> Examination:
     """Read the data set and hold it against what the sender said."""
     if arrival.flaw:
         raise Rejected(arrival.flaw)
@@ -294,6 +295,6 @@ class Rebuilding:
                 file.write(chunk)
             file.flush()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
-                return instance.from_object(
+                return instance.event_of_object(
                     intent.key, stored.envelope, whole, transfer_id=intent.transfer_id, limits=self.limits
                 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
-from operators.dicom.scan import Oddity
+from operators.dicom.reasons import Oddity
 from operators.errors import Rejected
 
 

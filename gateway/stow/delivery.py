@@ -11,14 +11,14 @@ from gateway.intake.accept import Acceptance, Incoming, Receipt
 from gateway.intake.status import FAILED, OUT_OF_RESOURCES, Status, of_rejected, of_stored
 from gateway.intake.transfer import Transfer
 from gateway.stow.multipart import MediaType
-from operators.dicom.part10 import begin_part10
+from operators.dicom.part10 import split_incoming_part10
 from operators.errors import Rejected, Unavailable
 from operators.http.media_types import DICOM
 from schemas.objects import is_uid
 from schemas.telemetry import GATEWAY_INSTANCES, GATEWAY_STORE_SECONDS
 
 if TYPE_CHECKING:
-    from operators.dicom.instance import Part10
+    from operators.dicom.part10 import FileMeta
 
 # File metas are looked for in so much, and then in twice as much again and again.
 FIRST_LOOK_BYTES = 1024
@@ -53,7 +53,7 @@ class PartDelivery:
 
     def __init__(self, acceptance: Acceptance, headers: Mapping[str, str]) -> None:
         self.flaw = _flaw(headers)
-        self.meta: Part10 | None = None
+        self.meta: FileMeta | None = None
         self.arrival: Incoming | None = None
         self._acceptance = acceptance
         self._length = headers.get("content-length")
@@ -112,7 +112,7 @@ class PartDelivery:
         """Make the arrival when it is clear where the data set begins, or that nothing here is a Part 10 file."""
         prefix_length = 0
         try:
-            meta = begin_part10(beginning, is_whole=is_whole)
+            meta = split_incoming_part10(beginning, is_whole=is_whole)
         except Rejected as error:
             self.arrival = self._acceptance.receive_flawed(error.reason)
         else:

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from operators.dicom.plain_json import DicomJson
+from operators.dicom.element_json import DicomJson
 
 LIMIT_BYTES = 1024
 

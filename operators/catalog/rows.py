@@ -5,7 +5,7 @@ from datetime import date, datetime, time
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from operators.dicom.plain_json import DicomJson
+from operators.dicom.element_json import DicomJson
 
 
 class StudyKey(NamedTuple):

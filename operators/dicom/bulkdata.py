@@ -1,10 +1,10 @@
-"""Where a value lies in its object, and frames that no table lists: what is served by itself is not read whole.
+"""Single values and frames served without reading the whole object: where they lie, and how they are streamed.
 
 Source: PS3.18 F.2.6 (bulk data), PS3.5 8.1 and 8.2 (native pixels).
 """
 
 import warnings
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from io import BytesIO
@@ -12,74 +12,56 @@ from typing import NamedTuple
 
 from pydicom.filereader import read_dataset
 
+from operators.dicom.attributes import TAGS
 from operators.dicom.frames import ITEM, ITEM_HEADER, MAX_FRAGMENTS, SEQUENCE_END
 from operators.dicom.instance import examine
-from operators.dicom.scan import (
-    EXPLICIT_VR_BIG_ENDIAN,
-    EXPLICIT_VR_LITTLE_ENDIAN,
-    IMPLICIT_VR_LITTLE_ENDIAN,
-    UNDEFINED,
-    Reason,
-    inflate,
-    scan,
-)
+from operators.dicom.reasons import Reason
+from operators.dicom.scan import UNDEFINED, inflate, scan
+from operators.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax_of
 from operators.errors import Rejected
 from schemas.events import Frames
 
 Chunks = AsyncGenerator[bytes, None]
 
-ROWS, COLUMNS, SAMPLES_PER_PIXEL, BITS_ALLOCATED = 0x00280010, 0x00280011, 0x00280002, 0x00280100
-SHAPE = frozenset({ROWS, COLUMNS, SAMPLES_PER_PIXEL, BITS_ALLOCATED})
+SHAPE = tuple(TAGS[name] for name in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated"))
 
 
 class ValueLocation(NamedTuple):
-    """Bytes of an object, end exclusive."""
+    """Where a value lies in its object, end exclusive."""
 
     start: int
     end: int
 
 
 class Beyond(NamedTuple):
-    """Not in this window: go on reading here, where an element begins."""
+    """The value is not in the window; an element begins at `position`, and the search goes on there."""
 
     position: int
 
 
 def seek(window: bytes, start: int, end: int, transfer_syntax: str, tag: int) -> ValueLocation | Beyond | None:
-    """Look for a top-level element's value in a window of an object, where an element begins at its `start`.
+    """Find a top-level element's value in a window of an object, whose `start` is where an element begins.
 
-    `end` is where the elements end that may be looked at. None when the element is not there, or is a sequence or of
-    undefined length: then no bytes are its value. Raises Rejected("unreadable-header").
+    `end` is where the elements to be searched end. None when the element is not there, or has no bytes of its own: a
+    sequence, or an undefined length. Raises Rejected("unreadable-header").
     """
-    stream, last = BytesIO(window), _Last()
-
-    def stop(found: int, vr: str | None, length: int) -> bool:
-        last.tag, last.vr, last.start, last.length = int(found), vr or "", stream.tell(), length
-        return found >= tag
-
+    last = _LastElement()
+    is_cut_off = start + len(window) < end
     try:
-        _read(stream, transfer_syntax, stop)
+        _read_up_to(tag, window, transfer_syntax, last)
     except Rejected:
-        # Behind an element that was read the window may end within the next one's header.
-        if last.start == 0 or start + len(window) >= end:
+        # Behind an element that was read, the window may end within the next one's header.
+        if last.start == 0 or not is_cut_off:
             raise
     if last.tag == tag:
         is_value = last.length != UNDEFINED and last.vr != "SQ"
         return ValueLocation(start + last.start, start + last.start + last.length) if is_value else None
-    after = start + last.start + last.length
-    if last.tag > tag or after >= end or last.start == 0:
-        return None
-    if last.length == UNDEFINED:
-        # A sequence that does not end in the window: where the next element begins nobody knows.
-        if start + len(window) >= end:
-            return None
-        raise Rejected("unreadable-header")
-    return Beyond(after)
+    return _next_search(last, start, end, tag, is_cut_off=is_cut_off)
 
 
 @dataclass
-class _Last:
-    """The element that a reader came to last: its tag, its VR, where its value begins in the window, its length."""
+class _LastElement:
+    """The element that was read last: `start` is where its value begins in the window, 0 before any was read."""
 
     tag: int = -1
     vr: str = ""
@@ -87,47 +69,64 @@ class _Last:
     length: int = 0
 
 
-def _read(stream: BytesIO, transfer_syntax: str, stop: Callable[[int, str | None, int], bool]) -> None:
-    is_implicit = transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN
-    is_little = transfer_syntax != EXPLICIT_VR_BIG_ENDIAN
+def _next_search(last: _LastElement, start: int, end: int, tag: int, *, is_cut_off: bool) -> Beyond | None:
+    """Return where the search goes on behind the last element of a window; None when the wanted one is not there."""
+    after = start + last.start + last.length
+    if last.tag > tag or after >= end or last.start == 0:
+        return None
+    if last.length != UNDEFINED:
+        return Beyond(after)
+    if is_cut_off:
+        # A sequence that does not end in the window: nothing tells where the next element begins.
+        raise Rejected("unreadable-header")
+    return None
+
+
+def _read_up_to(tag: int, window: bytes, transfer_syntax: str, last: _LastElement) -> None:
+    """Read elements until this tag or a greater one; `last` follows them, also when Rejected is raised."""
+    stream, syntax = BytesIO(window), transfer_syntax_of(transfer_syntax)
+
+    def stop(found: int, vr: str | None, length: int) -> bool:
+        last.tag, last.vr, last.start, last.length = int(found), vr or "", stream.tell(), length
+        return found >= tag
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            read_dataset(stream, is_implicit, is_little, stop_when=stop)
+            read_dataset(stream, not syntax.is_explicit, not syntax.is_big_endian, stop_when=stop)
         except Exception as error:  # pydicom raises many kinds on foreign bytes
             raise Rejected("unreadable-header") from error
 
 
-class Packed(NamedTuple):
-    """Where a frame's bits lie: the bytes of the object, how many bits of the first belong to others, how many it has."""
+class BitFrame(NamedTuple):
+    """A frame of single bits: the bytes that hold it, how many bits of the first byte come before it, its bits."""
 
-    place: ValueLocation
+    location: ValueLocation
     skip: int
     bits: int
 
 
 class BitFrames(NamedTuple):
-    """Frames whose pixels are bits, one behind the other: the bytes of the object where they lie, the bits of each."""
+    """Frames of single bits, one directly behind the other: where all of them lie in the object, the bits of each."""
 
     pixels: ValueLocation
     bits: int
 
-    def frame(self, number: int) -> Packed | None:
-        """Locate a frame, the first is number 1; None where the pixels end before it does."""
+    def frame(self, number: int) -> BitFrame | None:
+        """Locate a frame, the first is number 1; None when the pixels end before the frame does."""
         first, skip = divmod((number - 1) * self.bits, 8)
         start = self.pixels.start + first
         end = start + -(-(skip + self.bits) // 8)
-        return Packed(ValueLocation(start, end), skip, self.bits) if end <= self.pixels.end else None
+        return BitFrame(ValueLocation(start, end), skip, self.bits) if end <= self.pixels.end else None
 
 
 def bit_frames(header: bytes, prefix_length: int, transfer_syntax: str) -> BitFrames | None:
-    """Find frames whose pixels are bits and that need not begin with a byte (PS3.5 8.1.1); None where there are none.
+    """Find frames whose pixels are single bits, and which may begin within a byte (PS3.5 8.1.1); None for others.
 
     `header` reaches beyond the pixel element's own header.
     """
-    found = scan(header[prefix_length:], transfer_syntax, SHAPE)
-    numbers = [int.from_bytes(found.raw(tag, 2) or b"\1", "little") for tag in sorted(SHAPE)]
-    samples, rows, columns, allocated = numbers
+    found = scan(header[prefix_length:], transfer_syntax, frozenset(SHAPE))
+    rows, columns, samples, allocated = (int.from_bytes(found.raw(tag, 2) or b"\1", "little") for tag in SHAPE)
     bits = samples * rows * columns
     if allocated != 1 or not bits or found.pixels is None or found.pixels.length is None or found.order != "<":
         return None
@@ -135,44 +134,45 @@ def bit_frames(header: bytes, prefix_length: int, transfer_syntax: str) -> BitFr
     return BitFrames(ValueLocation(start, start + found.pixels.length), bits)
 
 
-def aligned(raw: bytes, skip: int, bits: int) -> bytes:
-    """Return a frame of bits so that it begins with a byte's lowest bit; what is over in the last byte is zero."""
+def align(raw: bytes, skip: int, bits: int) -> bytes:
+    """Return `bits` bits, without the first `skip`, moved to the lowest bit of the first byte, zeros behind them."""
     number = int.from_bytes(raw, "little") >> skip & ((1 << bits) - 1)
     return number.to_bytes(-(-bits // 8), "little")
 
 
-async def shifted(chunks: Chunks, skip: int, bits: int) -> Chunks:
-    """Return what aligned() does, as the bytes come."""
+async def stream_aligned(chunks: Chunks, skip: int, bits: int) -> Chunks:
+    """Stream what align() returns for all chunks together."""
     held = b""
     async with aclosing(chunks):
         async for chunk in chunks:
             held += chunk
-            there = len(held) * 8 - skip
-            taken = bits if bits <= there else max(there // 8 * 8, 0)
+            available = len(held) * 8 - skip
+            taken = bits if bits <= available else max(available // 8 * 8, 0)
             if taken:
-                yield aligned(held, skip, taken)
+                yield align(held, skip, taken)
             held, bits = held[taken // 8 :], bits - taken
 
 
-def inflated(whole: bytes, prefix_length: int) -> tuple[bytearray, Frames]:
-    """Return a deflated data set as it was before, as far as memory is spent on it, and where its frames lie in that.
+def inflate_object(whole: bytes, prefix_length: int) -> tuple[bytearray, Frames]:
+    """Return a deflated object's inflated data set, up to the scan's limit, and where its frames lie in that.
 
-    Raises Rejected as the scan of a header does.
+    Raises Rejected as scan() does.
     """
     data, _ = inflate(memoryview(whole)[prefix_length:])
     return data, examine(data, EXPLICIT_VR_LITTLE_ENDIAN, 0).frames
 
 
-async def unwrapped(chunks: Chunks, tables: int = 0) -> Chunks:
-    """Return an encapsulated frame's code stream from its fragments, without their headers (PS3.5 A.4), as they come.
+async def stream_fragments(chunks: Chunks, tables: int = 0) -> Chunks:
+    """Stream the values of encapsulated fragments, without their headers: a frame's code stream (PS3.5 A.4).
 
-    So many items at the beginning are offset tables and left out. The sequence's end ends it; a last fragment that is
-    cut short gives what is there. Raises Rejected(BAD_FRAME) where an item should begin, and for too many of them.
+    The first `tables` items are offset tables and left out. The sequence's delimiter ends the stream; of a last fragment
+    that is cut short, the bytes that are there are streamed. Raises Rejected(BAD_FRAME) when something else stands where
+    an item should begin, or when there are more than MAX_FRAGMENTS.
     """
-    items = _Items(tables)
+    items = _Fragments(tables)
     async with aclosing(chunks):
         async for chunk in chunks:
-            if found := items.unwrapped(chunk):
+            if found := items.values_in(chunk):
                 yield found
             if items.is_over:
                 return
@@ -181,8 +181,8 @@ async def unwrapped(chunks: Chunks, tables: int = 0) -> Chunks:
 
 
 @dataclass
-class _Items:
-    """Items that come in pieces: how much is left of the last one, and what has come of the next one's header."""
+class _Fragments:
+    """Items that arrive in chunks: `left` is the bytes still to come of the last one, `head` the next one's header."""
 
     tables: int
     count: int = 0
@@ -190,8 +190,8 @@ class _Items:
     head: bytes = b""
     is_over: bool = False
 
-    def unwrapped(self, chunk: bytes) -> bytes:
-        """Return what a piece holds of the items' values."""
+    def values_in(self, chunk: bytes) -> bytes:
+        """Return the bytes of a chunk that belong to the values of fragments."""
         pieces, position = [], 0
         while position < len(chunk) and not self.is_over:
             if self.left:

@@ -1,4 +1,4 @@
-"""Where the frames of an image lie in its object, and how a frame's bytes come out of that range.
+"""Where the frames of an image lie in its object, and how a frame's bytes are read from that range.
 
 Source: PS3.5 8 (native), A.4 (encapsulated), PS3.3 C.7.6.3 (image pixel).
 """
@@ -10,26 +10,19 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Literal, NamedTuple
 
-from operators.dicom.scan import (
-    EXPLICIT_VR_BIG_ENDIAN,
-    EXPLICIT_VR_LITTLE_ENDIAN,
-    IMPLICIT_VR_LITTLE_ENDIAN,
-    UNDEFINED,
-    Buffer,
-    Header,
-    Oddity,
-    Reason,
-)
+from operators.dicom.reasons import Oddity, Reason
+from operators.dicom.scan import UNDEFINED, Buffer, Header
+from operators.dicom.transfer_syntaxes import NATIVE
 from operators.errors import Rejected
 from schemas.events import Frames, FramesKind
 
 MAX_LENGTHS_BYTES = 64 << 10
 MAX_FRAGMENTS = 4 * MAX_LENGTHS_BYTES
 PACKED_VERSION = 1
+# Set in every byte of a varint but the last.
 MORE = 0x80
 
 EXTENDED_OFFSET_TABLE = 0x7FE00001
-NATIVE = frozenset({IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN})
 
 COLOUR_SAMPLES, SHARED_CHROMA_SAMPLES = 3, 2
 # YBR_PARTIAL_420, whose chroma is shared by four pixels, is none of them: it occurs only in MPEG, never in native frames.
@@ -48,7 +41,7 @@ IMAGE_END_WITHIN_BYTES = 10
 
 @dataclass(frozen=True)
 class Shape:
-    """What the image says of itself; None where it says nothing readable. `count` is Number of Frames."""
+    """The shape of an image's frames, None where its header has no readable value; `count` is Number of Frames."""
 
     rows: int | None
     columns: int | None
@@ -59,7 +52,7 @@ class Shape:
 
     @property
     def frame_bits(self) -> int | None:
-        """Return the bits of one native frame, without padding; None when the image does not say enough."""
+        """Return the bits of one native frame, without padding; None when the shape is incomplete."""
         if not (self.rows and self.columns and self.bits_allocated):
             return None
         samples = stored_samples(self.samples or 1, self.photometric_interpretation)
@@ -84,7 +77,7 @@ class Fragment(NamedTuple):
 
 @dataclass(frozen=True)
 class Located:
-    """The frames, and what is odd about how they lie."""
+    """The frames that were located, and what is odd about how they are stored."""
 
     frames: Frames
     oddities: frozenset[Oddity] = frozenset()
@@ -93,8 +86,8 @@ class Located:
 def locate(header: Header, transfer_syntax: str, shape: Shape, base: int) -> Located:
     """Locate every frame of an image; `base` is where the data set begins in the object.
 
-    The kind is none without Pixel Data, unlisted where no table of at most 64 KiB can say it, or nothing reliable
-    says where frames begin. Frames that are not there are not counted.
+    The kind is none without Pixel Data. It is unlisted when the list of frames would be longer than 64 KiB, or when
+    nothing reliable tells where frames begin. Frames that are cut off are not counted.
     """
     pixels, count = header.pixels, max(shape.count or 1, 1)
     if pixels is None:
@@ -138,7 +131,10 @@ def _encapsulated(header: Header, shape: Shape, base: int) -> Located:
 
 
 def _items(data: Buffer, position: int) -> tuple[list[Fragment], frozenset[Oddity]]:
-    """Walk the items of encapsulated pixel data, the offset table's first, until they end, go wrong or are too many."""
+    """Return the items of encapsulated pixel data, the offset table first.
+
+    The list stops at the delimiter, at a fault, or at the first item above MAX_FRAGMENTS.
+    """
     items: list[Fragment] = []
     size = len(data)
     while position + ITEM_HEADER.size <= size and len(items) <= MAX_FRAGMENTS:
@@ -158,9 +154,9 @@ def _items(data: Buffer, position: int) -> tuple[list[Fragment], frozenset[Oddit
 def _first_fragments(
     header: Header, table: Fragment, fragments: Sequence[Fragment], count: int | None
 ) -> Sequence[int] | None:
-    """Return the index of each frame's first fragment, None when nothing reliable says it.
+    """Return the index of each frame's first fragment; None when nothing reliable tells.
 
-    An offset table counts only when it names that many frames and each begins with a fragment.
+    An offset table is believed only if it has `count` offsets and a fragment begins at each.
     """
     basic = _numbers(bytes(header.data[table.start + ITEM_HEADER.size : table.end][: 4 * MAX_FRAGMENTS]), "I")
     extended = _numbers(header.raw(EXTENDED_OFFSET_TABLE, 8 * MAX_FRAGMENTS) or b"", "Q")
@@ -177,7 +173,10 @@ def _first_fragments(
 
 
 def _by_table(offsets: Sequence[int], fragments: Sequence[Fragment]) -> list[int] | None:
-    """Look up where a table says that frames begin: from the first fragment's header on, in order."""
+    """Return the fragments that begin at a table's offsets, which count from the first fragment's header.
+
+    None unless every offset is where a fragment begins, and the offsets rise from 0.
+    """
     index = {fragment.start - fragments[0].start: number for number, fragment in enumerate(fragments)}
     firsts = [index.get(offset, -1) for offset in offsets]
     in_order = all(before < after for before, after in pairwise(firsts))
@@ -185,7 +184,7 @@ def _by_table(offsets: Sequence[int], fragments: Sequence[Fragment]) -> list[int
 
 
 def _by_markers(data: Buffer, fragments: Sequence[Fragment], count: int) -> list[int] | None:
-    """Find frames by the images' end markers, as pydicom does, or by their start markers."""
+    """Find the first fragment of `count` frames by end markers, as pydicom does, or by start markers."""
     tails = [bytes(data[max(f.start + ITEM_HEADER.size, f.end - IMAGE_END_WITHIN_BYTES) : f.end]) for f in fragments]
     by_end = [0, *(number + 1 for number, tail in enumerate(tails[:-1]) if IMAGE_END in tail)]
     if fragments and len(by_end) == count:
@@ -200,15 +199,15 @@ def _numbers(raw: bytes, letter: Literal["I", "Q"]) -> tuple[int, ...]:
     return struct.unpack_from(f"<{whole}{letter}", raw)
 
 
-def shift(frames: Frames, difference: int) -> Frames:
-    """Return the frames of the same data set behind another prefix, longer by so many bytes."""
+def move_frames(frames: Frames, difference: int) -> Frames:
+    """Return the same frames with all offsets moved by `difference` bytes, as behind another prefix."""
     return replace(frames, offset=frames.offset + difference) if frames.kind in {"native", "encapsulated"} else frames
 
 
 def frame_range(frames: Frames, number: int) -> tuple[int, int]:
-    """Return a frame's bytes in the object, end exclusive; the first frame is number 1.
+    """Return where a frame lies in the object, end exclusive; the first frame is number 1.
 
-    Raises Rejected(NO_SUCH_FRAME), also where frames are not listed.
+    Raises Rejected(NO_SUCH_FRAME), also when the frames are not listed.
     """
     if not 1 <= number <= frames.count or frames.kind not in {"native", "encapsulated"}:
         raise Rejected(Reason.NO_SUCH_FRAME.value)
@@ -223,14 +222,18 @@ def frame_range(frames: Frames, number: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=16)
 def _bounds(lengths: bytes) -> tuple[int, ...]:
-    """Return where each frame begins after the first, and where the last ends: whoever reads one often reads all."""
+    """Return where each frame begins, from the first frame on, and where the last one ends.
+
+    Cached, for a client that reads one frame often reads them all.
+    """
     return tuple(accumulate(_varints(lengths), initial=0))
 
 
 def frame_bytes(range_bytes: bytes) -> bytes:
     """Return an encapsulated frame's code stream: its fragments joined, without their headers (PS3.5 A.4).
 
-    A last fragment that is cut short gives what is there. Raises Rejected(BAD_FRAME) where an item should begin.
+    Of a last fragment that is cut short, the bytes that are there are returned.
+    Raises Rejected(BAD_FRAME) when something else stands where an item should begin.
     """
     pieces, position = [], 0
     while position < len(range_bytes):
@@ -246,13 +249,13 @@ def frame_bytes(range_bytes: bytes) -> bytes:
 
 
 def pack(frames: Frames) -> bytes:
-    """Return the catalog's column: version, kind, then offset, length and count as LEB128 varints, then the lengths."""
+    """Return frames as the catalog stores them: version, kind, offset, length and count as varints, then the lengths."""
     numbers = b"".join(_varint(number) for number in (frames.offset, frames.length, frames.count))
     return bytes((PACKED_VERSION, KINDS.index(frames.kind))) + numbers + frames.lengths
 
 
 def unpack(packed: bytes) -> Frames:
-    """Read the catalog's column back; raises ValueError for anything that pack does not give."""
+    """Return the frames that pack() made these bytes of; raises ValueError for any other bytes."""
     if len(packed) < 2 or packed[0] != PACKED_VERSION or packed[1] >= len(KINDS):  # noqa: PLR2004 (version, kind)
         raise ValueError("not packed frames of a known version")
     numbers, position = [], 2
@@ -277,7 +280,7 @@ def _varint(number: int) -> bytes:
 
 
 def _varint_at(data: bytes, start: int) -> tuple[int, int]:
-    """Read one number; give it and where it ends. Raises ValueError when it is cut short."""
+    """Return the number that begins at `start`, and where it ends; raises ValueError when it is cut short."""
     end = next((at + 1 for at in range(start, len(data)) if data[at] < MORE), None)
     if end is None:
         raise ValueError("a number is cut short")

@@ -1,27 +1,125 @@
-"""Where the file meta of a Part 10 file ends, while the file still comes (PS3.10 7.1)."""
+"""The beginning of a Part 10 file: its preamble and file meta, as we write them and as anybody does (PS3.10 7.1)."""
 
-from operators.dicom.instance import MAX_META_BYTES, META_START, Part10, split_part10
-from operators.dicom.scan import Buffer, Reason
+import struct
+from typing import NamedTuple
+
+from operators.dicom.reasons import Reason
+from operators.dicom.scan import LONG_VRS, Buffer
 from operators.errors import Rejected
+from schemas.objects import is_uid
 
-# A file of which so much came without an end of its file meta has none that we take.
-MOST_BYTES = META_START + MAX_META_BYTES + 64 * 1024
+IMPLEMENTATION_CLASS_UID = "2.25.126422593918164961863054490869457189904"
+IMPLEMENTATION_VERSION_NAME = "FLUORO_1"
+
+PREAMBLE = bytes(128)
+MAGIC = b"DICM"
+META_START = len(PREAMBLE) + len(MAGIC)
+META_GROUP = 0x0002
+ELEMENT_HEADER = struct.Struct("<HH2sH")
+UL_BYTES = 4
+
+MAX_META_ELEMENTS = 1000
+MAX_META_BYTES = 1 << 20
+MAX_UID_BYTES = 128
+# When the file meta has not ended within this many bytes of a file, it never ends in a way that is accepted.
+MAX_BEGINNING_BYTES = META_START + MAX_META_BYTES + 64 * 1024
 
 
-def begin_part10(beginning: Buffer, *, is_whole: bool) -> Part10 | None:
-    """Read the file meta at a file's beginning; None when it goes on behind what is here.
+class FileMeta(NamedTuple):
+    """The file meta of a Part 10 file: the UIDs are empty where it has none; `prefix_length` is where it ends."""
 
-    What is given is what split_part10 says of the whole file, but where the file meta is longer than 1 MiB.
+    prefix_length: int
+    transfer_syntax: str
+    sop_class: str
+    sop_uid: str
+
+
+def part10_prefix(sop_class: str, sop_uid: str, transfer_syntax: str) -> bytes:
+    """Return our preamble and file meta: the same bytes for the same three UIDs.
+
+    Raises Rejected(NO_USABLE_UID) when one of them is no UID.
+    """
+    if not (is_uid(sop_class) and is_uid(sop_uid) and is_uid(transfer_syntax)):
+        raise Rejected(Reason.NO_USABLE_UID.value)
+    meta = (
+        struct.pack("<HH2sxxI2s", META_GROUP, 0x0001, b"OB", 2, b"\x00\x01")
+        + _element(0x0002, b"UI", sop_class, "\0")
+        + _element(0x0003, b"UI", sop_uid, "\0")
+        + _element(0x0010, b"UI", transfer_syntax, "\0")
+        + _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID, "\0")
+        + _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME, " ")
+    )
+    return PREAMBLE + MAGIC + struct.pack("<HH2sHI", META_GROUP, 0x0000, b"UL", UL_BYTES, len(meta)) + meta
+
+
+def _element(element: int, vr: bytes, text: str, padding: str) -> bytes:
+    value = (text + padding * (len(text) % 2)).encode("ascii")
+    return ELEMENT_HEADER.pack(META_GROUP, element, vr, len(value)) + value
+
+
+def split_part10(buffer: Buffer) -> FileMeta:
+    """Read the file meta of a Part 10 file, and find where its data set begins.
+
+    File meta ends where its group length says or another group begins, whichever comes first.
+    Raises Rejected(NOT_PART10, TRUNCATED_META or NO_TRANSFER_SYNTAX).
+    """
+    if bytes(buffer[len(PREAMBLE) : META_START]) != MAGIC:
+        raise Rejected(Reason.NOT_PART10.value)
+    end, values = _read_values(buffer)
+    if end > len(buffer):
+        raise Rejected(Reason.TRUNCATED_META.value)
+    transfer_syntax = values.get(0x0010, "")
+    if not is_uid(transfer_syntax):
+        raise Rejected(Reason.NO_TRANSFER_SYNTAX.value)
+    return FileMeta(end, transfer_syntax, values.get(0x0002, ""), values.get(0x0003, ""))
+
+
+def split_incoming_part10(beginning: Buffer, *, is_whole: bool) -> FileMeta | None:
+    """Read the file meta of a file whose beginning has come; None while the file meta may go on behind it.
+
+    The answer is the one that split_part10 gives for the whole file, except for file meta longer than 1 MiB.
     Raises Rejected(NOT_PART10, TRUNCATED_META or NO_TRANSFER_SYNTAX).
     """
     if len(beginning) < META_START and not is_whole:
         return None
-    is_final = is_whole or len(beginning) >= MOST_BYTES
+    is_final = is_whole or len(beginning) >= MAX_BEGINNING_BYTES
     try:
         found = split_part10(beginning)
     except Rejected as error:
-        # More bytes give the file meta its end, or the transfer syntax; they never give it the magic word.
+        # With more bytes the file meta may end, or name its transfer syntax; the magic word never comes later.
         if is_final or error.reason == Reason.NOT_PART10.value:
             raise
         return None
     return found if is_final or found.prefix_length < len(beginning) else None
+
+
+def _read_values(buffer: Buffer) -> tuple[int, dict[int, str]]:
+    """Return where the file meta ends, which may be behind the buffer, and its values by element number."""
+    position, end, values = META_START, len(buffer), dict[int, str]()
+    for _ in range(MAX_META_ELEMENTS):
+        if position >= min(end, META_START + MAX_META_BYTES):
+            break
+        group, element, start, length = _read_header(buffer, position)
+        if group != META_GROUP:
+            break
+        if element == 0 and length == UL_BYTES:
+            end = min(end, start + UL_BYTES + int.from_bytes(bytes(buffer[start : start + UL_BYTES]), "little"))
+        values[element] = bytes(buffer[start : start + min(length, MAX_UID_BYTES)]).decode("latin-1").rstrip(" \0")
+        position = start + length
+    return position, values
+
+
+def _read_header(buffer: Buffer, position: int) -> tuple[int, int, int, int]:
+    """Return group, element, start of value and length; some writers leave out the VR."""
+    try:
+        group, element, name, length = ELEMENT_HEADER.unpack_from(buffer, position)
+        if group != META_GROUP:
+            return group, element, position, 0
+        vr = name.decode("latin-1")
+        if vr in LONG_VRS:
+            return group, element, position + 12, struct.unpack_from("<I", buffer, position + 8)[0]
+        if not name.isalpha():
+            return group, element, position + 8, struct.unpack_from("<I", buffer, position + 4)[0]
+    except struct.error:
+        raise Rejected(Reason.TRUNCATED_META.value) from None
+    return group, element, position + 8, length

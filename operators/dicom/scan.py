@@ -1,7 +1,7 @@
-"""What lies before Pixel Data, found without decoding it: one bounded pass over a data set's bytes.
+"""The header scan: one bounded pass over a data set's bytes finds where wanted values lie and where the pixels begin.
 
-Nothing here recurses, allocates by what a length field says, or looks at values beyond those asked for.
-Source: PS3.5 7 (elements, sequences), A (transfer syntaxes).
+It decodes no values. Nothing here recurses, allocates what a length field claims, or reads values that were not asked
+for, so that hostile bytes cost no more than others. Source: PS3.5 7 (elements, sequences), A (transfer syntaxes).
 """
 
 import struct
@@ -9,11 +9,19 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from enum import Enum, StrEnum, auto
+from enum import Enum, auto
 from functools import cache
 from mmap import mmap
 from typing import Any, NamedTuple
 
+from operators.dicom.attributes import SEQUENCES
+from operators.dicom.reasons import Oddity, Reason
+from operators.dicom.transfer_syntaxes import (
+    DEFLATED,
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+)
 from operators.errors import Rejected
 
 Buffer = bytes | bytearray | memoryview | mmap
@@ -22,18 +30,12 @@ MAX_INFLATED_HEADER_BYTES = 64 << 20
 
 UNDEFINED = 0xFFFFFFFF
 
-# Every element and item has at least this header, and a sequence in a sequence an item around it (PS3.5 7.5).
+# The smallest element or item is a header alone; one more level of nesting is an item and a sequence (PS3.5 7.5).
 SMALLEST_BYTES = 8
 SMALLEST_LEVEL_BYTES = 16
 
 INFLATE_STEP_BYTES = 16 << 10
 INFLATED_PIECE_BYTES = 1 << 20
-
-IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
-EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
-EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
-# Deflated Explicit VR Little Endian, JPIP Referenced Deflate, JPIP HTJ2K Referenced Deflate: PS3.5 A.5, A.7, A.11.
-DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 
 FLOAT_PIXEL_DATA = 0x7FE00008
 DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00009
@@ -58,9 +60,9 @@ BIG_ITEM = b"\xff\xfe\xe0\x00"
 
 @dataclass(frozen=True)
 class ScanLimits:
-    """How much structure a data set may have; what has more is rejected with the Reason of that name.
+    """The most structure that a data set may have; one with more is rejected with the Reason named after the limit.
 
-    At these limits a header costs 0.7 CPU seconds, and inflating 2; each grows as its limit does.
+    At these limits a header costs 0.7 CPU seconds, and inflating 2. Each cost grows as its limit does.
     """
 
     depth: int = 64
@@ -71,60 +73,22 @@ class ScanLimits:
 
     @property
     def small_bytes(self) -> int:
-        """Return how many bytes of a value have no room for one level more than `depth`, itself the first."""
+        """Return the size up to which a top-level value cannot be nested deeper than `depth`."""
         return (self.depth - 1) * SMALLEST_LEVEL_BYTES
 
 
 LIMITS = ScanLimits()
 
-
-# The sequences that items_of looks into, and how long they may be.
-REQUEST_ATTRIBUTES = 0x00400275
-SEQUENCES = frozenset({REQUEST_ATTRIBUTES})
+# The sequences that scan_items reads the items of; a longer one is left unread.
+READ_SEQUENCES = frozenset(sequence.tag for sequence in SEQUENCES)
 MAX_SEQUENCE_BYTES = 64 << 10
 
-
-class Reason(StrEnum):
-    """Why an instance can never be taken as one: the codes of Rejected."""
-
-    NOT_PART10 = "not-part10"
-    NO_TRANSFER_SYNTAX = "no-transfer-syntax"
-    TRUNCATED_META = "truncated-meta"
-    TRUNCATED_HEADER = "truncated-header"
-    BAD_SEQUENCE = "bad-sequence"
-    BAD_DEFLATE = "bad-deflate"
-    TOO_INFLATED = "too-inflated"
-    TOO_DEEP = "too-deep"
-    TOO_MANY_ITEMS = "too-many-items"
-    TOO_MANY_ELEMENTS = "too-many-elements"
-    NO_USABLE_UID = "no-usable-uid"
-    NO_SUCH_FRAME = "no-such-frame"
-    BAD_FRAME = "bad-frame"
-
-
-class Oddity(StrEnum):
-    """What is odd but readable: the codes of warnings."""
-
-    ODD_LENGTH = "odd-length"
-    UNEXPECTED_VR = "unexpected-vr"
-    OTHER_VR_ENCODING = "other-vr-encoding"
-    STRAY_DELIMITER = "stray-delimiter"
-    TRAILING_BYTES = "trailing-bytes"
-    TRUNCATED_PIXELS = "truncated-pixels"
-    ODD_FRAGMENTS = "odd-fragments"
-    LEADING_ZERO_IN_UID = "leading-zero-in-uid"
-    UNKNOWN_CHARACTER_SET = "unknown-character-set"
-    UNDECODABLE_TEXT = "undecodable-text"
-    LONG_VALUE = "long-value"
-    UNREADABLE_NUMBER = "unreadable-number"
-
-
-# Where a top-level value lies: its VR (empty when implicit), its first byte, its length.
-Value = tuple[str, int, int]
+# Where a value lies: its VR (empty when implicit), its first byte, its length.
+ValueSpan = tuple[str, int, int]
 
 
 class Pixels(NamedTuple):
-    """The pixel element: its tag, VR (empty when implicit), first byte of value, length or None when undefined."""
+    """The pixel element: `vr` is empty when implicit, `start` is its value's first byte, `length` None when undefined."""
 
     tag: int
     vr: str
@@ -134,42 +98,43 @@ class Pixels(NamedTuple):
 
 @dataclass(frozen=True)
 class Header:
-    """What a scan found; offsets count from the first byte of `data`.
+    """The result of a scan; all offsets count from the first byte of `data`.
 
-    `data` is the data set as scanned: what was given, or the beginning of what it inflated to. `end` is where
-    Pixel Data begins, or the end of the data set without one. `order` is struct's byte order of numbers.
+    `data` is the data set, or the beginning of what a deflated one inflates to. `end` is where Pixel Data begins, or
+    where the data set ends without any. `values` has the wanted top-level values by tag. `order` is the byte order of
+    numbers as struct writes it.
     """
 
     data: Buffer = field(repr=False)
     end: int
-    values: dict[int, Value]
+    values: dict[int, ValueSpan]
     pixels: Pixels | None
     order: str
     is_deflated: bool
     oddities: frozenset[Oddity]
 
-    def raw(self, tag: int, most: int = UNDEFINED) -> bytes | None:
-        """Return the value's bytes, at most so many; None when the element is absent."""
+    def raw(self, tag: int, most_bytes: int = UNDEFINED) -> bytes | None:
+        """Return the first `most_bytes` bytes of a value; None when the element is absent."""
         value = self.values.get(tag)
         if value is None:
             return None
         _, start, length = value
-        return bytes(self.data[start : start + min(length, most)])
+        return bytes(self.data[start : start + min(length, most_bytes)])
 
 
 def scan(buffer: Buffer, transfer_syntax: str, wanted: frozenset[int], limits: ScanLimits = LIMITS) -> Header:
     """Find the header's end, the wanted top-level values and the pixel element.
 
-    Raises Rejected with a Reason for what is cut short, ill-formed or over a structural limit. Of an element that
-    comes twice the last one counts, as for pydicom. Sequences of defined length are looked into for the limits
-    only: what is ill-formed in there stays opaque.
+    Of an element that comes twice, the last one counts, as for pydicom. Sequences of defined length are walked through
+    for the limits only: an ill-formed one is left alone.
+    Raises Rejected with a Reason for a data set that is cut short, ill-formed or over a limit.
     """
     if transfer_syntax in DEFLATED:
         return _scan_deflated(buffer, wanted, limits)
-    syntax, oddities = _found_syntax(buffer, SYNTAXES.get(transfer_syntax, EXPLICIT_LITTLE))
+    syntax, oddities = _actual_syntax(buffer, SYNTAXES.get(transfer_syntax, EXPLICIT_LITTLE))
     found = _Scan(buffer, syntax, wanted, limits, limits.small_bytes)
     if found.end > min(limits.items, limits.elements) * SMALLEST_BYTES:
-        # In fewer bytes no count can be over its limit, whatever the first pass jumped over.
+        # A header this long may hold more items or elements than allowed, in values that the first pass jumped over.
         found = _Scan(buffer, syntax, wanted, limits, small_bytes=0)
     oddities |= found.oddities
     return Header(buffer, found.end, found.values, found.pixels, syntax.order, False, frozenset(oddities))
@@ -183,9 +148,9 @@ def _scan_deflated(buffer: Buffer, wanted: frozenset[int], limits: ScanLimits) -
 
 
 def inflate(buffer: Buffer, limits: ScanLimits = LIMITS) -> tuple[bytearray, bool]:
-    """Return the beginning of a deflated data set, as much as a header may take, and whether the stream came whole.
+    """Return the first MAX_INFLATED_HEADER_BYTES of a deflated data set, and whether its stream is complete.
 
-    The rest is inflated too, and dropped, so that the limits hold for whoever reads it later.
+    The rest is inflated too, and dropped, so that the limits hold for later readers of the whole.
     Raises Rejected(TOO_INFLATED or BAD_DEFLATE).
     """
     limit = min(limits.inflated_bytes, limits.inflate_ratio * len(buffer))
@@ -210,8 +175,8 @@ def _inflated(stream: Any, buffer: Buffer) -> Iterator[bytes]:
         raise Rejected(Reason.BAD_DEFLATE.value) from None
 
 
-class _Ill(Exception):
-    """What is being looked into is not what its header promised."""
+class _IllFormed(Exception):
+    """The sequence or item that is being walked through does not keep to the form that its header promised."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
@@ -220,7 +185,7 @@ class _Ill(Exception):
 
 @dataclass(frozen=True, eq=False)
 class _Syntax:
-    """How elements are written, and tags and VRs as the readers of their headers give them."""
+    """How elements are written: readers of their headers, and the tags and VRs as the numbers that these return."""
 
     order: str
     is_explicit: bool
@@ -239,14 +204,14 @@ def _syntax(order: str, *, is_explicit: bool) -> _Syntax:
     read = {text: struct.Struct(order + text).unpack_from for text in ("IHH", "II", "I")}
     vr_order: Any = "big" if order == ">" else "little"
     short, long = ({int.from_bytes(name.encode(), vr_order): name for name in names} for names in (SHORT_VRS, LONG_VRS))
-    item, item_end, sequence_end = (_wire(tag, order) for tag in (ITEM, ITEM_END, SEQUENCE_END))
-    pixels = frozenset(_wire(tag, order) for tag in PIXEL_TAGS)
+    item, item_end, sequence_end = (_as_read(tag, order) for tag in (ITEM, ITEM_END, SEQUENCE_END))
+    pixels = frozenset(_as_read(tag, order) for tag in PIXEL_TAGS)
     first = read["IHH" if is_explicit else "II"]
     return _Syntax(order, is_explicit, first, read["II"], read["I"], short, long, item, item_end, sequence_end, pixels)
 
 
-def _wire(tag: int, order: str) -> int:
-    """Return a tag as one 32-bit number of this byte order: group and element are 16-bit numbers each."""
+def _as_read(tag: int, order: str) -> int:
+    """Return the 32-bit number that a tag's bytes are in this byte order: group and element have 16 bits each."""
     return tag if order == ">" else (tag & 0xFFFF) << 16 | tag >> 16
 
 
@@ -263,8 +228,8 @@ IMPLICIT_OF = {
 }
 
 
-def _found_syntax(buffer: Buffer, declared: _Syntax) -> tuple[_Syntax, set[Oddity]]:
-    """Return the syntax that the first element is written in, which some writers declare wrongly."""
+def _actual_syntax(buffer: Buffer, declared: _Syntax) -> tuple[_Syntax, set[Oddity]]:
+    """Return the syntax that the first element is written in: some writers declare another."""
     vr = bytes(buffer[4:6])
     if declared.is_explicit and len(vr) == 2 and not _is_capitals(vr):  # noqa: PLR2004
         return IMPLICIT_OF[declared], {Oddity.OTHER_VR_ENCODING}
@@ -279,16 +244,17 @@ def _is_capitals(vr: bytes) -> bool:
 
 @cache
 def _watched(wanted: frozenset[int], order: str) -> dict[int, int]:
-    return {_wire(tag, order): tag for tag in (*wanted, *PIXEL_TAGS)}
+    """Return the tags that the scan stops for, by the number that their bytes are."""
+    return {_as_read(tag, order): tag for tag in (*wanted, *PIXEL_TAGS)}
 
 
 @cache
-def _sequences(wanted: frozenset[int], order: str) -> dict[int, int]:
-    return {_wire(tag, order): tag for tag in wanted & SEQUENCES}
+def _read_sequences(wanted: frozenset[int], order: str) -> dict[int, int]:
+    return {_as_read(tag, order): tag for tag in wanted & READ_SEQUENCES}
 
 
 class _Kind(Enum):
-    """What a level of nesting holds: items, elements, or items whose bytes are nobody's business."""
+    """The contents of a level of nesting: items, elements, or items that are fragments and not walked through."""
 
     SEQUENCE = auto()
     ITEM = auto()
@@ -296,7 +262,7 @@ class _Kind(Enum):
 
 
 class _Level(NamedTuple):
-    """One level of nesting: where it ends at most, whether only a delimiter ends it, how it is written."""
+    """One level of nesting: `end` is where it ends at the latest, `is_open` if a delimiter ends it."""
 
     kind: _Kind
     end: int
@@ -305,7 +271,7 @@ class _Level(NamedTuple):
 
 
 class _Scan:
-    """One pass over a data set. Values of at most `small_bytes`, too small to be too deep, are jumped over."""
+    """One pass over a data set. Values of at most `small_bytes`, too small for nesting too deep, are jumped over."""
 
     def __init__(
         self, buffer: Buffer, syntax: _Syntax, wanted: frozenset[int], limits: ScanLimits, small_bytes: int
@@ -313,34 +279,29 @@ class _Scan:
         self.buffer = buffer
         self.limits = limits
         self.small_bytes = small_bytes
-        self.values: dict[int, Value] = {}
+        self.values: dict[int, ValueSpan] = {}
         self.pixels: Pixels | None = None
         self.oddities: set[Oddity] = set()
         self.items = self.elements = 0
-        self.sequences = _sequences(wanted, syntax.order)
-        look = self._explicit if syntax.is_explicit else self._implicit
-        self.end = look(syntax, _watched(wanted, syntax.order))
+        self.sequences = _read_sequences(wanted, syntax.order)
+        walk = self._walk_explicit if syntax.is_explicit else self._walk_implicit
+        self.end = walk(syntax, _watched(wanted, syntax.order))
         if self.elements > self.limits.elements:
             raise Rejected(Reason.TOO_MANY_ELEMENTS.value)
 
-    def _explicit(self, syntax: _Syntax, watched: dict[int, int]) -> int:
-        """Go from element to element of the data set itself; give where Pixel Data or everything ends.
+    def _walk_explicit(self, syntax: _Syntax, watched: dict[int, int]) -> int:
+        """Walk over the elements of the data set itself; return where Pixel Data or everything ends.
 
-        The hot path: a bound is checked by the reader of the next header, which fails beyond the bytes.
+        The hot path: the reader of the next header checks the bounds, for it fails beyond the last byte.
         """
-        buffer, small_bytes, values = self.buffer, self.small_bytes, self.values
-        element, short_vr, pixels = syntax.element, syntax.short_vrs.get, syntax.pixels
-        position = lengths = count = 0
+        buffer, values, element, pixels = self.buffer, self.values, syntax.element, syntax.pixels
+        short_vr, position, lengths, count = syntax.short_vrs.get, 0, 0, 0
         try:
-            for count in range(self.limits.elements + 1):  # noqa: B007 (counted for what follows the loop)
+            for count in range(self.limits.elements + 1):  # noqa: B007 (counted for `finally`)
                 tag, number, length = element(buffer, position)
-                vr = short_vr(number)
-                if vr is not None:
-                    start = position + 8
-                else:
-                    vr, start, length = self._long_form(position, tag, number, length, syntax)
-                    if length > small_bytes and tag not in pixels:
-                        tag, length = self._consumed(tag, vr, start, length, syntax)
+                vr, start = short_vr(number), position + 8
+                if vr is None:
+                    tag, vr, start, length = self._long_element(position, tag, number, length, syntax)
                 if tag in watched:
                     if tag in pixels:
                         return self._at_pixels(Pixels(watched[tag], vr, start, length), position)
@@ -350,22 +311,19 @@ class _Scan:
         except struct.error:
             return self._at_end(position)
         finally:
-            self.elements += count
-            if lengths & 1:
-                self.oddities.add(Oddity.ODD_LENGTH)
+            self._note(count, lengths)
         raise Rejected(Reason.TOO_MANY_ELEMENTS.value)
 
-    def _implicit(self, syntax: _Syntax, watched: dict[int, int]) -> int:
-        """Do the same where there is no VR."""
-        buffer, small_bytes, values = self.buffer, self.small_bytes, self.values
-        element, pixels = syntax.element, syntax.pixels
-        position = lengths = count = 0
+    def _walk_implicit(self, syntax: _Syntax, watched: dict[int, int]) -> int:
+        """Walk over the elements of a data set without VRs; return where Pixel Data or everything ends."""
+        buffer, values, element, pixels = self.buffer, self.values, syntax.element, syntax.pixels
+        small_bytes, position, lengths, count = self.small_bytes, 0, 0, 0
         try:
-            for count in range(self.limits.elements + 1):  # noqa: B007 (counted for what follows the loop)
+            for count in range(self.limits.elements + 1):  # noqa: B007 (counted for `finally`)
                 tag, length = element(buffer, position)
                 start = position + 8
                 if length > small_bytes and tag not in pixels:
-                    tag, length = self._consumed(tag, "", start, length, syntax)
+                    tag, length = self._consume(tag, "", start, length, syntax)
                 if tag in watched:
                     if tag in pixels:
                         return self._at_pixels(Pixels(watched[tag], "", start, length), position)
@@ -375,10 +333,14 @@ class _Scan:
         except struct.error:
             return self._at_end(position)
         finally:
-            self.elements += count
-            if lengths & 1:
-                self.oddities.add(Oddity.ODD_LENGTH)
+            self._note(count, lengths)
         raise Rejected(Reason.TOO_MANY_ELEMENTS.value)
+
+    def _note(self, elements: int, lengths: int) -> None:
+        """Count elements, and note whether one of their lengths, all combined by or, is odd."""
+        self.elements += elements
+        if lengths & 1:
+            self.oddities.add(Oddity.ODD_LENGTH)
 
     def _at_pixels(self, pixels: Pixels, position: int) -> int:
         if pixels.length == UNDEFINED:
@@ -399,6 +361,15 @@ class _Scan:
             self.oddities.add(Oddity.TRAILING_BYTES)
         return len(self.buffer)
 
+    def _long_element(
+        self, position: int, tag: int, number: int, length: int, syntax: _Syntax
+    ) -> tuple[int, str, int, int]:
+        """Return tag, VR, start and length, as they count, of a top-level element without a 16-bit length."""
+        vr, start, length = self._long_form(position, tag, number, length, syntax)
+        if length > self.small_bytes and tag not in syntax.pixels:
+            tag, length = self._consume(tag, vr, start, length, syntax)
+        return tag, vr, start, length
+
     def _long_form(self, position: int, tag: int, number: int, length: int, syntax: _Syntax) -> tuple[str, int, int]:
         """Return VR, start of value and length of an explicit element that has no 16-bit length."""
         vr = syntax.long_vrs.get(number)
@@ -415,11 +386,11 @@ class _Scan:
         self.oddities.add(Oddity.STRAY_DELIMITER if is_delimiter else Oddity.OTHER_VR_ENCODING)
         return "", position + 8, syntax.length(self.buffer, position + 4)[0]
 
-    def _consumed(self, tag: int, vr: str, start: int, length: int, syntax: _Syntax) -> tuple[int, int]:
-        """Look into a value that may be a sequence; give its tag and length as they count.
+    def _consume(self, tag: int, vr: str, start: int, length: int, syntax: _Syntax) -> tuple[int, int]:
+        """Walk through a value that may be a sequence; return the tag and the length that it counts with.
 
-        A value of undefined length has no bytes that could be wanted: its tag becomes the item's, wanted by nobody.
-        Only of SEQUENCES is kept where it lies, its end marker included.
+        The bytes of a value of undefined length are no value that could be wanted: it counts with the tag of an item,
+        which nobody wants. Only the place of a sequence to be read is kept, its end marker included.
         """
         if length == UNDEFINED:
             end = self._walk(_level(self.buffer, vr, start, (True, len(self.buffer)), syntax), start)
@@ -432,9 +403,9 @@ class _Scan:
         return tag, length
 
     def _walk(self, level: _Level, position: int) -> int:
-        """Go through a sequence and everything in it; give the position behind it.
+        """Walk through a sequence and everything in it; return the position behind it.
 
-        What is ill-formed makes the innermost level of defined length opaque; without one the data set is rejected.
+        At an ill-formed byte, the innermost level of defined length is left; without one the data set is rejected.
         """
         stack = [level]
         while stack:
@@ -442,8 +413,8 @@ class _Scan:
                 position = self._step(stack, position)
             except struct.error:
                 position = _leave(stack, Reason.TRUNCATED_HEADER)
-            except _Ill as ill:
-                position = _leave(stack, ill.reason)
+            except _IllFormed as ill_formed:
+                position = _leave(stack, ill_formed.reason)
         return position
 
     def _step(self, stack: list[_Level], position: int) -> int:
@@ -451,7 +422,7 @@ class _Scan:
         if position < end:
             return self._in_item(stack, position) if kind is _Kind.ITEM else self._in_sequence(stack, position)
         if is_open:
-            raise _Ill(Reason.TRUNCATED_HEADER if end == len(self.buffer) else Reason.BAD_SEQUENCE)
+            raise _IllFormed(Reason.TRUNCATED_HEADER if end == len(self.buffer) else Reason.BAD_SEQUENCE)
         stack.pop()
         return end
 
@@ -464,7 +435,7 @@ class _Scan:
             stack.pop()
             return start
         if tag != syntax.item:
-            raise _Ill(Reason.BAD_SEQUENCE)
+            raise _IllFormed(Reason.BAD_SEQUENCE)
         self.items += 1
         if self.items > self.limits.items:
             raise Rejected(Reason.TOO_MANY_ITEMS.value)
@@ -508,26 +479,29 @@ class _Scan:
         return start
 
     def _small(self, stack: list[_Level]) -> int:
-        """Return how many bytes here are too few to be too deep: a sequence and its item are two on the stack."""
+        """Return the size up to which a value here cannot be nested too deep.
+
+        A sequence and its item are two levels on the stack, and one level of nesting.
+        """
         return max(0, self.small_bytes - (len(stack) + 1) // 2 * SMALLEST_LEVEL_BYTES)
 
 
-class _Items(_Scan):
-    """A pass over one sequence that keeps where the wanted values of each of its items lie."""
+class _ItemScan(_Scan):
+    """A pass over one sequence: `found` has where the wanted values of each of its items lie."""
 
-    def __init__(self, header: Header, value: Value, wanted: frozenset[int]) -> None:
+    def __init__(self, header: Header, value: ValueSpan, wanted: frozenset[int]) -> None:
         vr, start, length = value
         syntax = (EXPLICIT_LITTLE if vr else IMPLICIT_LITTLE) if header.order == "<" else EXPLICIT_BIG
         self.buffer, self.limits, self.small_bytes = header.data, LIMITS, 0
         self.oddities: set[Oddity] = set()
         self.items = self.elements = 0
-        self.wanted = {_wire(tag, syntax.order): tag for tag in wanted}
-        self.found: list[dict[int, Value]] = []
-        with suppress(Rejected):  # what is ill-formed in there ends it
+        self.wanted = {_as_read(tag, syntax.order): tag for tag in wanted}
+        self.found: list[dict[int, ValueSpan]] = []
+        with suppress(Rejected):  # an ill-formed item ends the pass
             self._walk(_level(self.buffer, vr, start, (True, start + length), syntax), start)
 
     def _small(self, stack: list[_Level]) -> int:
-        # Only the items of the sequence itself are of interest: what is deeper and has a length is jumped over.
+        # Only the items of the sequence itself are read: deeper values of defined length are jumped over.
         return 0 if len(stack) == 1 else UNDEFINED
 
     def _in_sequence(self, stack: list[_Level], position: int) -> int:
@@ -548,19 +522,20 @@ class _Items(_Scan):
         return super()._in_item(stack, position)
 
 
-def items_of(header: Header, tag: int, wanted: frozenset[int]) -> tuple[dict[int, Value], ...]:
-    """Return where the wanted values lie in each item of a sequence of SEQUENCES, which the scan was asked for.
+def scan_items(header: Header, tag: int, wanted: frozenset[int]) -> tuple[dict[int, ValueSpan], ...]:
+    """Return where the wanted values lie in each item of a sequence of READ_SEQUENCES that the scan was asked for.
 
-    None for an absent sequence, or one longer than MAX_SEQUENCE_BYTES; of an ill-formed one those before the fault.
+    Nothing for an absent sequence, or one longer than MAX_SEQUENCE_BYTES; for an ill-formed one, the items before the
+    fault.
     """
     value = header.values.get(tag)
     if value is None or value[2] > MAX_SEQUENCE_BYTES:
         return ()
-    return tuple(_Items(header, value, wanted).found)
+    return tuple(_ItemScan(header, value, wanted).found)
 
 
 def _level(buffer: Buffer, vr: str, start: int, bound: tuple[bool, int], syntax: _Syntax) -> _Level:
-    """Return the level of a sequence's value; `bound` says whether only a delimiter ends it, and where it ends at most."""
+    """Return the level of a sequence's value; `bound` is whether a delimiter ends it, and its end at the latest."""
     is_open, end = bound
     if syntax.order == ">" and bytes(buffer[start : start + 4]) == LITTLE_ITEM:
         syntax = IMPLICIT_LITTLE  # PS3.5 6.2.2: UN of undefined length, whatever is around it
@@ -574,19 +549,19 @@ def _item_syntax(buffer: Buffer, start: int, syntax: _Syntax) -> _Syntax:
 
 
 def _is_sequence(buffer: Buffer, vr: str, start: int) -> bool:
-    """True if a value of defined length is one; UN and implicit VR show it only by their first bytes."""
+    """True if a value of defined length is a sequence; under UN and implicit VR only its first bytes show it."""
     return vr == "SQ" or (vr in {"", "UN"} and bytes(buffer[start : start + 4]) in {LITTLE_ITEM, BIG_ITEM})
 
 
 def _bounded(buffer: Buffer, start: int, length: int, end: int) -> int:
-    """Return where a value ends; raises _Ill when that is beyond the level it lies in."""
+    """Return where a value ends; raises _IllFormed when that is beyond the end of its level."""
     if start + length > end:
-        raise _Ill(Reason.TRUNCATED_HEADER if start + length > len(buffer) else Reason.BAD_SEQUENCE)
+        raise _IllFormed(Reason.TRUNCATED_HEADER if start + length > len(buffer) else Reason.BAD_SEQUENCE)
     return start + length
 
 
 def _leave(stack: list[_Level], reason: Reason) -> int:
-    """Leave the innermost level of defined length; give where it ends."""
+    """Leave the innermost level of defined length; return where it ends."""
     while stack:
         level = stack.pop()
         if not level.is_open:

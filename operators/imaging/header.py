@@ -14,7 +14,8 @@ from pydicom.dataelem import RawDataElement
 from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 
-from operators.dicom.scan import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, IMPLICIT_VR_LITTLE_ENDIAN, Header, scan
+from operators.dicom.scan import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, Header, scan
+from operators.dicom.transfer_syntaxes import IMPLICIT_VR_LITTLE_ENDIAN
 from operators.errors import Rejected
 from operators.imaging.pixels import BIT, BYTE, PixelDescription
 from operators.imaging.reasons import BAD_DESCRIPTION, NO_PIXELS

@@ -16,7 +16,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
 from operators.dicom.frames import ITEM, ITEM_HEADER, stored_samples
-from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN
+from operators.dicom.transfer_syntaxes import EXPLICIT_VR_BIG_ENDIAN
 from operators.errors import Rejected
 from operators.imaging.reasons import UNDECODABLE, UNSUPPORTED
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from pydicom.encaps import get_frame
 
-from operators.dicom.frames import NATIVE, frame_bytes
-from operators.dicom.scan import DEFLATED, EXPLICIT_VR_LITTLE_ENDIAN, scan
+from operators.dicom.frames import frame_bytes
+from operators.dicom.scan import scan
+from operators.dicom.transfer_syntaxes import DEFLATED, EXPLICIT_VR_LITTLE_ENDIAN, NATIVE
 from operators.errors import Rejected
 from operators.imaging.display import DisplayParameters, display_parameters
 from operators.imaging.gray import GrayTransform

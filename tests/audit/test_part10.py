@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from operators.dicom.instance import split_part10
+from operators.dicom.part10 import split_part10
 from operators.errors import Rejected
 from tests.audit.part10 import Meta, read_meta
 from tests.support.data.generate import Volume, instances

@@ -22,11 +22,17 @@ from gateway.intake.status import STORED
 from gateway.stow import multipart
 from gateway.stow.multipart import MediaType, Scanner
 from operators.catalog.query import LEVELS, Query, is_like, parse
+from operators.dicom.facts import MAX_TEXT_LENGTH
 from operators.dicom.frames import MAX_LENGTHS_BYTES, frame_bytes, frame_range, pack, unpack
-from operators.dicom.instance import MAX_TEXT_LENGTH, Examined, data_hasher, examine, split_part10
+from operators.dicom.instance import Examination, data_hasher, examine
 from operators.dicom.json import dicom_json, dumps
-from operators.dicom.part10 import begin_part10
-from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, Reason
+from operators.dicom.part10 import split_incoming_part10, split_part10
+from operators.dicom.reasons import Reason
+from operators.dicom.transfer_syntaxes import (
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+)
 from operators.dimse.commands import parse_command, response
 from operators.dimse.negotiation import AssociateAccepted, Terms, negotiate
 from operators.dimse.pdu import PduReader, Violation, data_pdus
@@ -94,7 +100,7 @@ def is_storable(text: str) -> bool:
     return len(text) <= MAX_TEXT_LENGTH and "\0" not in text and text == text.encode().decode()
 
 
-def _check_frames(examined: Examined, dataset: bytes) -> None:
+def _check_frames(examined: Examination, dataset: bytes) -> None:
     frames = examined.frames
     assert len(frames.lengths) <= MAX_LENGTHS_BYTES
     assert unpack(pack(frames)) == frames
@@ -133,13 +139,13 @@ def check_metadata(data: bytes) -> None:
 
 
 def check_part10(data: bytes) -> None:
-    """Check the promises of split_part10, and that begin_part10 agrees with it however much of a file is there."""
+    """Check the promises of split_part10, and that split_incoming_part10 agrees with it however much of a file is there."""
     whole = bytes(128) + b"DICM" + data[1:] if data[:1] < b"\x80" else data[1:]
     found = _outcome(split_part10, whole)
     assert found in REASONS or len(whole) >= found.prefix_length
-    assert _outcome(lambda some: begin_part10(some, is_whole=True), whole) == found
+    assert _outcome(lambda some: split_incoming_part10(some, is_whole=True), whole) == found
     for piece in cut(whole, len(data)):
-        early = _outcome(lambda some: begin_part10(some, is_whole=False), whole[: len(piece)])
+        early = _outcome(lambda some: split_incoming_part10(some, is_whole=False), whole[: len(piece)])
         assert early in (None, found)
 
 

@@ -12,18 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import charset
 
-from operators.dicom.frames import MAX_LENGTHS_BYTES, frame_bytes, frame_range, pack, shift, unpack
-from operators.dicom.instance import FACTS, WANTED, Examined, examine, split_part10
-from operators.dicom.scan import (
+from operators.dicom.frames import MAX_LENGTHS_BYTES, frame_bytes, frame_range, move_frames, pack, unpack
+from operators.dicom.instance import WANTED, Examination, examine
+from operators.dicom.part10 import split_part10
+from operators.dicom.reasons import Reason
+from operators.dicom.scan import EXPLICIT_LITTLE, LIMITS, Buffer, _Scan
+from operators.dicom.transfer_syntaxes import (
     DEFLATED,
-    EXPLICIT_LITTLE,
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
-    LIMITS,
-    Buffer,
-    Reason,
-    _Scan,
 )
 from operators.errors import Rejected
 from schemas.events import Frames
@@ -39,6 +37,7 @@ from tests.support.data.elements import (
     element,
     item,
 )
+from tests.support.data.small_instances import ELEMENTS
 
 JPEG = "1.2.840.10008.1.2.4.50"
 SYNTAXES = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, JPEG, *sorted(DEFLATED))
@@ -93,12 +92,12 @@ def outcome(act: Callable[[], Any]) -> Any:
         return rejected.reason
 
 
-def read(buffer: Buffer, transfer_syntax: str) -> Examined | str:
-    result: Examined | str = outcome(lambda: examine(buffer, transfer_syntax, 100))
+def read(buffer: Buffer, transfer_syntax: str) -> Examination | str:
+    result: Examination | str = outcome(lambda: examine(buffer, transfer_syntax, 100))
     return result
 
 
-def is_bounded(result: Examined | str, size: int) -> bool:
+def is_bounded(result: Examination | str, size: int) -> bool:
     """True if a result keeps the event's promises: codes, storable texts, frames within the object."""
     if isinstance(result, str):
         return result in REASONS
@@ -117,8 +116,8 @@ def is_bounded(result: Examined | str, size: int) -> bool:
 def test_the_unchanged_data_sets_are_read_without_a_warning() -> None:
     results = [read(data, transfer_syntax) for transfer_syntax, data in WHOLES.items()]
 
-    assert [result.frames.count for result in results if isinstance(result, Examined)] == [3, 3]
-    assert [result.warnings for result in results if isinstance(result, Examined)] == [(), ()]
+    assert [result.frames.count for result in results if isinstance(result, Examination)] == [3, 3]
+    assert [result.warnings for result in results if isinstance(result, Examination)] == [(), ()]
 
 
 @given(data=st.binary(max_size=400), transfer_syntax=st.sampled_from(SYNTAXES))
@@ -143,12 +142,12 @@ def test_a_cut_in_the_header_never_gives_another_instance(cut: int, transfer_syn
     whole, result = WHOLES[transfer_syntax], read(WHOLES[transfer_syntax][:cut], transfer_syntax)
 
     if cut >= len(REAL) + 12:
-        assert isinstance(result, Examined)
+        assert isinstance(result, Examination)
         assert replace(result, frames=Frames(), warnings=()) == replace(
             examine(whole, transfer_syntax, 100), frames=Frames(), warnings=()
         )
     elif cut > len(REAL):
-        assert isinstance(result, Examined) is (cut < len(REAL) + 8)
+        assert isinstance(result, Examination) is (cut < len(REAL) + 8)
 
 
 @given(case=mutated())
@@ -181,15 +180,15 @@ def test_any_bytes_are_split_or_refused(data: bytes, *, has_magic: bool) -> None
 @given(
     raw=st.binary(max_size=60) | st.text(max_size=30).map(lambda text: text.encode("utf-8", "replace")),
     terms=st.lists(st.sampled_from(sorted(charset.python_encoding)) | st.text(max_size=10), max_size=3),
-    name=st.sampled_from(sorted(name for name, (_, vr) in FACTS.items() if vr != "US")),
+    name=st.sampled_from(sorted(name for name, (_, vr) in ELEMENTS.items() if vr != "US")),
 )
 def test_any_text_under_any_character_set_is_storable(raw: bytes, terms: list[str], name: str) -> None:
     character_set = "\\".join(terms).encode("utf-8", "replace")
-    tag, vr = FACTS[name]
+    tag, vr = ELEMENTS[name]
     data = element(0x00080005, "CS", character_set) + REAL[18:] + element(tag, vr, raw)
     result = read(data, EXPLICIT_VR_LITTLE_ENDIAN)
 
-    assert isinstance(result, Examined)
+    assert isinstance(result, Examination)
     assert is_bounded(result, len(data))
 
 
@@ -197,7 +196,7 @@ def test_any_text_under_any_character_set_is_storable(raw: bytes, terms: list[st
 def test_unicode_comes_back_as_it_was_sent(text: str) -> None:
     result = read(REAL + element(0x00100010, "PN", text.encode()), EXPLICIT_VR_LITTLE_ENDIAN)
 
-    assert isinstance(result, Examined)
+    assert isinstance(result, Examination)
     assert result.facts.patient_name == text
 
 
@@ -246,14 +245,14 @@ def test_frames_follow_each_other_and_move_together(offset: int, sizes: list[int
     lengths = b"".join(varint(size) for size in sizes)
     frames = Frames(kind="encapsulated", offset=offset, count=len(sizes), lengths=lengths)
     ranges = [frame_range(frames, number) for number in range(1, len(sizes) + 1)]
-    moved = shift(frames, difference)
+    moved = move_frames(frames, difference)
 
     assert [end - start for start, end in ranges] == sizes
     assert all(before[1] == after[0] for before, after in pairwise(ranges))
     assert [frame_range(moved, number) for number in range(1, len(sizes) + 1)] == [
         (start + difference, end + difference) for start, end in ranges
     ]
-    assert shift(moved, -difference) == frames
+    assert move_frames(moved, -difference) == frames
 
 
 @given(fragments=st.lists(st.binary(max_size=20), max_size=6))

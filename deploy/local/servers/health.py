@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from operators.dicom.instance import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from operators.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from operators.dimse.negotiation import ProposedContext, Terms, request_pdu
 from operators.dimse.pdu import ASSOCIATE_AC, ASSOCIATE_RJ, RELEASE_RQ_PDU
 from schemas.settings.servers import CatalogSettings

@@ -10,7 +10,7 @@ from operators.catalog.ports import Hit, InstanceResult, Location, Page, SeriesR
 from operators.catalog.query import Level, Query, accepts
 from operators.catalog.rows import InstanceRow, SeriesRow, StudyRow
 from operators.connectors.memory.stores import Failing
-from operators.dicom.plain_json import DicomJson
+from operators.dicom.element_json import DicomJson
 
 Lineage = dict[Level, Any]
 

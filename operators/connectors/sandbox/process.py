@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from operators.connectors.sandbox.protocol import ANSWER, JOB, NONCE_BYTES, READY
-from operators.dicom.scan import Reason
+from operators.dicom.reasons import Reason
 from operators.errors import Unavailable
 from operators.imaging.job import RenderJob, pack_job
 from operators.imaging.reasons import (

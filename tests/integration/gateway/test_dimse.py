@@ -38,7 +38,7 @@ from structlog.testing import capture_logs
 from gateway.dimse.association import Door
 from gateway.intake.lifespan import Connectors
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
-from operators.dicom import instance
+from operators.dicom import instance, part10
 from operators.dimse.pdu import RELEASE_RP_PDU
 from operators.errors import Rejected
 from schemas.events import InstanceStored, TransferEnded
@@ -153,7 +153,7 @@ def slice_of(number: int, pixels: int = 64) -> Dataset:
 def data_set_of(path: Path) -> bytes:
     """Return a Part 10 file's bytes after its file meta."""
     whole = path.read_bytes()
-    return whole[instance.split_part10(whole).prefix_length :]
+    return whole[part10.split_part10(whole).prefix_length :]
 
 
 def corpus_files(corpus: Path) -> list[Path]:
@@ -161,7 +161,7 @@ def corpus_files(corpus: Path) -> list[Path]:
     chosen: dict[str, Path] = {}
     for path in sorted((corpus / "ts").rglob("*.dcm")):
         with suppress(Rejected):
-            meta = instance.split_part10(path.read_bytes())
+            meta = part10.split_part10(path.read_bytes())
             examined = instance.examine(data_set_of(path), meta.transfer_syntax, meta.prefix_length)
             if (examined.sop_class, examined.sop_uid) == (meta.sop_class, meta.sop_uid):
                 chosen.setdefault(meta.transfer_syntax, path)
@@ -192,7 +192,7 @@ def test_an_echo_is_answered_while_store_and_broker_are_down(gateway: Running) -
 
 def send_file(port: int, path: Path) -> int:
     """Send a file; give the status."""
-    meta = instance.split_part10(path.read_bytes())
+    meta = part10.split_part10(path.read_bytes())
     with associated(port, (meta.sop_class, meta.transfer_syntax)) as association:
         return int(association.send_c_store(path).Status)
 
@@ -208,11 +208,11 @@ def test_every_transfer_syntax_is_stored_as_sent(gateway: Running, corpus: Path)
     stored = {event.data_hash: event for event in gateway.stored}
     by_key = {key: held.data for (_, key), held in gateway.store.objects.items()}
     for path in sent:
-        meta, data = instance.split_part10(path.read_bytes()), data_set_of(path)
+        meta, data = part10.split_part10(path.read_bytes()), data_set_of(path)
         hasher = instance.data_hasher(meta.transfer_syntax)
         hasher.update(data)
         event = stored[hasher.hexdigest()]
-        prefix = instance.prefix(event.sop_class, event.sop_uid, meta.transfer_syntax)
+        prefix = part10.part10_prefix(event.sop_class, event.sop_uid, meta.transfer_syntax)
         assert by_key[event.object_key] == prefix + data
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from operators.dicom.scan import EXPLICIT_VR_LITTLE_ENDIAN
+from operators.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
 from schemas.objects import Bucket
 from tests.bench.attackers import KINDS, attack
 from tests.integration.gateway.test_dimse import CT, Running, associated, running, slice_of, wait_for
+from tests.laws.test_worst_cases import DEFLATED, EMPTY, UIDS, deep, deflated
 from tests.support.data.elements import element, item
 from tests.support.senders import scu
 from tests.support.senders.sender import Peer
 from tests.support.worlds.gateway import gateway_in
-from tests.unit.operators.dicom.test_worst_cases import DEFLATED, EMPTY, UIDS, deep, deflated
 
 HASTY = {"associate_s": 1.0, "silence_s": 0.5, "stall_s": 1.0, "idle_s": 2.0}
 SOCKETS = 2 * len(KINDS)

@@ -13,8 +13,7 @@ from deploy.commands.stow import StowReply, store_file
 from deploy.demo.dicomweb import Archive
 from deploy.local.report import dicomweb_url
 from deploy.local.running import RunningStack, wait_until
-from operators.dicom import instance
-from operators.dicom.instance import split_part10
+from operators.dicom.part10 import part10_prefix, split_part10
 from tests.support.worlds.reading import part10
 
 SOON_S = 60.0
@@ -82,7 +81,7 @@ def test_a_mismatch_is_kept_shown_and_released(stack: RunningStack, base: str, t
         "SOPInstanceUID": "1.2.81.1.1",
     }
     file = part10(PatientName=CANARY, **uids)
-    sent = instance.prefix(MR, "1.2.81.1.1", EXPLICIT) + file[split_part10(file).prefix_length :]
+    sent = part10_prefix(MR, "1.2.81.1.1", EXPLICIT) + file[split_part10(file).prefix_length :]
     refused = post(base, sent)
     row = the_row(stack, len(sent))
     saved = tmp_path / "kept.dcm"

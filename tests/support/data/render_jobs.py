@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from operators.dicom.frames import frame_range
-from operators.dicom.instance import examine, split_part10
+from operators.dicom.instance import examine
+from operators.dicom.part10 import split_part10
 from operators.errors import Rejected
 from operators.imaging.job import RenderJob
 from operators.imaging.render import render

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.intake.status import of_rejected, of_stored
-from operators.dicom import instance
-from operators.dicom.instance import Examined
+from operators.dicom import instance, part10
+from operators.dicom.instance import Examination
 from operators.errors import Rejected
 from tests.audit.part10 import read_meta
 from tests.support.data.outcomes import Outcome, corpus_files, table
@@ -25,7 +25,7 @@ def found(corpus: Path) -> dict[str, Outcome]:
 
 def outcome(whole: bytes) -> Outcome:
     try:
-        meta = instance.split_part10(whole)
+        meta = part10.split_part10(whole)
         examined = instance.examine(whole[meta.prefix_length :], meta.transfer_syntax, meta.prefix_length)
     except Rejected as error:
         return Outcome("quarantined", error.reason, stow=f"{of_rejected(error).code:04X}")
@@ -67,9 +67,9 @@ def test_files_of_one_instance_and_repeats_are_those_of_the_table(corpus: Path) 
     assert {name for names in contents.values() for name in sorted(names)[1:]} == table().repeats
 
 
-def examined_of(whole: bytes) -> Examined | None:
+def examined_of(whole: bytes) -> Examination | None:
     try:
-        meta = instance.split_part10(whole)
+        meta = part10.split_part10(whole)
         return instance.examine(whole[meta.prefix_length :], meta.transfer_syntax, meta.prefix_length)
     except Rejected:
         return None

@@ -27,7 +27,8 @@ from operators.connectors.memory.catalog import MemoryCatalog
 from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.memory.stores import MemoryObjectStore
 from operators.connectors.sandbox.pool import Sandbox
-from operators.dicom.instance import data_hasher, examine, from_object, split_part10
+from operators.dicom.instance import data_hasher, event_of_object, examine
+from operators.dicom.part10 import split_part10
 from operators.errors import Rejected
 from operators.store.ports import ObjectStore, Upload
 from operators.stream.step import Record
@@ -148,7 +149,7 @@ def stored(whole: bytes, number: int, tenant: str = "local") -> tuple[Upload, Re
     )
     key = Identity(tenant, examined.study_uid, examined.series_uid, examined.sop_uid, digest.hexdigest()).key
     crc = base64.b64encode(int(google_crc32c.value(whole)).to_bytes(4, "big")).decode()
-    event = from_object(key, envelope, whole)
+    event = event_of_object(key, envelope, whole)
     record = Record(
         INSTANCE_STORED.name, 0, number, int(at.timestamp() * 1000), study_key(tenant, event.study_uid), encode(event)
     )

@@ -22,9 +22,9 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Los
 from api.dicomweb import frames
 from api.dicomweb.frames import FrameBytes, _runs
 from operators.connectors.memory.stores import MemoryObjectStore
-from operators.dicom.bulkdata import aligned
-from operators.dicom.frames import NATIVE as NATIVE_SYNTAXES
+from operators.dicom.bulkdata import align
 from operators.dicom.scan import scan
+from operators.dicom.transfer_syntaxes import NATIVE as NATIVE_SYNTAXES
 from schemas.objects import Bucket
 from schemas.settings.web import ApiSettings
 from tests.support.worlds.reading import (
@@ -228,7 +228,7 @@ def test_a_frame_of_bits_is_the_bits_asked_for(data: bytes, draw: st.DataObject)
     count = draw.draw(st.integers(0, len(data) * 8 - skip))
     wanted = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[skip : skip + count]
 
-    assert aligned(data, skip, count) == np.packbits(wanted, bitorder="little").tobytes()
+    assert align(data, skip, count) == np.packbits(wanted, bitorder="little").tobytes()
 
 
 def test_frames_of_a_deflated_instance_are_those_it_inflates_to() -> None:

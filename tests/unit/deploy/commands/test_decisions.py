@@ -15,7 +15,7 @@ from deploy.errors import Failed
 from operators.catalog.rows import QuarantineRow
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryHiddenRows
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
-from operators.dicom.instance import split_part10
+from operators.dicom.part10 import split_part10
 from operators.errors import Rejected, Unavailable
 from operators.store.ports import Position
 from schemas.events import Event, InstanceQuarantined, InstanceStored

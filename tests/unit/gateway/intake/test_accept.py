@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 from gateway.stow.delivery import PartDelivery
-from operators.dicom.instance import split_part10
+from operators.dicom.part10 import split_part10
 from schemas.objects import Bucket
 from tests.support.worlds.reading import part10
 from tests.support.worlds.stow import multipart, stow_world

@@ -14,7 +14,7 @@ from pydicom import Dataset, dcmread
 
 from gateway.stow.door import is_ours
 from operators.connectors.memory.stores import MemoryObjectStore, Outage
-from operators.dicom.instance import split_part10
+from operators.dicom.part10 import split_part10
 from operators.errors import Unavailable
 from operators.store.ports import Upload
 from schemas.objects import Bucket

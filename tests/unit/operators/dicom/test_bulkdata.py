@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.dicom import bulkdata
-from operators.dicom.bulkdata import Beyond, ValueLocation, aligned, seek, shifted, unwrapped
+from operators.dicom.bulkdata import Beyond, ValueLocation, align, seek, stream_aligned, stream_fragments
 from operators.dicom.frames import ITEM, ITEM_HEADER, SEQUENCE_END, frame_bytes
-from operators.dicom.scan import EXPLICIT_VR_LITTLE_ENDIAN
+from operators.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
 from operators.errors import Rejected
 
 
@@ -65,7 +65,7 @@ def test_bits_that_come_in_pieces_are_those_that_come_at_once(
     skip = draw.draw(st.integers(0, 7))
     count = draw.draw(st.integers(0, len(data) * 8 - skip))
 
-    assert all_of(shifted(chunked(data, sizes), skip, count)) == aligned(data, skip, count)
+    assert all_of(stream_aligned(chunked(data, sizes), skip, count)) == align(data, skip, count)
 
 
 def item(data: bytes) -> bytes:
@@ -76,7 +76,7 @@ def item(data: bytes) -> bytes:
 def test_fragments_that_come_in_pieces_are_the_frame(fragments: list[bytes], sizes: list[int]) -> None:
     frame = b"".join(item(one) for one in fragments)
 
-    assert all_of(unwrapped(chunked(frame, sizes))) == frame_bytes(frame)
+    assert all_of(stream_fragments(chunked(frame, sizes))) == frame_bytes(frame)
 
 
 @given(st.lists(st.binary(max_size=9), min_size=1, max_size=9), SIZES, st.binary(max_size=9))
@@ -85,11 +85,11 @@ def test_a_stream_is_what_follows_the_offset_table_up_to_the_end(
 ) -> None:
     value = b"".join(item(one) for one in fragments) + ITEM_HEADER.pack(*SEQUENCE_END, 0) + after
 
-    assert all_of(unwrapped(chunked(value, sizes), tables=1)) == b"".join(fragments[1:])
+    assert all_of(stream_fragments(chunked(value, sizes), tables=1)) == b"".join(fragments[1:])
 
 
 @pytest.mark.parametrize("data", [item(b"a") * 3, b"no item there"])
 def test_too_many_fragments_and_what_is_none_are_a_bad_frame(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulkdata, "MAX_FRAGMENTS", 2)
     with pytest.raises(Rejected, match="bad-frame"):
-        all_of(unwrapped(chunked(data, [])))
+        all_of(stream_fragments(chunked(data, [])))

@@ -18,12 +18,15 @@ from operators.dicom.frames import (
     frame_bytes,
     frame_range,
     locate,
+    move_frames,
     pack,
-    shift,
     unpack,
 )
-from operators.dicom.instance import WANTED, examine, split_part10
-from operators.dicom.scan import EXPLICIT_VR_LITTLE_ENDIAN, Oddity, scan
+from operators.dicom.instance import WANTED, examine
+from operators.dicom.part10 import split_part10
+from operators.dicom.reasons import Oddity
+from operators.dicom.scan import scan
+from operators.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
 from operators.errors import Rejected
 from schemas.events import Frames
 
@@ -314,8 +317,8 @@ def test_frames_move_with_their_data_set() -> None:
     native = Frames(kind="native", offset=100, length=4, count=2)
     unlisted = Frames(kind="unlisted", count=2)
 
-    assert frame_range(shift(native, 38), 2) == (142, 146)
-    assert shift(unlisted, 38) == unlisted
+    assert frame_range(move_frames(native, 38), 2) == (142, 146)
+    assert move_frames(unlisted, 38) == unlisted
 
 
 @pytest.mark.parametrize("junk", [b"", b"\1", b"\2\0\0\0\0", b"\1\4\0\0\0", b"\1\1\x80", b"\1\1\x80\0\0\0"])

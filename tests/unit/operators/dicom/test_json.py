@@ -12,9 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset
 
-from operators.dicom.instance import split_part10
-from operators.dicom.json import INLINE_BYTES, UTF_8, Limit, _data_set, bulk_value, dicom_json, dumps, placed
-from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from operators.dicom.json import (
+    INLINE_BYTES,
+    UTF_8,
+    CpuDeadline,
+    _data_set,
+    bulk_value,
+    dicom_json,
+    dumps,
+    with_address,
+)
+from operators.dicom.part10 import split_part10
+from operators.dicom.transfer_syntaxes import (
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+)
 from operators.errors import Rejected
 from tests.support.worlds.reading import nested, part10
 
@@ -124,7 +137,7 @@ def test_a_header_that_takes_too_long_is_given_up() -> None:
     whole = part10(ReferencedImageSequence=[nested(b"12")] * 50)
     split = split_part10(whole)
     ticks = iter(range(1000))
-    limit = Limit(lambda: float(next(ticks)), 20.0)
+    limit = CpuDeadline(lambda: float(next(ticks)), 20.0)
 
     with pytest.raises(Rejected, match="header-too-costly"):
         dicom_json(whole, split.prefix_length, split.transfer_syntax, AT, limit)
@@ -134,7 +147,7 @@ def test_json_without_an_address_is_given_one_later() -> None:
     text = 'a"BulkDataURI":"/b'
     whole = part10(PatientComments=text, RedPaletteColorLookupTableData=BIG, ReferencedImageSequence=[nested(BIG)])
     split = split_part10(whole)
-    made = placed(dumps(dicom_json(whole, split.prefix_length, split.transfer_syntax, "")), AT)
+    made = with_address(dumps(dicom_json(whole, split.prefix_length, split.transfer_syntax, "")), AT)
 
     assert orjson.loads(made) == of(whole)
     assert orjson.loads(made)["00104000"]["Value"] == [text]

@@ -1,13 +1,95 @@
-"""The end of a file meta is found as soon as it is there, and never where the whole file would not have it."""
+"""Preamble and file meta: ours as pydicom reads it, and those of any file, found as soon as they are complete."""
 
+import io
 import struct
+import warnings
 
+import pydicom
 import pytest
 
-from operators.dicom.instance import META_START, Part10, split_part10
-from operators.dicom.part10 import MOST_BYTES, begin_part10
+from operators.dicom.instance import prefix_hash
+from operators.dicom.part10 import (
+    MAX_BEGINNING_BYTES,
+    META_START,
+    FileMeta,
+    part10_prefix,
+    split_incoming_part10,
+    split_part10,
+)
+from operators.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
 from operators.errors import Rejected
-from tests.support.worlds.reading import part10
+from tests.support.data.small_instances import data_set, short_element
+from tests.support.worlds.reading import CT, part10
+
+
+def test_pydicom_reads_our_prefix() -> None:
+    written = part10_prefix(CT, "1.2.3", EXPLICIT_VR_LITTLE_ENDIAN)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        meta = pydicom.dcmread(io.BytesIO(written + data_set())).file_meta
+
+    assert (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID) == (CT, "1.2.3")
+    assert meta.TransferSyntaxUID == EXPLICIT_VR_LITTLE_ENDIAN
+    assert meta.FileMetaInformationGroupLength == len(written) - 144
+    assert meta.ImplementationClassUID.is_valid
+    assert len(written) % 2 == 0
+    assert split_part10(written) == (len(written), EXPLICIT_VR_LITTLE_ENDIAN, CT, "1.2.3")
+
+
+def test_our_prefix_is_a_function_of_three_uids() -> None:
+    written = part10_prefix(CT, "1.2.3", EXPLICIT_VR_LITTLE_ENDIAN)
+
+    assert prefix_hash(written) == "a177ca7cec90b979eded8f60a712f1639a9335980fd132658af3f29171c7314d"
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_our_prefix_takes_nothing_but_uids(place: int) -> None:
+    arguments = [CT, "1.2.3", EXPLICIT_VR_LITTLE_ENDIAN]
+    arguments[place] = "../1"
+
+    with pytest.raises(Rejected, match="no-usable-uid"):
+        part10_prefix(*arguments)
+
+
+def meta(*elements: bytes, group_length: int | None = None) -> bytes:
+    length = b"" if group_length is None else short_element(0x00020000, "UL", struct.pack("<I", group_length))
+    return bytes(128) + b"DICM" + length + b"".join(elements)
+
+
+SYNTAX = short_element(0x00020010, "UI", b"1.2.840.10008.1.2.1\0")
+
+
+@pytest.mark.parametrize("group_length", [None, len(SYNTAX), 4_000_000_000, 99])
+def test_the_data_set_begins_where_file_meta_ends_whatever_its_group_length_says(group_length: int | None) -> None:
+    file_meta = meta(SYNTAX, group_length=group_length)
+
+    assert split_part10(file_meta + data_set())[:2] == (len(file_meta), "1.2.840.10008.1.2.1")
+
+
+def test_the_group_length_tells_deflated_bytes_from_file_meta() -> None:
+    file_meta = meta(SYNTAX, group_length=len(SYNTAX))
+
+    assert split_part10(file_meta + b"\x02\x00deflated").prefix_length == len(file_meta)
+
+
+NO_PART10 = {
+    "nothing": (b"", "not-part10"),
+    "no magic": (bytes(200), "not-part10"),
+    "no file meta": (meta(), "no-transfer-syntax"),
+    "no transfer syntax": (meta(short_element(0x00020002, "UI", b"1.2")), "no-transfer-syntax"),
+    "an empty transfer syntax": (meta(short_element(0x00020010, "UI", b"")), "no-transfer-syntax"),
+    "file meta cut short": (meta(SYNTAX)[:-1], "truncated-meta"),
+    "an element header cut short": (meta(SYNTAX)[:-25], "truncated-meta"),
+}
+
+
+@pytest.mark.parametrize("claim", NO_PART10)
+def test_what_is_no_part_10_file_is_refused_by_name(claim: str) -> None:
+    whole, reason = NO_PART10[claim]
+
+    with pytest.raises(Rejected, match=reason):
+        split_part10(whole)
+
 
 GOOD = part10()
 META_END = split_part10(GOOD).prefix_length
@@ -32,14 +114,14 @@ FILES = {
 }
 
 
-def answer(beginning: bytes, *, is_whole: bool) -> Part10 | str | None:
+def answer(beginning: bytes, *, is_whole: bool) -> FileMeta | str | None:
     try:
-        return begin_part10(beginning, is_whole=is_whole)
+        return split_incoming_part10(beginning, is_whole=is_whole)
     except Rejected as error:
         return error.reason
 
 
-def split(whole: bytes) -> Part10 | str:
+def split(whole: bytes) -> FileMeta | str:
     try:
         return split_part10(whole)
     except Rejected as error:
@@ -62,5 +144,5 @@ def test_a_file_meta_is_found_with_the_first_byte_behind_it() -> None:
 def test_a_file_meta_that_does_not_end_is_given_up() -> None:
     endless = bytes(128) + b"DICM" + b"\2\0\x02\x01OB\0\0" + struct.pack("<I", 2**31)
 
-    assert answer(endless.ljust(MOST_BYTES - 1, b"\0"), is_whole=False) is None
-    assert answer(endless.ljust(MOST_BYTES, b"\0"), is_whole=False) == "truncated-meta"
+    assert answer(endless.ljust(MAX_BEGINNING_BYTES - 1, b"\0"), is_whole=False) is None
+    assert answer(endless.ljust(MAX_BEGINNING_BYTES, b"\0"), is_whole=False) == "truncated-meta"

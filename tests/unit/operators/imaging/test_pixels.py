@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.dicom.scan import EXPLICIT_VR_BIG_ENDIAN
+from operators.dicom.transfer_syntaxes import EXPLICIT_VR_BIG_ENDIAN
 from operators.errors import Rejected
 from operators.imaging.pixels import DEFLATED_FRAMES, RLE, PixelDescription, bit_packed_frame, decode, native_samples
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from operators.dicom.instance import examine
-from operators.dicom.scan import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, LIMITS
+from operators.dicom.scan import LIMITS
+from operators.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from operators.errors import Rejected
 from schemas.settings.intake import IntakeSettings
 from tests.support.data.elements import ITEM_END, OPEN, SEQUENCE_END, element, item

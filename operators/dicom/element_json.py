@@ -1,7 +1,7 @@
-"""The DICOM JSON of plain values, straight from their bytes: what nearly every header is made of.
+"""The DICOM JSON of single elements straight from their bytes, for the simple values that most headers consist of.
 
-pydicom is exact but takes 45 us an element, this 3: what is not plainly one of these is left to it.
-Source: PS3.18 F.2.
+This takes 3 us an element, and pydicom 45. A value with rules of its own (another character set, a name with several
+component groups) is left to pydicom. Source: PS3.18 F.2.
 """
 
 import struct
@@ -11,20 +11,20 @@ from typing import Any
 
 # A data set in the DICOM JSON model: elements by tag, eight hexadecimal digits (PS3.18 F.2).
 DicomJson = dict[str, Any]
-Element = dict[str, Any]
+JsonElement = dict[str, Any]
 Reader = Callable[[bytes, str], list[Any] | None]
 
 PADDING = "\0 "
-# Longer whole numbers have no exact place in JSON; PS3.5 6.2 allows twelve characters.
+# JSON does not hold longer whole numbers exactly; PS3.5 6.2 allows twelve characters.
 NUMBER_CHARACTERS = 16
 DECIMAL = frozenset("0123456789+-.eE")
 FORMATS = {"US": "H", "UL": "I", "SS": "h", "SL": "i", "FL": "f", "FD": "d"}
 
 
-def plain(vr: str, raw: bytes, order: str) -> Element | None:
-    """Return the element with this VR and value in struct's byte order; None when it takes more than a table to read.
+def simple_element(vr: str, raw: bytes, order: str) -> JsonElement | None:
+    """Return the element with this VR and value, numbers in struct's byte order; None when pydicom has to read it.
 
-    Text is read here only when it is printable ASCII, which is the same in every character set.
+    Text is read here only when it is printable ASCII, which means the same in every character set.
     """
     reader = READERS.get(vr)
     if reader is None:
@@ -37,8 +37,8 @@ def plain(vr: str, raw: bytes, order: str) -> Element | None:
     return {"vr": vr, "Value": values} if values else {"vr": vr}
 
 
-def inline(vr: str, raw: bytes) -> Element:
-    """Return a binary element with its value in it."""
+def inline_binary(vr: str, raw: bytes) -> JsonElement:
+    """Return a binary element that holds its value as base64 (PS3.18 F.2.7)."""
     return {"vr": vr, "InlineBinary": b64encode(raw).decode()} if raw else {"vr": vr}
 
 
@@ -68,7 +68,7 @@ def _text(raw: bytes, _: str) -> list[Any] | None:
 
 
 def _name(raw: bytes, _: str) -> list[Any] | None:
-    """Read one name of one component group: more of either has rules of its own."""
+    """Read a single name that has one component group."""
     text = _ascii(raw)
     if text is None or "\\" in text or "=" in text:
         return None

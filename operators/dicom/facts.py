@@ -1,0 +1,143 @@
+"""The facts that a header holds about patient, study, series and image: texts decoded and bounded, numbers read."""
+
+import re
+import struct
+from typing import Any
+
+from operators.dicom.attributes import FACTS, SEQUENCES, items_of
+from operators.dicom.reasons import Oddity
+from operators.dicom.scan import Buffer, Header, ValueSpan, scan_items
+from operators.dicom.text import CHARACTER_SET_VRS, DEFAULT_REPERTOIRE, decode, encodings_of
+from schemas.events import Facts
+
+MAX_TEXT_LENGTH = 1024
+MAX_TEXT_BYTES = 16 * MAX_TEXT_LENGTH
+MAX_NUMBER_BYTES = 128
+MAX_INT = (1 << 31) - 1
+MAX_ITEMS = 16
+
+# Name, tag and VR of every fact at the top level of a data set, as the loop over all of them reads them fastest.
+TOP_LEVEL = tuple((one.name, one.tag, one.vr) for one in FACTS if not one.sequence)
+# What the scan has to look for.
+WANTED = frozenset(one.tag for one in (*FACTS, *SEQUENCES) if not one.sequence)
+
+# The letters of struct for the VRs that hold one binary number.
+NUMBER_VRS = {"US": "H", "UL": "I", "SS": "h", "SL": "i"}
+US_BYTES = 2
+DIGITS = re.compile("[+]?[0-9]{1,9}")
+# No store takes them: NUL and lone surrogates.
+NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
+PADDING = " \0"
+
+
+def read_facts(header: Header) -> tuple[Facts, set[Oddity]]:
+    """Return the facts, and what is odd about their values.
+
+    The hot path: nearly every value is short printable ASCII under the VR that the standard gives it.
+    """
+    reader = _Reader(header)
+    data, values, found = header.data, header.values, reader.found
+    for name, tag, vr in TOP_LEVEL:
+        value = values.get(tag)
+        if value is None:
+            continue
+        if vr == "US":
+            found[name] = reader.number(value)
+            continue
+        found_vr, start, length = value
+        is_usual = length <= MAX_TEXT_LENGTH and (found_vr == vr or not found_vr)
+        text = _printable(data[start : start + length]) if is_usual else None
+        found[name] = reader.text(value, vr) if text is None else text
+    for sequence in SEQUENCES:
+        if sequence.tag in values:
+            found |= reader.items(sequence.path)
+    if not encodings_of(reader.character_set).is_known:
+        reader.oddities.add(Oddity.UNKNOWN_CHARACTER_SET)
+    return Facts(**found), reader.oddities
+
+
+class _Reader:
+    """The facts of one data set while they are read: `found` has those read before, Specific Character Set first."""
+
+    def __init__(self, header: Header) -> None:
+        self.header = header
+        self.found: dict[str, Any] = {}
+        self.oddities: set[Oddity] = set()
+
+    @property
+    def character_set(self) -> str:
+        """Return the defined terms that the texts are decoded by."""
+        return self.found.get("specific_character_set") or ""
+
+    def number(self, value: ValueSpan) -> int | None:
+        """Read an unsigned number that should be a US; None, with a warning, when the value is no such number."""
+        found_vr, start, length = value
+        raw = bytes(self.header.data[start : start + min(length, MAX_NUMBER_BYTES)])
+        if found_vr == "US" and length == US_BYTES:
+            return int.from_bytes(raw, "big" if self.header.order == ">" else "little")
+        if found_vr not in {"US", ""}:
+            self.oddities.add(Oddity.UNEXPECTED_VR)
+        number = _parsed(raw, NUMBER_VRS.get(found_vr or "US"), self.header.order)
+        if number is None:
+            self.oddities.add(Oddity.UNREADABLE_NUMBER)
+        return number
+
+    def text(self, value: ValueSpan, vr: str) -> str:
+        """Read a text that is not plain ASCII: decoded, each value trimmed, storable, and bounded in length."""
+        found_vr, start, length = value
+        raw = bytes(self.header.data[start : start + min(length, MAX_TEXT_BYTES)])
+        if found_vr not in {vr, ""}:
+            self.oddities.add(Oddity.UNEXPECTED_VR)
+        if found_vr in NUMBER_VRS:
+            number = _parsed(raw, NUMBER_VRS[found_vr], self.header.order)
+            return "" if number is None else str(number)
+        text = self._storable(raw, vr)
+        if len(text) > MAX_TEXT_LENGTH or length > MAX_TEXT_BYTES:
+            self.oddities.add(Oddity.LONG_VALUE)
+        return text[:MAX_TEXT_LENGTH]
+
+    def _storable(self, raw: bytes, vr: str) -> str:
+        """Decode a text, and leave out padding and the characters that no store takes."""
+        encodings = encodings_of(self.character_set).names if vr in CHARACTER_SET_VRS else DEFAULT_REPERTOIRE
+        text, is_exact = decode(raw, encodings)
+        if not is_exact or (encodings == DEFAULT_REPERTOIRE and not raw.isascii()):
+            self.oddities.add(Oddity.UNDECODABLE_TEXT)
+        return "\\".join(part.strip(PADDING) for part in NOT_STORABLE.sub("", text.rstrip(PADDING)).split("\\"))
+
+    def items(self, sequence: str) -> dict[str, str]:
+        """Read the facts in the items of a sequence: one value for each item, joined by backslashes."""
+        members = ITEMS[sequence]
+        items = scan_items(self.header, int(sequence, 16), frozenset(tag for _, tag, _ in members))[:MAX_ITEMS]
+        texts = {name: [self._item_text(item.get(tag), vr) for item in items] for name, tag, vr in members}
+        return {name: "\\".join(found) for name, found in texts.items() if any(found)}
+
+    def _item_text(self, value: ValueSpan | None, vr: str) -> str:
+        if value is None:
+            return ""
+        _, start, length = value
+        text = _printable(self.header.data[start : start + min(length, MAX_TEXT_LENGTH)])
+        return self.text(value, vr) if text is None else text
+
+
+def _printable(raw: Buffer) -> str | None:
+    """Read a single value of printable ASCII; None for any other value, escape sequences among them."""
+    try:
+        text = str(raw, "ascii").strip(PADDING)
+    except UnicodeDecodeError:
+        return None
+    return text if text.isprintable() and "\\" not in text else None
+
+
+def _parsed(raw: bytes, letter: str | None, order: str) -> int | None:
+    """Read a binary number of this struct letter, or a text without one; None unless it is in 0 to 2**31 - 1."""
+    number = -1
+    text = raw.decode("latin-1").strip(PADDING)
+    if letter and len(raw) >= struct.calcsize(order + letter):
+        number = struct.unpack_from(order + letter, raw)[0]
+    elif letter is None and DIGITS.fullmatch(text):
+        number = int(text)
+    return number if 0 <= number <= MAX_INT else None
+
+
+# Name, tag and VR of the facts in each sequence's items, by the sequence's path.
+ITEMS = {sequence.path: tuple((one.name, one.tag, one.vr) for one in items_of(sequence)) for sequence in SEQUENCES}

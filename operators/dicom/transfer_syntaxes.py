@@ -1,0 +1,47 @@
+"""The transfer syntaxes by UID, and how each one writes a data set: byte order, VRs, pixels, deflate (PS3.5 A)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
+JPIP_REFERENCED_DEFLATE = "1.2.840.10008.1.2.4.95"
+JPIP_HTJ2K_REFERENCED_DEFLATE = "1.2.840.10008.1.2.4.205"
+
+
+@dataclass(frozen=True)
+class TransferSyntax:
+    """How a data set is written.
+
+    Its elements have VRs when `is_explicit`, its numbers are big-endian when `is_big_endian`, its frames lie in items
+    when `is_encapsulated`, and the whole data set is one deflate stream (RFC 1951) when `is_deflated`.
+    """
+
+    is_explicit: bool = True
+    is_big_endian: bool = False
+    is_encapsulated: bool = False
+    is_deflated: bool = False
+
+
+# PS3.5 A.1 to A.3, A.5, A.7 and A.11. Every other transfer syntax is explicit little endian with encapsulated pixels.
+UNENCAPSULATED: Mapping[str, TransferSyntax] = {
+    IMPLICIT_VR_LITTLE_ENDIAN: TransferSyntax(is_explicit=False),
+    EXPLICIT_VR_LITTLE_ENDIAN: TransferSyntax(),
+    EXPLICIT_VR_BIG_ENDIAN: TransferSyntax(is_big_endian=True),
+    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN: TransferSyntax(is_deflated=True),
+    JPIP_REFERENCED_DEFLATE: TransferSyntax(is_deflated=True),
+    JPIP_HTJ2K_REFERENCED_DEFLATE: TransferSyntax(is_deflated=True),
+}
+ENCAPSULATED = TransferSyntax(is_encapsulated=True)
+
+# The data set is one deflate stream: no byte range of the object is a value or a frame.
+DEFLATED = frozenset(uid for uid, syntax in UNENCAPSULATED.items() if syntax.is_deflated)
+# Frames lie one behind the other in the object, without headers.
+NATIVE = frozenset(UNENCAPSULATED) - DEFLATED
+
+
+def transfer_syntax_of(uid: str) -> TransferSyntax:
+    """Return how the data sets of a transfer syntax are written; an unknown UID counts as encapsulated (PS3.5 A.4)."""
+    return UNENCAPSULATED.get(uid, ENCAPSULATED)

@@ -1,0 +1,73 @@
+"""One row for each attribute: whatever cannot be derived from the table is held equal to it here, by name."""
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
+
+import schemas
+from operators.catalog.rows import InstanceRow, SeriesRow, StudyRow
+from operators.dicom.attributes import ATTRIBUTES, FACTS, LEVELS, Attribute, Level, answered_at, required_at
+from schemas.events import Facts
+
+ROWS: dict[Level, type[Any]] = {"study": StudyRow, "series": SeriesRow, "instance": InstanceRow}
+MATCHED = [one for one in ATTRIBUTES if one.matching]
+SCHEMAS = Path(schemas.__file__).parent
+
+
+def name_of(attribute: Attribute) -> str:
+    return attribute.keyword
+
+
+@pytest.mark.parametrize("attribute", ATTRIBUTES, ids=name_of)
+def test_an_attribute_is_the_dictionarys(attribute: Attribute) -> None:
+    tags = [int(tag, 16) for tag in attribute.path.split(".")]
+
+    assert [keyword_for_tag(tag) for tag in tags] == attribute.keyword.split(".")
+    assert dictionary_VR(tags[-1]) == attribute.vr
+    assert tag_for_keyword(attribute.keyword.rpartition(".")[2]) == attribute.tag
+
+
+def test_every_attribute_has_one_row() -> None:
+    assert len({one.path for one in ATTRIBUTES}) == len(ATTRIBUTES)
+    assert len({one.keyword for one in ATTRIBUTES}) == len(ATTRIBUTES)
+
+
+def test_the_character_set_is_read_before_the_texts_that_it_decodes() -> None:
+    assert FACTS[0].keyword == "SpecificCharacterSet"
+
+
+def test_the_facts_are_the_fields_of_the_event() -> None:
+    assert sorted(one.name for one in FACTS) == sorted(one.name for one in fields(Facts))
+
+
+def test_the_facts_are_fields_of_the_newest_schema() -> None:
+    schema = json.loads(max(SCHEMAS.glob("avro/instance_stored/v*.avsc")).read_text())
+    (facts,) = (one["type"] for one in schema["fields"] if one["name"] == "facts")
+
+    assert sorted(one.name for one in FACTS) == sorted(one["name"] for one in facts["fields"])
+
+
+@pytest.mark.parametrize("attribute", MATCHED, ids=name_of)
+def test_a_matched_attribute_has_its_column(attribute: Attribute) -> None:
+    ddl = "".join(path.read_text() for path in sorted(SCHEMAS.glob("catalog/*.sql")))
+    table = re.search(rf"CREATE TABLE {attribute.level} \((.*?)\n\)", ddl, re.DOTALL)
+    assert table is not None
+    added = re.findall(rf"ALTER TABLE {attribute.level} ADD COLUMN (\w+)", ddl)
+
+    assert attribute.column in {*re.findall(r'^    "?([a-z_]+)"? ', table[1], re.MULTILINE), *added}
+    assert attribute.column in {one.name for one in fields(ROWS[attribute.level])}
+
+
+@pytest.mark.parametrize("attribute", [one for one in FACTS if one.matching == "name"], ids=name_of)
+def test_a_name_is_kept_beside_the_form_of_it_that_is_matched(attribute: Attribute) -> None:
+    assert attribute.name in {one.name for one in fields(ROWS[attribute.level])}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_what_every_answer_has_is_answered(level: Level) -> None:
+    assert set(required_at(level)) <= set(answered_at(level))
