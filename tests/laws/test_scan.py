@@ -25,7 +25,7 @@ from operators.dicom.transfer_syntaxes import (
 )
 from operators.errors import Rejected
 from schemas.events import Frames
-from tests.fuzz.targets import is_storable
+from tests.fuzz.parsers.data_sets import is_storable
 from tests.support.data.elements import (
     CODE,
     ITEM_END,
