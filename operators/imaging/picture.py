@@ -1,4 +1,4 @@
-"""Decoded samples as a picture file: as tones or colours, cropped, mirrored, scaled, encoded (PS3.18 8.3.5)."""
+"""DecodedFrame samples as a picture file: as tones or colours, cropped, mirrored, scaled, encoded (PS3.18 8.3.5)."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from PIL import Image as Pictures
 from operators.errors import Rejected
 from operators.imaging.display import DisplayParameters
 from operators.imaging.gray import tones
-from operators.imaging.pixels import Decoded
+from operators.imaging.pixels import DecodedFrame
 from operators.imaging.reasons import EMPTY_REGION, UNSUPPORTED_COLOURS
 from operators.imaging.request import Rendering, Viewport
 
@@ -26,7 +26,7 @@ Picture = NDArray[np.uint8]
 FORMATS: Mapping[str, str] = {"image/jpeg": "JPEG", "image/png": "PNG", "image/gif": "GIF"}
 
 
-def make_picture(decoded: Decoded, display: DisplayParameters, rendering: Rendering) -> Picture:
+def make_picture(decoded: DecodedFrame, display: DisplayParameters, rendering: Rendering) -> Picture:
     """Return a frame as displayed, in its own size: uint8, (rows, columns) of tones or (rows, columns, 3) of RGB.
 
     The client's window takes precedence over the image's own. Raises Rejected(UNSUPPORTED_COLOURS).

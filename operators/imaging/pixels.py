@@ -81,23 +81,23 @@ class PixelDescription:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedFrame:
     """Samples in the shape of their description, and the colour space that they have after decoding."""
 
     samples: Samples
     photometric_interpretation: str
 
 
-def decode(frame: bytes, description: PixelDescription, transfer_syntax: str, *, is_native: bool) -> Decoded:
+def decode(frame: bytes, description: PixelDescription, transfer_syntax: str, *, is_native: bool) -> DecodedFrame:
     """Return a frame's samples; of a compressed frame, `frame` is the code stream with its fragments joined.
 
     Raises Rejected(UNSUPPORTED or UNDECODABLE).
     """
     colours = description.photometric_interpretation
     if is_native:
-        return Decoded(native_samples(frame, description, transfer_syntax), without_subsampling(colours))
+        return DecodedFrame(native_samples(frame, description, transfer_syntax), without_subsampling(colours))
     if transfer_syntax == DEFLATED_FRAMES:
-        return Decoded(native_samples(_inflated(frame, description), description), colours)
+        return DecodedFrame(native_samples(_inflated(frame, description), description), colours)
     if transfer_syntax not in DECODERS:
         raise Rejected(UNSUPPORTED)
     if description.bits_allocated == BIT and transfer_syntax == RLE:
@@ -188,7 +188,7 @@ def _as_bytes(description: PixelDescription) -> PixelDescription:
     return replace(description, rows=1, columns=count, samples=1, bits_allocated=8, bits_stored=8, high_bit=7)
 
 
-def _compressed(stream: bytes, description: PixelDescription, transfer_syntax: str) -> Decoded:
+def _compressed(stream: bytes, description: PixelDescription, transfer_syntax: str) -> DecodedFrame:
     options: dict[str, Any] = {
         "rows": description.rows,
         "columns": description.columns,
@@ -210,7 +210,7 @@ def _compressed(stream: bytes, description: PixelDescription, transfer_syntax: s
         raise
     except BaseException:  # noqa: BLE001 - decoders raise many kinds on foreign bytes; a panic of Rust is no Exception
         raise Rejected(UNDECODABLE) from None
-    return Decoded(samples, without_subsampling(str(properties["photometric_interpretation"])))
+    return DecodedFrame(samples, without_subsampling(str(properties["photometric_interpretation"])))
 
 
 def bit_packed_frame(data: bytes, description: PixelDescription, number: int) -> bytes:

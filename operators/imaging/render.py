@@ -18,7 +18,7 @@ from operators.imaging.gray import GrayTransform
 from operators.imaging.header import describe_pixels, read_image_header
 from operators.imaging.job import RenderJob
 from operators.imaging.picture import FORMATS, encode, make_picture
-from operators.imaging.pixels import BIT, DECODERS, Decoded, PixelDescription, bit_packed_frame, decode
+from operators.imaging.pixels import BIT, DECODERS, DecodedFrame, PixelDescription, bit_packed_frame, decode
 from operators.imaging.reasons import NO_PIXELS, TOO_LARGE, UNDECODABLE
 from operators.imaging.request import Rendering, Viewport
 
@@ -69,7 +69,7 @@ def _inflated(data: bytes, most_bytes: int) -> bytes:
     return inflated
 
 
-def _decoded(job: RenderJob, source: _Source, description: PixelDescription) -> Decoded:
+def _decoded(job: RenderJob, source: _Source, description: PixelDescription) -> DecodedFrame:
     frame, is_native = _frame(job, source, description), source.transfer_syntax in NATIVE
     return decode(frame, description, source.transfer_syntax, is_native=is_native)
 

@@ -1,4 +1,4 @@
-"""Decoded samples become pictures: colour spaces, regions, sizes and file formats."""
+"""DecodedFrame samples become pictures: colour spaces, regions, sizes and file formats."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from operators.errors import Rejected
 from operators.imaging.display import DisplayParameters
 from operators.imaging.gray import GrayTransform, Window
 from operators.imaging.picture import encode, make_picture
-from operators.imaging.pixels import Decoded
+from operators.imaging.pixels import DecodedFrame
 from operators.imaging.request import Rendering, Viewport
 from tests.support.data.render_jobs import job_of, opened, picture_of
 from tests.support.worlds.reading import part10
@@ -28,18 +28,18 @@ QUARTERS = np.array([[10, 80], [150, 240]], np.uint8).repeat(40, axis=0).repeat(
 def test_ybr_full_becomes_the_same_rgb_as_with_pydicom(samples: NDArray[np.uint8]) -> None:
     wanted = convert_color_space(samples, "YBR_FULL", "RGB").astype(int)
 
-    assert abs(make_picture(Decoded(samples, "YBR_FULL"), DISPLAY, PNG) - wanted).max() <= 1
+    assert abs(make_picture(DecodedFrame(samples, "YBR_FULL"), DISPLAY, PNG) - wanted).max() <= 1
 
 
 def test_ybr_partial_luminance_goes_from_16_to_235() -> None:
     samples = np.array([[[16, 128, 128], [235, 128, 128]]], np.uint8)
 
-    assert make_picture(Decoded(samples, "YBR_PARTIAL_420"), DISPLAY, PNG).tolist() == [[[0] * 3, [255] * 3]]
+    assert make_picture(DecodedFrame(samples, "YBR_PARTIAL_420"), DISPLAY, PNG).tolist() == [[[0] * 3, [255] * 3]]
 
 
 def test_an_unknown_colour_space_is_refused() -> None:
     with pytest.raises(Rejected, match="unsupported-photometric"):
-        make_picture(Decoded(np.zeros((1, 1, 3), np.uint8), "HSV"), DISPLAY, PNG)
+        make_picture(DecodedFrame(np.zeros((1, 1, 3), np.uint8), "HSV"), DISPLAY, PNG)
 
 
 @pytest.mark.parametrize(
