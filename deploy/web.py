@@ -104,8 +104,8 @@ class Web:
         async with AsyncExitStack() as stack:
             for one in connectors.to_open:
                 await stack.enter_async_context(one)
-            behind_the_door = Connectors(connectors.objects, connectors.events)
-            intake = await stack.enter_async_context(open_intake(settings.intake, settings.quarantine, behind_the_door))
+            stores = Connectors(connectors.objects, connectors.events)
+            intake = await stack.enter_async_context(open_intake(settings.intake, settings.quarantine, stores))
             self._stow = stow = Stow(intake, settings.stow, settings.api.tenant)
             announcing = asyncio.create_task(_announce(settings.api))
             with _stow_closed_at_signal(stow):

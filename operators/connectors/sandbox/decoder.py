@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--memory-bytes", type=int, required=True)
     parser.add_argument("--cpu-s", type=int, required=True)
     arguments = parser.parse_args()
-    die_with(arguments.parent)
+    _die_with_parent(arguments.parent)
     _limit(resource.RLIMIT_AS, arguments.memory_bytes)
     _limit(resource.RLIMIT_CORE, 0)
     answers = _take_standard_output()
@@ -55,7 +55,7 @@ def main() -> int:
     return 0
 
 
-def die_with(parent: int) -> None:
+def _die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when its parent's thread ends, whatever native code is doing then."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -189,7 +189,7 @@ def test_a_hostile_frame_is_refused(name: str) -> None:
         assert response.status_code in {404, 406}, response.text
 
 
-def test_no_process_and_no_thread_is_left_when_the_application_ends() -> None:
+def test_no_process_is_left_when_the_application_ends() -> None:
     before = set(psutil.Process().children())
     with archive(ONE) as send:
         assert send(f"{INSTANCE}/rendered").status_code == 200
