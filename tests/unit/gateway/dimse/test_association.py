@@ -20,7 +20,7 @@ from schemas.topics import TRANSFER_ENDED
 from tests.support.senders.scu import CONTEXT, element, pdv, request, uid
 from tests.support.senders.sender import Peer
 from tests.support.worlds.gateway import GatewaySections, door_of, gateway_in
-from tests.unit.gateway.intake.test_outbox import CT, EXPLICIT, data_set
+from tests.support.worlds.intake import CT, EXPLICIT, data_set
 
 FullDisk = Callable[[], AbstractContextManager[None]]
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]

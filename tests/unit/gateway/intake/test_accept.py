@@ -1,17 +1,87 @@
-"""What takes long, or much, is in nobody else's way."""
+"""An instance is stored once, as it came, and its event published; work that takes long stops no other instance."""
 
 import asyncio
+import base64
 import threading
 import zlib
 from pathlib import Path
 
-from gateway.stow.delivery import PartDelivery
+import google_crc32c
+import pytest
+
 from operators.dicom.part10 import split_part10
-from schemas.objects import Bucket
+from operators.errors import Rejected, Unavailable
+from schemas.objects import Bucket, Envelope
+from tests.support.worlds.intake import CT, EXPLICIT, FullJournal, IntakeWorld, data_set
 from tests.support.worlds.reading import part10
 from tests.support.worlds.stow import multipart, stow_world
 
-ONE = part10()
+
+@pytest.fixture
+def world(tmp_path: Path) -> IntakeWorld:
+    return IntakeWorld(tmp_path)
+
+
+def test_a_repeat_publishes_the_first_event_with_its_own_transfer(world: IntakeWorld) -> None:
+    first = world.gateway().accept(1).event
+    second = world.gateway().accept(1).event
+
+    assert second.event_id == first.event_id
+    assert second.stored_at == first.stored_at
+    assert second.transfer_id != first.transfer_id
+
+
+def test_an_object_behind_another_prefix_gives_its_own_offsets(world: IntakeWorld) -> None:
+    ours = world.gateway().accept(1).event
+    (place, held), *_ = world.store.objects.items()
+    extra = b"\0" * 10
+    envelope = Envelope.from_metadata(held.metadata)
+    longer = envelope.to_metadata() | {
+        "prefix-length": str(envelope.prefix_length + 10),
+        "header-length": str(envelope.header_length + 10),
+        "prefix-hash": "f" * 64,
+    }
+    world.store.objects[place] = type(held)(extra + held.data, longer)
+
+    event = world.gateway().accept(1).event
+
+    assert event.header == extra + (ours.header or b"")
+    assert event.frames.offset == ours.frames.offset + 10
+    assert (event.prefix_length, event.size_bytes) == (ours.prefix_length + 10, ours.size_bytes + 10)
+
+
+def test_an_unreadable_data_set_is_kept_aside_as_it_came(world: IntakeWorld) -> None:
+    gateway = world.gateway()
+    incoming = gateway.acceptance.receive(CT, "not a uid", EXPLICIT)
+    incoming.body.write(memoryview(b"no data set"))
+
+    with pytest.raises(Rejected):
+        gateway.accept_incoming(incoming)
+
+    ((bucket, key),) = world.store.objects
+    assert (bucket, key) == (Bucket.QUARANTINE, f"local/{incoming.body.data_hash}")
+    assert world.store.objects[bucket, key].data == b"no data set"
+    assert world.stored == []
+
+
+def test_a_full_disk_refuses_before_anything_is_stored(world: IntakeWorld) -> None:
+    gateway = world.gateway()
+    gateway.outbox._journal = FullJournal(gateway.outbox._journal.path, 0)
+
+    with pytest.raises(Unavailable):
+        gateway.accept(1)
+
+    assert world.store.objects == {}
+
+
+def test_the_crc_that_the_store_checks_is_the_whole_objects(world: IntakeWorld) -> None:
+    world.gateway().accept(1)
+
+    ((_, held),) = world.store.objects.items()
+    crc = base64.b64encode(int(google_crc32c.value(held.data)).to_bytes(4, "big"))
+    assert len(crc) == 8
+    assert held.data[128:132] == b"DICM"
+    assert held.data.endswith(data_set(1, "1.2.3"))
 
 
 def bomb(size_bytes: int) -> bytes:
@@ -37,7 +107,7 @@ def test_who_sends_much_to_inflate_stops_nobody_and_waits_for_who_did_before(tmp
     async def test() -> tuple[int, list[bytes]]:
         async with stow_world(tmp_path) as world:
             turning = asyncio.create_task(turn())
-            await world.post(multipart(ONE))
+            await world.post(multipart(part10()))
             idle = turns
             await asyncio.gather(*(world.post(multipart(deflated + bytes(one))) for one in range(2)))
             turning.cancel()
@@ -47,20 +117,3 @@ def test_who_sends_much_to_inflate_stops_nobody_and_waits_for_who_did_before(tmp
     assert turns - idle > 5 * idle
     assert len(threads) == 1
     assert kept == [deflated, deflated + b"\0"]
-
-
-def test_the_beginning_of_a_part_takes_room_until_it_is_clear_what_it_is(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with stow_world(tmp_path) as world:
-            room, part = world.intake.room, PartDelivery(world.intake.acceptance, {})
-            part.write(memoryview(ONE[:200]))
-            assert room.held_bytes == 200
-            part.write(memoryview(ONE[200:]))
-            part.end()
-            assert room.held_bytes >= len(ONE)
-            part.close()
-            part.close()
-
-            assert room.held_bytes == 0
-
-    asyncio.run(test())

@@ -1,0 +1,34 @@
+"""The event of a stored object is made again from the object, in whichever tier it lies."""
+
+import errno
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from operators.connectors.memory.stores import Outage
+from tests.support.worlds.intake import IntakeWorld, killed_during
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> IntakeWorld:
+    return IntakeWorld(tmp_path)
+
+
+def test_a_spool_that_is_full_for_a_while_does_not_end_healing(
+    world: IntakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_during(world, world.events, Outage.REFUSES)
+    refusals = iter([OSError(errno.ENOSPC, "full")] * 3)
+    real = tempfile.TemporaryFile
+
+    def sometimes_full(**given: Any) -> Any:
+        for refusal in refusals:
+            raise refusal
+        return real(**given)
+
+    monkeypatch.setattr("gateway.intake.accept.tempfile.TemporaryFile", sometimes_full)
+
+    assert world.heal() == 1
+    assert len(world.stored) == 1

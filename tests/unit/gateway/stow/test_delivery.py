@@ -1,0 +1,27 @@
+"""The parts of a request are held while they come, and no longer."""
+
+import asyncio
+from pathlib import Path
+
+from gateway.stow.delivery import PartDelivery
+from tests.support.worlds.reading import part10
+from tests.support.worlds.stow import stow_world
+
+ONE = part10()
+
+
+def test_the_beginning_of_a_part_takes_room_until_it_is_clear_what_it_is(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with stow_world(tmp_path) as world:
+            room, part = world.intake.room, PartDelivery(world.intake.acceptance, {})
+            part.write(memoryview(ONE[:200]))
+            assert room.held_bytes == 200
+            part.write(memoryview(ONE[200:]))
+            part.end()
+            assert room.held_bytes >= len(ONE)
+            part.close()
+            part.close()
+
+            assert room.held_bytes == 0
+
+    asyncio.run(test())
