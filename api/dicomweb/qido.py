@@ -11,7 +11,8 @@ from api.dicomweb.resources import address, base_of, uid_of
 from api.http.problems import not_acceptable
 from api.services import reader_of, services_of
 from operators.catalog.ports import Hit, InstanceResult, Page, SeriesResult, StudyResult
-from operators.catalog.query import Level, PageLimits, Query, parse
+from operators.catalog.query import PageLimits, Query, parse
+from operators.dicom.attributes import Level
 from operators.dicom.element_json import DicomJson
 from operators.http.accept import accepted, choose
 from operators.http.media_types import JSON_TYPES

@@ -1,4 +1,4 @@
-"""The notice that two contents came under one instance's UIDs."""
+"""The event that reports two contents under one instance's UIDs."""
 
 from typing import cast
 
@@ -8,8 +8,8 @@ from schemas.events import Conflict, InstanceConflict, event_id
 from schemas.topics import INSTANCE_CONFLICT
 
 
-def announced(shown: Content, lost: ConflictRow) -> Output:
-    """Return the event of a conflict from its two rows alone: whenever it is built, it is the same."""
+def conflict_output(shown: Content, lost: ConflictRow) -> Output:
+    """Return the event of a conflict, made of its two rows alone, so that it is the same whenever it is made."""
     names = (shown.tenant, shown.study_uid, shown.sop_uid)
     event = InstanceConflict(
         event_id=event_id("instance-conflict", *names, lost.data_hash, shown.data_hash),

@@ -1,4 +1,4 @@
-"""Which content of an instance is shown: the same answer in whatever order, and however often, contents came."""
+"""Which content of an instance is shown: the same one in whatever order, and however often, the contents arrived."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from operators.catalog.rows import ConflictRow, Content
 
 @dataclass(frozen=True)
 class Contents:
-    """All that came under one instance's UIDs: what is shown, and what lost."""
+    """All contents that arrived under one instance's UIDs: the shown one, and the others."""
 
     shown: Content
     lost: tuple[ConflictRow, ...]
 
 
-def merge(known: Iterable[Content], came: Iterable[Content]) -> Contents:
-    """Choose between everything known and come (at least one) under one instance's UIDs.
+def merge(known: Iterable[Content], arrived: Iterable[Content]) -> Contents:
+    """Choose the shown one among all contents, at least one, that are known or have arrived under one instance's UIDs.
 
-    Of one content's repeats the first is kept. Shown is the minimum of (stored_at, data hash).
+    It is the minimum of (stored_at, data hash). Of the repeats of one content, the first one is kept.
     """
     first: dict[str, Content] = {}
-    for content in (*known, *came):
+    for content in (*known, *arrived):
         other = first.get(content.data_hash)
         if other is None or precedence(content) < precedence(other):
             first[content.data_hash] = content
@@ -30,16 +30,16 @@ def merge(known: Iterable[Content], came: Iterable[Content]) -> Contents:
 
 
 def precedence(content: Content) -> tuple[datetime, str, str]:
-    """Return what orders contents: the least is shown. The transfer only keeps repeats of one content in order."""
+    """Return the key that orders contents: the least is shown. The transfer id orders the repeats of one content."""
     return content.stored_at, content.data_hash, content.transfer_id
 
 
-def kind(shown: Content, lost: Content) -> str:
-    """Return how a content differs from the one that is shown."""
+def conflict_kind(shown: Content, lost: Content) -> str:
+    """Return how a content differs from the shown one: in its patient, its transfer syntax, or its data alone."""
     if (lost.patient_id or "") != (shown.patient_id or ""):
         return "patient"
     return "re-encoded" if lost.transfer_syntax != shown.transfer_syntax else "content"
 
 
 def _conflict(shown: Content, lost: Content) -> ConflictRow:
-    return ConflictRow(**{**lost.__dict__, "kind": kind(shown, lost)})
+    return ConflictRow(**{**lost.__dict__, "kind": conflict_kind(shown, lost)})

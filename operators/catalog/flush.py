@@ -1,15 +1,22 @@
-"""The catalog: a shard's batch of events becomes rows in one transaction, due studies become revisions."""
+"""The flush of the catalog job: a shard's batch of events becomes rows and revisions in one transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from operators.catalog import conflicts, progress
-from operators.catalog.changes import derived_change, instance_change
+from operators.catalog.changes import instance_change, study_and_series_changes
+from operators.catalog.conflicts import conflict_output
 from operators.catalog.ports import Catalog, CatalogTables
-from operators.catalog.progress import Head
-from operators.catalog.projection import Arrived, arrived, check_names, check_place, quarantine_row, transfer_row
-from operators.catalog.revisions import announcements, next_revision
+from operators.catalog.progress import ShardProgress, read_progress
+from operators.catalog.projection import (
+    StorableInstance,
+    check_identifiers,
+    check_partition,
+    quarantine_row,
+    storable_instance,
+    transfer_row,
+)
+from operators.catalog.revisions import next_revision, revision_outputs
 from operators.catalog.rows import QuarantineRow, RevisionRow, StudyKey, TransferRow
 from operators.errors import Rejected, Unavailable
 from operators.stream.arrival import arrival
@@ -28,122 +35,92 @@ from schemas.topics import STUDY_CATALOGED
 
 OPERATOR = "catalog"
 
-# A restarted database or a deadlock costs one attempt; what lasts longer is for the engine's back-off.
+# A restart of the database or a deadlock costs one attempt; a longer outage is left to the engine's back-off.
 ATTEMPTS = 3
 
-# A state that was lost announces everything again: in steps, so that no flush holds a whole archive.
+# After the job has lost its state it announces every revision again: in steps, so that no flush holds a whole archive.
 ANNOUNCED_AT_ONCE = 1000
 
-Written = Arrived | TransferRow | QuarantineRow
-Entry = tuple[Record, Written]
+Writable = StorableInstance | TransferRow | QuarantineRow
+Entry = tuple[Record, Writable]
 
 
 @dataclass
 class Batch:
-    """Records sorted out: rows to write with their records, dues, dead letters, and the studies all are about."""
+    """A batch sorted out: what to write, each with its record, the dues, the dead letters, and the studies concerned."""
 
     entries: list[Entry] = field(default_factory=list)
     dues: list[StudyDue] = field(default_factory=list)
-    refused: list[Output] = field(default_factory=list)
+    dead_letters: list[Output] = field(default_factory=list)
     studies: dict[StudyKey, None] = field(default_factory=dict)
 
 
 def flush(catalog: Catalog, shard: int, head: bytes | None, records: tuple[Record, ...], now: float) -> Flushed:
-    """Write a shard's batch and settle what is due; the same batch again changes nothing and says the same.
+    """Write a shard's batch and settle the studies that are due; `head` is the shard's progress, None at first.
 
-    Raises Unavailable when the database cannot answer, UnknownSchema for an event from a newer writer, ValueError
-    for a head that cannot be read.
+    The same batch again changes no row and sends the same events. Raises Unavailable when the database cannot answer,
+    UnknownSchema for an event of a newer writer, ValueError for a progress that cannot be read.
     """
     at = datetime.fromtimestamp(now, UTC)
-    before, batch = progress.read(head), sort_out(records, at)
-    after = before.advanced(records, batch.dues, at)
+    batch = sort_out(records, at)
+    progress = read_progress(head).advanced(records, batch.dues, at)
     for _ in range(ATTEMPTS - 1):
         try:
-            return _commit(catalog, shard, after, batch, at)
+            return _commit(catalog, shard, progress, batch, at)
         except Unavailable:
             continue
-    return _commit(catalog, shard, after, batch, at)
+    return _commit(catalog, shard, progress, batch, at)
 
 
 def sort_out(records: Sequence[Record], now: datetime) -> Batch:
-    """Decode a batch; what can never be read becomes a dead letter."""
+    """Decode a batch; a record that can never be written becomes a dead letter."""
     batch = Batch()
     for record in records:
         try:
-            _take(batch, record, arrival(record).event)
+            _add(batch, record, arrival(record).event)
         except Rejected as error:
-            batch.refused.append(rejected(record, OPERATOR, error.reason, now))
+            batch.dead_letters.append(rejected(record, OPERATOR, error.reason, now))
     return batch
 
 
-def write(tables: CatalogTables, ones: Sequence[Written]) -> tuple[Output, ...]:
-    """Write what came and all that is derived from it; gives every conflict that it takes part in, new or not.
-
-    A crash between commit and sending loses none: the same batch comes again, and finds them in the rows.
-    """
-    if ended := [one for one in ones if isinstance(one, TransferRow)]:
-        tables.put_transfers(ended)
-    if kept := [one for one in ones if isinstance(one, QuarantineRow)]:
-        tables.put_quarantine(kept)
-    came = [one for one in ones if isinstance(one, Arrived)]
-    return _write_instances(tables, came) if came else ()
-
-
-def _write_instances(tables: CatalogTables, came: Sequence[Arrived]) -> tuple[Output, ...]:
-    known = tables.known({one.key for one in came})
-    change = instance_change(known, came)
-    tables.put_instances(change.shown, change.lost, change.cleared)
-    tables.put_studies(*derived_change(known, came, tables.series_totals(change.touched)))
-    return tuple(conflicts.announced(shown, lost) for shown, lost in change.conflicts)
-
-
-def settle(tables: CatalogTables, due: StudyDue, shard: int, now: datetime) -> RevisionRow | None:
-    """Make the due study's next revision if it shows something else; give its last one."""
-    state = tables.state(StudyKey(due.tenant, due.study_uid))
-    revision = next_revision(state, due, shard, now)
-    if revision is None:
-        return state.last
-    tables.put_revision(revision)
-    return revision
-
-
-def _take(batch: Batch, record: Record, event: Event) -> None:
+def _add(batch: Batch, record: Record, event: Event) -> None:
     if isinstance(event, InstanceQuarantined):
         batch.entries.append((record, quarantine_row(event)))
         return
     if not isinstance(event, InstanceStored | TransferEnded | StudyDue):
         raise Rejected("not-for-the-catalog")
-    check_names(event)
+    check_identifiers(event)
     if isinstance(event, InstanceStored):
-        batch.entries.append((record, arrived(event)))
+        batch.entries.append((record, storable_instance(event)))
     elif isinstance(event, TransferEnded):
         batch.entries.append((record, transfer_row(event)))
     else:
-        check_place(event)
+        check_partition(event)
         batch.dues.append(event)
     batch.studies[StudyKey(event.tenant, event.study_uid)] = None
 
 
-def _commit(catalog: Catalog, shard: int, head: Head, batch: Batch, now: datetime) -> Flushed:
+def _commit(catalog: Catalog, shard: int, progress: ShardProgress, batch: Batch, now: datetime) -> Flushed:
     with catalog.transaction(shard) as tables:
-        told = [*batch.refused, *_write_all_that_can_be(tables, batch.entries, now)]
-        last = [row for due in head.waiting if head.is_ready(due) and (row := settle(tables, due, shard, now))]
-        # The shard is held: what is read now is all that will be there when this commits.
-        fresh = tables.revisions(shard, head.announced, ANNOUNCED_AT_ONCE)
+        outputs = [*batch.dead_letters, *_write_or_reject(tables, batch.entries, now)]
+        ready = (due for due in progress.waiting if progress.is_ready(due))
+        last = [row for due in ready if (row := settle(tables, due, shard, now))]
+        # The shard is held: no other revision can be added before this commits.
+        new = tables.revisions(shard, progress.announced, ANNOUNCED_AT_ONCE)
         versions = tables.versions(tuple(batch.studies))
     after = replace(
-        head,
-        waiting=tuple(due for due in head.waiting if not head.is_ready(due)),
-        announced=fresh[-1].version if fresh else head.announced,
+        progress,
+        waiting=tuple(due for due in progress.waiting if not progress.is_ready(due)),
+        announced=new[-1].version if new else progress.announced,
     )
     cataloged = (_cataloged(study, version, now) for study, version in versions.items())
-    return Flushed(after.to_bytes(), (*told, *cataloged, *announcements((*fresh, *last))))
+    return Flushed(after.to_bytes(), (*outputs, *cataloged, *revision_outputs((*new, *last))))
 
 
-def _write_all_that_can_be(tables: CatalogTables, entries: Sequence[Entry], now: datetime) -> list[Output]:
-    """Write the entries; a batch that is refused is halved until the entry is found that is to blame.
+def _write_or_reject(tables: CatalogTables, entries: Sequence[Entry], now: datetime) -> list[Output]:
+    """Write all entries that the database takes; return the events of conflicts, and dead letters for the others.
 
-    Gives what is to be told: conflicts, and dead letters.
+    Entries that are refused together are halved until the one to blame is found.
     """
     if not entries:
         return []
@@ -154,8 +131,39 @@ def _write_all_that_can_be(tables: CatalogTables, entries: Sequence[Entry], now:
         if len(entries) == 1:
             return [rejected(entries[0][0], OPERATOR, error.reason, now)]
         middle = len(entries) // 2
-        first = _write_all_that_can_be(tables, entries[:middle], now)
-        return first + _write_all_that_can_be(tables, entries[middle:], now)
+        first = _write_or_reject(tables, entries[:middle], now)
+        return first + _write_or_reject(tables, entries[middle:], now)
+
+
+def write(tables: CatalogTables, ones: Sequence[Writable]) -> tuple[Output, ...]:
+    """Write rows, and the rows counted from them; return the event of every conflict that they take part in, new or not.
+
+    So a crash between commit and sending loses no event: the batch comes again, and finds its conflicts in the rows.
+    """
+    if transfers := [one for one in ones if isinstance(one, TransferRow)]:
+        tables.put_transfers(transfers)
+    if quarantined := [one for one in ones if isinstance(one, QuarantineRow)]:
+        tables.put_quarantine(quarantined)
+    instances = [one for one in ones if isinstance(one, StorableInstance)]
+    return _write_instances(tables, instances) if instances else ()
+
+
+def _write_instances(tables: CatalogTables, instances: Sequence[StorableInstance]) -> tuple[Output, ...]:
+    known = tables.known({one.key for one in instances})
+    change = instance_change(known, instances)
+    tables.put_instances(change.shown, change.lost, change.cleared)
+    tables.put_studies(*study_and_series_changes(known, instances, tables.series_totals(change.touched)))
+    return tuple(conflict_output(shown, lost) for shown, lost in change.conflicts)
+
+
+def settle(tables: CatalogTables, due: StudyDue, shard: int, now: datetime) -> RevisionRow | None:
+    """Make the next revision of a due study, if it shows other instances than before; return its last revision."""
+    state = tables.state(StudyKey(due.tenant, due.study_uid))
+    revision = next_revision(state, due, shard, now)
+    if revision is None:
+        return state.last
+    tables.put_revision(revision)
+    return revision
 
 
 def _cataloged(study: StudyKey, version: int, now: datetime) -> Output:

@@ -1,4 +1,4 @@
-"""What operators ask of the catalog, as its writer and as its readers; `connectors/` answers twice: for real and in memory."""
+"""The ports of the catalog: what its writer, its readers and its operators ask for; `connectors/` has two of each."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -23,8 +23,8 @@ from operators.catalog.rows import (
 
 
 @dataclass(frozen=True)
-class Known:
-    """What the catalog holds under the keys of a batch, and a version above all that it gave before."""
+class KnownRows:
+    """The rows that the catalog has under the keys of a batch, and a version above all versions given before."""
 
     version: int
     studies: Mapping[StudyKey, StudyRow]
@@ -35,7 +35,7 @@ class Known:
 
 @dataclass(frozen=True)
 class SeriesTotals:
-    """What the rows of a series' shown instances add up to."""
+    """The counts of a series, added up from the rows of its shown instances."""
 
     instances: int = 0
     size_bytes: int = 0
@@ -44,9 +44,10 @@ class SeriesTotals:
 
 @dataclass(frozen=True)
 class StudyState:
-    """A study as it stands: rows (none when nothing of it came), its last revision, and a version above all others.
+    """The present rows of a study, its last revision, and a version above all versions given before.
 
-    `shown` has a (series UID, SOP UID, data hash) for each shown instance.
+    `study` is None and `series` empty when no instance of the study ever arrived. `shown` has a
+    (series UID, SOP UID, data hash) for each shown instance.
     """
 
     version: int
@@ -59,28 +60,32 @@ class StudyState:
 class CatalogTables(Protocol):
     """The catalog's tables inside one transaction that holds a shard.
 
-    Every method raises Rejected when the database refuses the data for what it is, Unavailable when it cannot answer.
+    The writer reads the rows that a batch concerns, works out the new ones, and writes them whole. Every method raises
+    Rejected when the database refuses the data for what it is, and Unavailable when it cannot answer; after either
+    error nothing may be written before the enclosing savepoint or transaction has been left. Writing the same rows again
+    changes nothing. No write may undo a later one: an attempt that was overtaken leaves the newer row in place. Versions
+    rise, and one that was given is never given again, also when its transaction fails.
     """
 
     def savepoint(self) -> AbstractContextManager[None]:
-        """Undo what was written inside when it is left by an exception."""
+        """Open a block whose writes are undone when an exception leaves it."""
 
-    def known(self, keys: Collection[InstanceKey]) -> Known:
-        """Return what these instances and their studies (with every series of them) stand at."""
+    def known(self, keys: Collection[InstanceKey]) -> KnownRows:
+        """Return the contents under these instances' keys, and their studies with every series of them."""
 
     def put_instances(
         self, shown: Collection[InstanceRow], lost: Collection[ConflictRow], cleared: Collection[tuple[str, ...]]
     ) -> None:
-        """Write instances and conflicts; `cleared` are keys of conflicts (an instance's, data hash) that are none now."""
+        """Write instances and conflicts, and delete the conflicts under `cleared`: an instance's key and a data hash."""
 
     def put_transfers(self, rows: Collection[TransferRow]) -> None:
-        """Write how transfers ended; of one transfer's ends for a study the greatest (ended_at, event id) stays."""
+        """Write the ends of transfers; of one transfer's ends for a study, the greatest (ended_at, event id) stays."""
 
     def put_quarantine(self, rows: Collection[QuarantineRow]) -> None:
-        """Write what is or was kept aside; of one content's the greatest (stored_at, occurred_at, event id) stays."""
+        """Write quarantined contents; of one content's rows, the greatest (stored_at, occurred_at, event id) stays."""
 
     def series_totals(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, SeriesTotals]:
-        """Count these series' instances anew, also where none is left."""
+        """Return the counts of every one of these series, zero for a series without shown instances."""
 
     def put_studies(self, studies: Collection[StudyRow], series: Collection[SeriesRow]) -> None:
         """Write studies and series."""
@@ -89,48 +94,58 @@ class CatalogTables(Protocol):
         """Return the version of each of these studies that has a row."""
 
     def state(self, study: StudyKey) -> StudyState:
-        """Return the study as it stands."""
+        """Return the present state of a study."""
 
     def put_revision(self, row: RevisionRow) -> None:
         """Add a revision."""
 
     def revisions(self, shard: int, above: int, most: int) -> tuple[RevisionRow, ...]:
-        """Return the shard's revisions with a version above this one, lowest first."""
+        """Return the shard's revisions with versions above `above`, the lowest `most` of them, in rising order."""
 
 
 class Catalog(Protocol):
-    """The catalog's database, for its one writer per shard."""
+    """The catalog's database, for the one writer of each shard.
+
+    While a transaction is open, no other transaction of the same shard can be: an earlier attempt that is still dying
+    cannot write after a newer one. Transactions of different shards run beside each other. An error on leaving may mean
+    that the commit was made and its answer lost: the caller writes the same batch again.
+    """
 
     def transaction(self, shard: int) -> AbstractContextManager[CatalogTables]:
-        """Hold the shard, so that an attempt that is dying elsewhere cannot write after this one; commit on leaving."""
+        """Hold the shard, commit on leaving, and undo everything when an exception leaves the block."""
 
 
 @dataclass(frozen=True)
 class ConflictPair:
-    """Two contents under one instance's UIDs."""
+    """Two contents under one instance's UIDs: the shown one, and one that lost against it."""
 
     shown: Content
     lost: ConflictRow
 
 
 class HiddenRows(Protocol):
-    """What is kept and not shown, for operators: of one tenant, or of all where it is None.
+    """The rows that queries do not show, for the operators of an archive: quarantined contents, and conflicts.
 
-    Every method gives at most so many, the latest first, and raises Unavailable when the catalog does not answer.
+    A tenant of None asks for all tenants, which no reader of the archive may. Every method returns at most `most` rows,
+    the latest first, and raises Unavailable when the catalog does not answer. Rows follow their events: an object that was
+    quarantined a moment ago may still be missing.
     """
 
     def quarantined(
         self, tenant: str | None, most: int, *, beginning: str = "", held_at: datetime | None = None
     ) -> tuple[QuarantineRow, ...]:
-        """Return what is or was in quarantine, under hashes that begin so; only what is held at a moment, if one is given."""
+        """Return contents that are or were in quarantine, with data hashes that start with `beginning`.
+
+        With `held_at`, only those that are still held at that moment.
+        """
 
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
-        """Return conflicts; those of one instance's UID, in whatever study, if it is given."""
+        """Return conflicts; with `sop_uid`, those of the instances with this UID, in whatever study."""
 
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What the catalog says of a study: its attributes as DICOM JSON text, and what is derived from its rows."""
+    """A study in an answer: its attributes as DICOM JSON text, and counts of its rows."""
 
     attributes: str = field(repr=False)
     modalities: Sequence[str]
@@ -141,7 +156,7 @@ class StudyResult:
 
 @dataclass(frozen=True)
 class SeriesResult:
-    """What the catalog says of a series: its attributes as DICOM JSON text, and how many instances it shows."""
+    """A series in an answer: its attributes as DICOM JSON text, and how many instances it shows."""
 
     attributes: str = field(repr=False)
     instances: int
@@ -149,7 +164,7 @@ class SeriesResult:
 
 @dataclass(frozen=True)
 class InstanceResult:
-    """What the catalog says of an instance: its attributes as DICOM JSON text, and how it lies in the store."""
+    """An instance in an answer: its attributes as DICOM JSON text, its object's transfer syntax and tier."""
 
     attributes: str = field(repr=False)
     transfer_syntax: str
@@ -158,7 +173,7 @@ class InstanceResult:
 
 @dataclass(frozen=True)
 class Hit:
-    """One result: the UIDs down to its level, and the facts of each level that belongs into the answer."""
+    """One result of a query: the UIDs down to its level, and each level that belongs in the answer."""
 
     study_uid: str
     series_uid: str | None = None
@@ -170,7 +185,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class Page:
-    """Results in a stable order, and how many more there are after them."""
+    """A page of results in a stable order, and how many more results there are after it."""
 
     hits: tuple[Hit, ...]
     remaining: int
@@ -178,7 +193,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Location:
-    """Where a shown instance lies and what is needed to serve it; frames as operators/dicom/frames.py packs them."""
+    """Where a shown instance's object is, and what is needed to serve it; `frames` as operators/dicom/frames.py packs them."""
 
     study_uid: str
     series_uid: str
@@ -196,16 +211,21 @@ class Location:
 
 
 class CatalogQueries(Protocol):
-    """Reading the catalog, one tenant at a time. Every method raises Unavailable when it does not answer in time."""
+    """Reading the catalog, one tenant at a time: no method returns another tenant's rows.
+
+    Only shown instances are found, and the studies and series that have any. Each call reads a consistent state of the
+    catalog, but two calls may not read the same one: between two pages a study can appear. An object may have moved to
+    another tier since its location was read. Every method raises Unavailable when the catalog does not answer in time.
+    """
 
     async def search(self, tenant: str, query: Query) -> Page:
-        """Return the page of shown studies, series or instances that the query asks for."""
+        """Return the page of studies, series or instances that the query asks for."""
 
     async def locate(self, tenant: str, study_uid: str, series_uid: str | None = None) -> tuple[Location, ...]:
-        """Return a study's or series' shown instances by series and instance number, without their frames."""
+        """Return the instances of a study or series in the order of their numbers, without their frames."""
 
     async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
-        """Return one shown instance with its frames; None when it is not there."""
+        """Return one instance with its frames; None when it is not shown."""
 
     async def check(self) -> None:
-        """Return when the catalog answers."""
+        """Return once the catalog has answered."""

@@ -1,4 +1,4 @@
-"""What the catalog job remembers of a shard between batches."""
+"""The progress of the catalog job in one shard, which it keeps between batches."""
 
 import base64
 from collections.abc import Iterable, Mapping
@@ -14,41 +14,43 @@ from schemas.topics import INSTANCE_STORED
 
 VERSION = 1
 
-Place = tuple[str, int]
+# A topic and one of its partitions.
+Partition = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Head:
-    """A shard's progress: the last offset applied per (topic, partition), dues that wait, the highest version announced.
+class ShardProgress:
+    """The last offset applied of each partition, the dues that wait, and the version of the last announced revision.
 
-    Announced begins at 0: what a lost state had already announced goes out again, and consumers drop it by version.
+    A progress that was lost begins again at version 0: all revisions are announced again, and consumers ignore versions
+    that they have seen.
     """
 
-    applied: Mapping[Place, int] = field(default_factory=dict)
+    applied: Mapping[Partition, int] = field(default_factory=dict)
     waiting: tuple[StudyDue, ...] = ()
     announced: int = 0
 
-    def advanced(self, records: Iterable[Record], dues: Iterable[StudyDue], now: datetime) -> "Head":
-        """Return the head once these records are applied and these dues wait too, each once.
+    def advanced(self, records: Iterable[Record], dues: Iterable[StudyDue], now: datetime) -> "ShardProgress":
+        """Return the progress after these records are applied and these dues wait too, each one once.
 
-        A due that is as old as the instances it counts may live waits for records that are gone: it is dropped.
+        A due older than the retention of instance-stored is dropped: the records that it waits for have expired.
         """
         applied = dict(self.applied)
         for record in records:
-            place = (record.topic, record.partition)
-            applied[place] = max(record.offset, applied.get(place, -1))
+            partition = (record.topic, record.partition)
+            applied[partition] = max(record.offset, applied.get(partition, -1))
         oldest = now - timedelta(milliseconds=INSTANCE_STORED.retention_ms)
         waiting = {due.event_id: due for due in (*self.waiting, *dues) if due.occurred_at > oldest}
-        return Head(applied, tuple(waiting.values()), self.announced)
+        return ShardProgress(applied, tuple(waiting.values()), self.announced)
 
     def is_ready(self, due: StudyDue) -> bool:
-        """True if everything that the due counts is applied: its shard sees each partition in order."""
+        """True if every record that the due counts is applied; a shard reads each partition in order."""
         if due.instance_partition is None or due.instance_offset is None:
             return True
         return self.applied.get((INSTANCE_STORED.name, due.instance_partition), -1) >= due.instance_offset
 
     def to_bytes(self) -> bytes:
-        """Return the bytes that read() takes."""
+        """Return the progress as read_progress() reads it."""
         return orjson.dumps(
             {
                 "version": VERSION,
@@ -59,14 +61,17 @@ class Head:
         )
 
 
-def read(data: bytes | None) -> Head:
-    """Read a head back, a new one from None; raises ValueError for bytes of another version or of no head at all."""
+def read_progress(data: bytes | None) -> ShardProgress:
+    """Read a progress from its bytes, or return a new one for None.
+
+    Raises ValueError when another version wrote the bytes, or they are no progress.
+    """
     if data is None:
-        return Head()
+        return ShardProgress()
     try:
         stored = orjson.loads(data)
         if stored["version"] == VERSION:
-            return Head(
+            return ShardProgress(
                 {(topic, partition): offset for topic, partition, offset in stored["applied"]},
                 tuple(_due(text) for text in stored["waiting"]),
                 stored["announced"],

@@ -1,4 +1,4 @@
-"""From an event to the rows it would make if it were alone."""
+"""From an event to the rows that it makes when nothing else has arrived."""
 
 import re
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from operators.catalog import attributes
+from operators.catalog.row_json import row_json
 from operators.catalog.rows import (
     Content,
     InstanceKey,
@@ -18,7 +18,9 @@ from operators.catalog.rows import (
     StudyRow,
     TransferRow,
 )
-from operators.catalog.storable import storable
+from operators.catalog.storable import storable_values
+from operators.dicom.attributes import FACTS, LEVELS, Attribute, Level
+from operators.dicom.element_json import DicomJson
 from operators.dicom.frames import pack
 from operators.dicom.names import fold
 from operators.errors import Rejected
@@ -26,15 +28,20 @@ from operators.store import quarantine
 from schemas.events import InstanceQuarantined, InstanceStored, StudyDue, TransferEnded
 from schemas.objects import DATA_HASH, TENANT, Identity, is_uid
 
-WARNINGS = 64
-MOST_PARTITION = 2**31 - 1
+MAX_WARNINGS = 64
+MAX_PARTITION = 2**31 - 1
 
 EVENT_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
+# The facts that a level's row has columns for.
+COLUMNS: dict[Level, tuple[Attribute, ...]] = {
+    level: tuple(one for one in FACTS if one.level == level and one.matching) for level in LEVELS
+}
+
 
 @dataclass(frozen=True)
-class Arrived:
-    """An instance that came: its event, its facts made storable, and what it is remembered by."""
+class StorableInstance:
+    """An instance that arrived: its event, its facts as storable values, and the content that it is known by."""
 
     event: InstanceStored
     values: dict[str, Any] = field(repr=False)
@@ -43,96 +50,89 @@ class Arrived:
 
     @property
     def key(self) -> InstanceKey:
-        """Return the instance's key."""
+        """Return the primary key of the instance's row."""
         return InstanceKey(self.event.tenant, self.event.study_uid, self.event.sop_uid)
 
     @property
     def series_key(self) -> SeriesKey:
-        """Return its series' key."""
+        """Return the primary key of its series' row."""
         return SeriesKey(self.event.tenant, self.event.study_uid, self.event.series_uid)
 
     @property
     def study_key(self) -> StudyKey:
-        """Return its study's key."""
+        """Return the primary key of its study's row."""
         return StudyKey(self.event.tenant, self.event.study_uid)
 
     @property
     def precedence(self) -> tuple[datetime, str, str]:
-        """Return what orders instances: the least gives a study's and a series' attributes."""
+        """Return the key that orders instances: the first one gives its study and series their attributes."""
         return self.event.stored_at, self.event.sop_uid, self.event.data_hash
 
 
-def check_names(event: InstanceStored | TransferEnded | StudyDue) -> None:
-    """Raise Rejected when an event's tenant, study or id cannot be of ours."""
+def check_identifiers(event: InstanceStored | TransferEnded | StudyDue) -> None:
+    """Raise Rejected unless an event's tenant, study UID and id have the form that our events give them."""
     if not (TENANT.fullmatch(event.tenant) and is_uid(event.study_uid) and EVENT_ID.fullmatch(event.event_id)):
         raise Rejected("not-a-study-of-ours")
 
 
-def check_place(event: StudyDue) -> None:
-    """Raise Rejected when a due names a partition that no topic has: fastavro reads more than an int holds."""
-    if not 0 <= (event.instance_partition or 0) <= MOST_PARTITION:
+def check_partition(event: StudyDue) -> None:
+    """Raise Rejected when a due names a partition that no topic has: fastavro reads numbers larger than an int."""
+    if not 0 <= (event.instance_partition or 0) <= MAX_PARTITION:
         raise Rejected("not-a-place")
 
 
-def arrived(event: InstanceStored) -> Arrived:
-    """Check and read an event; raises Rejected when its names cannot be an instance's of ours."""
+def storable_instance(event: InstanceStored) -> StorableInstance:
+    """Check an event and make its facts storable; raises Rejected when its object key or frames cannot be ours."""
     if event.object_key != _object_key(event):
         raise Rejected("not-its-object-key")
     if min(event.frames.offset, event.frames.length, event.frames.count) < 0:
         raise Rejected("not-frames")
-    values, warnings = storable(event.facts)
-    return Arrived(event, values, warnings, _content(event, values))
+    values, warnings = storable_values(event.facts)
+    return StorableInstance(event, values, warnings, _content(event, values))
 
 
-def instance_row(came: Arrived, version: int) -> InstanceRow:
-    """Return the row of an instance of which nothing else came."""
-    event, values = came.event, came.values
-    named = {**values, "sop_class": event.sop_class, "sop_uid": event.sop_uid}
-    found, cut = attributes.attributes(attributes.INSTANCE, named)
+def instance_row(instance: StorableInstance, version: int) -> InstanceRow:
+    """Return the row of an instance of which nothing else has arrived."""
+    event = instance.event
+    attributes, cut = _attributes("instance", instance)
+    # An instance is warned of what would be lost of it at every level, whether or not its study takes its attributes.
+    above = _attributes("series", instance)[1] + _attributes("study", instance)[1]
     return InstanceRow(
-        **came.content.__dict__,
+        **instance.content.__dict__,
+        **_columns("instance", instance.values),
         prefix_hash=event.prefix_hash,
         prefix_length=event.prefix_length,
         header_length=event.header_length,
-        instance_number=values["instance_number"],
-        number_of_frames=values["number_of_frames"],
-        rows=values["rows"],
-        columns=values["columns"],
-        bits_allocated=values["bits_allocated"],
         frames=pack(event.frames),
-        attributes=found,
-        warnings=tuple(dict.fromkeys(event.warnings + came.warnings + cut + _cut_above(came)))[:WARNINGS],
+        attributes=attributes,
+        warnings=tuple(dict.fromkeys(event.warnings + instance.warnings + cut + above))[:MAX_WARNINGS],
         origin=event.origin,
         version=version,
     )
 
 
-def series_row(came: Arrived) -> SeriesRow:
-    """Return the row of a series of which nothing else came, before anything in it is counted."""
+def series_row(instance: StorableInstance) -> SeriesRow:
+    """Return the row of a series of which nothing else has arrived, before its instances are counted."""
     return SeriesRow(
-        **came.series_key._asdict(),
-        **_first(came),
-        **{name: came.values[name] for name in SERIES_VALUES},
-        scheduled_procedure_step_ids=_several(came.values["scheduled_procedure_step_id"]),
-        requested_procedure_ids=_several(came.values["requested_procedure_id"]),
-        attributes=_series_attributes(came)[0],
+        **instance.series_key._asdict(),
+        **_first_instance(instance),
+        **_columns("series", instance.values),
+        attributes=_attributes("series", instance)[0],
     )
 
 
-def study_row(came: Arrived) -> StudyRow:
-    """Return the row of a study of which nothing else came, before anything in it is counted."""
+def study_row(instance: StorableInstance) -> StudyRow:
+    """Return the row of a study of which nothing else has arrived, before its instances are counted."""
     return StudyRow(
-        **came.study_key._asdict(),
-        **_first(came),
-        **{name: came.values[name] for name in STUDY_VALUES},
-        patient_name_folded=_folded(came.values["patient_name"]),
-        referring_physician_name_folded=_folded(came.values["referring_physician_name"]),
-        attributes=_study_attributes(came)[0],
+        **instance.study_key._asdict(),
+        **_first_instance(instance),
+        **_columns("study", instance.values),
+        attributes=_attributes("study", instance)[0],
     )
 
 
 def transfer_row(event: TransferEnded) -> TransferRow:
-    """Return the row of a transfer's end."""
+    """Return the row of a transfer that has ended for one study."""
     return TransferRow(
         tenant=event.tenant,
         transfer_id=event.transfer_id,
@@ -146,7 +146,10 @@ def transfer_row(event: TransferEnded) -> TransferRow:
 
 
 def quarantine_row(event: InstanceQuarantined) -> QuarantineRow:
-    """Return the row of what is or was kept aside; raises Rejected when its names cannot be of ours."""
+    """Return the row of a content in quarantine, or released or discarded from it.
+
+    Raises Rejected when its tenant, hash, key or event id cannot be ours.
+    """
     is_ours = (TENANT.fullmatch(event.tenant), DATA_HASH.fullmatch(event.data_hash), EVENT_ID.fullmatch(event.event_id))
     if not all(is_ours) or event.object_key != quarantine.key(event.tenant, event.data_hash):
         raise Rejected("not-a-content-of-ours")
@@ -168,30 +171,6 @@ def quarantine_row(event: InstanceQuarantined) -> QuarantineRow:
         occurred_at=event.occurred_at,
         event_id=UUID(event.event_id),
     )
-
-
-# Facts that are columns of the same name.
-STUDY_VALUES = (
-    "patient_id",
-    "issuer_of_patient_id",
-    "patient_name",
-    "patient_birth_date",
-    "patient_sex",
-    "study_date",
-    "study_time",
-    "accession_number",
-    "study_id",
-    "study_description",
-    "referring_physician_name",
-)
-SERIES_VALUES = (
-    "modality",
-    "series_number",
-    "series_description",
-    "body_part_examined",
-    "performed_procedure_step_start_date",
-    "performed_procedure_step_start_time",
-)
 
 
 def _object_key(event: InstanceStored) -> str:
@@ -219,8 +198,8 @@ def _content(event: InstanceStored, values: dict[str, Any]) -> Content:
     )
 
 
-def _first(came: Arrived) -> dict[str, Any]:
-    event = came.event
+def _first_instance(instance: StorableInstance) -> dict[str, Any]:
+    event = instance.event
     return {
         "first_stored_at": event.stored_at,
         "first_sop_uid": event.sop_uid,
@@ -228,24 +207,26 @@ def _first(came: Arrived) -> dict[str, Any]:
     }
 
 
-def _cut_above(came: Arrived) -> tuple[str, ...]:
-    # An instance tells what would be lost of it at every level, whether or not its study takes its attributes.
-    return _series_attributes(came)[1] + _study_attributes(came)[1]
+def _attributes(level: Level, instance: StorableInstance) -> tuple[DicomJson, tuple[str, ...]]:
+    event = instance.event
+    uids = {name: getattr(event, name) for name in ("study_uid", "series_uid", "sop_uid", "sop_class")}
+    return row_json(level, instance.values | uids)
 
 
-def _series_attributes(came: Arrived) -> tuple[dict[str, Any], tuple[str, ...]]:
-    requests = attributes.requests(came.values["scheduled_procedure_step_id"], came.values["requested_procedure_id"])
-    values = {**came.values, "series_uid": came.event.series_uid, "requests": requests}
-    return attributes.attributes(attributes.SERIES, values)
+def _columns(level: Level, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of a level's row that its facts give, in the forms that are answered and matched."""
+    columns: dict[str, Any] = {}
+    for one in COLUMNS[level]:
+        value = values[one.name]
+        if one.matching == "texts":
+            columns[one.column] = _distinct(value)
+            continue
+        columns[one.name] = value
+        if one.matching == "name":
+            columns[one.column] = None if value is None else fold(value)
+    return columns
 
 
-def _study_attributes(came: Arrived) -> tuple[dict[str, Any], tuple[str, ...]]:
-    return attributes.attributes(attributes.STUDY, {**came.values, "study_uid": came.event.study_uid})
-
-
-def _several(text: str | None) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(part for part in (text or "").split("\\") if part))
-
-
-def _folded(name: str | None) -> str | None:
-    return None if name is None else fold(name)
+def _distinct(texts: str | None) -> tuple[str, ...]:
+    """Return the values that backslashes separate, each one once, without empty ones."""
+    return tuple(dict.fromkeys(part for part in (texts or "").split("\\") if part))

@@ -1,4 +1,4 @@
-"""Revisions: whether a due study makes one, and the event that says so."""
+"""Revisions: whether a due study gets a new one, and the event that announces it."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -12,11 +12,11 @@ from operators.stream.step import Output
 from schemas.events import SettledSeries, Signal, StudyDue, StudySettled, event_id
 from schemas.topics import STUDY_SETTLED
 
-SERIES = 1000
+MAX_SERIES = 1000
 
 
 def next_revision(state: StudyState, due: StudyDue, shard: int, now: datetime) -> RevisionRow | None:
-    """Return the revision this due makes; None when the last one shows the same, or nothing ever came."""
+    """Return the revision that a due makes; None when the last one shows the same, or no instance ever arrived."""
     last, now_shown = state.last, digest((sop_uid, data_hash) for _, sop_uid, data_hash in state.shown)
     if now_shown == (last.digest if last else digest(())):
         return None
@@ -33,15 +33,15 @@ def next_revision(state: StudyState, due: StudyDue, shard: int, now: datetime) -
         settled_at=now,
         instances=study.instances if study else 0,
         size_bytes=study.size_bytes if study else 0,
-        series=tuple(one.__dict__ for one in series[:SERIES]),
-        series_truncated=len(series) > SERIES,
+        series=tuple(one.__dict__ for one in series[:MAX_SERIES]),
+        series_truncated=len(series) > MAX_SERIES,
         modalities=study.modalities if study else (),
         sop_classes=study.sop_classes if study else (),
     )
 
 
 def settled_series(state: StudyState) -> tuple[SettledSeries, ...]:
-    """Return what a revision says of each shown series, by UID."""
+    """Return counts and digest of each shown series, in the order of their UIDs."""
     shown: dict[str, list[tuple[str, str]]] = {}
     for series_uid, sop_uid, data_hash in state.shown:
         shown.setdefault(series_uid, []).append((sop_uid, data_hash))
@@ -49,14 +49,14 @@ def settled_series(state: StudyState) -> tuple[SettledSeries, ...]:
     return tuple(_settled(rows[series_uid], shown[series_uid]) for series_uid in sorted(shown))
 
 
-def announcements(revisions: Iterable[RevisionRow]) -> tuple[Output, ...]:
-    """Return the events of these revisions, each once, lowest version first."""
+def revision_outputs(revisions: Iterable[RevisionRow]) -> tuple[Output, ...]:
+    """Return the events of these revisions, each one once, lowest version first."""
     by_version = {row.version: row for row in revisions}
-    return tuple(Output(STUDY_SETTLED, settled(by_version[version])) for version in sorted(by_version))
+    return tuple(Output(STUDY_SETTLED, revision_event(by_version[version])) for version in sorted(by_version))
 
 
-def settled(row: RevisionRow) -> StudySettled:
-    """Return a revision's event from its row alone: whenever it is built, it is the same."""
+def revision_event(row: RevisionRow) -> StudySettled:
+    """Return the event of a revision, made of its row alone, so that it is the same whenever it is made."""
     return StudySettled(
         event_id=event_id(row.tenant, row.study_uid, "settled", str(row.version)),
         tenant=row.tenant,

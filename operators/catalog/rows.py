@@ -1,4 +1,4 @@
-"""The catalog's rows as values, column for column those of `schemas/catalog/`."""
+"""The catalog's rows as values: a class for each table of `schemas/catalog/`, a field for each column, in their order."""
 
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
@@ -33,7 +33,7 @@ class InstanceKey(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRow:
-    """A study: the attributes of its first instance, and counts derived from its rows."""
+    """A study: the attributes of its first instance, and counts of its rows."""
 
     tenant: str
     study_uid: str
@@ -64,7 +64,7 @@ class StudyRow:
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesRow:
-    """A series: the attributes of its first instance, and counts derived from its rows."""
+    """A series: the attributes of its first instance, and counts of its rows."""
 
     tenant: str
     study_uid: str
@@ -89,7 +89,7 @@ class SeriesRow:
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceRow:
-    """An instance as shown: the minimum of (stored_at, data hash) of all that came under its UIDs."""
+    """The shown content of an instance: the minimum of (stored_at, data hash) of all that arrived under its UIDs."""
 
     tenant: str
     study_uid: str
@@ -122,7 +122,7 @@ class InstanceRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What one content under an instance's UIDs is remembered by, shown or not."""
+    """One content that arrived under an instance's UIDs, shown or not."""
 
     tenant: str
     study_uid: str
@@ -141,14 +141,14 @@ class Content:
 
 @dataclass(frozen=True, kw_only=True)
 class ConflictRow(Content):
-    """Other content under a shown instance's UIDs: kept, not shown; `kind` is against the shown row."""
+    """A content that is kept beside the shown one and not shown; `kind` is how it differs from the shown one."""
 
     kind: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class RevisionRow:
-    """A settled state of a study; `series` holds dicts of SettledSeries' fields, by UID."""
+    """A settled state of a study; `series` has the fields of SettledSeries as dicts, in the order of their UIDs."""
 
     tenant: str
     study_uid: str
@@ -183,7 +183,10 @@ class TransferRow:
 
 @dataclass(frozen=True, kw_only=True)
 class QuarantineRow:
-    """What was refused: kept aside, or let go again; the greatest (stored_at, occurred_at, event id) says which."""
+    """A content that was refused and is held in quarantine, or was released or discarded.
+
+    Of all its events, the one with the greatest (stored_at, occurred_at, event id) gives the row.
+    """
 
     tenant: str
     data_hash: str

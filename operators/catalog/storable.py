@@ -1,14 +1,15 @@
-"""Facts made storable: typed, bounded, without what a database refuses; what was lost is named by a code."""
+"""Facts as values that a database takes: typed, bounded and clean; what was lost is named by a warning code."""
 
 import re
 from collections.abc import Callable
 from datetime import date, time
 from typing import Any
 
+from operators.dicom.attributes import FACTS
 from schemas.events import Facts
 
-# Longest text kept, in characters: the longest VR that is matched has 64 per component group (PS3.5 6.2), and four
-# bytes each of these still fit a btree's entry.
+# The longest text that is stored, in characters. The longest matched VR has 64 in each component group (PS3.5 6.2), and
+# at four bytes a character 256 still fit an entry of a btree.
 TEXT_LENGTH = 256
 # PostgreSQL's integer.
 LEAST, MOST = -(2**31), 2**31 - 1
@@ -21,7 +22,7 @@ TIME = re.compile(r"([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2})(?:\.([0-9]{1,6}))?)
 NUMBER = re.compile(r"[+-]?[0-9]{1,12}")
 
 
-def storable(facts: Facts) -> tuple[dict[str, Any], tuple[str, ...]]:
+def storable_values(facts: Facts) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return every fact under its name as a typed value, and a warning code for each that was lost or cut.
 
     Text is str, dates and times are date and time without a zone, numbers int; None is absent or unreadable,
@@ -33,14 +34,14 @@ def storable(facts: Facts) -> tuple[dict[str, Any], tuple[str, ...]]:
         if fact is None:
             values[name] = None
             continue
-        values[name], problem = KINDS.get(name, _text)(fact)
+        values[name], problem = READERS.get(VRS[name], _text)(fact)
         if problem:
             warnings.append(f"{name.replace('_', '-')}-{problem}")
     return values, tuple(warnings)
 
 
 def clean(text: str) -> str:
-    """Return the text without what a database refuses and without padding."""
+    """Return the text without padding and without the characters that a database refuses."""
     return UNSTORABLE.sub("", text).strip()
 
 
@@ -85,17 +86,5 @@ def _count(fact: int) -> tuple[int | None, str]:
     return (fact, "") if LEAST <= fact <= MOST else (None, "unreadable")
 
 
-KINDS: dict[str, Callable[[Any], tuple[Any, str]]] = {
-    "patient_birth_date": _date,
-    "study_date": _date,
-    "performed_procedure_step_start_date": _date,
-    "study_time": _time,
-    "performed_procedure_step_start_time": _time,
-    "series_number": _number,
-    "instance_number": _number,
-    "number_of_frames": _number,
-    "samples_per_pixel": _count,
-    "rows": _count,
-    "columns": _count,
-    "bits_allocated": _count,
-}
+READERS: dict[str, Callable[[Any], tuple[Any, str]]] = {"DA": _date, "TM": _time, "IS": _number, "US": _count}
+VRS = {one.name: one.vr for one in FACTS}

@@ -136,9 +136,7 @@ def instance_stored(  # noqa: PLR0913 (an event gathers what five places know)
         object_key=identity.key,
         size_bytes=size_bytes,
         header=header,
-        **vars(identity),
-        **_copied(examination, OF_EXAMINATION),
-        **_copied(envelope, OF_ENVELOPE),
+        **(vars(identity) | _copied(examination, OF_EXAMINATION) | _copied(envelope, OF_ENVELOPE)),
     )
 
 

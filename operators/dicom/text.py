@@ -24,7 +24,7 @@ class Encodings(NamedTuple):
     is_known: bool
 
 
-class Decoded(NamedTuple):
+class DecodedText(NamedTuple):
     """A text, and whether every byte of it belonged to its encoding; those that did not became U+FFFD."""
 
     text: str
@@ -52,27 +52,27 @@ def _corrected(term: str) -> str:
     return SPELLING.sub(lambda found: "ISO 2022 IR " if found[1] else "ISO_IR ", term)
 
 
-def decode(raw: bytes, encodings: tuple[str, ...]) -> Decoded:
+def decode(raw: bytes, encodings: tuple[str, ...]) -> DecodedText:
     """Decode a text in which escape sequences switch between these encodings (PS3.5 6.1.2.5)."""
     pieces = [_piece(piece, encodings) for piece in ESCAPED.findall(raw)]
-    return Decoded("".join(piece.text for piece in pieces), all(piece.is_exact for piece in pieces))
+    return DecodedText("".join(piece.text for piece in pieces), all(piece.is_exact for piece in pieces))
 
 
-def _piece(raw: bytes, encodings: tuple[str, ...]) -> Decoded:
+def _piece(raw: bytes, encodings: tuple[str, ...]) -> DecodedText:
     """Decode the bytes after one escape sequence, or none; an unknown sequence leaves the first encoding in force."""
     length = 4 if raw.startswith((b"\x1b$(", b"\x1b$)")) else 3
     encoding = charset.CODES_TO_ENCODINGS.get(raw[:length], encodings[0])
     try:
         if not raw.startswith(ESCAPE):
-            return Decoded(raw.decode(encodings[0]), True)
+            return DecodedText(raw.decode(encodings[0]), True)
         if encoding in charset.handled_encodings and encoding in encodings:
-            return Decoded(raw.decode(encoding), True)
+            return DecodedText(raw.decode(encoding), True)
         if encoding in {*encodings, charset.default_encoding} and raw[:length] in charset.CODES_TO_ENCODINGS:
             extended, reset = _split_at_reset(raw[length:])
-            return Decoded(extended.decode(encoding) + reset.decode(encodings[0]), True)
+            return DecodedText(extended.decode(encoding) + reset.decode(encodings[0]), True)
     except UnicodeError:
         pass
-    return Decoded(raw.decode(encodings[0], "replace"), False)
+    return DecodedText(raw.decode(encodings[0], "replace"), False)
 
 
 def _split_at_reset(raw: bytes) -> tuple[bytes, bytes]:

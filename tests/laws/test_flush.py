@@ -6,9 +6,9 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.catalog import conflicts, progress
+from operators.catalog.conflicts import conflict_output
 from operators.catalog.digest import digest
-from operators.catalog.progress import Head
+from operators.catalog.progress import ShardProgress, read_progress
 from operators.connectors.memory import catalog as memory_catalog
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryTables
 from operators.connectors.memory.stores import Outage
@@ -97,7 +97,7 @@ def test_every_conflict_that_stays_was_announced_as_its_rows_say(events: list[Ev
 
     for row in catalog.tables.conflicts.values():
         winner = memory_catalog._content(shown[row.study_uid, row.sop_uid])
-        assert conflicts.announced(winner, row).event in announced
+        assert conflict_output(winner, row).event in announced
 
 
 @settings(deadline=None)
@@ -131,7 +131,7 @@ def test_revisions_chain_and_the_last_shows_what_the_tables_show(events: list[Ev
     settled = {one.event for one in outputs if isinstance(one.event, StudySettled)}
     assert len({(event.study_uid, event.revision) for event in settled}) == len(settled)
     versions = [row.version for row in catalog.tables.revision_rows.values()]
-    assert progress.read(head).announced == max(versions, default=0)
+    assert read_progress(head).announced == max(versions, default=0)
 
 
 @settings(deadline=None)
@@ -168,9 +168,9 @@ def test_a_lost_answer_loses_and_doubles_nothing(events: list[Event], data: st.D
 def test_a_head_survives_the_round_trip(
     applied: dict[tuple[str, int], int], dues: list[StudyDue], announced: int
 ) -> None:
-    head = Head({place: offset % 2**62 for place, offset in applied.items()}, tuple(dues), announced)
+    head = ShardProgress({place: offset % 2**62 for place, offset in applied.items()}, tuple(dues), announced)
 
-    assert progress.read(head.to_bytes()) == head
+    assert read_progress(head.to_bytes()) == head
 
 
 @settings(deadline=None)

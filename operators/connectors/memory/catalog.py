@@ -1,4 +1,4 @@
-"""The memory twin of the catalog's writer: the same transactions over rows held in dicts."""
+"""The memory twins of the catalog's writer and of its hidden rows: the same transactions over rows in dicts."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from operators.catalog.ports import ConflictPair, Known, SeriesTotals, StudyState
+from operators.catalog.ports import ConflictPair, KnownRows, SeriesTotals, StudyState
 from operators.catalog.rows import (
     ConflictRow,
     Content,
@@ -29,7 +29,7 @@ CONTENT = tuple(one.name for one in fields(Content))
 
 @dataclass
 class MemoryTables:
-    """CatalogTables over dicts by primary key; it is its own transaction, since nothing runs beside it."""
+    """CatalogTables over dicts by primary key; it is its own transaction, since no other runs beside it."""
 
     studies: dict[tuple[str, str], StudyRow] = field(default_factory=dict)
     series: dict[tuple[str, str, str], SeriesRow] = field(default_factory=dict)
@@ -42,19 +42,19 @@ class MemoryTables:
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """Undo what was written inside when it is left by an exception."""
+        """Open a block whose writes are undone when an exception leaves it."""
         before = {name: copy(value) for name, value in self.__dict__.items()}
         try:
             yield
         except BaseException:
-            # Versions are like a sequence's values: given once, whatever becomes of the transaction.
+            # As from a sequence of PostgreSQL, a version is given once, whatever becomes of the transaction.
             self.__dict__.update(before, version=self.version)
             raise
 
-    def known(self, keys: Collection[InstanceKey]) -> Known:
-        """Return what these instances and their studies stand at."""
+    def known(self, keys: Collection[InstanceKey]) -> KnownRows:
+        """Return the contents under these keys and their studies with all series."""
         studies = {(key.tenant, key.study_uid) for key in keys}
-        return Known(
+        return KnownRows(
             version=self._next_version(),
             studies={StudyKey(*key): self.studies[key] for key in studies & self.studies.keys()},
             series={SeriesKey(*key): row for key, row in self.series.items() if key[:2] in studies},
@@ -72,7 +72,7 @@ class MemoryTables:
         self.conflicts = {key: row for key, row in self.conflicts.items() if key not in set(cleared)}
 
     def put_transfers(self, rows: Collection[TransferRow]) -> None:
-        """Write how transfers ended."""
+        """Write the ends of transfers."""
         _refuse_nul(*rows)
         for row in rows:
             key = (row.tenant, row.transfer_id, row.study_uid)
@@ -80,7 +80,7 @@ class MemoryTables:
             self.transfers[key] = max(other, row, key=lambda one: (one.ended_at, one.event_id))
 
     def put_quarantine(self, rows: Collection[QuarantineRow]) -> None:
-        """Write what is or was kept aside."""
+        """Write quarantined contents."""
         _refuse_nul(*rows)
         for row in rows:
             other = self.quarantine.get((row.tenant, row.data_hash), row)
@@ -88,7 +88,7 @@ class MemoryTables:
             self.quarantine[row.tenant, row.data_hash] = later
 
     def series_totals(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, SeriesTotals]:
-        """Count these series' instances anew."""
+        """Return the counts of these series."""
         return {key: _totals_of([row for row in self.instances.values() if _series_key(row) == key]) for key in keys}
 
     def put_studies(self, studies: Collection[StudyRow], series: Collection[SeriesRow]) -> None:
@@ -101,7 +101,7 @@ class MemoryTables:
         return {key: self.studies[key].version for key in studies if key in self.studies}
 
     def state(self, study: StudyKey) -> StudyState:
-        """Return the study as it stands."""
+        """Return the present state of a study."""
         revisions = [row for key, row in self.revision_rows.items() if key[:2] == study]
         return StudyState(
             version=self._next_version(),
@@ -118,7 +118,7 @@ class MemoryTables:
         self.revision_rows[row.tenant, row.study_uid, row.revision] = row
 
     def revisions(self, shard: int, above: int, most: int) -> tuple[RevisionRow, ...]:
-        """Return the shard's revisions with a version above this one, lowest first."""
+        """Return the shard's lowest revisions with versions above `above`."""
         found = [row for row in self.revision_rows.values() if row.shard == shard and row.version > above]
         return tuple(sorted(found, key=lambda row: row.version)[:most])
 
@@ -127,7 +127,7 @@ class MemoryTables:
         return self.version
 
     def _lost(self, key: InstanceKey) -> tuple[ConflictRow, ...]:
-        return tuple(row for place, row in self.conflicts.items() if place[:3] == key)
+        return tuple(row for conflict, row in self.conflicts.items() if conflict[:3] == key)
 
 
 @dataclass
@@ -137,7 +137,7 @@ class MemoryCatalog(Failing):
     tables: MemoryTables = field(default_factory=MemoryTables)
 
     @contextmanager
-    def transaction(self, shard: int) -> Iterator[MemoryTables]:  # noqa: ARG002  nothing runs beside it
+    def transaction(self, shard: int) -> Iterator[MemoryTables]:  # noqa: ARG002  no other runs beside it
         """Commit on leaving, undo on an exception."""
         self.begin("catalog")
         with self.tables.savepoint():
@@ -154,7 +154,7 @@ class MemoryHiddenRows(Failing):
     def quarantined(
         self, tenant: str | None, most: int, *, beginning: str = "", held_at: datetime | None = None
     ) -> tuple[QuarantineRow, ...]:
-        """Return what is or was in quarantine."""
+        """Return contents that are or were in quarantine."""
         self.begin("catalog")
         found = [
             row

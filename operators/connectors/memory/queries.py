@@ -1,4 +1,4 @@
-"""The memory twin of the catalog's reader: the same answers from rows held in dicts."""
+"""The memory twin of the catalog's reader: the same answers from rows in dicts."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -7,16 +7,18 @@ from typing import Any, Protocol
 import orjson
 
 from operators.catalog.ports import Hit, InstanceResult, Location, Page, SeriesResult, StudyResult
-from operators.catalog.query import Level, Query, accepts
+from operators.catalog.query import Query, is_met
 from operators.catalog.rows import InstanceRow, SeriesRow, StudyRow
 from operators.connectors.memory.stores import Failing
+from operators.dicom.attributes import Level
 from operators.dicom.element_json import DicomJson
 
+# The rows of a result, from its study's down to its own.
 Lineage = dict[Level, Any]
 
 
 class Rows(Protocol):
-    """Whatever holds the catalog's rows by their primary keys."""
+    """The catalog's rows by their primary keys."""
 
     studies: dict[tuple[str, str], StudyRow]
     series: dict[tuple[str, str, str], SeriesRow]
@@ -24,8 +26,8 @@ class Rows(Protocol):
 
 
 @dataclass
-class HeldRows:
-    """Rows put there by hand."""
+class RowsByHand:
+    """Rows that a test puts there itself."""
 
     studies: dict[tuple[str, str], StudyRow] = field(default_factory=dict)
     series: dict[tuple[str, str, str], SeriesRow] = field(default_factory=dict)
@@ -36,12 +38,12 @@ class HeldRows:
 class MemoryQueries(Failing):
     """A CatalogQueries over rows in memory."""
 
-    rows: Rows = field(default_factory=HeldRows)
+    rows: Rows = field(default_factory=RowsByHand)
 
     async def search(self, tenant: str, query: Query) -> Page:
         """Return the page of shown studies, series or instances that the query asks for."""
         self.begin("catalog")
-        found = [lineage for lineage in self._lineages(tenant, query.level) if _meets(lineage, query)]
+        found = [lineage for lineage in self._lineages(tenant, query.level) if _is_found(lineage, query)]
         found.sort(key=_order)
         end = query.offset + query.limit
         levels = (*query.parents, query.level)
@@ -65,11 +67,11 @@ class MemoryQueries(Failing):
         return _location(row, row.frames) if row and row.series_uid == series_uid else None
 
     async def check(self) -> None:
-        """Return when the catalog answers."""
+        """Return once the catalog has answered."""
         self.begin("catalog")
 
     def _lineages(self, tenant: str, level: Level) -> Iterator[Lineage]:
-        """Return every shown row of a level with the rows above it."""
+        """Return every shown row of a level together with the rows above it."""
         if level == "study":
             for owner, study in self.rows.studies.items():
                 if owner[0] == tenant and study.instances:
@@ -85,17 +87,19 @@ class MemoryQueries(Failing):
                     yield {"study": self.rows.studies[key[:2]], "series": series, "instance": one}
 
 
-def _meets(lineage: Lineage, query: Query) -> bool:
+def _is_found(lineage: Lineage, query: Query) -> bool:
     own = lineage[query.level]
     if query.study_uid not in (None, own.study_uid):
         return False
     if query.series_uid is not None and own.series_uid != query.series_uid:
         return False
-    return all(accepts(match, getattr(lineage[match.key.level], match.key.column)) for match in query.matches)
+    return all(
+        is_met(match, getattr(lineage[match.attribute.level], match.attribute.column)) for match in query.matches
+    )
 
 
 def _order(lineage: Lineage) -> tuple[Any, ...]:
-    """Order as PostgreSQL does: the newest study first, then by number; what is unknown comes last."""
+    """Order as PostgreSQL does: the newest study first, then by number; unknown dates and numbers come last."""
     study, series, instance = lineage["study"], lineage.get("series"), lineage.get("instance")
     order: tuple[Any, ...] = (-study.study_date.toordinal() if study.study_date else 1, study.study_uid)
     if series:
@@ -112,14 +116,14 @@ def _last(number: int | None) -> tuple[bool, int]:
 def _hit(lineage: Lineage, level: Level, levels: tuple[Level, ...]) -> Hit:
     own = lineage[level]
     uids = (own.study_uid, getattr(own, "series_uid", None), getattr(own, "sop_uid", None))
-    return Hit(*uids, **{one: FACTS[one](lineage[one]) for one in levels})
+    return Hit(*uids, **{one: RESULTS[one](lineage[one]) for one in levels})
 
 
 def _text(attributes: DicomJson) -> str:
     return orjson.dumps(attributes).decode()
 
 
-FACTS: Mapping[Level, Any] = {
+RESULTS: Mapping[Level, Any] = {
     "study": lambda row: StudyResult(_text(row.attributes), row.modalities, row.sop_classes, row.series, row.instances),
     "series": lambda row: SeriesResult(_text(row.attributes), row.instances),
     "instance": lambda row: InstanceResult(_text(row.attributes), row.transfer_syntax, row.tier),

@@ -1,4 +1,4 @@
-"""Writing the catalog in PostgreSQL as the role writer: what a batch needs to know, and guarded upserts."""
+"""Writing the catalog in PostgreSQL as the role writer: the rows that a batch concerns, and guarded upserts."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ import psycopg
 from psycopg import Connection, errors, sql
 from psycopg.types.json import Json, set_json_dumps, set_json_loads
 
-from operators.catalog.ports import Known, SeriesTotals, StudyState
+from operators.catalog.ports import KnownRows, SeriesTotals, StudyState
 from operators.catalog.rows import (
     ConflictRow,
     Content,
@@ -30,11 +30,11 @@ from schemas.settings.servers import CatalogSettings
 T = TypeVar("T")
 
 CONNECT_S = 2
-# The first half of the advisory locks that hold a shard; the shard is the other.
+# The first key of the advisory locks that hold a shard; the shard's number is the second.
 LOCKS = 0x666C756F
 
-# The writer finds rows by key alone: with tables that grow from nothing, statistics would lead it astray. A peer that
-# vanished, or an attempt that hangs in a transaction, must not hold a shard for long.
+# The writer finds rows by key alone; the statistics of tables that grow from nothing would give it bad plans. A client
+# that vanished, or an attempt that hangs in a transaction, must not hold a shard for long.
 OPTIONS = (
     "-c timezone=UTC -c jit=off -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
     " -c statement_timeout={ms} -c idle_in_transaction_session_timeout={ms}"
@@ -46,9 +46,9 @@ ALIVE: dict[str, Any] = {
     "tcp_user_timeout": 10_000,
 }
 
-# The data is to blame. Of class 54 (program limits) an entry too large for its index is one.
+# The data is to blame. Of class 54 (program limits), that is an entry too large for its index.
 BLAMES_DATA = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded, UnicodeEncodeError)
-# Not now: connection, locks, resources, shutdown; a standby that was promoted or not yet.
+# The moment is to blame: connection, locks, resources, shutdown, or a standby that is not promoted.
 BLAMES_MOMENT = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 
 set_json_dumps(orjson.dumps)
@@ -56,7 +56,7 @@ set_json_loads(orjson.loads)
 
 
 class PostgresCatalog:
-    """A Catalog over one connection, opened when needed and again after it was lost; not for threads to share."""
+    """A Catalog over one connection, opened when needed and again after it was lost. Threads must not share it."""
 
     def __init__(self, settings: CatalogSettings) -> None:
         self._settings = settings
@@ -108,12 +108,12 @@ class PostgresTables:
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """Undo what was written inside when it is left by an exception."""
+        """Open a block whose writes are undone when an exception leaves it."""
         with translated(), self._connection.transaction():
             yield
 
-    def known(self, keys: Collection[InstanceKey]) -> Known:
-        """Return what these instances and their studies stand at, in one round trip."""
+    def known(self, keys: Collection[InstanceKey]) -> KnownRows:
+        """Return the contents under these keys and their studies with all series, in one round trip."""
         studies = _columns({key[:2] for key in keys}, 2)
         instances = _columns(keys, 3)
         with self._connection.pipeline():
@@ -122,7 +122,7 @@ class PostgresTables:
             series = self._connection.execute(SERIES, studies)
             shown = self._connection.execute(SHOWN, instances)
             lost = self._connection.execute(LOST, instances)
-            return Known(
+            return KnownRows(
                 version=_number(version),
                 studies={StudyKey(row.tenant, row.study_uid): row for row in _rows(StudyRow, study)},
                 series={SeriesKey(row.tenant, row.study_uid, row.series_uid): row for row in _rows(SeriesRow, series)},
@@ -141,15 +141,15 @@ class PostgresTables:
                 self._connection.cursor().executemany(CLEAR_CONFLICT, cleared)
 
     def put_transfers(self, rows: Collection[TransferRow]) -> None:
-        """Write how transfers ended."""
+        """Write the ends of transfers."""
         self._put(PUT_TRANSFER, rows)
 
     def put_quarantine(self, rows: Collection[QuarantineRow]) -> None:
-        """Write what is or was kept aside."""
+        """Write quarantined contents."""
         self._put(PUT_QUARANTINE, rows)
 
     def series_totals(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, SeriesTotals]:
-        """Count these series' instances anew."""
+        """Return the counts of these series."""
         if not keys:
             return {}
         counted = {
@@ -170,7 +170,7 @@ class PostgresTables:
         return {study: found[study] for study in studies if study in found}
 
     def state(self, study: StudyKey) -> StudyState:
-        """Return the study as it stands, in one round trip."""
+        """Return the present state of a study, in one round trip."""
         with self._connection.pipeline():
             version = self._connection.execute(NEXT_VERSION)
             row = self._connection.execute(STUDIES, _columns([study], 2))
@@ -190,7 +190,7 @@ class PostgresTables:
         self._put(PUT_REVISION, [row])
 
     def revisions(self, shard: int, above: int, most: int) -> tuple[RevisionRow, ...]:
-        """Return the shard's revisions with a version above this one, lowest first."""
+        """Return the shard's lowest revisions with versions above `above`."""
         return tuple(_rows(RevisionRow, self._connection.execute(REVISIONS, (shard, above, most))))
 
     def _put(self, statement: sql.Composed, rows: Collection[Any]) -> None:
@@ -200,11 +200,14 @@ class PostgresTables:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Say of a database's error whether the data is to blame or the moment; programming errors stay what they are."""
+    """Raise Rejected when a database's error blames the data, Unavailable when it blames the moment.
+
+    Errors of programming pass unchanged.
+    """
     try:
         yield
     except BLAMES_DATA:
-        # What the database says of a row may quote it.
+        # The database's message may quote the row, and so patient data.
         raise Rejected("refused-by-the-database") from None
     except BLAMES_MOMENT as error:
         raise Unavailable("catalog") from error
@@ -212,7 +215,7 @@ def translated() -> Iterator[None]:
 
 def _columns(keys: Collection[tuple[str, ...]], width: int) -> list[list[str]]:
     ordered = sorted(keys)
-    return [[key[place] for key in ordered] for place in range(width)]
+    return [[key[index] for key in ordered] for index in range(width)]
 
 
 def _number(cursor: psycopg.Cursor[tuple[Any, ...]]) -> int:
@@ -258,7 +261,7 @@ def _select(kind: type[Any], rest: str) -> sql.Composed:
 
 
 def _upsert(kind: type[Any], table: str, key: str, guard: str) -> sql.Composed:
-    """Return an insert that replaces the row under this key where the guard holds; `old` is the row that is there."""
+    """Return an insert that replaces the row under the same key if the guard holds; `old` is that row."""
     names = [one.name for one in fields(kind)]
     rest = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in names if name not in key.split(", ")]
     return sql.SQL("INSERT INTO {} AS old ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {} WHERE {}").format(
@@ -271,8 +274,8 @@ def _upsert(kind: type[Any], table: str, key: str, guard: str) -> sql.Composed:
     )
 
 
-# What every guard keeps: an attempt that was overtaken never undoes what came after it. Text is compared bytewise, as
-# the operators compare it, whatever the database's locale.
+# Every guard keeps an attempt that was overtaken from undoing what was written after it. Text is compared bytewise, as
+# the operators do, whatever the locale of the database.
 FIRST = """old.version < excluded.version
     AND (excluded.first_stored_at, excluded.first_sop_uid COLLATE "C", excluded.first_data_hash COLLATE "C")
      <= (old.first_stored_at, old.first_sop_uid COLLATE "C", old.first_data_hash COLLATE "C")"""

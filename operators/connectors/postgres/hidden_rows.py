@@ -1,4 +1,4 @@
-"""Reading what is kept and not shown in PostgreSQL: rows of all tenants, as only the role writer may see them."""
+"""Reading rows that queries do not show in PostgreSQL, of all tenants: only the role writer may see them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ OPTIONS = "-c timezone=UTC -c default_transaction_read_only=on -c statement_time
 
 
 class PostgresHiddenRows:
-    """A HiddenRows; each question has a connection of its own, for questions are rare."""
+    """A HiddenRows that opens a connection for each question, since operators rarely ask."""
 
     def __init__(self, settings: CatalogSettings) -> None:
         self._settings = settings
@@ -29,17 +29,17 @@ class PostgresHiddenRows:
     def quarantined(
         self, tenant: str | None, most: int, *, beginning: str = "", held_at: datetime | None = None
     ) -> tuple[QuarantineRow, ...]:
-        """Return what is or was in quarantine."""
+        """Return contents that are or were in quarantine."""
         asked = {"tenant": tenant, "beginning": beginning, "held_at": held_at, "most": most}
         with self._connected() as connection:
-            return tuple(_made(QuarantineRow, row) for row in connection.execute(QUARANTINED, asked))
+            return tuple(_row(QuarantineRow, row) for row in connection.execute(QUARANTINED, asked))
 
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
         """Return conflicts."""
         asked = {"tenant": tenant, "sop_uid": sop_uid, "most": most}
         with self._connected() as connection:
             return tuple(
-                ConflictPair(_made(Content, row[:WIDTH]), _made(ConflictRow, row[WIDTH:]))
+                ConflictPair(_row(Content, row[:CONTENT_WIDTH]), _row(ConflictRow, row[CONTENT_WIDTH:]))
                 for row in connection.execute(CONFLICTS, asked)
             )
 
@@ -55,22 +55,22 @@ class PostgresHiddenRows:
                 password=settings.password,
                 connect_timeout=CONNECT_S,
                 options=OPTIONS.format(ms=int(settings.statement_s * 1000)),
-                application_name="fluoro-aside",
+                application_name="fluoro-operator",
             ) as connection:
                 yield connection
         except psycopg.OperationalError as error:
             raise Unavailable("catalog") from error
 
 
-def _made(kind: type[T], row: tuple[Any, ...]) -> T:
-    return kind(**dict(zip((one.name for one in fields(kind)), row, strict=True)))  # type: ignore[arg-type]
+def _row(kind: type[T], values: tuple[Any, ...]) -> T:
+    return kind(**dict(zip((one.name for one in fields(kind)), values, strict=True)))  # type: ignore[arg-type]
 
 
 def _columns(kind: type[Any], table: LiteralString) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(table, one.name) for one in fields(kind))
 
 
-WIDTH = len(fields(Content))
+CONTENT_WIDTH = len(fields(Content))
 QUARANTINED = sql.SQL("""
     SELECT {} FROM quarantine
     WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s) AND starts_with(data_hash, %(beginning)s)

@@ -1,4 +1,4 @@
-"""Brings the catalog's tables to the newest DDL, as the role owner; any number of processes may try at once."""
+"""Migrating the catalog's tables to the newest DDL, as the role owner; any number of processes may try at once."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,27 +23,27 @@ APPLIED = """
 
 
 class SchemaMismatch(Exception):
-    """The database and the DDL files do not belong together: one line that says why."""
+    """The database and the DDL files do not fit together; the message is one line that tells why."""
 
 
 @dataclass(frozen=True)
 class Migration:
-    """One file, `0001_catalog.sql`: its number, its text."""
+    """One DDL file, such as `0001_catalog.sql`: its number and its text."""
 
     number: int
     text: str
 
     @property
     def sha256(self) -> str:
-        """Return what tells a file that was changed after it was applied."""
+        """Return the digest by which a file is recognised, or found changed after it was applied."""
         return sha256(self.text.encode()).hexdigest()
 
 
 async def apply(settings: CatalogSettings, folder: Path = FOLDER) -> None:
-    """Apply what is new, all or nothing; nothing new is no change.
+    """Apply the migrations that the database does not have, all or none.
 
-    Raises SchemaMismatch when an applied file has changed since, or the database knows files that are not here;
-    Unavailable when it does not answer.
+    Raises SchemaMismatch when an applied file was changed since, or the database has migrations that the folder has not;
+    Unavailable when the database does not answer.
     """
     try:
         connection = await AsyncConnection.connect(
@@ -56,26 +56,26 @@ async def apply(settings: CatalogSettings, folder: Path = FOLDER) -> None:
         )
         async with connection:
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-            await _bring_up(connection, read_migrations(folder))
+            await _apply_new(connection, read_migrations(folder))
     except psycopg.OperationalError as error:
         raise Unavailable("catalog") from error
 
 
 def read_migrations(folder: Path) -> tuple[Migration, ...]:
-    """Read the folder's files in order; raises SchemaMismatch when a number is missing or double."""
+    """Return the migrations of a folder, in order; raises SchemaMismatch when a number is missing or double."""
     found = tuple(Migration(int(path.name.split("_")[0]), path.read_text()) for path in sorted(folder.glob("*.sql")))
     if [migration.number for migration in found] != list(range(1, len(found) + 1)):
         raise SchemaMismatch("the DDL files should be numbered 1, 2, 3 ... without a gap")
     return found
 
 
-async def _bring_up(connection: AsyncConnection[tuple[Any, ...]], wanted: tuple[Migration, ...]) -> None:
+async def _apply_new(connection: AsyncConnection[tuple[Any, ...]], wanted: tuple[Migration, ...]) -> None:
     await connection.execute(APPLIED)
     rows = await (await connection.execute("SELECT number, sha256 FROM applied_ddl")).fetchall()
     applied: dict[int, str] = dict(rows)
     _check(applied, wanted)
     for migration in wanted[len(applied) :]:
-        # Our own files, whole: several statements, so no parameters.
+        # One of our own files: several statements at once take no parameters.
         await connection.execute(sql.SQL(migration.text))
         await connection.execute("INSERT INTO applied_ddl VALUES (%s, %s)", (migration.number, migration.sha256))
 

@@ -1,6 +1,7 @@
-"""Reading the catalog in PostgreSQL as the role reader: values are bound, names come from tables of ours alone."""
+"""Reading the catalog in PostgreSQL as the role reader: every value is bound, every name comes from our own tables."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any, LiteralString, Self
 
@@ -8,30 +9,27 @@ from psycopg import AsyncConnection, Error, OperationalError, sql
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from operators.catalog.ports import Hit, InstanceResult, Location, Page, SeriesResult, StudyResult
-from operators.catalog.query import BY_TAG, LEVELS, Level, Match, Query, like_pattern
+from operators.catalog.query import BY_PATH, Match, Query, like_pattern
+from operators.dicom.attributes import LEVELS, Level
 from operators.errors import Unavailable
 from schemas.settings.servers import CatalogSettings
 
 CONNECT_S = 2
 Row = tuple[Any, ...]
 
-# Plans are made for the values at hand: one pattern wants the trigram index, the next the date's. JIT costs more
-# than any of these statements. Nothing here may write.
+# Every statement is planned for its values: one pattern needs the trigram index, the next one the index of dates. JIT
+# compilation costs more than any of these statements takes. Nothing here may write.
 OPTIONS = "-c plan_cache_mode=force_custom_plan -c jit=off -c default_transaction_read_only=on"
 
 SET_TENANT = "SELECT set_config('fluoro.tenant', %s, true)"
 
-# What each level's facts are made of, in the order of their fields.
+# The columns of each level's result, in the order of its fields.
 COLUMNS: dict[Level, LiteralString] = {
     "study": "study.attributes::text, study.modalities, study.sop_classes, study.series, study.instances",
     "series": "series.attributes::text, series.instances",
     "instance": "instance.attributes::text, instance.transfer_syntax, instance.tier",
 }
-FACTS: dict[Level, tuple[type[Any], int]] = {
-    "study": (StudyResult, 5),
-    "series": (SeriesResult, 2),
-    "instance": (InstanceResult, 3),
-}
+RESULTS: dict[Level, type[Any]] = {"study": StudyResult, "series": SeriesResult, "instance": InstanceResult}
 UIDS: dict[Level, LiteralString] = {
     "study": "study.study_uid, NULL, NULL",
     "series": "series.study_uid, series.series_uid, NULL",
@@ -42,7 +40,7 @@ ORDER: dict[Level, LiteralString] = {
     "series": "series.series_number, series.series_uid",
     "instance": "instance.instance_number, instance.sop_uid",
 }
-# What is known only from a conflict's losers is not shown.
+# Studies and series that are known only from contents that lost a conflict are not shown.
 SHOWN: dict[Level, LiteralString] = {
     "study": "study.instances > 0",
     "series": "series.instances > 0",
@@ -54,7 +52,7 @@ JOINS: dict[Level, LiteralString] = {
     "study": "JOIN study USING (tenant, study_uid)",
 }
 
-# How a condition reads, by operator and form (see _form); the second table is for columns that hold many values.
+# A condition as SQL, by operator and form (see _form): for columns with one value, and for columns with several.
 ONE: dict[tuple[str, str], LiteralString] = {
     ("equals", ""): "{} = %s",
     ("among", ""): "{} = ANY(%s)",
@@ -65,8 +63,8 @@ ONE: dict[tuple[str, str], LiteralString] = {
     ("between", "both"): "{} BETWEEN %s AND %s",
     ("empty", ""): "coalesce({}::text, '') = ''",
 }
-MANY_KINDS = ("codes", "texts", "uids")
-MANY: dict[tuple[str, str], LiteralString] = {
+SEVERAL_VALUES = ("codes", "texts", "uids")
+SEVERAL: dict[tuple[str, str], LiteralString] = {
     ("equals", ""): "%s = ANY({})",
     ("among", ""): "{} && %s",
     ("like", "one"): "EXISTS (SELECT FROM unnest({}) AS one WHERE one LIKE %s)",
@@ -86,12 +84,13 @@ LOCATE_SERIES: LiteralString = f"""{LOCATION} FROM instance
 LOCATE_ONE: LiteralString = f"""{LOCATION}, instance.frames FROM instance
     WHERE tenant = %s AND study_uid = %s AND series_uid = %s AND sop_uid = %s"""
 
-# What a statement's text depends on: level, whether study and series are given, levels that answer, conditions.
+# All that the text of a statement depends on: level, whether study and series are given, upper levels in the answer, and
+# path, operator and form of each condition.
 Shape = tuple[Level, bool, bool, tuple[Level, ...], tuple[tuple[str, str, str], ...]]
 
 
 class PostgresQueries:
-    """A CatalogQueries on a pool of connections. Belongs to the event loop that opens it."""
+    """A CatalogQueries over a pool of connections, which belongs to the event loop that opens it."""
 
     def __init__(self, settings: CatalogSettings) -> None:
         self._pool = AsyncConnectionPool(
@@ -146,13 +145,14 @@ class PostgresQueries:
         return Location(*rows[0]) if rows else None
 
     async def check(self) -> None:
-        """Return when the catalog answers."""
+        """Return once the catalog has answered."""
         await self._fetch("", b"SELECT 1", ())
 
     async def _fetch(self, tenant: str, statement: bytes, values: Row) -> list[Row]:
-        """Run one statement as this tenant, again for each pooled connection that turns out to be dead.
+        """Run one statement as this tenant, once more for each pooled connection that turns out to be dead.
 
-        A restart kills all of them, and each is found dead only by its own use: the one after them all is new.
+        A restart of the database kills all connections, and each one is found dead only when it is used: after all of
+        them, the next one is new.
         """
         try:
             for _ in range(self._pool.max_size):
@@ -173,8 +173,8 @@ class PostgresQueries:
 async def _transact(connection: AsyncConnection[Row], tenant: str, statement: bytes, values: Row) -> list[Row]:
     """Set the tenant and run the statement in one transaction and one round trip.
 
-    Between two syncs of the protocol there is one transaction, without BEGIN and COMMIT; were there a sync between these
-    two statements, the second would see no tenant and so no rows.
+    All statements between two syncs of the protocol are one transaction, without BEGIN and COMMIT. If a sync came between
+    these two, the second statement would see no tenant, and so no rows.
     """
     async with connection.pipeline():
         await connection.execute(SET_TENANT, (tenant,))
@@ -183,12 +183,12 @@ async def _transact(connection: AsyncConnection[Row], tenant: str, statement: by
 
 
 def _shape(query: Query) -> Shape:
-    conditions = tuple((match.key.tag, match.operator, _form(match)) for match in query.matches)
+    conditions = tuple((match.attribute.path, match.operator, _form(match)) for match in query.matches)
     return (query.level, query.study_uid is not None, query.series_uid is not None, query.parents, conditions)
 
 
 def _form(match: Match) -> str:
-    """Return which of an operator's forms this condition takes: it depends on how many values there are."""
+    """Return which form of its operator a condition takes: it depends on how many values there are."""
     if match.operator == "like":
         return "one" if len(match.values) == 1 else "many"
     if match.operator == "between":
@@ -212,9 +212,9 @@ def _values(tenant: str, query: Query) -> Iterator[Any]:
 
 @lru_cache(maxsize=512)
 def _statements(shape: Shape) -> tuple[bytes, bytes]:
-    """Return the statements for a page and for the count of everything; the count joins no more than it looks at."""
+    """Return the statements for a page and for the count of all results; the count joins only the tables it matches."""
     level, in_study, _, parents, conditions = shape
-    matched = {BY_TAG[tag].level for tag, _, _ in conditions}
+    matched = {BY_PATH[path].level for path, _, _ in conditions}
     where = sql.SQL(" AND ").join(_conditions(shape))
     order = [sql.SQL(ORDER[one]) for one in (*parents, level) if one != "study" or not in_study]
     columns = sql.SQL(", ").join([sql.SQL(UIDS[level]), *(sql.SQL(COLUMNS[one]) for one in (*parents, level))])
@@ -237,17 +237,17 @@ def _conditions(shape: Shape) -> Iterator[sql.Composable]:
         yield sql.SQL("{} = %s").format(sql.Identifier(level, "study_uid"))
     if in_series:
         yield sql.SQL("{} = %s").format(sql.Identifier(level, "series_uid"))
-    for tag, operator, form in conditions:
-        key = BY_TAG[tag]
-        table = MANY if key.kind in MANY_KINDS else ONE
-        yield sql.SQL(table[operator, form]).format(sql.Identifier(key.level, key.column))
+    for path, operator, form in conditions:
+        attribute = BY_PATH[path]
+        texts = SEVERAL if attribute.matching in SEVERAL_VALUES else ONE
+        yield sql.SQL(texts[operator, form]).format(sql.Identifier(attribute.level, attribute.column))
     yield sql.SQL(SHOWN[level])
 
 
 def _hit(row: Row, levels: tuple[Level, ...]) -> Hit:
-    facts, at = {}, len(LEVELS)
+    results, start = {}, len(LEVELS)
     for level in levels:
-        kind, width = FACTS[level]
-        facts[level] = kind(*row[at : at + width])
-        at += width
-    return Hit(*row[: len(LEVELS)], **facts)
+        width = len(fields(RESULTS[level]))
+        results[level] = RESULTS[level](*row[start : start + width])
+        start += width
+    return Hit(*row[: len(LEVELS)], **results)

@@ -2,7 +2,8 @@
 
 from urllib.parse import parse_qsl
 
-from operators.catalog.query import LEVELS, Query, is_like, parse
+from operators.catalog.query import Query, is_like, parse
+from operators.dicom.attributes import LEVELS
 from operators.errors import BadQuery
 from operators.http.accept import choose, parse_accept
 from operators.http.media_types import JSON_TYPES

@@ -14,11 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from operators.catalog.ports import CatalogQueries, Hit, Location, Page
-from operators.catalog.query import BY_TAG, LEVELS, Level, Match, Query, is_like, parse
+from operators.catalog.query import BY_PATH, Match, Query, is_like, parse
 from operators.connectors.memory.catalog import MemoryCatalog
 from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.postgres.catalog import PostgresCatalog
 from operators.connectors.postgres.queries import PostgresQueries
+from operators.dicom.attributes import LEVELS, Level
 from operators.errors import Unavailable
 from schemas.codec import decode, encode
 from schemas.events import InstanceStored, event_id
@@ -310,7 +311,7 @@ def reader(request: pytest.FixtureRequest) -> CatalogSettings:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text("P_%\\1*?2Ä'", min_size=1, max_size=6))
 def test_any_pattern_finds_in_postgresql_what_the_definition_says(archive: Archive, pattern: str) -> None:
-    match = Match(BY_TAG["00100020"], "like", (pattern,))
+    match = Match(BY_PATH["00100020"], "like", (pattern,))
     found = {hit.study_uid for hit in archive.search(Query("study", matches=(match,))).hits}
 
     assert found == {f"1.2.{number}" for number, text in enumerate(IDS) if is_like(text, pattern)}

@@ -1,31 +1,20 @@
 """The catalog's rules, case by case; order, cuts and repetition are in tests/laws."""
 
-import re
-from dataclasses import fields, replace
-from datetime import date, time, timedelta
-from hashlib import sha256
-from pathlib import Path
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
-import orjson
 import pytest
 
-import schemas
-from operators.catalog import attributes, contents, progress, rows
-from operators.catalog.digest import digest
 from operators.catalog.flush import ANNOUNCED_AT_ONCE, flush
-from operators.catalog.projection import arrived
-from operators.catalog.revisions import next_revision
-from operators.catalog.storable import storable
+from operators.catalog.progress import read_progress
 from operators.connectors.memory.catalog import MemoryCatalog
 from operators.connectors.memory.stores import Outage
-from operators.dicom.names import fold
 from operators.errors import Unavailable
 from operators.stream.step import Flushed
 from schemas.codec import MARKER, UnknownSchema
 from schemas.events import Facts, Frames, InstanceConflict, RecordRejected, StudyCataloged, StudySettled
 from tests.support.worlds.catalog_histories import (
-    EXPLICIT,
     JPEG,
     NOON,
     due,
@@ -37,138 +26,9 @@ from tests.support.worlds.catalog_histories import (
     run,
 )
 
-DDL = "".join(path.read_text() for path in sorted((Path(schemas.__file__).parent / "catalog").glob("*.sql")))
-KINDS = (
-    rows.StudyRow,
-    rows.SeriesRow,
-    rows.InstanceRow,
-    rows.ConflictRow,
-    rows.RevisionRow,
-    rows.TransferRow,
-    rows.QuarantineRow,
-)
-NOTHING_WRITTEN = Facts()
-
 
 def events(flushed: Flushed, kind: type[Any]) -> list[Any]:
     return [one.event for one in flushed.outputs if isinstance(one.event, kind)]
-
-
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_a_row_has_the_columns_of_its_table_in_order(kind: type[Any]) -> None:
-    table = kind.__name__.removesuffix("Row").lower()
-    body = re.search(rf"CREATE TABLE {table} \((.*?)\n\)", DDL, re.DOTALL)
-    assert body is not None
-    columns = re.findall(
-        r'^    "?([a-z_]+)"? +(?:text|date|time|json|int|big|uuid|bytea|boolean)', body[1], re.MULTILINE
-    )
-    columns += re.findall(rf"ALTER TABLE {table} ADD COLUMN ([a-z_]+)", DDL)
-
-    assert [one.name for one in fields(kind)] == columns
-
-
-@pytest.mark.parametrize(
-    ("fact", "text", "value", "warnings"),
-    [
-        ("study_date", "20260301", date(2026, 3, 1), ()),
-        ("study_date", " 2026.03.01 ", date(2026, 3, 1), ()),
-        ("study_date", "20260230", None, ("study-date-unreadable",)),
-        ("study_date", "2026-03-01", None, ("study-date-unreadable",)),
-        ("study_date", "", None, ()),
-        ("patient_birth_date", "00000000", None, ("patient-birth-date-unreadable",)),
-        ("patient_birth_date", "99991231", date(9999, 12, 31), ()),
-        ("study_time", "123456.789", time(12, 34, 56, 789000), ()),
-        ("study_time", "1234", time(12, 34), ()),
-        ("study_time", "12", time(12), ()),
-        ("study_time", "12:34:56", time(12, 34, 56), ()),
-        ("study_time", "235960", time(23, 59, 59), ()),
-        ("study_time", "235961", None, ("study-time-unreadable",)),
-        ("study_time", "2460", None, ("study-time-unreadable",)),
-        ("series_number", " +7", 7, ()),
-        ("series_number", "7.5", None, ("series-number-unreadable",)),
-        ("series_number", "2147483648", None, ("series-number-unreadable",)),
-        ("series_number", "-2147483648", -(2**31), ()),
-        ("series_number", "9" * 5000, None, ("series-number-unreadable",)),
-        ("rows", 2**31, None, ("rows-unreadable",)),
-        ("patient_id", " P\x001 ", "P1", ()),
-        ("patient_id", "\ud800", "", ()),
-        ("patient_id", "x" * 257, "x" * 256, ("patient-id-cut",)),
-        ("patient_id", None, None, ()),
-    ],
-)
-def test_a_fact_is_made_storable(fact: str, text: Any, value: Any, warnings: tuple[str, ...]) -> None:
-    values, told = storable(replace(NOTHING_WRITTEN, **{fact: text}))
-
-    assert (values[fact], told) == (value, warnings)
-
-
-@pytest.mark.parametrize(
-    ("name", "folded"),
-    [
-        ("Müller^Jürgen", "muller^jurgen"),
-        ("GROß^Anna^^^", "gross^anna"),
-        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "yamada^tarou=山田^太郎=やまた^たろう"),
-        ("Ångström =", "angstrom"),
-        ("=山田", "=山田"),
-        ("İnci", "inci"),
-    ],
-)
-def test_a_name_is_folded(name: str, folded: str) -> None:
-    assert fold(name) == folded
-
-
-def test_attributes_are_dicom_json() -> None:
-    facts = Facts(
-        specific_character_set="ISO_IR 100",
-        patient_name="Yamada^Tarou=山田^太郎",
-        patient_id="",
-        study_date="20260301",
-        study_time="1234",
-    )
-    values, _ = storable(facts)
-    found, told = attributes.attributes(attributes.STUDY, {**values, "study_uid": "1.2"})
-
-    assert told == ()
-    assert found == {
-        "00080005": {"vr": "CS", "Value": ["ISO_IR 192"]},
-        "00080020": {"vr": "DA", "Value": ["20260301"]},
-        "00080030": {"vr": "TM", "Value": ["123400"]},
-        "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Yamada^Tarou", "Ideographic": "山田^太郎"}]},
-        "00100020": {"vr": "LO"},
-        "0020000D": {"vr": "UI", "Value": ["1.2"]},
-    }
-
-
-def test_attributes_keep_to_their_limit_and_lose_the_largest_first() -> None:
-    facts = Facts(patient_name="ä" * 256, study_description="b" * 250, referring_physician_name="c" * 256, study_id="1")
-    came = arrived(instance(facts=facts))
-    found, told = attributes.attributes(attributes.STUDY, {**came.values, "study_uid": "1.2"})
-
-    assert len(orjson.dumps(found)) <= attributes.LIMIT_BYTES
-    assert told == ("attributes-cut",)
-    assert set(found) == {"00080090", "00081030", "00200010", "0020000D"}
-
-
-def test_a_digest_is_of_its_sorted_lines() -> None:
-    expected = sha256(b"1.2 aa\n1.2.3 cc\n1.20 bb\nid-1\nid-2\n").hexdigest()
-
-    assert digest([("1.20", "bb"), ("1.2", "aa"), ("1.2.3", "cc")], ["id-2", "id-1"]) == expected
-
-
-@pytest.mark.parametrize(
-    ("change", "kind"),
-    [
-        ({"facts": Facts(patient_id="P2"), "transfer_syntax": JPEG}, "patient"),
-        ({"transfer_syntax": JPEG}, "re-encoded"),
-        ({"transfer_syntax": EXPLICIT}, "content"),
-    ],
-)
-def test_a_conflict_has_a_kind(change: dict[str, Any], kind: str) -> None:
-    shown, lost = arrived(instance()).content, arrived(instance(content="b", second=1, **change)).content
-    found = contents.merge([], [lost, shown])
-
-    assert found.shown == shown
-    assert [one.kind for one in found.lost] == [kind]
 
 
 def test_a_conflict_is_announced_with_both_contents_and_again_on_a_replay() -> None:
@@ -291,7 +151,7 @@ def test_a_due_waits_until_what_it_counts_is_applied() -> None:
 
     assert events(early, StudySettled) == events(elsewhere, StudySettled) == []
     assert [one.instances for one in events(ready, StudySettled)] == [2]
-    assert progress.read(ready.head).waiting == ()
+    assert read_progress(ready.head).waiting == ()
 
 
 def test_a_rejected_record_counts_as_applied() -> None:
@@ -333,16 +193,6 @@ def test_a_study_of_which_nothing_came_gets_no_revision() -> None:
     assert flushed.outputs == ()
     assert catalog.tables.revision_rows == {}
     assert len(catalog.tables.transfers) == 1
-
-
-def test_a_revision_lists_at_most_a_thousand_series() -> None:
-    catalog = MemoryCatalog()
-    run(catalog, [numbered([instance(series=str(number), sop=str(number)) for number in range(1001)])])
-    with catalog.transaction(0) as tables:
-        revision = next_revision(tables.state(rows.StudyKey("local", "1.2.1")), due(), 0, NOON)
-
-    assert revision is not None
-    assert (len(revision.series), revision.series_truncated, revision.instances) == (1000, True, 1001)
 
 
 def test_a_lost_state_announces_again_in_steps() -> None:

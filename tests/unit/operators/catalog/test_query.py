@@ -4,14 +4,15 @@ from datetime import date, time
 
 import pytest
 
-from operators.catalog.query import BY_TAG, Level, Match, Query, parse
+from operators.catalog.query import BY_PATH, Match, Query, parse
+from operators.dicom.attributes import Level
 from operators.errors import BadQuery
 
-PATIENT_ID = BY_TAG["00100020"]
-NAME = BY_TAG["00100010"]
-STUDY_DATE = BY_TAG["00080020"]
-STUDY_TIME = BY_TAG["00080030"]
-STUDY_UID = BY_TAG["0020000D"]
+PATIENT_ID = BY_PATH["00100020"]
+NAME = BY_PATH["00100010"]
+STUDY_DATE = BY_PATH["00080020"]
+STUDY_TIME = BY_PATH["00080030"]
+STUDY_UID = BY_PATH["0020000D"]
 
 
 def only(text: str, name: str = "PatientID", level: Level = "study") -> Match:
@@ -53,7 +54,7 @@ def test_a_name_that_is_not_matched_is_ignored_with_a_warning_that_names_it(name
 def test_an_attribute_in_a_sequence_is_named_by_its_path_in_any_spelling(name: str) -> None:
     match = only("S1", name, "series")
 
-    assert (match.key.column, match.operator, match.values) == ("scheduled_procedure_step_ids", "equals", ("S1",))
+    assert (match.attribute.column, match.operator, match.values) == ("scheduled_procedure_step_ids", "equals", ("S1",))
 
 
 @pytest.mark.parametrize("name", ["00400275", "00400275.", ".00400009", "00400275..00400009", "." * 5000, "00400275.x"])
@@ -64,7 +65,7 @@ def test_a_path_that_leads_nowhere_is_ignored(name: str) -> None:
 def test_a_time_zone_in_the_query_is_ignored_and_said_to_be() -> None:
     query = parse([("TimezoneOffsetFromUTC", "+0500"), ("StudyTime", "10")], "study")
 
-    assert [match.key.keyword for match in query.matches] == ["StudyTime"]
+    assert [match.attribute.keyword for match in query.matches] == ["StudyTime"]
     assert "TimezoneOffsetFromUTC" in query.warnings[0]
 
 
@@ -89,7 +90,7 @@ def test_several_values_match_any_of_them_only_when_asked_to(
 ) -> None:
     asked = parse([(name, text), ("multiplevaluematching", "true")], "study")
 
-    assert asked.matches == (Match(asked.matches[0].key, operator, values),)  # type: ignore[arg-type]
+    assert asked.matches == (Match(asked.matches[0].attribute, operator, values),)  # type: ignore[arg-type]
     assert asked.warnings == ()
     if name == "PatientID":
         assert "\\" in str(parse([(name, text)], "study").matches[0].values[0])
@@ -114,7 +115,7 @@ def test_a_name_that_does_not_fit_a_header_is_not_repeated() -> None:
 
 def test_a_key_of_a_lower_level_is_ignored_and_one_of_an_upper_level_matches() -> None:
     assert parse([("Modality", "CT")], "study").matches == ()
-    assert only("X", "PatientID", "instance").key == PATIENT_ID
+    assert only("X", "PatientID", "instance").attribute == PATIENT_ID
 
 
 @pytest.mark.parametrize("text", ["", "*", "**", "  "])
@@ -196,7 +197,7 @@ def test_a_partial_time_covers_its_hour_or_minute(text: str, ends: tuple[time | 
 def test_date_and_time_match_independently() -> None:
     query = parse([("StudyDate", "20260101-20260131"), ("StudyTime", "10-11")], "study")
 
-    assert [match.key.keyword for match in query.matches] == ["StudyDate", "StudyTime"]
+    assert [match.attribute.keyword for match in query.matches] == ["StudyDate", "StudyTime"]
 
 
 @pytest.mark.parametrize(

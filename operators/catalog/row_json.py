@@ -1,0 +1,89 @@
+"""The DICOM JSON of a row (PS3.18 F.2): the attributes that a query's answer has, from the values of one instance.
+
+Counts, modalities, availability and addresses are not in it: they come from other rows, and the reader adds them.
+"""
+
+from collections.abc import Mapping
+from datetime import date, time
+from itertools import zip_longest
+from typing import Any
+
+import orjson
+
+from operators.dicom.attributes import LEVELS, Attribute, Level, answered_at, items_of
+from operators.dicom.element_json import DicomJson
+
+LIMIT_BYTES = 1024
+CHARACTER_SET = "00080005"
+
+ANSWERED = {level: answered_at(level) for level in LEVELS}
+
+
+def row_json(level: Level, values: Mapping[str, Any]) -> tuple[DicomJson, tuple[str, ...]]:
+    """Return the attributes of a level's row, and a warning code when some had to be left out.
+
+    `values` has facts and UIDs by their names; an attribute whose value is None is absent, one with an empty text is
+    there without a value. The largest attributes are left out until the rest, as compact JSON, has LIMIT_BYTES at most.
+    """
+    wanted = ((one, _items(one, values) if one.vr == "SQ" else values[one.name]) for one in ANSWERED[level])
+    found = {one.path: element(one.vr, value) for one, value in wanted if value is not None}
+    if CHARACTER_SET in found:
+        # JSON is UTF-8, whatever the file was (PS3.18 F.2, CP-2518).
+        found[CHARACTER_SET] = {"vr": "CS", "Value": ["ISO_IR 192"]}
+    if len(orjson.dumps(found)) <= LIMIT_BYTES:
+        return found, ()
+    return _without_largest(found), ("attributes-cut",)
+
+
+def _items(sequence: Attribute, values: Mapping[str, Any]) -> list[DicomJson] | None:
+    """Return the items of a sequence, made of facts that have one value for each item; None when all are absent."""
+    members = items_of(sequence)
+    if all(values[one.name] is None for one in members):
+        return None
+    items = zip_longest(*((values[one.name] or "").split("\\") for one in members), fillvalue="")
+    return [
+        {f"{one.tag:08X}": element(one.vr, text) for one, text in zip(members, item, strict=True)} for item in items
+    ]
+
+
+def element(vr: str, value: str | int | date | time | list[DicomJson]) -> dict[str, Any]:
+    """Return one element of the DICOM JSON model (PS3.18 F.2.2)."""
+    if value == "":
+        return {"vr": vr}
+    return {"vr": vr, "Value": VALUES.get(vr, _texts)(value)}
+
+
+def _without_largest(found: DicomJson) -> DicomJson:
+    largest_last = sorted(found, key=lambda tag: (len(orjson.dumps(found[tag])), tag))
+    while len(orjson.dumps(found)) > LIMIT_BYTES:
+        left_out = largest_last.pop()
+        found = {tag: one for tag, one in found.items() if tag != left_out}
+    return found
+
+
+def _texts(text: str) -> list[str | None]:
+    return [part or None for part in text.split("\\")]
+
+
+def _name(text: str) -> list[dict[str, str]]:
+    groups = zip(("Alphabetic", "Ideographic", "Phonetic"), text.split("="), strict=False)
+    return [{group: name for group, name in groups if name}]
+
+
+def _date(value: date) -> list[str]:
+    return [value.isoformat().replace("-", "")]
+
+
+def _time(value: time) -> list[str]:
+    return [value.isoformat().replace(":", "")]
+
+
+# How the value of a VR is written; texts for all others.
+VALUES: dict[str, Any] = {
+    "SQ": lambda items: items,
+    "PN": _name,
+    "DA": _date,
+    "TM": _time,
+    "IS": lambda number: [number],
+    "US": lambda number: [number],
+}
