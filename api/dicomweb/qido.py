@@ -12,7 +12,7 @@ from api.http.problems import not_acceptable
 from api.services import reader_of, services_of
 from operators.catalog.ports import Hit, InstanceResult, Page, SeriesResult, StudyResult
 from operators.catalog.query import PageLimits, Query, parse
-from operators.dicom.attributes import Level
+from operators.dicom.attributes import LEVELS, Level, required_at
 from operators.dicom.element_json import DicomJson
 from operators.http.accept import accepted, choose
 from operators.http.media_types import JSON_TYPES
@@ -21,19 +21,7 @@ from operators.http.media_types import JSON_TYPES
 AVAILABILITY = {"hot": "ONLINE", "warm": "ONLINE", "cold": "NEARLINE"}
 # PS3.18 tables 10.6.3-3 to -5: the attributes that every result has, empty when their value is not known.
 REQUIRED: Mapping[Level, DicomJson] = {
-    "study": {
-        "00080020": {"vr": "DA"},
-        "00080030": {"vr": "TM"},
-        "00080050": {"vr": "SH"},
-        "00080090": {"vr": "PN"},
-        "00100010": {"vr": "PN"},
-        "00100020": {"vr": "LO"},
-        "00100030": {"vr": "DA"},
-        "00100040": {"vr": "CS"},
-        "00200010": {"vr": "SH"},
-    },
-    "series": {"00080060": {"vr": "CS"}, "00200011": {"vr": "IS"}},
-    "instance": {"00200013": {"vr": "IS"}},
+    level: {one.path: {"vr": one.vr} for one in required_at(level)} for level in LEVELS
 }
 UTF_8 = {"vr": "CS", "Value": ["ISO_IR 192"]}
 

@@ -47,7 +47,7 @@ Entry = tuple[Record, Writable]
 
 @dataclass
 class Batch:
-    """A batch sorted out: what to write, each with its record, the dues, the dead letters, and the studies concerned."""
+    """A batch sorted out: what to write, each with its record; dues; dead letters; and all studies concerned."""
 
     entries: list[Entry] = field(default_factory=list)
     dues: list[StudyDue] = field(default_factory=list)
@@ -136,7 +136,7 @@ def _write_or_reject(tables: CatalogTables, entries: Sequence[Entry], now: datet
 
 
 def write(tables: CatalogTables, ones: Sequence[Writable]) -> tuple[Output, ...]:
-    """Write rows, and the rows counted from them; return the event of every conflict that they take part in, new or not.
+    """Write rows and the rows counted from them; return the event of every conflict that they are part of, new or not.
 
     So a crash between commit and sending loses no event: the batch comes again, and finds its conflicts in the rows.
     """

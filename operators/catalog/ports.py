@@ -62,9 +62,9 @@ class CatalogTables(Protocol):
 
     The writer reads the rows that a batch concerns, works out the new ones, and writes them whole. Every method raises
     Rejected when the database refuses the data for what it is, and Unavailable when it cannot answer; after either
-    error nothing may be written before the enclosing savepoint or transaction has been left. Writing the same rows again
-    changes nothing. No write may undo a later one: an attempt that was overtaken leaves the newer row in place. Versions
-    rise, and one that was given is never given again, also when its transaction fails.
+    error nothing may be written before the enclosing savepoint or transaction has been left. Writing the same rows
+    again changes nothing. No write may undo a later one: an attempt that was overtaken leaves the newer row in place.
+    Versions rise, and one that was given is never given again, even when its transaction fails.
     """
 
     def savepoint(self) -> AbstractContextManager[None]:
@@ -76,7 +76,7 @@ class CatalogTables(Protocol):
     def put_instances(
         self, shown: Collection[InstanceRow], lost: Collection[ConflictRow], cleared: Collection[tuple[str, ...]]
     ) -> None:
-        """Write instances and conflicts, and delete the conflicts under `cleared`: an instance's key and a data hash."""
+        """Write instances and conflicts; delete the conflicts under `cleared`: an instance's key and a data hash."""
 
     def put_transfers(self, rows: Collection[TransferRow]) -> None:
         """Write the ends of transfers; of one transfer's ends for a study, the greatest (ended_at, event id) stays."""
@@ -127,8 +127,8 @@ class HiddenRows(Protocol):
     """The rows that queries do not show, for the operators of an archive: quarantined contents, and conflicts.
 
     A tenant of None asks for all tenants, which no reader of the archive may. Every method returns at most `most` rows,
-    the latest first, and raises Unavailable when the catalog does not answer. Rows follow their events: an object that was
-    quarantined a moment ago may still be missing.
+    the latest first, and raises Unavailable when the catalog does not answer. Rows follow their events: an object that
+    was quarantined a moment ago may still be missing.
     """
 
     def quarantined(
@@ -193,7 +193,10 @@ class Page:
 
 @dataclass(frozen=True)
 class Location:
-    """Where a shown instance's object is, and what is needed to serve it; `frames` as operators/dicom/frames.py packs them."""
+    """Where a shown instance's object is, and what is needed to serve it.
+
+    `frames` is in the form that operators/dicom/frames.py packs, and empty unless the instance was asked for alone.
+    """
 
     study_uid: str
     series_uid: str

@@ -1,7 +1,7 @@
 """From an event to the rows that it makes when nothing else has arrived."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -153,24 +153,8 @@ def quarantine_row(event: InstanceQuarantined) -> QuarantineRow:
     is_ours = (TENANT.fullmatch(event.tenant), DATA_HASH.fullmatch(event.data_hash), EVENT_ID.fullmatch(event.event_id))
     if not all(is_ours) or event.object_key != quarantine.key(event.tenant, event.data_hash):
         raise Rejected("not-a-content-of-ours")
-    return QuarantineRow(
-        tenant=event.tenant,
-        data_hash=event.data_hash,
-        state=event.state,
-        reason=event.reason,
-        object_key=event.object_key,
-        size_bytes=event.size_bytes,
-        prefix_hash=event.prefix_hash,
-        origin=event.origin,
-        transfer_id=event.transfer_id,
-        calling_ae=event.calling_ae,
-        called_ae=event.called_ae,
-        received_at=event.received_at,
-        stored_at=event.stored_at,
-        until=event.until,
-        occurred_at=event.occurred_at,
-        event_id=UUID(event.event_id),
-    )
+    columns = {column.name: getattr(event, column.name) for column in fields(QuarantineRow)}
+    return QuarantineRow(**{**columns, "event_id": UUID(event.event_id)})
 
 
 def _object_key(event: InstanceStored) -> str:

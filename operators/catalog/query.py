@@ -63,7 +63,7 @@ class Query:
 
     @property
     def parents(self) -> tuple[Level, ...]:
-        """Return the upper levels that belong in the answer: those that the path leaves open or includefield may want."""
+        """Return the upper levels in the answer: those that the path leaves open, or all when fields are included."""
         named = {"study": self.study_uid, "series": self.series_uid}
         upper = LEVELS[: LEVELS.index(self.level)]
         return tuple(level for level in upper if self.include != frozenset() or named[level] is None)
@@ -232,7 +232,10 @@ def _include(texts: list[str]) -> frozenset[str] | None:
 
 @dataclass(frozen=True)
 class _Rules:
-    """Whether two quotes ask for empty values, and backslashes separate several (PS3.18 8.3.4.5 and 8.3.4.6)."""
+    """The rules of this query: if two quotes ask for empty values, and if backslashes separate several values.
+
+    Source: PS3.18 8.3.4.5 and 8.3.4.6.
+    """
 
     has_empty_values: bool
     has_multiple_values: bool

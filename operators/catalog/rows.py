@@ -1,4 +1,4 @@
-"""The catalog's rows as values: a class for each table of `schemas/catalog/`, a field for each column, in their order."""
+"""The catalog's rows as values: a class for each table of `schemas/catalog/`, its columns as fields, in order."""
 
 from dataclasses import dataclass, field
 from datetime import date, datetime, time

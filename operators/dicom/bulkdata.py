@@ -165,9 +165,9 @@ def inflate_object(whole: bytes, prefix_length: int) -> tuple[bytearray, Frames]
 async def stream_fragments(chunks: Chunks, tables: int = 0) -> Chunks:
     """Stream the values of encapsulated fragments, without their headers: a frame's code stream (PS3.5 A.4).
 
-    The first `tables` items are offset tables and left out. The sequence's delimiter ends the stream; of a last fragment
-    that is cut short, the bytes that are there are streamed. Raises Rejected(BAD_FRAME) when something else stands where
-    an item should begin, or when there are more than MAX_FRAGMENTS.
+    The first `tables` items are offset tables and left out. The sequence's delimiter ends the stream. Of a last
+    fragment that is cut short, the bytes that are there are streamed. Raises Rejected(BAD_FRAME) when something else
+    stands where an item should begin, or when there are more than MAX_FRAGMENTS.
     """
     items = _Fragments(tables)
     async with aclosing(chunks):

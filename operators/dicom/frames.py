@@ -25,7 +25,7 @@ MORE = 0x80
 EXTENDED_OFFSET_TABLE = 0x7FE00001
 
 COLOUR_SAMPLES, SHARED_CHROMA_SAMPLES = 3, 2
-# YBR_PARTIAL_420, whose chroma is shared by four pixels, is none of them: it occurs only in MPEG, never in native frames.
+# Not YBR_PARTIAL_420, in which four pixels share their chroma: it occurs only in MPEG, never in native frames.
 SHARED_CHROMA = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422"})
 
 KINDS: tuple[FramesKind, ...] = ("none", "native", "encapsulated", "unlisted")
@@ -249,7 +249,7 @@ def frame_bytes(range_bytes: bytes) -> bytes:
 
 
 def pack(frames: Frames) -> bytes:
-    """Return frames as the catalog stores them: version, kind, offset, length and count as varints, then the lengths."""
+    """Return the catalog's form of frames: version, kind, offset, length and count as varints, then the lengths."""
     numbers = b"".join(_varint(number) for number in (frames.offset, frames.length, frames.count))
     return bytes((PACKED_VERSION, KINDS.index(frames.kind))) + numbers + frames.lengths
 

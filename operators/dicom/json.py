@@ -156,7 +156,7 @@ def _by_pydicom(element: DataElement, address: str, depth: int, deadline: CpuDea
 
 
 def _known_vr(tag: int) -> str:
-    """Return the VR of an element that was written without; empty for a tag that the standard's dictionary does not have."""
+    """Return the VR of a tag in the standard's dictionary, for an element without VR; empty when it has no such tag."""
     try:
         return str(dictionary_VR(tag))
     except KeyError:

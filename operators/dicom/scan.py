@@ -88,7 +88,7 @@ ValueSpan = tuple[str, int, int]
 
 
 class Pixels(NamedTuple):
-    """The pixel element: `vr` is empty when implicit, `start` is its value's first byte, `length` None when undefined."""
+    """The pixel element: `vr` is empty when implicit, `start` the value's first byte, `length` None if undefined."""
 
     tag: int
     vr: str
@@ -244,7 +244,7 @@ def _is_capitals(vr: bytes) -> bool:
 
 @cache
 def _watched(wanted: frozenset[int], order: str) -> dict[int, int]:
-    """Return the tags that the scan stops for, by the number that their bytes are."""
+    """Return the tags that the scan keeps or ends at, by the numbers that their bytes are read as."""
     return {_as_read(tag, order): tag for tag in (*wanted, *PIXEL_TAGS)}
 
 

@@ -1,4 +1,4 @@
-"""The catalog's laws: order, cuts and repetition change nothing; counts are recounts; revisions chain."""
+"""Laws of the catalog: order, batches and repetition change nothing, counts are right, revisions count up."""
 
 from collections import Counter, defaultdict
 from itertools import pairwise
@@ -26,7 +26,9 @@ def shown_digest(tables: MemoryTables, study: str) -> str:
 
 @settings(deadline=None)
 @given(ARRIVALS, st.data())
-def test_any_order_any_cut_and_any_repetition_give_the_same_tables(events: list[Event], data: st.DataObject) -> None:
+def test_the_same_events_in_any_order_batches_and_repetition_give_the_same_tables(
+    events: list[Event], data: st.DataObject
+) -> None:
     one, other = MemoryCatalog(), MemoryCatalog()
     run(one, [numbered(events)])
     shuffled = data.draw(st.permutations(numbered(events)))
@@ -70,7 +72,7 @@ def test_counts_equal_recounts(events: list[Event], data: st.DataObject) -> None
 
 @settings(deadline=None)
 @given(HISTORIES, st.data())
-def test_shown_is_the_minimum_of_all_that_came_and_the_rest_are_conflicts(
+def test_the_minimum_of_an_instances_contents_is_shown_and_the_others_are_conflicts(
     events: list[Event], data: st.DataObject
 ) -> None:
     catalog = MemoryCatalog()
@@ -88,7 +90,7 @@ def test_shown_is_the_minimum_of_all_that_came_and_the_rest_are_conflicts(
 
 @settings(deadline=None)
 @given(HISTORIES, st.data())
-def test_every_conflict_that_stays_was_announced_as_its_rows_say(events: list[Event], data: st.DataObject) -> None:
+def test_every_conflict_row_was_announced_with_its_values(events: list[Event], data: st.DataObject) -> None:
     catalog = MemoryCatalog()
     shuffled = data.draw(st.permutations(numbered(events)))
     outputs = run(catalog, data.draw(batches(shuffled))).outputs
@@ -102,7 +104,7 @@ def test_every_conflict_that_stays_was_announced_as_its_rows_say(events: list[Ev
 
 @settings(deadline=None)
 @given(HISTORIES, st.data())
-def test_the_last_word_on_what_was_kept_aside_counts(events: list[Event], data: st.DataObject) -> None:
+def test_the_last_event_of_a_quarantined_content_gives_its_row(events: list[Event], data: st.DataObject) -> None:
     catalog = MemoryCatalog()
     shuffled = data.draw(st.permutations(numbered(events)))
     run(catalog, data.draw(batches(shuffled)))
@@ -117,7 +119,7 @@ def test_the_last_word_on_what_was_kept_aside_counts(events: list[Event], data: 
 
 @settings(deadline=None)
 @given(HISTORIES, st.data())
-def test_revisions_chain_and_the_last_shows_what_the_tables_show(events: list[Event], data: st.DataObject) -> None:
+def test_revisions_count_up_and_the_last_one_is_what_the_tables_show(events: list[Event], data: st.DataObject) -> None:
     catalog = MemoryCatalog()
     final = [due(study, number=100) for study in STUDIES]
     outputs = run(catalog, data.draw(batches(numbered([*events, *final])))).outputs
@@ -136,7 +138,9 @@ def test_revisions_chain_and_the_last_shows_what_the_tables_show(events: list[Ev
 
 @settings(deadline=None)
 @given(HISTORIES, st.data())
-def test_a_lost_answer_loses_and_doubles_nothing(events: list[Event], data: st.DataObject) -> None:
+def test_a_lost_answer_of_the_database_neither_loses_nor_doubles_a_row(
+    events: list[Event], data: st.DataObject
+) -> None:
     whole, torn = MemoryCatalog(), MemoryCatalog()
     parts = data.draw(batches(numbered(events)))
     expected = run(whole, parts)
@@ -165,7 +169,7 @@ def test_a_lost_answer_loses_and_doubles_nothing(events: list[Event], data: st.D
     st.lists(DUES, max_size=3),
     st.integers(0, 2**62),
 )
-def test_a_head_survives_the_round_trip(
+def test_a_progress_is_read_as_it_was_written(
     applied: dict[tuple[str, int], int], dues: list[StudyDue], announced: int
 ) -> None:
     head = ShardProgress({place: offset % 2**62 for place, offset in applied.items()}, tuple(dues), announced)

@@ -1,4 +1,4 @@
-"""The query parser's laws: any string is read or refused, and a pattern matches what the standard says."""
+"""Laws of the query parser: any string is read or refused, and a pattern matches as the standard defines."""
 
 import re
 
@@ -23,7 +23,7 @@ ALPHABET = "ab%_\\*?é山"
 
 
 def sql_like(text: str, pattern: str) -> bool:
-    r"""Return what PostgreSQL's LIKE says: % any run, _ one character, \ makes the next one literal."""
+    r"""True if a text meets a pattern of PostgreSQL's LIKE: % is any run, _ one character, \ an escape."""
     pieces = re.findall(r"\\.|.", pattern, re.DOTALL)
     wild = {"%": ".*", "_": "."}
     regex = "".join(wild.get(piece, re.escape(piece.removeprefix("\\") or "\\")) for piece in pieces)
@@ -31,7 +31,7 @@ def sql_like(text: str, pattern: str) -> bool:
 
 
 def dicom_like(text: str, pattern: str) -> bool:
-    """Return what PS3.4 C.2.2.2.4 says, by its definition."""
+    """True if a text meets a pattern by the definition of PS3.4 C.2.2.2.4."""
     if not pattern:
         return not text
     if pattern[0] == "*":

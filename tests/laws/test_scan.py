@@ -1,4 +1,4 @@
-"""Laws of reading what anybody may send: nothing but Rejected, the same from every kind of buffer, bounded, storable."""
+"""Laws of reading any bytes: an examination or Rejected, the same for every buffer, bounded and storable."""
 
 import mmap
 import struct
@@ -85,7 +85,7 @@ def mutated(draw: st.DrawFn) -> tuple[str, bytes]:
 
 
 def outcome(act: Callable[[], Any]) -> Any:
-    """Return what comes of it, or the reason why it is refused."""
+    """Return the result of an act, or the reason of its rejection."""
     try:
         return act()
     except Rejected as rejected:
@@ -98,7 +98,7 @@ def read(buffer: Buffer, transfer_syntax: str) -> Examination | str:
 
 
 def is_bounded(result: Examination | str, size: int) -> bool:
-    """True if a result keeps the event's promises: codes, storable texts, frames within the object."""
+    """True if a result is what an event may carry: codes, storable texts, frames within the object."""
     if isinstance(result, str):
         return result in REASONS
     texts = [value for value in vars(result.facts).values() if isinstance(value, str)]
@@ -193,7 +193,7 @@ def test_any_text_under_any_character_set_is_storable(raw: bytes, terms: list[st
 
 
 @given(text=st.text(st.characters(exclude_characters="\\\0 \x1b", exclude_categories=["Cs"]), max_size=40))
-def test_unicode_comes_back_as_it_was_sent(text: str) -> None:
+def test_any_unicode_text_is_read_as_it_was_written(text: str) -> None:
     result = read(REAL + element(0x00100010, "PN", text.encode()), EXPLICIT_VR_LITTLE_ENDIAN)
 
     assert isinstance(result, Examination)
@@ -232,7 +232,7 @@ def test_packed_frames_unpack_to_themselves(frames: Frames) -> None:
 
 
 @given(packed=st.binary(max_size=40))
-def test_any_bytes_unpack_to_what_packs_to_them_or_not_at_all(packed: bytes) -> None:
+def test_any_bytes_are_unpacked_to_frames_that_pack_to_them_or_refused(packed: bytes) -> None:
     try:
         frames = unpack(packed)
     except ValueError:

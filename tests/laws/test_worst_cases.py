@@ -1,4 +1,4 @@
-"""The dearest data sets that anybody could think of: each costs seconds at most, some megabytes, and no more for its size than others."""
+"""The most expensive data sets that we could think of: each costs seconds and megabytes at most."""
 
 import struct
 import time
@@ -58,7 +58,7 @@ def deflated(data: bytes) -> bytes:
 
 
 def zeros(megabytes: int, before: bytes = b"") -> bytes:
-    """Return so many inflated behind what comes before, made without deflating them here: one block over and over."""
+    """Return a deflated stream of `before` and megabytes of zeros, made of one block again and again."""
     deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     head = deflate.compress(before) + deflate.flush(zlib.Z_FULL_FLUSH)
     block = deflate.compress(bytes(1 << 20)) + deflate.flush(zlib.Z_FULL_FLUSH)
@@ -66,12 +66,12 @@ def zeros(megabytes: int, before: bytes = b"") -> bytes:
 
 
 def thick(megabytes: int) -> bytes:
-    """Return a text of so many megabytes, deflated to a ninety-ninth."""
+    """Return a text of this many megabytes, deflated to a ninety-ninth."""
     text = zeros(megabytes, UIDS + element(0x00400310, "UT", b"", megabytes << 20))
     return text + bytes((megabytes << 20) // 99 - len(text))
 
 
-# By what they are: a data set of this much of it, its transfer syntax, how much, and what comes of that much.
+# By name: the transfer syntax, how a data set of some amount is made, the amount, and the reason of a rejection.
 CASES: dict[str, tuple[str, Callable[[int], bytes], int, str]] = {
     "tiny elements": (EXPLICIT_VR_LITTLE_ENDIAN, lambda n: UIDS + EMPTY * n, 1_000_000, "too-many-elements"),
     "tiny elements within the limit": (EXPLICIT_VR_LITTLE_ENDIAN, lambda n: UIDS + EMPTY * n, 199_990, ""),
@@ -179,7 +179,7 @@ def memory_bytes(name: str) -> int:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_dearest_data_sets_cost_seconds_and_megabytes(case: str) -> None:
+def test_the_most_expensive_data_sets_cost_seconds_and_megabytes(case: str) -> None:
     transfer_syntax, make, amount, reason = CASES[case]
     data = make(amount)
     before_bytes, began = memory_bytes("VmRSS"), time.process_time()

@@ -42,8 +42,8 @@ class Migration:
 async def apply(settings: CatalogSettings, folder: Path = FOLDER) -> None:
     """Apply the migrations that the database does not have, all or none.
 
-    Raises SchemaMismatch when an applied file was changed since, or the database has migrations that the folder has not;
-    Unavailable when the database does not answer.
+    Raises SchemaMismatch when an applied file was changed since, or the database has migrations that the folder does
+    not have; Unavailable when the database does not answer.
     """
     try:
         connection = await AsyncConnection.connect(

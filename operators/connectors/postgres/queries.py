@@ -84,8 +84,8 @@ LOCATE_SERIES: LiteralString = f"""{LOCATION} FROM instance
 LOCATE_ONE: LiteralString = f"""{LOCATION}, instance.frames FROM instance
     WHERE tenant = %s AND study_uid = %s AND series_uid = %s AND sop_uid = %s"""
 
-# All that the text of a statement depends on: level, whether study and series are given, upper levels in the answer, and
-# path, operator and form of each condition.
+# All that the text of a statement depends on: level, whether study and series are given, upper levels in the answer,
+# and path, operator and form of each condition.
 Shape = tuple[Level, bool, bool, tuple[Level, ...], tuple[tuple[str, str, str], ...]]
 
 
@@ -173,8 +173,8 @@ class PostgresQueries:
 async def _transact(connection: AsyncConnection[Row], tenant: str, statement: bytes, values: Row) -> list[Row]:
     """Set the tenant and run the statement in one transaction and one round trip.
 
-    All statements between two syncs of the protocol are one transaction, without BEGIN and COMMIT. If a sync came between
-    these two, the second statement would see no tenant, and so no rows.
+    All statements between two syncs of the protocol are one transaction, without BEGIN and COMMIT. If a sync came
+    between these two, the second statement would see no tenant, and so no rows.
     """
     async with connection.pipeline():
         await connection.execute(SET_TENANT, (tenant,))

@@ -1,4 +1,4 @@
-"""The catalog's writer: one suite for PostgreSQL and its memory twin, then what only a database can do."""
+"""The catalog's writer: one suite for PostgreSQL and its memory twin, then the behaviour of a database alone."""
 
 import asyncio
 import itertools
@@ -61,8 +61,8 @@ SHARDS = itertools.count(uuid4().int % 2**30)
 
 
 @dataclass
-class Desk:
-    """A catalog, and a tenant and a shard in it that nobody else uses."""
+class IsolatedCatalog:
+    """A catalog, with a tenant and a shard that no other test uses."""
 
     catalog: Catalog
     read: Callable[[str], dict[str, dict[Any, Any]]]
@@ -75,7 +75,7 @@ class Desk:
 
     @property
     def tables(self) -> dict[str, dict[Any, Any]]:
-        """Everything the tables hold of the tenant, without versions."""
+        """Return all rows of the tenant by table and key, without versions."""
         return self.read(self.tenant)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
@@ -83,8 +83,8 @@ class Desk:
         return [row for _, row in sorted(self.tables[table].items())]
 
 
-def desk_at(catalog: Catalog, read: Callable[[str], dict[str, dict[Any, Any]]]) -> Desk:
-    return Desk(catalog, read, f"test-{uuid4().hex[:20]}", next(SHARDS))
+def isolate(catalog: Catalog, read: Callable[[str], dict[str, dict[Any, Any]]]) -> IsolatedCatalog:
+    return IsolatedCatalog(catalog, read, f"test-{uuid4().hex[:20]}", next(SHARDS))
 
 
 @pytest.fixture(scope="module")
@@ -100,12 +100,12 @@ def postgres(writer: CatalogSettings) -> Iterator[PostgresCatalog]:
 
 
 @pytest.fixture(params=["memory", "postgres"])
-def desk(request: pytest.FixtureRequest) -> Desk:
+def isolated(request: pytest.FixtureRequest) -> IsolatedCatalog:
     if request.param == "memory":
         catalog = MemoryCatalog()
-        return desk_at(catalog, lambda _: held(catalog.tables))
+        return isolate(catalog, lambda _: held(catalog.tables))
     writer = request.getfixturevalue("writer")
-    return desk_at(request.getfixturevalue("postgres"), lambda tenant: read_tables(writer, tenant))
+    return isolate(request.getfixturevalue("postgres"), lambda tenant: read_tables(writer, tenant))
 
 
 def connect(settings: CatalogSettings) -> psycopg.Connection[tuple[Any, ...]]:
@@ -161,66 +161,66 @@ def refused(flushed: Flushed) -> list[RecordRejected]:
     return [one.event for one in flushed.outputs if isinstance(one.event, RecordRejected)]
 
 
-def test_a_batch_makes_rows_of_every_level(desk: Desk) -> None:
-    desk.run([instance(sop="1"), instance(sop="2", series="2"), ended(instances=2)])
+def test_a_batch_makes_rows_of_every_level(isolated: IsolatedCatalog) -> None:
+    isolated.run([instance(sop="1"), instance(sop="2", series="2"), ended(instances=2)])
 
-    (study,) = desk.rows("study")
+    (study,) = isolated.rows("study")
     assert (study["series"], study["instances"], study["modalities"]) == (2, 2, ("CT",))
-    assert [row["instances"] for row in desk.rows("series")] == [1, 1]
-    assert [row["instances"] for row in desk.rows("transfer")] == [2]
+    assert [row["instances"] for row in isolated.rows("series")] == [1, 1]
+    assert [row["instances"] for row in isolated.rows("transfer")] == [2]
 
 
-def test_a_repeat_keeps_the_version_and_is_still_cataloged(desk: Desk) -> None:
-    first = desk.run([instance()])
-    again = desk.run([instance()])
+def test_a_repeat_keeps_the_version_and_is_still_cataloged(isolated: IsolatedCatalog) -> None:
+    first = isolated.run([instance()])
+    again = isolated.run([instance()])
 
     assert [one.version for one in cataloged(again)] == [one.version for one in cataloged(first)]
 
 
-def test_another_content_is_kept_beside_and_never_shown(desk: Desk) -> None:
-    desk.run([instance(content="a", second=1)], [instance(content="b", second=2)])
+def test_another_content_is_kept_beside_and_never_shown(isolated: IsolatedCatalog) -> None:
+    isolated.run([instance(content="a", second=1)], [instance(content="b", second=2)])
 
-    (shown,), (lost,) = desk.rows("instance"), desk.rows("conflict")
+    (shown,), (lost,) = isolated.rows("instance"), isolated.rows("conflict")
     assert shown["stored_at"] == NOON + timedelta(seconds=1)
     assert (lost["kind"], lost["data_hash"] != shown["data_hash"]) == ("content", True)
 
 
-def test_an_earlier_content_takes_the_place_and_its_series(desk: Desk) -> None:
-    desk.run([instance(content="a", series="1", second=2)], [instance(content="b", series="2", second=1)])
+def test_an_earlier_content_is_shown_instead_in_its_own_series(isolated: IsolatedCatalog) -> None:
+    isolated.run([instance(content="a", series="1", second=2)], [instance(content="b", series="2", second=1)])
 
-    (shown,) = desk.rows("instance")
+    (shown,) = isolated.rows("instance")
     assert shown["series_uid"] == "1.2.1.2"
-    assert [row["instances"] for row in desk.rows("series")] == [0, 1]
-    assert [row["kind"] for row in desk.rows("conflict")] == ["content"]
-    assert desk.rows("study")[0]["series"] == 1
+    assert [row["instances"] for row in isolated.rows("series")] == [0, 1]
+    assert [row["kind"] for row in isolated.rows("conflict")] == ["content"]
+    assert isolated.rows("study")[0]["series"] == 1
 
 
-def test_a_content_that_came_first_after_all_is_no_conflict_any_more(desk: Desk) -> None:
+def test_a_content_that_turns_out_to_be_the_first_is_shown_and_no_conflict_any_more(isolated: IsolatedCatalog) -> None:
     early, late = instance(content="a", second=1), instance(content="b", second=2)
-    desk.run([early], [late], [replace(late, stored_at=NOON)])
+    isolated.run([early], [late], [replace(late, stored_at=NOON)])
 
-    (shown,), (lost,) = desk.rows("instance"), desk.rows("conflict")
+    (shown,), (lost,) = isolated.rows("instance"), isolated.rows("conflict")
     assert (shown["data_hash"], lost["data_hash"]) == (late.data_hash, early.data_hash)
 
 
-def test_only_the_record_that_is_refused_is_rejected(desk: Desk) -> None:
+def test_only_the_record_that_is_refused_is_rejected(isolated: IsolatedCatalog) -> None:
     good, bad = [instance(sop=str(number)) for number in range(7)], instance(sop="9", transfer="t\0")
-    flushed = desk.run([*good[:4], bad, *good[4:]])
+    flushed = isolated.run([*good[:4], bad, *good[4:]])
 
     assert [(one.origin_offset, one.reason) for one in refused(flushed)] == [(4, "refused-by-the-database")]
-    assert desk.rows("study")[0]["instances"] == 7
+    assert isolated.rows("study")[0]["instances"] == 7
 
 
-def test_a_savepoint_undoes_what_was_written_in_it(desk: Desk) -> None:
-    desk.run([instance()])
-    before = desk.tables
-    study, key = StudyKey(desk.tenant, "1.2.1"), InstanceKey(desk.tenant, "1.2.1", "1.2.1.9.1")
-    with desk.catalog.transaction(desk.shard) as tables:
+def test_a_savepoint_undoes_what_was_written_in_it(isolated: IsolatedCatalog) -> None:
+    isolated.run([instance()])
+    before = isolated.tables
+    study, key = StudyKey(isolated.tenant, "1.2.1"), InstanceKey(isolated.tenant, "1.2.1", "1.2.1.9.1")
+    with isolated.catalog.transaction(isolated.shard) as tables:
         known = tables.known([key])
         with pytest.raises(Rejected):
             write_and_fail(tables, replace(known.studies[study], instances=99, version=known.version))
 
-    assert desk.tables == before
+    assert isolated.tables == before
 
 
 def write_and_fail(tables: CatalogTables, row: StudyRow) -> None:
@@ -229,29 +229,29 @@ def write_and_fail(tables: CatalogTables, row: StudyRow) -> None:
         raise Rejected("undo")
 
 
-def test_a_due_makes_a_revision_and_a_late_instance_the_next(desk: Desk) -> None:
-    first = desk.run([instance(sop="1"), due(number=1)])
-    nothing_new = desk.run([due(number=2)], head=first.head)
-    second = desk.run([instance(sop="2"), due(number=3)], head=nothing_new.head)
+def test_a_due_makes_a_revision_and_a_late_instance_the_next(isolated: IsolatedCatalog) -> None:
+    first = isolated.run([instance(sop="1"), due(number=1)])
+    nothing_new = isolated.run([due(number=2)], head=first.head)
+    second = isolated.run([instance(sop="2"), due(number=3)], head=nothing_new.head)
 
     assert [one.revision for one in settled(first)] == [1]
     assert settled(nothing_new) == settled(first)
     assert [(one.revision, one.instances) for one in settled(second)] == [(2, 2)]
 
 
-def test_revisions_that_a_crash_kept_back_go_out_in_order(desk: Desk) -> None:
-    desk.run([instance(study="1.2.1"), due("1.2.1")])
-    desk.run([instance(study="1.2.2"), due("1.2.2")])
-    flushed = desk.run([instance(study="1.2.3")])
+def test_revisions_that_a_crash_kept_from_being_sent_go_out_in_order(isolated: IsolatedCatalog) -> None:
+    isolated.run([instance(study="1.2.1"), due("1.2.1")])
+    isolated.run([instance(study="1.2.2"), due("1.2.2")])
+    flushed = isolated.run([instance(study="1.2.3")])
 
     assert [one.study_uid for one in settled(flushed)] == ["1.2.1", "1.2.2"]
     assert [one.version for one in settled(flushed)] == sorted(one.version for one in settled(flushed))
 
 
-def test_an_announcement_is_the_same_whenever_it_is_made(desk: Desk) -> None:
+def test_an_announcement_is_the_same_whenever_it_is_made(isolated: IsolatedCatalog) -> None:
     facts = Facts(patient_name="Ångström^Åsa", modality="CT", body_part_examined="HEAD")
-    first = desk.run([instance(facts=facts), instance(sop="2", series="2"), due()])
-    later = desk.run([due(number=2)])
+    first = isolated.run([instance(facts=facts), instance(sop="2", series="2"), due()])
+    later = isolated.run([due(number=2)])
 
     assert settled(first) == settled(later)
     assert [(one.modality, one.body_part, one.instances) for one in settled(first)[0].series] == [
@@ -260,79 +260,81 @@ def test_an_announcement_is_the_same_whenever_it_is_made(desk: Desk) -> None:
     ]
 
 
-def test_the_latest_word_on_what_was_kept_aside_stays(desk: Desk) -> None:
+def test_the_latest_event_of_a_quarantined_content_stays(isolated: IsolatedCatalog) -> None:
     held_again, released = quarantined(second=120), quarantined(state="released")
-    desk.run([quarantined(), released], [held_again], [released])
+    isolated.run([quarantined(), released], [held_again], [released])
 
-    (row,) = desk.rows("quarantine")
+    (row,) = isolated.rows("quarantine")
     assert (row["state"], str(row["event_id"])) == ("held", held_again.event_id)
 
 
-def test_what_is_kept_once_more_is_held_whatever_the_clock_of_who_let_it_go_said(desk: Desk) -> None:
+def test_a_content_stored_again_after_its_release_is_held_whatever_the_releasers_clock(
+    isolated: IsolatedCatalog,
+) -> None:
     held_again, released = quarantined(second=30), quarantined(state="released")
     assert released.occurred_at > held_again.occurred_at
-    desk.run([quarantined()], [held_again], [released])
+    isolated.run([quarantined()], [held_again], [released])
 
-    (row,) = desk.rows("quarantine")
+    (row,) = isolated.rows("quarantine")
     assert (row["state"], str(row["event_id"])) == ("held", held_again.event_id)
 
 
-def aside_of(desk: Desk, request: pytest.FixtureRequest) -> HiddenRows:
-    if isinstance(desk.catalog, MemoryCatalog):
-        return MemoryHiddenRows(tables=desk.catalog.tables)
+def hidden_rows_of(isolated: IsolatedCatalog, request: pytest.FixtureRequest) -> HiddenRows:
+    if isinstance(isolated.catalog, MemoryCatalog):
+        return MemoryHiddenRows(tables=isolated.catalog.tables)
     return PostgresHiddenRows(request.getfixturevalue("writer"))
 
 
-def test_operators_find_what_is_kept_aside(desk: Desk, request: pytest.FixtureRequest) -> None:
+def test_operators_find_quarantined_contents(isolated: IsolatedCatalog, request: pytest.FixtureRequest) -> None:
     first, second, gone = (quarantined(name, second=at) for at, name in enumerate("pqr"))
-    desk.run([first, second, gone, quarantined("r", second=2, state="discarded")])
-    aside = aside_of(desk, request)
+    isolated.run([first, second, gone, quarantined("r", second=2, state="discarded")])
+    hidden = hidden_rows_of(isolated, request)
     months_later = NOON + timedelta(days=30)
 
     def hashes(**asked: Any) -> list[str]:
-        return [row.data_hash for row in aside.quarantined(desk.tenant, 9, **asked)]
+        return [row.data_hash for row in hidden.quarantined(isolated.tenant, 9, **asked)]
 
     assert hashes() == [gone.data_hash, second.data_hash, first.data_hash]
     assert hashes(held_at=NOON) == [second.data_hash, first.data_hash]
     assert hashes(held_at=months_later) == [second.data_hash]
     assert hashes(beginning=first.data_hash[:9]) == [first.data_hash]
-    assert [row.data_hash for row in aside.quarantined(desk.tenant, 1)] == [gone.data_hash]
-    assert aside.quarantined("nobody", 9) == ()
-    assert {row.data_hash for row in aside.quarantined(None, 1000)} >= set(hashes())
+    assert [row.data_hash for row in hidden.quarantined(isolated.tenant, 1)] == [gone.data_hash]
+    assert hidden.quarantined("nobody", 9) == ()
+    assert {row.data_hash for row in hidden.quarantined(None, 1000)} >= set(hashes())
 
 
-def test_operators_find_both_contents_of_a_conflict(desk: Desk, request: pytest.FixtureRequest) -> None:
+def test_operators_find_both_contents_of_a_conflict(isolated: IsolatedCatalog, request: pytest.FixtureRequest) -> None:
     shown, lost = instance(content="a"), instance(content="b", second=1)
     other = [instance(sop="2", content=name, second=5 + at) for at, name in enumerate("cd")]
-    desk.run([shown, lost, *other])
-    aside = aside_of(desk, request)
+    isolated.run([shown, lost, *other])
+    hidden = hidden_rows_of(isolated, request)
 
-    assert len(aside.conflicts(desk.tenant, 9)) == 2
-    (found,) = aside.conflicts(desk.tenant, 9, sop_uid=shown.sop_uid)
+    assert len(hidden.conflicts(isolated.tenant, 9)) == 2
+    (found,) = hidden.conflicts(isolated.tenant, 9, sop_uid=shown.sop_uid)
     assert (found.shown.data_hash, found.lost.data_hash, found.lost.kind) == (
         shown.data_hash,
         lost.data_hash,
         "content",
     )
-    assert [one.lost.data_hash for one in aside.conflicts(desk.tenant, 1)] == [other[1].data_hash]
-    assert aside.conflicts("nobody", 9) == ()
+    assert [one.lost.data_hash for one in hidden.conflicts(isolated.tenant, 1)] == [other[1].data_hash]
+    assert hidden.conflicts("nobody", 9) == ()
 
 
 def test_a_catalog_that_does_not_answer_operators_is_unavailable() -> None:
-    for aside in (PostgresHiddenRows(CatalogSettings(port=1)), MemoryHiddenRows(outage=Outage.REFUSES)):
+    for hidden in (PostgresHiddenRows(CatalogSettings(port=1)), MemoryHiddenRows(outage=Outage.REFUSES)):
         with pytest.raises(Unavailable):
-            aside.conflicts(None, 1)
+            hidden.conflicts(None, 1)
         with pytest.raises(Unavailable):
-            aside.quarantined(None, 1)
+            hidden.quarantined(None, 1)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=HISTORIES, data=st.data())
-def test_postgres_holds_what_its_twin_holds(
+def test_postgresql_has_the_rows_that_its_memory_twin_has(
     postgres: PostgresCatalog, writer: CatalogSettings, events: list[Event], data: st.DataObject
 ) -> None:
     twin = MemoryCatalog()
-    real = desk_at(postgres, lambda tenant: read_tables(writer, tenant))
+    real = isolate(postgres, lambda tenant: read_tables(writer, tenant))
     parts: list[Any] = data.draw(batches(numbered(events, real.tenant)))
     expected = run(twin, parts, shard=real.shard)
     flushed = run(postgres, parts, shard=real.shard)
@@ -352,16 +354,16 @@ def test_a_shard_that_is_held_is_not_written(postgres: PostgresCatalog, writer: 
 
 
 def test_a_lost_connection_costs_one_attempt(postgres: PostgresCatalog, writer: CatalogSettings) -> None:
-    desk = desk_at(postgres, lambda tenant: read_tables(writer, tenant))
-    desk.run([instance()])
+    isolated = isolate(postgres, lambda tenant: read_tables(writer, tenant))
+    isolated.run([instance()])
     with postgres.transaction(next(SHARDS)):
         pid = postgres._connected().info.backend_pid
     with connect(writer) as other:
         other.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
-    flushed = desk.run([instance(sop="2")])
+    flushed = isolated.run([instance(sop="2")])
 
     assert refused(flushed) == []
-    assert desk.rows("study")[0]["instances"] == 2
+    assert isolated.rows("study")[0]["instances"] == 2
 
 
 @pytest.mark.parametrize(
@@ -379,28 +381,30 @@ def test_a_lost_connection_costs_one_attempt(postgres: PostgresCatalog, writer: 
         ("42P01", psycopg.errors.UndefinedTable),
     ],
 )
-def test_what_is_to_blame_is_told_by_the_state(postgres: PostgresCatalog, state: str, raised: type[Exception]) -> None:
+def test_the_error_state_tells_whether_the_data_or_the_moment_is_to_blame(
+    postgres: PostgresCatalog, state: str, raised: type[Exception]
+) -> None:
     with pytest.raises(raised), postgres.transaction(next(SHARDS)):
         raise psycopg.errors.lookup(state)
 
 
-def test_an_overtaken_attempt_undoes_nothing(postgres: PostgresCatalog, writer: CatalogSettings) -> None:
-    desk = desk_at(postgres, lambda tenant: read_tables(writer, tenant))
+def test_an_attempt_that_was_overtaken_undoes_no_newer_row(postgres: PostgresCatalog, writer: CatalogSettings) -> None:
+    isolated = isolate(postgres, lambda tenant: read_tables(writer, tenant))
     late = [instance(content="b", second=9, facts=Facts(patient_id="P9")), ended(second=1), quarantined()]
     stale = MemoryCatalog()
-    run(stale, [numbered(late, desk.tenant)])
-    desk.run([instance(content="a", second=1), ended(second=5), quarantined(state="released")])
-    before = desk.tables
+    run(stale, [numbered(late, isolated.tenant)])
+    isolated.run([instance(content="a", second=1), ended(second=5), quarantined(state="released")])
+    before = isolated.tables
     with postgres.transaction(next(SHARDS)) as tables:
         tables.put_instances(list(stale.tables.instances.values()), [], [])
         tables.put_studies(list(stale.tables.studies.values()), list(stale.tables.series.values()))
         tables.put_transfers(list(stale.tables.transfers.values()))
         tables.put_quarantine(list(stale.tables.quarantine.values()))
 
-    assert desk.tables == before
+    assert isolated.tables == before
 
 
-def test_versions_outrank_those_of_an_earlier_life(postgres: PostgresCatalog) -> None:
+def test_versions_are_above_those_of_an_earlier_database(postgres: PostgresCatalog) -> None:
     with postgres.transaction(next(SHARDS)) as tables:
         version = tables.known([]).version
 
@@ -410,14 +414,15 @@ def test_versions_outrank_those_of_an_earlier_life(postgres: PostgresCatalog) ->
 def test_a_reader_without_a_tenant_sees_nothing(
     postgres: PostgresCatalog, writer: CatalogSettings, request: pytest.FixtureRequest
 ) -> None:
-    desk = desk_at(postgres, lambda tenant: read_tables(writer, tenant))
-    desk.run([instance(), quarantined()])
+    isolated = isolate(postgres, lambda tenant: read_tables(writer, tenant))
+    isolated.run([instance(), quarantined()])
     with connect(request.getfixturevalue("stack").catalog("reader")) as reader:
         counts = []
-        for tenant in ("", "other", desk.tenant):
+        for tenant in ("", "other", isolated.tenant):
             reader.execute("SELECT set_config('fluoro.tenant', %s, false)", (tenant,))
             for table in ("study", "quarantine"):
-                counts += reader.execute(f"SELECT count(*) FROM {table} WHERE tenant = %s", (desk.tenant,)).fetchall()  # noqa: S608
+                count = f"SELECT count(*) FROM {table} WHERE tenant = %s"  # noqa: S608
+                counts += reader.execute(count, (isolated.tenant,)).fetchall()
 
     assert counts == [(0,), (0,), (0,), (0,), (1,), (1,)]
 

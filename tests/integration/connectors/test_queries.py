@@ -1,4 +1,4 @@
-"""The catalog's reader: one suite for PostgreSQL and its memory twin, then what only a database can do."""
+"""The catalog's reader: one suite for PostgreSQL and its memory twin, then the behaviour of a database alone."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -66,7 +66,7 @@ def uid_of(hit: Hit) -> str:
 
 
 def files() -> Iterator[bytes]:
-    """Return one study per patient ID on days in a row, the first with three series in wild order, one without a date."""
+    """Return one study per patient ID on days in a row, the first with series in no order, and one without a date."""
     for number, patient_id in enumerate(IDS):
         study = f"1.2.{number}"
         yield part10(
@@ -207,7 +207,7 @@ def test_series_and_instances_are_found_by_number_within_their_study(
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_pages_join_to_the_whole_and_say_what_is_left(archive: Archive, level: Level) -> None:
+def test_pages_together_are_the_whole_and_each_counts_what_remains(archive: Archive, level: Level) -> None:
     whole = archive.search(Query(level, limit=1000))
     pages = [archive.search(Query(level, limit=4, offset=offset)) for offset in range(0, len(whole.hits) + 4, 4)]
 
@@ -222,7 +222,7 @@ MANY = 1000
 
 @pytest.fixture(scope="module")
 def crowd(request: pytest.FixtureRequest) -> Archive:
-    """A tenant with so many studies of few dates, series of one number and instances of none, in PostgreSQL."""
+    """A tenant in PostgreSQL with MANY instances: studies share dates, series a number, and instances have none."""
     tenant = f"crowd-{uuid4().hex[:12]}"
     whole = part10(InstanceNumber=None)
     _, record = stored(whole, 0, tenant)
@@ -251,7 +251,7 @@ def study_of(template: InstanceStored, number: int) -> InstanceStored:
 
 
 @pytest.mark.parametrize(("level", "count"), [("study", MANY // 10), ("series", MANY // 2), ("instance", MANY)])
-def test_a_thousand_rows_come_once_each_through_pages_while_nothing_changes(
+def test_pages_of_an_unchanged_catalog_have_each_of_a_thousand_rows_once(
     crowd: Archive, level: Level, count: int
 ) -> None:
     pages = [crowd.search(Query(level, limit=37, offset=offset)) for offset in range(0, count, 37)]
@@ -261,7 +261,7 @@ def test_a_thousand_rows_come_once_each_through_pages_while_nothing_changes(
     assert [page.remaining for page in pages] == [max(count - at - 37, 0) for at in range(0, count, 37)]
 
 
-def test_a_hit_brings_the_levels_that_belong_to_it(archive: Archive) -> None:
+def test_a_hit_has_its_own_level_and_the_levels_above(archive: Archive) -> None:
     (study,) = archive.search(parse([("StudyInstanceUID", "1.2.0")], "study")).hits
     (instance,) = archive.search(parse([("SOPInstanceUID", "1.2.0.2.1")], "instance")).hits
 
@@ -295,11 +295,11 @@ def test_another_tenant_sees_nothing(archive: Archive) -> None:
     assert archive.asked(lambda queries: queries.locate("read-nobody", "1.3")) == ()
 
 
-def test_the_reader_answers_when_asked_whether_it_does(archive: Archive) -> None:
+def test_a_check_returns_when_the_catalog_answers(archive: Archive) -> None:
     archive.asked(lambda queries: queries.check())
 
 
-# What only a database can do.
+# The behaviour of a database alone.
 
 
 @pytest.fixture(scope="module")
@@ -317,7 +317,7 @@ def test_any_pattern_finds_in_postgresql_what_the_definition_says(archive: Archi
     assert found == {f"1.2.{number}" for number, text in enumerate(IDS) if is_like(text, pattern)}
 
 
-def test_a_database_that_is_away_is_unavailable_in_time(reader: CatalogSettings) -> None:
+def test_a_database_that_cannot_be_reached_is_unavailable_in_time(reader: CatalogSettings) -> None:
     async def asked() -> None:
         async with asyncio.timeout(10), PostgresQueries(replace(reader, port=1)) as queries:
             await queries.search("local", Query("study"))
@@ -356,7 +356,7 @@ def test_the_reader_cannot_write(reader: CatalogSettings) -> None:
         asyncio.run(asked())
 
 
-def test_a_connection_that_died_costs_no_answer(reader: CatalogSettings) -> None:
+def test_a_query_is_answered_though_every_pooled_connection_died(reader: CatalogSettings) -> None:
     async def asked() -> Page:
         async with PostgresQueries(replace(reader, connections=2)) as queries:
             await queries.check()

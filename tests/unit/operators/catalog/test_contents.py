@@ -18,7 +18,7 @@ from tests.support.worlds.catalog_histories import EXPLICIT, JPEG, instance
         ({"transfer_syntax": EXPLICIT}, "content"),
     ],
 )
-def test_a_conflict_has_a_kind(change: dict[str, Any], kind: str) -> None:
+def test_the_kind_of_a_conflict_tells_how_the_contents_differ(change: dict[str, Any], kind: str) -> None:
     shown, lost = (
         storable_instance(instance()).content,
         storable_instance(instance(content="b", second=1, **change)).content,

@@ -1,4 +1,4 @@
-"""The catalog's rules, case by case; order, cuts and repetition are in tests/laws."""
+"""The flush of the catalog job, case by case; tests/laws has order, batches and repetition."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -44,7 +44,7 @@ def test_a_conflict_is_announced_with_both_contents_and_again_on_a_replay() -> N
     assert events(again, InstanceConflict) == [event]
 
 
-def test_a_conflict_is_announced_once_for_each_change_not_for_each_instance_that_comes() -> None:
+def test_a_new_content_announces_its_own_conflict_and_no_earlier_one() -> None:
     catalog = MemoryCatalog()
     run(catalog, [numbered([instance(content=name, second=at) for at, name in enumerate("abc")])])
     flushed = run(catalog, [numbered([instance(content="d", second=9)])])
@@ -52,7 +52,7 @@ def test_a_conflict_is_announced_once_for_each_change_not_for_each_instance_that
     assert len(events(flushed, InstanceConflict)) == 1
 
 
-def test_the_same_content_through_two_doors_is_one_row_and_no_conflict() -> None:
+def test_the_same_content_by_dimse_and_stow_is_one_row_and_no_conflict() -> None:
     by_dimse = instance(transfer="t1")
     by_stow = replace(by_dimse, transfer_id="t2", prefix_hash="1" * 64, prefix_length=512, header_length=1112)
     for first, second in ((by_dimse, by_stow), (by_stow, by_dimse)):
@@ -66,7 +66,7 @@ def test_the_same_content_through_two_doors_is_one_row_and_no_conflict() -> None
         assert [one.instances for one in catalog.tables.studies.values()] == [1]
 
 
-def test_what_was_kept_aside_is_of_no_study() -> None:
+def test_a_quarantined_content_belongs_to_no_study() -> None:
     catalog = MemoryCatalog()
     flushed = run(catalog, [numbered([quarantined()])])
 
@@ -78,7 +78,7 @@ def test_what_was_kept_aside_is_of_no_study() -> None:
 @pytest.mark.parametrize(
     "change", [{"tenant": "No One"}, {"data_hash": "../x"}, {"object_key": "local/x"}, {"event_id": "7"}]
 )
-def test_what_cannot_have_been_kept_aside_is_a_dead_letter(change: dict[str, Any]) -> None:
+def test_an_impossible_quarantine_event_is_a_dead_letter(change: dict[str, Any]) -> None:
     catalog = MemoryCatalog()
     flushed = run(catalog, [[record(replace(quarantined(), **change))]])
 
@@ -86,7 +86,7 @@ def test_what_cannot_have_been_kept_aside_is_a_dead_letter(change: dict[str, Any
     assert catalog.tables.quarantine == {}
 
 
-def test_kinds_are_told_anew_when_the_shown_content_changes() -> None:
+def test_conflicts_get_new_kinds_when_the_shown_content_changes() -> None:
     catalog = MemoryCatalog()
     first, second, third = (instance(content=name, second=9 - at) for at, name in enumerate("abc"))
     run(catalog, [numbered([first]), numbered([second]), numbered([replace(third, transfer_syntax=JPEG)])])
@@ -94,7 +94,7 @@ def test_kinds_are_told_anew_when_the_shown_content_changes() -> None:
     assert {row.kind for row in catalog.tables.conflicts.values()} == {"re-encoded"}
 
 
-def test_a_row_of_a_repeat_is_the_first_transfers_whatever_came_first() -> None:
+def test_a_repeated_content_keeps_the_row_of_its_first_transfer_in_any_order() -> None:
     late, early = instance(transfer="t2"), instance(transfer="t1")
     one, other = MemoryCatalog(), MemoryCatalog()
     run(one, [numbered([late]), numbered([early])])
@@ -117,7 +117,7 @@ def test_a_row_of_a_repeat_is_the_first_transfers_whatever_came_first() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_can_never_be_a_row_is_rejected_untouched(change: dict[str, Any], reason: str) -> None:
+def test_a_record_that_can_never_be_a_row_is_rejected_with_its_bytes(change: dict[str, Any], reason: str) -> None:
     bad = replace(record(instance(), offset=5, partition=2), **change)
     flushed = flush(MemoryCatalog(), 0, None, (bad, record(instance(sop="2"), 6)), 0)
 
@@ -138,7 +138,7 @@ def test_an_event_of_a_newer_writer_stops_the_job() -> None:
 @pytest.mark.parametrize(
     "head", [b"", b"{}", b"[]", b'{"version":2}', b'{"version":1,"applied":[],"waiting":["AA=="]}']
 )
-def test_a_head_that_cannot_be_read_fails_loudly(head: bytes) -> None:
+def test_a_progress_that_cannot_be_read_fails_the_flush(head: bytes) -> None:
     with pytest.raises(ValueError, match="the catalog's state of a shard"):
         flush(MemoryCatalog(), 0, head, (), 0)
 
@@ -170,8 +170,8 @@ def test_a_due_is_dropped_once_the_instances_it_counts_have_expired() -> None:
     assert events(late, StudySettled) == []
 
 
-def test_a_due_of_a_partition_that_cannot_be_is_a_dead_letter() -> None:
-    # fastavro reads varints that an int does not hold.
+def test_a_due_with_an_impossible_partition_is_a_dead_letter() -> None:
+    # fastavro reads numbers that are too large for an int of Avro.
     good = record(due(place=(2**31 - 1, 3)))
     bad = replace(good, value=good.value.replace(b"\xfe\xff\xff\xff\x0f", b"\x80\x80\x80\x80\x10"))
     flushed = flush(MemoryCatalog(), 3, None, (bad,), NOON.timestamp())
@@ -186,7 +186,7 @@ def test_a_due_in_the_batch_of_its_instances_settles_whatever_their_order() -> N
     assert [one.revision for one in events(flushed, StudySettled)] == [1]
 
 
-def test_a_study_of_which_nothing_came_gets_no_revision() -> None:
+def test_a_study_without_instances_gets_no_revision() -> None:
     catalog = MemoryCatalog()
     flushed = run(catalog, [numbered([due(), ended()])])
 
@@ -195,7 +195,7 @@ def test_a_study_of_which_nothing_came_gets_no_revision() -> None:
     assert len(catalog.tables.transfers) == 1
 
 
-def test_a_lost_state_announces_again_in_steps() -> None:
+def test_a_job_that_lost_its_state_announces_all_revisions_again_in_steps() -> None:
     catalog = MemoryCatalog()
     run(catalog, [numbered([instance(), due()])])
     (row,) = catalog.tables.revision_rows.values()
@@ -209,14 +209,14 @@ def test_a_lost_state_announces_again_in_steps() -> None:
     assert versions == sorted(versions)
 
 
-def test_a_database_that_does_not_answer_is_asked_again_but_not_for_ever() -> None:
+def test_a_database_that_does_not_answer_is_unavailable_after_some_attempts() -> None:
     catalog = MemoryCatalog(outage=Outage.REFUSES)
 
     with pytest.raises(Unavailable):
         flush(catalog, 0, None, numbered([instance()]), 0)
 
 
-def test_of_a_transfers_ends_the_latest_stays() -> None:
+def test_the_latest_end_of_a_transfer_stays() -> None:
     catalog = MemoryCatalog()
     late = ended(second=2, instances=5)
     run(catalog, [numbered([late]), numbered([ended(second=1, instances=9)])])
@@ -224,7 +224,7 @@ def test_of_a_transfers_ends_the_latest_stays() -> None:
     assert [row.instances for row in catalog.tables.transfers.values()] == [5]
 
 
-def test_an_instance_tells_all_its_oddities_once() -> None:
+def test_an_instance_has_each_of_its_warnings_once() -> None:
     catalog = MemoryCatalog()
     odd = instance(facts=Facts(study_date="x", patient_name="n" * 300), warnings=("uid-zeros", "uid-zeros"))
     run(catalog, [numbered([odd])])
@@ -233,7 +233,7 @@ def test_an_instance_tells_all_its_oddities_once() -> None:
     assert row.warnings == ("uid-zeros", "patient-name-cut", "study-date-unreadable")
 
 
-def test_a_study_takes_its_attributes_from_its_first_instance_even_if_that_lost() -> None:
+def test_a_study_takes_its_attributes_from_its_first_instance() -> None:
     catalog = MemoryCatalog()
     shown = instance(sop="1", content="a", second=0, facts=Facts(patient_id="A", study_description="first"))
     other = replace(

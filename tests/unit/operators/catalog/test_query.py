@@ -1,4 +1,4 @@
-"""What a query string asks for: PS3.18 8.3.4 and PS3.4 C.2.2.2 (CONFORMANCE 1 to 14)."""
+"""The query of a query string: PS3.18 8.3.4 and PS3.4 C.2.2.2 (CONFORMANCE 1 to 14)."""
 
 from datetime import date, time
 
@@ -62,7 +62,7 @@ def test_a_path_that_leads_nowhere_is_ignored(name: str) -> None:
     assert parse([(name, "x")], "series").matches == ()
 
 
-def test_a_time_zone_in_the_query_is_ignored_and_said_to_be() -> None:
+def test_a_time_zone_in_the_query_is_ignored_with_a_warning() -> None:
     query = parse([("TimezoneOffsetFromUTC", "+0500"), ("StudyTime", "10")], "study")
 
     assert [match.attribute.keyword for match in query.matches] == ["StudyTime"]
@@ -85,7 +85,7 @@ def test_a_list_of_uids_may_come_as_repeated_parameters() -> None:
         ("PatientName", r"doe*\roe*", "like", ("doe*", "*=doe*", "roe*", "*=roe*")),
     ],
 )
-def test_several_values_match_any_of_them_only_when_asked_to(
+def test_backslashes_separate_values_only_with_multiplevaluematching(
     name: str, text: str, operator: str, values: tuple[str | int, ...]
 ) -> None:
     asked = parse([(name, text), ("multiplevaluematching", "true")], "study")
@@ -97,11 +97,11 @@ def test_several_values_match_any_of_them_only_when_asked_to(
 
 
 @pytest.mark.parametrize("text", ["A1\\", "A1\\*"])
-def test_several_values_of_which_one_is_universal_match_everything(text: str) -> None:
+def test_several_values_match_everything_when_one_of_them_does(text: str) -> None:
     assert parse([("PatientID", text), ("multiplevaluematching", "true")], "study").matches == ()
 
 
-def test_no_more_than_64_values_are_asked_for_at_once() -> None:
+def test_more_than_64_values_at_once_are_refused() -> None:
     refused = refusal(("PatientID", "\\".join(map(str, range(65)))), ("multiplevaluematching", "true"))
 
     assert "more than 64 values" in refused
@@ -113,7 +113,7 @@ def test_a_name_that_does_not_fit_a_header_is_not_repeated() -> None:
     assert warning == "Some parameters are not supported for matching at this level and were ignored."
 
 
-def test_a_key_of_a_lower_level_is_ignored_and_one_of_an_upper_level_matches() -> None:
+def test_an_attribute_of_a_lower_level_is_ignored_and_one_of_an_upper_level_matches() -> None:
     assert parse([("Modality", "CT")], "study").matches == ()
     assert only("X", "PatientID", "instance").attribute == PATIENT_ID
 
@@ -147,7 +147,7 @@ def test_a_name_matches_any_of_its_component_groups(text: str, patterns: tuple[s
 
 
 @pytest.mark.parametrize(("name", "text"), [("PatientID", "*a"), ("PatientName", "?*"), ("StudyDescription", "a*")])
-def test_a_pattern_that_says_too_little_is_refused_with_what_to_do(name: str, text: str) -> None:
+def test_a_pattern_that_selects_too_little_is_refused_with_advice(name: str, text: str) -> None:
     assert "at least 2 other characters" in refusal((name, text))
 
 
@@ -173,7 +173,7 @@ def test_a_list_of_uids_matches_any_of_them(text: str) -> None:
         ("20260102-", (date(2026, 1, 2), None)),
     ],
 )
-def test_a_date_or_an_inclusive_range_of_dates(text: str, ends: tuple[date | None, date | None]) -> None:
+def test_a_date_matches_one_day_and_a_range_both_its_ends(text: str, ends: tuple[date | None, date | None]) -> None:
     assert only(text, "StudyDate") == Match(STUDY_DATE, "between", ends)
 
 
@@ -223,7 +223,7 @@ def test_date_and_time_match_independently() -> None:
         ("fuzzymatching", "maybe"),
     ],
 )
-def test_an_invalid_value_is_refused_by_the_parameters_name_and_never_repeated(name: str, text: str) -> None:
+def test_an_invalid_value_is_refused_naming_the_parameter_and_not_the_value(name: str, text: str) -> None:
     advice = refusal((name, text))
 
     assert advice.startswith(name) or name in advice
@@ -237,7 +237,7 @@ def test_a_parameter_given_twice_with_two_values_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("text", "limit"), [(None, 100), ("0", 0), ("7", 7), ("1000", 1000), ("5000", 1000)])
-def test_the_limit_is_100_unless_said_and_1000_at_most(text: str | None, limit: int) -> None:
+def test_the_limit_is_100_by_default_and_1000_at_most(text: str | None, limit: int) -> None:
     assert parse([("limit", text)] if text else [], "study").limit == limit
 
 
@@ -254,7 +254,7 @@ def test_the_limit_is_100_unless_said_and_1000_at_most(text: str | None, limit: 
         ([("includefield", "RequestAttributesSequence.ScheduledProcedureStepID")], frozenset({"00400275"})),
     ],
 )
-def test_includefield_is_repeated_or_a_list_or_all_and_forgives_unknown_names(
+def test_includefield_may_be_repeated_a_list_or_all_and_unknown_names_are_ignored(
     pairs: list[tuple[str, str]], include: frozenset[str] | None
 ) -> None:
     assert parse(pairs, "study").include == include
@@ -269,7 +269,7 @@ def test_fuzzy_matching_is_answered_literally_with_the_standards_warning() -> No
     )
 
 
-def test_two_quotes_match_what_is_empty_only_when_asked_to() -> None:
+def test_two_quotes_match_empty_values_only_with_emptyvaluematching() -> None:
     quotes = ("PatientID", '""')
     asked = parse([quotes, ("emptyvaluematching", "true")], "study")
 
@@ -277,7 +277,7 @@ def test_two_quotes_match_what_is_empty_only_when_asked_to() -> None:
     assert parse([quotes], "study").matches == (Match(PATIENT_ID, "equals", ('""',)),)
 
 
-def test_parents_belong_into_the_answer_unless_the_path_names_them_and_nobody_asks() -> None:
+def test_upper_levels_are_answered_unless_the_path_names_them_and_no_field_is_included() -> None:
     assert Query("instance").parents == ("study", "series")
     assert Query("instance", study_uid="1.2").parents == ("series",)
     assert Query("instance", study_uid="1.2", series_uid="1.3").parents == ()

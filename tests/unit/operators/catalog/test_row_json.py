@@ -31,7 +31,7 @@ def test_attributes_are_dicom_json() -> None:
     }
 
 
-def test_attributes_keep_to_their_limit_and_lose_the_largest_first() -> None:
+def test_attributes_over_the_limit_lose_the_largest_first() -> None:
     facts = Facts(patient_name="ä" * 256, study_description="b" * 250, referring_physician_name="c" * 256, study_id="1")
     stored = storable_instance(instance(facts=facts))
     found, warnings = row_json("study", {**stored.values, "study_uid": "1.2"})
@@ -48,7 +48,7 @@ def requests(step_ids: str | None, procedure_ids: str | None) -> object:
     return found.get("00400275")
 
 
-def test_the_items_come_back_as_a_sequence() -> None:
+def test_the_facts_of_a_sequences_items_are_answered_as_items() -> None:
     assert requests("S1\\", "R1\\R2") == {
         "vr": "SQ",
         "Value": [

@@ -42,6 +42,6 @@ NOTHING_WRITTEN = Facts()
     ],
 )
 def test_a_fact_is_made_storable(fact: str, text: Any, value: Any, warnings: tuple[str, ...]) -> None:
-    values, told = storable_values(replace(NOTHING_WRITTEN, **{fact: text}))
+    values, found = storable_values(replace(NOTHING_WRITTEN, **{fact: text}))
 
-    assert (values[fact], told) == (value, warnings)
+    assert (values[fact], found) == (value, warnings)

@@ -1,4 +1,4 @@
-"""One row for each attribute: whatever cannot be derived from the table is held equal to it here, by name."""
+"""One row for each attribute: schemas, columns and rows that cannot be derived from it are held equal to it here."""
 
 import json
 import re
@@ -24,7 +24,7 @@ def name_of(attribute: Attribute) -> str:
 
 
 @pytest.mark.parametrize("attribute", ATTRIBUTES, ids=name_of)
-def test_an_attribute_is_the_dictionarys(attribute: Attribute) -> None:
+def test_keyword_tag_and_vr_are_those_of_the_dictionary(attribute: Attribute) -> None:
     tags = [int(tag, 16) for tag in attribute.path.split(".")]
 
     assert [keyword_for_tag(tag) for tag in tags] == attribute.keyword.split(".")
@@ -69,5 +69,5 @@ def test_a_name_is_kept_beside_the_form_of_it_that_is_matched(attribute: Attribu
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_what_every_answer_has_is_answered(level: Level) -> None:
+def test_an_attribute_that_every_answer_has_is_among_those_answered(level: Level) -> None:
     assert set(required_at(level)) <= set(answered_at(level))

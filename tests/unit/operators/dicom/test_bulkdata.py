@@ -1,4 +1,4 @@
-"""Values found in windows of an object, frames of bits, and streams out of fragments."""
+"""Values found in windows of an object, frames of single bits, and the streams of fragments."""
 
 import asyncio
 import struct
@@ -25,7 +25,7 @@ DATA = FIRST + element(WANTED, b"y" * 2000)
 
 
 @pytest.mark.parametrize("size", range(len(FIRST), len(FIRST) + 30))
-def test_a_window_that_ends_in_an_elements_header_says_where_to_go_on(size: int) -> None:
+def test_a_window_that_ends_in_an_elements_header_tells_where_the_search_goes_on(size: int) -> None:
     found = seek(DATA[:size], 0, len(DATA), EXPLICIT_VR_LITTLE_ENDIAN, WANTED)
 
     assert found in (Beyond(len(FIRST)), ValueLocation(len(FIRST) + 12, len(DATA)))
@@ -59,9 +59,7 @@ SIZES = st.lists(st.integers(1, 9), max_size=12)
 
 
 @given(st.binary(min_size=1, max_size=40), SIZES, st.data())
-def test_bits_that_come_in_pieces_are_those_that_come_at_once(
-    data: bytes, sizes: list[int], draw: st.DataObject
-) -> None:
+def test_streamed_bits_are_those_aligned_at_once(data: bytes, sizes: list[int], draw: st.DataObject) -> None:
     skip = draw.draw(st.integers(0, 7))
     count = draw.draw(st.integers(0, len(data) * 8 - skip))
 
@@ -73,14 +71,14 @@ def item(data: bytes) -> bytes:
 
 
 @given(st.lists(st.binary(max_size=9), max_size=9), SIZES)
-def test_fragments_that_come_in_pieces_are_the_frame(fragments: list[bytes], sizes: list[int]) -> None:
+def test_streamed_fragments_are_the_frame(fragments: list[bytes], sizes: list[int]) -> None:
     frame = b"".join(item(one) for one in fragments)
 
     assert all_of(stream_fragments(chunked(frame, sizes))) == frame_bytes(frame)
 
 
 @given(st.lists(st.binary(max_size=9), min_size=1, max_size=9), SIZES, st.binary(max_size=9))
-def test_a_stream_is_what_follows_the_offset_table_up_to_the_end(
+def test_a_stream_has_the_fragments_between_offset_table_and_delimiter(
     fragments: list[bytes], sizes: list[int], after: bytes
 ) -> None:
     value = b"".join(item(one) for one in fragments) + ITEM_HEADER.pack(*SEQUENCE_END, 0) + after
@@ -89,7 +87,9 @@ def test_a_stream_is_what_follows_the_offset_table_up_to_the_end(
 
 
 @pytest.mark.parametrize("data", [item(b"a") * 3, b"no item there"])
-def test_too_many_fragments_and_what_is_none_are_a_bad_frame(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_fragments_or_none_where_one_should_begin_are_a_bad_frame(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bulkdata, "MAX_FRAGMENTS", 2)
     with pytest.raises(Rejected, match="bad-frame"):
         all_of(stream_fragments(chunked(data, [])))

@@ -33,7 +33,7 @@ from tests.support.data.small_instances import (
 )
 from tests.support.worlds.reading import CT
 
-# Facts that may differ from pydicom's text, each looked at.
+# Facts that differ from pydicom's text, each one reviewed.
 REVIEWED = {
     # pydicom drops an empty last component group of a name.
     ("charset/pydicom/chrX1.dcm", "patient_name"),
@@ -50,7 +50,7 @@ NOT_READ_BY_PYDICOM = "sop/pydicom-data/emri_small_jpeg_2k_lossless_too_short.dc
 
 
 def text_of(value: Any) -> str | None:
-    """Return pydicom's value as a fact says it: values joined, padding trimmed."""
+    """Return pydicom's value in the form of a fact: values joined, padding trimmed."""
     if isinstance(value, MultiValue | list):
         return "\\".join(str(one).strip(" ") for one in value)
     return "" if value is None else str(value).strip(" ")
@@ -206,7 +206,7 @@ SYNTAXES = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BI
 
 @pytest.mark.parametrize("transfer_syntax", SYNTAXES)
 @pytest.mark.parametrize("is_open", [False, True])
-def test_ids_are_read_of_every_item_however_it_is_written(transfer_syntax: str, is_open: bool) -> None:  # noqa: FBT001
+def test_request_ids_are_read_from_every_item_in_every_encoding(transfer_syntax: str, is_open: bool) -> None:  # noqa: FBT001
     items = [item("S1", "R1", ScheduledProtocolCodeSequence=[code()]), item(None, "R2"), item("Größe", None)]
     found = facts(items, transfer_syntax, is_open=is_open)
 
@@ -215,20 +215,20 @@ def test_ids_are_read_of_every_item_however_it_is_written(transfer_syntax: str, 
 
 
 @pytest.mark.parametrize("items", [[], [item(None)], [item("", "")]])
-def test_a_sequence_that_says_nothing_is_no_fact(items: list[Dataset]) -> None:
+def test_a_sequence_without_values_gives_no_fact(items: list[Dataset]) -> None:
     found = facts(items)
 
     assert (found.scheduled_procedure_step_id, found.requested_procedure_id) == (None, None)
 
 
-def test_no_more_than_sixteen_items_and_no_long_sequence_is_read() -> None:
+def test_sixteen_items_at_most_and_no_long_sequence_are_read() -> None:
     many, long = facts([item(str(n)) for n in range(20)]), facts([item("S", "R" * 16)] * 4000)
 
     assert (many.scheduled_procedure_step_id or "").count("\\") == 15
     assert long.requested_procedure_id is None
 
 
-def test_ids_are_those_that_pydicom_finds(corpus: Path) -> None:
+def test_request_ids_are_those_that_pydicom_finds(corpus: Path) -> None:
     seen = 0
     for path in sorted(corpus.rglob("*")):
         whole = path.read_bytes() if path.is_file() else b""

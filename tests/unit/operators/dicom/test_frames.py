@@ -1,4 +1,4 @@
-"""Where frames lie: pydicom is the oracle over the corpus, and each way of finding them has its cases."""
+"""Where frames lie: pydicom is the oracle over the corpus, and each way of finding frames has its cases."""
 
 import struct
 import warnings
@@ -37,9 +37,9 @@ ONE_BYTE = Shape(rows=1, columns=4, samples=1, bits_allocated=8, photometric_int
 BASE = 100
 SAME_IMAGE = "ts-same-image/cornerstone3D"
 
-# What may differ from pydicom, each looked at: (file, ours, pydicom's count).
+# The differences from pydicom, each one reviewed: (file, our kind, pydicom's count).
 REVIEWED = {
-    # Frames that do not begin on whole bytes: whoever reads them has to unpack them.
+    # Frames of single bits that begin within a byte have to be unpacked.
     ("odd/pydicom-data/liver_nonbyte_aligned.dcm", "unlisted", 3),
     ("sop/highdicom/seg_image_sm_control.dcm", "unlisted", 20),
     ("sop/highdicom/seg_image_sm_dots.dcm", "unlisted", 62),
@@ -58,7 +58,7 @@ REVIEWED = {
     ("odd/fuzz/cat04_pixel_data__TC0305_bits_ba_zero.dcm", "unlisted", 1),
     ("odd/fuzz/cat04_pixel_data__TC0311_bits_ba_nine.dcm", "native", 1),
     ("odd/fuzz/cat04_pixel_data__TC0317_bits_ba_128.dcm", "native 0", 1),
-    # Fewer bytes than a frame has: a frame that is not there is not listed.
+    # Fewer bytes than a frame has: a frame that is cut off is not listed.
     ("odd/fuzz/cat04_pixel_data__TC0293_buf_one_byte.dcm", "native 0", 1),
     ("odd/pydicom/MR_truncated.dcm", "native 0", 1),
     ("synthetic/truncated_pixels.dcm", "native 0", 1),
@@ -146,7 +146,7 @@ def test_every_frame_of_the_corpus_has_the_bytes_that_pydicom_gives(corpus: Path
     assert same > 900
 
 
-# How three frames may be written, and how many Number of Frames says there are.
+# How three frames may be written, and the value of Number of Frames.
 WAYS = {
     "a basic offset table": (items(OFFSETS, *FRAMES) + END, b"", 3),
     "a basic offset table and no Number of Frames": (items(OFFSETS, *FRAMES) + END, b"", None),
@@ -162,7 +162,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_frames_are_found_by(way: str) -> None:
+def test_three_frames_are_found_however_they_are_written(way: str) -> None:
     value, extended, count = WAYS[way]
     data = data_set(value, extended=extended)
     frames = found(data, count).frames
@@ -187,7 +187,7 @@ def test_pydicoms_extended_offset_table_is_read() -> None:
     assert frames_of(data, frames) == FRAMES
 
 
-def test_one_frame_takes_all_fragments() -> None:
+def test_a_single_frame_has_all_fragments() -> None:
     data = data_set(items(b"", b"ab", b"cd", b"ef") + END)
     frames = found(data, None).frames
 
@@ -201,7 +201,7 @@ def test_frames_without_end_markers_are_found_by_start_markers() -> None:
     assert frames_of(data, frames) == [b"\xff\xd8abb", b"\xff\xd8c"]
 
 
-# What says nothing reliable about where frames begin.
+# Encapsulated pixels in which nothing reliable tells where frames begin.
 UNSAYABLE = {
     "more frames than fragments": items(b"", b"ab") + END,
     "fragments without markers": items(b"", b"ab", b"cd", b"ef", b"gh") + END,
@@ -211,19 +211,19 @@ UNSAYABLE = {
 
 
 @pytest.mark.parametrize("claim", UNSAYABLE)
-def test_frames_that_nothing_locates_are_unlisted(claim: str) -> None:
+def test_frames_that_cannot_be_located_are_unlisted(claim: str) -> None:
     frames = found(data_set(UNSAYABLE[claim]), 3).frames
 
     assert (frames.kind, frames.count, frames.lengths) == ("unlisted", 3, b"")
 
 
-def test_an_offset_table_alone_has_no_frames() -> None:
+def test_an_offset_table_without_fragments_has_no_frames() -> None:
     frames = found(data_set(items(b"") + END), 1).frames
 
     assert (frames.kind, frames.count) == ("encapsulated", 0)
 
 
-def test_a_fragment_cut_short_gives_what_is_there_and_a_warning() -> None:
+def test_of_a_fragment_cut_short_the_bytes_there_are_listed_with_a_warning() -> None:
     data = data_set(items(b"", b"abcdefgh"))[:-3]
     located = found(data, 1)
 
@@ -237,14 +237,14 @@ def test_pixel_data_of_defined_length_in_a_compressed_syntax_is_unlisted_and_odd
     assert located == Located(Frames(kind="unlisted", count=1), frozenset({Oddity.ODD_FRAGMENTS}))
 
 
-def test_more_than_64_kib_of_lengths_are_unlisted() -> None:
+def test_frames_whose_lengths_take_more_than_64_kib_are_unlisted() -> None:
     def kind(count: int) -> str:
         return found(data_set(items(b"", *[b"ab"] * count) + END), count).frames.kind
 
     assert (kind(MAX_LENGTHS_BYTES), kind(MAX_LENGTHS_BYTES + 1)) == ("encapsulated", "unlisted")
 
 
-def test_more_fragments_than_are_looked_at_are_unlisted_and_nothing_odd() -> None:
+def test_frames_of_too_many_fragments_are_unlisted_without_a_warning() -> None:
     located = found(data_set(items(b"", *[b"ab"] * (MAX_FRAGMENTS + 1)) + END), 1)
 
     assert located == Located(Frames(kind="unlisted", count=1))
@@ -297,7 +297,7 @@ def test_a_data_set_without_pixel_data_has_no_frames() -> None:
     "frames", [Frames(), Frames(kind="unlisted", count=3), Frames(kind="native", length=4, count=3)]
 )
 @pytest.mark.parametrize("number", [-1, 0, 4])
-def test_a_frame_that_is_not_there_is_refused(frames: Frames, number: int) -> None:
+def test_a_frame_number_beyond_the_frames_is_refused(frames: Frames, number: int) -> None:
     with pytest.raises(Rejected, match="no-such-frame"):
         frame_range(frames, number)
 
@@ -322,12 +322,12 @@ def test_frames_move_with_their_data_set() -> None:
 
 
 @pytest.mark.parametrize("junk", [b"", b"\1", b"\2\0\0\0\0", b"\1\4\0\0\0", b"\1\1\x80", b"\1\1\x80\0\0\0"])
-def test_what_pack_did_not_give_is_not_unpacked(junk: bytes) -> None:
+def test_bytes_that_are_no_packed_frames_are_refused(junk: bytes) -> None:
     with pytest.raises(ValueError, match=r"packed frames|cut short"):
         unpack(junk)
 
 
-def test_packed_frames_are_small() -> None:
+def test_the_packed_frames_of_a_ct_slice_take_8_bytes() -> None:
     packed = pack(Frames(kind="native", offset=5_000, length=524_288, count=1))
 
     assert len(packed) == 8

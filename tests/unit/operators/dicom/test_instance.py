@@ -40,7 +40,7 @@ from tests.support.data.small_instances import (
 CT = "1.2.840.10008.5.1.4.1.1.2"
 STORED_AT = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
 
-# Every file that is no instance, and why.
+# Every file that is no instance, and the reason.
 REFUSED = {
     "charset/pydicom/chrSQEncoding.dcm": "no-usable-uid",
     "charset/pydicom/chrSQEncoding1.dcm": "no-usable-uid",
@@ -100,7 +100,7 @@ REFUSED = {
 }
 
 
-def test_every_file_of_the_corpus_is_read_or_refused_by_name(corpus: Path) -> None:
+def test_every_file_of_the_corpus_is_read_or_refused_with_its_reason(corpus: Path) -> None:
     refused, slow = {}, []
     for name, whole in corpus_files(corpus):
         began = time.process_time()
@@ -119,7 +119,7 @@ def test_every_file_of_the_corpus_is_read_or_refused_by_name(corpus: Path) -> No
 @pytest.mark.parametrize(
     "value", [b"", b"1..2", b".1", b"1.", b"a", b"1.2/../3", b"1" * 65, b" 1.2", b"1.2\\1.3", b"\xd9\xa1"]
 )
-def test_without_four_usable_uids_there_is_no_instance(tag: int, value: bytes) -> None:
+def test_a_data_set_without_four_usable_uids_is_rejected(tag: int, value: bytes) -> None:
     data = data_set_with_uid(tag, value)
 
     with pytest.raises(Rejected, match="no-usable-uid"):
@@ -127,7 +127,7 @@ def test_without_four_usable_uids_there_is_no_instance(tag: int, value: bytes) -
 
 
 @pytest.mark.parametrize(("value", "warned"), [(b"1.02.3", True), (b"01.2", True), (b"1.0.10", False), (b"0.1", False)])
-def test_leading_zeros_are_kept_and_warned_of(value: bytes, *, warned: bool) -> None:
+def test_a_uid_with_leading_zeros_is_kept_with_a_warning(value: bytes, *, warned: bool) -> None:
     data = data_set_with_uid(TAGS["StudyInstanceUID"], value)
     read = examine(data, EXPLICIT_VR_LITTLE_ENDIAN, 0)
 
@@ -189,7 +189,7 @@ def test_an_object_and_its_envelope_give_the_same_event_again(corpus: Path) -> N
     assert again == 584 - len(REFUSED)
 
 
-def test_the_event_is_known_by_what_was_stored() -> None:
+def test_the_event_id_is_made_of_the_stored_instance() -> None:
     whole = part10_prefix(CT, "1.2.3.4", EXPLICIT_VR_LITTLE_ENDIAN) + data_set()
     key, _, event = stored(whole)
 
@@ -206,7 +206,7 @@ def test_a_repeat_names_the_transfer_that_carries_it_now_and_nothing_else() -> N
     assert repeat == replace(event, transfer_id="transfer-2", cause=("transfer-2",))
 
 
-def test_the_same_data_set_behind_another_prefix_is_the_same_but_for_offsets(corpus: Path) -> None:
+def test_behind_another_prefix_the_examination_differs_in_its_offsets_alone(corpus: Path) -> None:
     whole = (corpus / "ts/pydicom/SC_rgb_jpeg_dcmtk.dcm").read_bytes()
     meta = split_part10(whole)
     theirs = examine_file(whole)
@@ -238,7 +238,7 @@ def test_the_header_of_a_deflated_object_is_all_of_it(corpus: Path) -> None:
     assert (read.frames.kind, read.facts.rows) == ("unlisted", 512)
 
 
-def test_facts_are_not_shown_when_printed() -> None:
+def test_an_examination_does_not_print_patient_data() -> None:
     read = examine(data_set(patient_name=("PN", b"SECRET")), EXPLICIT_VR_LITTLE_ENDIAN, 0)
 
     assert "SECRET" not in repr(read)

@@ -1,4 +1,4 @@
-"""DICOM JSON of headers from anyone: PS3.18 F, whatever the character set (CONFORMANCE 35, 37)."""
+"""DICOM JSON of headers of any sender, in every character set: PS3.18 F (CONFORMANCE 35, 37)."""
 
 import time
 import warnings
@@ -68,7 +68,7 @@ def test_names_of_every_character_set_come_out_as_unicode(corpus: Path, file: st
 
 
 def by_pydicom(whole: bytes) -> dict[str, Any]:
-    """Return the same as pydicom makes it, element by element, without what we leave out."""
+    """Return the JSON that pydicom makes, element by element, without the elements that we leave out."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         split = split_part10(whole)
@@ -91,7 +91,7 @@ def pydicom_json(data_set: Dataset) -> dict[str, Any]:
 
 
 def comparable(found: Any) -> Any:
-    """Leave out where the two differ on purpose: padding inside values, null for empty, what has an address."""
+    """Return JSON without what differs on purpose: padding inside values, null for empty, values with an address."""
     if isinstance(found, dict) and "BulkDataURI" in found:
         return {"vr": found["vr"]}
     if isinstance(found, dict) and len(found.get("InlineBinary", "")) > 4 * INLINE_BYTES // 3 + 2:
@@ -103,7 +103,7 @@ def comparable(found: Any) -> Any:
     return (found.rstrip() or None) if isinstance(found, str) else found
 
 
-# Numbers that are none: pydicom gives up on the element, we give the text that stands there.
+# A value that should be a number and is none: pydicom gives up on the element, we answer the text.
 REVIEWED = {("badVR.dcm", "00280008")}
 
 
@@ -123,7 +123,7 @@ def test_every_header_reads_as_pydicom_reads_it(corpus: Path) -> None:
     assert seen > 500
 
 
-def test_a_plain_header_costs_little_an_element(corpus: Path) -> None:
+def test_a_simple_element_is_written_as_json_within_100_us(corpus: Path) -> None:
     wholes = [path.read_bytes() for path in sorted((corpus / "studies").rglob("*.dcm"))[:60]]
     elements = sum(len(of(whole)) for whole in wholes)
     began = time.process_time()
@@ -143,7 +143,7 @@ def test_a_header_that_takes_too_long_is_given_up() -> None:
         dicom_json(whole, split.prefix_length, split.transfer_syntax, AT, limit)
 
 
-def test_json_without_an_address_is_given_one_later() -> None:
+def test_json_made_without_an_address_can_be_given_one_later() -> None:
     text = 'a"BulkDataURI":"/b'
     whole = part10(PatientComments=text, RedPaletteColorLookupTableData=BIG, ReferencedImageSequence=[nested(BIG)])
     split = split_part10(whole)
@@ -157,7 +157,7 @@ def test_a_number_too_large_for_json_is_its_digits() -> None:
     assert orjson.loads(dumps({"a": [2**70, 1]})) == {"a": [str(2**70), 1]}
 
 
-def test_component_groups_have_names_of_their_own(corpus: Path) -> None:
+def test_each_component_group_of_a_name_is_named_in_json(corpus: Path) -> None:
     found = of((corpus / "charset/pydicom/chrH31.dcm").read_bytes())
 
     assert found["00100010"]["Value"] == [
@@ -179,13 +179,13 @@ def test_component_groups_have_names_of_their_own(corpus: Path) -> None:
         ("0800 4011 5351 0000 00000000", {"vr": "SQ"}),
     ],
 )
-def test_an_element_reads_as(element: str, found: dict[str, Any]) -> None:
+def test_an_element_is_written_as_its_json(element: str, found: dict[str, Any]) -> None:
     (value,) = (one for tag, one in header(element).items() if tag not in ("00080005", "00083002"))
 
     assert value == found
 
 
-def test_an_element_that_cannot_be_read_costs_itself_alone() -> None:
+def test_an_element_that_cannot_be_read_is_left_out_alone() -> None:
     found = header("1000 2000 4c4f 0200 3132 2800 1000 5553 0300 010203 2800 1100 5553 0200 0300")
 
     assert found["00100020"] == {"vr": "LO", "Value": ["12"]}
@@ -197,7 +197,7 @@ def test_group_lengths_and_pixels_are_left_out() -> None:
     assert set(found) == {"00080005", "00083002", "00100020"}
 
 
-def test_a_big_value_is_an_address_that_leads_back_to_it_through_sequences() -> None:
+def test_a_long_value_is_an_address_that_leads_back_to_it_through_sequences() -> None:
     whole = part10(ReferencedImageSequence=[nested(b"\0\1"), nested(BIG)])
     split = split_part10(whole)
     found = of(whole)["00081140"]["Value"]
@@ -231,7 +231,7 @@ def test_a_path_into_altered_bytes_leads_nowhere_or_to_bytes(at: int, byte: int)
             assert found is None or isinstance(found, bytes)
 
 
-def test_what_has_no_utf_8_becomes_a_question_mark() -> None:
+def test_a_lone_surrogate_becomes_a_question_mark() -> None:
     assert orjson.loads(dumps({"a": ["x\ud800"]})) == {"a": ["x?"]}
 
 

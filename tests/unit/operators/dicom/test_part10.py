@@ -43,7 +43,7 @@ def test_our_prefix_is_a_function_of_three_uids() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_our_prefix_takes_nothing_but_uids(place: int) -> None:
+def test_our_prefix_is_made_of_uids_only(place: int) -> None:
     arguments = [CT, "1.2.3", EXPLICIT_VR_LITTLE_ENDIAN]
     arguments[place] = "../1"
 
@@ -84,7 +84,7 @@ NO_PART10 = {
 
 
 @pytest.mark.parametrize("claim", NO_PART10)
-def test_what_is_no_part_10_file_is_refused_by_name(claim: str) -> None:
+def test_a_file_that_is_not_part_10_is_refused_with_its_reason(claim: str) -> None:
     whole, reason = NO_PART10[claim]
 
     with pytest.raises(Rejected, match=reason):
@@ -93,7 +93,7 @@ def test_what_is_no_part_10_file_is_refused_by_name(claim: str) -> None:
 
 GOOD = part10()
 META_END = split_part10(GOOD).prefix_length
-# The group length, with the 12 bytes of its own element, says how much of the file meta is to come.
+# The group length, with the 12 bytes of its own element, is how much of the file meta follows.
 GROUP_LENGTH = struct.unpack_from("<I", GOOD, META_START + 8)[0]
 
 
@@ -129,7 +129,7 @@ def split(whole: bytes) -> FileMeta | str:
 
 
 @pytest.mark.parametrize("whole", FILES.values(), ids=list(FILES))
-def test_what_is_said_of_a_beginning_is_said_of_the_whole_file(whole: bytes) -> None:
+def test_the_file_meta_of_a_beginning_is_that_of_the_whole_file(whole: bytes) -> None:
     said = {answer(whole[:length], is_whole=False) for length in range(len(whole) + 1)}
 
     assert said <= {None, split(whole)}

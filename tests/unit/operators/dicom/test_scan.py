@@ -1,4 +1,4 @@
-"""The structural scan: pydicom is the oracle over the corpus, limits are met and passed by one."""
+"""The header scan: pydicom is the oracle over the corpus, and each limit is met and passed by one."""
 
 import io
 import mmap
@@ -31,11 +31,11 @@ from tests.support.data.elements import ITEM_END, SEQUENCE_END, element
 ROOT = Path(__file__).parents[4]
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
-# What may differ from pydicom, each looked at: (file, what differs).
+# The differences from pydicom, each one reviewed: (file, difference).
 REVIEWED = {
     # 200 nested sequences: pydicom's recursion ends it, our limit does.
     ("synthetic/nest_200.dcm", "too-deep"),
-    # The last element says more bytes than there are; pydicom keeps the short value, here the data set is cut short.
+    # The last element is longer than the file; pydicom keeps the short value, here the data set is truncated.
     ("sop/pydicom/rtplan_truncated.dcm", "truncated-header"),
 }
 
@@ -101,24 +101,24 @@ def defined_nesting(depth: int) -> bytes:
 
 
 def hidden_nesting(depth: int) -> bytes:
-    """Return a nesting inside a private UN of defined length, which only its first bytes betray."""
+    """Return a nesting inside a private UN of defined length, which only its first bytes show."""
     inner = implicit_nesting(depth - 1)
     return element(0x00291010, "UN", tag_and_length(0xFFFEE000, len(inner)) + inner)
 
 
-def look(data: bytes, transfer_syntax: str = EXPLICIT_VR_LITTLE_ENDIAN) -> Header:
+def scan_wanted(data: bytes, transfer_syntax: str = EXPLICIT_VR_LITTLE_ENDIAN) -> Header:
     return scan(data, transfer_syntax, WANTED)
 
 
 def reason_of(data: bytes, transfer_syntax: str = EXPLICIT_VR_LITTLE_ENDIAN) -> str | None:
     try:
-        look(data, transfer_syntax)
+        scan_wanted(data, transfer_syntax)
     except Rejected as rejected:
         return rejected.reason
     return None
 
 
-def test_the_whole_corpus_is_looked_at(corpus: Path) -> None:
+def test_the_corpus_is_complete(corpus: Path) -> None:
     names = files(corpus)
 
     assert len(names) == 584
@@ -128,7 +128,7 @@ def test_header_end_and_raw_values_are_those_of_pydicom(corpus: Path) -> None:
     differences = set()
     for name, data, transfer_syntax in parts(corpus):
         try:
-            header = look(data, transfer_syntax)
+            header = scan_wanted(data, transfer_syntax)
         except Rejected as rejected:
             differences.add((name, rejected.reason))
             continue
@@ -158,7 +158,7 @@ def test_sixty_four_levels_are_read_and_one_more_is_refused(nesting: Callable[[i
     assert (at_limit, over) == (None, "too-deep")
 
 
-def test_depth_counts_without_vr_too() -> None:
+def test_the_limit_of_depth_holds_without_vrs_too() -> None:
     at_limit, over = (
         reason_of(implicit_nesting(depth), IMPLICIT_VR_LITTLE_ENDIAN) for depth in (LIMITS.depth, LIMITS.depth + 1)
     )
@@ -229,7 +229,7 @@ def deflated(data: bytes) -> bytes:
 
 
 def test_a_deflated_data_set_reads_as_the_inflated_one() -> None:
-    header = look(deflated(STUDY + PIXELS) + b"\0", DEFLATED)
+    header = scan_wanted(deflated(STUDY + PIXELS) + b"\0", DEFLATED)
 
     assert (header.is_deflated, header.end, header.raw(0x0020000D)) == (True, len(STUDY), b"1.2.3\0")
     assert not header.oddities
@@ -237,14 +237,14 @@ def test_a_deflated_data_set_reads_as_the_inflated_one() -> None:
 
 def test_a_deflated_data_set_cut_in_its_pixels_is_odd_and_cut_in_its_header_is_refused() -> None:
     whole = deflated(STUDY + element(0x7FE00010, "OB", random.Random(1).randbytes(8_000)))
-    header = look(whole[:-8], DEFLATED)
+    header = scan_wanted(whole[:-8], DEFLATED)
 
     assert header.oddities == {Oddity.TRUNCATED_PIXELS}
     assert reason_of(whole[:16], DEFLATED) == "truncated-header"
     assert reason_of(b"\xff\xff\xff", DEFLATED) == "bad-deflate"
 
 
-# What stands before Pixel Data, and what comes of it.
+# The bytes before Pixel Data, and the reason of the rejection.
 ILL_FORMED = {
     "a value longer than the bytes": (element(0x00100010, "PN", b"A^B ")[:-2], "truncated-header"),
     "a long value longer than the bytes": (
@@ -259,7 +259,7 @@ ILL_FORMED = {
 
 
 @pytest.mark.parametrize("claim", ILL_FORMED)
-def test_what_is_ill_formed_is_refused_by_name(claim: str) -> None:
+def test_an_ill_formed_header_is_refused_with_its_reason(claim: str) -> None:
     data, reason = ILL_FORMED[claim]
 
     assert reason_of(data) == reason
@@ -275,42 +275,42 @@ ODD = {
 
 
 @pytest.mark.parametrize("claim", ODD)
-def test_what_is_odd_is_read_with_a_warning(claim: str) -> None:
+def test_an_odd_element_is_read_with_a_warning(claim: str) -> None:
     data, oddity = ODD[claim]
-    header = look(STUDY + data + PIXELS)
+    header = scan_wanted(STUDY + data + PIXELS)
 
     assert header.oddities == {oddity}
     assert header.end == len(STUDY + data)
 
 
 def test_truncated_pixels_are_a_warning() -> None:
-    header = look(STUDY + PIXELS[:-1])
+    header = scan_wanted(STUDY + PIXELS[:-1])
 
     assert header.oddities == {Oddity.TRUNCATED_PIXELS}
     assert header.end == len(STUDY)
 
 
 def test_pixels_of_odd_length_are_a_warning() -> None:
-    header = look(STUDY + element(0x7FE00010, "OB", b"123"))
+    header = scan_wanted(STUDY + element(0x7FE00010, "OB", b"123"))
 
     assert header.oddities == {Oddity.ODD_LENGTH}
 
 
-def test_a_few_bytes_too_many_are_a_warning() -> None:
-    header = look(STUDY + b"\0\0\0")
+def test_a_few_bytes_behind_the_last_element_are_a_warning() -> None:
+    header = scan_wanted(STUDY + b"\0\0\0")
 
     assert header.oddities == {Oddity.TRAILING_BYTES}
 
 
 def test_the_last_of_two_values_counts_as_for_pydicom() -> None:
-    header = look(STUDY + element(0x0020000D, "UI", b"1.2.4\0"))
+    header = scan_wanted(STUDY + element(0x0020000D, "UI", b"1.2.4\0"))
 
     assert header.raw(0x0020000D) == b"1.2.4\0"
 
 
-def test_nested_pixels_and_uids_are_not_the_data_sets() -> None:
+def test_pixels_and_uids_inside_a_sequence_are_not_the_data_sets_own() -> None:
     nested = OPEN_SEQUENCE + OPEN_ITEM + element(0x0020000D, "UI", b"9.9") + PIXELS + ITEM_END + SEQUENCE_END
-    header = look(STUDY + nested + PIXELS)
+    header = scan_wanted(STUDY + nested + PIXELS)
 
     assert header.end == len(STUDY + nested)
     assert header.raw(0x0020000D) == b"1.2.3\0"
@@ -319,15 +319,15 @@ def test_nested_pixels_and_uids_are_not_the_data_sets() -> None:
 def test_nested_encapsulated_pixels_are_jumped_over() -> None:
     icon = struct.pack("<HH2sxxI", 0x7FE0, 0x0010, b"OB", 0xFFFFFFFF) + tag_and_length(0xFFFEE000, 4) + OPEN_ITEM[:4]
     nested = OPEN_SEQUENCE + OPEN_ITEM + icon + SEQUENCE_END + ITEM_END + SEQUENCE_END
-    header = look(nested + STUDY + PIXELS)
+    header = scan_wanted(nested + STUDY + PIXELS)
 
     assert header.end == len(nested + STUDY)
 
 
-def test_an_ill_formed_item_of_defined_length_stays_opaque() -> None:
+def test_an_ill_formed_item_of_defined_length_is_left_alone() -> None:
     inside = b"\xff" * 2_000
     nested = OPEN_SEQUENCE + tag_and_length(0xFFFEE000, len(inside)) + inside + SEQUENCE_END
-    header = look(nested + STUDY + PIXELS)
+    header = scan_wanted(nested + STUDY + PIXELS)
 
     assert header.raw(0x0020000D) == b"1.2.3\0"
 
@@ -335,7 +335,7 @@ def test_an_ill_formed_item_of_defined_length_stays_opaque() -> None:
 def test_un_of_undefined_length_is_read_as_implicit() -> None:
     inside = OPEN_ITEM + tag_and_length(0x0020000D, 4) + b"9.9\0" + ITEM_END + SEQUENCE_END
     nested = struct.pack("<HH2sxxI", 0x0029, 0x1010, b"UN", 0xFFFFFFFF) + inside
-    header = look(nested + STUDY + PIXELS)
+    header = scan_wanted(nested + STUDY + PIXELS)
 
     assert (header.end, header.oddities) == (len(nested + STUDY), frozenset())
 
@@ -344,14 +344,14 @@ def test_un_in_big_endian_is_read_as_little_endian() -> None:
     inside = OPEN_ITEM + tag_and_length(0x0020000D, 4) + b"9.9\0" + ITEM_END + SEQUENCE_END
     nested = struct.pack(">HH2sxxI", 0x0029, 0x1010, b"UN", 0xFFFFFFFF) + inside
     study = struct.pack(">HH2sH", 0x0020, 0x000D, b"UI", 6) + b"1.2.3\0"
-    header = look(nested + study, EXPLICIT_VR_BIG_ENDIAN)
+    header = scan_wanted(nested + study, EXPLICIT_VR_BIG_ENDIAN)
 
     assert header.raw(0x0020000D) == b"1.2.3\0"
 
 
-def test_a_wrongly_declared_vr_encoding_is_found_out() -> None:
-    explicit_as_implicit = look(STUDY, IMPLICIT_VR_LITTLE_ENDIAN)
-    implicit_as_explicit = look(tag_and_length(0x0020000D, 6) + b"1.2.3\0")
+def test_a_wrongly_declared_vr_encoding_is_recognised() -> None:
+    explicit_as_implicit = scan_wanted(STUDY, IMPLICIT_VR_LITTLE_ENDIAN)
+    implicit_as_explicit = scan_wanted(tag_and_length(0x0020000D, 6) + b"1.2.3\0")
 
     for header in (explicit_as_implicit, implicit_as_explicit):
         assert header.raw(0x0020000D) == b"1.2.3\0"
@@ -360,7 +360,7 @@ def test_a_wrongly_declared_vr_encoding_is_found_out() -> None:
 
 @pytest.mark.parametrize("tag", [0x7FE00008, 0x7FE00009, 0x7FE00010])
 def test_each_kind_of_pixel_data_ends_the_header(tag: int) -> None:
-    header = look(STUDY + element(tag, "OW", b"12345678"))
+    header = scan_wanted(STUDY + element(tag, "OW", b"12345678"))
 
     assert header.end == len(STUDY)
     assert header.pixels

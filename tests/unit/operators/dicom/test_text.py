@@ -1,4 +1,4 @@
-"""Texts in every character set of DICOM: whatever the bytes, there is a text, and its faults are told."""
+"""Texts in every character set of DICOM: any bytes are decoded, and a fault is reported."""
 
 import pytest
 
