@@ -10,14 +10,17 @@ from time import monotonic
 
 import structlog
 
-from gateway.intake.accept import Acceptance, AcceptancePorts, Rebuilding
+from gateway.intake.accept import Acceptance, AcceptancePorts
 from gateway.intake.failpoints import armed
 from gateway.intake.outbox import Outbox, OutboxPorts, adopt
 from gateway.intake.quarantine import Quarantine, Rules
+from gateway.intake.rebuild import Rebuilder
 from gateway.intake.spool import Room, SpoolLimits
+from gateway.intake.tiers import TieredStore
 from gateway.intake.transfer import Transfer
 from operators.dicom.scan import ScanLimits
 from operators.store.ports import EventLog, ObjectStore
+from schemas.objects import Bucket
 from schemas.settings.intake import IntakeSettings, QuarantineSettings
 
 STOP_S = 5.0
@@ -27,10 +30,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Connectors:
-    """What a gateway is given of the outside."""
+    """The store and the event log, and the tiers of the store that may hold instances."""
 
     store: ObjectStore
     events: EventLog
+    # Without a tier that is in use a repeat of an instance in it is stored twice; with it an instance costs a request more.
+    tiers: tuple[Bucket, ...] = (Bucket.HOT,)
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,10 @@ async def open_intake(
     """
     settings.spool_dir.mkdir(parents=True, exist_ok=True)
     reached = armed(settings.failpoint)
+    tiers = TieredStore(connectors.store, connectors.tiers)
     outside = OutboxPorts(
         events=connectors.events,
-        rebuild=Rebuilding(connectors.store, settings.spool_dir, limits_of(settings)),
+        rebuild=Rebuilder(tiers, settings.spool_dir, limits_of(settings)),
         heal_s=settings.late_put_s,
         clock=monotonic,
         sleep=asyncio.sleep,
@@ -73,13 +79,13 @@ async def open_intake(
     room = Room(settings.memory_process_bytes, most_spooled_bytes=settings.spool_process_bytes)
     bounds = SpoolLimits(settings.memory_instance_bytes, settings.instance_bytes, settings.spool_dir)
     inside = AcceptancePorts(
-        connectors.store,
+        tiers,
         connectors.events,
         outbox,
         quarantine,
         room,
         bounds,
-        limits=limits_of(settings),
+        scan_limits=limits_of(settings),
         reached=reached,
     )
     acceptance = Acceptance(inside)

@@ -11,15 +11,18 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
-from gateway.intake.accept import Acceptance, AcceptancePorts, Incoming, Rebuilding, Receipt
+from gateway.intake.accept import Acceptance, AcceptancePorts, Incoming, Receipt
 from gateway.intake.journal import Journal
 from gateway.intake.outbox import Outbox, OutboxPorts, finish, lost
 from gateway.intake.quarantine import Quarantine, Rules
+from gateway.intake.rebuild import Rebuilder
 from gateway.intake.spool import Room, SpoolLimits
+from gateway.intake.tiers import TieredStore
 from gateway.intake.transfer import Transfer
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
 from operators.errors import Unavailable
 from schemas.events import InstanceStored, TransferEnded
+from schemas.objects import Bucket
 from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -48,9 +51,14 @@ class IntakeWorld:
     store: MemoryObjectStore = field(default_factory=MemoryObjectStore)
     events: MemoryEventLog = field(default_factory=MemoryEventLog)
     time: VirtualTime = field(default_factory=VirtualTime)
+    in_use: tuple[Bucket, ...] = (Bucket.HOT,)
+
+    @property
+    def tiers(self) -> TieredStore:
+        return TieredStore(self.store, self.in_use)
 
     def outbox_ports(self) -> OutboxPorts:
-        rebuild = Rebuilding(self.store, self.folder)
+        rebuild = Rebuilder(self.tiers, self.folder)
         return OutboxPorts(self.events, rebuild, heal_s=60, clock=self.time.clock, sleep=self.time.sleep)
 
     def gateway(self) -> "GatewayProcess":
@@ -64,6 +72,12 @@ class IntakeWorld:
             return len(await asyncio.gather(*map(finish, lost(self.folder, self.outbox_ports()))))
 
         return asyncio.run(finished())
+
+    def move(self, bucket: Bucket) -> None:
+        """Move every object of the hot tier to another bucket."""
+        for name, key in list(self.store.objects):
+            if name is Bucket.HOT:
+                self.store.objects[bucket, key] = self.store.objects.pop((name, key))
 
     @property
     def journals(self) -> list[Path]:
@@ -93,7 +107,7 @@ class GatewayProcess:
         quarantine = Quarantine(world.store, world.events, Rules(timedelta(days=30), 2**30, 300.0))
         limits = SpoolLimits(2**20, 2**20, world.folder)
         self.acceptance = Acceptance(
-            AcceptancePorts(world.store, world.events, self.outbox, quarantine, Room(2**20), limits)
+            AcceptancePorts(world.tiers, world.events, self.outbox, quarantine, Room(2**20), limits)
         )
 
     def accept(self, number: int, study_uid: str = "1.2.3") -> Receipt:

@@ -4,14 +4,17 @@ import asyncio
 import base64
 import threading
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import google_crc32c
 import pytest
 
+from operators.connectors.memory.stores import MemoryObjectStore
 from operators.dicom.part10 import split_part10
 from operators.errors import Rejected, Unavailable
-from schemas.objects import Bucket, Envelope
+from operators.store.ports import StoredObject, Upload
+from schemas.objects import TIERS, Bucket, Envelope
 from tests.support.worlds.intake import CT, EXPLICIT, FullJournal, IntakeWorld, data_set
 from tests.support.worlds.reading import part10
 from tests.support.worlds.stow import multipart, stow_world
@@ -48,6 +51,74 @@ def test_an_object_behind_another_prefix_gives_its_own_offsets(world: IntakeWorl
     assert event.header == extra + (ours.header or b"")
     assert event.frames.offset == ours.frames.offset + 10
     assert (event.prefix_length, event.size_bytes) == (ours.prefix_length + 10, ours.size_bytes + 10)
+
+
+def in_every_tier(folder: Path, store: MemoryObjectStore | None = None) -> IntakeWorld:
+    """Return a world whose tiers are all in use."""
+    return IntakeWorld(folder, store=store or MemoryObjectStore(), in_use=tuple(TIERS.values()))
+
+
+@pytest.mark.parametrize("tier", [Bucket.WARM, Bucket.COLD])
+def test_a_repeat_of_an_instance_that_was_moved_is_no_new_object(tmp_path: Path, tier: Bucket) -> None:
+    world = in_every_tier(tmp_path)
+    first = world.gateway().accept(1).event
+    world.move(tier)
+
+    repeat = world.gateway().accept(1)
+
+    assert repeat.is_repeat
+    assert list(world.store.objects) == [(tier, first.object_key)]
+    assert replace(repeat.event, transfer_id="", cause=()) == replace(first, transfer_id="", cause=())
+
+
+def test_a_repeat_while_an_instance_is_moved_is_no_new_object(tmp_path: Path) -> None:
+    world = in_every_tier(tmp_path)
+    key = world.gateway().accept(1).event.object_key
+    world.store.objects[Bucket.WARM, key] = world.store.objects[Bucket.HOT, key]
+
+    assert world.gateway().accept(1).is_repeat
+
+
+class CountingStore(MemoryObjectStore):
+    """A store that remembers the requests for instances, and takes its time for the colder tiers."""
+
+    def __init__(self, colder_s: float = 0.0) -> None:
+        super().__init__()
+        self.requests: list[tuple[str, Bucket]] = []
+        self.colder_s = colder_s
+
+    async def put(self, bucket: Bucket, upload: Upload) -> bool:
+        self.requests.append(("PUT", bucket))
+        return await super().put(bucket, upload)
+
+    async def head(self, bucket: Bucket, key: str) -> StoredObject | None:
+        self.requests.append(("HEAD", bucket))
+        await asyncio.sleep(0 if bucket is Bucket.HOT else self.colder_s)
+        return await super().head(bucket, key)
+
+
+def test_a_new_instance_asks_only_the_tiers_in_use(tmp_path: Path) -> None:
+    hot_alone, every = IntakeWorld(tmp_path, store=CountingStore()), in_every_tier(tmp_path, CountingStore())
+
+    for world in (hot_alone, every):
+        world.gateway().accept(1)
+
+    put = ("PUT", Bucket.HOT)
+    assert hot_alone.store.requests == [put]  # type: ignore[attr-defined]
+    assert every.store.requests == [("HEAD", Bucket.WARM), ("HEAD", Bucket.COLD), put]  # type: ignore[attr-defined]
+
+
+def test_nothing_is_stored_before_every_tier_has_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.intake.tiers.LOOKUP_S", 0.01)
+    world = in_every_tier(tmp_path, CountingStore(colder_s=60))
+    gateway = world.gateway()
+
+    with pytest.raises(Unavailable, match="slow"):
+        gateway.accept(1)
+
+    assert world.store.objects == {}
+    gateway.transfer.complete()
+    assert gateway.transfer.outcome == "partial"
 
 
 def test_an_unreadable_data_set_is_kept_aside_as_it_came(world: IntakeWorld) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from operators.connectors.memory.stores import Outage
+from schemas.objects import Bucket
 from tests.support.worlds.intake import IntakeWorld, killed_during
 
 
@@ -28,7 +29,19 @@ def test_a_spool_that_is_full_for_a_while_does_not_end_healing(
             raise refusal
         return real(**given)
 
-    monkeypatch.setattr("gateway.intake.accept.tempfile.TemporaryFile", sometimes_full)
+    monkeypatch.setattr("gateway.intake.rebuild.tempfile.TemporaryFile", sometimes_full)
 
     assert world.heal() == 1
     assert len(world.stored) == 1
+
+
+@pytest.mark.parametrize("tier", [Bucket.HOT, Bucket.WARM, Bucket.COLD])
+def test_an_object_is_found_in_whichever_tier_it_is(world: IntakeWorld, tier: Bucket) -> None:
+    killed_during(world, world.events, Outage.LOSES_ANSWER)
+    world.move(tier)
+
+    world.heal()
+
+    first, healed = world.stored
+    assert healed == first
+    assert world.ended == [("1.2.3", "lost", 1)]
