@@ -1,4 +1,4 @@
-"""Bulk data: values whole, in ranges and in parts, wherever they lie in the instance (CONFORMANCE 36)."""
+"""Bulk data: values whole, in ranges and in parts, wherever they lie in the instance (CONFORMANCE.md, WADO-RS)."""
 
 import asyncio
 from typing import Any

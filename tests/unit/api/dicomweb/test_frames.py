@@ -1,4 +1,4 @@
-"""Frames come as stored, in any order, by few reads; bit-packed and deflated ones too (CONFORMANCE 30)."""
+"""Frames come as stored, in any order, by few reads; bit-packed and deflated ones too (CONFORMANCE.md, WADO-RS)."""
 
 import asyncio
 import tracemalloc

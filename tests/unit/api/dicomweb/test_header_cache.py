@@ -1,4 +1,4 @@
-"""The cache of finished headers keeps what was used last, within its size (SECURITY: memory is bounded)."""
+"""The cache of finished headers keeps what was used last, within its size."""
 
 from hypothesis import given
 from hypothesis import strategies as st

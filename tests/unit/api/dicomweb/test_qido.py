@@ -1,4 +1,4 @@
-"""Searching through the whole application, over rows that the catalog job made (CONFORMANCE 1 to 15)."""
+"""Searching through the whole application, over rows that the catalog job made (CONFORMANCE.md, QIDO-RS)."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Pictures through the whole application, made by real decoding processes (CONFORMANCE 38, 39; SECURITY 11)."""
+"""Pictures through the whole application, made by real decoding processes (CONFORMANCE.md, WADO-RS rendered resources)."""
 
 from collections.abc import Iterator
 

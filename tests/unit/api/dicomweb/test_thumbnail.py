@@ -1,4 +1,4 @@
-"""Thumbnails show what a study, a series or an instance is (CONFORMANCE 39)."""
+"""Thumbnails show what a study, a series or an instance is (CONFORMANCE.md, WADO-RS rendered resources)."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass

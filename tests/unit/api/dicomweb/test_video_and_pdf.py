@@ -1,4 +1,4 @@
-"""Videos and PDFs are rendered as they are stored (CONFORMANCE 38)."""
+"""Videos and PDFs are rendered as they are stored (CONFORMANCE.md, WADO-RS rendered resources)."""
 
 import asyncio
 from pathlib import Path

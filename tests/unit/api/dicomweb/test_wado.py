@@ -1,4 +1,4 @@
-"""Retrieving instances and metadata through the whole application (CONFORMANCE 30 to 37)."""
+"""Retrieving instances and metadata through the whole application (CONFORMANCE.md, WADO-RS)."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""An answer that the client has is not sent again, and its tag changes when the archive does (CONFORMANCE 40)."""
+"""An answer that the client has is not sent again, and its tag changes when the archive does (CONFORMANCE.md, WADO-RS)."""
 
 import asyncio
 

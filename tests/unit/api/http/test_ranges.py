@@ -1,4 +1,4 @@
-"""The Range header, also a hostile one (RFC 9110 14, SECURITY 24)."""
+"""The Range header, also a hostile one (RFC 9110 14)."""
 
 import time
 from itertools import pairwise

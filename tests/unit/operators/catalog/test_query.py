@@ -1,4 +1,4 @@
-"""The query of a query string: PS3.18 8.3.4 and PS3.4 C.2.2.2 (CONFORMANCE 1 to 14)."""
+"""The query of a query string: PS3.18 8.3.4 and PS3.4 C.2.2.2 (CONFORMANCE.md, QIDO-RS)."""
 
 from datetime import date, time
 

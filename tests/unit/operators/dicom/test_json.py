@@ -1,4 +1,4 @@
-"""DICOM JSON of headers of any sender, in every character set: PS3.18 F (CONFORMANCE 35, 37)."""
+"""DICOM JSON of headers of any sender, in every character set: PS3.18 F (CONFORMANCE.md, WADO-RS)."""
 
 import time
 import warnings

@@ -1,4 +1,4 @@
-"""A decoding process is shut in and keeps its limits, whatever bytes it decodes (SECURITY 11)."""
+"""A decoding process is shut in and keeps its limits, whatever bytes it decodes."""
 
 import signal
 import subprocess

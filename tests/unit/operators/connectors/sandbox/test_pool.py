@@ -1,4 +1,4 @@
-"""A pool of decoding processes: what dies costs one job at most, and what is full refuses (SECURITY 11)."""
+"""A pool of decoding processes: what dies costs one job at most, and what is full refuses."""
 
 import asyncio
 import os
