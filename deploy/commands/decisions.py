@@ -62,7 +62,7 @@ async def release(ports: DecisionPorts, row: QuarantineRow, now: datetime) -> st
             raise Failed("its object is empty")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole, memoryview(whole) as view:
             check_stored(await asyncio.to_thread(_send, ports, stored, view))
-    event = quarantine.let_go(before, "released", now)
+    event = quarantine.decided(before, "released", now)
     await _finish(ports.events.publish(INSTANCE_QUARANTINED, event), NOT_PUBLISHED)
     await _finish(ports.store.delete(Bucket.QUARANTINE, row.object_key), NOT_REMOVED)
     return f"Released: {row.data_hash} is stored."
@@ -76,7 +76,7 @@ async def discard(ports: DecisionPorts, row: QuarantineRow, now: datetime) -> st
     before = await _latest_event(ports, row)
     await ports.events.check()
     await ports.store.delete(Bucket.QUARANTINE, row.object_key)
-    event = quarantine.let_go(before, "discarded", now)
+    event = quarantine.decided(before, "discarded", now)
     await _finish(ports.events.publish(INSTANCE_QUARANTINED, event), NOT_LISTED)
     return f"Discarded: {row.data_hash} is deleted."
 

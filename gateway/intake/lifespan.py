@@ -1,19 +1,21 @@
-"""What every door leads to: the use case, its outbox at work, and the memory that data sets on their way share."""
+"""The intake of one process, which all its doors lead to: opened before them, and settled after them."""
 
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from time import monotonic
+from typing import Any
 
 import structlog
 
 from gateway.intake.accept import Acceptance, AcceptancePorts
-from gateway.intake.failpoints import armed
+from gateway.intake.failpoints import Reached, armed
 from gateway.intake.outbox import Outbox, OutboxPorts, adopt
-from gateway.intake.quarantine import Quarantine, Rules
+from gateway.intake.quarantine import Quarantine, QuarantineRules
 from gateway.intake.rebuild import Rebuilder
 from gateway.intake.spool import Room, SpoolLimits
 from gateway.intake.tiers import TieredStore
@@ -30,17 +32,17 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Connectors:
-    """The store and the event log, and the tiers of the store that may hold instances."""
+    """The store and the event log of an intake, and the tiers of the store that may hold instances."""
 
     store: ObjectStore
     events: EventLog
-    # Without a tier that is in use a repeat of an instance in it is stored twice; with it an instance costs a request more.
+    # Each tier but the hot one costs a request for every instance; one that is left out may get its instances twice.
     tiers: tuple[Bucket, ...] = (Bucket.HOT,)
 
 
 @dataclass(frozen=True)
 class Intake:
-    """What the doors of one process share."""
+    """The acceptance of instances, the outbox behind it and the room for data sets, which all doors share."""
 
     acceptance: Acceptance
     outbox: Outbox
@@ -55,46 +57,38 @@ class Intake:
 async def open_intake(
     settings: IntakeSettings, quarantine_settings: QuarantineSettings, connectors: Connectors
 ) -> AsyncIterator[Intake]:
-    """Work off the outbox, and what dead processes left of theirs, while this is entered; settle it on leaving.
+    """Open the intake, whether or not store and broker answer; on leaving, give the outbox STOP_S to finish.
 
-    Starts whether or not store and broker answer.
+    While it is open, its outbox, the outboxes of dead processes and the quarantine are worked on in the background.
     """
     settings.spool_dir.mkdir(parents=True, exist_ok=True)
-    reached = armed(settings.failpoint)
-    tiers = TieredStore(connectors.store, connectors.tiers)
-    outside = OutboxPorts(
-        events=connectors.events,
-        rebuild=Rebuilder(tiers, settings.spool_dir, limits_of(settings)),
-        heal_s=settings.late_put_s,
-        clock=monotonic,
-        sleep=asyncio.sleep,
-        reached=reached,
-    )
-    outbox = Outbox.create(settings.outbox_dir, outside)
+    tiers, reached = TieredStore(connectors.store, connectors.tiers), armed(settings.failpoint)
+    ports = _outbox_ports(settings, connectors.events, tiers, reached)
+    outbox = Outbox.create(settings.outbox_dir, ports)
     quarantine = Quarantine(connectors.store, connectors.events, _rules(quarantine_settings))
-    works = (outbox.run(), adopt(settings.outbox_dir, outside), quarantine.watch())
-    tasks = [asyncio.create_task(work) for work in works]
-    for task in tasks:
-        task.add_done_callback(_fail_loudly)
     room = Room(settings.memory_process_bytes, most_spooled_bytes=settings.spool_process_bytes)
-    bounds = SpoolLimits(settings.memory_instance_bytes, settings.instance_bytes, settings.spool_dir)
-    inside = AcceptancePorts(
-        tiers,
-        connectors.events,
-        outbox,
-        quarantine,
-        room,
-        bounds,
-        scan_limits=limits_of(settings),
-        reached=reached,
+    limits = SpoolLimits(settings.memory_instance_bytes, settings.instance_bytes, settings.spool_dir)
+    acceptance = Acceptance(
+        AcceptancePorts(
+            tiers,
+            connectors.events,
+            outbox,
+            quarantine,
+            room,
+            limits,
+            scan_limits=limits_of(settings),
+            reached=reached,
+        )
     )
-    acceptance = Acceptance(inside)
+    background = {
+        "outbox_failed": outbox.run(),
+        "outbox_adoption_failed": adopt(settings.outbox_dir, ports),
+        "quarantine_watch_failed": quarantine.watch(),
+    }
     try:
-        yield Intake(acceptance, outbox, room)
+        async with _running(background):
+            yield Intake(acceptance, outbox, room)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(outbox.settle(), STOP_S)
         outbox.close()
@@ -111,12 +105,37 @@ def limits_of(settings: IntakeSettings) -> ScanLimits:
     )
 
 
-def _rules(settings: QuarantineSettings) -> Rules:
-    return Rules(timedelta(days=settings.days), settings.tenant_bytes, settings.measure_s)
+def _outbox_ports(settings: IntakeSettings, events: EventLog, tiers: TieredStore, reached: Reached) -> OutboxPorts:
+    return OutboxPorts(
+        events=events,
+        rebuild=Rebuilder(tiers, settings.spool_dir, limits_of(settings)),
+        late_put_s=settings.late_put_s,
+        clock=monotonic,
+        sleep=asyncio.sleep,
+        reached=reached,
+    )
 
 
-def _fail_loudly(task: "asyncio.Task[object]") -> None:
-    """Nothing may end the outbox's work but its own cancelling: without it this process should not go on."""
+def _rules(settings: QuarantineSettings) -> QuarantineRules:
+    return QuarantineRules(timedelta(days=settings.days), settings.tenant_bytes, settings.measure_s)
+
+
+@contextlib.asynccontextmanager
+async def _running(work: Mapping[str, Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run tasks in the background while this is entered; the key of each is the log event for its failure."""
+    tasks = [asyncio.create_task(one) for one in work.values()]
+    for event, task in zip(work, tasks, strict=True):
+        task.add_done_callback(partial(_stop_process_if_failed, event))
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _stop_process_if_failed(event: str, task: "asyncio.Task[None]") -> None:
+    """Stop the process as SIGTERM does: without one of these tasks it would lose events or fill the store unseen."""
     if not task.cancelled() and (error := task.exception()):
-        log.critical("outbox_failed", exc_info=error)
+        log.critical(event, exc_info=error)
         signal.raise_signal(signal.SIGTERM)

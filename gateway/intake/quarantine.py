@@ -1,4 +1,4 @@
-"""What cannot be shown is kept aside: its bytes under their hash, up to a quota, and an event that tells of it."""
+"""The quarantine of instances that cannot be read: stored under their hash, up to a quota, each with an event."""
 
 import asyncio
 from collections import Counter
@@ -16,39 +16,38 @@ from schemas.objects import Bucket
 from schemas.telemetry import GATEWAY_QUARANTINE_BYTES, GATEWAY_QUARANTINE_FULL, GATEWAY_QUARANTINED
 from schemas.topics import INSTANCE_QUARANTINED
 
-LOOK_AGAIN_S = 10.0
-# An object takes this much of a quota at least: small ones cost the store, and who lists them, no less.
+MEASURE_AGAIN_S = 10.0
+# The least that an object takes of a quota: a small one costs the store, and readers of lists, no less.
 LEAST_BYTES = 4096
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Rules:
-    """How long what was refused is kept, how many bytes of it for each tenant, how often the store is looked into."""
+class QuarantineRules:
+    """How long an object is kept, how many bytes each tenant may have, how often the store is measured."""
 
     kept: timedelta
     quota_bytes: int
-    look_s: float
+    measure_s: float
 
 
 class Quarantine:
-    """Keeps what was rejected. The store's own lifecycle rule removes it when its time is over."""
+    """The quarantine of all tenants, as one process sees it. The store's lifecycle rule removes what is old."""
 
-    def __init__(self, store: ObjectStore, events: EventLog, rules: Rules) -> None:
+    def __init__(self, store: ObjectStore, events: EventLog, rules: QuarantineRules) -> None:
         self._store = store
         self._events = events
         self._rules = rules
-        self._fullness = Fullness(rules.quota_bytes)
+        self._quota = Quota(rules.quota_bytes)
         self._tenants: set[str] = set()
 
     async def keep(self, upload: Upload, reason: str) -> None:
-        """Keep an object, whose key is tenant/hash, and tell of it; what is there stays as it is, and is told of again.
+        """Store a refused object under its key, tenant/hash, and publish its event.
 
-        What is there has the prefix, and the time, of its first arrival.
-
-        Raises Rejected("quarantine-full") when it is more than the tenant's quota leaves room for, Unavailable when
-        store or broker do not answer in time.
+        An object that is already there is left untouched, with the prefix and the time of its first arrival, and its
+        event is published again. Raises Rejected("quarantine-full") when the object is new and the tenant's quota
+        leaves no room for it, Unavailable when store or broker do not answer in time.
         """
         upload = replace(upload, envelope=replace(upload.envelope, reason=reason))
         stored = await self._put(upload)
@@ -56,20 +55,18 @@ class Quarantine:
         GATEWAY_QUARANTINED.labels(reason).inc()
 
     async def _put(self, upload: Upload) -> StoredObject:
-        """Return what lies under the key: the upload, or what was there."""
-        tenant, data_hash = quarantine.names(upload.key)
+        """Store the object unless its key is there; return the one that is there then."""
+        tenant, _ = quarantine.tenant_and_hash(upload.key)
         try:
-            with self._fullness.taken(tenant, upload.size_bytes) as taken:
-                taken.is_kept = await self._store.put(Bucket.QUARANTINE, upload)
-        except Rejected as error:
-            # What is there takes no room once more.
+            with self._quota.reserved(tenant, upload.size_bytes) as reservation:
+                reservation.is_used = await self._store.put(Bucket.QUARANTINE, upload)
+        except Rejected:
+            # An object that is already there takes no more room.
             if stored := await self._store.head(Bucket.QUARANTINE, upload.key):
                 return stored
-            GATEWAY_QUARANTINE_FULL.inc()
-            rejected = upload.envelope.reason
-            log.warning("quarantine_full", reason=error.reason, tenant=tenant, hash=data_hash, rejected=rejected)
+            _log_full(upload)
             raise
-        if taken.is_kept:
+        if reservation.is_used:
             return StoredObject(upload.key, upload.size_bytes, upload.envelope)
         stored = await self._store.head(Bucket.QUARANTINE, upload.key)
         if stored is None:
@@ -77,70 +74,77 @@ class Quarantine:
         return stored
 
     async def watch(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        """Look again and again how full it is, until cancelled; until the first look it counts as empty."""
+        """Measure the quarantine every measure_s, until cancelled; before the first time it counts as empty."""
         while True:
             try:
-                await self.look()
+                await self.measure()
             except Unavailable as error:
-                log.warning("quarantine_not_seen", what=error.what)
-                await sleep(min(LOOK_AGAIN_S, self._rules.look_s))
+                log.warning("quarantine_not_measured", what=error.what)
+                await sleep(min(MEASURE_AGAIN_S, self._rules.measure_s))
             else:
-                await sleep(self._rules.look_s)
+                await sleep(self._rules.measure_s)
 
-    async def look(self) -> None:
-        """Count what lies in the store; raises Unavailable."""
-        before = self._fullness.kept()
+    async def measure(self) -> None:
+        """Add up the bytes that each tenant has in the store; raises Unavailable."""
+        before = self._quota.used()
         found: Counter[str] = Counter()
         async for key, size_bytes in self._store.sizes(Bucket.QUARANTINE):
-            tenant, _ = quarantine.names(key)
+            tenant, _ = quarantine.tenant_and_hash(key)
             found[tenant] += max(size_bytes, LEAST_BYTES)
-        self._fullness.counted(found, before)
+        self._quota.measured(found, before)
         self._tenants |= found.keys()
         for tenant in self._tenants:
             GATEWAY_QUARANTINE_BYTES.labels(tenant).set(found[tenant])
 
 
+def _log_full(upload: Upload) -> None:
+    GATEWAY_QUARANTINE_FULL.inc()
+    tenant, data_hash = quarantine.tenant_and_hash(upload.key)
+    log.warning("quarantine_full", tenant=tenant, hash=data_hash, rejected=upload.envelope.reason)
+
+
 @dataclass
-class Taken:
-    """Room that was taken for an object; given back unless that is kept."""
+class Reservation:
+    """Room that is reserved for an object; given back unless the object uses it."""
 
-    is_kept: bool = False
+    is_used: bool = False
 
 
-class Fullness:
-    """How many bytes of each tenant are kept, as far as this process knows: those it counted, and its own since.
+class Quota:
+    """How many bytes each tenant has, as far as this process knows: those it measured, and those it added since.
 
-    Others add too, and what is added while it counts may be counted twice: the next count corrects both.
+    Other processes add too, and an object that is added during a measurement may count twice: the next measurement
+    corrects both.
     """
 
     def __init__(self, quota_bytes: int) -> None:
         self._quota_bytes = quota_bytes
-        self._counted: Counter[str] = Counter()
-        self._kept: Counter[str] = Counter()
-        # What a count that begins now may miss, although it is kept when the count ends.
-        self._on_their_way: Counter[str] = Counter()
+        self._measured: Counter[str] = Counter()
+        self._used: Counter[str] = Counter()
+        # Objects that a measurement which begins now may miss, although they are stored when it ends.
+        self._reserved: Counter[str] = Counter()
 
     @contextmanager
-    def taken(self, tenant: str, size_bytes: int) -> Iterator[Taken]:
-        """Take room for as long as this is entered, and for good if it is kept; raises Rejected("quarantine-full")."""
+    def reserved(self, tenant: str, size_bytes: int) -> Iterator[Reservation]:
+        """Reserve room while this is entered, and for good if it is used; raises Rejected("quarantine-full")."""
         size_bytes = max(size_bytes, LEAST_BYTES)
-        known = self._counted[tenant] + self._kept[tenant] + self._on_their_way[tenant]
+        known = self._measured[tenant] + self._used[tenant] + self._reserved[tenant]
         if known + size_bytes > self._quota_bytes:
             raise Rejected("quarantine-full")
-        taken = Taken()
-        self._on_their_way[tenant] += size_bytes
+        reservation = Reservation()
+        self._reserved[tenant] += size_bytes
         try:
-            yield taken
+            yield reservation
         finally:
-            self._on_their_way[tenant] -= size_bytes
-            if taken.is_kept:
-                self._kept[tenant] += size_bytes
+            self._reserved[tenant] -= size_bytes
+            if reservation.is_used:
+                self._used[tenant] += size_bytes
 
-    def kept(self) -> Mapping[str, int]:
-        """Return what was kept since the last count."""
-        return self._kept.copy()
+    def used(self) -> Mapping[str, int]:
+        """Return the bytes that each tenant added since the last measurement."""
+        return self._used.copy()
 
-    def counted(self, found: Mapping[str, int], before: Mapping[str, int]) -> None:
-        """Take a count that began when so much was kept."""
-        self._counted = Counter(found)
-        self._kept.subtract(before)
+    def measured(self, found: Mapping[str, int], before: Mapping[str, int]) -> None:
+        """Take over a measurement; `before` is what `used` returned when it began."""
+        self._measured = Counter(found)
+        self._used.subtract(before)

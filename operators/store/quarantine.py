@@ -1,4 +1,4 @@
-"""What was refused and is kept aside: where it lies, and the events of its being kept and let go."""
+"""The quarantine's keys, and the events of an object that is held there and of the decision that ends the hold."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -10,23 +10,22 @@ TICK = timedelta(microseconds=1)
 
 
 def key(tenant: str, data_hash: str) -> str:
-    """Return the object's key in the quarantine bucket: one data set is one object, with the prefix it first came with."""
+    """Return the key of an object: a data set is stored once, with the prefix that it had when it first came."""
     return f"{tenant}/{data_hash}"
 
 
-def names(object_key: str) -> tuple[str, str]:
-    """Return the tenant and the data hash of a key."""
+def tenant_and_hash(object_key: str) -> tuple[str, str]:
+    """Return the tenant and the data hash in a key."""
     tenant, _, data_hash = object_key.partition("/")
     return tenant, data_hash
 
 
 def held(stored: StoredObject, kept: timedelta) -> InstanceQuarantined:
-    """Return the event of an object being in quarantine, from what lies in the store alone: always the same one.
+    """Return the event of an object in quarantine; it depends on the stored object alone, and is always the same.
 
-    Its time is that of the first arrival: what comes again stays no longer for it.
+    Its times are those of the first arrival: content that is sent again is not kept any longer.
     """
-    tenant, data_hash = names(stored.key)
-    envelope = stored.envelope
+    envelope, (tenant, data_hash) = stored.envelope, tenant_and_hash(stored.key)
     return InstanceQuarantined(
         event_id=_id(tenant, data_hash, envelope.stored_at, "held"),
         tenant=tenant,
@@ -48,8 +47,8 @@ def held(stored: StoredObject, kept: timedelta) -> InstanceQuarantined:
     )
 
 
-def let_go(before: InstanceQuarantined, state: QuarantineState, now: datetime) -> InstanceQuarantined:
-    """Return the event of an operator's decision; it comes after what it decides on, whatever the clocks say."""
+def decided(before: InstanceQuarantined, state: QuarantineState, now: datetime) -> InstanceQuarantined:
+    """Return the event of an operator's decision on a held object; it is later than `before`, whatever clocks say."""
     return replace(
         before,
         event_id=_id(before.tenant, before.data_hash, before.stored_at, state),
@@ -60,5 +59,5 @@ def let_go(before: InstanceQuarantined, state: QuarantineState, now: datetime) -
 
 
 def _id(tenant: str, data_hash: str, stored_at: datetime, state: QuarantineState) -> str:
-    # The moment is part of it: what was let go may come, and be kept, once more.
+    # The time is part of the id: content that was released or discarded may be sent, and be held, once more.
     return event_id("instance-quarantined", tenant, data_hash, stored_at.isoformat(), state)

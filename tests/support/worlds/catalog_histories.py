@@ -120,7 +120,7 @@ def quarantined(content: str = "q", second: int = 0, state: QuarantineState = "h
     )
     key = quarantine.key("local", sha256(content.encode()).hexdigest())
     event = quarantine.held(StoredObject(key, 1000 + len(content), envelope), timedelta(days=30))
-    return event if state == "held" else quarantine.let_go(event, state, at + timedelta(minutes=1))
+    return event if state == "held" else quarantine.decided(event, state, at + timedelta(minutes=1))
 
 
 def in_tenant(event: Event, tenant: str) -> Event:

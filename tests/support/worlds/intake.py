@@ -13,8 +13,8 @@ from pydicom.filewriter import write_dataset
 
 from gateway.intake.accept import Acceptance, AcceptancePorts, Incoming, Receipt
 from gateway.intake.journal import Journal
-from gateway.intake.outbox import Outbox, OutboxPorts, finish, lost
-from gateway.intake.quarantine import Quarantine, Rules
+from gateway.intake.outbox import Outbox, OutboxPorts, finish, ownerless
+from gateway.intake.quarantine import Quarantine, QuarantineRules
 from gateway.intake.rebuild import Rebuilder
 from gateway.intake.spool import Room, SpoolLimits
 from gateway.intake.tiers import TieredStore
@@ -59,7 +59,7 @@ class IntakeWorld:
 
     def outbox_ports(self) -> OutboxPorts:
         rebuild = Rebuilder(self.tiers, self.folder)
-        return OutboxPorts(self.events, rebuild, heal_s=60, clock=self.time.clock, sleep=self.time.sleep)
+        return OutboxPorts(self.events, rebuild, late_put_s=60, clock=self.time.clock, sleep=self.time.sleep)
 
     def gateway(self) -> "GatewayProcess":
         """Return a new process."""
@@ -69,7 +69,7 @@ class IntakeWorld:
         """Finish what dead processes left; return how many journals there were."""
 
         async def finished() -> int:
-            return len(await asyncio.gather(*map(finish, lost(self.folder, self.outbox_ports()))))
+            return len(await asyncio.gather(*map(finish, ownerless(self.folder, self.outbox_ports()))))
 
         return asyncio.run(finished())
 
@@ -104,7 +104,7 @@ class GatewayProcess:
     def __post_init__(self) -> None:
         self.transfer = Transfer(self.outbox, "local", "SENDER", "FLUORO")
         world = self.world
-        quarantine = Quarantine(world.store, world.events, Rules(timedelta(days=30), 2**30, 300.0))
+        quarantine = Quarantine(world.store, world.events, QuarantineRules(timedelta(days=30), 2**30, 300.0))
         limits = SpoolLimits(2**20, 2**20, world.folder)
         self.acceptance = Acceptance(
             AcceptancePorts(world.tiers, world.events, self.outbox, quarantine, Room(2**20), limits)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.intake.quarantine import LEAST_BYTES, Fullness, Quarantine, Rules
+from gateway.intake.quarantine import LEAST_BYTES, Quarantine, QuarantineRules, Quota
 from gateway.intake.status import QUARANTINE_FULL, of_rejected
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage, crc32c_of
 from operators.errors import Rejected, Unavailable
@@ -35,7 +35,9 @@ class World:
 
     def opened(self) -> Quarantine:
         """Return a process's quarantine."""
-        return Quarantine(self.store, self.events, Rules(timedelta(days=30), quota_bytes=10 * LEAST_BYTES, look_s=300))
+        return Quarantine(
+            self.store, self.events, QuarantineRules(timedelta(days=30), quota_bytes=10 * LEAST_BYTES, measure_s=300)
+        )
 
     def keep(self, data: bytes = FIVE, key: str = f"local/{HASH}", reason: str = REASON) -> None:
         asyncio.run(self.quarantine.keep(upload(data, key), reason))
@@ -145,7 +147,7 @@ def test_repeats_and_failures_use_up_no_quota(world: World) -> None:
 def test_a_process_that_starts_knows_what_others_kept_once_it_has_looked(world: World) -> None:
     world.keep(SIX)
     world.quarantine = world.opened()
-    asyncio.run(world.quarantine.look())
+    asyncio.run(world.quarantine.measure())
     with pytest.raises(Rejected):
         world.keep(OTHER_FIVE, f"local/{OTHER}")
 
@@ -154,9 +156,9 @@ def test_a_process_that_starts_knows_what_others_kept_once_it_has_looked(world: 
 
 def test_what_an_operator_discards_makes_room_at_the_next_look(world: World) -> None:
     world.keep(SIX)
-    asyncio.run(world.quarantine.look())
+    asyncio.run(world.quarantine.measure())
     asyncio.run(world.store.delete(Bucket.QUARANTINE, f"local/{HASH}"))
-    asyncio.run(world.quarantine.look())
+    asyncio.run(world.quarantine.measure())
     assert GATEWAY_QUARANTINE_BYTES.labels("local")._value.get() == 0
     world.keep(OTHER_FIVE, f"local/{OTHER}")
 
@@ -179,44 +181,44 @@ def test_many_small_ones_fill_it_as_large_ones_do(world: World) -> None:
     with pytest.raises(Rejected):
         world.keep(b"x", f"local/{HASH}")
     world.quarantine = world.opened()
-    asyncio.run(world.quarantine.look())
+    asyncio.run(world.quarantine.measure())
     with pytest.raises(Rejected):
         world.keep(b"x", f"local/{HASH}")
 
     assert len(world.store.objects) == 10
 
 
-def is_full(fullness: Fullness, blocks: int) -> bool:
+def is_full(quota: Quota, blocks: int) -> bool:
     """True if so many blocks are too many."""
     try:
-        with fullness.taken("local", blocks * LEAST_BYTES):
+        with quota.reserved("local", blocks * LEAST_BYTES):
             return False
     except Rejected:
         return True
 
 
 def test_what_is_added_during_a_count_is_not_forgotten() -> None:
-    fullness = Fullness(10 * LEAST_BYTES)
-    with fullness.taken("local", 3 * LEAST_BYTES) as taken:
-        taken.is_kept = True
-    before = fullness.kept()
-    with fullness.taken("local", 4 * LEAST_BYTES) as taken:
-        taken.is_kept = True
-    fullness.counted({"local": 3 * LEAST_BYTES}, before)
+    quota = Quota(10 * LEAST_BYTES)
+    with quota.reserved("local", 3 * LEAST_BYTES) as reservation:
+        reservation.is_used = True
+    before = quota.used()
+    with quota.reserved("local", 4 * LEAST_BYTES) as reservation:
+        reservation.is_used = True
+    quota.measured({"local": 3 * LEAST_BYTES}, before)
 
-    assert (is_full(fullness, 3), is_full(fullness, 4)) == (False, True)
+    assert (is_full(quota, 3), is_full(quota, 4)) == (False, True)
 
 
 @pytest.mark.parametrize(("is_kept", "left"), [(True, 6), (False, 10)], ids=["lands-behind-the-count", "is-a-repeat"])
 def test_what_is_on_its_way_when_a_count_begins_is_counted_as_it_ends(is_kept: bool, left: int) -> None:  # noqa: FBT001
-    fullness = Fullness(10 * LEAST_BYTES)
-    with fullness.taken("local", 4 * LEAST_BYTES) as taken:
-        before = fullness.kept()
-        fullness.counted({}, before)
-        assert (is_full(fullness, 6), is_full(fullness, 7)) == (False, True)
-        taken.is_kept = is_kept
+    quota = Quota(10 * LEAST_BYTES)
+    with quota.reserved("local", 4 * LEAST_BYTES) as reservation:
+        before = quota.used()
+        quota.measured({}, before)
+        assert (is_full(quota, 6), is_full(quota, 7)) == (False, True)
+        reservation.is_used = is_kept
 
-    assert (is_full(fullness, left), is_full(fullness, left + 1)) == (False, True)
+    assert (is_full(quota, left), is_full(quota, left + 1)) == (False, True)
 
 
 def test_a_store_that_does_not_answer_ends_no_watch(world: World) -> None:
