@@ -1,1 +1,1 @@
-"""The catalog's rules: from events to rows, and from due studies to revisions; what may be asked of it."""
+"""The catalog's rules: how events become rows, how due studies become revisions, and what queries may ask."""

@@ -63,7 +63,7 @@ class Query:
 
     @property
     def parents(self) -> tuple[Level, ...]:
-        """Return the upper levels in the answer: those that the path leaves open, or all when fields are included."""
+        """Return the upper levels in the answer: those that the path leaves open; all of them with includefield."""
         named = {"study": self.study_uid, "series": self.series_uid}
         upper = LEVELS[: LEVELS.index(self.level)]
         return tuple(level for level in upper if self.include != frozenset() or named[level] is None)
@@ -71,7 +71,7 @@ class Query:
 
 @dataclass(frozen=True)
 class PageLimits:
-    """How many results a page has when the query gives no limit, and at most."""
+    """The number of results of a page: when the query gives no limit, and at most."""
 
     default_limit: int = 100
     most_limit: int = 1000

@@ -1,1 +1,1 @@
-"""Bytes and the standard: pure functions from what a data set holds to what it means."""
+"""DICOM data sets: pure functions that read bytes as the standard defines them, without decoding pixels."""

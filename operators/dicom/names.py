@@ -1,4 +1,4 @@
-"""Person names as people search them: without case, accents and trailing separators."""
+"""Person names in the form that queries match: without case, accents and trailing separators."""
 
 import unicodedata
 
@@ -6,11 +6,11 @@ import unicodedata
 def fold(name: str) -> str:
     """Return the name casefolded, without combining marks, its component groups joined by = (PS3.5 6.2.1.1).
 
-    Padding and the separators of empty components at a group's end go too, and empty groups at the end.
-    What a query asks for passes through here as well. Folding twice changes nothing.
+    Padding, the separators of empty components at the end of a group, and empty groups at the end are removed too.
+    Stored names and the names that queries ask for are folded alike. Folding twice changes nothing.
     """
-    spread = unicodedata.normalize("NFKD", name)
-    # Casefolding can bring marks back (U+0130), so they go last.
-    folded = unicodedata.normalize("NFKD", spread.casefold())
+    decomposed = unicodedata.normalize("NFKD", name)
+    # Casefolding can make new marks (U+0130), so they are removed last.
+    folded = unicodedata.normalize("NFKD", decomposed.casefold())
     plain = "".join(char for char in folded if not unicodedata.combining(char))
     return "=".join(group.strip(" ").rstrip("^ ") for group in plain.split("=")).rstrip("=")

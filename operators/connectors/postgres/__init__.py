@@ -1,1 +1,1 @@
-"""The catalog as PostgreSQL tables."""
+"""The catalog in PostgreSQL: its writer, its reader, the rows it does not show, and its migrations."""
