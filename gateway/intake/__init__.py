@@ -1,1 +1,1 @@
-"""The one way in behind every door: accepting an instance, and the outbox that makes its event certain."""
+"""The intake behind every door: it accepts instances, and its outbox makes their events certain."""

@@ -4,9 +4,9 @@ The same content must never be stored twice: its event would then name the secon
 readers would find the first object. A PUT that is conditional on its key sees the hot tier alone. Therefore the
 colder tiers are asked before the PUT, not after it: an object that was put by mistake could not be removed again
 without breaking the repeat of another sender. Only tiers in use are asked. While the hot tier is the only one, a new
-instance costs one PUT and nothing else; with colder tiers it costs one HEAD more for each of them, all at once,
-before the PUT. An object is not lost from sight while it is moved, for a mover deletes the old copy minutes after
-the new copy is complete.
+instance costs one PUT and nothing else; each colder tier costs it one look-up more, all at once, before the PUT (two
+HEADs at an S3 store, where the second tells a missing object from a missing bucket). An object is not lost from sight
+while it is moved, for a mover deletes the old copy minutes after the new copy is complete.
 """
 
 import asyncio

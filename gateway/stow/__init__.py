@@ -1,1 +1,1 @@
-"""The STOW-RS door."""
+"""The STOW-RS door: HTTP requests that store instances."""

@@ -1,1 +1,1 @@
-"""The object store and the event log as operators see them, and what is kept there aside."""
+"""The contracts of the object store and the event log, and the rules of the quarantine in the store."""

@@ -1,4 +1,4 @@
-"""What operators ask of the object store and the event log; `connectors/` answers, each time twice: for real and in memory."""
+"""The contracts of the object store and of the event log; each has a connector to real servers and one in memory."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from schemas.topics import Topic
 
 @dataclass(frozen=True)
 class Position:
-    """Where a record lies in its topic."""
+    """The position of a record in its topic."""
 
     partition: int
     offset: int
@@ -19,7 +19,7 @@ class Position:
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object that is there: its size and what lies beside it."""
+    """An object that is in the store: its size and its envelope."""
 
     key: str
     size_bytes: int
@@ -28,7 +28,7 @@ class StoredObject:
 
 @dataclass(frozen=True)
 class Upload:
-    """An object on its way: its parts in order, their total size and the CRC32C (big-endian, base64) the store checks."""
+    """An object to store: its parts in order, their total size, and the CRC32C (big-endian, base64) of them all."""
 
     key: str
     parts: Sequence[bytes | bytearray | memoryview]
@@ -38,38 +38,69 @@ class Upload:
 
 
 class ObjectStore(Protocol):
-    """An S3 store. Every method raises Unavailable when the store does not answer well in time."""
+    """A store of objects in buckets: S3, as far as this archive needs it.
+
+    Objects are never changed: a key is written once, read often, and perhaps deleted. A read that follows a write or
+    a delete, by any process, sees it. Callers may use one store for many requests at a time, all from one event loop.
+
+    Every method raises Unavailable when the store does not answer in time, refuses, or lacks the bucket. Then it is not
+    known what happened: a PUT or DELETE may have been carried out, and may still be carried out later. So callers
+    repeat the request, which is safe for all of them, or look. No method retries by itself. A method that streams
+    may raise Unavailable in the middle, after it has yielded a part.
+    """
 
     async def put(self, bucket: Bucket, upload: Upload) -> bool:
-        """Store the object unless its key is there; True when it is now stored, False when it already was."""
+        """Store the object unless its key exists; True when this call stored it, False when it was there before.
+
+        When this returns, the object is durable, and whole: the store has compared its CRC32C. Of several uploads of
+        one key at the same time exactly one is told True. False promises nothing about the content under the key. The
+        parts are not copied, and must not change until this returns or raises.
+        """
 
     async def head(self, bucket: Bucket, key: str) -> StoredObject | None:
-        """Look at an object; None when it is not there."""
+        """Return an object's size and envelope; None when there is no such object.
+
+        Raises Rejected("no-envelope") for an object that this archive did not write.
+        """
 
     def read(self, bucket: Bucket, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
-        """Yield the object's bytes from start to end (exclusive); raises KeyError when it is not there.
+        """Yield the object's bytes from start to end (exclusive), in chunks of any size; fewer if it is shorter.
 
-        Closing the generator before its end frees its connection at once.
+        The request is made with the first chunk. Raises KeyError, before the first chunk, when there is no such
+        object. The bytes are not compared with a checksum. Closing the generator before its end frees its connection
+        at once.
         """
 
     def keys(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[str]:
-        """List the keys under a prefix, in order."""
+        """Yield the keys that begin with a prefix, in order; those that come or go meanwhile may be among them or not."""
 
     def sizes(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
-        """List the keys under a prefix, in order, each with its object's bytes."""
+        """Yield the keys as `keys` does, each with its object's size in bytes."""
 
     async def delete(self, bucket: Bucket, key: str) -> None:
-        """Remove an object; what is not there is gone already."""
+        """Remove an object; it is no error when there is none."""
 
     async def check(self) -> None:
-        """Return when the store answers and its buckets are there."""
+        """Return when the store answers and has every bucket, as a probe of readiness."""
 
 
 class EventLog(Protocol):
-    """A broker. Every method raises Unavailable when it does not answer well in time."""
+    """A log of events in topics: Kafka, as far as this archive needs it.
+
+    Events of one key are in one partition, and readers see them in the order in which their publishing was
+    acknowledged. Nothing is promised about the order of events of different keys. An event may be in the log twice,
+    with the same event id, and readers must cope with that. One log may publish many events at a time, all from one
+    event loop.
+
+    Every method raises Unavailable when the broker does not answer in time or refuses. Then the event may be in the log
+    nevertheless, or may still appear: callers publish it again, unchanged, until it is acknowledged.
+    """
 
     async def publish(self, topic: Topic, event: Event) -> Position:
-        """Append the event under its key; return once the broker has acknowledged it."""
+        """Append the event under its key; return its position once the broker has acknowledged it.
+
+        When this returns, the event is on as many brokers as the topic wants, and readers will see it.
+        """
 
     async def check(self) -> None:
-        """Return when the broker answers."""
+        """Return when the broker answers, as a probe of readiness."""
