@@ -1,6 +1,6 @@
-"""An append-only file of JSON lines that belongs to one process at a time, and says so by its lock.
+"""An append-only file of JSON lines that belongs to one process at a time, the one that holds its lock.
 
-Without fsync: it survives a killed process; what a lost disk takes is the verify pipeline's part.
+It is written without fsync: the lines survive a killed process, not a lost disk.
 """
 
 import errno
@@ -18,13 +18,13 @@ import orjson
 Line = dict[str, Any]
 
 SUFFIX = ".jsonl"
-UNMADE = ".new"
-# Nothing takes so long to be made.
-UNMADE_S = 60.0
+UNFINISHED = ".new"
+# To write a new file takes far less: the process that began this one is dead.
+UNFINISHED_S = 60.0
 
 
 class Journal:
-    """One locked file. Raises OSError when the disk refuses."""
+    """One file and its lock. Every method raises OSError when the disk refuses."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -33,22 +33,22 @@ class Journal:
 
     @classmethod
     def create(cls, folder: Path) -> Self:
-        """Make a new, empty file of our own."""
+        """Return a new, empty journal that belongs to this process."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{uuid4()}{SUFFIX}"
-        return cls(path, _make(path, ()))
+        return cls(path, _write(path, ()))
 
     @classmethod
     def ownerless(cls, folder: Path) -> Iterator[Self]:
-        """Take over every file whose process is gone, one after the other."""
+        """Take over every journal whose process is dead, one after the other."""
         _sweep(folder)
         for path in sorted(folder.glob(f"*{SUFFIX}")):
-            descriptor = _take(path)
+            descriptor = _lock(path)
             if descriptor is not None:
                 yield cls(path, descriptor)
 
     def lines(self) -> list[Line]:
-        """Read what is there; a last line that was torn by a kill is cut off."""
+        """Return all lines; a last line that a kill has cut short is removed from the file."""
         content = self.path.read_bytes()
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
@@ -57,47 +57,47 @@ class Journal:
         return [orjson.loads(line) for line in content[:whole].splitlines()]
 
     def append(self, line: Line) -> None:
-        """Add a line."""
+        """Add a line; when the disk takes only a part of it, that part is removed again."""
         data = orjson.dumps(line) + b"\n"
         if os.write(self._descriptor, data) != len(data):
             os.ftruncate(self._descriptor, self.size_bytes)
-            raise OSError(errno.ENOSPC, "the outbox took a part of a line")
+            raise OSError(errno.ENOSPC, "the disk took only a part of a line of the outbox")
         self.size_bytes += len(data)
 
     def replace(self, lines: Iterable[Line]) -> None:
-        """Put these lines in place of all that is there, in one step."""
-        fresh = _make(self.path, lines)
+        """Replace the whole file by these lines, in one step."""
+        fresh = _write(self.path, lines)
         os.close(self._descriptor)
         self._descriptor = fresh
         self.size_bytes = os.fstat(fresh).st_size
 
     def delete(self) -> None:
-        """Remove the file and let it go."""
+        """Remove the file, and close it."""
         self.path.unlink(missing_ok=True)
         self.close()
 
     def set_aside(self) -> None:
-        """Return the file a name under which no process looks for it, and let it go."""
+        """Rename the file to a name under which no process looks for it, and close it."""
         self.path.rename(self.path.with_suffix(".unreadable"))
         self.close()
 
     def close(self) -> None:
-        """Let the file go: from here on it has no owner, and takes nothing more."""
+        """Close the file and its lock: from here on the journal has no owner, and must not be used."""
         os.close(self._descriptor)
         self._descriptor = -1
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what processes left that died while they made a file: it never had its name, and stands for nothing."""
-    for path in folder.glob(f"*{UNMADE}"):
+    """Remove the files of processes that died while they wrote a new journal: it never had its name, nor any meaning."""
+    for path in folder.glob(f"*{UNFINISHED}"):
         with suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > UNMADE_S:
+            if time.time() - path.stat().st_mtime > UNFINISHED_S:
                 path.unlink()
 
 
-def _make(path: Path, lines: Iterable[Line]) -> int:
-    # Locked before it has the name under which others look for it.
-    hidden = path.with_suffix(UNMADE)
+def _write(path: Path, lines: Iterable[Line]) -> int:
+    # Locked before it has the name under which other processes look for it.
+    hidden = path.with_suffix(UNFINISHED)
     descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -110,14 +110,14 @@ def _make(path: Path, lines: Iterable[Line]) -> int:
     return descriptor
 
 
-def _take(path: Path) -> int | None:
+def _lock(path: Path) -> int | None:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Its owner may have replaced or removed it between the open and the lock.
+        # Its owner may have replaced or removed the file between the open and the lock.
         if path.stat().st_ino == os.fstat(descriptor).st_ino:
             return descriptor
     except (BlockingIOError, FileNotFoundError):

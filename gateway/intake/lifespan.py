@@ -42,11 +42,15 @@ class Connectors:
 
 @dataclass(frozen=True)
 class Intake:
-    """The acceptance of instances, the outbox behind it and the room for data sets, which all doors share."""
+    """The acceptance of instances and the outbox behind it, which all doors share."""
 
     acceptance: Acceptance
     outbox: Outbox
-    room: Room
+
+    @property
+    def room(self) -> Room:
+        """Return the room for data sets, which all doors share too."""
+        return self.acceptance.room
 
     def new_transfer(self, tenant: str, calling_ae: str = "", called_ae: str = "", only_study: str = "") -> Transfer:
         """Return a transfer that is recorded in the outbox once it begins; the door must complete or abort it."""
@@ -66,20 +70,7 @@ async def open_intake(
     ports = _outbox_ports(settings, connectors.events, tiers, reached)
     outbox = Outbox.create(settings.outbox_dir, ports)
     quarantine = Quarantine(connectors.store, connectors.events, _rules(quarantine_settings))
-    room = Room(settings.memory_process_bytes, most_spooled_bytes=settings.spool_process_bytes)
-    limits = SpoolLimits(settings.memory_instance_bytes, settings.instance_bytes, settings.spool_dir)
-    acceptance = Acceptance(
-        AcceptancePorts(
-            tiers,
-            connectors.events,
-            outbox,
-            quarantine,
-            room,
-            limits,
-            scan_limits=limits_of(settings),
-            reached=reached,
-        )
-    )
+    acceptance = _acceptance(settings, tiers, outbox, ports, quarantine)
     background = {
         "outbox_failed": outbox.run(),
         "outbox_adoption_failed": adopt(settings.outbox_dir, ports),
@@ -87,7 +78,7 @@ async def open_intake(
     }
     try:
         async with _running(background):
-            yield Intake(acceptance, outbox, room)
+            yield Intake(acceptance, outbox)
     finally:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(outbox.settle(), STOP_S)
@@ -113,6 +104,23 @@ def _outbox_ports(settings: IntakeSettings, events: EventLog, tiers: TieredStore
         clock=monotonic,
         sleep=asyncio.sleep,
         reached=reached,
+    )
+
+
+def _acceptance(
+    settings: IntakeSettings, tiers: TieredStore, outbox: Outbox, ports: OutboxPorts, quarantine: Quarantine
+) -> Acceptance:
+    return Acceptance(
+        AcceptancePorts(
+            tiers,
+            ports.events,
+            outbox,
+            quarantine,
+            Room(settings.memory_process_bytes, most_spooled_bytes=settings.spool_process_bytes),
+            SpoolLimits(settings.memory_instance_bytes, settings.instance_bytes, settings.spool_dir),
+            scan_limits=limits_of(settings),
+            reached=ports.reached,
+        )
     )
 
 

@@ -1,4 +1,4 @@
-"""One data set as it arrives: hashed as it comes, in memory up to a bound, in a file beyond it."""
+"""The bytes of a data set that is being received: hashed on the way, and held in memory or, beyond a limit, in a file."""
 
 import mmap
 import sys
@@ -19,20 +19,20 @@ Buffer = bytes | bytearray | memoryview | mmap.mmap
 
 
 class Hasher(Protocol):
-    """What hashlib gives."""
+    """A hash that takes its input in pieces, as those of hashlib do."""
 
     def update(self, data: Buffer, /) -> None:
-        """Take more bytes."""
+        """Add bytes to the input."""
 
     def hexdigest(self) -> str:
-        """Return the digest."""
+        """Return the hash of the input so far, in hex."""
 
 
 @dataclass
 class Room:
-    """How much a process may hold of data sets, in memory and in files, and how much it holds.
+    """The room that one process has for data sets, in memory and in files, and how much of it is taken.
 
-    What lies before a data set, or may turn out to, is held in memory too.
+    Bytes in front of a data set, and those of which it is not yet clear whether they are, take memory too.
     """
 
     most_bytes: int
@@ -42,15 +42,15 @@ class Room:
 
     @property
     def is_full(self) -> bool:
-        """True if nothing new should begin."""
+        """True if the memory is used up, so that no association or request should begin."""
         return self.held_bytes >= self.most_bytes
 
     def hold(self, size_bytes: int) -> None:
-        """Count so much more memory; less, when it is negative."""
+        """Take memory, or give it back when size_bytes is negative. Never refuses: a data set that has begun goes on."""
         self.held_bytes += size_bytes
 
     def spool(self, size_bytes: int) -> None:
-        """Count so much more in files; less, when it is negative; raises Unavailable("spool") when it is too much."""
+        """Take room in files, or give it back when size_bytes is negative; raises Unavailable("spool") when there is none."""
         if size_bytes > 0 and self.spooled_bytes + size_bytes > self.most_spooled_bytes:
             raise Unavailable("spool")
         self.spooled_bytes += size_bytes
@@ -59,7 +59,7 @@ class Room:
 
 @dataclass(frozen=True)
 class SpoolLimits:
-    """What one data set may take: in memory, and at all; where it goes beyond the first."""
+    """How many bytes one data set may have in memory, and in all; and the folder for files beyond the memory."""
 
     memory_bytes: int
     most_bytes: int
@@ -67,19 +67,19 @@ class SpoolLimits:
 
 
 class Body:
-    """The bytes of one data set. Its CRC32C begins with that of the prefix: it is the whole object's.
+    """The bytes of one data set. Its CRC32C is the whole object's: that of the prefix and the data set.
 
-    Never raises while it is written to: what went wrong is kept in `failed`, since a sender may only be told
-    once it has sent everything. A failed body keeps nothing.
+    `write` never raises: a failure is kept in `failed`, since its sender can only be answered once everything is
+    sent. A failed body holds no bytes.
     """
 
-    def __init__(self, prefix: bytes, hasher: Hasher, room: Room, bounds: SpoolLimits) -> None:
+    def __init__(self, prefix: bytes, hasher: Hasher, room: Room, limits: SpoolLimits) -> None:
         self.size_bytes = 0
         self.failed: Rejected | Unavailable | None = None
         self._hasher = hasher
         self._crc = google_crc32c.value(prefix)
         self._room = room
-        self._bounds = bounds
+        self._limits = limits
         self._memory = bytearray()
         self._file: IO[bytes] | None = None
         self._map: mmap.mmap | None = None
@@ -88,18 +88,18 @@ class Body:
 
     @property
     def data_hash(self) -> str:
-        """Return the hash of the content so far, in hex."""
+        """Return the hash of the data set so far, in hex."""
         return self._hasher.hexdigest()
 
     @property
     def crc32c(self) -> int:
-        """Return the CRC32C of prefix and content so far."""
+        """Return the CRC32C of the prefix and the data set so far."""
         return int(self._crc)
 
     def write(self, piece: memoryview) -> None:
-        """Take the next bytes; the view may be reused afterwards."""
+        """Add the next bytes; the view may be reused afterwards."""
         self.size_bytes += len(piece)
-        if self.failed is None and self.size_bytes > self._bounds.most_bytes:
+        if self.failed is None and self.size_bytes > self._limits.most_bytes:
             self.fail(Rejected("too-large"))
         if self.failed is not None:
             return
@@ -114,13 +114,13 @@ class Body:
             self.fail(error)
 
     def fail(self, error: Rejected | Unavailable) -> None:
-        """Keep nothing from here on: this is what the sender hears in the end."""
+        """Hold no bytes from here on; `error` is the answer to the sender once everything is sent."""
         self.failed = error
         self.close()
 
     @contextmanager
     def opened(self) -> Iterator[Buffer]:
-        """Return the whole content for reading, without a copy."""
+        """Return the whole data set for reading, without a copy; raises Unavailable("spool") when the disk refuses."""
         if self._file is None:
             yield memoryview(self._memory)
             return
@@ -132,12 +132,12 @@ class Body:
         yield self._map
 
     def close(self) -> None:
-        """Give back memory and file."""
+        """Free the memory and the file. May be called more than once."""
         self._hold(-self._held_bytes)
         self._spool(-self._spooled_bytes)
         self._memory = bytearray()
         if self._file is not None:
-            # Closed all the same when what it still buffers finds no room.
+            # The file is closed even when the bytes in its buffer find no room on the disk.
             with suppress(OSError):
                 self._file.close()
         self._map = None
@@ -153,11 +153,11 @@ class Body:
         file.write(piece)
 
     def _fits(self, size_bytes: int) -> bool:
-        return len(self._memory) + size_bytes <= self._bounds.memory_bytes and not self._room.is_full
+        return len(self._memory) + size_bytes <= self._limits.memory_bytes and not self._room.is_full
 
     def _spill(self) -> IO[bytes]:
-        # A file that never has a name: a killed process leaves nothing behind.
-        self._file = tempfile.TemporaryFile(dir=self._bounds.folder)  # noqa: SIM115 - closed with the body
+        # A file without a name: a killed process leaves nothing behind.
+        self._file = tempfile.TemporaryFile(dir=self._limits.folder)  # noqa: SIM115 - closed with the body
         self._spool(len(self._memory))
         self._file.write(self._memory)
         self._hold(-len(self._memory))

@@ -1,4 +1,4 @@
-"""What a sender hears: every outcome of an instance, its DIMSE status, and what it means for the transfer."""
+"""Every outcome of an instance, with the status code that its sender gets over DIMSE and STOW-RS."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from operators.errors import Rejected
 
 @dataclass(frozen=True)
 class Status:
-    """One answer to a C-STORE: its code (PS3.4 B.2.3), its name in metrics, a comment for the sender's log."""
+    """One outcome: its code in a C-STORE response (PS3.4 B.2.3), its name in metrics, a comment for the sender's log."""
 
     code: int
     outcome: str
@@ -19,24 +19,24 @@ class Status:
 
     @property
     def meaning(self) -> str:
-        """What the standard calls this code."""
+        """Return the standard's words for this code."""
         return " ".join(part for part in STORAGE_SERVICE_CLASS_STATUS[self.code] if part)
 
 
 STORED = Status(0x0000, "stored")
 STORED_ODD = Status(0xB007, "stored-odd")
 OUT_OF_RESOURCES = Status(0xA700, "unavailable", "not stored, try again later")
-MISMATCH = Status(0xA900, "mismatch", "data set and command name another instance")
-CANNOT_UNDERSTAND = Status(0xC000, "unreadable", "data set cannot be read, kept aside")
+MISMATCH = Status(0xA900, "mismatch", "data set and command name different instances")
+CANNOT_UNDERSTAND = Status(0xC000, "unreadable", "data set cannot be read, and is in quarantine")
 TOO_LARGE = Status(0xC001, "too-large", "larger than this archive accepts")
 OTHER_CLASS = Status(0x0122, "other-class", "SOP class was not negotiated for this context")
-QUARANTINE_FULL = Status(0xC005, "quarantine-full", "cannot be read, and no room to keep it aside")
-# STOW-RS alone: PS3.18 table I.2-2 leaves the last digits to us.
+QUARANTINE_FULL = Status(0xC005, "quarantine-full", "cannot be read, and the quarantine is full")
+# These are for STOW-RS alone: PS3.18 table I.2-2 leaves the last digits to the archive.
 OTHER_STUDY = Status(0xA901, "other-study", "data set is not of the study in the address")
 PART_TYPE = Status(0xC002, "part-type", "part is not application/dicom")
-PART_LENGTH = Status(0xC003, "part-length", "part is not as long as it says")
-BROKEN_OFF = Status(0xC004, "broken-off", "request is no multipart body from here on, or broke a limit")
-FAILED = Status(0x0110, "failed", "a fault of the archive")
+PART_LENGTH = Status(0xC003, "part-length", "part is longer or shorter than its Content-Length")
+BROKEN_OFF = Status(0xC004, "broken-off", "request is no multipart body from here on, or exceeds a limit")
+FAILED = Status(0x0110, "failed", "an error inside the archive")
 
 STATUSES = (
     STORED,
@@ -49,7 +49,7 @@ STATUSES = (
     QUARANTINE_FULL,
 )
 
-# The reasons of rejection that have an answer of their own; any other means that the data cannot be understood.
+# The reasons of rejection that have a status of their own; all others mean that the data cannot be understood.
 REASONS = {
     "sop-class-mismatch": MISMATCH,
     "sop-uid-mismatch": MISMATCH,
@@ -62,7 +62,7 @@ REASONS = {
 }
 
 
-# The oddities of which the standard lets us warn a sender (B007); odd text is ours to cope with.
+# The oddities of which the standard lets an archive warn a sender (B007); odd text is no matter for the sender.
 ODDITIES = frozenset(
     {
         Oddity.ODD_LENGTH,
@@ -78,10 +78,10 @@ ODDITIES = frozenset(
 
 
 def of_rejected(error: Rejected) -> Status:
-    """Return the answer to data that can never succeed."""
+    """Return the status of an instance that can never be stored."""
     return REASONS.get(error.reason, CANNOT_UNDERSTAND)
 
 
 def of_stored(warnings: Iterable[str]) -> Status:
-    """Return the answer to stored data: B007 when its structure is not what its class says."""
+    """Return the status of a stored instance: B007 when its structure is not what its class says."""
     return STORED_ODD if ODDITIES.intersection(warnings) else STORED

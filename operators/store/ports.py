@@ -53,7 +53,7 @@ class ObjectStore(Protocol):
         """Store the object unless its key exists; True when this call stored it, False when it was there before.
 
         When this returns, the object is durable, and whole: the store has compared its CRC32C. Of several uploads of
-        one key at the same time exactly one is told True. False promises nothing about the content under the key. The
+        one key at the same time at most one is told True. False promises nothing about the content under the key. The
         parts are not copied, and must not change until this returns or raises.
         """
 
@@ -72,7 +72,7 @@ class ObjectStore(Protocol):
         """
 
     def keys(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[str]:
-        """Yield the keys that begin with a prefix, in order; those that come or go meanwhile may be among them or not."""
+        """Yield the keys that begin with a prefix, in order; a key that is added or removed meanwhile may be missing."""
 
     def sizes(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
         """Yield the keys as `keys` does, each with its object's size in bytes."""

@@ -14,7 +14,7 @@ NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 
 @dataclass
 class Record:
-    """What was recorded, in order."""
+    """A record of transfers that keeps its entries in order, and refuses when it is full."""
 
     entries: list[str] = field(default_factory=list)
     is_full: bool = False
