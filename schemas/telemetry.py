@@ -95,7 +95,7 @@ GATEWAY_STORE_SECONDS = Histogram(
 GATEWAY_OUTBOX_OPEN = Gauge("fluoro_gateway_outbox_open", "Outbox entries whose event is not published yet.")
 GATEWAY_HEALED = Counter("fluoro_gateway_healed_total", "Events published from the outbox after a failure.")
 
-# The STOW-RS door. `reason` is a rule of operators/http/principal.py, a limit of gateway/stow/multipart.py or of gateway/stow/door.py.
+# The STOW-RS door. `reason` is a rule of operators/http/principal.py, or a limit of gateway/stow.
 STOW_REQUESTS = Counter("fluoro_stow_requests_total", "Store requests by status.", ["status"])
 STOW_REFUSED = Counter("fluoro_stow_refused_total", "Store requests refused for a rule or a limit.", ["reason"])
 STOW_OPEN = Gauge("fluoro_stow_open", "Store requests that are being received.", multiprocess_mode="livesum")

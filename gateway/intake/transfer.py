@@ -19,7 +19,7 @@ class TransferRecord(Protocol):
     `begin` is called once for each transfer, before its first instance is stored; when it raises OSError nothing is
     recorded, and it is called again with the next instance. `end` is called at most once, only for a transfer that
     has begun, when no more of its instances will come; it never raises, and returns before the end's events are
-    published. A transfer without an end when its process is gone is ended by another process, as lost.
+    published. A transfer without an end when its process is dead is ended by another process, as lost.
     """
 
     def begin(self, transfer_id: str, tenant: str, began_at: datetime) -> None:

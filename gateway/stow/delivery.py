@@ -1,4 +1,4 @@
-"""The instances of one STOW request: each is stored while the next one comes, a few at a time."""
+"""The instances of one store request: each is stored while the next one arrives, a few at a time."""
 
 import asyncio
 from collections.abc import Mapping
@@ -20,15 +20,15 @@ from schemas.telemetry import GATEWAY_INSTANCES, GATEWAY_STORE_SECONDS
 if TYPE_CHECKING:
     from operators.dicom.part10 import FileMeta
 
-# File metas are looked for in so much, and then in twice as much again and again.
-FIRST_LOOK_BYTES = 1024
+# How many bytes of a part arrive before its file meta is parsed; each further attempt waits for twice as many.
+FIRST_PARSE_BYTES = 1024
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class PartResult:
-    """What became of one part. UIDs are empty where they are not known; study and series are those of what is stored."""
+    """The result of one part. Unknown UIDs are empty; study and series are known only of a stored instance."""
 
     status: Status
     sop_class: str = ""
@@ -38,97 +38,97 @@ class PartResult:
 
     @classmethod
     def of_receipt(cls, receipt: Receipt) -> Self:
-        """Return what became of a part that is stored."""
+        """Return the result of a part that is stored."""
         event = receipt.event
         return cls(of_stored(event.warnings), event.sop_class, event.sop_uid, event.study_uid, event.series_uid)
 
     @property
     def is_stored(self) -> bool:
-        """True if it is kept and shown."""
+        """True if the part's instance is stored."""
         return bool(self.study_uid)
 
 
 class PartDelivery:
-    """One part as it comes: its file meta is found first, everything behind it goes into an arrival."""
+    """One part while it arrives: first its file meta, then the data set, which goes into an incoming instance."""
 
     def __init__(self, acceptance: Acceptance, headers: Mapping[str, str]) -> None:
         self.flaw = _flaw(headers)
         self.meta: FileMeta | None = None
-        self.arrival: Incoming | None = None
+        self.incoming: Incoming | None = None
         self._acceptance = acceptance
         self._length = headers.get("content-length")
         self._size_bytes = 0
         self._beginning = bytearray()
-        self._look_bytes = FIRST_LOOK_BYTES
+        self._parse_bytes = FIRST_PARSE_BYTES
 
     def write(self, piece: memoryview) -> None:
-        """Take the part's next bytes; the view may be reused afterwards."""
+        """Add the part's next bytes; the view may be reused afterwards."""
         self._size_bytes += len(piece)
         if self.flaw:
             return
-        if self.arrival is not None:
-            self.arrival.body.write(piece)
-        elif not self._beginning and len(piece) >= self._look_bytes and self._begin(piece):
+        if self.incoming is not None:
+            self.incoming.body.write(piece)
+        elif not self._beginning and len(piece) >= self._parse_bytes and self._begin(piece):
             return
         else:
             self._beginning += piece
             self._acceptance.room.hold(len(piece))
-            self._look()
+            self._parse_if_due()
 
     def end(self) -> Incoming:
-        """Return the arrival, now that all of it is here; raises Rejected for a part that is not what it says."""
+        """Return the incoming instance, whose bytes are complete; raises Rejected if they are not as the headers say."""
         if self.flaw:
             raise Rejected(self.flaw)
         if self._length not in (None, str(self._size_bytes)):
             raise Rejected("part-length")
-        if self.arrival is None:
+        if self.incoming is None:
             with memoryview(self._beginning) as beginning:
                 self._begin(beginning, is_whole=True)
-            self._forget()
-        assert self.arrival is not None  # noqa: S101 - what is whole has begun
-        return self.arrival
+            self._free_beginning()
+        assert self.incoming is not None  # noqa: S101 - _begin() is always True for a whole part
+        return self.incoming
 
     def close(self) -> None:
-        """Give back what it holds."""
-        self._forget()
-        if self.arrival is not None:
-            self.arrival.body.close()
+        """Free the memory and files of the part. May be called more than once."""
+        self._free_beginning()
+        if self.incoming is not None:
+            self.incoming.body.close()
 
-    def _look(self) -> None:
-        """Look for the end of the file meta, seldom enough that many small pieces cost no more than one large one."""
-        if len(self._beginning) < self._look_bytes:
+    def _parse_if_due(self) -> None:
+        """Parse the file meta, seldom enough that many small pieces cost no more than one large piece."""
+        if len(self._beginning) < self._parse_bytes:
             return
         with memoryview(self._beginning) as beginning:
             has_begun = self._begin(beginning)
         if has_begun:
-            self._forget()
-        self._look_bytes = 2 * len(self._beginning)
+            self._free_beginning()
+        self._parse_bytes = 2 * len(self._beginning)
 
-    def _forget(self) -> None:
+    def _free_beginning(self) -> None:
         self._acceptance.room.hold(-len(self._beginning))
         self._beginning = bytearray()
 
     def _begin(self, beginning: memoryview, *, is_whole: bool = False) -> bool:
-        """Make the arrival when it is clear where the data set begins, or that nothing here is a Part 10 file."""
+        """Begin the incoming instance; False while it is not clear where its data set begins, or that there is none."""
         prefix_length = 0
         try:
             meta = split_incoming_part10(beginning, is_whole=is_whole)
         except Rejected as error:
-            self.arrival = self._acceptance.receive_flawed(error.reason)
+            self.incoming = self._acceptance.receive_flawed(error.reason)
         else:
             if meta is None:
                 return False
             self.meta, prefix_length = meta, meta.prefix_length
             prefix = bytes(beginning[:prefix_length])
-            self.arrival = self._acceptance.receive_part10(meta.sop_class, meta.transfer_syntax, prefix)
-        self.arrival.body.write(beginning[prefix_length:])
+            self.incoming = self._acceptance.receive_part10(meta.sop_class, meta.transfer_syntax, prefix)
+        self.incoming.body.write(beginning[prefix_length:])
         return True
 
 
 class Delivery:
-    """What one request brings: results in the order of its parts.
+    """The parts of one request, and their results in the same order.
 
-    Once something behind us could not answer, nothing more is tried: each part would wait for it anew.
+    Once store, broker or disk could not answer, no other part is tried: each would wait for the same answer again.
     """
 
     def __init__(self, acceptance: Acceptance, transfer: Transfer, at_once: int) -> None:
@@ -136,26 +136,27 @@ class Delivery:
         self._transfer = transfer
         self._gate = asyncio.Semaphore(at_once)
         self._part: PartDelivery | None = None
-        self._away = ""
+        # The first of them that could not answer; empty while all could.
+        self._unavailable = ""
         self._tasks: set[asyncio.Task[None]] = set()
         self._results: list[PartResult] = []
 
     @property
     def results(self) -> tuple[PartResult, ...]:
-        """Return what became of every part that has ended; complete after settle()."""
+        """Return the results of the parts that have ended; they are final after settle()."""
         return tuple(self._results)
 
     def begin(self, headers: Mapping[str, str]) -> None:
-        """Begin a part."""
+        """Begin a part with these headers."""
         self._part = PartDelivery(self._acceptance, headers)
 
     def write(self, piece: memoryview) -> None:
-        """Take bytes of the part that has begun."""
+        """Add bytes to the part that has begun."""
         if self._part is not None:
             self._part.write(piece)
 
     async def end(self) -> None:
-        """End the part; return when it is being stored, which waits while too many others are."""
+        """End the part; return when its storing has begun, for which it waits while `at_once` others are being stored."""
         await self._gate.acquire()
         part, self._part = self._part, None
         if part is None:
@@ -167,7 +168,7 @@ class Delivery:
         task.add_done_callback(self._tasks.discard)
 
     async def settle(self) -> None:
-        """Return when nothing is being stored any more; what had not all come is forgotten."""
+        """Return when all parts that have ended are settled; drop the part that has not."""
         if self._part is not None:
             self._part.close()
             self._part = None
@@ -191,31 +192,30 @@ class Delivery:
         except Rejected as error:
             return self._refused(part, of_rejected(error), error.reason)
         except Unavailable as error:
-            self._away = error.what
+            self._unavailable = error.what
             self._transfer.mark_partial()
             return self._refused(part, OUT_OF_RESOURCES, error.what)
         except Exception:
-            # The edge: the other parts have results of their own.
+            # An error of one part must not take the other parts' results.
             self._transfer.mark_partial()
             log.exception("instance_failed", transfer=self._transfer.transfer_id)
             return self._refused(part, FAILED, "unexpected")
 
     async def _stored(self, part: PartDelivery) -> PartResult:
-        arrival = part.end()
-        if self._away:
-            raise Unavailable(self._away)
-        return PartResult.of_receipt(await self._acceptance.accept(self._transfer, arrival))
+        incoming = part.end()
+        if self._unavailable:
+            raise Unavailable(self._unavailable)
+        return PartResult.of_receipt(await self._acceptance.accept(self._transfer, incoming))
 
     def _refused(self, part: PartDelivery, status: Status, reason: str) -> PartResult:
-        said = part.meta
-        names = (said.sop_class, said.sop_uid) if said else ("", "")
+        names = (part.meta.sop_class, part.meta.sop_uid) if part.meta else ("", "")
         sop_class, sop_uid = (uid if is_uid(uid) else "" for uid in names)
         log.warning("instance_refused", reason=reason, transfer=self._transfer.transfer_id, sop_class=sop_class)
         return PartResult(status, sop_class, sop_uid)
 
 
 def _flaw(headers: Mapping[str, str]) -> str:
-    """Return why a part is not to be read; a part that does not say what it is, is what the request says."""
+    """Return why a part is refused for its headers, '' if it is not; without a Content-Type it is application/dicom."""
     try:
         is_dicom = MediaType.of(headers.get("content-type", DICOM)).name == DICOM
     except Rejected:

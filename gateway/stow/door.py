@@ -1,7 +1,7 @@
-"""The STOW-RS door (PS3.18 10.5): an ASGI application that takes a request's instances one by one as they come.
+"""The STOW-RS door (PS3.18 10.5): an ASGI application that stores the instances of a request while they arrive.
 
-No request is ever held in whole. Until the last part is stored nobody hears a word; what is refused before its
-body is read is answered at once, and the connection closed.
+No request is held in memory as a whole. The response is sent after the last part is stored; a request that is refused
+before its body is read is answered at once, and its connection closed.
 """
 
 import asyncio
@@ -16,49 +16,35 @@ from gateway.intake.lifespan import Intake
 from gateway.intake.status import BROKEN_OFF, Status
 from gateway.stow.body import ClientGone, RequestBody
 from gateway.stow.delivery import Delivery, PartResult
-from gateway.stow.multipart import MediaType, MultipartLimits, PartBegun, PartEnded, Scanner
-from gateway.stow.response import FORMS, encode, http_status, module
-from operators.access.principal import NotAllowed, Principal, authorize
+from gateway.stow.multipart import MultipartLimits, PartBegun, PartEnded, Scanner
+from gateway.stow.request import StoreRequest, study_in
+from gateway.stow.response import encode, http_status, response_module
+from operators.access.principal import NotAllowed, authorize
 from operators.errors import RETRY_AFTER, Rejected
-from operators.http.accept import accepted, choose
-from operators.http.media_types import DICOM
 from operators.http.principal import RequestHead, principal_of
-from operators.http.problem import Problem, bad_uid, forbidden
-from schemas.objects import is_uid
+from operators.http.problem import Problem, forbidden
 from schemas.settings.web import StowSettings
 from schemas.telemetry import STOW_OPEN, STOW_REFUSED, STOW_REQUESTS
 
-ROOT = "/dicomweb"
-STUDIES = f"{ROOT}/studies"
-# What the same request, sent again, may not meet: it is told nothing of the parts that came before.
-AGAIN = frozenset({408, 503})
+# The same request may succeed when it is sent again: these answers leave out what was stored of it already.
+SEND_AGAIN = frozenset({408, 503})
 NOTHING_STORED = 409
-# Of a Content-Length: enough to be too much for anybody, few enough to be read.
-MOST_DIGITS = 20
-# These addresses are read, too, at the other door of the same origin.
+# The same addresses are read with GET and HEAD, which another application of the origin answers.
 ALLOW = {"Allow": "GET, HEAD, OPTIONS, POST"}
-# A browser that is sent this must not guess that it is a page.
+# A browser must not take a response for a page, whatever it contains.
 SAFETY = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 log = structlog.get_logger()
 
 
 def is_ours(method: str, path: str) -> bool:
-    """True if a request belongs to this door: whatever does not read the studies' addresses."""
-    return method not in ("GET", "HEAD") and _study_of(path) is not None
-
-
-def _study_of(path: str) -> str | None:
-    """Return the study that an address names, '' for none; None for any other address."""
-    if path == STUDIES:
-        return ""
-    study = path.removeprefix(f"{STUDIES}/")
-    return None if study in ("", path) or "/" in study else study
+    """True if the STOW-RS door answers the request: it is for an address of studies, and does not read."""
+    return method not in ("GET", "HEAD") and study_in(path) is not None
 
 
 @dataclass(frozen=True)
 class StowResponse:
-    """A response: its status, headers and body, and whether more of the request may follow, which nobody reads."""
+    """A response; it closes the connection when a part of the request was not read."""
 
     status: int
     headers: Mapping[str, str]
@@ -66,22 +52,9 @@ class StowResponse:
     closes: bool = False
 
 
-@dataclass(frozen=True)
-class StoreRequest:
-    """A store request as its headers say it: whose, into which study, of what form, how long, how to answer."""
-
-    principal: Principal
-    study: str
-    # None: a single application/dicom.
-    boundary: str | None
-    length: int | None
-    media_type: str
-    base: str
-
-
 @dataclass
 class Stow:
-    """The door of one process."""
+    """The STOW-RS door of one process, and the requests that are in it."""
 
     intake: Intake
     settings: StowSettings
@@ -93,63 +66,73 @@ class Stow:
         """Answer one request."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         try:
-            answer = await self._admitted(scope, receive, task)
+            response = await self._response(scope, receive, task)
         except NotAllowed as error:
-            answer = self._refused(forbidden(error))
+            response = _refusal(forbidden(error))
         except Problem as error:
-            answer = self._refused(error)
+            response = _refusal(error)
         except ClientGone:
             STOW_REQUESTS.labels("gone").inc()
             return
         except Exception:
             log.exception("store_failed")
-            answer = self._refused(Problem(500, "unexpected", "this is a fault of the server: its log says more"))
+            response = _refusal(Problem(500, "unexpected", "this is an error of the server: see its log"))
         finally:
             self.requests.pop(task, None)
             STOW_OPEN.set(len(self.requests))
-        STOW_REQUESTS.labels(answer.status).inc()
-        await _send(send, answer)
+        STOW_REQUESTS.labels(response.status).inc()
+        await _send(send, response)
 
-    async def _admitted(self, scope: Scope, receive: Receive, task: "asyncio.Task[Any]") -> StowResponse:
-        asked = RequestHead.of(scope)
-        principal = principal_of(asked, self.tenant)
+    async def close(self, within_s: float) -> None:
+        """Accept no more requests; give those that are open `within_s` to end, then break them off."""
+        self.is_closing = True
+        if self.requests:
+            _, late = await asyncio.wait(self.requests, timeout=within_s)
+            for body in self.requests.values():
+                body.break_off(_closing)
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _response(self, scope: Scope, receive: Receive, task: "asyncio.Task[Any]") -> StowResponse:
+        head = RequestHead.of(scope)
+        principal = principal_of(head, self.tenant)
         if scope["method"] == "OPTIONS":
             return StowResponse(204, ALLOW)
         if scope["method"] != "POST":
             raise Problem(405, "method", "instances are stored by POST", ALLOW)
         authorize(principal, "store", scope["path"])
-        asking = _asking(scope, asked, principal)
-        self._check_room(asking)
-        self.requests[task] = coming = RequestBody(receive, self.settings, asking.length)
+        request = StoreRequest.of(scope, head, principal)
+        self._admit(request)
+        self.requests[task] = body = RequestBody(receive, self.settings, request.length)
         STOW_OPEN.set(len(self.requests))
-        return await self._store(asking, coming)
+        return await self._store(request, body)
 
-    def _check_room(self, asking: StoreRequest) -> None:
-        if asking.length is not None and asking.length > self.settings.request_bytes:
+    def _admit(self, request: StoreRequest) -> None:
+        """Return when there is a place for the request, perhaps that of a slow one; raises Problem otherwise."""
+        if request.length is not None and request.length > self.settings.request_bytes:
             raise Problem(413, "request-bytes", f"send at most {self.settings.request_bytes} bytes in one request")
         if self.is_closing:
             raise _closing()
         if self.intake.room.is_full:
             raise Problem(503, "memory", "the archive is busy: try again soon", RETRY_AFTER)
         if len(self.requests) >= self.settings.requests:
-            self._have_one_give_way()
+            self._break_off_slowest()
 
-    def _have_one_give_way(self) -> None:
-        """Send the slowest away who has been waited for long enough to be called slow; raises Problem without one."""
-        slowest = min(self.requests.values(), key=lambda one: one.bytes_per_s)
+    def _break_off_slowest(self) -> None:
+        """Break off the slowest request, if it is slower than yield_bytes_per_s; raises Problem if it is not."""
+        slowest = min(self.requests.values(), key=lambda body: body.bytes_per_s)
         if slowest.bytes_per_s >= self.settings.yield_bytes_per_s:
             raise Problem(503, "too-many-requests", "too many are storing now: try again soon", RETRY_AFTER)
         slowest.break_off(_gave_way)
 
-    async def _store(self, asking: StoreRequest, coming: RequestBody) -> StowResponse:
-        """Take the body; whatever happens, what is being stored is finished and the transfer ended."""
-        transfer = self.intake.new_transfer(asking.principal.tenant, only_study=asking.study)
+    async def _store(self, request: StoreRequest, body: RequestBody) -> StowResponse:
+        """Store the instances of a request; however it ends, its parts are settled first, then its transfer ends."""
+        transfer = self.intake.new_transfer(request.principal.tenant, only_study=request.study)
         delivery = Delivery(self.intake.acceptance, transfer, self.settings.at_once)
         status = 0
         try:
-            answer = await self._received(asking, coming, delivery)
-            status = answer.status
-            if answer.closes:
+            response = await self._delivered(request, body, delivery)
+            status = response.status
+            if response.closes:
                 transfer.mark_partial()
             transfer.complete()
         finally:
@@ -162,82 +145,66 @@ class Stow:
                 instances=transfer.instances,
                 status=status,
             )
-        return answer
+        return response
 
-    async def _received(self, asking: StoreRequest, coming: RequestBody, delivery: Delivery) -> StowResponse:
-        """Hand the parts on as they come, then answer; what breaks a body off leaves what came before it stored."""
-        broken_off: Rejected | Problem | None = None
-        try:
-            await self._take(asking, coming, delivery)
-        except Rejected as error:
-            broken_off = Problem(400, error.reason, "the body is not what its Content-Type says, or breaks a limit")
-        except Problem as error:
-            if error.status in AGAIN:
-                raise
-            broken_off = error
+    async def _delivered(self, request: StoreRequest, body: RequestBody, delivery: Delivery) -> StowResponse:
+        """Deliver all parts, and return the response.
+
+        When the body breaks off, the parts before stay stored, and the response names them. If none of them was
+        stored, or the request must be sent again, raises Problem.
+        """
+        broken_off = await self._deliver(request, body, delivery)
         await delivery.settle()
         if broken_off is None and not delivery.results:
             raise Problem(400, "no-parts", "there is nothing in the request to store")
-        # Beside the loop: ten thousand results take a while to write, and others wait.
-        answer = await asyncio.to_thread(_answer, asking, delivery.results, BROKEN_OFF if broken_off else None)
-        if broken_off is not None and answer.status == NOTHING_STORED:
-            raise broken_off
+        # In a thread: the results of ten thousand parts take a while to write, and other requests would wait.
+        response = await asyncio.to_thread(
+            _stow_response, request, delivery.results, BROKEN_OFF if broken_off else None
+        )
         if broken_off is not None:
+            if response.status == NOTHING_STORED:
+                raise broken_off
             STOW_REFUSED.labels(broken_off.reason).inc()
-        return answer
+        return response
 
-    async def _take(self, asking: StoreRequest, coming: RequestBody, delivery: Delivery) -> None:
-        if asking.boundary is None:
-            delivery.begin({})
-            while chunk := await coming.chunk():
-                delivery.write(memoryview(chunk))
-            await delivery.end()
-            return
-        scanner = Scanner(asking.boundary, _limits(self.settings))
-        while chunk := await coming.chunk():
-            for found in scanner.feed(chunk):
-                match found:
-                    case PartBegun():
-                        delivery.begin(found.headers)
-                    case PartEnded():
-                        await delivery.end()
-                    case _:
-                        delivery.write(found)
-        scanner.finish()
-
-    def _refused(self, error: Problem) -> StowResponse:
-        STOW_REFUSED.labels(error.reason).inc()
-        log.warning("store_refused", reason=error.reason, status=error.status)
-        headers = {**error.headers, "Content-Type": "application/json"}
-        return StowResponse(error.status, headers, error.body, closes=True)
-
-    async def close(self, within_s: float) -> None:
-        """Take nothing more, and give what is being stored so long to be answered."""
-        self.is_closing = True
-        if self.requests:
-            _, late = await asyncio.wait(self.requests, timeout=within_s)
-            for coming in self.requests.values():
-                coming.break_off(_closing)
-            await asyncio.gather(*late, return_exceptions=True)
+    async def _deliver(self, request: StoreRequest, body: RequestBody, delivery: Delivery) -> Problem | None:
+        """Pass the parts on while they arrive; return why the body was not read to its end, None if it was."""
+        try:
+            if request.boundary is None:
+                await _deliver_single(body, delivery)
+            else:
+                await _deliver_parts(body, delivery, Scanner(request.boundary, _limits(self.settings)))
+        except Rejected as error:
+            return Problem(400, error.reason, "the body is not what its Content-Type says, or exceeds a limit")
+        except Problem as error:
+            if error.status in SEND_AGAIN:
+                raise
+            return error
+        return None
 
 
-def _asking(scope: Scope, asked: RequestHead, principal: Principal) -> StoreRequest:
-    """Read what a store request says of itself; raises Problem."""
-    study = _study_of(scope["path"]) or ""
-    if study and not is_uid(study):
-        raise bad_uid()
-    media_type = choose(accepted(scope), FORMS)
-    if media_type is None:
-        raise Problem(406, "not-acceptable", "accept application/dicom+json or application/dicom+xml")
-    length = _one(asked, "content-length")
-    return StoreRequest(
-        principal=principal,
-        study=study,
-        boundary=_boundary(asked),
-        length=int(length[:MOST_DIGITS]) if length.isdecimal() else None,
-        media_type=media_type,
-        base=f"{scope['scheme']}://{asked.headers['host'][0]}{ROOT}",
-    )
+async def _deliver_single(body: RequestBody, delivery: Delivery) -> None:
+    delivery.begin({})
+    while chunk := await body.chunk():
+        delivery.write(memoryview(chunk))
+    await delivery.end()
+
+
+async def _deliver_parts(body: RequestBody, delivery: Delivery, scanner: Scanner) -> None:
+    while chunk := await body.chunk():
+        for found in scanner.feed(chunk):
+            match found:
+                case PartBegun():
+                    delivery.begin(found.headers)
+                case PartEnded():
+                    await delivery.end()
+                case _:
+                    delivery.write(found)
+    scanner.finish()
+
+
+def _limits(settings: StowSettings) -> MultipartLimits:
+    return MultipartLimits(settings.parts, settings.part_headers, settings.part_header_bytes, settings.outside_bytes)
 
 
 def _closing() -> Problem:
@@ -245,47 +212,25 @@ def _closing() -> Problem:
 
 
 def _gave_way() -> Problem:
-    return Problem(408, "gave-way", "too many are storing now, and this came slowest: send it faster")
+    return Problem(408, "gave-way", "too many are storing now, and this request was the slowest: send it faster")
 
 
-def _boundary(asked: RequestHead) -> str | None:
-    """Return the boundary of the request's parts, None when it is one instance alone; raises Problem."""
-    if _one(asked, "content-encoding").lower() not in ("", "identity"):
-        raise Problem(415, "content-encoding", "send the request without a Content-Encoding")
-    try:
-        said = MediaType.of(_one(asked, "content-type"))
-    except Rejected:
-        said = MediaType("", {})
-    if said.name == DICOM:
-        return None
-    if said.name != "multipart/related" or said.parameters.get("type", DICOM).lower() != DICOM:
-        advice = f'send multipart/related; type="{DICOM}" or {DICOM}: metadata with bulk data is not taken'
-        raise Problem(415, "media-type", advice)
-    return said.parameters.get("boundary", "")
+def _refusal(error: Problem) -> StowResponse:
+    STOW_REFUSED.labels(error.reason).inc()
+    log.warning("store_refused", reason=error.reason, status=error.status)
+    return StowResponse(error.status, {**error.headers, "Content-Type": "application/json"}, error.body, closes=True)
 
 
-def _one(asked: RequestHead, name: str) -> str:
-    """Return a header that may come once, '' when it does not; raises Problem when it comes twice."""
-    values = asked.headers.get(name, [])
-    if len(values) > 1:
-        raise Problem(400, "header-twice", f"{name} may come once")
-    return values[0] if values else ""
-
-
-def _limits(settings: StowSettings) -> MultipartLimits:
-    return MultipartLimits(settings.parts, settings.part_headers, settings.part_header_bytes, settings.outside_bytes)
-
-
-def _answer(asking: StoreRequest, results: Sequence[PartResult], broken_off: Status | None) -> StowResponse:
+def _stow_response(request: StoreRequest, results: Sequence[PartResult], broken_off: Status | None) -> StowResponse:
     status = http_status(results, broken_off)
-    body = encode(module(results, broken_off, asking.base), asking.media_type)
-    headers = {"Content-Type": asking.media_type} | (RETRY_AFTER if status == 503 else {})  # noqa: PLR2004 - HTTP's
+    body = encode(response_module(results, broken_off, request.base), request.media_type)
+    headers = {"Content-Type": request.media_type} | (RETRY_AFTER if status == 503 else {})  # noqa: PLR2004 - HTTP's
     return StowResponse(status, headers, body, closes=broken_off is not None)
 
 
-async def _send(send: Send, answer: StowResponse) -> None:
-    headers = {**answer.headers, **SAFETY, "Content-Length": str(len(answer.body))}
-    headers |= {"Connection": "close"} if answer.closes else {}
+async def _send(send: Send, response: StowResponse) -> None:
+    headers = {**response.headers, **SAFETY, "Content-Length": str(len(response.body))}
+    headers |= {"Connection": "close"} if response.closes else {}
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": answer.status, "headers": raw})
-    await send({"type": "http.response.body", "body": answer.body})
+    await send({"type": "http.response.start", "status": response.status, "headers": raw})
+    await send({"type": "http.response.body", "body": response.body})

@@ -1,7 +1,7 @@
-"""The parts of a multipart/related body, found as its bytes come (RFC 2387, RFC 2046 5.1.1).
+"""The parts of a multipart/related body, found while its bytes arrive (RFC 2387, RFC 2046 5.1.1).
 
-Nothing of a part is kept: its bytes are handed on as views of what was fed. Whatever the chunks that a body comes
-in, its parts are the same.
+A part's bytes are not kept: they are returned as views of the chunk that they came in. The parts do not depend on how
+the body is cut into chunks.
 """
 
 import re
@@ -11,32 +11,32 @@ from dataclasses import dataclass
 from operators.errors import Rejected
 from operators.http.accept import unquoted
 
-# RFC 2046 5.1.1: at most 70 of these characters, the last one no space.
+# RFC 2046 5.1.1: at most 70 of these characters, of which the last is not a space.
 BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110's word
 QUOTED = r'"(?:[^"\\]|\\.)*"'
 NAME = re.compile(TOKEN)
 MEDIA_TYPE = re.compile(rf"({TOKEN}/{TOKEN})[ \t]*(.*)", re.DOTALL)
-# An unquoted value may hold what should be quoted: many clients write type=application/dicom.
+# An unquoted value may have characters that need quotes: many clients write type=application/dicom.
 PARAMETER = re.compile(rf";[ \t]*(?:({TOKEN})=({QUOTED}|[^\s;\"]+))?[ \t]*")
 FOLD = re.compile(rb"\r\n[ \t]+")
 STRAY = re.compile(rb"[\r\n\0]")
-# What may follow the last boundary: padding, and behind a line break the epilogue.
+# After the last boundary: padding, and behind a line break the epilogue.
 AFTER = re.compile(rb"[ \t]*(\r\n.*)?", re.DOTALL)
-# What may stand between a boundary and the end of its line, in bytes.
+# Padding between a boundary and the end of its line, in bytes.
 MOST_PADDING = 64
 
 
 @dataclass(frozen=True)
 class MediaType:
-    """A media type, its name and its parameters' in lower case."""
+    """A media type; its name and the names of its parameters are in lower case."""
 
     name: str
     parameters: Mapping[str, str]
 
     @classmethod
     def of(cls, text: str) -> "MediaType":
-        """Read a Content-Type; raises Rejected for what is none, and for a parameter that comes twice."""
+        """Read a Content-Type; raises Rejected for another text, and for a parameter that is repeated."""
         match = MEDIA_TYPE.fullmatch(text.strip())
         parameters: dict[str, str] = {}
         rest = match[2] if match else "?"
@@ -53,7 +53,7 @@ class MediaType:
 
 @dataclass(frozen=True)
 class MultipartLimits:
-    """How much of what a body may hold beside its parts' bytes: parts; headers and their bytes of each; around them."""
+    """How many parts a body may have, how many headers and header bytes each part, how many bytes before and after them."""
 
     parts: int
     headers: int
@@ -63,23 +63,26 @@ class MultipartLimits:
 
 @dataclass(frozen=True)
 class PartBegun:
-    """A part begins; header names are in lower case."""
+    """The beginning of a part; header names are in lower case."""
 
     headers: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class PartEnded:
-    """The part that began last is whole."""
+    """The end of the part that began last."""
 
 
-# What a scan finds, in order: a part's beginning, its bytes (views of what was fed), its end.
+# A scan finds, for each part in order: its beginning, its bytes (views of the chunks), its end.
 Found = PartBegun | memoryview | PartEnded
 State = Callable[[bytes, int], tuple[Found, ...]]
 
 
 class Scanner:
-    """Finds the parts of one body. Raises Rejected, with a reason that begins with multipart-, for what is none."""
+    """The scanner of one body, which finds its parts.
+
+    Its methods raise Rejected, with a reason that begins with multipart-, for bytes that are no multipart body.
+    """
 
     def __init__(self, boundary: str, limits: MultipartLimits) -> None:
         if not BOUNDARY.fullmatch(boundary):
@@ -87,7 +90,7 @@ class Scanner:
         self._delimiter = b"\r\n--" + boundary.encode("ascii")
         self._limits = limits
         self._state: State = self._preamble
-        # The first boundary may open the body: the line break before it is ours.
+        # A body may begin with its first boundary, without the line break before it: that is added here.
         self._held = b"\r\n"
         self._before_bytes = -len(self._held)
         self._position = 0
@@ -95,20 +98,20 @@ class Scanner:
         self._after = b""
 
     def feed(self, chunk: bytes) -> Iterator[Found]:
-        """Take the next bytes, give what they hold."""
+        """Yield, in order, what the next bytes contain."""
         data = self._held + chunk if self._held else chunk
         self._held, self._position = b"", 0
         while self._position < len(data):
             yield from self._state(data, self._position)
 
     def finish(self) -> None:
-        """Say that the body is over; raises Rejected when it should have gone on."""
+        """Check, at the end of the body, that it is complete; raises Rejected when it is not."""
         if self._state != self._epilogue:
             raise Rejected("multipart-unfinished")
         if not AFTER.fullmatch(self._after):
             raise Rejected("multipart-boundary-line")
 
-    # Each state gives what it finds from a position on, and moves the position: to the end when it wants more.
+    # Each state returns what it finds at a position, and moves the position: to the end of the data to wait for more.
 
     def _preamble(self, data: bytes, position: int) -> tuple[Found, ...]:
         found, end = self._search(data, position)
@@ -119,7 +122,7 @@ class Scanner:
         return ()
 
     def _line(self, data: bytes, position: int) -> tuple[Found, ...]:
-        """Take the rest of a boundary's line: nothing but padding, or the two hyphens after the last part."""
+        """Read the rest of a boundary's line: only padding, or the two hyphens after the last part."""
         if data.startswith(b"--", position):
             self._state, self._position = self._epilogue, position + 2
             return ()
@@ -129,7 +132,7 @@ class Scanner:
             return self._hold(data, position)
         if end < 0 or data[position:end].strip(b" \t"):
             raise Rejected("multipart-boundary-line")
-        # The line break stays: it is the one before the first header, or before the empty line without any.
+        # The line break is left: it comes before the first header or, in a part without headers, is the empty line's.
         self._state, self._position = self._head, end
         return ()
 
@@ -147,7 +150,7 @@ class Scanner:
         return (PartBegun(_headers(data[position + 2 : end], self._limits.headers)),)
 
     def _empty_line(self, data: bytes, position: int) -> tuple[Found, ...]:
-        """Pass the line break after the headers, which in a part without a body is the one before the boundary."""
+        """Skip the line break after the headers; in a part without a body it belongs to the boundary."""
         start = data[position : position + len(self._delimiter)]
         if start == self._delimiter:
             self._move(data, position, position)
@@ -170,17 +173,17 @@ class Scanner:
         return self._hold(data, len(data))
 
     def _search(self, data: bytes, position: int) -> tuple[int, int]:
-        """Return where the next delimiter begins, -1 when none is there yet, and the end of what is surely before it."""
+        """Return where the next delimiter begins, -1 if it is not there yet; and the end of the bytes that are before it."""
         found = data.find(self._delimiter, position)
         if found >= 0:
             return found, found
-        # A delimiter holds one carriage return, its first byte: only with the last one can another have begun.
+        # A delimiter has one carriage return, its first byte: only at the last one can a delimiter have begun.
         start = data.rfind(b"\r", max(position, len(data) - len(self._delimiter) + 1))
         has_begun = start >= 0 and self._delimiter.startswith(data[start:])
         return -1, start if has_begun else len(data)
 
     def _move(self, data: bytes, found: int, end: int) -> None:
-        """Go behind the delimiter that was found, or wait for more."""
+        """Move behind the delimiter that was found, or wait for more bytes."""
         if found < 0:
             self._hold(data, end)
         else:
@@ -192,7 +195,7 @@ class Scanner:
 
 
 def _headers(block: bytes, most: int) -> dict[str, str]:
-    """Read a part's header lines; raises Rejected."""
+    """Return a part's headers by name; raises Rejected."""
     lines = FOLD.sub(b" ", block).split(b"\r\n") if block else []
     if len(lines) > most:
         raise Rejected("multipart-headers")

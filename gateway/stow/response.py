@@ -1,4 +1,4 @@
-"""What a STOW-RS client reads: the Store Instances Response Module (PS3.18 I.1), as JSON or as XML."""
+"""The body of a STOW-RS response: the Store Instances Response Module (PS3.18 I.1), as JSON or XML."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,9 +10,9 @@ from gateway.intake.status import FAILED, OUT_OF_RESOURCES, STORED, Status
 from gateway.stow.delivery import PartResult
 from operators.http.media_types import JSON_TYPES
 
-# The first is for those who leave it to us.
-FORMS = (*JSON_TYPES, "application/dicom+xml", "application/xml", "text/xml")
-# What is worth more than a 409 when nothing was stored: these are no fault of what was sent.
+# The first one is sent when the client accepts any.
+MEDIA_TYPES = (*JSON_TYPES, "application/dicom+xml", "application/xml", "text/xml")
+# Statuses that go before 409 when nothing was stored: the instances are not at fault.
 NONE_STORED = {OUT_OF_RESOURCES: 503, FAILED: 500}
 NAMESPACE = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
 
@@ -34,15 +34,18 @@ Json = dict[str, dict[str, Any]]
 
 
 def http_status(results: Sequence[PartResult], broken_off: Status | None) -> int:
-    """Return the status of a request: PS3.18 table 10.5.3-1, and 503 when something of it, sent again, may be stored."""
+    """Return the HTTP status: as in PS3.18 table 10.5.3-1, and 503 if nothing is stored but may be when it is sent again."""
     statuses = {one.status for one in results} | ({broken_off} if broken_off else set())
     if any(one.is_stored for one in results):
         return 200 if statuses == {STORED} else 202
     return next((code for status, code in NONE_STORED.items() if status in statuses), 409)
 
 
-def module(results: Iterable[PartResult], broken_off: Status | None, base: str) -> Json:
-    """Return the module; `broken_off` is why what came after these parts was not read, `base` the service's address."""
+def response_module(results: Iterable[PartResult], broken_off: Status | None, base: str) -> Json:
+    """Return the module.
+
+    `broken_off` is why the request was not read beyond these parts, `base` the address of the DICOMweb service.
+    """
     results = tuple(results)
     stored = [_stored(one, base) for one in results if one.is_stored]
     failed = [one for one in results if not one.is_stored]
@@ -56,7 +59,7 @@ def module(results: Iterable[PartResult], broken_off: Status | None, base: str) 
 
 
 def encode(dataset: Json, media_type: str) -> bytes:
-    """Write a data set in one of the forms."""
+    """Return a data set in one of MEDIA_TYPES."""
     return orjson.dumps(dataset) if media_type in JSON_TYPES else _xml(dataset)
 
 
@@ -79,7 +82,7 @@ def _url(address: str | None) -> Json:
 
 
 def _xml(dataset: Json) -> bytes:
-    """Write the Native DICOM Model: PS3.19 A.1."""
+    """Return a data set in the Native DICOM Model (PS3.19 A.1)."""
     root = Element("NativeDicomModel", {"xmlns": NAMESPACE, "xml:space": "preserve"})
     _add(root, dataset)
     text: bytes = tostring(root, encoding="utf-8", xml_declaration=True)
