@@ -1,4 +1,4 @@
-"""However a body is cut, its parts are the same; and they are those that another parser finds."""
+"""However a body is cut into chunks, its parts are the same, and another parser finds them too."""
 
 import email
 import email.policy
@@ -32,20 +32,20 @@ def outcome(chunks: list[bytes]) -> list[Part] | str:
 
 
 @given(body=st.lists(CONTENT, max_size=5).map(b"\r\n--B\r\n\r\n".join), places=CUTS)
-def test_any_cutting_of_any_bytes_gives_the_same(body: bytes, places: list[int]) -> None:
+def test_any_bytes_cut_anywhere_have_the_same_parts(body: bytes, places: list[int]) -> None:
     assert outcome(cut(body, places)) == outcome([body])
 
 
 @given(CONTENT)
 @example(b"--B\r\nA: b\r\n\r\n--B--")
-def test_bytes_one_at_a_time_give_the_same(body: bytes) -> None:
+def test_bytes_one_at_a_time_have_the_same_parts(body: bytes) -> None:
     framed = b"--B\r\n\r\n" + body + b"\r\n--B--"
 
     assert outcome([framed[at : at + 1] for at in range(len(framed))]) == outcome([framed])
 
 
 @given(contents=st.lists(CONTENT.filter(lambda one: b"\r\n--B" not in b"\r\n" + one), max_size=5), places=CUTS)
-def test_what_is_framed_comes_back(contents: list[bytes], places: list[int]) -> None:
+def test_the_contents_of_a_well_formed_body_are_its_parts(contents: list[bytes], places: list[int]) -> None:
     parts = b"".join(b"--B\r\nA: b\r\n\r\n" + one + b"\r\n" for one in contents)
 
     found = outcome(cut(b"ignored\r\n" + parts + b"--B--\r\nignored" if parts else b"--B--", places))
@@ -58,7 +58,7 @@ LINES = st.lists(TEXT, max_size=4).map(lambda lines: "\r\n".join(lines).encode()
 
 
 @given(contents=st.lists(LINES.filter(lambda one: b"--B" not in one), min_size=1, max_size=4), places=CUTS)
-def test_the_standard_librarys_parser_finds_the_same_in_well_formed_bodies(
+def test_the_standard_librarys_parser_finds_the_same_parts_in_well_formed_bodies(
     contents: list[bytes], places: list[int]
 ) -> None:
     body = b"".join(b"--B\r\nContent-Type: text/plain\r\n\r\n" + one + b"\r\n" for one in contents) + b"--B--\r\n"

@@ -1,4 +1,4 @@
-"""A disk that is full, for one process."""
+"""A fixture that fills the disk, as one process sees it."""
 
 import resource
 import signal

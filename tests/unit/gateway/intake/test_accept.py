@@ -1,4 +1,4 @@
-"""An instance is stored once, as it came, and its event published; work that takes long stops no other instance."""
+"""An instance is stored once, as it was received, and its event published; long work on it stops no other one."""
 
 import asyncio
 import base64
@@ -34,7 +34,7 @@ def test_a_repeat_publishes_the_first_event_with_its_own_transfer(world: IntakeW
     assert second.transfer_id != first.transfer_id
 
 
-def test_an_object_behind_another_prefix_gives_its_own_offsets(world: IntakeWorld) -> None:
+def test_the_event_of_a_repeat_has_the_offsets_of_the_stored_object(world: IntakeWorld) -> None:
     ours = world.gateway().accept(1).event
     (place, held), *_ = world.store.objects.items()
     extra = b"\0" * 10
@@ -80,7 +80,7 @@ def test_a_repeat_while_an_instance_is_moved_is_no_new_object(tmp_path: Path) ->
 
 
 class CountingStore(MemoryObjectStore):
-    """A store that remembers the requests for instances, and takes its time for the colder tiers."""
+    """A store that remembers PUTs and HEADs, and answers HEADs to the colder tiers after colder_s."""
 
     def __init__(self, colder_s: float = 0.0) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ def test_nothing_is_stored_before_every_tier_has_answered(tmp_path: Path, monkey
     assert gateway.transfer.outcome == "partial"
 
 
-def test_an_unreadable_data_set_is_kept_aside_as_it_came(world: IntakeWorld) -> None:
+def test_an_unreadable_data_set_is_quarantined_as_it_was_received(world: IntakeWorld) -> None:
     gateway = world.gateway()
     incoming = gateway.acceptance.receive(CT, "not a uid", EXPLICIT)
     incoming.body.write(memoryview(b"no data set"))
@@ -135,7 +135,7 @@ def test_an_unreadable_data_set_is_kept_aside_as_it_came(world: IntakeWorld) -> 
     assert world.stored == []
 
 
-def test_a_full_disk_refuses_before_anything_is_stored(world: IntakeWorld) -> None:
+def test_nothing_is_stored_when_the_disk_has_no_room_for_the_intent(world: IntakeWorld) -> None:
     gateway = world.gateway()
     gateway.outbox._journal = FullJournal(gateway.outbox._journal.path, 0)
 
@@ -145,7 +145,7 @@ def test_a_full_disk_refuses_before_anything_is_stored(world: IntakeWorld) -> No
     assert world.store.objects == {}
 
 
-def test_the_crc_that_the_store_checks_is_the_whole_objects(world: IntakeWorld) -> None:
+def test_the_crc_is_that_of_prefix_and_data_set(world: IntakeWorld) -> None:
     world.gateway().accept(1)
 
     ((_, held),) = world.store.objects.items()
@@ -156,14 +156,14 @@ def test_the_crc_that_the_store_checks_is_the_whole_objects(world: IntakeWorld) 
 
 
 def bomb(size_bytes: int) -> bytes:
-    """Return a deflated instance that inflates to more than is taken."""
+    """Return a deflated instance that inflates to more than the archive accepts."""
     prefix = part10(transfer_syntax="1.2.840.10008.1.2.1.99")
     deflater = zlib.compressobj(9, wbits=-15)
     data = deflater.compress(bytes(size_bytes)) + deflater.flush()
     return prefix[: split_part10(prefix).prefix_length] + data
 
 
-def test_who_sends_much_to_inflate_stops_nobody_and_waits_for_who_did_before(tmp_path: Path) -> None:
+def test_large_deflated_instances_are_inflated_one_at_a_time_and_block_no_other_sender(tmp_path: Path) -> None:
     # Both are inflated to a hundred times their size, 30 MB, before they are refused.
     deflated = bomb(300 * 2**20)
     turns, threads = 0, set[str]()

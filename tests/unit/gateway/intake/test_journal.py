@@ -1,4 +1,4 @@
-"""A journal outlives a disk that was full."""
+"""A journal works again after a full disk, and leaves no unfinished files."""
 
 import os
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def test_a_rewrite_works_again_after_the_disk_was_full(tmp_path: Path, full_disk
     assert descriptors() == before
 
 
-def test_what_was_never_finished_is_swept_when_nobody_can_be_at_it_any_more(tmp_path: Path) -> None:
+def test_unfinished_journals_are_removed_once_they_are_old(tmp_path: Path) -> None:
     old, young = tmp_path / "a.new", tmp_path / "b.new"
     old.touch()
     young.touch()

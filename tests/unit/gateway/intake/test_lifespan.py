@@ -1,4 +1,4 @@
-"""An intake works beside its doors while it is open; a part of it that fails says its own name and stops the process."""
+"""The background tasks of an open intake: one that fails is logged under its own name, and stops the process."""
 
 import asyncio
 import signal
@@ -19,7 +19,7 @@ from tests.support.worlds.gateway import intake_in
 
 
 class UnlistableStore(MemoryObjectStore):
-    """A store whose listing has a fault that nobody foresaw."""
+    """A store that cannot list its quarantine, for an unexpected error."""
 
     async def sizes(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
         if bucket is Bucket.QUARANTINE:
@@ -29,7 +29,7 @@ class UnlistableStore(MemoryObjectStore):
 
 @contextmanager
 def sigterm_counted() -> Iterator[list[int]]:
-    """Return the SIGTERMs that this process sends itself."""
+    """Count the SIGTERMs that this process sends itself, instead of ending it."""
     raised: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: raised.append(number))
     try:

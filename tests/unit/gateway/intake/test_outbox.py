@@ -1,4 +1,4 @@
-"""What a process leaves behind is finished by the next one, wherever it died; nothing is told twice differently."""
+"""Whatever a dead process left undone, another one finishes; no event is published twice with different content."""
 
 import asyncio
 import errno
@@ -25,7 +25,7 @@ def world(tmp_path: Path) -> IntakeWorld:
 
 async def until_empty(world: IntakeWorld) -> None:
     async with asyncio.timeout(10):
-        while world.journals:  # noqa: ASYNC110 - files tell nobody
+        while world.journals:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0)
 
 
@@ -62,7 +62,9 @@ def killed_after_publish(world: IntakeWorld) -> None:
     ("kill", "instances"),
     [(killed_before_put, 1), (killed_after_put, 2), (killed_before_publish, 2), (killed_after_publish, 2)],
 )
-def test_a_crash_at_any_point_heals(world: IntakeWorld, kill: Callable[[IntakeWorld], None], instances: int) -> None:
+def test_instances_of_a_process_that_was_killed_at_any_point_get_their_events(
+    world: IntakeWorld, kill: Callable[[IntakeWorld], None], instances: int
+) -> None:
     gateway = world.gateway()
     gateway.accept(1)
     kill(world)
@@ -88,7 +90,7 @@ def test_a_healed_event_is_the_one_that_was_lost(world: IntakeWorld) -> None:
     assert first == healed
 
 
-def test_a_put_that_lands_late_is_found(world: IntakeWorld) -> None:
+def test_an_object_that_appears_late_is_found(world: IntakeWorld) -> None:
     gateway = killed_during(world, world.store, Outage.REFUSES)
     late = world.gateway()
     objects: dict[tuple[Bucket, str], object] = {}
@@ -108,7 +110,7 @@ def test_a_put_that_lands_late_is_found(world: IntakeWorld) -> None:
     assert world.ended == [("1.2.3", "lost", 1)]
 
 
-def test_an_object_that_never_comes_is_given_up_after_its_time(world: IntakeWorld) -> None:
+def test_an_object_that_never_appears_is_given_up_after_late_put_s(world: IntakeWorld) -> None:
     killed_during(world, world.store, Outage.REFUSES)
 
     world.heal()
@@ -118,7 +120,7 @@ def test_an_object_that_never_comes_is_given_up_after_its_time(world: IntakeWorl
     assert world.ended == [("1.2.3", "lost", 0)]
 
 
-def test_an_end_waits_for_what_its_transfer_left_open(world: IntakeWorld) -> None:
+def test_the_end_of_a_transfer_waits_for_its_open_intents(world: IntakeWorld) -> None:
     gateway = world.gateway()
     gateway.accept(1)
     world.events.outage = Outage.REFUSES
@@ -143,7 +145,7 @@ def test_repeats_within_a_transfer_count_once_and_each_study_has_its_end(world: 
     assert world.ended == [("1.2.3", "well", 2), ("1.2.4", "well", 1)]
 
 
-def test_a_torn_last_line_is_no_obstacle(world: IntakeWorld) -> None:
+def test_a_last_line_that_was_cut_short_is_ignored(world: IntakeWorld) -> None:
     gateway = world.gateway()
     gateway.accept(1)
     gateway.die()
@@ -156,7 +158,7 @@ def test_a_torn_last_line_is_no_obstacle(world: IntakeWorld) -> None:
     assert world.journals == []
 
 
-def test_a_journal_that_cannot_be_read_stops_nobody_and_is_kept(world: IntakeWorld) -> None:
+def test_a_journal_that_cannot_be_read_is_renamed_and_kept(world: IntakeWorld) -> None:
     (world.folder / "strange.jsonl").write_bytes(b'{"kind":"unheard-of"}\n')
 
     assert world.heal() == 0
@@ -164,7 +166,7 @@ def test_a_journal_that_cannot_be_read_stops_nobody_and_is_kept(world: IntakeWor
     assert [path.name for path in world.folder.iterdir()] == ["strange.unreadable"]
 
 
-def test_the_journal_of_a_living_process_is_left_alone(world: IntakeWorld) -> None:
+def test_the_journal_of_a_living_process_is_not_taken_over(world: IntakeWorld) -> None:
     gateway = world.gateway()
     gateway.accept(1)
 
@@ -174,7 +176,7 @@ def test_the_journal_of_a_living_process_is_left_alone(world: IntakeWorld) -> No
     gateway.transfer.complete()
 
 
-def test_a_rewritten_journal_stands_for_the_same_state(world: IntakeWorld) -> None:
+def test_a_rewritten_journal_leads_to_the_same_state(world: IntakeWorld) -> None:
     gateway = world.gateway()
     gateway.accept(1)
     world.store.outage = Outage.LOSES_ANSWER
@@ -189,7 +191,7 @@ def test_a_rewritten_journal_stands_for_the_same_state(world: IntakeWorld) -> No
     assert world.ended == [("1.2.3", "lost", 2)]
 
 
-def test_a_disk_that_fills_up_later_loses_no_end(world: IntakeWorld) -> None:
+def test_a_disk_that_fills_up_after_the_beginning_loses_no_end(world: IntakeWorld) -> None:
     gateway = world.gateway()
     gateway.accept(1)
     gateway.outbox._journal = FullJournal(gateway.outbox._journal.path, 0)
@@ -201,14 +203,14 @@ def test_a_disk_that_fills_up_later_loses_no_end(world: IntakeWorld) -> None:
 
 
 @pytest.mark.parametrize("line", [b"[1]", b"5", b'{"kind":"begun","transfer":"t","tenant":"l","began_at":null}'])
-def test_a_line_that_is_none_of_ours_is_set_aside_for_a_person(world: IntakeWorld, line: bytes) -> None:
+def test_a_journal_with_an_unknown_line_is_renamed_and_kept(world: IntakeWorld, line: bytes) -> None:
     (world.folder / "a.jsonl").write_bytes(line + b"\n")
 
     assert world.heal() == 0
     assert list(world.folder.glob("*.unreadable"))
 
 
-def test_what_a_process_leaves_is_taken_by_one_that_lives(world: IntakeWorld) -> None:
+def test_a_living_process_takes_over_the_outbox_of_a_dead_one(world: IntakeWorld) -> None:
     async def beside(kill: Callable[[], object]) -> None:
         task = asyncio.create_task(adopt(world.folder, world.outbox_ports()))
         await asyncio.sleep(0)
@@ -221,7 +223,7 @@ def test_what_a_process_leaves_is_taken_by_one_that_lives(world: IntakeWorld) ->
     assert world.ended == [("1.2.3", "lost", 1)]
 
 
-def test_a_folder_that_cannot_be_looked_at_for_a_while_stops_nobody(
+def test_outboxes_are_taken_over_after_their_folder_was_unreadable_for_a_while(
     world: IntakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed_during(world, world.events, Outage.REFUSES)

@@ -1,4 +1,4 @@
-"""What is refused is kept aside with its reason and told of, once; a full quarantine keeps nothing more."""
+"""A refused object is stored once, with its reason, and its event published; a full quarantine stores no more."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -24,8 +24,8 @@ FIVE, OTHER_FIVE, SIX = (content * LEAST_BYTES for content in (b"12345", b"54321
 
 
 @dataclass
-class World:
-    """Store and broker, and a quarantine before them with room for ten blocks a tenant."""
+class QuarantineWorld:
+    """A store, a broker, and a quarantine with room for ten blocks a tenant."""
 
     store: MemoryObjectStore = field(default_factory=MemoryObjectStore)
     events: MemoryEventLog = field(default_factory=MemoryEventLog)
@@ -34,7 +34,7 @@ class World:
         self.quarantine = self.opened()
 
     def opened(self) -> Quarantine:
-        """Return a process's quarantine."""
+        """Return the quarantine of another process."""
         return Quarantine(
             self.store, self.events, QuarantineRules(timedelta(days=30), quota_bytes=10 * LEAST_BYTES, measure_s=300)
         )
@@ -43,14 +43,14 @@ class World:
         asyncio.run(self.quarantine.keep(upload(data, key), reason))
 
     @property
-    def told(self) -> list[InstanceQuarantined]:
+    def published(self) -> list[InstanceQuarantined]:
         found = self.events.events(INSTANCE_QUARANTINED)
         return [event for event in found if isinstance(event, InstanceQuarantined)]
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> QuarantineWorld:
+    return QuarantineWorld()
 
 
 def upload(data: bytes, key: str, stored_at: datetime = NOON) -> Upload:
@@ -73,11 +73,11 @@ def counted(reason: str) -> float:
     return float(GATEWAY_QUARANTINED.labels(reason)._value.get())
 
 
-def test_it_is_kept_with_its_reason_and_told_of_without_a_word_of_its_content(world: World) -> None:
+def test_an_object_is_stored_with_its_reason_and_its_event_has_no_content(world: QuarantineWorld) -> None:
     before = counted(REASON)
     world.keep()
 
-    (event,) = world.told
+    (event,) = world.published
     stored = asyncio.run(world.store.head(Bucket.QUARANTINE, event.object_key))
     assert stored is not None
     assert (stored.envelope.reason, stored.size_bytes) == (REASON, len(FIVE))
@@ -87,38 +87,38 @@ def test_it_is_kept_with_its_reason_and_told_of_without_a_word_of_its_content(wo
     assert counted(REASON) == before + 1
 
 
-def test_the_same_content_again_is_told_of_as_it_was_the_first_time(world: World) -> None:
+def test_the_same_content_again_publishes_the_first_event_again(world: QuarantineWorld) -> None:
     world.keep()
     asyncio.run(world.quarantine.keep(upload(FIVE, f"local/{HASH}", NOON + timedelta(hours=1)), "sop-uid-mismatch"))
 
-    first, again = world.told
+    first, again = world.published
     assert again == first
     assert len(world.store.objects) == 1
 
 
-def test_what_was_let_go_and_comes_again_is_another_event(world: World) -> None:
+def test_content_that_was_discarded_and_is_sent_again_has_another_event(world: QuarantineWorld) -> None:
     world.keep()
     asyncio.run(world.store.delete(Bucket.QUARANTINE, f"local/{HASH}"))
     asyncio.run(world.quarantine.keep(upload(FIVE, f"local/{HASH}", NOON + timedelta(hours=1)), REASON))
 
-    first, again = world.told
+    first, again = world.published
     assert (again.event_id != first.event_id, again.occurred_at > first.occurred_at) == (True, True)
 
 
 @pytest.mark.parametrize("outage", [Outage.REFUSES, Outage.LOSES_ANSWER])
 @pytest.mark.parametrize("which", ["store", "events"])
-def test_what_is_not_kept_or_not_told_of_is_to_be_sent_again(world: World, which: str, outage: Outage) -> None:
+def test_after_an_outage_the_same_content_can_be_sent_again(world: QuarantineWorld, which: str, outage: Outage) -> None:
     getattr(world, which).outage = outage
     with pytest.raises(Unavailable):
         world.keep()
     getattr(world, which).outage = Outage.NONE
     world.keep()
 
-    assert len({event.event_id for event in world.told}) == 1
+    assert len({event.event_id for event in world.published}) == 1
     assert len(world.store.objects) == 1
 
 
-def test_over_the_quota_nothing_is_kept_and_the_sender_hears_why(world: World) -> None:
+def test_over_the_quota_nothing_is_stored_and_the_sender_is_told_why(world: QuarantineWorld) -> None:
     before = GATEWAY_QUARANTINE_FULL._value.get()
     world.keep(SIX)
     with pytest.raises(Rejected) as caught:
@@ -127,11 +127,11 @@ def test_over_the_quota_nothing_is_kept_and_the_sender_hears_why(world: World) -
 
     assert of_rejected(caught.value) == QUARANTINE_FULL
     assert [key for _, key in sorted(world.store.objects)] == [f"else/{OTHER}", f"local/{HASH}"]
-    assert sorted(event.tenant for event in world.told) == ["else", "local"]
+    assert sorted(event.tenant for event in world.published) == ["else", "local"]
     assert GATEWAY_QUARANTINE_FULL._value.get() == before + 1
 
 
-def test_repeats_and_failures_use_up_no_quota(world: World) -> None:
+def test_repeats_and_failures_use_up_no_quota(world: QuarantineWorld) -> None:
     world.store.outage = Outage.REFUSES
     for _ in range(3):
         with pytest.raises(Unavailable):
@@ -144,7 +144,7 @@ def test_repeats_and_failures_use_up_no_quota(world: World) -> None:
     assert len(world.store.objects) == 2
 
 
-def test_a_process_that_starts_knows_what_others_kept_once_it_has_looked(world: World) -> None:
+def test_a_new_process_counts_the_objects_of_others_once_it_has_measured(world: QuarantineWorld) -> None:
     world.keep(SIX)
     world.quarantine = world.opened()
     asyncio.run(world.quarantine.measure())
@@ -154,7 +154,7 @@ def test_a_process_that_starts_knows_what_others_kept_once_it_has_looked(world: 
     assert GATEWAY_QUARANTINE_BYTES.labels("local")._value.get() == len(SIX)
 
 
-def test_what_an_operator_discards_makes_room_at_the_next_look(world: World) -> None:
+def test_discarded_objects_make_room_at_the_next_measurement(world: QuarantineWorld) -> None:
     world.keep(SIX)
     asyncio.run(world.quarantine.measure())
     asyncio.run(world.store.delete(Bucket.QUARANTINE, f"local/{HASH}"))
@@ -165,17 +165,17 @@ def test_what_an_operator_discards_makes_room_at_the_next_look(world: World) -> 
     assert [key for _, key in world.store.objects] == [f"local/{OTHER}"]
 
 
-def test_what_lies_there_already_is_told_of_again_however_full_it_is(world: World) -> None:
+def test_the_event_of_a_stored_object_is_published_again_even_when_the_quota_is_full(world: QuarantineWorld) -> None:
     before = GATEWAY_QUARANTINE_FULL._value.get()
     world.keep(SIX)
     world.keep(SIX)
 
-    first, again = world.told
+    first, again = world.published
     assert again == first
     assert GATEWAY_QUARANTINE_FULL._value.get() == before
 
 
-def test_many_small_ones_fill_it_as_large_ones_do(world: World) -> None:
+def test_many_small_objects_fill_the_quota_as_large_ones_do(world: QuarantineWorld) -> None:
     for number in range(10):
         world.keep(b"x", f"local/{number:064}")
     with pytest.raises(Rejected):
@@ -189,7 +189,7 @@ def test_many_small_ones_fill_it_as_large_ones_do(world: World) -> None:
 
 
 def is_full(quota: Quota, blocks: int) -> bool:
-    """True if so many blocks are too many."""
+    """True if the local tenant has no room for this many blocks."""
     try:
         with quota.reserved("local", blocks * LEAST_BYTES):
             return False
@@ -197,7 +197,7 @@ def is_full(quota: Quota, blocks: int) -> bool:
         return True
 
 
-def test_what_is_added_during_a_count_is_not_forgotten() -> None:
+def test_objects_added_during_a_measurement_are_counted() -> None:
     quota = Quota(10 * LEAST_BYTES)
     with quota.reserved("local", 3 * LEAST_BYTES) as reservation:
         reservation.is_used = True
@@ -210,7 +210,7 @@ def test_what_is_added_during_a_count_is_not_forgotten() -> None:
 
 
 @pytest.mark.parametrize(("is_kept", "left"), [(True, 6), (False, 10)], ids=["lands-behind-the-count", "is-a-repeat"])
-def test_what_is_on_its_way_when_a_count_begins_is_counted_as_it_ends(is_kept: bool, left: int) -> None:  # noqa: FBT001
+def test_an_object_being_stored_when_a_measurement_begins_counts_as_its_storing_ends(is_kept: bool, left: int) -> None:  # noqa: FBT001
     quota = Quota(10 * LEAST_BYTES)
     with quota.reserved("local", 4 * LEAST_BYTES) as reservation:
         before = quota.used()
@@ -221,7 +221,7 @@ def test_what_is_on_its_way_when_a_count_begins_is_counted_as_it_ends(is_kept: b
     assert (is_full(quota, left), is_full(quota, left + 1)) == (False, True)
 
 
-def test_a_store_that_does_not_answer_ends_no_watch(world: World) -> None:
+def test_the_watch_goes_on_when_the_store_does_not_answer(world: QuarantineWorld) -> None:
     world.keep(SIX)
     world.quarantine = world.opened()
     world.store.outage = Outage.REFUSES

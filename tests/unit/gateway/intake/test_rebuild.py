@@ -1,4 +1,4 @@
-"""The event of a stored object is made again from the object, in whichever tier it lies."""
+"""The event of a stored object is rebuilt from the object, whichever tier has it."""
 
 import errno
 import tempfile
@@ -17,7 +17,7 @@ def world(tmp_path: Path) -> IntakeWorld:
     return IntakeWorld(tmp_path)
 
 
-def test_a_spool_that_is_full_for_a_while_does_not_end_healing(
+def test_an_event_is_rebuilt_after_the_spool_was_full_for_a_while(
     world: IntakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed_during(world, world.events, Outage.REFUSES)

@@ -1,4 +1,4 @@
-"""A body's hashes are those of all its bytes wherever they lie; limits keep nothing."""
+"""A body's hashes are those of all its bytes, in memory or in a file; one beyond a limit holds nothing."""
 
 import hashlib
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def body(folder: Path, room: Room, *, memory_bytes: int = 100, most_bytes: int =
 
 
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=12))
-def test_hashes_and_content_do_not_depend_on_pieces_or_place(pieces: list[bytes]) -> None:
+def test_hashes_and_content_do_not_depend_on_pieces_or_on_memory_and_file(pieces: list[bytes]) -> None:
     room, whole = Room(10_000), b"".join(pieces)
     taken = body(Path("/tmp"), room)
 
@@ -40,7 +40,7 @@ def test_hashes_and_content_do_not_depend_on_pieces_or_place(pieces: list[bytes]
     assert room.held_bytes == 0
 
 
-def test_a_spooled_body_leaves_no_name_behind(tmp_path: Path) -> None:
+def test_the_file_of_a_body_has_no_name(tmp_path: Path) -> None:
     room = Room(10_000)
     taken = body(tmp_path, room)
 
@@ -51,7 +51,7 @@ def test_a_spooled_body_leaves_no_name_behind(tmp_path: Path) -> None:
     taken.close()
 
 
-def test_a_full_process_spools_what_would_fit(tmp_path: Path) -> None:
+def test_a_process_without_free_memory_spools_even_small_bodies(tmp_path: Path) -> None:
     room = Room(50, held_bytes=50)
     taken = body(tmp_path, room)
 
@@ -62,7 +62,7 @@ def test_a_full_process_spools_what_would_fit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("folder", "most_bytes", "error"), [("", 10, Rejected), ("missing", 1000, Unavailable)])
-def test_a_failed_body_keeps_nothing_and_says_why(
+def test_a_failed_body_holds_no_bytes_and_has_an_error(
     tmp_path: Path, folder: str, most_bytes: int, error: type[Exception]
 ) -> None:
     room = Room(10_000)
@@ -77,7 +77,7 @@ def test_a_failed_body_keeps_nothing_and_says_why(
     assert taken.size_bytes == 25
 
 
-def test_a_full_disk_is_kept_in_mind_and_never_raised_while_writing(tmp_path: Path, full_disk: FullDisk) -> None:
+def test_a_full_disk_fails_the_body_and_raises_nothing(tmp_path: Path, full_disk: FullDisk) -> None:
     taken = body(tmp_path, Room(10_000), most_bytes=10**6)
 
     with full_disk():
@@ -87,7 +87,9 @@ def test_a_full_disk_is_kept_in_mind_and_never_raised_while_writing(tmp_path: Pa
     assert isinstance(taken.failed, Unavailable)
 
 
-def test_what_the_disk_refuses_late_is_unavailable_and_closes_all_the_same(tmp_path: Path, full_disk: FullDisk) -> None:
+def test_a_disk_that_is_full_at_the_last_flush_is_unavailable_and_the_body_can_be_closed(
+    tmp_path: Path, full_disk: FullDisk
+) -> None:
     taken = body(tmp_path, Room(10_000), most_bytes=10**6)
     for _ in range(6):
         taken.write(memoryview(bytes(1000)))
@@ -101,7 +103,7 @@ def test_what_the_disk_refuses_late_is_unavailable_and_closes_all_the_same(tmp_p
         assert len(data) == 0
 
 
-def test_nothing_at_all_needs_no_file(tmp_path: Path) -> None:
+def test_an_empty_body_needs_no_file(tmp_path: Path) -> None:
     taken = body(tmp_path, Room(0))
     taken.write(memoryview(b""))
 
@@ -109,7 +111,7 @@ def test_nothing_at_all_needs_no_file(tmp_path: Path) -> None:
         assert len(data) == 0
 
 
-def test_what_comes_before_a_data_set_takes_room_too(tmp_path: Path) -> None:
+def test_the_prefix_takes_memory_too(tmp_path: Path) -> None:
     room = Room(10_000)
     taken = body(tmp_path, room)
     taken.write(memoryview(b"four"))
@@ -120,7 +122,7 @@ def test_what_comes_before_a_data_set_takes_room_too(tmp_path: Path) -> None:
     assert (held, room.held_bytes) == (len(PREFIX) + 4, 0)
 
 
-def test_bodies_share_a_spool_and_what_it_has_no_room_for_is_to_be_sent_again(tmp_path: Path) -> None:
+def test_bodies_share_the_spool_and_one_without_room_is_unavailable(tmp_path: Path) -> None:
     room, before = Room(10_000, most_spooled_bytes=1000), GATEWAY_SPOOLED_BYTES._value.get()
     first, second, third = (body(tmp_path, room) for _ in range(3))
     first.write(memoryview(bytes(600)))

@@ -1,4 +1,4 @@
-"""The parts of a request are held while they come, and no longer."""
+"""The parts of a request take memory while they arrive, and give it back."""
 
 import asyncio
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.support.worlds.stow import stow_world
 ONE = part10()
 
 
-def test_the_beginning_of_a_part_takes_room_until_it_is_clear_what_it_is(tmp_path: Path) -> None:
+def test_the_beginning_of_a_part_takes_memory_until_its_file_meta_is_complete(tmp_path: Path) -> None:
     async def test() -> None:
         async with stow_world(tmp_path) as world:
             room, part = world.intake.room, PartDelivery(world.intake.acceptance, {})

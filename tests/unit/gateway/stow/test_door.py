@@ -1,4 +1,4 @@
-"""The STOW-RS door says of every part what became of it, stores what it can, and holds no request in whole."""
+"""The STOW-RS door stores the parts that it can, answers with a result for each, and holds no request as a whole."""
 
 import asyncio
 import time
@@ -27,11 +27,11 @@ from tests.support.worlds.stow import BOUNDARY, PARTS, Response, StowWorld, mult
 SPECIFIC = {f"1.2.3.1.{number}": part10(SOPInstanceUID=f"1.2.3.1.{number}", InstanceNumber=number) for number in (1, 2)}
 ONE, TWO = SPECIFIC.values()
 OTHER = part10(StudyInstanceUID="1.2.4", SeriesInstanceUID="1.2.4.1", SOPInstanceUID="1.2.4.1.1")
-# A leading zero in a UID: stored, and odd.
+# A leading zero in a UID: stored, with a warning.
 ODD = part10(SOPInstanceUID="1.2.3.11.9").replace(b"1.2.3.11.9", b"1.2.3.01.9")
 NO_UID = part10(SOPInstanceUID="1.2.3.1.8").replace(b"1.2.3.1.8\0", b"1.2/3.1.8\0")
 NOT_PART10 = ONE[132:]
-# A whole part and the boundary behind it; what comes then is open.
+# A whole part and the boundary behind it; another part may follow.
 OPENING = multipart(ONE).removesuffix(b"--\r\n")
 REFERENCED, FAILED, OTHER_FAILURES = "00081199", "00081198", "0008119A"
 SOP_UID, WARNING = "00081155", "00081196"
@@ -40,7 +40,7 @@ Ask = Callable[[StowWorld], Awaitable[Response]]
 
 
 def asked(folder: Path, ask: Ask, **world: Any) -> tuple[Response, StowWorld]:
-    """Ask a fresh archive, and give the answer and the archive as it then was."""
+    """Send a request to a new archive; return the response and the archive."""
 
     async def run() -> tuple[Response, StowWorld]:
         async with stow_world(folder, **world) as opened:
@@ -55,7 +55,7 @@ def posted(folder: Path, *chunks: bytes, **headers: str) -> tuple[Response, Stow
     return asked(folder, lambda world: world.post(*chunks, **headers))
 
 
-def test_instances_are_stored_as_received_and_each_says_where_it_is(tmp_path: Path) -> None:
+def test_instances_are_stored_as_received_and_the_response_has_their_addresses(tmp_path: Path) -> None:
     response, world = posted(tmp_path, multipart(ONE, TWO))
 
     assert response.status == 200
@@ -68,7 +68,7 @@ def test_instances_are_stored_as_received_and_each_says_where_it_is(tmp_path: Pa
     assert set(response.json) == {"00081190", REFERENCED}
 
 
-def test_the_answer_is_xml_for_who_asks_for_it(tmp_path: Path) -> None:
+def test_the_response_is_xml_if_the_client_accepts_that(tmp_path: Path) -> None:
     response, _ = posted(tmp_path, multipart(ONE, NO_UID), accept="application/dicom+xml")
     root = ET.fromstring(response.body)  # noqa: S314 - our own
     space = "{http://dicom.nema.org/PS3.19/models/NativeDICOM}"
@@ -94,7 +94,7 @@ def test_the_answer_is_xml_for_who_asks_for_it(tmp_path: Path) -> None:
         ("text/html, */*;q=0.1", "application/dicom+json"),
     ],
 )
-def test_accept_chooses_the_form_of_the_answer(tmp_path: Path, accept: str, media_type: str) -> None:
+def test_accept_chooses_the_media_type_of_the_response(tmp_path: Path, accept: str, media_type: str) -> None:
     response, _ = posted(tmp_path, multipart(ONE), accept=accept)
 
     assert response.headers["content-type"] == media_type
@@ -125,7 +125,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize(("files", "status", "failures"), ANSWERS.values(), ids=list(ANSWERS))
-def test_status_and_reasons_follow_what_became_of_the_parts(
+def test_status_and_failure_reasons_follow_the_results_of_the_parts(
     tmp_path: Path, files: list[bytes], status: int, failures: list[int]
 ) -> None:
     response, _ = posted(tmp_path, multipart(*files))
@@ -134,13 +134,13 @@ def test_status_and_reasons_follow_what_became_of_the_parts(
     assert (FAILED in response.json or OTHER_FAILURES in response.json) == bool(failures)
 
 
-def test_a_warning_names_its_reason(tmp_path: Path) -> None:
+def test_a_stored_part_with_a_warning_has_its_reason(tmp_path: Path) -> None:
     response, _ = posted(tmp_path, multipart(ONE, ODD))
 
     assert response.codes(REFERENCED, WARNING) == [0xB007]
 
 
-def test_another_study_than_the_addresss_fails_alone_and_nothing_of_it_is_kept(tmp_path: Path) -> None:
+def test_an_instance_of_another_study_than_the_address_names_fails_alone_and_is_not_quarantined(tmp_path: Path) -> None:
     response, world = posted(tmp_path, multipart(OTHER, ONE), path="/dicomweb/studies/1.2.3")
 
     assert (response.status, response.failures()) == (202, [0xA901])
@@ -149,7 +149,7 @@ def test_another_study_than_the_addresss_fails_alone_and_nothing_of_it_is_kept(t
 
 
 @pytest.mark.parametrize("file", [NO_UID, NOT_PART10, b"", b"DICM", ONE[:140], bytes(3000)], ids=range(6))
-def test_what_cannot_be_read_is_kept_aside_as_it_came(tmp_path: Path, file: bytes) -> None:
+def test_an_unreadable_part_is_quarantined_as_it_was_received(tmp_path: Path, file: bytes) -> None:
     response, world = posted(tmp_path, multipart(file))
 
     assert (response.status, response.failures()) == (409, [0xC000])
@@ -176,7 +176,7 @@ def test_the_data_set_alone_names_the_instance(tmp_path: Path) -> None:
     assert world.stored() == [renamed]
 
 
-def test_a_hostile_preamble_is_kept_as_received(tmp_path: Path) -> None:
+def test_a_hostile_preamble_is_stored_as_received(tmp_path: Path) -> None:
     polyglot = b"MZ\x90\0<script>alert(1)</script>".ljust(128, b"\x7f") + ONE[128:]
 
     response, world = posted(tmp_path, multipart(polyglot))
@@ -197,7 +197,7 @@ def test_a_hostile_preamble_is_kept_as_received(tmp_path: Path) -> None:
     ],
     ids=["single", "unquoted", "quoted", "untyped", "transfer-syntax", "no-part-type", "around"],
 )
-def test_every_form_that_clients_send_is_taken(tmp_path: Path, content_type: str, body: bytes) -> None:
+def test_every_form_that_clients_send_is_accepted(tmp_path: Path, content_type: str, body: bytes) -> None:
     response, world = posted(tmp_path, body, content_type=content_type)
 
     assert (response.status, world.stored()) == (200, [ONE])
@@ -222,7 +222,7 @@ def test_any_chunks_store_the_same_bytes(tmp_path: Path, size: int) -> None:
         (b"Content-Type: application/dicom\r\nContent-Length: 12\r\n", 0xC003),
     ],
 )
-def test_a_part_that_is_not_what_it_should_be_fails_alone(tmp_path: Path, head: bytes, code: int) -> None:
+def test_a_part_whose_headers_are_wrong_fails_alone(tmp_path: Path, head: bytes, code: int) -> None:
     body = f"--{BOUNDARY}\r\n".encode() + head + b"\r\n" + TWO + b"\r\n" + multipart(ONE)
 
     response, world = posted(tmp_path, body)
@@ -260,7 +260,7 @@ REFUSALS: dict[str, tuple[dict[str, str], str, int, str]] = {
 
 
 @pytest.mark.parametrize(("headers", "path", "status", "reason"), REFUSALS.values(), ids=list(REFUSALS))
-def test_what_breaks_a_rule_is_refused_counted_and_nothing_is_stored(
+def test_a_request_that_breaks_a_rule_is_refused_and_counted_and_nothing_is_stored(
     tmp_path: Path, headers: dict[str, str], path: str, status: int, reason: str
 ) -> None:
     before = STOW_REFUSED.labels(reason)._value.get()
@@ -308,7 +308,7 @@ def test_a_preflight_of_another_origin_is_refused(tmp_path: Path) -> None:
         ("POST", "/readyz", False),
     ],
 )
-def test_this_door_takes_what_does_not_read_the_studies_addresses(method: str, path: str, ours: bool) -> None:  # noqa: FBT001
+def test_requests_for_studies_that_do_not_read_belong_to_this_door(method: str, path: str, ours: bool) -> None:  # noqa: FBT001
     assert is_ours(method, path) is ours
 
 
@@ -328,7 +328,7 @@ def test_a_request_without_parts_is_bad_syntax(tmp_path: Path) -> None:
     ],
     ids=["cut", "syntax", "parts", "bytes"],
 )
-def test_what_came_before_a_body_breaks_off_is_stored_and_said(
+def test_the_parts_before_a_body_breaks_off_are_stored_and_in_the_response(
     tmp_path: Path, settings: StowSettings, tail: bytes
 ) -> None:
     async def ask(world: StowWorld) -> Response:
@@ -352,7 +352,7 @@ def test_more_bytes_than_a_request_may_have_are_413(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("outage", [Outage.REFUSES, Outage.LOSES_ANSWER])
-def test_an_archive_that_cannot_store_says_when_to_come_again(tmp_path: Path, outage: Outage) -> None:
+def test_an_archive_that_cannot_store_says_when_to_try_again(tmp_path: Path, outage: Outage) -> None:
     response, world = asked(
         tmp_path, lambda world: world.post(multipart(ONE, TWO)), store=MemoryObjectStore(outage=outage)
     )
@@ -362,8 +362,8 @@ def test_an_archive_that_cannot_store_says_when_to_come_again(tmp_path: Path, ou
     assert len(world.instances) == len(world.stored())
 
 
-class Small(MemoryObjectStore):
-    """A store that is away when it has so many objects, and which counts how often it was asked to take one."""
+class LimitedStore(MemoryObjectStore):
+    """A store that is unavailable once it has `room` objects, and counts the PUTs."""
 
     def __init__(self, room: int = 1) -> None:
         super().__init__()
@@ -377,20 +377,20 @@ class Small(MemoryObjectStore):
         return await super().put(bucket, upload)
 
 
-def test_some_that_could_not_be_stored_are_a700_and_the_transfer_partial(tmp_path: Path) -> None:
+def test_parts_that_could_not_be_stored_are_a700_and_the_transfer_is_partial(tmp_path: Path) -> None:
     response, world = asked(
         tmp_path,
         lambda world: world.post(multipart(ONE, TWO)),
         settings=StowSettings(at_once=1),
-        store=Small(),
+        store=LimitedStore(),
     )
 
     assert (response.status, response.failures(), world.stored()) == (202, [0xA700], [ONE])
     assert response.codes(FAILED, SOP_UID) == ["1.2.3.1.2"]
 
 
-def test_after_the_first_that_could_not_be_stored_no_other_is_tried(tmp_path: Path) -> None:
-    store = Small(room=0)
+def test_after_the_first_part_that_could_not_be_stored_no_other_is_tried(tmp_path: Path) -> None:
+    store = LimitedStore(room=0)
     files = [part10(SOPInstanceUID=f"1.2.3.1.{number}") for number in range(1, 101)]
 
     response, _ = asked(
@@ -401,8 +401,8 @@ def test_after_the_first_that_could_not_be_stored_no_other_is_tried(tmp_path: Pa
     assert response.failures() == [0xA700] * 100
 
 
-class Faulty(MemoryObjectStore):
-    """A store with a fault that shows at its second object."""
+class FaultyStore(MemoryObjectStore):
+    """A store that fails unexpectedly at its second object."""
 
     async def put(self, bucket: Bucket, upload: Upload) -> bool:
         if self.objects:
@@ -410,7 +410,7 @@ class Faulty(MemoryObjectStore):
         return await super().put(bucket, upload)
 
 
-def test_a_fault_of_ours_is_said_and_the_transfer_is_partial(tmp_path: Path) -> None:
+def test_an_unexpected_error_fails_one_part_and_the_transfer_is_partial(tmp_path: Path) -> None:
     async def ask(world: StowWorld) -> Response:
         response = await world.post(multipart(ONE, TWO))
         again = await world.post(multipart(TWO))
@@ -418,13 +418,13 @@ def test_a_fault_of_ours_is_said_and_the_transfer_is_partial(tmp_path: Path) -> 
         assert [(end.outcome, end.instances) for end in await world.ends()] == [("partial", 1), ("partial", 0)]
         return response
 
-    response, _ = asked(tmp_path, ask, settings=StowSettings(at_once=1), store=Faulty())
+    response, _ = asked(tmp_path, ask, settings=StowSettings(at_once=1), store=FaultyStore())
 
     assert (response.status, response.failures()) == (202, [0x0110])
 
 
 @pytest.mark.parametrize("tail", [b"", b"--\r\n" + b"x" * 2000], ids=["cut", "epilogue"])
-def test_what_may_be_stored_later_is_503_although_the_body_breaks_off(tmp_path: Path, tail: bytes) -> None:
+def test_a_part_that_may_be_stored_later_makes_it_503_although_the_body_breaks_off(tmp_path: Path, tail: bytes) -> None:
     response, _ = asked(
         tmp_path, lambda world: world.post(OPENING, tail), store=MemoryObjectStore(outage=Outage.REFUSES)
     )
@@ -433,7 +433,7 @@ def test_what_may_be_stored_later_is_503_although_the_body_breaks_off(tmp_path: 
     assert (response.headers["retry-after"], response.headers["connection"]) == ("5", "close")
 
 
-def test_what_may_be_stored_later_is_503_beside_what_never_can_be(tmp_path: Path) -> None:
+def test_a_part_that_may_be_stored_later_makes_it_503_although_another_never_can_be(tmp_path: Path) -> None:
     body = multipart(ONE, content_type="text/plain").removesuffix(f"--{BOUNDARY}--\r\n".encode()) + multipart(TWO)
 
     response, _ = asked(tmp_path, lambda world: world.post(body), store=MemoryObjectStore(outage=Outage.REFUSES))
@@ -445,7 +445,7 @@ def test_what_may_be_stored_later_is_503_beside_what_never_can_be(tmp_path: Path
     )
 
 
-def test_a_good_end_ends_the_transfer_well(tmp_path: Path) -> None:
+def test_a_request_whose_parts_are_all_stored_ends_its_transfer_well(tmp_path: Path) -> None:
     async def ask(world: StowWorld) -> Response:
         response = await world.post(multipart(ONE, OTHER, TWO))
         ends = sorted((end.study_uid, end.outcome, end.instances) for end in await world.ends())
@@ -455,7 +455,7 @@ def test_a_good_end_ends_the_transfer_well(tmp_path: Path) -> None:
     assert asked(tmp_path, ask)[0].status == 200
 
 
-def test_the_same_again_is_success_and_nothing_new(tmp_path: Path) -> None:
+def test_the_same_instance_again_is_a_success_and_no_new_object(tmp_path: Path) -> None:
     async def ask(world: StowWorld) -> Response:
         await world.post(multipart(ONE))
         return await world.post(multipart(ONE, ONE))
@@ -466,7 +466,7 @@ def test_the_same_again_is_success_and_nothing_new(tmp_path: Path) -> None:
     assert len({event.event_id for event in world.instances}) == 1
 
 
-def test_a_client_that_goes_away_leaves_what_was_whole_and_an_aborted_transfer(tmp_path: Path) -> None:
+def test_when_a_client_disconnects_its_complete_parts_are_stored_and_the_transfer_is_aborted(tmp_path: Path) -> None:
     async def ask(world: StowWorld) -> Response:
         messages: list[dict[str, Any]] = [
             {"type": "http.request", "body": OPENING + b"\r\n\r\n" + TWO[:900], "more_body": True},
@@ -482,7 +482,7 @@ def test_a_client_that_goes_away_leaves_what_was_whole_and_an_aborted_transfer(t
     assert (response.status, world.stored()) == (0, [ONE])
 
 
-def test_a_client_that_stalls_is_408_and_disconnected(tmp_path: Path) -> None:
+def test_a_client_that_stops_sending_gets_408_and_is_disconnected(tmp_path: Path) -> None:
     messages: list[dict[str, Any]] = [{"type": "http.request", "body": multipart(ONE)[:500], "more_body": True}]
 
     response, world = asked(
@@ -495,7 +495,7 @@ def test_a_client_that_stalls_is_408_and_disconnected(tmp_path: Path) -> None:
     assert (world.stored(), world.intake.room.held_bytes) == ([], 0)
 
 
-def test_a_client_that_drips_is_408_however_often_it_drips(tmp_path: Path) -> None:
+def test_a_client_that_sends_single_bytes_gets_408_however_often_it_sends(tmp_path: Path) -> None:
     async def ask(world: StowWorld) -> Response:
         sent = 0
 
@@ -537,7 +537,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-def test_so_many_of_a_request_are_stored_at_once_and_the_next_waits_unread(tmp_path: Path) -> None:
+def test_a_few_parts_of_a_request_are_stored_at_a_time_and_the_next_one_waits_unread(tmp_path: Path) -> None:
     gated = Gated()
     files = [part10(SOPInstanceUID=f"1.2.3.1.{number}") for number in range(1, 21)]
     read = 0
@@ -564,7 +564,7 @@ def test_so_many_of_a_request_are_stored_at_once_and_the_next_waits_unread(tmp_p
     assert response.codes(REFERENCED, SOP_UID) == [f"1.2.3.1.{number}" for number in range(1, 21)]
 
 
-def test_too_many_requests_at_once_are_told_to_come_again(tmp_path: Path) -> None:
+def test_one_request_too_many_is_asked_to_try_again(tmp_path: Path) -> None:
     gated = Gated()
 
     async def ask(world: StowWorld) -> Response:
@@ -585,7 +585,7 @@ def test_too_many_requests_at_once_are_told_to_come_again(tmp_path: Path) -> Non
 
 
 class Slow:
-    """A request that keeps coming, so many bytes every so often."""
+    """A request without end that sends size_bytes after each every_s."""
 
     def __init__(self, every_s: float, size_bytes: int) -> None:
         self.every_s, self.size_bytes = every_s, size_bytes
@@ -598,7 +598,7 @@ class Slow:
 YIELDING = StowSettings(requests=2, yield_s=0.05, silence_s=5.0, slowest_bytes_per_s=0, yield_bytes_per_s=1e5)
 
 
-def test_at_a_full_door_the_slowest_gives_way_and_no_quick_one(tmp_path: Path) -> None:
+def test_when_all_places_are_taken_the_slowest_request_is_broken_off_and_no_quick_one(tmp_path: Path) -> None:
     async def ask(world: StowWorld) -> Response:
         single = {"content-type": "application/dicom"}
         quick, slow = (
@@ -617,7 +617,7 @@ def test_at_a_full_door_the_slowest_gives_way_and_no_quick_one(tmp_path: Path) -
     assert (response.status, world.stored(), world.intake.room.held_bytes) == (200, [ONE], 0)
 
 
-def test_whoever_was_told_to_break_off_while_we_store_hears_it_next(tmp_path: Path) -> None:
+def test_a_request_that_is_broken_off_while_its_part_is_stored_ends_when_that_is_done(tmp_path: Path) -> None:
     gated = Gated()
 
     async def ask(world: StowWorld) -> Response:
@@ -638,7 +638,7 @@ def test_whoever_was_told_to_break_off_while_we_store_hears_it_next(tmp_path: Pa
     assert (response.status, response.json["reason"], world.stored()) == (503, "closing", [ONE])
 
 
-def test_a_closing_door_answers_who_still_sends_with_503_and_ends_the_transfer(tmp_path: Path) -> None:
+def test_a_closing_door_answers_open_requests_with_503_and_ends_their_transfers(tmp_path: Path) -> None:
     async def ask(world: StowWorld) -> Response:
         messages: list[dict[str, Any]] = [{"type": "http.request", "body": OPENING, "more_body": True}]
         asking = asyncio.create_task(world.ask(messages, headers={"content-type": PARTS}))
@@ -653,7 +653,7 @@ def test_a_closing_door_answers_who_still_sends_with_503_and_ends_the_transfer(t
     assert (response.status, response.headers["retry-after"], world.stored()) == (503, "5", [ONE])
 
 
-def test_a_file_meta_without_end_is_looked_through_a_few_times_only(tmp_path: Path) -> None:
+def test_a_file_meta_without_end_is_parsed_a_few_times_only(tmp_path: Path) -> None:
     meta = b"\2\0\x50\0UN\0\0" * 200_000
     body = multipart(bytes(128) + b"DICM" + meta)
 
@@ -675,7 +675,7 @@ def test_a_deflated_instance_is_stored_as_received(tmp_path: Path) -> None:
     assert (response.status, world.stored()) == (200, [deflated])
 
 
-def test_the_answer_reads_as_dicom(tmp_path: Path) -> None:
+def test_the_response_is_a_dicom_data_set(tmp_path: Path) -> None:
     response, _ = posted(tmp_path, multipart(ONE, OTHER, NOT_PART10))
     found = Dataset.from_json(response.json)
 

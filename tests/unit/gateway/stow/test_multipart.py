@@ -1,4 +1,4 @@
-"""A body is taken apart as RFC 2046 says, within its limits, or refused by name."""
+"""The parts of a body are those of RFC 2046; a body that has none, or exceeds a limit, is rejected with a reason."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,7 +13,7 @@ Part = tuple[dict[str, str], bytes]
 
 
 def parts_of(chunks: Iterable[bytes], boundary: str = "B", limits: MultipartLimits = LIMITS) -> list[Part]:
-    """Take a body apart; raises Rejected as the scanner does."""
+    """Return the parts of a body; raises Rejected as the scanner does."""
     scanner, parts, ended = Scanner(boundary, limits), list[tuple[dict[str, str], bytearray]](), 0
     for chunk in chunks:
         for found in scanner.feed(chunk):
@@ -88,7 +88,7 @@ def test_a_folded_header_is_one_line() -> None:
         (b"--B\r\nContent-Type: Multipart/Mixed; boundary=C\r\n\r\nx\r\n--B--", "multipart-nested"),
     ],
 )
-def test_what_is_no_multipart_body_is_refused_by_name(body: bytes, reason: str) -> None:
+def test_bytes_that_are_no_multipart_body_are_rejected_with_a_reason(body: bytes, reason: str) -> None:
     assert refusal(body) == reason
 
 
@@ -133,18 +133,18 @@ def test_each_limit_holds_to_the_byte_whatever_the_chunks(
 
 
 @pytest.mark.parametrize("boundary", ["", "x" * 71, "a b ", "a\r", "a\n", "ä", "a;b", 'a"'])
-def test_a_boundary_is_at_most_70_characters_of_the_standards(boundary: str) -> None:
+def test_a_boundary_of_other_characters_or_more_than_70_is_rejected(boundary: str) -> None:
     with pytest.raises(Rejected, match="multipart-boundary"):
         Scanner(boundary, LIMITS)
 
 
-def test_a_boundary_of_70_characters_will_do() -> None:
+def test_a_boundary_of_70_characters_is_accepted() -> None:
     boundary = "'()+_,-./:=? 0" * 5
 
     assert parts_of([f"--{boundary}\r\n\r\nx\r\n--{boundary}--".encode()], boundary) == [({}, b"x")]
 
 
-def test_a_parts_bytes_are_views_of_what_was_fed() -> None:
+def test_a_parts_bytes_are_views_of_the_chunks() -> None:
     scanner, chunk = Scanner("B", LIMITS), bytes(1000)
     list(scanner.feed(b"--B\r\n\r\nx"))
 
@@ -171,6 +171,6 @@ def test_a_media_type_is_read_quoted_or_not(text: str, name: str, parameters: di
 
 
 @pytest.mark.parametrize("text", ["", "dicom", "a/b; x", "a/b; x=1; X=2", 'a/b; x="1', "a/b c/d", "a/b, c/d"])
-def test_what_is_no_media_type_is_refused(text: str) -> None:
+def test_a_text_that_is_no_media_type_is_rejected(text: str) -> None:
     with pytest.raises(Rejected, match="multipart-media-type"):
         MediaType.of(text)
