@@ -1,9 +1,9 @@
-"""The gateway's composition root: settings from the environment, one listening socket, a process per core.
+"""The composition root of the gateway: settings from the environment, one listening socket, a process per core.
 
     python -m gateway [--help]
 
 Settings are FLUORO_DIMSE_*, FLUORO_INTAKE_*, FLUORO_QUARANTINE_*, FLUORO_STORE_* and FLUORO_BROKER_* (.env.example
-lists each with its default). Exits 0 after SIGTERM, 1 when one of its processes died, 2 for settings that cannot be.
+lists each with its default). Exits 0 after SIGTERM, 1 when one of its processes died, 2 for settings with mistakes.
 """
 
 import argparse
@@ -24,9 +24,9 @@ from types import FrameType
 
 from prometheus_client import start_http_server
 
-from gateway.dimse.admission import Tally
+from gateway.dimse.admission import AssociationCounts
 from gateway.dimse.peers import PeersFile
-from gateway.dimse.tls import context_of
+from gateway.dimse.tls import tls_context
 from gateway.intake.lifespan import STOP_S, Connectors, open_intake
 from gateway.process import serve
 from operators.connectors.kafka.log import KafkaEventLog
@@ -44,8 +44,8 @@ FORK = multiprocessing.get_context("fork")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Every section that the gateway reads."""
+class GatewayProcessSettings:
+    """The sections of settings that the gateway reads."""
 
     dimse: DimseSettings
     intake: IntakeSettings
@@ -55,49 +55,49 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Common:
-    """What all processes of a gateway have from their parent."""
+class Shared:
+    """The things that every process of a gateway has from its parent."""
 
-    settings: Settings
+    settings: GatewayProcessSettings
     listening: socket.socket
-    tally: Tally
+    counts: AssociationCounts
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the gateway; give its exit code."""
+    """Run the gateway and return its exit code."""
     argparse.ArgumentParser(
         prog="python -m gateway", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args(arguments)
     try:
-        settings = load_all(Settings, os.environ)
+        settings = load_all(GatewayProcessSettings, os.environ)
         _check(settings.dimse)
         listening = _listen(settings.dimse)
     except (SettingsError, OSError) as error:
-        print(error, file=sys.stderr)  # noqa: T201 - for the person who started it
+        print(error, file=sys.stderr)  # noqa: T201 - for the person at the terminal
         return 2
     return _supervise(listening, settings)
 
 
 def _check(settings: DimseSettings) -> None:
-    """Look at the files that the settings name, and at who could listen; raises SettingsError, all problems at once."""
-    problems = [problem] if (problem := _in_the_open(settings)) else []
-    for look in (PeersFile(settings).load, lambda: context_of(settings)):
+    """Check the files that the settings name and the address; raises SettingsError with all problems at once."""
+    problems = [problem] if (problem := _plaintext_problem(settings)) else []
+    for check in (PeersFile(settings).load, lambda: tls_context(settings)):
         try:
-            look()
+            check()
         except SettingsError as error:
             problems.append(str(error))
     if problems:
         raise SettingsError("\n".join(problems))
 
 
-def _in_the_open(settings: DimseSettings) -> str | None:
-    """Return what is wrong with images and names on a network where others can read them."""
+def _plaintext_problem(settings: DimseSettings) -> str | None:
+    """Return the problem if images and names would go unencrypted over a network."""
     if settings.tls_certificate or settings.plaintext_public or _is_loopback(settings.host):
         return None
     return (
         f"FLUORO_DIMSE_HOST: {settings.host or 'every address'} is not loopback and there is no TLS: set"
         " FLUORO_DIMSE_TLS_CERTIFICATE and FLUORO_DIMSE_TLS_KEY,"
-        " or FLUORO_DIMSE_PLAINTEXT_PUBLIC=1 to send everything in clear"
+        " or FLUORO_DIMSE_PLAINTEXT_PUBLIC=1 to send everything unencrypted"
     )
 
 
@@ -115,10 +115,10 @@ def _listen(settings: DimseSettings) -> socket.socket:
     return listening
 
 
-def _supervise(listening: socket.socket, settings: Settings) -> int:
-    """Start the processes, pass signals on, and end when one of them does: all of them, or none."""
-    common = Common(settings, listening, Tally(settings.dimse.processes))
-    started = [_start(index, common) for index in range(settings.dimse.processes)]
+def _supervise(listening: socket.socket, settings: GatewayProcessSettings) -> int:
+    """Start the processes, pass signals on, and end all processes as soon as one has ended."""
+    shared = Shared(settings, listening, AssociationCounts(settings.dimse.processes))
+    started = [_start(index, shared) for index in range(settings.dimse.processes)]
     children = [process for process, _ in started]
     is_stopping = _pass_signals_on(children)
     if all(_is_ready(ready) for _, ready in started):
@@ -136,16 +136,16 @@ def _is_ready(ready: Connection) -> bool:
         return False
 
 
-def _start(index: int, common: Common) -> tuple[ForkProcess, Connection]:
+def _start(index: int, shared: Shared) -> tuple[ForkProcess, Connection]:
     ours, theirs = FORK.Pipe(duplex=False)
-    process = FORK.Process(target=_child, args=(index, common, theirs, os.getpid()), name=f"gateway-{index}")
+    process = FORK.Process(target=_child, args=(index, shared, theirs, os.getpid()), name=f"gateway-{index}")
     process.start()
     theirs.close()
     return process, ours
 
 
 def _pass_signals_on(processes: Sequence[ForkProcess]) -> Callable[[], bool]:
-    """Pass SIGTERM and SIGINT on; give whether one has come."""
+    """Pass SIGTERM and SIGINT on; return a function that is true once one has come."""
     received = []
 
     def pass_on(number: int, _: FrameType | None) -> None:
@@ -168,27 +168,27 @@ def _end(processes: Sequence[ForkProcess]) -> None:
             process.join()
 
 
-def _child(index: int, common: Common, ready: Connection, parent: int) -> None:
+def _child(index: int, shared: Shared, ready: Connection, parent: int) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
-        # It died before it could be noticed.
+        # The parent died before the line above.
         return
     set_up_logs("gateway")
     for library in ("pynetdicom", "pydicom"):
-        # Their warnings quote what peers send.
+        # The warnings of these libraries quote what peers send.
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    dimse = common.settings.dimse
+    dimse = shared.settings.dimse
     if dimse.metrics_port:
         start_http_server(dimse.metrics_port + index, addr=dimse.host)
-    common.tally.become(index)
-    asyncio.run(_serve(common, lambda: ready.send(True)))
+    shared.counts.use_row(index)
+    asyncio.run(_serve(shared, lambda: ready.send(True)))
 
 
-async def _serve(common: Common, ready: Callable[[], None]) -> None:
-    settings = common.settings
+async def _serve(shared: Shared, ready: Callable[[], None]) -> None:
+    settings = shared.settings
     async with S3ObjectStore(settings.store) as store, KafkaEventLog(settings.broker) as events:
-        inside = open_intake(settings.intake, settings.quarantine, Connectors(store, events))
-        await serve(common.listening, settings.dimse, inside, ready, common.tally)
+        intake = open_intake(settings.intake, settings.quarantine, Connectors(store, events))
+        await serve(shared.listening, settings.dimse, intake, ready, shared.counts)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""How many may come in, and who gives way when the door is crowded. No I/O and no clock here.
+"""Which connections may come in, and which one is dropped when all places are taken. No I/O and no clock here.
 
-A flood and a modality may call from one address under titles that anybody can invent; what they do tells them apart.
-Who has not associated yet gives way to who comes later, the oldest of the busiest address first. Who has associated
-gives way when it brings nothing: to anybody after a while, at once to a caller that has less than its share.
+A flood and a modality may call from one address, under titles that anybody can invent: only what they do tells them
+apart. A connection that has not associated yet is dropped for a newer one, the oldest of the busiest address first. An
+association is dropped when it sends nothing: for anybody once that has lasted long enough, and at once for a caller
+that has fewer associations.
 """
 
 import mmap
@@ -15,28 +16,28 @@ import numpy as np
 
 from gateway.dimse.peers import Address, Peer
 
-# Of the connections that have not associated, this part is kept for addresses of peers.
-KEPT = 0.1
-LEAST_WAITING = 16
-EVERYBODY = "all"
+# The part of the places for connections without an association that is kept for addresses of peers.
+KEPT_FOR_PEERS = 0.1
+LEAST_UNASSOCIATED = 16
+ALL_ASSOCIATIONS = "all"
 
 
-class Tally:
-    """Counts that all processes of a gateway share, by name: each writes its own row and reads the sum.
+class AssociationCounts:
+    """Counts of associations and connections by name, shared by all processes: each has its own row, and reads the sum.
 
-    Two names of a million share a count by chance; then they share a limit. Which, nobody can work out: Python's hash of
-    a text has a secret, drawn at the start of the process that all others are forked from (PYTHONHASHSEED unset).
+    Among a million names two may share a count by chance, and then share a limit. Nobody outside can work out which
+    two: the hash of a text has a secret that the parent of all processes draws when it starts (PYTHONHASHSEED unset).
     """
 
     SLOTS = 2**20
 
     def __init__(self, processes: int = 1) -> None:
-        # Shared with forked children, and none of it is real memory before it is written to.
+        # Shared with forked children; a page takes memory only once it is written to.
         self._rows = np.frombuffer(mmap.mmap(-1, processes * self.SLOTS * 4), dtype=np.uint32).reshape(processes, -1)
         self._own = self._rows[0]
 
-    def become(self, process: int) -> None:
-        """Write to this process's row from here on."""
+    def use_row(self, process: int) -> None:
+        """Count in the row of this process from here on."""
         self._own = self._rows[process]
 
     def count(self, name: str) -> int:
@@ -56,39 +57,49 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Visitor:
-    """Where a connection comes from: whether a peer may call from there, whether many callers share the address."""
+class ConnectionSource:
+    """Where a connection comes from.
+
+    `is_peer_address` is true if a peer may call from the address, `is_shared` if a balancer puts many callers behind it.
+    """
 
     address: Address
-    is_known: bool
+    is_peer_address: bool
     is_shared: bool = False
 
 
-class Guest(Protocol):
-    """A connection, as far as its place is concerned."""
+class ManagedConnection(Protocol):
+    """A connection whose place is managed here, from `add_connection` to `remove`.
+
+    The properties are read only while a place is being looked for. `drop` must lead to `remove`, at once or as soon as
+    the connection is closed; it may be called again before that.
+    """
 
     @property
-    def visitor(self) -> Visitor:
-        """Return where it comes from."""
+    def source(self) -> ConnectionSource:
+        """Return where the connection comes from."""
 
     @property
     def calling_ae(self) -> str:
-        """Return the calling AE title, once it has associated."""
+        """Return the calling AE title of the association that is accepted or about to be."""
 
     @property
-    def has_begun(self) -> bool:
-        """True if it has begun to send any instance since it associated."""
+    def has_begun_data_set(self) -> bool:
+        """True if the association has ever begun to send a data set, or has ended."""
 
-    def quiet_s(self) -> float | None:
-        """Return for how long it has brought next to nothing; None while an instance of it is stored."""
+    def unproductive_s(self) -> float | None:
+        """Return for how many seconds next to nothing came; None while a data set is being stored."""
 
-    def give_way(self) -> None:
-        """Leave its place to another."""
+    def drop(self) -> None:
+        """End the connection, so that another can take its place."""
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """How many at once: associations in all, connections of an address that no peer has; when the quiet give way."""
+class AdmissionLimits:
+    """How many associations there may be, and how many connections from an address that no peer has.
+
+    An association that has been unproductive for `yield_s` seconds may be dropped for another.
+    """
 
     associations: int
     per_address: int
@@ -96,115 +107,128 @@ class Bounds:
     processes: int = 1
 
     @property
-    def waiting(self) -> int:
-        """Return this process's share of the connections that have not associated."""
-        return max(LEAST_WAITING, -(-self.associations // self.processes))
+    def unassociated(self) -> int:
+        """Return how many connections of one process may be without an association."""
+        return max(LEAST_UNASSOCIATED, -(-self.associations // self.processes))
 
 
 @dataclass
 class Admission:
-    """Everybody who is inside one process, and the counts that it shares with the others."""
+    """The connections of one process, and the counts that all processes share."""
 
-    bounds: Bounds
-    tally: Tally
-    # In the order in which they came.
-    _waiting: dict[Guest, None] = field(default_factory=dict)
-    _associated: dict[Guest, Peer] = field(default_factory=dict)
+    limits: AdmissionLimits
+    counts: AssociationCounts
+    # Both in the order in which the connections came.
+    _unassociated: dict[ManagedConnection, None] = field(default_factory=dict)
+    _associated: dict[ManagedConnection, Peer] = field(default_factory=dict)
 
     @property
     def associated(self) -> int:
-        """Return how many have associated, in this process."""
+        """Return the number of associations of this process."""
         return len(self._associated)
 
     @property
-    def waiting(self) -> int:
-        """Return how many have not, in this process."""
-        return len(self._waiting)
+    def unassociated(self) -> int:
+        """Return the number of this process's connections that have not associated."""
+        return len(self._unassociated)
 
-    def enter(self, guest: Guest) -> str | None:
-        """Take a new connection in, or say why not."""
-        visitor = guest.visitor
-        if not (visitor.is_known or visitor.is_shared) and self._is_full(visitor):
+    def add_connection(self, connection: ManagedConnection) -> str | None:
+        """Count a new connection, for which another may be dropped; return the reason if there is no place."""
+        source = connection.source
+        if not (source.is_peer_address or source.is_shared) and self._is_address_full(source):
             return "address-full"
-        if self.waiting >= self.bounds.waiting * (1 if visitor.is_known else 1 - KEPT):
-            victim = self._oldest(only_strangers=not visitor.is_known)
+        if self.unassociated >= self.limits.unassociated * (1 if source.is_peer_address else 1 - KEPT_FOR_PEERS):
+            victim = self._oldest_unassociated(only_others=not source.is_peer_address)
             if victim is None:
                 return "crowd"
-            victim.give_way()
-        self._waiting[guest] = None
-        self.tally.add(_place(visitor))
+            victim.drop()
+        self._unassociated[connection] = None
+        self.counts.add(_address_name(source))
         return None
 
-    def _is_full(self, visitor: Visitor) -> bool:
-        return self.tally.count(_place(visitor)) >= self.bounds.per_address
+    def _is_address_full(self, source: ConnectionSource) -> bool:
+        return self.counts.count(_address_name(source)) >= self.limits.per_address
 
-    def _oldest(self, *, only_strangers: bool) -> Guest | None:
-        """Return who waits longest at the address that has most who wait, strangers before all others."""
-        strangers = [one for one in self._waiting if not one.visitor.is_known]
-        return _oldest_of_largest(strangers if strangers or only_strangers else self._waiting, _origin)
+    def _oldest_unassociated(self, *, only_others: bool) -> ManagedConnection | None:
+        """Return the oldest connection of the address that has most of them.
 
-    def admit(self, guest: Guest, peer: Peer) -> bool:
-        """Take an association in, for which another may have to give way; False when none can."""
-        among = self._crowd(peer)
-        if among is not None:
-            victim = self._longest_quiet(among) or self._above_its_share(among, guest)
+        Addresses that no peer has come first; with `only_others` no other is returned.
+        """
+        others = [one for one in self._unassociated if not one.source.is_peer_address]
+        return _oldest_of_largest(others if others or only_others else self._unassociated, _origin)
+
+    def add_association(self, connection: ManagedConnection, peer: Peer) -> bool:
+        """Count a connection as an association, for which another may be dropped; False if there is no place."""
+        rivals = self._rivals(peer)
+        if rivals is not None:
+            victim = self._longest_unproductive(rivals) or self._one_too_many(rivals, connection)
             if victim is None:
                 return False
-            victim.give_way()
-        self._waiting.pop(guest, None)
-        self._associated[guest] = peer
-        self.tally.add(EVERYBODY)
-        self.tally.add(_name(peer))
+            victim.drop()
+        self._unassociated.pop(connection, None)
+        self._associated[connection] = peer
+        self.counts.add(ALL_ASSOCIATIONS)
+        self.counts.add(_peer_name(peer))
         return True
 
-    def _crowd(self, peer: Peer) -> list[Guest] | None:
-        """Return those among whom one must go before this peer may associate; None when there is room."""
-        if self.tally.count(_name(peer)) >= peer.associations:
-            return [one for one, theirs in self._associated.items() if theirs.name == peer.name]
-        return list(self._associated) if self.tally.count(EVERYBODY) >= self.bounds.associations else None
+    def _rivals(self, peer: Peer) -> list[ManagedConnection] | None:
+        """Return the associations of which one must be dropped before this peer may associate; None if there is room."""
+        if self.counts.count(_peer_name(peer)) >= peer.associations:
+            return [one for one, other in self._associated.items() if other.name == peer.name]
+        is_full = self.counts.count(ALL_ASSOCIATIONS) >= self.limits.associations
+        return list(self._associated) if is_full else None
 
-    def _longest_quiet(self, among: Iterable[Guest]) -> Guest | None:
-        quiet = {one: quiet_s for one in among if (quiet_s := one.quiet_s()) is not None}
-        longest = max(quiet, key=quiet.__getitem__, default=None)
-        return longest if longest is not None and quiet[longest] >= self.bounds.yield_s else None
+    def _longest_unproductive(self, rivals: Iterable[ManagedConnection]) -> ManagedConnection | None:
+        durations_s = {one: lasted_s for one in rivals if (lasted_s := one.unproductive_s()) is not None}
+        longest = max(durations_s, key=durations_s.__getitem__, default=None)
+        return longest if longest is not None and durations_s[longest] >= self.limits.yield_s else None
 
-    def _above_its_share(self, among: list[Guest], guest: Guest) -> Guest | None:
-        """Return one that has begun nothing, of the caller with most associations: more than the guest would have."""
-        sizes = Counter(map(_caller, among))
-        idle = [one for one in among if not one.has_begun and sizes[_caller(one)] > sizes[_caller(guest)] + 1]
+    def _one_too_many(self, rivals: list[ManagedConnection], connection: ManagedConnection) -> ManagedConnection | None:
+        """Return the oldest association without any data set, of the caller that has most associations.
+
+        Only of callers that have more than the new connection's caller would have.
+        """
+        sizes = Counter(map(_caller, rivals))
+        most = sizes[_caller(connection)] + 1
+        idle = [one for one in rivals if not one.has_begun_data_set and sizes[_caller(one)] > most]
         return _oldest_of_largest(idle, _caller)
 
-    def leave(self, guest: Guest) -> None:
-        """Forget a connection that has gone; once or more often."""
-        if guest in self._waiting:
-            del self._waiting[guest]
-        elif (peer := self._associated.pop(guest, None)) is not None:
-            self.tally.remove(EVERYBODY)
-            self.tally.remove(_name(peer))
+    def remove(self, connection: ManagedConnection) -> None:
+        """Free the place of a closed connection; a second call changes nothing."""
+        if connection in self._unassociated:
+            del self._unassociated[connection]
+        elif (peer := self._associated.pop(connection, None)) is not None:
+            self.counts.remove(ALL_ASSOCIATIONS)
+            self.counts.remove(_peer_name(peer))
         else:
             return
-        self.tally.remove(_place(guest.visitor))
+        self.counts.remove(_address_name(connection.source))
 
 
-def _oldest_of_largest(guests: Iterable[Guest], group: Callable[[Guest], object]) -> Guest | None:
-    """Return the first of the group that has most."""
-    guests = list(guests)
-    sizes = Counter(map(group, guests))
-    return max(guests, key=lambda one: sizes[group(one)], default=None)
+def _oldest_of_largest(
+    connections: Iterable[ManagedConnection], group_of: Callable[[ManagedConnection], object]
+) -> ManagedConnection | None:
+    """Return the first connection of the group that has most."""
+    connections = list(connections)
+    sizes = Counter(map(group_of, connections))
+    return max(connections, key=lambda one: sizes[group_of(one)], default=None)
 
 
-def _origin(guest: Guest) -> object:
-    """Say whom a waiting connection counts against: an address that many share would always have most."""
-    return guest if guest.visitor.is_shared else guest.visitor.address
+def _origin(connection: ManagedConnection) -> object:
+    """Return the group of a connection without an association: its address.
+
+    A connection from a shared address is a group of its own, for such an address would always have most.
+    """
+    return connection if connection.source.is_shared else connection.source.address
 
 
-def _caller(guest: Guest) -> tuple[Address, str]:
-    return guest.visitor.address, guest.calling_ae
+def _caller(connection: ManagedConnection) -> tuple[Address, str]:
+    return connection.source.address, connection.calling_ae
 
 
-def _place(visitor: Visitor) -> str:
-    return f"address {visitor.address}"
+def _address_name(source: ConnectionSource) -> str:
+    return f"address {source.address}"
 
 
-def _name(peer: Peer) -> str:
+def _peer_name(peer: Peer) -> str:
     return f"peer {peer.name}"

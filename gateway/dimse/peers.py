@@ -1,6 +1,6 @@
-"""Who may come in by DICOM: the peers of a TOML file, read again when it changes. Without a file, this machine alone.
+"""Who may associate: the peers of a TOML file, which is read again when it changes; without a file, only this machine.
 
-The first peer of the file that fits a caller is the caller's. deploy/peers.example.toml explains the file to people.
+A caller is the first peer of the file that it matches. deploy/peers.example.toml explains the file to its writers.
 """
 
 import ipaddress
@@ -12,7 +12,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from gateway.dimse.messages import SERVICES
+from gateway.dimse.services.table import SERVICE_NAMES
 from schemas.objects import TENANT
 from schemas.settings.dimse import DimseSettings
 from schemas.settings.reading import SettingsError
@@ -23,10 +23,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 ANY = "*"
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 MOST_FILE_BYTES = 4 * 2**20
-MOST = 1e9
+MOST_NUMBER = 1e9
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# The default repertoire without backslash (PS3.5 6.2, AE); spaces count within, not around (PS3.8 9.3.2).
+# The default repertoire without backslash (PS3.5 6.2, AE), and no space at either end (PS3.8 9.3.2).
 TITLE = re.compile(r"(?! )[ -\[\]-~]{1,16}(?<! )")
 FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
 COMMON_NAME = re.compile(r"CN=.{1,64}")
@@ -34,19 +34,19 @@ COMMON_NAME = re.compile(r"CN=.{1,64}")
 
 @dataclass(frozen=True)
 class Certificate:
-    """Who a client's certificate says that it is: sha256 over its DER bytes, in hex, and the subject's common name."""
+    """A client's certificate: SHA-256 of its DER bytes in hex, and the subject's common name."""
 
     fingerprint: str
     common_name: str
 
-    def is_named(self, wanted: str) -> bool:
-        """True if a peer's `certificate` means this one."""
+    def matches(self, wanted: str) -> bool:
+        """True if this is the certificate that a peer's `certificate` names."""
         return wanted in (f"sha256:{self.fingerprint}", f"CN={self.common_name}")
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks for an association. The titles are without padding and are anybody's text."""
+    """The requestor of an association. The titles are without padding, and may be any text."""
 
     address: Address
     calling_ae: str
@@ -56,7 +56,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class Peer:
-    """A rule: which callers it means, whose data theirs is, what they may do and how much of it at once."""
+    """A rule for callers: which ones match it, the tenant of their data, their services, and their limits."""
 
     name: str
     calling_ae: str
@@ -68,12 +68,12 @@ class Peer:
     idle_s: float = 120.0
     certificate: str = ""
 
-    def is_near(self, address: Address) -> bool:
-        """True if an address is in one of its networks."""
+    def has_address(self, address: Address) -> bool:
+        """True if an address is in one of the peer's networks."""
         return any(address in network for network in self.networks)
 
     def covers(self, other: "Peer") -> bool:
-        """True if every caller that fits the other fits this one."""
+        """True if every caller that matches the other peer matches this one."""
         return (
             self.calling_ae in (ANY, other.calling_ae)
             and self.called_ae in (ANY, other.called_ae)
@@ -86,14 +86,14 @@ def _is_within(inner: Network, outer: Network) -> bool:
     return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
 
 
-# In this order: the reason for a refusal, and what must hold for it not to be one.
-QUESTIONS: tuple[tuple[str, Callable[[Peer, Caller], bool]], ...] = (
+# In this order: the reason for a rejection, and the condition without which the caller is rejected.
+CHECKS: tuple[tuple[str, Callable[[Peer, Caller], bool]], ...] = (
     ("calling-ae", lambda peer, caller: peer.calling_ae in (ANY, caller.calling_ae)),
     ("called-ae", lambda peer, caller: peer.called_ae in (ANY, caller.called_ae)),
     (
         "certificate",
         lambda peer, caller: (
-            not peer.certificate or (caller.certificate is not None and caller.certificate.is_named(peer.certificate))
+            not peer.certificate or (caller.certificate is not None and caller.certificate.matches(peer.certificate))
         ),
     ),
 )
@@ -101,44 +101,44 @@ QUESTIONS: tuple[tuple[str, Callable[[Peer, Caller], bool]], ...] = (
 
 @dataclass(frozen=True)
 class Peers:
-    """All rules, in the file's order."""
+    """All peers, in the file's order."""
 
     peers: tuple[Peer, ...]
 
-    def knows(self, address: Address) -> bool:
-        """True if any peer may call from there."""
-        return any(peer.is_near(address) for peer in self.peers)
+    def has_address(self, address: Address) -> bool:
+        """True if any peer may call from an address."""
+        return any(peer.has_address(address) for peer in self.peers)
 
     def find(self, caller: Caller) -> Peer | str:
-        """Return the caller's peer, or the reason why there is none: a name of negotiation.REJECTIONS."""
-        fitting = [peer for peer in self.peers if peer.is_near(caller.address)]
-        if not fitting:
+        """Return the peer that a caller is, or the reason to reject it: a name in negotiation.REJECTIONS."""
+        found = [peer for peer in self.peers if peer.has_address(caller.address)]
+        if not found:
             return "address"
-        for reason, fits in QUESTIONS:
-            fitting = [peer for peer in fitting if fits(peer, caller)]
-            if not fitting:
+        for reason, matches in CHECKS:
+            found = [peer for peer in found if matches(peer, caller)]
+            if not found:
                 return reason
-        return fitting[0]
+        return found[0]
 
 
 def address_of(text: str) -> Address:
-    """Read an address as the socket gives it; an IPv4 address in IPv6's form is the IPv4 address."""
+    """Return the address that a socket names; an IPv4 address mapped into IPv6 becomes the IPv4 address."""
     address = ipaddress.ip_address(text)
     return getattr(address, "ipv4_mapped", None) or address
 
 
 class PeersFile:
-    """The file of a gateway's settings, and whether it has changed since it was read."""
+    """The peers file that the settings name, and its last known version."""
 
     def __init__(self, settings: DimseSettings) -> None:
         self._settings = settings
         self._path = Path(settings.peers_file)
-        self._mark = self._look()
+        self._version = self._read_version()
 
     def load(self) -> Peers:
-        """Read the rules; raises SettingsError with a line for everything that is wrong with them."""
+        """Return the peers of the file; raises SettingsError with a line for everything that is wrong."""
         if not self._settings.peers_file:
-            return this_machine(self._settings)
+            return loopback_only(self._settings)
         try:
             with self._path.open("rb") as file:
                 text = file.read(MOST_FILE_BYTES + 1).decode()
@@ -150,22 +150,22 @@ class PeersFile:
             raise SettingsError("\n".join(f"{self._path}: {line}" for line in str(error).splitlines())) from error
 
     def has_changed(self) -> bool:
-        """Say, once, that the file is not what it was when this was last asked."""
-        before, self._mark = self._mark, self._look()
-        return self._mark != before
+        """True, once, after the file was changed."""
+        before, self._version = self._version, self._read_version()
+        return self._version != before
 
-    def _look(self) -> tuple[int, int, int] | None:
+    def _read_version(self) -> tuple[int, int, int] | None:
         if not self._settings.peers_file:
             return None
         try:
-            found = os.stat(self._path)  # noqa: PTH116 - once a second, and a Path adds nothing
+            found = os.stat(self._path)  # noqa: PTH116 - a Path adds nothing
         except OSError:
             return None
         return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def this_machine(settings: DimseSettings) -> Peers:
-    """Return the one rule that holds without a file: who calls from this machine may do everything."""
+def loopback_only(settings: DimseSettings) -> Peers:
+    """Return the peers without a file: one, which has every caller from this machine and every service."""
     return Peers(
         (
             Peer(
@@ -174,7 +174,7 @@ def this_machine(settings: DimseSettings) -> Peers:
                 called_ae=settings.only_called_ae or ANY,
                 networks=LOOPBACK,
                 tenant=settings.tenant,
-                services=SERVICES,
+                services=SERVICE_NAMES,
                 associations=settings.associations,
                 idle_s=settings.idle_s,
             ),
@@ -183,7 +183,7 @@ def this_machine(settings: DimseSettings) -> Peers:
 
 
 def parse(text: str, settings: DimseSettings) -> Peers:
-    """Read a file's text; raises SettingsError with a line for everything that is wrong with it."""
+    """Return the peers of a file's text; raises SettingsError with a line for everything that is wrong."""
     if len(text) > MOST_FILE_BYTES:
         raise SettingsError(f"longer than {MOST_FILE_BYTES} bytes")
     try:
@@ -191,16 +191,16 @@ def parse(text: str, settings: DimseSettings) -> Peers:
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(str(error)) from error
     except (ValueError, RecursionError) as error:
-        # What tomllib itself does not expect: int() takes no number of 5,000 digits.
+        # Not foreseen by tomllib itself: int() takes no number of 5,000 digits.
         raise SettingsError("nested too deeply, or a number of too many digits") from error
     tables = whole.get("peer", [])
-    problems = [f"{key}: is not known, only [[peer]] is" for key in whole if key != "peer"]
+    problems = [f"{key}: is unknown; only [[peer]] is allowed" for key in whole if key != "peer"]
     if not tables or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise SettingsError("\n".join([*problems, "names no [[peer]]"]))
+        raise SettingsError("\n".join([*problems, "has no [[peer]]"]))
     peers = []
-    for place, table in enumerate(tables, 1):
+    for number, table in enumerate(tables, 1):
         found = list(_problems(table, settings))
-        problems += [f"{_called(table, place)}: {problem}" for problem in found]
+        problems += [f"{_label(table, number)}: {problem}" for problem in found]
         peers += [] if found else [_peer(table, settings)]
     problems += _clashes(peers)
     if problems:
@@ -208,21 +208,21 @@ def parse(text: str, settings: DimseSettings) -> Peers:
     return Peers(tuple(peers))
 
 
-def _called(table: Mapping[str, Any], place: int) -> str:
+def _label(table: Mapping[str, Any], number: int) -> str:
     name = table.get("name")
-    return f"peer {name}" if isinstance(name, str) and NAME.fullmatch(name) else f"peer number {place}"
+    return f"peer {name}" if isinstance(name, str) and NAME.fullmatch(name) else f"peer number {number}"
 
 
 def _problems(table: Mapping[str, Any], settings: DimseSettings) -> Iterator[str]:
     for key in sorted(table.keys() - READERS.keys()):
-        yield f"{key}: is not known"
+        yield f"{key}: is unknown"
     for key in READERS:
         if key not in table and key in REQUIRED:
             yield f"{key}: is missing"
         elif key in table and (problem := _problem(key, table[key])):
             yield f"{key}: {problem}"
     if table.get("certificate") and not settings.tls_client_ca:
-        yield "certificate: nobody is asked for one without FLUORO_DIMSE_TLS_CLIENT_CA"
+        yield "certificate: needs FLUORO_DIMSE_TLS_CLIENT_CA, without which clients are not asked for one"
 
 
 def _problem(key: str, value: Any) -> str | None:
@@ -239,12 +239,12 @@ def _peer(table: Mapping[str, Any], settings: DimseSettings) -> Peer:
 
 
 def _clashes(peers: list[Peer]) -> Iterator[str]:
-    for place, peer in enumerate(peers):
-        before = peers[:place]
+    for index, peer in enumerate(peers):
+        before = peers[:index]
         if any(other.name == peer.name for other in before):
-            yield f"peer {peer.name}: name: is another peer's"
+            yield f"peer {peer.name}: name: is used by another peer"
         if covering := next((other for other in before if other.covers(peer)), None):
-            yield f"peer {peer.name}: nobody can be it: all its callers are peer {covering.name}'s, which comes first"
+            yield f"peer {peer.name}: can never match: peer {covering.name} comes first and matches all its callers"
 
 
 def _matching(pattern: re.Pattern[str], what: str) -> Callable[[Any], str]:
@@ -259,7 +259,7 @@ def _matching(pattern: re.Pattern[str], what: str) -> Callable[[Any], str]:
 def _number(kinds: tuple[type, ...], least: float, what: str) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
         is_number = isinstance(value, kinds) and not isinstance(value, bool)
-        if not is_number or not least <= value < MOST:
+        if not is_number or not least <= value < MOST_NUMBER:
             raise ValueError(f"should be {what}")
         return value
 
@@ -277,9 +277,9 @@ def _networks(value: Any) -> tuple[Network, ...]:
 
 
 def _services(value: Any) -> frozenset[str]:
-    services = frozenset(_list(value, f"services: {', '.join(sorted(SERVICES))}"))
-    if not services <= SERVICES:
-        raise ValueError(f"should be of {', '.join(sorted(SERVICES))}")
+    services = frozenset(_list(value, f"services: {', '.join(sorted(SERVICE_NAMES))}"))
+    if not services <= SERVICE_NAMES:
+        raise ValueError(f"should be of {', '.join(sorted(SERVICE_NAMES))}")
     return services
 
 

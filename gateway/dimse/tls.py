@@ -13,8 +13,8 @@ from schemas.settings.reading import SettingsError
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
-def context_of(settings: DimseSettings) -> ssl.SSLContext | None:
-    """Return what to speak TLS with, None where the settings name no certificate; raises SettingsError, a line each."""
+def tls_context(settings: DimseSettings) -> ssl.SSLContext | None:
+    """Return the TLS context, None if the settings name no certificate; raises SettingsError with a line per problem."""
     if problems := _combinations(settings):
         raise SettingsError("\n".join(problems))
     if not settings.tls_certificate:
@@ -24,41 +24,41 @@ def context_of(settings: DimseSettings) -> ssl.SSLContext | None:
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     try:
-        context.load_cert_chain(settings.tls_certificate, settings.tls_key, password=_nobody_to_ask)
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key, password=_no_passphrase)
     except (OSError, ValueError) as error:
-        raise SettingsError(f"FLUORO_DIMSE_TLS_CERTIFICATE and _KEY: {_said(error)}") from error
+        raise SettingsError(f"FLUORO_DIMSE_TLS_CERTIFICATE and _KEY: {_text_of(error)}") from error
     if settings.tls_client_ca:
-        _ask_for_certificates(context, settings.tls_client_ca)
+        _require_certificates(context, settings.tls_client_ca)
     return context
 
 
 def _combinations(settings: DimseSettings) -> list[str]:
     problems = []
     if bool(settings.tls_certificate) != bool(settings.tls_key):
-        problems.append("FLUORO_DIMSE_TLS_CERTIFICATE and FLUORO_DIMSE_TLS_KEY: one needs the other")
+        problems.append("FLUORO_DIMSE_TLS_CERTIFICATE and FLUORO_DIMSE_TLS_KEY: set both or neither")
     if settings.tls_client_ca and not settings.tls_certificate:
         problems.append("FLUORO_DIMSE_TLS_CLIENT_CA: needs FLUORO_DIMSE_TLS_CERTIFICATE")
     return problems
 
 
-def _nobody_to_ask() -> str:
-    raise ValueError("the key needs a passphrase")
+def _no_passphrase() -> str:
+    raise ValueError("the key has a passphrase, which nobody can enter here")
 
 
-def _ask_for_certificates(context: ssl.SSLContext, authorities: str) -> None:
+def _require_certificates(context: ssl.SSLContext, authorities: str) -> None:
     try:
         context.load_verify_locations(authorities)
     except OSError as error:
-        raise SettingsError(f"FLUORO_DIMSE_TLS_CLIENT_CA: {_said(error)}") from error
+        raise SettingsError(f"FLUORO_DIMSE_TLS_CLIENT_CA: {_text_of(error)}") from error
     context.verify_mode = ssl.CERT_REQUIRED
 
 
-def _said(error: Exception) -> str:
+def _text_of(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
 def certificate_of(transport: asyncio.BaseTransport) -> Certificate | None:
-    """Return the certificate that the other side has shown and that was verified."""
+    """Return the peer's certificate, which TLS has verified; None without TLS or certificate."""
     connection: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
     encoded = connection.getpeercert(binary_form=True) if connection else None
     if connection is None or encoded is None:
@@ -67,6 +67,6 @@ def certificate_of(transport: asyncio.BaseTransport) -> Certificate | None:
 
 
 def _common_name(certificate: Any) -> str:
-    """Return the subject's common name when there is exactly one."""
+    """Return the subject's common name; empty unless there is exactly one."""
     names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
     return names[0] if len(names) == 1 else ""

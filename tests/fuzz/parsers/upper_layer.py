@@ -4,14 +4,23 @@ import struct
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from gateway.dimse.messages import Messages, Request, service_of
-from gateway.intake.accept import Incoming
-from gateway.intake.spool import Body, Room, SpoolLimits
+from gateway.dimse.messages import MessageAssembler
+from gateway.dimse.services.echo import CEchoRequest
+from gateway.dimse.services.service import Association, Request
+from gateway.dimse.services.store import CStoreRequest
+from gateway.dimse.services.table import begin, is_served
+from gateway.intake.accept import Acceptance, AcceptancePorts
+from gateway.intake.quarantine import Quarantine, QuarantineRules
+from gateway.intake.spool import Room, SpoolLimits
 from gateway.intake.status import STORED
-from operators.dicom.instance import data_hasher
+from gateway.intake.tiers import TieredStore
+from gateway.intake.transfer import Transfer
+from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
 from operators.dimse.commands import parse_command, response
 from operators.dimse.negotiation import AssociateAccepted, Terms, negotiate
 from operators.dimse.pdu import PduReader, Violation, data_pdus
@@ -19,6 +28,8 @@ from tests.fuzz.inputs import CT, cut
 
 TERMS = Terms(pdu_bytes=16384, most_contexts=128, implementation_uid="2.25.1", implementation_version="TEST")
 STORED_BYTES = 64 * 1024
+# Nothing is stored, so nothing is recorded.
+NO_OUTBOX = cast("Any", None)
 
 
 @dataclass
@@ -27,16 +38,17 @@ class Peer:
 
     room: Room = field(default_factory=lambda: Room(2**20))
     events: list[Any] = field(default_factory=list)
-    messages: Messages | None = None
+    messages: MessageAssembler | None = None
     peer_pdu_bytes: int = 0
 
     def associate_requested(self, pdu: bytes) -> None:
-        answer = negotiate(pdu, TERMS, lambda abstract_syntax: service_of(abstract_syntax) is not None)
+        answer = negotiate(pdu, TERMS, is_served)
         self.events.append(answer)
         if isinstance(answer, AssociateAccepted):
             assert struct.unpack_from(">BxI", answer.pdu) == (2, len(answer.pdu) - 6)
             self.peer_pdu_bytes = answer.peer_pdu_bytes
-            self.messages = Messages(answer.contexts, self.arrive, self.delivered)
+            association = Association(answer, Transfer(NO_OUTBOX, "local"), self.acceptance)
+            self.messages = MessageAssembler(answer.contexts, partial(begin, association), self.delivered)
 
     def data_arrived(self, context_id: int, control: int, piece: memoryview, *, is_whole: bool) -> None:
         if self.messages is not None:
@@ -48,16 +60,22 @@ class Peer:
     def aborted(self) -> None:
         self.events.append("abort")
 
-    def arrive(self, sop_class: str, sop_uid: str, transfer_syntax: str) -> Incoming:
-        bounds = SpoolLimits(STORED_BYTES, STORED_BYTES, Path(tempfile.gettempdir()))
-        body = Body(b"", data_hasher(transfer_syntax), self.room, bounds)
-        return Incoming(sop_class, sop_uid, transfer_syntax, b"", body)
+    @property
+    def acceptance(self) -> Acceptance:
+        """Return an acceptance that takes data sets in, and is never asked to store one."""
+        store, events = MemoryObjectStore(), MemoryEventLog()
+        quarantine = Quarantine(store, events, QuarantineRules(timedelta(days=1), 0, 1.0))
+        limits = SpoolLimits(STORED_BYTES, STORED_BYTES, Path(tempfile.gettempdir()))
+        return Acceptance(AcceptancePorts(TieredStore(store), events, NO_OUTBOX, quarantine, self.room, limits))
 
     def delivered(self, request: Request) -> None:
+        if not isinstance(request, CEchoRequest | CStoreRequest):
+            self.events.append("cancel")
+            return
         answer = response(request.command, STORED.code, STORED.comment)
         assert parse_command(answer).field == request.command.field | 0x8000
         assert len(data_pdus(request.context_id, answer, self.peer_pdu_bytes)) >= len(answer)
-        body = request.arrival.body if request.arrival else None
+        body = request.body
         self.events.append((request.context_id, request.command, body and (body.size_bytes, body.data_hash)))
         if body:
             body.close()
@@ -73,7 +91,7 @@ def outcome_of(pieces: Iterator[bytes], buffer_bytes: int) -> list[Any]:
     except Violation as violation:
         peer.events.append((violation.reason, violation.code))
     if peer.messages is not None:
-        peer.messages.drop()
+        peer.messages.close()
     assert peer.room.held_bytes == 0
     return peer.events
 

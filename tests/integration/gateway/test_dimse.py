@@ -35,7 +35,7 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import PresentationContext, build_context
 from structlog.testing import capture_logs
 
-from gateway.dimse.association import Door
+from gateway.dimse.door import Door
 from gateway.intake.lifespan import Connectors
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
 from operators.dicom import instance, part10
@@ -364,13 +364,13 @@ def test_a_pdu_that_trickles_is_aborted(settings: GatewaySections) -> None:
 
 
 def test_a_process_without_memory_takes_no_association_for_now(gateway: Running) -> None:
-    gateway.door.inside.room.held_bytes = gateway.door.inside.room.most_bytes
+    gateway.door.intake.room.held_bytes = gateway.door.intake.room.most_bytes
     entity = AE("SENDER")
     entity.add_requested_context(CT)
 
     assert entity.associate("127.0.0.1", gateway.port).is_rejected
 
-    gateway.door.inside.room.held_bytes = 0
+    gateway.door.intake.room.held_bytes = 0
     with associated(gateway.port):
         pass
 
@@ -770,7 +770,7 @@ def test_tls_takes_what_bcp_195_says_and_nothing_less(
         else:
             with pytest.raises((ssl.SSLError, OSError)):
                 tls_answer(gateway.port, change(client(certificates, name)), "CT1")
-        wait_for(lambda: not gateway.door.admission.waiting)
+        wait_for(lambda: not gateway.door.admission.unassociated)
 
     assert GATEWAY_TURNED_AWAY.labels("handshake")._value.get() == refused + (not is_heard)
 
@@ -778,7 +778,7 @@ def test_tls_takes_what_bcp_195_says_and_nothing_less(
 def test_a_handshake_that_never_comes_is_ended(encrypted: GatewaySections) -> None:
     with running(encrypted.changed(associate_s=0.2)) as gateway, connected(gateway.port, b"") as silent:
         assert silent.recv(1) == b""
-        wait_for(lambda: not gateway.door.admission.waiting)
+        wait_for(lambda: not gateway.door.admission.unassociated)
 
 
 def test_a_flood_without_handshakes_gives_way(encrypted: GatewaySections, certificates: Path) -> None:
@@ -787,7 +787,7 @@ def test_a_flood_without_handshakes_gives_way(encrypted: GatewaySections, certif
             kept.enter_context(connected(gateway.port, b""))
 
         assert tls_answer(gateway.port, client(certificates), "CT1") == 2
-        assert gateway.door.admission.waiting <= 16
+        assert gateway.door.admission.unassociated <= 16
 
 
 @pytest.mark.parametrize("pdu_bytes", [4096, 131072])

@@ -38,7 +38,7 @@ def test_every_kind_of_hostile_peer_is_thrown_out_and_leaves_nothing(
 
     assert {name for name, (_, calls, _) in came.items() if calls == 0} == set()
     assert {name for name, (_, _, held) in came.items() if held} == set()
-    assert gateway.door.inside.room.held_bytes == 0
+    assert gateway.door.intake.room.held_bytes == 0
     assert gateway.stored == []
     assert caplog.records == []
 

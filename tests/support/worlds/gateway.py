@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from gateway.dimse.association import Door
+from gateway.dimse.door import Door
 from gateway.intake.lifespan import Connectors, open_intake
 from gateway.process import opened
 from schemas.settings.dimse import DimseSettings

@@ -1,4 +1,4 @@
-"""A crowd never shuts out who does its work: who brings nothing gives way, and limits hold over all processes."""
+"""A flood never shuts a working sender out, idle connections are dropped first, and limits hold over all processes."""
 
 import multiprocessing
 import zlib
@@ -7,201 +7,201 @@ from ipaddress import ip_address
 
 import pytest
 
-from gateway.dimse.admission import Admission, Bounds, Tally, Visitor
+from gateway.dimse.admission import Admission, AdmissionLimits, AssociationCounts, ConnectionSource
 from gateway.dimse.peers import LOOPBACK, Peer
 
 PEER = Peer("here", "*", LOOPBACK, "local", frozenset({"store"}), associations=100)
-BOUNDS = Bounds(associations=100, per_address=20, yield_s=5.0)
-HERE = Visitor(ip_address("127.0.0.1"), is_known=True)
-STRANGER = Visitor(ip_address("203.0.113.1"), is_known=False)
+LIMITS = AdmissionLimits(associations=100, per_address=20, yield_s=5.0)
+HERE = ConnectionSource(ip_address("127.0.0.1"), is_peer_address=True)
+ELSEWHERE = ConnectionSource(ip_address("203.0.113.1"), is_peer_address=False)
 
 
 @dataclass(eq=False)
 class Connection:
     """A connection as admission sees it."""
 
-    visitor: Visitor = HERE
+    source: ConnectionSource = HERE
     calling_ae: str = "HOSTILE"
-    has_begun: bool = False
-    silent_s: float | None = 0.0
-    inside: Admission | None = field(default=None)
+    has_begun_data_set: bool = False
+    lasted_s: float | None = 0.0
+    admission: Admission | None = field(default=None)
 
-    def quiet_s(self) -> float | None:
-        return self.silent_s
+    def unproductive_s(self) -> float | None:
+        return self.lasted_s
 
-    def give_way(self) -> None:
-        assert self.inside is not None
-        self.inside.leave(self)
-        self.inside = None
-
-
-def admission(bounds: Bounds = BOUNDS) -> Admission:
-    return Admission(bounds, Tally())
+    def drop(self) -> None:
+        assert self.admission is not None
+        self.admission.remove(self)
+        self.admission = None
 
 
-def entered(inside: Admission, connection: Connection) -> str | None:
-    connection.inside = inside
-    return inside.enter(connection)
+def admission(bounds: AdmissionLimits = LIMITS) -> Admission:
+    return Admission(bounds, AssociationCounts())
 
 
-def associated(inside: Admission, connection: Connection, peer: Peer = PEER) -> bool:
-    assert entered(inside, connection) is None
-    return inside.admit(connection, peer)
+def entered(admitted: Admission, connection: Connection) -> str | None:
+    connection.admission = admitted
+    return admitted.add_connection(connection)
 
 
-def crowd(inside: Admission, size: int, connection: Connection) -> list[Connection]:
-    guests = [replace(connection, inside=None) for _ in range(size)]
-    assert all(associated(inside, one) for one in guests)
-    return guests
+def associated(admitted: Admission, connection: Connection, peer: Peer = PEER) -> bool:
+    assert entered(admitted, connection) is None
+    return admitted.add_association(connection, peer)
 
 
-def test_who_waits_longest_gives_way_to_who_comes() -> None:
-    inside = admission()
+def crowd(admitted: Admission, size: int, connection: Connection) -> list[Connection]:
+    connections = [replace(connection, admission=None) for _ in range(size)]
+    assert all(associated(admitted, one) for one in connections)
+    return connections
+
+
+def test_the_oldest_connection_is_dropped_for_a_new_one() -> None:
+    admitted = admission()
     waiting = [Connection() for _ in range(300)]
 
-    refused = [entered(inside, one) for one in waiting]
+    refused = [entered(admitted, one) for one in waiting]
 
     assert refused == [None] * 300
-    assert [one.inside is not None for one in waiting] == [False] * 200 + [True] * 100
+    assert [one.admission is not None for one in waiting] == [False] * 200 + [True] * 100
 
 
-def test_a_flood_from_one_address_moves_out_its_own() -> None:
-    inside = admission()
-    modality = Connection(Visitor(ip_address("10.0.0.1"), is_known=True))
-    entered(inside, modality)
+def test_a_flood_from_one_address_drops_its_own_connections() -> None:
+    admitted = admission()
+    modality = Connection(ConnectionSource(ip_address("10.0.0.1"), is_peer_address=True))
+    entered(admitted, modality)
 
     for _ in range(1000):
-        entered(inside, Connection())
+        entered(admitted, Connection())
 
-    assert modality.inside is not None
+    assert modality.admission is not None
 
 
 def test_an_address_that_no_peer_has_gets_few_connections() -> None:
-    inside = admission()
-    flood = [Connection(STRANGER) for _ in range(21)]
+    admitted = admission()
+    flood = [Connection(ELSEWHERE) for _ in range(21)]
 
-    assert [entered(inside, one) for one in flood] == [None] * 20 + ["address-full"]
-    inside.leave(flood[0])
-    assert entered(inside, Connection(STRANGER)) is None
+    assert [entered(admitted, one) for one in flood] == [None] * 20 + ["address-full"]
+    admitted.remove(flood[0])
+    assert entered(admitted, Connection(ELSEWHERE)) is None
 
 
 def test_a_balancers_address_is_not_counted() -> None:
-    inside = admission()
-    shared = replace(STRANGER, is_shared=True)
+    admitted = admission()
+    shared = replace(ELSEWHERE, is_shared=True)
 
-    assert {entered(inside, Connection(shared)) for _ in range(80)} == {None}
+    assert {entered(admitted, Connection(shared)) for _ in range(80)} == {None}
 
 
-def test_strangers_leave_places_for_peers_and_give_way_to_them() -> None:
-    inside = admission()
-    addresses = [Visitor(ip_address(f"203.0.113.{number}"), is_known=False) for number in range(200)]
-    strangers = [Connection(address) for address in addresses]
-    for one in strangers:
-        entered(inside, one)
-    assert inside.waiting == 90
+def test_addresses_without_peer_leave_places_for_peers_and_are_dropped_for_them() -> None:
+    admitted = admission()
+    addresses = [ConnectionSource(ip_address(f"203.0.113.{number}"), is_peer_address=False) for number in range(200)]
+    others = [Connection(address) for address in addresses]
+    for one in others:
+        entered(admitted, one)
+    assert admitted.unassociated == 90
 
-    peers = [Connection(Visitor(ip_address(f"10.0.0.{number}"), is_known=True)) for number in range(50)]
+    peers = [Connection(ConnectionSource(ip_address(f"10.0.0.{number}"), is_peer_address=True)) for number in range(50)]
     for one in peers:
-        entered(inside, one)
+        entered(admitted, one)
 
-    assert all(one.inside is not None for one in peers)
-    assert inside.waiting == 100
+    assert all(one.admission is not None for one in peers)
+    assert admitted.unassociated == 100
 
 
-def test_strangers_never_move_out_who_is_known() -> None:
-    inside = admission()
+def test_no_peer_is_dropped_for_an_address_without_peer() -> None:
+    admitted = admission()
     for number in range(100):
-        entered(inside, Connection(Visitor(ip_address(f"10.0.0.{number}"), is_known=True)))
+        entered(admitted, Connection(ConnectionSource(ip_address(f"10.0.0.{number}"), is_peer_address=True)))
 
-    assert entered(inside, Connection(STRANGER)) == "crowd"
+    assert entered(admitted, Connection(ELSEWHERE)) == "crowd"
 
 
 def test_a_peer_has_its_own_limit() -> None:
-    inside = admission()
+    admitted = admission()
     few = replace(PEER, name="few", associations=2)
 
-    assert [associated(inside, Connection(), few) for _ in range(3)] == [True, True, False]
-    assert associated(inside, Connection())
+    assert [associated(admitted, Connection(), few) for _ in range(3)] == [True, True, False]
+    assert associated(admitted, Connection())
 
 
-def test_all_together_have_a_limit_and_a_place_comes_back() -> None:
-    inside = admission()
-    busy = crowd(inside, 100, Connection(has_begun=True))
-    assert not associated(inside, Connection())
+def test_all_associations_have_a_limit_and_a_closed_one_frees_its_place() -> None:
+    admitted = admission()
+    busy = crowd(admitted, 100, Connection(has_begun_data_set=True))
+    assert not associated(admitted, Connection())
 
-    inside.leave(busy[0])
-    inside.leave(busy[0])
+    admitted.remove(busy[0])
+    admitted.remove(busy[0])
 
-    assert inside.associated == 99
-    assert associated(inside, Connection())
-
-
-@pytest.mark.parametrize("silent_s", [5.0, 100.0])
-def test_who_brings_nothing_for_long_gives_way(silent_s: float) -> None:
-    inside = admission()
-    crowd(inside, 99, Connection(has_begun=True))
-    (quiet,) = crowd(inside, 1, Connection(has_begun=True, silent_s=silent_s))
-
-    assert associated(inside, Connection())
-    assert quiet.inside is None
+    assert admitted.associated == 99
+    assert associated(admitted, Connection())
 
 
-def test_who_waits_for_our_answer_never_gives_way() -> None:
-    inside = admission()
-    crowd(inside, 100, Connection(has_begun=True, silent_s=None))
+@pytest.mark.parametrize("lasted_s", [5.0, 100.0])
+def test_an_association_that_sends_nothing_for_long_is_dropped(lasted_s: float) -> None:
+    admitted = admission()
+    crowd(admitted, 99, Connection(has_begun_data_set=True))
+    (quiet,) = crowd(admitted, 1, Connection(has_begun_data_set=True, lasted_s=lasted_s))
 
-    assert not associated(inside, Connection(calling_ae="MODALITY"))
+    assert associated(admitted, Connection())
+    assert quiet.admission is None
 
 
-def test_a_caller_with_less_than_its_share_comes_in_at_once() -> None:
-    inside = admission()
-    crowd(inside, 100, Connection())
+def test_an_association_that_waits_for_our_answer_is_never_dropped() -> None:
+    admitted = admission()
+    crowd(admitted, 100, Connection(has_begun_data_set=True, lasted_s=None))
+
+    assert not associated(admitted, Connection(calling_ae="MODALITY"))
+
+
+def test_a_caller_with_fewer_associations_comes_in_at_once() -> None:
+    admitted = admission()
+    crowd(admitted, 100, Connection())
 
     modality = Connection(calling_ae="MODALITY")
-    assert associated(inside, modality)
-    modality.has_begun = True
+    assert associated(admitted, modality)
+    modality.has_begun_data_set = True
     for _ in range(100):
-        associated(inside, Connection())
+        associated(admitted, Connection())
 
-    assert modality.inside is not None
+    assert modality.admission is not None
 
 
-def test_a_caller_that_has_its_share_waits() -> None:
-    inside = admission()
-    crowd(inside, 50, Connection(calling_ae="ONE"))
-    crowd(inside, 50, Connection(calling_ae="TWO"))
+def test_a_caller_with_as_many_associations_is_refused() -> None:
+    admitted = admission()
+    crowd(admitted, 50, Connection(calling_ae="ONE"))
+    crowd(admitted, 50, Connection(calling_ae="TWO"))
 
-    assert not associated(inside, Connection(calling_ae="ONE"))
+    assert not associated(admitted, Connection(calling_ae="ONE"))
 
 
 def test_the_counts_hold_over_all_processes() -> None:
-    tally = Tally(processes=2)
+    counts = AssociationCounts(processes=2)
 
     def other() -> None:
-        tally.become(1)
+        counts.use_row(1)
         for _ in range(2):
-            tally.add("peer ct1")
-        tally.remove("peer ct1")
+            counts.add("peer ct1")
+        counts.remove("peer ct1")
 
     child = multiprocessing.get_context("fork").Process(target=other)
     child.start()
     child.join()
-    tally.add("peer ct1")
+    counts.add("peer ct1")
 
     assert child.exitcode == 0
-    assert (tally.count("peer ct1"), tally.count("peer ct2")) == (2, 0)
+    assert (counts.count("peer ct1"), counts.count("peer ct2")) == (2, 0)
 
 
-def test_nobody_can_work_out_whose_count_is_shared() -> None:
-    tally, slots = Tally(), dict[int, str]()
+def test_nobody_can_work_out_which_names_share_a_count() -> None:
+    counts, slots = AssociationCounts(), dict[int, str]()
     pairs = []
     for name in (f"address 203.0.{number // 256}.{number % 256}" for number in range(2**14)):
-        slot = zlib.crc32(name.encode()) % Tally.SLOTS
+        slot = zlib.crc32(name.encode()) % AssociationCounts.SLOTS
         if slot in slots:
             pairs.append((slots[slot], name))
         slots[slot] = name
     for one, _ in pairs:
-        tally.add(one)
+        counts.add(one)
 
     assert len(pairs) > 20
-    assert sum(tally.count(other) for _, other in pairs) < 3
+    assert sum(counts.count(other) for _, other in pairs) < 3

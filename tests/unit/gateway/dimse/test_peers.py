@@ -1,4 +1,4 @@
-"""Who may come in: every refusal has its reason, every mistake in the file is named, nothing is allowed by default."""
+"""Every rejection has its reason, every mistake in the peers file is named, and nothing is allowed by default."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.dimse.peers import Caller, Certificate, Peer, Peers, PeersFile, address_of, parse, this_machine
+from gateway.dimse.peers import Caller, Certificate, Peer, Peers, PeersFile, address_of, loopback_only, parse
 from operators.dimse.negotiation import REJECTIONS
 from schemas.settings.dimse import DimseSettings
 from schemas.settings.reading import SettingsError
@@ -100,7 +100,7 @@ def test_every_reason_has_its_rejection() -> None:
     }
 
 
-def test_the_first_peer_that_fits_is_the_callers() -> None:
+def test_a_caller_is_the_first_peer_that_it_matches() -> None:
     anybody = CT1.replace('"ct1"', '"rest"').replace('"CT1"', '"*"')
     peers = parse(CT1 + anybody, SETTINGS)
 
@@ -109,7 +109,7 @@ def test_the_first_peer_that_fits_is_the_callers() -> None:
     assert found(peers, Caller(here, "CT2", "FLUORO")) == "rest"
 
 
-def test_a_peer_has_what_its_lines_say_and_the_settings_for_the_rest() -> None:
+def test_a_peer_takes_what_its_lines_leave_out_from_the_settings() -> None:
     ct1, mr, *_ = PEERS.peers
 
     assert (mr.tenant, mr.services, mr.associations, mr.idle_s) == ("clinic", frozenset({"echo"}), 3, 7)
@@ -120,23 +120,23 @@ def test_a_peer_has_what_its_lines_say_and_the_settings_for_the_rest() -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])
 @settings(deadline=None)
 @given(calling=st.text(max_size=16), called=st.text(max_size=16))
-def test_without_a_file_this_machine_may_do_everything(address: str, calling: str, called: str) -> None:
-    peer = this_machine(DimseSettings(tenant="mine")).find(Caller(address_of(address), calling, called))
+def test_without_a_file_this_machine_may_use_every_service(address: str, calling: str, called: str) -> None:
+    peer = loopback_only(DimseSettings(tenant="mine")).find(Caller(address_of(address), calling, called))
 
     assert isinstance(peer, Peer)
     assert (peer.tenant, peer.services) == ("mine", frozenset({"echo", "store"}))
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "192.168.1.1", "8.8.8.8", "fe80::1", "fe80::1%eth0"])
-def test_without_a_file_nobody_else_may_come_in(address: str) -> None:
-    peers = this_machine(DimseSettings())
+def test_without_a_file_nobody_else_may_associate(address: str) -> None:
+    peers = loopback_only(DimseSettings())
 
     assert found(peers, Caller(address_of(address), "CT1", "FLUORO")) == "address"
-    assert not peers.knows(address_of(address))
+    assert not peers.has_address(address_of(address))
 
 
-def test_without_a_file_the_one_title_to_call_still_holds() -> None:
-    peers = this_machine(DimseSettings(only_called_ae="ONLY"))
+def test_without_a_file_the_only_called_title_still_holds() -> None:
+    peers = loopback_only(DimseSettings(only_called_ae="ONLY"))
 
     assert found(peers, Caller(address_of("::1"), "CT1", "ONLY")) == "loopback"
     assert found(peers, Caller(address_of("::1"), "CT1", "FLUORO")) == "called-ae"
@@ -150,9 +150,9 @@ def changed(line: str) -> str:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "names no [[peer]]"),
-        ("peer = 3", "names no [[peer]]"),
-        ("peer = [1]", "names no [[peer]]"),
+        ("", "has no [[peer]]"),
+        ("peer = 3", "has no [[peer]]"),
+        ("peer = [1]", "has no [[peer]]"),
         ("[[peer]\n", "Expected ']]' at the end of an array declaration (at line 1, column 7)"),
         (changed("tenant = 1"), "peer ct1: tenant: should be 1 to 32 small letters, digits and -"),
         (changed('tenant = "../x"'), "peer ct1: tenant: should be 1 to 32 small letters, digits and -"),
@@ -168,15 +168,15 @@ def changed(line: str) -> str:
         (changed(f"associations = {'9' * 5000}"), "nested too deeply, or a number of too many digits"),
         (changed(f"associations = {'[' * 5000}"), "nested too deeply, or a number of too many digits"),
         (changed("idle_s = nan"), "peer ct1: idle_s: should be a number of seconds, 0.1 or more"),
-        (changed("quota = 1"), "peer ct1: quota: is not known"),
+        (changed("quota = 1"), "peer ct1: quota: is unknown"),
         (
             changed('certificate = "sha256:12"'),
             'peer ct1: certificate: should be "CN=" and the common name, or "sha256:" and the fingerprint',
         ),
-        (CT1 + CT1.replace("CT1", "CT2"), "peer ct1: name: is another peer's"),
+        (CT1 + CT1.replace("CT1", "CT2"), "peer ct1: name: is used by another peer"),
         (
             CT1 + changed('name = "late"').replace("10.1.0.0/16", "10.1.7.0/24"),
-            "peer late: nobody can be it: all its callers are peer ct1's, which comes first",
+            "peer late: can never match: peer ct1 comes first and matches all its callers",
         ),
     ],
 )
@@ -192,7 +192,7 @@ def test_all_mistakes_are_named_at_once() -> None:
         parse("version = 1\n[[peer]]\nname = 'a'\n[[peer]]\n" + changed("tenant = 1").replace("[[peer]]", ""), SETTINGS)
 
     assert str(caught.value).splitlines() == [
-        "version: is not known, only [[peer]] is",
+        "version: is unknown; only [[peer]] is allowed",
         "peer a: calling_ae: is missing",
         "peer a: networks: is missing",
         "peer a: tenant: is missing",
@@ -201,19 +201,19 @@ def test_all_mistakes_are_named_at_once() -> None:
     ]
 
 
-def test_a_certificate_that_nobody_is_asked_for_is_a_mistake() -> None:
-    with pytest.raises(SettingsError, match="peer safe: certificate: nobody is asked for one without"):
+def test_a_certificate_is_a_mistake_where_clients_are_asked_for_none() -> None:
+    with pytest.raises(SettingsError, match="peer safe: certificate: needs FLUORO_DIMSE_TLS_CLIENT_CA"):
         parse(SAFE, DimseSettings())
 
 
 @settings(deadline=None)
 @given(st.text())
-def test_any_text_is_a_file_or_a_mistake(text: str) -> None:
+def test_any_text_is_read_or_a_mistake(text: str) -> None:
     with suppress(SettingsError):
         assert parse(text, SETTINGS).peers
 
 
-def test_the_example_is_a_file() -> None:
+def test_the_example_file_is_valid() -> None:
     example = (ROOT / "deploy" / "peers.example.toml").read_text()
 
     assert [peer.name for peer in parse(example, DimseSettings()).peers] == ["ct1", "this-machine"]
@@ -236,9 +236,9 @@ def test_a_change_of_the_file_is_seen_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [(None, "cannot be read: No such file or directory"), (b"\xff", "cannot be read: no UTF-8"), (b"", "names no")],
+    [(None, "cannot be read: No such file or directory"), (b"\xff", "cannot be read: no UTF-8"), (b"", "has no")],
 )
-def test_a_file_that_cannot_be_is_named(tmp_path: Path, content: bytes | None, problem: str) -> None:
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, problem: str) -> None:
     path = tmp_path / "peers.toml"
     if content is not None:
         path.write_bytes(content)

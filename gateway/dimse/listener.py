@@ -1,0 +1,87 @@
+"""Takes connections from the listening socket that all processes of a gateway share."""
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+
+import structlog
+
+from gateway.dimse.admission import ConnectionSource
+from gateway.dimse.connection import DimseConnection
+from gateway.dimse.door import Door
+from gateway.dimse.peers import address_of
+
+ACCEPT_AGAIN_S = 0.1
+
+log = structlog.get_logger()
+
+
+class Listener:
+    """Takes one connection in each turn of the event loop.
+
+    asyncio's own server takes all that wait, so that one process would have them all.
+    """
+
+    def __init__(self, listening: socket.socket, door: Door, tls: ssl.SSLContext | None) -> None:
+        self._listening = listening
+        self._door = door
+        self._tls = tls
+        self._loop = asyncio.get_running_loop()
+        self._connecting: set[asyncio.Task[object]] = set()
+        self._balancers = [ipaddress.ip_network(one) for one in door.settings.balancers.split(",") if one]
+
+    def start(self) -> None:
+        """Take connections from here on."""
+        self._listening.setblocking(False)
+        self._loop.add_reader(self._listening, self._take)
+
+    def stop(self) -> None:
+        """Take no more connections, and end those that are not made yet."""
+        self._loop.remove_reader(self._listening)
+        for task in self._connecting:
+            task.cancel()
+
+    def _take(self) -> None:
+        try:
+            accepted, address = self._listening.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            # Another process was faster, or the peer closed.
+            return
+        except OSError as error:
+            # Out of descriptors, most likely: trying again at once would only keep the loop busy.
+            log.warning("accept_failed", errno=error.errno)
+            self._loop.remove_reader(self._listening)
+            self._loop.call_later(ACCEPT_AGAIN_S, self._loop.add_reader, self._listening, self._take)
+            return
+        connection = DimseConnection(self._door, self._source(address[0]))
+        if reason := self._door.admission.add_connection(connection):
+            connection.refuse(reason)
+            accepted.close()
+        else:
+            self._begin(accepted, connection)
+
+    def _source(self, text: str) -> ConnectionSource:
+        address = address_of(text)
+        is_shared = any(address in network for network in self._balancers)
+        return ConnectionSource(address, self._door.peers.has_address(address), is_shared=is_shared)
+
+    def _begin(self, accepted: socket.socket, connection: DimseConnection) -> None:
+        task = self._loop.create_task(self._connect(accepted, connection))
+        connection.connecting = task
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, accepted: socket.socket, connection: DimseConnection) -> None:
+        """Connect the socket with its protocol object; a TLS handshake that fails, or takes too long, ends both."""
+        settings = self._door.settings
+        accepted.setblocking(False)
+        limits = {"ssl_handshake_timeout": settings.associate_s, "ssl_shutdown_timeout": settings.silence_s}
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: connection, accepted, ssl=self._tls, **(limits if self._tls else {})
+            )
+        except asyncio.CancelledError:
+            connection.refuse("gave-way")
+        except OSError:
+            connection.refuse("handshake")

@@ -1,0 +1,74 @@
+"""The storage service: C-STORE (PS3.7 9.1.1, PS3.4 B), which stores an instance through the intake."""
+
+from dataclasses import dataclass
+from time import monotonic
+
+import structlog
+
+from gateway.dimse.services.service import Association, Respond, Service
+from gateway.intake.accept import Incoming
+from gateway.intake.spool import Body
+from gateway.intake.status import OTHER_CLASS, OUT_OF_RESOURCES, Status, of_rejected, of_stored
+from operators.dimse.commands import C_STORE, Command, response
+from operators.dimse.sop_classes import is_storage
+from operators.errors import Rejected, Unavailable
+from schemas.telemetry import GATEWAY_INSTANCES, GATEWAY_STORE_SECONDS
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class CStoreRequest:
+    """A C-STORE and the instance that it brings."""
+
+    association: Association
+    context_id: int
+    command: Command
+    incoming: Incoming
+    body: Body
+
+    async def answer(self, respond: Respond) -> None:
+        """Store the instance and respond with its status."""
+        began_at = monotonic()
+        try:
+            status = await self._store()
+        finally:
+            self.body.close()
+        GATEWAY_INSTANCES.labels(status.outcome).inc()
+        GATEWAY_STORE_SECONDS.observe(monotonic() - began_at)
+        respond(self.context_id, response(self.command, status.code, status.comment))
+
+    def close(self) -> None:
+        """Discard what has arrived of the instance."""
+        self.body.close()
+
+    async def _store(self) -> Status:
+        try:
+            receipt = await self.association.acceptance.accept(self.association.transfer, self.incoming)
+        except Rejected as error:
+            self._log_refusal(error.reason)
+            return of_rejected(error)
+        except Unavailable as error:
+            self._log_refusal(error.what)
+            return OUT_OF_RESOURCES
+        return of_stored(receipt.event.warnings)
+
+    def _log_refusal(self, reason: str) -> None:
+        transfer_id, sop_class = self.association.transfer.transfer_id, self.incoming.sop_class
+        log.warning("instance_refused", reason=reason, transfer=transfer_id, sop_class=sop_class)
+
+
+def begin(association: Association, command: Command, context_id: int) -> CStoreRequest:
+    """Return the request of a C-STORE, with memory for its instance.
+
+    The instance counts as one of its context's class: the class in the command may be any text, and this one is logged.
+    A command that names another class is refused once its data set has come.
+    """
+    context = association.agreed.contexts[context_id]
+    incoming = association.acceptance.receive(context.abstract_syntax, command.sop_uid, context.transfer_syntax)
+    if command.sop_class != context.abstract_syntax:
+        incoming.body.fail(Rejected(OTHER_CLASS.outcome))
+    return CStoreRequest(association, context_id, command, incoming, incoming.body)
+
+
+STORE = Service("store", C_STORE, has_data_set=True, serves=is_storage, begin=begin)

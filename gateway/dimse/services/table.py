@@ -1,0 +1,49 @@
+"""The table of DIMSE services. A new service is a module beside this one and a row here.
+
+The names that a peer may be allowed, the contexts that a negotiation accepts and the commands that are answered all
+follow from this table.
+"""
+
+from collections.abc import Container
+from dataclasses import dataclass
+
+from gateway.dimse.services.echo import ECHO
+from gateway.dimse.services.service import Association, Request, Respond, Service
+from gateway.dimse.services.store import STORE
+from operators.dimse.commands import C_CANCEL, Command
+from operators.dimse.pdu import Violation
+
+SERVICES: tuple[Service, ...] = (ECHO, STORE)
+SERVICE_NAMES = frozenset(service.name for service in SERVICES)
+BY_COMMAND = {service.command_field: service for service in SERVICES}
+
+
+def is_served(abstract_syntax: str, names: Container[str] = SERVICE_NAMES) -> bool:
+    """True if a service of these names serves the abstract syntax."""
+    return any(service.name in names and service.serves(abstract_syntax) for service in SERVICES)
+
+
+def begin(association: Association, command: Command, context_id: int) -> Request:
+    """Return the request that a command set begins; raises Violation if it may not come in this context."""
+    if command.field == C_CANCEL:
+        return CCancelRequest()
+    service = BY_COMMAND.get(command.field)
+    if service is None:
+        raise Violation("unknown-command")
+    abstract_syntax = association.agreed.contexts[context_id].abstract_syntax
+    if command.has_data != service.has_data_set or not service.serves(abstract_syntax):
+        raise Violation("wrong-context")
+    return service.begin(association, command, context_id)
+
+
+@dataclass(frozen=True, slots=True)
+class CCancelRequest:
+    """A C-CANCEL: it has no response, and nothing here takes long enough to be cancelled (PS3.7 9.3.2.3)."""
+
+    body: None = None
+
+    async def answer(self, respond: Respond) -> None:
+        """Respond nothing."""
+
+    def close(self) -> None:
+        """Release nothing, for a cancel holds nothing."""

@@ -1,0 +1,101 @@
+"""A C-STORE is answered with what became of its instance."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from gateway.dimse.services.service import Association
+from gateway.dimse.services.store import CStoreRequest, begin
+from gateway.intake.lifespan import Connectors
+from gateway.intake.status import OUT_OF_RESOURCES, STATUSES, STORED, Status
+from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
+from operators.dimse.commands import C_STORE, Command, parse_response
+from operators.dimse.negotiation import AssociateAccepted, PresentationContext
+from operators.errors import Rejected
+from tests.support.senders.scu import element, pdv
+from tests.support.worlds.dimse import (
+    LAST,
+    P_DATA,
+    associated,
+    next_pdu,
+    settings,
+    store_command,
+)
+from tests.support.worlds.gateway import door_of
+from tests.support.worlds.intake import CT, EXPLICIT, IntakeWorld, data_set
+
+FullDisk = Callable[[], AbstractContextManager[None]]
+
+
+def test_a_spool_that_is_full_is_answered_a700(tmp_path: Path, full_disk: FullDisk) -> None:
+    async def answered() -> bytes:
+        connectors = Connectors(MemoryObjectStore(), MemoryEventLog())
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            async with door_of(listening, settings(tmp_path, memory_instance_bytes=0), connectors):
+                reader, writer = await associated(listening)
+                with full_disk():
+                    writer.write(store_command(1) + pdv(bytes(9000), LAST))
+                    answer = await next_pdu(reader)
+                writer.transport.abort()
+                return answer
+
+    answer = asyncio.run(answered())
+
+    assert answer[0] == P_DATA
+    assert element(0x0900, struct.pack("<H", 0xA700)) in answer
+
+
+MR = "1.2.840.10008.5.1.4.1.1.4"
+
+
+def begun(folder: Path, context_class: str, command_class: str) -> CStoreRequest:
+    process = IntakeWorld(folder).gateway()
+    contexts = {1: PresentationContext(context_class, EXPLICIT)}
+    association = Association(
+        AssociateAccepted("SENDER", "FLUORO", contexts, 0, b""), process.transfer, process.acceptance
+    )
+    return begin(association, Command(C_STORE, 7, command_class, "1.2.3.1", has_data=True), 1)
+
+
+def status_of(request: CStoreRequest) -> int:
+    responses: list[bytes] = []
+    asyncio.run(request.answer(lambda _, command_set, __=b"": responses.append(command_set)))
+    (answer,) = map(parse_response, responses)
+    return answer.status
+
+
+def test_an_instance_is_stored_and_its_memory_given_back(tmp_path: Path) -> None:
+    request = begun(tmp_path, CT, CT)
+    request.body.write(memoryview(data_set(1, "1.2.3")))
+
+    assert status_of(request) == 0x0000
+    assert request.association.transfer.instances == 1
+    assert request.association.acceptance.room.held_bytes == 0
+
+
+def test_another_class_than_the_contexts_is_refused_after_its_data(tmp_path: Path) -> None:
+    request = begun(tmp_path, MR, CT)
+    request.body.write(memoryview(data_set(1, "1.2.3")))
+
+    assert isinstance(request.body.failed, Rejected)
+    assert request.body.failed.reason == "other-class"
+    assert status_of(request) == 0x0122
+
+
+def test_the_class_of_an_instance_is_its_contexts_whatever_the_command_says(tmp_path: Path) -> None:
+    assert begun(tmp_path, CT, "1.9.8").incoming.sop_class == CT
+
+
+@pytest.mark.parametrize("status", STATUSES, ids=lambda status: status.outcome)
+def test_every_status_is_one_of_the_standards_and_its_comment_fits(status: Status) -> None:
+    assert status.meaning
+    assert len(status.comment) <= 64
+
+
+def test_success_and_failure_have_different_codes() -> None:
+    assert (STORED.code, OUT_OF_RESOURCES.code) == (0x0000, 0xA700)

@@ -1,0 +1,75 @@
+"""What is negotiated, what a peer may be allowed and what is answered follow from one table."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from gateway.dimse.services.service import Association
+from gateway.dimse.services.table import SERVICE_NAMES, SERVICES, begin, is_served
+from operators.dimse.commands import C_CANCEL, C_ECHO, C_STORE, Command
+from operators.dimse.negotiation import AssociateAccepted, PresentationContext
+from operators.dimse.pdu import Violation
+from tests.support.worlds.intake import CT, EXPLICIT, IntakeWorld
+
+VERIFICATION = "1.2.840.10008.1.1"
+PRIVATE = "1.3.12.2.1107.5.9.1"
+STUDY_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+C_FIND = 0x0020
+CONTEXTS = {1: PresentationContext(CT, EXPLICIT), 3: PresentationContext(VERIFICATION, EXPLICIT)}
+
+
+@pytest.fixture
+def association(tmp_path: Path) -> Association:
+    process = IntakeWorld(tmp_path).gateway()
+    return Association(AssociateAccepted("SENDER", "FLUORO", CONTEXTS, 0, b""), process.transfer, process.acceptance)
+
+
+def test_names_and_commands_are_the_tables_and_each_is_there_once() -> None:
+    assert {"echo", "store"} == SERVICE_NAMES
+    assert len({service.name for service in SERVICES}) == len(SERVICES)
+    assert len({service.command_field for service in SERVICES}) == len(SERVICES)
+
+
+@pytest.mark.parametrize(
+    ("abstract_syntax", "names", "expected"),
+    [
+        (VERIFICATION, SERVICE_NAMES, True),
+        (VERIFICATION, {"store"}, False),
+        (CT, SERVICE_NAMES, True),
+        (CT, {"echo"}, False),
+        (PRIVATE, {"store"}, True),
+        (STUDY_FIND, SERVICE_NAMES, False),
+    ],
+)
+def test_a_context_is_served_by_an_allowed_service_or_not_at_all(
+    abstract_syntax: str, names: set[str], *, expected: bool
+) -> None:
+    assert is_served(abstract_syntax, names) == expected
+
+
+@pytest.mark.parametrize(
+    ("command_field", "has_data", "context_id", "reason"),
+    [
+        (C_FIND, True, 1, "unknown-command"),
+        (C_STORE, True, 3, "wrong-context"),
+        (C_STORE, False, 1, "wrong-context"),
+        (C_ECHO, False, 1, "wrong-context"),
+        (C_ECHO, True, 3, "wrong-context"),
+    ],
+)
+def test_a_command_that_its_context_does_not_allow_is_a_violation(
+    association: Association, command_field: int, context_id: int, reason: str, *, has_data: bool
+) -> None:
+    with pytest.raises(Violation, match=reason):
+        begin(association, Command(command_field, 7, CT, "1.2.3", has_data=has_data), context_id)
+
+
+def test_a_cancel_is_a_request_without_response(association: Association) -> None:
+    responses: list[bytes] = []
+
+    request = begin(association, Command(C_CANCEL, 7, "", "", has_data=False), 1)
+    asyncio.run(request.answer(lambda _, command_set, __=b"": responses.append(command_set)))
+
+    assert request.body is None
+    assert responses == []

@@ -1,0 +1,222 @@
+"""A connection keeps its place until its socket is closed, and every way to end it or to keep silent is bounded."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.dimse.connection import DimseConnection
+from gateway.dimse.door import OpenConnection
+from gateway.intake.lifespan import Connectors
+from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
+from schemas.topics import TRANSFER_ENDED
+from tests.support.worlds.dimse import (
+    ABORT,
+    ACCEPT,
+    P_DATA,
+    REJECT,
+    RELEASE_RP,
+    VERIFICATION,
+    Streams,
+    associate_request,
+    associated,
+    connected,
+    echo_message,
+    is_answered,
+    memory_door,
+    next_kind,
+    next_pdu,
+    only_connection,
+    release_request,
+    settings,
+    store_command,
+    store_message,
+    until,
+)
+from tests.support.worlds.gateway import door_of
+
+A_ABORT = b"\x07\0\0\0\0\4\0\0\0\0"
+
+
+def test_a_sender_that_pauses_between_requests_keeps_its_association_beyond_the_stall(tmp_path: Path) -> None:
+    async def answers() -> list[int]:
+        patient, events = settings(tmp_path).changed(stall_s=0.1, idle_s=0.4), MemoryEventLog()
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            async with door_of(listening, patient, Connectors(MemoryObjectStore(), events)):
+                reader, writer = await associated(listening)
+                writer.write(store_message(1))
+                stored, began_at = (await next_pdu(reader))[0], asyncio.get_running_loop().time()
+                ended = (await next_pdu(reader))[0]
+                writer.transport.abort()
+                assert asyncio.get_running_loop().time() - began_at > 0.3
+                async with asyncio.timeout(5):
+                    while not events.events(TRANSFER_ENDED):  # noqa: ASYNC110 - the twin tells nobody
+                        await asyncio.sleep(0.001)
+                return [stored, ended]
+
+    assert asyncio.run(answers()) == [P_DATA, ABORT]
+
+
+def test_a_message_that_stops_between_its_pdus_ends_the_association(tmp_path: Path) -> None:
+    async def ended() -> int:
+        hasty = settings(tmp_path).changed(stall_s=0.1)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            async with door_of(listening, hasty, Connectors(MemoryObjectStore(), MemoryEventLog())):
+                reader, writer = await associated(listening)
+                writer.write(store_command(1))
+                kind = (await next_pdu(reader))[0]
+                writer.transport.abort()
+                return kind
+
+    assert asyncio.run(ended()) == ABORT
+
+
+def has_large_buffer(connection: OpenConnection) -> bool:
+    assert isinstance(connection, DimseConnection)
+    return len(connection._reader._buffer) > 2**16
+
+
+ONLY_ELSEWHERE = """
+[[peer]]
+name = "ct1"
+calling_ae = "CT1"
+networks = ["10.0.0.0/8"]
+tenant = "local"
+services = ["store"]
+"""
+
+
+@pytest.mark.parametrize(
+    "more", [b"", release_request(), release_request() * 3, store_message(1), associate_request()], ids=len
+)
+def test_a_stranger_counts_until_its_socket_is_gone_whatever_else_it_says(tmp_path: Path, more: bytes) -> None:
+    (tmp_path / "peers.toml").write_text(ONLY_ELSEWHERE)
+    closed = settings(tmp_path).changed(peers_file=str(tmp_path / "peers.toml"), associations_per_address=4)
+
+    async def held() -> tuple[list[int], int, int]:
+        async with memory_door(closed) as (listening, door):
+            lines = [await connected(listening, associate_request() + more) for _ in range(8)]
+            kinds = [await next_kind(line) for line in lines]
+            await until(lambda: len(door.connections) == 4)
+            counted, large = door.admission.unassociated, sum(map(has_large_buffer, door.connections))
+            for _, writer in lines:
+                writer.transport.abort()
+            await until(lambda: not door.connections)
+            assert door.admission.unassociated == 0
+            return kinds, counted, large
+
+    assert asyncio.run(held()) == ([REJECT] * 4 + [0] * 4, 4, 0)
+
+
+def test_who_has_released_counts_until_its_socket_is_gone_and_gives_way(tmp_path: Path) -> None:
+    async def held() -> tuple[list[int], int, int]:
+        async with memory_door(settings(tmp_path).changed(associations=3)) as (listening, door):
+            lines = [await connected(listening, associate_request() + release_request()) for _ in range(3)]
+            assert [await next_kind(line) for line in lines * 2] == [ACCEPT] * 3 + [RELEASE_RP] * 3
+            counted = door.associated
+            lines += [await connected(listening, associate_request()) for _ in range(3)]
+            kinds = [await next_kind(line) for line in lines]
+            await until(lambda: len(door.connections) == 3)
+            associated = door.associated
+            for _, writer in lines:
+                writer.transport.abort()
+            return kinds, counted, associated
+
+    assert asyncio.run(held()) == ([0] * 3 + [ACCEPT] * 3, 3, 3)
+
+
+def test_who_has_released_and_keeps_talking_is_cut_off(tmp_path: Path) -> None:
+    async def ends() -> None:
+        async with memory_door(settings(tmp_path).changed(silence_s=0.2)) as (listening, door):
+            line = await connected(listening, associate_request() + release_request())
+            assert [await next_kind(line) for _ in range(2)] == [ACCEPT, RELEASE_RP]
+
+            def is_gone() -> bool:
+                line[1].write(b"\x04")
+                return not door.connections
+
+            await until(is_gone)
+            line[1].transport.abort()
+
+    asyncio.run(ends())
+
+
+def test_echoes_keep_nobody_out_who_stores(tmp_path: Path) -> None:
+    async def hears() -> list[int]:
+        async with memory_door(settings(tmp_path).changed(associations=2, yield_s=0.2)) as (listening, door):
+            echoing = [await connected(listening, associate_request(VERIFICATION)) for _ in range(2)]
+            assert [await next_kind(line) for line in echoing] == [ACCEPT] * 2
+
+            async def ask(line: Streams) -> None:
+                number = 1
+                while await is_answered(line, echo_message(number) * 50, 50):
+                    number += 1
+
+            asking = [asyncio.create_task(ask(line)) for line in echoing]
+            storing = await connected(listening, associate_request(), "127.0.0.2")
+            async with asyncio.timeout(5):
+                while (kind := await next_kind(storing)) == REJECT:
+                    storing[1].transport.abort()
+                    await asyncio.sleep(0.02)
+                    storing = await connected(listening, associate_request(), "127.0.0.2")
+            storing[1].write(store_message(1))
+            found = [kind, await next_kind(storing)]
+            for _, writer in [*echoing, storing]:
+                writer.transport.abort()
+            await asyncio.gather(*asking)
+            await until(lambda: not door.connections)
+            return found
+
+    assert asyncio.run(hears()) == [ACCEPT, P_DATA]
+
+
+def test_who_echoes_once_a_while_is_idle_not_stalled(tmp_path: Path) -> None:
+    async def kinds() -> list[int]:
+        patient = settings(tmp_path).changed(stall_s=0.1, idle_s=30.0)
+        async with memory_door(patient) as (listening, _):
+            line = await connected(listening, associate_request(VERIFICATION))
+            line[1].write(echo_message(1))
+            found = [await next_kind(line) for _ in range(2)]
+            await asyncio.sleep(0.3)
+            assert await is_answered(line, echo_message(2), 1)
+            line[1].transport.abort()
+            return found
+
+    assert asyncio.run(kinds()) == [ACCEPT, P_DATA]
+
+
+def abort(writer: asyncio.StreamWriter) -> None:
+    writer.write(A_ABORT)
+
+
+def half_close(writer: asyncio.StreamWriter) -> None:
+    writer.write_eof()
+
+
+@pytest.mark.parametrize(("end", "silence_s"), [(abort, 30.0), (half_close, 0.2)])
+def test_who_ends_it_is_gone_soon_even_when_it_reads_no_answer(
+    tmp_path: Path, end: Callable[[asyncio.StreamWriter], None], silence_s: float
+) -> None:
+    async def ends() -> None:
+        async with memory_door(settings(tmp_path).changed(silence_s=silence_s, unanswered_requests=10_000)) as (
+            listening,
+            door,
+        ):
+            line = await connected(listening, associate_request(VERIFICATION))
+            assert await next_kind(line) == ACCEPT
+            one = only_connection(door)
+            # More answers than the sockets hold: some stay in the door.
+            one._transport.set_write_buffer_limits(high=2**24)
+            one._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            line[1].transport.pause_reading()  # type: ignore[attr-defined]
+            line[1].write(echo_message(1) * 5_000)
+            await until(lambda: one._pace._completed_pdus == 5_001 and one.task is None)
+            assert one._transport.get_write_buffer_size()
+            end(line[1])
+            await until(lambda: not door.connections)
+            assert door.admission.associated == 0
+            line[1].transport.abort()
+
+    asyncio.run(ends())
