@@ -13,13 +13,13 @@ from deploy.local import checks
 from deploy.local.data_folder import DataFolder
 from deploy.local.running import RunningStack, brought_up
 
-# What the user says about the installation holds in tests too; nothing else does.
+# Of the user's settings only those of the installation hold in tests.
 INSTALLED = ("FLUORO_CACHE", "FLUORO_MINIO")
 
 
 @pytest.fixture(scope="session")
 def installed() -> layout.Layout:
-    """What the stack is made of; skips where it is not installed, and fails for that where CI is set."""
+    """Return where the stack is installed; skip the test where it is not, and fail it where CI is set."""
     here = layout.here()
     if absent := checks.missing(here):
         reason = f"not installed: {', '.join(absent)}; run make install"

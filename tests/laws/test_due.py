@@ -43,7 +43,7 @@ def test_two_hundred_transfers_of_one_instance_make_one_due() -> None:
 
 @dataclass(frozen=True)
 class Stop:
-    """After so many records the job is killed; it goes on from its last checkpoint so many seconds later."""
+    """The job is killed after `after` records, and goes on from its last checkpoint `down_s` seconds later."""
 
     after: int
     down_s: float

@@ -313,7 +313,7 @@ def test_more_associations_than_allowed_are_rejected_for_now(settings: GatewaySe
 
 @dataclass(frozen=True)
 class Silence:
-    """A peer that says so much and no more."""
+    """A peer that sends some bytes, and then nothing more."""
 
     said: bytes
     changes: dict[str, float]

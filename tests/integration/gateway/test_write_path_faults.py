@@ -41,7 +41,7 @@ async def gateway(folder: Path, store: ObjectStore, events: EventLog) -> AsyncIt
 
 @dataclass(frozen=True)
 class Heard:
-    """What a sender heard, and how long it waited."""
+    """The status that a sender was answered with, and the seconds that it waited."""
 
     status: int
     took_s: float

@@ -125,7 +125,7 @@ def associate_request(sop_class: str = CT) -> bytes:
 
 
 async def is_answered(line: Streams, said: bytes, answers: int) -> bool:
-    """Say more and hear so many answers; False when the association is over."""
+    """Send bytes and read `answers` PDUs; True if all of them are data, so that the association is still open."""
     line[1].write(said)
     kinds = [await next_kind(line) for _ in range(answers)]
     return kinds == [P_DATA] * answers
