@@ -7,10 +7,9 @@ from typing import NoReturn
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.data.corpus import corpus_folder
 from tests.support.machine.debian_tools import Programs, ProgramsUnavailable
 from tests.support.machine.debian_tools import dcmtk as fetch_dcmtk
-
-ROOT = Path(__file__).parents[1]
 
 # The duration of an example depends more on the machine's other work than on the code.
 settings.register_profile("fluoro", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -20,8 +19,8 @@ settings.load_profile("fluoro")
 @pytest.fixture(scope="session")
 def corpus() -> Path:
     """Return the folder of real DICOM files; skip where it is absent."""
-    folder = Path(os.environ.get("FLUORO_CORPUS", ROOT / "../shared/corpus")).resolve()
-    if not folder.is_dir():
+    folder = corpus_folder()
+    if folder is None:
         pytest.skip("set FLUORO_CORPUS to a folder of DICOM files")
     return folder
 

@@ -34,12 +34,13 @@ from schemas.settings.servers import BrokerSettings
 from schemas.topics import STUDY_DUE, STUDY_SETTLED, Topic
 from tests.audit.auditor import audit
 from tests.audit.ledger import Ledger
-from tests.conftest import ROOT, absent
+from tests.conftest import absent
 from tests.e2e.conftest import INSTALLED
 from tests.support.data.generate import Volume, files
 from tests.support.machine.running_stack import address_of
 from tests.support.senders.sender import Peer, send
 
+ROOT = Path(__file__).parents[2]
 # The last commit before the packages were built and the settings got their present names.
 EARLIER = "6fc1193"
 SOON_S = 120.0

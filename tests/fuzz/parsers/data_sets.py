@@ -3,7 +3,6 @@
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from operators.dicom.facts import MAX_TEXT_LENGTH
 from operators.dicom.frames import MAX_LENGTHS_BYTES, frame_bytes, frame_range, pack, unpack
@@ -18,6 +17,7 @@ from operators.dicom.transfer_syntaxes import (
 )
 from operators.errors import Rejected
 from tests.fuzz.inputs import CT, cut, must_be, outcome
+from tests.support.data.corpus import corpus_folder
 from tests.support.data.elements import (
     CODE,
     ITEM_END,
@@ -137,8 +137,8 @@ def part10_seeds() -> list[bytes]:
 
 def _real() -> Iterator[tuple[str, bytes]]:
     """Yield transfer syntax and data set of small files of the corpus, where there is one."""
-    folder = Path(__file__).parents[3] / "../shared/corpus/synthetic"
-    for path in sorted(folder.rglob("*.dcm")) if folder.is_dir() else ():
+    folder = corpus_folder()
+    for path in sorted((folder / "synthetic").rglob("*.dcm")) if folder else ():
         if path.stat().st_size <= CORPUS_BYTES:
             whole = path.read_bytes()
             found = outcome(split_part10, whole)
