@@ -74,7 +74,7 @@ def decode(data: bytes) -> Event:
 
 @cache
 def versions() -> tuple[SchemaVersion, ...]:
-    """Return every schema file, by event, the oldest version first."""
+    """Return every schema file, sorted by event, the oldest version first."""
     return tuple(sorted((_load(path) for path in AVRO.glob("*/*.avsc")), key=lambda v: (v.name, v.number)))
 
 
@@ -86,7 +86,7 @@ def by_fingerprint() -> dict[bytes, SchemaVersion]:
 
 @cache
 def newest(event: str) -> SchemaVersion:
-    """Return the newest schema of an event class, such as InstanceStored: what is written, and what readers get."""
+    """Return the newest schema of an event class such as InstanceStored: events are written with it, and read into it."""
     name = CAPITAL.sub("_", event).lower()
     return max((v for v in versions() if v.name == name), key=lambda v: v.number)
 
@@ -122,7 +122,7 @@ def _event(kind: type[Event], record: dict[str, Any]) -> Event:
 # The fields of any event that Avro reads as lists.
 TUPLES = ("cause", "warnings", "modalities", "sop_classes")
 
-# The fields of an event that are records themselves, each with the functions that make a dict of it and back.
+# The fields of an event that are records themselves, each with the functions that turn it into a dict and back.
 NESTED: dict[type[Event], dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]]] = {
     InstanceStored: {
         "facts": (lambda facts: facts.__dict__, lambda record: Facts(**record)),
@@ -130,7 +130,7 @@ NESTED: dict[type[Event], dict[str, tuple[Callable[[Any], Any], Callable[[Any], 
     },
     StudySettled: {
         "series": (
-            lambda series: [one.__dict__ for one in series],
+            lambda series: [item.__dict__ for item in series],
             lambda records: tuple(SettledSeries(**record) for record in records),
         ),
     },

@@ -1,6 +1,6 @@
 """The events of the topics, as values: a frozen dataclass for each Avro schema of `avro/`.
 
-What each field means is said in the schema files. Times are UTC with microseconds.
+The schema files describe every field. Times are UTC with microseconds.
 """
 
 from dataclasses import dataclass, field
@@ -35,7 +35,10 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """The attributes of an instance that the catalog needs: Unicode text, not parsed; None where one is absent."""
+    """The attributes of an instance that the catalog needs, None where an attribute is absent.
+
+    Text is Unicode and not parsed.
+    """
 
     specific_character_set: str | None = None
     timezone_offset_from_utc: str | None = None
@@ -168,7 +171,7 @@ class StudyDue(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StudyCataloged(Event):
-    """The catalog has committed a batch of changes in which this study is."""
+    """The catalog has committed a batch of changes that includes this study."""
 
     study_uid: str
     version: int

@@ -42,7 +42,7 @@ class Identity:
 
     @property
     def key(self) -> str:
-        """Return the object's key; raises ValueError when a part has another form, and could change the structure."""
+        """Return the object's key; raises ValueError for a part that could change the key's structure."""
         checks = (
             TENANT.fullmatch(self.tenant),
             is_uid(self.study_uid),
@@ -56,7 +56,7 @@ class Identity:
 
     @classmethod
     def of(cls, key: str) -> "Identity":
-        """Return the identity of which this is the key; raises ValueError for any other string."""
+        """Return the identity whose key this is; raises ValueError for any other string."""
         tenant, study_uid, series_uid, name = key.split("/")
         sop_uid, data_hash = name.removesuffix(".dcm").split("_")
         identity = cls(tenant, study_uid, series_uid, sop_uid, data_hash)
@@ -99,7 +99,7 @@ class Envelope:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "Envelope":
-        """Return the envelope of S3 user metadata; raises KeyError or ValueError when an archive did not write them."""
+        """Read an envelope from S3 user metadata; raises KeyError or ValueError when to_metadata() did not write them."""
         return cls(
             stored_at=datetime.fromisoformat(metadata["stored-at"]).astimezone(UTC),
             received_at=datetime.fromisoformat(metadata["received-at"]).astimezone(UTC),
@@ -116,5 +116,5 @@ class Envelope:
 
 
 def is_uid(text: str) -> bool:
-    """True if the text may be a UID in a key: as in PS3.5 9.1, and with leading zeros too, which vendors send."""
+    """True if the text may be a UID in a key: PS3.5 9.1, and leading zeros too, since vendors send them."""
     return len(text) <= UID_LENGTH and UID.fullmatch(text) is not None

@@ -17,8 +17,8 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 
 def without_values(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Remove the messages of exceptions, which may quote a patient's data; their types and tracebacks stay."""
-    for one in event.get("exception", ()):
-        one.pop("exc_value", None)
+    for exception in event.get("exception", ()):
+        exception.pop("exc_value", None)
     return event
 
 

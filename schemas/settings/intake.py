@@ -1,4 +1,4 @@
-"""How received instances are taken in, over DIMSE or STOW-RS: limits, memory, spool, outbox, quarantine."""
+"""The intake of instances over DIMSE or STOW-RS: limits, memory, spool, outbox, quarantine."""
 
 import re
 from dataclasses import dataclass
@@ -17,25 +17,25 @@ class IntakeSettings:
     """The intake of one process, for instances received over DIMSE or STOW-RS."""
 
     section = "INTAKE"
-    # The structure of one data set; one that has more goes to the quarantine as unreadable.
+    # Limits of the structure of one data set; a data set beyond them is quarantined as unreadable.
     depth: int = setting(64, least=1, most=64)
     items: int = setting(100_000, least=1)
     elements: int = setting(200_000, least=1)
     inflate_ratio: int = setting(100, least=1, most=1032)
     inflated_bytes: int = setting(512 * 2**20, least=1)
-    # An instance that is larger is received into a file of the spool.
+    # A larger instance is received into a file of the spool.
     memory_instance_bytes: int = setting(8 * 2**20, least=0)
-    # Memory for the data sets of one process; everything else in it takes 100 MiB and more.
+    # Memory for the data sets of one process; the rest of the process takes 100 MiB and more.
     memory_process_bytes: int = setting(320 * 2**20, least=2**20)
-    # An instance that is larger is refused.
+    # A larger instance is refused.
     instance_bytes: int = setting(4 * 2**30, least=1)
     spool_dir: Path = setting(Path(".data/spool"))
-    # Spool files of one process; when they would take more, the sender is asked to try again later.
+    # Bytes in the spool files of one process; when they would take more, the sender is asked to try again later.
     spool_process_bytes: int = setting(64 * 2**30, least=0)
     outbox_dir: Path = setting(Path(".data/outbox"))
     # How long an object whose PUT has failed may still appear in the store.
     late_put_s: float = setting(60.0, least=0)
-    # Where a process kills itself: `after_put`, or `after_put:3` for the third time that it gets there.
+    # Where a process kills itself: `after_put`, or `after_put:3` for the third time that it gets there; empty: nowhere.
     failpoint: str = setting("", rule=FAILPOINT, tests=True)
 
 

@@ -12,12 +12,12 @@ QUIET = Rule(lambda pairs: _QUIET.fullmatch(pairs) is not None, "modalities with
 
 @dataclass(frozen=True)
 class StudySettings:
-    """How many seconds after which event a study is due."""
+    """How long after each kind of event a study is due, in seconds."""
 
     section = "STUDY"
     # After the transfers that carried its instances ended well.
     released_s: float = setting(5.0, least=0)
-    # After its latest instance: of any modality, of a modality, and while a transfer that carried it is still open.
+    # After its latest instance: by default, by modality, and while a transfer that carried it is still open.
     quiet_s: float = setting(60.0, least=0)
     quiet_by_modality: str = setting("CT=120,MR=120,US=300", rule=QUIET)
     quiet_open_s: float = setting(300.0, least=0)
@@ -38,7 +38,8 @@ class JobSettings:
     checkpoint_dir: Path = setting(Path(".data/checkpoints"))
     checkpoint_s: float = setting(10.0, least=0.1)
     parallelism: int = setting(1, least=1, most=128)
-    # Of a job that writes in batches: 1, or several times the parallelism, since Flink assigns them by hash (DECISIONS 18).
+    # The shards of a job that writes in batches: 1, or several times the parallelism, since Flink assigns shards by hash
+    # (DECISIONS 18).
     shards: int = setting(1, least=1, most=128)
     batch_records: int = setting(500, least=1)
     batch_s: float = setting(0.1, least=0.001)

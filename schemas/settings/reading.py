@@ -1,7 +1,8 @@
 """Read a process's settings from the environment, a section at a time, and report everything that is wrong at once.
 
 A section is a frozen dataclass. A setting is named FLUORO_<SECTION>_<FIELD>; a secret may also be a file:
-FLUORO_<SECTION>_<FIELD>_FILE. A name that begins like those of a section that is read, but is none of them, is refused.
+FLUORO_<SECTION>_<FIELD>_FILE. A variable with the prefix of a section that is read, but with no setting's name, is
+refused.
 """
 
 import math
@@ -24,7 +25,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Rule:
-    """A condition for a setting's value, and what people are told that the value should be."""
+    """A condition for a setting's value, and the words that end the message 'should be ...'."""
 
     holds: Callable[[Any], bool]
     wanted: str
@@ -34,12 +35,12 @@ class Rule:
 PORT: dict[str, Any] = {"least": 0, "most": 65535}
 # The variable that must be 1 to allow settings which exist to inject faults.
 TESTS = "FLUORO_TESTS"
-# How similar a name must be to a known one to be taken for a misspelling (difflib): two letters swapped are.
+# How similar a name must be to a known one to count as a misspelling (difflib's ratio): two swapped letters do.
 SIMILAR = 0.8
 NUMBERS = {int: "a whole number", float: "a number"}
 
 
-def setting(  # noqa: PLR0913 - everything that can be said about one
+def setting(  # noqa: PLR0913 - a setting has this many properties
     default: Any,
     *,
     secret: bool = False,
@@ -48,16 +49,16 @@ def setting(  # noqa: PLR0913 - everything that can be said about one
     rule: Rule | None = None,
     tests: bool = False,
 ) -> Any:
-    """Declare a setting: its default, if it is masked, its bounds (inclusive), its rule, if it is for tests only."""
+    """Declare a setting: its default, whether it is masked, its inclusive bounds, its rule, whether it is for tests only."""
     metadata = {"secret": secret, "least": least, "most": most, "rule": rule, "tests": tests}
     return field(default=default, repr=not secret, metadata=metadata)
 
 
 def load(kind: type[T], env: Mapping[str, str]) -> T:
-    """Read one section; raises SettingsError with a line for everything that is wrong with it."""
+    """Read one section; raises SettingsError with a line for each problem."""
     env, notices, problems = with_new_names(_prefix(kind), env)
     for notice in notices:
-        _tell_once(notice)
+        _print_once(notice)
     values = {}
     for name, (value, problem) in _read(kind, env).items():
         values[name] = value
@@ -88,13 +89,13 @@ def load_all(kind: type[T], env: Mapping[str, str], *, with_store_keys: bool = F
 
 
 def to_env(section: Any) -> dict[str, str]:
-    """Return the variables from which load() reads this section back; secrets are in clear, so only for a child."""
-    values = {one.name: getattr(section, one.name) for one in fields(section)}
+    """Return the variables from which load() reads this section back; secrets are in clear: for child processes only."""
+    values = {declared.name: getattr(section, declared.name) for declared in fields(section)}
     return {f"{_prefix(section)}{name.upper()}": str(value) for name, value in values.items()}
 
 
 @cache
-def _tell_once(line: str) -> None:
+def _print_once(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201 - for the person who starts the process, before there is a log
 
 
@@ -103,45 +104,45 @@ def _prefix(kind: Any) -> str:
 
 
 def _read(kind: type[Any], env: Mapping[str, str]) -> dict[str, tuple[Any, str | None]]:
-    """Return each field's value, and what is wrong with it."""
+    """Return each field's value and its problem, None for no problem."""
     hints = get_type_hints(kind)
     found = {}
-    for one in fields(kind):
-        name = f"{_prefix(kind)}{one.name.upper()}"
+    for declared in fields(kind):
+        name = f"{_prefix(kind)}{declared.name.upper()}"
         try:
-            text = _text(name, env, secret=one.metadata["secret"])
-            value = one.default if text is None else _parse(name, text, hints[one.name])
-            problem = _problem(name, value, one.metadata)
-            if one.metadata["tests"] and value != one.default and env.get(TESTS) != "1":
+            text = _text(name, env, secret=declared.metadata["secret"])
+            value = declared.default if text is None else _parse(name, text, hints[declared.name])
+            problem = _problem(name, value, declared.metadata)
+            if declared.metadata["tests"] and value != declared.default and env.get(TESTS) != "1":
                 problem = f"{name}: is for tests only; set {TESTS}=1 to allow it"
-            found[one.name] = (value, problem)
+            found[declared.name] = (value, problem)
         except SettingsError as error:
-            found[one.name] = (None, str(error))
+            found[declared.name] = (None, str(error))
     return found
 
 
 def _unknown(kind: type[Any], env: Mapping[str, str]) -> list[str]:
-    """Return a line for each name that begins like a setting of this section and is none, with what was likely meant."""
+    """Return a line, with the likely name, for each variable that has a prefix of this section and is no setting."""
     own = _prefix(kind)
     has_moved = any(old.startswith(RETIRED_PREFIX) and new.startswith(own) for old, new in RENAMED.items())
     prefixes = (own, RETIRED_PREFIX) if has_moved else (own,)
     known = set(_names(kind))
-    meant = {old.split("_", 2)[2]: new for old, new in RENAMED.items() if old.startswith(prefixes)}
-    meant |= {name.removeprefix(own): name for name in known}
+    by_field = {old.split("_", 2)[2]: new for old, new in RENAMED.items() if old.startswith(prefixes)}
+    by_field |= {name.removeprefix(own): name for name in known}
     unknown = [name for name in env if name.startswith(prefixes) and name not in known and not new_name(name)]
-    return [_misspelt(name, meant) for name in unknown]
+    return [_misspelt(name, by_field) for name in unknown]
 
 
-def _misspelt(name: str, meant: Mapping[str, str]) -> str:
-    likely = get_close_matches(name.split("_", 2)[2], meant, n=1, cutoff=SIMILAR)
-    return f"{name}: is not a setting" + "".join(f"; {meant[one]} is" for one in likely)
+def _misspelt(name: str, by_field: Mapping[str, str]) -> str:
+    likely = get_close_matches(name.split("_", 2)[2], by_field, n=1, cutoff=SIMILAR)
+    return f"{name}: is not a setting" + "".join(f"; {by_field[field_name]} is" for field_name in likely)
 
 
 def _names(kind: type[Any]) -> Iterator[str]:
-    for one in fields(kind):
-        name = f"{_prefix(kind)}{one.name.upper()}"
+    for declared in fields(kind):
+        name = f"{_prefix(kind)}{declared.name.upper()}"
         yield name
-        if one.metadata["secret"]:
+        if declared.metadata["secret"]:
             yield f"{name}_FILE"
 
 
@@ -163,7 +164,7 @@ def _parse(name: str, text: str, kind: Callable[[str], Any]) -> Any:
     except ValueError:
         raise SettingsError(f"{name}: should be {NUMBERS.get(kind, 'another value')}") from None  # type: ignore[call-overload]
     if isinstance(value, float) and not math.isfinite(value):
-        # It would pass every bound, or none would ever be reached.
+        # NaN passes every bound check, and an infinite limit is never reached.
         raise SettingsError(f"{name}: should be a finite number")
     return value
 

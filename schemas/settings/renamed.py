@@ -1,4 +1,4 @@
-"""Settings that have a new name: the old one is read as the new one for one release, and a line says so."""
+"""Settings that have a new name: the old name is read for one release, and a line names the new one."""
 
 from collections.abc import Mapping
 
@@ -71,9 +71,9 @@ def new_name(name: str) -> str | None:
 
 
 def with_new_names(prefix: str, env: Mapping[str, str]) -> tuple[dict[str, str], list[str], list[str]]:
-    """Return the environment with what has an old name under its new one, if that begins with the prefix.
+    """Return the environment with every old name's value under the new name too, where that has the prefix.
 
-    Also returns a line for every old name that is read so, and a problem for every one whose new name has another
+    Also returns a notice for every old name that is read, and a problem for every old name whose new name has another
     value.
     """
     known, notices, problems = dict(env), [], []

@@ -22,7 +22,7 @@ class ApiSettings:
     headers_at_once: int = setting(8, least=1, most=256)
     # Deflated instances held in memory, inflated (64 MiB each at most), until their response is sent.
     inflated_at_once: int = setting(2, least=1, most=64)
-    # How long a client may take none of a response.
+    # How long a client may go without reading any of a response.
     no_progress_s: float = setting(30.0, least=0.1)
     # How long reading one header may take, and how much header JSON is cached.
     header_s: float = setting(5.0, least=0.01)
@@ -43,7 +43,7 @@ class RenderSettings:
     memory_bytes: int = setting(768 * 2**20, least=256 * 2**20)
     cpu_s: int = setting(10, least=1)
     wall_s: float = setting(30.0, least=0.1)
-    # Of one decoded frame; and of what must be read to find and render it.
+    # The largest frame, as stored and decoded; an object that must be read whole may have twice as many bytes.
     frame_bytes: int = setting(64 * 2**20, least=1)
 
 
@@ -64,6 +64,7 @@ class StowSettings:
     # How long a request may send nothing, and how slow it may be after that time.
     silence_s: float = setting(10.0, least=0.1)
     slowest_bytes_per_s: float = setting(1000.0, least=0)
-    # When all places are taken, the slowest request is dropped, if it has been waited for `yield_s` and is slower.
+    # When all places are taken, the slowest request is dropped, if it has been waited for `yield_s` and is
+    # slower than `yield_bytes_per_s`.
     yield_s: float = setting(5.0, least=0.1)
     yield_bytes_per_s: float = setting(100_000.0, least=0)

@@ -24,7 +24,7 @@ def example(version: codec.SchemaVersion) -> Event:
 
 
 def typed(record: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the record with the types of its schema, which JSON has as text."""
+    """Return the record with its values in the types of the schema, where JSON has text."""
     types = {field["name"]: field["type"] for field in schema["fields"]}
     return {name: typed_value(value, types[name]) for name, value in record.items()}
 
@@ -88,7 +88,7 @@ def test_bytes_without_the_marker_are_not_an_event(data: bytes) -> None:
         codec.decode(data)
 
 
-def test_an_unknown_fingerprint_is_another_error_than_garbage() -> None:
+def test_an_unknown_fingerprint_raises_another_error_than_garbage() -> None:
     with pytest.raises(codec.UnknownSchema):
         codec.decode(codec.MARKER + bytes(8) + b"body")
 

@@ -1,4 +1,4 @@
-"""A key has one structure, whatever its parts are; an envelope is read back from metadata as it was written."""
+"""No part of a key can change its structure; an envelope is read back from metadata as it was written."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Titles and networks of the DIMSE door have a form, and a value of another form is refused with the right one."""
+"""A title or network of the DIMSE door that has the wrong form is refused, and the message names the right form."""
 
 import pytest
 

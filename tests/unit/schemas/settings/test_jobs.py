@@ -6,5 +6,5 @@ from schemas.settings.jobs import StudySettings
 
 
 @pytest.mark.parametrize(("modality", "seconds"), [("CT", 120), ("US", 300), ("CR", 60), (None, 60)])
-def test_quiet_time_goes_by_modality(modality: str | None, seconds: float) -> None:
+def test_the_quiet_time_depends_on_the_modality(modality: str | None, seconds: float) -> None:
     assert StudySettings().quiet(modality) == seconds

@@ -1,4 +1,4 @@
-"""A section of settings is read from the environment whole, and everything that is wrong with it is reported at once."""
+"""A section of settings is read from the environment, and all its problems are reported at once."""
 
 import re
 from contextlib import nullcontext
@@ -143,5 +143,5 @@ def test_the_example_file_lists_every_setting_with_its_default_in_order() -> Non
     known = [[f"{name}={value}" for name, value in to_env(kind()).items()] for kind in every_section()]
     in_file_order = sorted(known, key=lambda lines: listed.index(lines[0]))
 
-    # The number of cores is the default of one.
-    assert listed == [one for lines in in_file_order for one in lines if "DIMSE_PROCESSES" not in one]
+    # The default of FLUORO_DIMSE_PROCESSES is the number of cores.
+    assert listed == [line for lines in in_file_order for line in lines if "DIMSE_PROCESSES" not in line]

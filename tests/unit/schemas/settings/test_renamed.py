@@ -36,7 +36,7 @@ def test_an_old_name_is_read_as_the_new_one(old: str, value: str, read: object) 
     assert load(type(read), {old: value, RENAMED[old]: value}) == read
 
 
-def test_reading_an_old_name_is_told_in_one_line_for_each_process(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_old_name_is_reported_once_for_each_process(capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         load(IntakeSettings, {"FLUORO_GATEWAY_INFLATE_RATIO": "9"})
 
