@@ -2,9 +2,9 @@
 
     python -m deploy.commands GROUP COMMAND [--help]
 
-They read the settings of the environment (FLUORO_*, see .env.example), as every
-process does; where it names no server, they work on the local stack that runs on
-this machine, and say so. Exit status: 0 done, 1 not done, 2 for wrong arguments
+They read their settings from the environment (FLUORO_*, see .env.example). If the
+environment names no server, they use the local stack that runs on this machine,
+and print a line about it. Exit status: 0 done, 1 not done, 2 for wrong arguments
 or settings.
 """
 
@@ -32,7 +32,9 @@ def make_parser() -> ArgumentParser:
     """Return the parser of all groups and their commands."""
     program = "python -m deploy.commands"
     lines = (
-        f"  {group.name} {one.name:<{20 - len(group.name)}}{one.summary}" for group in GROUPS for one in group.commands
+        f"  {group.name} {command.name:<{20 - len(group.name)}}{command.summary}"
+        for group in GROUPS
+        for command in group.commands
     )
     parser = ArgumentParser(
         prog=program,
@@ -42,12 +44,14 @@ def make_parser() -> ArgumentParser:
     )
     groups = parser.add_subparsers(metavar="GROUP", help="a group of commands, with its own --help")
     for group in GROUPS:
-        about = groups.add_parser(group.name, description=group.about, formatter_class=RawDescriptionHelpFormatter)
-        commands = about.add_subparsers(required=True, metavar="COMMAND")
-        for one in group.commands:
-            command = commands.add_parser(one.name, help=one.summary, description=one.summary)
-            one.add_arguments(command)
-            command.set_defaults(run=one.run)
+        group_parser = groups.add_parser(
+            group.name, description=group.about, formatter_class=RawDescriptionHelpFormatter
+        )
+        commands = group_parser.add_subparsers(required=True, metavar="COMMAND")
+        for command in group.commands:
+            command_parser = commands.add_parser(command.name, help=command.summary, description=command.summary)
+            command.add_arguments(command_parser)
+            command_parser.set_defaults(run=command.run)
     return parser
 
 

@@ -20,13 +20,13 @@ class OperatorCommand:
 
     @property
     def summary(self) -> str:
-        """Return what the command does, in a line."""
+        """Return a line about what the command does."""
         return (self.run.__doc__ or "").strip().splitlines()[0]
 
 
 @dataclass(frozen=True)
 class CommandGroup:
-    """The commands for one kind of thing, and a text about it."""
+    """Commands about one subject, such as the quarantine; `about` is the help of the group."""
 
     name: str
     about: str
@@ -36,17 +36,17 @@ class CommandGroup:
 def add_list_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of every command that lists."""
     add_tenant(parser)
-    parser.add_argument("--json", action="store_true", help="print a line of JSON for each")
-    latest = f"list at most this many, the latest first ({DEFAULT_MOST})"
-    parser.add_argument("--most", type=most, default=DEFAULT_MOST, metavar="NUMBER", help=latest)
+    parser.add_argument("--json", action="store_true", help="print a line of JSON for each entry")
+    latest = f"list at most this many, the latest first (default: {DEFAULT_MOST})"
+    parser.add_argument("--most", type=list_length, default=DEFAULT_MOST, metavar="NUMBER", help=latest)
 
 
 def add_tenant(parser: ArgumentParser) -> None:
     """Add the argument that names a tenant."""
-    parser.add_argument("--tenant", type=tenant, help="of this tenant only (all tenants)")
+    parser.add_argument("--tenant", type=tenant_name, help="only of this tenant (default: all tenants)")
 
 
-def most(text: str) -> int:
+def list_length(text: str) -> int:
     """Read the length of a list; raises ArgumentTypeError."""
     with suppress(ValueError):
         if 0 < int(text) <= HIGHEST_MOST:
@@ -54,7 +54,7 @@ def most(text: str) -> int:
     raise ArgumentTypeError(f"{text!r} should be a whole number from 1 to {HIGHEST_MOST}")
 
 
-def tenant(text: str) -> str:
+def tenant_name(text: str) -> str:
     """Read a tenant's name; raises ArgumentTypeError."""
     if not TENANT.fullmatch(text):
         raise ArgumentTypeError(f"{text!r} should be 1 to 32 of a-z, 0-9 and -")

@@ -25,7 +25,7 @@ from schemas.settings.servers import StoreSettings
 
 HASH_SHOWN = 12
 HEADINGS = ("TENANT", "STUDY", "INSTANCE", "KIND", "SINCE", "SHOWN", "KEPT BESIDE")
-# What is printed of each of the two contents, and the field of its row.
+# The values that are printed of each content: the name of each, and the field of the row that holds it.
 FIELDS = {
     "hash": "data_hash",
     "object": "object_key",
@@ -47,15 +47,15 @@ def list_(options: Namespace) -> None:
         print_line(table(HEADINGS, map(columns, found)) if found else "No conflicts.")
 
 
-def columns(one: ConflictPair) -> tuple[Any, ...]:
+def columns(pair: ConflictPair) -> tuple[Any, ...]:
     """Return the columns of a conflict in the list; no patient data."""
-    lost = one.lost
-    hashes = one.shown.data_hash[:HASH_SHOWN], lost.data_hash[:HASH_SHOWN]
+    lost = pair.lost
+    hashes = pair.shown.data_hash[:HASH_SHOWN], lost.data_hash[:HASH_SHOWN]
     return (lost.tenant, lost.study_uid, lost.sop_uid, lost.kind, lost.stored_at, *hashes)
 
 
 def show(options: Namespace) -> None:
-    """Show both contents of an instance's conflicts; with --save write what is not shown into files."""
+    """Show both contents of an instance's conflicts; with --save write those that the archive does not show."""
     sections = load_sections(ObjectSections)
     rows = PostgresHiddenRows(sections.catalog)
     found = rows.conflicts(options.tenant, options.most, sop_uid=options.uid)
@@ -64,58 +64,58 @@ def show(options: Namespace) -> None:
     if options.json:
         print_json(found)
     else:
-        print_line("\n\n".join(details(described(one)) for one in found))
+        print_line("\n\n".join(details(described(pair)) for pair in found))
     if options.save:
         make_folder(options.save)
-        asyncio.run(save(sections.store, found, options.save))
+        asyncio.run(save_and_print(sections.store, found, options.save))
 
 
-def described(one: ConflictPair) -> dict[str, Any]:
-    """Return what is known of a conflict; no patient data."""
+def described(pair: ConflictPair) -> dict[str, Any]:
+    """Return the names and values that are printed of a conflict; no patient data."""
     both = {
-        f"{name} {what}": getattr(content, field)
-        for name, content in (("shown", one.shown), ("kept", one.lost))
-        for what, field in FIELDS.items()
+        f"{side} {name}": getattr(content, field)
+        for side, content in (("shown", pair.shown), ("kept", pair.lost))
+        for name, field in FIELDS.items()
     }
-    names = {"tenant": one.lost.tenant, "study": one.lost.study_uid, "instance": one.lost.sop_uid}
-    return {**names, "kind": one.lost.kind, **both}
+    names = {"tenant": pair.lost.tenant, "study": pair.lost.study_uid, "instance": pair.lost.sop_uid}
+    return {**names, "kind": pair.lost.kind, **both}
 
 
 def print_json(found: Sequence[ConflictPair]) -> None:
     """Print each conflict as a line of JSON."""
-    for one in found:
-        print_line(as_json({name.replace(" ", "_"): value for name, value in described(one).items()}))
+    for pair in found:
+        print_line(as_json({name.replace(" ", "_"): value for name, value in described(pair).items()}))
 
 
-async def save(settings: StoreSettings, found: Sequence[ConflictPair], folder: Path) -> None:
-    """Write the contents that are not shown into new files of a folder."""
+async def save_and_print(settings: StoreSettings, found: Sequence[ConflictPair], folder: Path) -> None:
+    """Write the contents that are not shown into new files of a folder, and print the path of each."""
     async with S3ObjectStore(settings) as store:
-        async for path in saved(store, found, folder):
+        async for path in save_contents(store, found, folder):
             # Standard output is for programs that read --json.
             print_line(str(path), sys.stderr)
 
 
-async def saved(store: ObjectStore, found: Sequence[ConflictPair], folder: Path) -> AsyncIterator[Path]:
-    """Write each content that is not shown into a file named for its tenant, instance and hash; yield the file."""
-    for lost in (one.lost for one in found):
+async def save_contents(store: ObjectStore, found: Sequence[ConflictPair], folder: Path) -> AsyncIterator[Path]:
+    """Write each content that is not shown into a file named for its tenant, instance and hash; yield its path."""
+    for lost in (pair.lost for pair in found):
         path = folder / f"{lost.tenant}_{lost.sop_uid}_{lost.data_hash}.dcm"
         with new_file(path) as file:
             await copy_object(store, Bucket.HOT, lost.object_key, lost.data_hash, file)
         yield path
 
 
-def uid(text: str) -> str:
+def instance_uid(text: str) -> str:
     """Read a UID; raises ArgumentTypeError."""
     if not is_uid(text):
-        raise ArgumentTypeError(f"{text!r} is no UID")
+        raise ArgumentTypeError(f"{text!r} should be a UID: numbers with dots between them, 64 characters at most")
     return text
 
 
 def _add_show_arguments(parser: ArgumentParser) -> None:
     add_list_arguments(parser)
-    parser.add_argument("uid", type=uid, metavar="UID", help="a SOP Instance UID")
+    parser.add_argument("uid", type=instance_uid, metavar="UID", help="a SOP Instance UID")
     parser.add_argument(
-        "--save", type=Path, metavar="DIR", help="write what is not shown into new files of this folder"
+        "--save", type=Path, metavar="DIR", help="write the contents that are not shown into new files of this folder"
     )
 
 

@@ -1,4 +1,4 @@
-"""What an operator decides about an object in quarantine: to release it into the archive, or to discard it."""
+"""Carry out what an operator decides about an object in quarantine: release it into the archive, or discard it."""
 
 import asyncio
 import mmap
@@ -23,10 +23,13 @@ from schemas.events import InstanceQuarantined
 from schemas.objects import Bucket
 from schemas.topics import INSTANCE_QUARANTINED
 
-# What was done already when a server stops answering half-way, and how to go on.
-NOT_PUBLISHED = "it is stored, and also still in quarantine: {server} does not answer. Release it again"
-NOT_REMOVED = "it is stored, but its object is still in quarantine: {server} does not answer. Release it again"
-NOT_LISTED = "its object is deleted, but it is still listed: {server} does not answer. Discard it again"
+# Messages for a server that stops answering half-way: what is done already, and what to do.
+NOT_PUBLISHED = "the content is stored, and also still in quarantine: {server} does not answer. Release it again"
+NOT_REMOVED = "the content is stored, but its object is still in quarantine: {server} does not answer. Release it again"
+OTHER_TENANT = (
+    "the STOW door stores for tenant {door}, not for {tenant}: set FLUORO_API_TENANT and --stow-url to its door"
+)
+NOT_LISTED = "the object is deleted, but it is still listed: {server} does not answer. Discard it again"
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,17 @@ class DecisionPorts:
 async def release(ports: DecisionPorts, row: QuarantineRow, now: datetime) -> str:
     """Send an object to the STOW-RS door again and, once it is stored, remove it from quarantine; return a message.
 
-    Raises Failed, with nothing changed, when the door does not store it. The object is removed last: whatever fails
-    before, it can be released again.
+    Raises Failed, with nothing changed, when the door does not store it. The object is removed last, so that a release
+    that failed can be repeated.
     """
     before = await _latest_event(ports, row)
     if row.tenant != ports.tenant:
-        raise Failed(f"the STOW door stores for tenant {ports.tenant}, but the object is tenant {row.tenant}'s")
+        raise Failed(OTHER_TENANT.format(door=ports.tenant, tenant=row.tenant))
     with tempfile.TemporaryFile(dir=ports.folder) as file:
         stored = await copy_object(ports.store, Bucket.QUARANTINE, row.object_key, row.data_hash, file)
         file.flush()
         if not stored.size_bytes:
-            raise Failed("its object is empty")
+            raise Failed("the object is empty: discard it")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole, memoryview(whole) as view:
             check_stored(await asyncio.to_thread(_send, ports, stored, view))
     event = quarantine.decided(before, "released", now)
@@ -71,7 +74,7 @@ async def release(ports: DecisionPorts, row: QuarantineRow, now: datetime) -> st
 async def discard(ports: DecisionPorts, row: QuarantineRow, now: datetime) -> str:
     """Delete an object from quarantine, then publish that it is discarded; return a message.
 
-    An object that is gone already can be discarded too. Raises Failed and Unavailable.
+    A row whose object is gone can be discarded too. Raises Failed and Unavailable.
     """
     before = await _latest_event(ports, row)
     await ports.events.check()
@@ -96,14 +99,14 @@ def _send(ports: DecisionPorts, stored: StoredObject, whole: memoryview) -> Stow
                 prefix = part10.part10_prefix(examined.sop_class, examined.sop_uid, transfer_syntax)
             return ports.store_file(prefix, data_set)
     except Rejected as error:
-        raise Failed(f"no door would store it: {error.reason}; nothing was changed") from None
+        raise Failed(f"no door would store the content: {error.reason}; nothing was changed") from None
 
 
 async def _latest_event(ports: DecisionPorts, row: QuarantineRow) -> InstanceQuarantined:
-    """Return the event of the object in quarantine: of the one that the store has now, else of the catalog's row.
+    """Return the event of the quarantined object: from the object if the store has it, else from the catalog's row.
 
-    The same content may have been refused again after the row was written. Raises Failed when it was released or
-    discarded and its object is gone.
+    The object may be newer than the row: the same content may have been refused again. Raises Failed when the content
+    was released or discarded, and its object is gone.
     """
     stored = await ports.store.head(Bucket.QUARANTINE, row.object_key)
     if stored is not None:
@@ -114,7 +117,7 @@ async def _latest_event(ports: DecisionPorts, row: QuarantineRow) -> InstanceQua
 
 
 async def _finish(step: Awaitable[object], problem: str) -> None:
-    """Await a step of a decision that is carried out in part; raises Failed with `problem` when a server fails."""
+    """Await a late step of a decision; raises Failed when a server fails: `problem` names what is done already."""
     try:
         await step
     except Unavailable as error:

@@ -1,4 +1,4 @@
-"""Files with patients' data that commands write: new ones, which nobody else may read."""
+"""Write patients' data into new files that nobody else may read."""
 
 import os
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from schemas.objects import Bucket
 
 
 async def copy_object(store: ObjectStore, bucket: Bucket, key: str, data_hash: str, file: IO[bytes]) -> StoredObject:
-    """Copy an object into a file; raises Failed when it is gone, or its bytes are not those that were stored.
+    """Copy an object into a file; raises Failed when the object is gone or damaged.
 
-    Bytes that turn out to be wrong may be in the file already when it raises.
+    The file may hold wrong bytes when this raises.
     """
     stored = await store.head(bucket, key)
     if stored is None:
-        raise Failed(f"its object is not in the store any more: {key}")
+        raise Failed(f"the object is not in the store any more: {key}")
     envelope = stored.envelope
     expected = ExpectedBytes(
         stored.size_bytes, envelope.transfer_syntax, envelope.prefix_length, envelope.prefix_hash, data_hash
@@ -28,7 +28,7 @@ async def copy_object(store: ObjectStore, bucket: Bucket, key: str, data_hash: s
         async for chunk in read_object(store, bucket, key, expected):
             file.write(chunk)
     except Damaged as error:
-        raise Failed(f"its object is not what was stored ({error.reason}): {key}") from error
+        raise Failed(f"the object is not what was stored ({error.reason}): {key}") from error
     return stored
 
 

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 
 def print_line(line: str, stream: TextIO | None = None) -> None:
-    """Print a line at once: a closed pipe then raises here, and not when the interpreter exits."""
+    """Print a line and flush it, so that a closed pipe raises here and not when the interpreter exits."""
     print(line, file=stream, flush=True)
 
 
@@ -27,12 +27,16 @@ def details(values: Mapping[str, Any]) -> str:
 
 
 def printable(value: Any) -> str:
-    """Return a value as text that cannot control a terminal: senders choose some of it."""
+    """Return a value as text that cannot control a terminal, since senders choose some of the values."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    return "".join(one if one.isprintable() else "?" for one in str(value)) or "-"
+    return "".join(character if character.isprintable() else "?" for character in str(value)) or "-"
 
 
 def as_json(values: Mapping[str, Any]) -> str:
     """Return values as one line of JSON."""
-    return json.dumps(values, default=lambda one: one.isoformat() if isinstance(one, datetime) else str(one))
+    return json.dumps(values, default=_json_text)
+
+
+def _json_text(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

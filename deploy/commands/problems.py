@@ -1,4 +1,4 @@
-"""The line that people read, and the exit status, when a command fails."""
+"""Run a command, and turn its failure into a line for people and an exit status."""
 
 import sys
 from collections.abc import Callable
@@ -8,17 +8,17 @@ from deploy.errors import Failed
 from operators.errors import Rejected, Unavailable
 from schemas.settings.reading import SettingsError
 
-# What people call a server, by the beginning of what Unavailable calls it.
+# The name that people know a server by, for each beginning of Unavailable.what.
 SERVERS = {"catalog": "the catalog's database", "store": "the object store", "broker": "the broker"}
 
 
 def server_name(error: Unavailable) -> str:
-    """Return what people call the server that does not answer."""
-    return next((name for what, name in SERVERS.items() if error.what.startswith(what)), error.what)
+    """Return the name of the server that does not answer, as people know it."""
+    return next((name for beginning, name in SERVERS.items() if error.what.startswith(beginning)), error.what)
 
 
 def run(command: Callable[[], None]) -> int:
-    """Run a command and print its problem, if it has one, in a line.
+    """Run a command, and print a line when it fails.
 
     Returns the exit status: 0 done, 1 not done, 2 for settings that cannot be used, 130 stopped by Ctrl-C.
     """
@@ -29,7 +29,7 @@ def run(command: Callable[[], None]) -> int:
     except (Failed, Unavailable, Rejected) as error:
         return _fail(_line(error))
     except BrokenPipeError:
-        # Whoever reads the output has read enough. What is still buffered must not raise again at exit.
+        # The reader of the output has closed the pipe. What is still buffered must not raise again at exit.
         sys.stdout = None
     except KeyboardInterrupt:
         return 130
@@ -40,7 +40,7 @@ def _line(error: Exception) -> str:
     if isinstance(error, Unavailable):
         return f"{server_name(error)} does not answer: try again"
     if isinstance(error, Rejected):
-        return f"the object is none that this archive has written: {error.reason}"
+        return f"the object was not written by this archive: {error.reason}"
     return str(error)
 
 

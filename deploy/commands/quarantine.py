@@ -1,4 +1,4 @@
-"""The quarantine commands: list, show, release and discard what the doors refused and kept.
+"""The quarantine commands: list, show, release and discard contents that the doors refused and kept.
 
 HASH is a content's hash as `list` prints it, or the beginning of one. `show --save` writes the bytes into a file, as
 they were received; `release` sends them to the STOW-RS door again, and `discard` deletes them for good.
@@ -42,7 +42,7 @@ Decide = Callable[[DecisionPorts, QuarantineRow, datetime], Awaitable[str]]
 
 
 def list_(options: Namespace) -> None:
-    """List what is in quarantine; with --all also what was released or discarded, or is past its time."""
+    """List the contents in quarantine; with --all also those released, discarded or past their time."""
     held_at = None if options.all else datetime.now(UTC)
     rows = PostgresHiddenRows(load_sections(RowSections).catalog)
     found = rows.quarantined(options.tenant, options.most, held_at=held_at)
@@ -69,7 +69,7 @@ def columns(row: QuarantineRow) -> tuple[Any, ...]:
 
 
 def show(options: Namespace) -> None:
-    """Show what is known of one content; with --save write its bytes into a new file."""
+    """Show the catalog's row of one content; with --save write its bytes into a new file."""
     sections = load_sections(ObjectSections)
     row = find_row(PostgresHiddenRows(sections.catalog), options.hash, options.tenant)
     print_line(as_json(row.__dict__) if options.json else details(row.__dict__))
@@ -87,7 +87,7 @@ async def save(settings: StoreSettings, row: QuarantineRow, path: Path) -> None:
 
 
 def release(options: Namespace) -> None:
-    """Send one content to the STOW-RS door again; once stored, it leaves the quarantine."""
+    """Send one content to the STOW-RS door again; once it is stored, it leaves the quarantine."""
     sections = load_sections(DecisionSections)
     row = find_row(PostgresHiddenRows(sections.catalog), options.hash, options.tenant)
     print_line(asyncio.run(carry_out(decisions.release, sections, row, options.stow_url)))
@@ -105,14 +105,14 @@ def discard(options: Namespace) -> None:
 
 
 def is_confirmed(question: str) -> bool:
-    """Ask a question; True if the answer is yes, False where nobody is there to answer."""
+    """Ask a question; True if the answer is yes, False if it is not or standard input has ended."""
     with suppress(EOFError):
         return input(question).strip().lower() in ("y", "yes")
     return False
 
 
 def find_row(rows: HiddenRows, beginning: str, tenant: str | None) -> QuarantineRow:
-    """Return the one content whose hash begins so; raises Failed when none does, or more than one."""
+    """Return the row of the one hash that begins with `beginning`; raises Failed when there is none, or more than one."""
     found = rows.quarantined(tenant, 2, beginning=beginning)
     if not found:
         raise Failed(f"no content in quarantine, now or before, has a hash that begins with {beginning}")
@@ -122,7 +122,7 @@ def find_row(rows: HiddenRows, beginning: str, tenant: str | None) -> Quarantine
 
 
 async def carry_out(decide: Decide, sections: DecisionSections, row: QuarantineRow, stow_url: str | None = None) -> str:
-    """Carry out a decision on the servers; return its message."""
+    """Open the servers of the settings and carry out a decision on them; return its message."""
     spool_dir = sections.intake.spool_dir
     async with AsyncExitStack() as opened:
         ports = DecisionPorts(
@@ -152,28 +152,28 @@ def http_url(text: str) -> str:
 
 def _add_list_arguments(parser: ArgumentParser) -> None:
     add_list_arguments(parser)
-    parser.add_argument("--all", action="store_true", help="also what was released or discarded, or is past its time")
+    parser.add_argument("--all", action="store_true", help="list contents released, discarded or past their time too")
 
 
-def _add_hash(parser: ArgumentParser) -> None:
+def _add_hash_argument(parser: ArgumentParser) -> None:
     parser.add_argument("hash", type=hash_beginning, metavar="HASH", help="a content's hash, or the beginning of one")
     add_tenant(parser)
 
 
 def _add_show_arguments(parser: ArgumentParser) -> None:
-    _add_hash(parser)
+    _add_hash_argument(parser)
     parser.add_argument("--json", action="store_true", help="print a line of JSON")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the bytes into a new file")
 
 
 def _add_release_arguments(parser: ArgumentParser) -> None:
-    _add_hash(parser)
+    _add_hash_argument(parser)
     url = "base URL of the STOW-RS door (http://HOST:PORT/dicomweb with FLUORO_API_HOST and FLUORO_API_PORT)"
     parser.add_argument("--stow-url", type=http_url, metavar="URL", help=url)
 
 
 def _add_discard_arguments(parser: ArgumentParser) -> None:
-    _add_hash(parser)
+    _add_hash_argument(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 

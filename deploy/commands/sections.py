@@ -1,4 +1,4 @@
-"""The settings of a command: the environment's where it names a server, else those of this machine's local stack."""
+"""The settings of a command: from the environment if it names a server, else from this machine's local stack."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ from schemas.settings.web import ApiSettings
 
 T = TypeVar("T")
 
-# A local stack chooses these itself, so that exporting one means other servers.
+# The local stack chooses these itself, so a command with one of them in its environment is meant for other servers.
 ADDRESSES = (
     "FLUORO_STORE_ENDPOINT",
     "FLUORO_STORE_ACCESS_KEY",
@@ -29,7 +29,7 @@ ADDRESSES = (
     "FLUORO_CATALOG_USER",
     "FLUORO_CATALOG_PASSWORD",
 )
-# The role for clients: it sees what the archive shows, not what the archive holds back.
+# The role of the read API: row-level security hides every row from it unless a tenant is set.
 READER = "reader"
 
 
@@ -60,9 +60,9 @@ class DecisionSections:
 
 
 def load_sections(kind: type[T]) -> T:
-    """Read each section of one of these dataclasses; raises SettingsError with a line for every problem.
+    """Read the sections of one of the dataclasses above; raises SettingsError with a line for every problem.
 
-    The role of `catalog` must be one that sees quarantine and conflicts.
+    It is a problem when the role of `catalog` cannot see quarantine and conflicts.
     """
     sections: Any = load_all(kind, variables(), with_store_keys=True)
     if sections.catalog.user == READER:
@@ -71,9 +71,9 @@ def load_sections(kind: type[T]) -> T:
 
 
 def variables() -> Mapping[str, str]:
-    """Return the environment if it names a server, else the settings of the local stack; a line says which stack.
+    """Return the environment if it names a server, else the settings of the local stack, after a line that names it.
 
-    Raises SettingsError when there is neither.
+    Raises SettingsError when no stack runs either.
     """
     if any(name in os.environ or f"{name}_FILE" in os.environ for name in ADDRESSES):
         return os.environ
@@ -82,7 +82,7 @@ def variables() -> Mapping[str, str]:
         local = running.plan.settings("writer")
     except Failed as failure:
         raise SettingsError(
-            f"{failure}.\nTo work with other servers export FLUORO_CATALOG_*, FLUORO_STORE_* and FLUORO_BROKER_*"
+            f"{failure}.\nTo work with other servers, export FLUORO_CATALOG_*, FLUORO_STORE_* and FLUORO_BROKER_*"
         ) from None
     print_line(f"On the local stack in {running.folder.root}:", sys.stderr)
     return local

@@ -1,4 +1,4 @@
-"""A client of the STOW-RS door: it sends one file, byte for byte, and reads from the reply if the file is stored."""
+"""A client of the STOW-RS door: it sends one file, byte for byte, and reads in the reply whether the file is stored."""
 
 import http.client
 import json
@@ -13,13 +13,13 @@ from deploy.errors import Failed
 from gateway.intake import status
 from gateway.intake.status import Status
 
-# While the door receives the file, and until it has stored it.
+# The longest wait for one socket operation; the longest of them lasts until the door has stored the file.
 TIMEOUT_S = 600.0
 CHUNK_BYTES = 1 << 20
 # Referenced SOP Sequence; Failed SOP Sequence and Other Failures Sequence; Failure Reason (PS3.18 table I.2-1).
 STORED_SEQUENCE, FAILURE_SEQUENCES = "00081199", ("00081198", "0008119A")
 FAILURE_REASON = "00081197"
-STATUS_OF_CODE = {one.code: one for one in vars(status).values() if isinstance(one, Status)}
+STATUS_OF_CODE = {known.code: known for known in vars(status).values() if isinstance(known, Status)}
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def store_file(url: str, prefix: bytes, data_set: memoryview) -> StowReply:
     }
     connection = http.client.HTTPConnection(address.netloc, timeout=TIMEOUT_S)
     try:
-        # A door that refuses the file may reply and stop reading: its reply can be read all the same. aiohttp lost it.
+        # A door that refuses the file may reply and stop reading: http.client can read its reply all the same, aiohttp could not.
         with suppress(BrokenPipeError, ConnectionResetError):
             connection.request("POST", f"{address.path}/studies", body=_chunks(head, data_set, tail), headers=headers)
         response = connection.getresponse()
@@ -68,7 +68,7 @@ def check_stored(reply: StowReply) -> None:
     except (ValueError, AttributeError, LookupError, TypeError):
         response, reasons = {}, ""
     advice = response.get("reason", "no reason given") if isinstance(response, dict) else ""
-    raise Failed(f"the STOW door refused it with {reply.status}: {reasons or advice}; nothing was changed")
+    raise Failed(f"the STOW door refused the file with {reply.status}: {reasons or advice}; nothing was changed")
 
 
 def _failure_reason(item: dict[str, Any]) -> str:

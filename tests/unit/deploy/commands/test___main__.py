@@ -1,4 +1,4 @@
-"""All commands are listed with a line each, each has help, and what is wrong with its arguments is said in a line."""
+"""Every command is listed in a line, has help, and reports wrong arguments in a line."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def test_without_arguments_every_command_is_listed_with_a_line(capsys: pytest.Ca
 
 
 @pytest.mark.parametrize("arguments", [(), ("quarantine",), ("conflicts",), *EVERY])
-def test_everything_has_help(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_group_and_command_has_help(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([*arguments, "--help"])
 
@@ -63,7 +63,7 @@ def test_wrong_arguments_are_a_usage_error(arguments: list[str], capsys: pytest.
             (["quarantine", "release", "abcd", "--stow-url", url], f"'{url}' should be a URL such as http://127.0.0.1")
             for url in ("localhost:8060/dicomweb", "https://archive/dicomweb", "http://", "http://archive?x")
         ),
-        *((["conflicts", "show", text], "is no UID") for text in ("x", "../1", "1.2\n")),
+        *((["conflicts", "show", text], "should be a UID: numbers with dots") for text in ("x", "../1", "1.2\n")),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_right_form(

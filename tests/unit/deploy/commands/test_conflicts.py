@@ -22,7 +22,7 @@ from tests.support.worlds.stow import StowWorld, multipart, stow_world
 FIRST, SECOND = part10(PatientName="Canary^One"), part10(PatientName="Canary^Two")
 
 
-def conflicting(events: list[InstanceStored]) -> tuple[ConflictPair, ...]:
+def conflicts_of(events: list[InstanceStored]) -> tuple[ConflictPair, ...]:
     catalog = MemoryCatalog()
     run(catalog, [[Record(INSTANCE_STORED.name, 0, 0, 0, record_key(event), encode(event)) for event in events]])
     return MemoryHiddenRows(tables=catalog.tables).conflicts(None, 9)
@@ -32,7 +32,7 @@ def test_the_content_that_is_not_shown_is_saved_as_it_was_received(tmp_path: Pat
     async def paths(world: StowWorld) -> list[Path]:
         await world.post(multipart(FIRST))
         await world.post(multipart(SECOND))
-        return [path async for path in conflicts.saved(world.store, conflicting(world.instances), tmp_path)]
+        return [path async for path in conflicts.save_contents(world.store, conflicts_of(world.instances), tmp_path)]
 
     async def test() -> list[Path]:
         async with stow_world(tmp_path) as world:
@@ -48,9 +48,9 @@ def test_the_same_content_of_two_tenants_is_saved_into_two_files(tmp_path: Path)
         async with stow_world(tmp_path) as world:
             await world.post(multipart(FIRST))
             await world.post(multipart(SECOND))
-            (found,) = conflicting(world.instances)
+            (found,) = conflicts_of(world.instances)
             other = replace(found, lost=replace(found.lost, tenant="other"))
-            return [path async for path in conflicts.saved(world.store, (found, other), tmp_path)]
+            return [path async for path in conflicts.save_contents(world.store, (found, other), tmp_path)]
 
     first, second = asyncio.run(test())
     assert first.read_bytes() == second.read_bytes() == SECOND
@@ -60,7 +60,7 @@ def test_both_contents_are_described_and_no_patient_is_named(capsys: pytest.Capt
     events = [
         instance(content=name, second=at, facts=Facts(patient_id=f"canary-{name}")) for at, name in enumerate("ab")
     ]
-    (found,) = conflicting(events)
+    (found,) = conflicts_of(events)
     conflicts.print_json([found])
     printed = capsys.readouterr().out
     line = json.loads(printed)
@@ -79,4 +79,4 @@ def test_a_list_has_a_line_for_each_content_that_is_not_shown() -> None:
     run(catalog, [numbered([instance(content=name, second=at) for at, name in enumerate("abc")])])
     found = MemoryHiddenRows(tables=catalog.tables).conflicts("local", 9)
 
-    assert [one.kind for one in (one.lost for one in found)] == ["content", "content"]
+    assert [pair.lost.kind for pair in found] == ["content", "content"]

@@ -1,4 +1,4 @@
-"""An operator releases or discards an object in quarantine: the STOW-RS door is the real one, the servers are in memory."""
+"""An operator releases or discards an object in quarantine, with the real STOW-RS door and servers in memory."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -127,7 +127,7 @@ def test_nothing_changes_when_the_door_refuses(tmp_path: Path) -> None:
     with_world(tmp_path, test)
 
 
-def test_one_tenant_s_object_is_not_released_into_another(tmp_path: Path) -> None:
+def test_an_object_is_not_released_into_another_tenant(tmp_path: Path) -> None:
     async def test(world: World) -> None:
         await world.refuse_over_dimse(MR, "1.2.3.1.1", GOOD)
         with pytest.raises(Failed, match="stores for tenant other"):

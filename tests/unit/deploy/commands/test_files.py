@@ -1,4 +1,4 @@
-"""Bytes out of the archive are written into files that nobody else may read, and only if they are those stored."""
+"""Objects are copied into files that nobody else may read, and only if their bytes are those that were stored."""
 
 import asyncio
 import stat
@@ -23,7 +23,7 @@ async def copy_quarantined(door: StowWorld, path: Path, data_hash: str | None = 
 
 
 @pytest.mark.parametrize("sent", [NO_UID, NOT_PART10], ids=["no-uid", "not-part-10"])
-def test_an_object_is_copied_as_it_was_received_into_a_file_of_its_owner_alone(tmp_path: Path, sent: bytes) -> None:
+def test_an_object_is_copied_as_received_into_a_file_that_only_its_owner_may_read(tmp_path: Path, sent: bytes) -> None:
     async def test() -> None:
         async with stow_world(tmp_path) as door:
             await door.post(multipart(sent))
@@ -45,7 +45,7 @@ def test_bytes_that_are_not_those_stored_leave_no_file(tmp_path: Path) -> None:
     assert not (tmp_path / "copy").exists()
 
 
-def test_a_file_that_exists_is_not_written_over(tmp_path: Path) -> None:
+def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "copy").write_text("before")
     with pytest.raises(Failed, match="exists already: name another file"), new_file(tmp_path / "copy"):
         pass

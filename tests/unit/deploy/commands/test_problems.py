@@ -1,4 +1,4 @@
-"""A command that cannot do what it was asked prints a line, without a traceback, and returns a status for scripts."""
+"""A command that fails prints a line, without a traceback, and returns a status for scripts."""
 
 import pytest
 
@@ -14,7 +14,7 @@ from schemas.settings.reading import SettingsError
         (Failed("no conflict is known"), 1, "no conflict is known\n"),
         (Unavailable("store-503"), 1, "the object store does not answer: try again\n"),
         (Unavailable("catalog"), 1, "the catalog's database does not answer: try again\n"),
-        (Rejected("no-envelope"), 1, "the object is none that this archive has written: no-envelope\n"),
+        (Rejected("no-envelope"), 1, "the object was not written by this archive: no-envelope\n"),
         (SettingsError("FLUORO_CATALOG_PORT: should be a whole number"), 2, "FLUORO_CATALOG_PORT: should be a whole"),
         (KeyboardInterrupt(), 130, ""),
     ],

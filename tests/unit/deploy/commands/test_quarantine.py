@@ -16,7 +16,7 @@ def hidden_rows(*events: InstanceQuarantined) -> MemoryHiddenRows:
     return MemoryHiddenRows(tables=catalog.tables)
 
 
-def test_the_beginning_of_a_hash_is_enough_if_only_one_begins_so() -> None:
+def test_the_beginning_of_a_hash_is_enough_if_only_one_hash_has_it() -> None:
     rows = hidden_rows(quarantined("p"), quarantined("q"))
     (row, other) = rows.quarantined(None, 9)
 
@@ -32,7 +32,7 @@ def test_a_base_url_may_end_with_a_slash(url: str) -> None:
 @pytest.mark.parametrize(
     ("beginning", "message"), [("0123abcd", "no content in quarantine"), ("", "more than one hash begins with")]
 )
-def test_a_beginning_of_no_hash_or_of_several_is_a_problem(beginning: str, message: str) -> None:
+def test_a_beginning_of_no_hash_or_of_several_hashes_is_a_problem(beginning: str, message: str) -> None:
     with pytest.raises(Failed, match=message):
         quarantine.find_row(hidden_rows(quarantined("p"), quarantined("q")), beginning, None)
 

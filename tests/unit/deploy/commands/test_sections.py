@@ -1,4 +1,4 @@
-"""A command works with the servers that the environment names; where it names none, with this machine's local stack."""
+"""A command uses the servers that the environment names, or this machine's local stack if it names none."""
 
 from pathlib import Path
 
@@ -19,8 +19,8 @@ CLUSTER = {
 }
 
 
-class StackOf:
-    """The plan of a local stack that has these settings."""
+class LocalPlan:
+    """The plan of a local stack with two settings."""
 
     def settings(self, role: str) -> dict[str, str]:
         return {"FLUORO_CATALOG_PORT": "20001", "FLUORO_CATALOG_USER": role}
@@ -39,7 +39,7 @@ def problem(kind: type[object]) -> str:
     return str(caught.value)
 
 
-def test_beside_a_cluster_the_environment_is_enough(
+def test_the_environment_is_enough_for_a_cluster(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("os.environ", dict(CLUSTER))
@@ -50,17 +50,17 @@ def test_beside_a_cluster_the_environment_is_enough(
 
 
 @pytest.mark.parametrize("name", ["FLUORO_BROKER_BOOTSTRAP", "FLUORO_STORE_SECRET_KEY_FILE"])
-def test_one_named_server_means_that_no_local_stack_is_meant(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(RunningStack, "plan", StackOf())
+def test_with_one_named_server_the_local_stack_is_not_used(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(RunningStack, "plan", LocalPlan())
     monkeypatch.setenv(name, "/absent")
 
     assert problem(ObjectSections).splitlines()[-1].startswith("FLUORO_STORE_")
 
 
-def test_where_no_server_is_named_the_local_stack_is_used_and_a_line_says_so(
+def test_without_a_named_server_the_local_stack_is_used_and_a_line_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(RunningStack, "plan", StackOf())
+    monkeypatch.setattr(RunningStack, "plan", LocalPlan())
     monkeypatch.setenv("FLUORO_CATALOG_CONNECTIONS", "4")
     found = load_sections(RowSections)
 
@@ -68,14 +68,14 @@ def test_where_no_server_is_named_the_local_stack_is_used_and_a_line_says_so(
     assert capsys.readouterr().err == f"On the local stack in {tmp_path}:\n"
 
 
-def test_without_named_servers_and_local_stack_both_ways_are_explained(tmp_path: Path) -> None:
+def test_without_a_named_server_or_a_local_stack_both_ways_are_explained(tmp_path: Path) -> None:
     first, second = problem(RowSections).splitlines()
 
     assert first == f"no stack runs on {tmp_path}: start one (make up), or set FLUORO_DATA to its folder."
-    assert second.startswith("To work with other servers export FLUORO_CATALOG_*")
+    assert second.startswith("To work with other servers, export FLUORO_CATALOG_*")
 
 
-def test_the_role_that_sees_nothing_hidden_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_role_reader_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.environ", {name: value for name, value in CLUSTER.items() if "USER" not in name})
 
     assert problem(RowSections) == (

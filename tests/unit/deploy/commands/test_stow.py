@@ -1,4 +1,4 @@
-"""A file is sent to the STOW-RS door in one part, byte for byte, and the reply is read as people need it."""
+"""A file is sent to the STOW-RS door in one part, byte for byte, and a refusal is reported with its reason."""
 
 import socketserver
 import threading
@@ -51,7 +51,7 @@ def test_a_file_is_sent_as_one_part() -> None:
     assert rest == b"prefix" + data_set + b"\r\n" + boundary + b"--\r\n"
 
 
-def test_a_door_that_is_not_there_is_named() -> None:
+def test_a_door_that_does_not_answer_is_named() -> None:
     with pytest.raises(Failed, match=r"http://127\.0\.0\.1:1/dicomweb does not answer"):
         store_file("http://127.0.0.1:1/dicomweb", b"", memoryview(b"x"))
 
