@@ -1,7 +1,7 @@
 """Create topics, buckets or tables on a server before first use: `python -m deploy.prepare topics|buckets|catalog`.
 
-Whatever exists already is left as it is. Settings come from the environment. A server that does not answer yet is
-tried again for half a minute.
+What exists already is left unchanged. Settings come from the environment. A server that does not answer is tried again
+for half a minute.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from schemas.settings.intake import QuarantineSettings
 from schemas.settings.reading import SettingsError, load
 from schemas.settings.servers import BrokerSettings, CatalogSettings, StoreSettings
 
-PATIENCE_S = 30.0
-AGAIN_S = 0.2
+WAIT_S = 30.0
+RETRY_S = 0.2
 NO_LIFECYCLE = (
     "WARNING: this object store has no lifecycle rules. Objects stay in {bucket} longer than {days} days and count"
     " against the quotas until you remove them: python -m deploy.commands quarantine discard"
@@ -54,15 +54,15 @@ PREPARATIONS: dict[str, Callable[[], Awaitable[None]]] = {"topics": topics, "buc
 
 
 async def when_available(prepare: Callable[[], Awaitable[None]]) -> None:
-    """Prepare a server as soon as it answers; raises Unavailable when it does not within PATIENCE_S."""
-    deadline = time.monotonic() + PATIENCE_S
+    """Prepare a server as soon as it answers; raises Unavailable when it does not within WAIT_S."""
+    deadline = time.monotonic() + WAIT_S
     while True:
         try:
             await prepare()
         except Unavailable:
             if time.monotonic() > deadline:
                 raise
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(RETRY_S)
         else:
             return
 

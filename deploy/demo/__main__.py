@@ -1,8 +1,9 @@
-"""Show the whole way of a study: `python -m deploy.demo [--once] [--study FOLDER]`.
+"""Follow a study through the archive: `python -m deploy.demo [--once] [--study FOLDER]`.
 
 Uses the stack that runs, or starts one; sends the folder, or a CT that it
-makes, with pynetdicom's storescu; shows each step and checks it. With --once
-it ends there, with status 0 only when every step succeeded.
+makes, with pynetdicom's storescu; checks each step and prints a line about it.
+With --once it ends after the last step, with status 0 only when every step
+succeeded.
 """
 
 import argparse
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m deploy.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--once", action="store_true", help="end when every step was shown")
+    parser.add_argument("--once", action="store_true", help="end after the last step")
     parser.add_argument("--study", type=Path, metavar="FOLDER", help="send these DICOM files")
     options = parser.parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGTERM):

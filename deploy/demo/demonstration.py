@@ -1,4 +1,4 @@
-"""The steps of the demo, from a stack that starts to a study that was fetched back."""
+"""The steps of the demo, from the start of a stack to the study that is fetched back."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ SETTLED_S = 30
 
 @dataclass
 class Stopwatch:
-    """Prints every step that was reached, with the seconds since the start and since the step before."""
+    """Print every step that is done, with the seconds since the start and since the step before."""
 
     began: float
     last: float
@@ -45,7 +45,7 @@ class Stopwatch:
 def demonstrate(chosen: Path | None, *, stay_up: bool) -> None:
     """Send the files of the chosen folder, or a CT, and follow them to the end; raises Failed when a step fails.
 
-    Does not return when the stack is to stay up.
+    With `stay_up` it does not return.
     """
     stopwatch = Stopwatch(time.monotonic(), time.monotonic())
     data = data_folder.here()
@@ -69,7 +69,7 @@ def demonstrate(chosen: Path | None, *, stay_up: bool) -> None:
 
 @contextmanager
 def own_folder(data: DataFolder) -> Iterator[Path]:
-    """Make a folder for the block, named for this process; delete those that killed demos have left."""
+    """Make a folder for the block, named for this process; delete the folders of demos that were killed."""
     folders, us = data.root / "demo", processes.identify(os.getpid())
     folders.mkdir(mode=0o700, exist_ok=True)
     for folder in folders.iterdir():
@@ -98,7 +98,7 @@ def stack_on(data: DataFolder) -> Iterator[RunningStack]:
 
 
 def prepare(chosen: Path | None, own: Path) -> "tuple[StudyFile, ...]":
-    """Return the files to send: those of the chosen folder, or a CT that is made in our own."""
+    """Return the files to send: those of the chosen folder, or a CT that is made in the folder `own`."""
     from deploy.demo.sample import write_ct  # noqa: PLC0415 - loads numpy and pydicom
     from deploy.demo.study import read_study  # noqa: PLC0415
 
@@ -129,7 +129,7 @@ def follow(stack: RunningStack, folder: Path, files: "tuple[StudyFile, ...]", st
 
 
 def examples(stack: RunningStack, file: "StudyFile") -> list[str]:
-    """Return commands to try by hand."""
+    """Return commands that people can try by hand, for the study of a file."""
     base = dicomweb_url(stack.plan)
     study = f"{base}/studies/{file.study_uid}"
     accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'

@@ -12,7 +12,7 @@ from pydicom.errors import InvalidDicomError
 from deploy.errors import Failed
 
 TIMEOUT_S = 30.0
-# With each chunk the client looks for a part's end from the part's beginning, so chunks are large.
+# With each chunk the client searches the part from its beginning again, so chunks are large.
 CHUNK_BYTES = 1 << 24
 AS_STORED = (("application/dicom", "*"),)
 FRAME_AS_STORED = (("application/octet-stream", "*"),)
@@ -20,7 +20,7 @@ REASON_LENGTH = 500
 
 
 class Archive:
-    """A DICOMweb service. Every method raises Failed with the server's reason when a request is not answered well."""
+    """A DICOMweb service. Every method raises Failed with the server's reason when a request fails."""
 
     def __init__(self, base: str) -> None:
         session = requests.Session()

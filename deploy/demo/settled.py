@@ -24,19 +24,19 @@ class SettledWatch:
         self.consumer = Consumer({"bootstrap.servers": settings.bootstrap, **config})
 
     def __enter__(self) -> Self:
-        self.consumer.assign([self.end_of(number) for number in range(PARTITIONS)])
+        self.consumer.assign([self.end_of(partition) for partition in range(PARTITIONS)])
         return self
 
-    def end_of(self, number: int) -> TopicPartition:
-        """Return the present end of a partition; waits until it has a leader, and raises Failed when it gets none."""
-        part, deadline = TopicPartition(STUDY_SETTLED.name, number), time.monotonic() + LEADER_S
+    def end_of(self, partition: int) -> TopicPartition:
+        """Return the present end of a partition; waits for the partition's leader, and raises Failed when there is none."""
+        topic, deadline = STUDY_SETTLED.name, time.monotonic() + LEADER_S
         while True:
             try:
-                _, end = self.consumer.get_watermark_offsets(part, timeout=LEADER_S)
-                return TopicPartition(part.topic, number, end)
+                _, end = self.consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=LEADER_S)
+                return TopicPartition(topic, partition, end)
             except KafkaException as error:
                 if time.monotonic() > deadline:
-                    raise Failed(f"the broker does not say where {part.topic} ends: {error}") from error
+                    raise Failed(f"the broker does not say where {topic} ends: {error}") from error
                 time.sleep(POLL_S)
 
     def __exit__(self, *_: object) -> None:

@@ -24,9 +24,9 @@ class StudyFile:
 
 
 def read_study(folder: Path) -> tuple[StudyFile, ...]:
-    """Read which instances are in a folder and the folders below; raises Failed when there are none."""
+    """Return the files in a folder and the folders below that hold an instance; raises Failed when there are none."""
     if not folder.is_dir():
-        raise Failed(f"{folder} is no folder: give STUDY a folder of DICOM files")
+        raise Failed(f"{folder} is not a folder: give STUDY a folder of DICOM files")
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = tuple(file for file in map(read_file, paths) if file)
     if not files:
@@ -35,7 +35,7 @@ def read_study(folder: Path) -> tuple[StudyFile, ...]:
 
 
 def read_file(path: Path) -> StudyFile | None:
-    """Read which instance a file holds; None when storescu would not send it either."""
+    """Return a file with the instance that it holds; None when storescu would not send the file either."""
     with suppress(InvalidDicomError, AttributeError, OSError):
         dataset = dcmread(path, stop_before_pixels=True)
         study_uid, series_uid, sop_uid = dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID

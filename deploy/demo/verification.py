@@ -42,7 +42,7 @@ def counted(archive: Archive, study_uid: str) -> int:
 
 
 def check_frame(archive: Archive, files: Sequence[StudyFile]) -> str:
-    """Fetch the first frame of the first image and return a line about it; raises Failed when it is not as sent."""
+    """Fetch the first frame of the first image and return a line about it; raises Failed when the frame has changed."""
     file = next((file for file in files if file.has_frames), None)
     if file is None:
         return "no frame to fetch: no file holds an image"
@@ -77,7 +77,7 @@ def check_instances(archive: Archive, files: Sequence[StudyFile]) -> None:
 
 
 def is_as_sent(instance: FileDataset, path: Path) -> bool:
-    """True if an instance's data set equals a file's byte for byte, or what storescu makes of the file.
+    """True if an instance's data set equals, byte for byte, a file's or the one that storescu makes of the file.
 
     storescu reads and writes with pydicom, which leaves out group lengths (retired, PS3.5 7.2).
     """

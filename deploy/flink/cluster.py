@@ -38,7 +38,7 @@ POLL_S = 0.2
 WATCH_S = 1.0
 CLEAN_S = 60.0
 CLOSE_S = 4.0
-# What Flink's errors name when a checkpoint's state cannot be read: the checkpoint before may be good.
+# Words in Flink's errors when a checkpoint's state cannot be read; the checkpoint before may be good.
 UNREADABLE = ("JobInitializationException", "creating StreamOperatorStateContext", "restore operator state")
 
 log = structlog.get_logger()
@@ -65,7 +65,7 @@ class Launch:
 
 
 def run(launch: Launch) -> None:
-    """Run the jobs until `stopping` is set. Raises what main() answers."""
+    """Run the jobs until `stopping` is set. Raises the errors that main() catches."""
     configuration = launch.folder.configuration(launch.settings, launch.slots)
     launch.folder.write(configuration, launch.environ)
     os.environ.update(launch.folder.environment(launch.environ))
@@ -76,7 +76,7 @@ def run(launch: Launch) -> None:
         try:
             serve(launch, cluster, machine)
         finally:
-            within(CLOSE_S, cluster.close)
+            run_at_most(CLOSE_S, cluster.close)
     finally:
         jvm.stop(machine)
 
@@ -99,59 +99,59 @@ def until_healthy(launch: Launch, cluster: MiniCluster, running: list[RunningJob
     """
     rest, deadline = Rest(launch.settings.rest_port), time.monotonic() + READY_S
     while not launch.stopping.wait(POLL_S):
-        states = [rest.job(one.job_id) for one in running]
-        if all(state.runs for state in states):
+        states = [rest.job(submitted.job_id) for submitted in running]
+        if all(state.is_running for state in states):
             break
         if time.monotonic() > deadline:
-            raise NotHealthy("; ".join(described(state) for state in states if not state.runs))
+            raise NotHealthy("; ".join(described(state) for state in states if not state.is_running))
         pairs = zip(running, states, strict=True)
-        running = [recovered(launch, cluster, with_failure_logged(one, state), state) for one, state in pairs]
+        running = [recovered(launch, cluster, with_failure_logged(job, state), state) for job, state in pairs]
     return running
 
 
-def recovered(launch: Launch, cluster: MiniCluster, one: RunningJob, state: JobState) -> RunningJob:
-    """Return the job, submitted again from the checkpoint before if it could not read the one that it went on from.
+def recovered(launch: Launch, cluster: MiniCluster, running: RunningJob, state: JobState) -> RunningJob:
+    """Return the job; a job that could not read its checkpoint is submitted again from the checkpoint before.
 
     Raises NotHealthy when the job has ended for any other reason.
     """
-    if not (one.older and any(sign in state.failure for sign in UNREADABLE)):
-        return still_going(one, state)
-    log.error("checkpoint_unreadable", job=one.job.name, job_id=one.job_id, cause=causes(state.failure))
+    if not (running.older and any(words in state.failure for words in UNREADABLE)):
+        return still_going(running, state)
+    log.error("checkpoint_unreadable", job=running.job.name, job_id=running.job_id, cause=causes(state.failure))
     if not state.has_ended:
-        cluster.cancel(one.job_id)
-    return start.submit_from(cluster, one.job, launch.environ, one.older)
+        cluster.cancel(running.job_id)
+    return start.submit_from(cluster, running.job, launch.environ, running.older)
 
 
 def watch(launch: Launch, running: list[RunningJob], machine: "subprocess.Popen[bytes]", began: float) -> None:
     """Log restarts and remove old checkpoints until `stopping` is set.
 
-    Raises NotHealthy when a job has ended, or the JVM.
+    Raises NotHealthy when a job or the JVM has ended.
     """
     rest, cleaned = Rest(launch.settings.rest_port), 0.0
     while not launch.stopping.wait(WATCH_S):
         if machine.poll() is not None:
             raise NotHealthy(f"the JVM of the jobs ended with status {machine.returncode}")
-        states = [rest.job(one.job_id) for one in running]
+        states = [rest.job(submitted.job_id) for submitted in running]
         pairs = zip(running, states, strict=True)
-        running = [still_going(with_failure_logged(one, state), state) for one, state in pairs]
+        running = [still_going(with_failure_logged(job, state), state) for job, state in pairs]
         if time.monotonic() - cleaned > CLEAN_S:
             cleaned = time.monotonic()
             remove_old(launch, began)
 
 
-def still_going(one: RunningJob, state: JobState) -> RunningJob:
-    """Return the job. Raises NotHealthy when it has ended."""
+def still_going(running: RunningJob, state: JobState) -> RunningJob:
+    """Return the job unchanged; raises NotHealthy when it has ended."""
     if state.has_ended:
         raise NotHealthy(described(state))
-    return one
+    return running
 
 
-def with_failure_logged(one: RunningJob, state: JobState) -> RunningJob:
+def with_failure_logged(running: RunningJob, state: JobState) -> RunningJob:
     """Log a job's last failure, unless it was logged before; return the job with that failure's time."""
-    if state.failed_at_ms <= one.failure_ms:
-        return one
-    log.error("job_failed", job=one.job.name, state=state.state, cause=causes(state.failure))
-    return replace(one, failure_ms=state.failed_at_ms)
+    if state.failed_at_ms <= running.failure_ms:
+        return running
+    log.error("job_failed", job=running.job.name, state=state.state, cause=causes(state.failure))
+    return replace(running, failure_ms=state.failed_at_ms)
 
 
 def remove_old(launch: Launch, began: float) -> None:
@@ -166,15 +166,15 @@ def described(state: JobState) -> str:
     return f"job {state.name} is {state.state}: {causes(state.failure) or 'no failure is known'}"
 
 
-def within(seconds: float, action: Callable[[], None]) -> None:
-    """Do something that must not delay the end of the process for longer."""
+def run_at_most(seconds: float, action: Callable[[], None]) -> None:
+    """Run an action and wait for it, but not longer than `seconds`: it must not delay the end of the process."""
     thread = threading.Thread(target=action, daemon=True)
     thread.start()
     thread.join(seconds)
 
 
 def main(jobs: tuple[Job, ...]) -> int:
-    """Run these jobs by what the environment says; return the exit status."""
+    """Run the jobs with the settings of the environment; return the exit status."""
     set_up_logs("jobs")
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -191,5 +191,5 @@ def main(jobs: tuple[Job, ...]) -> int:
 if __name__ == "__main__":
     status = main(JOBS)
     sys.stdout.flush()
-    # Not sys.exit: py4j's finalizers would ask the JVM, which is gone, to let go of each object.
+    # Not sys.exit: py4j's finalizers would ask the JVM, which is gone, to release each object.
     os._exit(status)

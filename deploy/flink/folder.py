@@ -27,7 +27,7 @@ CLUSTER = {
 
 @dataclass(frozen=True)
 class ClusterFolder:
-    """The folder of one cluster: its configuration and its temporary files; logs lie beside it."""
+    """The folder of one cluster: its configuration and its temporary files; logs are beside it."""
 
     root: Path
     logs: Path

@@ -1,4 +1,4 @@
-"""The JVM that the cluster runs in. It ends with this process, and prints to where this process prints."""
+"""The JVM that the cluster runs in. It ends with this process, and shares its standard output and error."""
 
 import logging
 import os
@@ -37,7 +37,7 @@ class NotStarted(RuntimeError):
 def start(environ: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     """Start the JVM and have PyFlink use it; the JVM ends when its standard input closes.
 
-    PyFlink would start a JVM by itself, with a pipe for its errors that nobody reads. Raises NotStarted, and KeyError
+    PyFlink's own start gives the JVM a pipe for its errors that nobody reads. Raises NotStarted, and KeyError
     without JAVA_HOME.
     """
     with tempfile.TemporaryDirectory(dir=environ["TMPDIR"]) as folder:
@@ -50,10 +50,10 @@ def start(environ: Mapping[str, str]) -> "subprocess.Popen[bytes]":
 
 
 def command(env: dict[str, str]) -> list[str]:
-    """Return the command that starts the JVM, from the parts of which PyFlink makes its own."""
+    """Return the command that starts the JVM, from the same parts as PyFlink's own command."""
     packaged.prepare_environment_variables(env)
     options = [*OPTIONS, *shlex.split(env.get("JVM_ARGS", "")), f"-Djava.io.tmpdir={env['TMPDIR']}"]
-    # A runtime without the compiler warns of options for it.
+    # A runtime without the compiler warns of options that name it.
     opened = [option for option in packaged.get_jvm_opts(env) if "jdk.compiler" not in option]
     log_settings = packaged.construct_log_settings(env)
     class_path = packaged.construct_flink_classpath(env)
@@ -67,7 +67,7 @@ def java(environ: Mapping[str, str]) -> Path:
 
 def stop(child: "subprocess.Popen[bytes]") -> None:
     """Stop the JVM; kill it when it does not end in time."""
-    # Each Java object that Python still holds would log that the JVM is gone.
+    # Otherwise each Java object that Python still holds logs that the JVM is gone.
     logging.disable()
     child.terminate()
     with suppress(subprocess.TimeoutExpired):

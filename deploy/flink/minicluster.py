@@ -1,4 +1,4 @@
-"""Flink's MiniCluster: a whole cluster in one JVM. It is internal to Flink, and wrapped here and nowhere else."""
+"""Flink's MiniCluster: a whole cluster in one JVM. It is internal to Flink, so only this module uses it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +35,7 @@ class MiniCluster:
     def submit(self, job: Job, settings: JobSettings, sections: tuple[Any, ...], checkpoint: Path | None) -> str:
         """Submit a job, built in an environment of its own, that goes on from a checkpoint; return its id.
 
-        Raises NotSubmitted, as for a checkpoint whose metadata cannot be read.
+        Raises NotSubmitted, for example when the metadata of the checkpoint cannot be read.
         """
         env = self._environment(flink_configuration(configuration(job, settings, checkpoint)))
         job.build(env, *sections)

@@ -15,17 +15,17 @@ ENDED = ("FAILED", "CANCELED", "FINISHED", "SUSPENDED")
 
 @dataclass(frozen=True)
 class JobState:
-    """A job now: the name of its state, whether all its tasks run, its last failure (Unix ms, stack trace)."""
+    """The present state of a job, whether all its tasks run, and its last failure (Unix ms, stack trace)."""
 
     name: str
     state: str
-    runs: bool
+    is_running: bool
     failed_at_ms: int
     failure: str
 
     @property
     def has_ended(self) -> bool:
-        """True if the job will not run again by itself."""
+        """True if Flink will not start the job again."""
         return self.state in ENDED
 
 
@@ -40,8 +40,8 @@ class Rest:
         job = self._get(f"/jobs/{job_id}")
         tasks = [vertex["status"] for vertex in job["vertices"]]
         failed_at_ms, failure = self._failure(job_id)
-        runs = job["state"] == "RUNNING" and bool(tasks) and set(tasks) == {"RUNNING"}
-        return JobState(job["name"], job["state"], runs, failed_at_ms, failure)
+        is_running = job["state"] == "RUNNING" and bool(tasks) and set(tasks) == {"RUNNING"}
+        return JobState(job["name"], job["state"], is_running, failed_at_ms, failure)
 
     def _failure(self, job_id: str) -> tuple[int, str]:
         history = self._get(f"/jobs/{job_id}/exceptions")["exceptionHistory"]["entries"]
@@ -70,7 +70,7 @@ def _names_error(line: str) -> bool:
 
 
 def _described(line: str) -> str:
-    # Of embedded Python: pemja.core.PythonException: <class 'schemas.codec.UnknownSchema'>: its message
+    # An error of embedded Python: pemja.core.PythonException: <class 'schemas.codec.UnknownSchema'>: its message
     line = re.sub(r"^(Caused by: )?(pemja\.core\.PythonException: <class '([\w.]+)'>)?", r"\3", line)
     kind = line.split(":", 1)[0]
     return line[:LINE_CHARACTERS] if kind.startswith(OUR_PACKAGES) else kind

@@ -1,4 +1,4 @@
-"""The demo's DICOMweb client returns instances as the server has sent them, and a failure with the server's reason."""
+"""The demo's DICOMweb client returns instances as the server sent them, and reports failures with the server's reason."""
 
 import http.server
 import threading

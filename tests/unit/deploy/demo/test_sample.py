@@ -11,7 +11,7 @@ from deploy.demo.sample import write_ct
 RUN, OTHER_RUN = (uuid.UUID(bytes=bytes([number] * 16)) for number in (7, 8))
 
 
-def test_the_sample_is_a_ct_series_of_which_only_the_uids_differ_between_runs(tmp_path: Path) -> None:
+def test_the_sample_is_a_ct_series_whose_identifiers_alone_differ_between_runs(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     for folder, run in ((one, RUN), (other, OTHER_RUN)):
         folder.mkdir()

@@ -21,6 +21,8 @@ def test_success_and_warnings_count_as_stored() -> None:
         (Counter(), 1, r"0 of 3 acknowledged \(no route\)"),
     ],
 )
-def test_anything_else_is_a_failure_with_the_answers(statuses: Counter[str], exit_status: int, problem: str) -> None:
+def test_other_statuses_or_a_failed_client_are_reported_with_all_statuses(
+    statuses: Counter[str], exit_status: int, problem: str
+) -> None:
     with pytest.raises(Failed, match=problem):
         check_statuses(statuses, files=3, exit_status=exit_status, last_line="no route")

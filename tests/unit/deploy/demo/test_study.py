@@ -23,6 +23,6 @@ def test_a_folder_is_read_as_the_instances_that_will_be_sent(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["", "nowhere"])
-def test_a_folder_without_dicom_files_is_reported_in_a_line(tmp_path: Path, name: str) -> None:
+def test_a_folder_without_dicom_files_is_reported_with_what_to_do(tmp_path: Path, name: str) -> None:
     with pytest.raises(Failed, match="give STUDY"):
         read_study(tmp_path / name)

@@ -1,4 +1,4 @@
-"""What the launcher does about a job that has failed: it logs it once, goes on from an older checkpoint, or gives up."""
+"""The launcher logs a job's failure once, and goes on from an older checkpoint or stops."""
 
 import threading
 from dataclasses import replace
@@ -18,7 +18,7 @@ from schemas.settings.jobs import JobSettings
 UNREADABLE = (
     "org.apache.flink.FlinkException: x\nCaused by: java.lang.Exception: while creating StreamOperatorStateContext"
 )
-RESTARTING = JobState("study", "RESTARTING", runs=False, failed_at_ms=1000, failure=UNREADABLE)
+RESTARTING = JobState("study", "RESTARTING", is_running=False, failed_at_ms=1000, failure=UNREADABLE)
 FAILED = replace(RESTARTING, state="FAILED")
 OLDER = (Path("/data/study/thread/a/chk-2"), Path("/data/study/thread/a/chk-1"))
 RUNNING = RunningJob(STUDY, "first", OLDER)

@@ -1,4 +1,4 @@
-"""The folder of a cluster: where it lies, and the configuration that is written there."""
+"""The folder of a cluster is below the data folder, and holds its configuration."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from deploy.flink.folder import ClusterFolder, choose
 from schemas.settings.jobs import JobSettings
 
 
-def test_the_folder_lies_below_the_data_folder(tmp_path: Path) -> None:
+def test_the_folder_is_below_the_data_folder(tmp_path: Path) -> None:
     assert choose({"FLUORO_DATA": str(tmp_path)}) == ClusterFolder(tmp_path / "flink", tmp_path / "logs")
 
 

@@ -1,4 +1,4 @@
-"""What is logged of a job's stack trace: kinds of errors, and no words that may quote a record."""
+"""A job's stack trace is logged as classes of errors, without messages that may quote a record."""
 
 from deploy.flink.rest import causes
 
@@ -11,7 +11,7 @@ schemas.codec.UnknownSchema: no schema with fingerprint 00
 """
 
 
-def test_a_failure_is_described_by_kinds_of_errors_and_by_our_own_words_alone() -> None:
+def test_a_failure_is_described_by_classes_of_errors_and_only_our_own_messages() -> None:
     described = causes(TRACE)
 
     assert described.endswith(
@@ -20,7 +20,7 @@ def test_a_failure_is_described_by_kinds_of_errors_and_by_our_own_words_alone() 
     assert "MUELLER" not in described
 
 
-def test_a_failure_of_embedded_python_is_described_by_its_own_kind() -> None:
+def test_a_failure_of_embedded_python_is_described_by_its_own_class() -> None:
     trace = "pemja.core.PythonException: <class 'schemas.codec.UnknownSchema'>: no schema\n\tat x.steps(steps.py:1)"
 
     assert causes(trace) == "schemas.codec.UnknownSchema: no schema"
