@@ -1,9 +1,9 @@
 """Install everything that Fluoro runs on: `python3 -m deploy.install`.
 
 Needs Python 3.11 or 3.12 (with venv and its shared library), git and make;
-the rest comes by pip and uv, jgo and Go from their registries, pinned by
-hash. What is installed stays as it is, and a second run takes no time.
-Standard library only.
+the rest is fetched by pip, uv, jgo and Go from their registries, pinned by
+hash. What is installed already is not installed again. Standard library
+only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SETTINGS = (
 
 
 def interrupt(*_: object) -> None:
-    """End on TERM as on Ctrl-C."""
+    """End on TERM in the same way as on Ctrl-C."""
     raise KeyboardInterrupt
 
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.parse_args(arguments)
-    # PostgreSQL's user, who may be another than this one, reads the cache.
+    # PostgreSQL may run as another user, which must be able to read the cache.
     os.umask(0o022)
     signal.signal(signal.SIGTERM, interrupt)
     here = layout.here()
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"Not installed. {failure}" if "\n" not in str(failure) else f"Not installed.\n{failure}")
         return 1
     except KeyboardInterrupt:
-        say("Stopped. What is complete stays; run it again to go on.")
+        say("Stopped. Complete parts stay; run it again to go on.")
         return 130
     return 0
 

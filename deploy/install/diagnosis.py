@@ -1,4 +1,4 @@
-"""Say in one line what is wrong when a tool of the installation fails. Standard library only."""
+"""Diagnose a failed tool of the installation in one line. Standard library only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _DIAGNOSES = (
     (
         r"hash mismatch|do not match the hashes|checksum mismatch|sha256 mismatch|security error",
         "a download is not the file that the lock names",
-        "try again; if it stays, something on the way alters downloads",
+        "try again; if it happens again, something between here and the server alters downloads",
     ),
     (r"no space left|disk quota exceeded", "the disk is full", "make room and run it again"),
     (r"ensurepip is not available", "Python cannot make environments", "install its venv package"),
@@ -25,14 +25,14 @@ _DIAGNOSES = (
             r"|error sending request|max retries exceeded|could not find a version that satisfies|tunnel connection failed"
         ),
         "no network, or a download server is not reachable",
-        "check the connection (and HTTPS_PROXY) and run it again; what is done stays",
+        "check the connection (and HTTPS_PROXY) and run it again; finished parts stay",
     ),
 )
 _LINE_LENGTH = 200
 
 
 def diagnose(output: str) -> str:
-    """Return one line on a tool's failure: what is wrong and what to do, else the tool's own error line."""
+    """Return what is wrong and what to do, in one line; for an unknown failure, the tool's own error line."""
     for pattern, problem, remedy in _DIAGNOSES:
         if re.search(pattern, output, re.IGNORECASE):
             return f"{problem}: {remedy}"

@@ -1,4 +1,4 @@
-"""A lock between installers: a locked file, which a child process can keep locked. Standard library only."""
+"""A lock between installers: a locked file, which child processes can keep locked. Standard library only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ POLL_S = 0.2
 def locked(path: Path, say: Callable[[str], None], stopping: threading.Event | None = None) -> Iterator[int]:
     """Hold the lock for the block and yield its file descriptor; waits, and says so, while another process holds it.
 
-    A child process that inherits the descriptor keeps the lock after us. Raises Stopped when `stopping` is set.
+    A child process that inherits the descriptor keeps the lock after this process has ended. Raises Stopped when `stopping` is set.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

@@ -1,4 +1,4 @@
-"""Install what is missing: the checks before, the steps side by side, and what is printed. Standard library only."""
+"""Check, then run the steps that are needed side by side, and print their progress. Standard library only."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def steps(here: Layout) -> tuple[InstallStep, ...]:
-    """Return all steps, each after those that it needs; MinIO takes longest, so it comes as early as it can.
+    """Return all steps, each after those that it needs; MinIO takes longest, so its step comes as early as possible.
 
-    The bytes were measured, and a tenth added.
+    The sizes are measured, plus a tenth.
     """
     return (
         environment.uv_step(here),
@@ -36,7 +36,7 @@ def steps(here: Layout) -> tuple[InstallStep, ...]:
 
 
 def install(here: Layout) -> None:
-    """Make what is missing; raises Failed with what is wrong."""
+    """Run the steps that are needed; raises Failed with every obstacle, or with the first failure."""
     missing = [step for step in steps(here) if not step.is_ready()]
     if not missing:
         say("Everything is installed.")

@@ -55,7 +55,7 @@ class Layout:
 
     @property
     def site_packages(self) -> Path:
-        """The environment's packages; its Python may be another than the one that runs this."""
+        """The environment's packages; its Python may differ from the one that runs this code."""
         found = sorted(self.venv.glob("lib/python3.*/site-packages"))
         return found[0] if found else self.venv / "lib" / "python3" / "site-packages"
 
@@ -71,7 +71,7 @@ class Layout:
 
     @property
     def minio(self) -> Path:
-        """The MinIO server: a link to the one that was built, found or named."""
+        """The MinIO server: a link to the server that was built, found or named."""
         return self.tools / "minio"
 
     @property
@@ -133,11 +133,11 @@ class Layout:
         return self.cache / f"{name}-jars-{self.locked(name)}"
 
     def java_environment(self) -> dict[str, str]:
-        """Return the variables that a server that runs Java gets."""
+        """Return the variables for servers that run Java."""
         return {"JAVA_HOME": str(self.java_home)}
 
     def flink_environment(self) -> dict[str, str]:
-        """Return the variables that PyFlink gets; the stack adds FLINK_CONF_DIR, FLINK_LOG_DIR and JVM_ARGS."""
+        """Return the variables for PyFlink; the stack adds FLINK_CONF_DIR, FLINK_LOG_DIR and JVM_ARGS."""
         return self.java_environment() | {
             "FLINK_HOME": str(self.flink_home),
             "FLINK_LIB_DIR": str(self.flink_lib),
@@ -159,7 +159,7 @@ class Layout:
 
 
 def cache_folder(environ: Mapping[str, str], *, is_root: bool, home: Path) -> Path:
-    """Return the folder of servers: FLUORO_CACHE, else the user's cache, or for root the system's.
+    """Return the folder of servers: FLUORO_CACHE, else the user's cache folder, for root the system's.
 
     PostgreSQL refuses to run as root, and the user that it runs as instead may not enter root's home (mode 0700).
     """

@@ -51,9 +51,9 @@ class Obstacle:
         return f"{self.problem}: {self.remedy}"
 
 
-def present(found: Iterable[Obstacle | None]) -> tuple[Obstacle, ...]:
-    """Return the obstacles that checks have found."""
-    return tuple(obstacle for obstacle in found if obstacle is not None)
+def obstacles_in(results: Iterable[Obstacle | None]) -> tuple[Obstacle, ...]:
+    """Return the obstacles among the results of checks."""
+    return tuple(obstacle for obstacle in results if obstacle is not None)
 
 
 def package_remedy(package: str, which: Callable[[str], str | None] = shutil.which) -> str:
@@ -73,7 +73,7 @@ def python_obstacle(version: tuple[int, int] = sys.version_info[:2]) -> Obstacle
 
 
 def venv_obstacle(find: Callable[[str], object] = importlib.util.find_spec) -> Obstacle | None:
-    """Check that Python can make environments; Debian packages that apart."""
+    """Check that Python can make environments; Debian packages that separately."""
     lacking = [module for module in ("venv", "ensurepip") if find(module) is None]
     return Obstacle(f"Python has no module {lacking[0]}", package_remedy("venv")) if lacking else None
 
@@ -113,10 +113,10 @@ def disk_obstacles(
         there = existing(folder)
         first, needed_before = disks.get(there.stat().st_dev, (there, 0))
         disks[there.stat().st_dev] = (first, needed_before + needed)
-    return present(_short_disk(first, needed, free(first)) for first, needed in disks.values())
+    return obstacles_in(_disk_obstacle(first, needed, free(first)) for first, needed in disks.values())
 
 
-def _short_disk(folder: Path, needed: int, free: int) -> Obstacle | None:
+def _disk_obstacle(folder: Path, needed: int, free: int) -> Obstacle | None:
     if free >= needed:
         return None
     problem = f"{free / GIB:.1f} GiB are free on the disk of {folder}, {needed / GIB:.1f} GiB are needed"
@@ -156,7 +156,7 @@ def measure_memory() -> int | None:
 
 
 def memory_obstacle(available: int | None, needed: int = MEMORY_NEEDED_BYTES) -> Obstacle | None:
-    """Check that the stack fits into the available memory, both in bytes; memory that is unknown is enough."""
+    """Check that the stack fits into the available memory, both in bytes; unknown memory is no obstacle."""
     if available is None or available >= needed:
         return None
     problem = f"{available / GIB:.1f} GiB of memory are available, the stack takes up to {needed / GIB:.0f} GiB"
@@ -164,7 +164,7 @@ def memory_obstacle(available: int | None, needed: int = MEMORY_NEEDED_BYTES) ->
 
 
 def port_obstacles(ports: Mapping[str, int], host: str = "127.0.0.1") -> tuple[Obstacle, ...]:
-    """Check that nobody listens on the named ports."""
+    """Check that no server listens on the named ports."""
     return tuple(
         Obstacle(f"port {port} ({name}) is taken", f"stop what listens there (ss -ltnp 'sport = :{port}')")
         for name, port in ports.items()
@@ -184,7 +184,7 @@ def is_port_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def may_enter(folder: os.stat_result, uid: int, gids: Collection[int]) -> bool:
-    """True if a user may pass through a folder: the mode for the owner, the group or others, the first that applies."""
+    """True if a user may enter a folder: by the mode for the owner, else for the group, else for others."""
     if folder.st_uid == uid:
         return bool(folder.st_mode & stat.S_IXUSR)
     if folder.st_gid in gids:
@@ -194,12 +194,12 @@ def may_enter(folder: os.stat_result, uid: int, gids: Collection[int]) -> bool:
 
 def unreachable_parent(folder: Path, uid: int, gids: Collection[int]) -> Path | None:
     """Return the outermost existing folder on the path that the user may not enter; None when there is none."""
-    path = [one for one in (folder, *folder.parents) if one.exists()]
-    return next((one for one in reversed(path) if not may_enter(one.stat(), uid, gids)), None)
+    path = [parent for parent in (folder, *folder.parents) if parent.exists()]
+    return next((parent for parent in reversed(path) if not may_enter(parent.stat(), uid, gids)), None)
 
 
 def reach_obstacle(folder: Path, setting: str, uid: int = -1, gids: Collection[int] = ()) -> Obstacle | None:
-    """Check that PostgreSQL's user reaches a folder; the user id is -1 while the user is not made yet."""
+    """Check that PostgreSQL's user reaches a folder; the user id is -1 if the user does not exist yet."""
     closed = unreachable_parent(folder.absolute(), uid, gids)
     if closed is None:
         return None
@@ -217,7 +217,7 @@ def before_install(needs: Iterable[tuple[Path, int]], cache: Path, *, is_root: b
         program_obstacle("make"),
     )
     reach = reach_obstacle(cache, "FLUORO_CACHE") if is_root else None
-    return present((*checks, writable_obstacle(cache), reach)) + disk_obstacles(needs)
+    return obstacles_in((*checks, writable_obstacle(cache), reach)) + disk_obstacles(needs)
 
 
 def before_start(
@@ -228,4 +228,4 @@ def before_start(
 ) -> tuple[Obstacle, ...]:
     """Return everything that would stop a start; `postgres_user` (uid, gids) is given when it is not this user."""
     reach = reach_obstacle(data, "FLUORO_DATA", *postgres_user) if postgres_user else None
-    return present((memory_obstacle(measure_memory()), reach)) + port_obstacles(ports)
+    return obstacles_in((memory_obstacle(measure_memory()), reach)) + port_obstacles(ports)

@@ -1,4 +1,4 @@
-"""What a step of the installation works with: commands, a log, and folders that appear only when complete.
+"""The context of a step of the installation: commands, a log, and folders that appear only when complete.
 
 Standard library only.
 """
@@ -57,9 +57,9 @@ class StepContext:
     def building(self, path: Path) -> Iterator[tuple[StepContext, Path] | None]:
         """Yield a folder beside `path` to build in, which becomes `path` when the block ends well.
 
-        Clones may share `path`: a lock beside it is held meanwhile, also by the child processes of the yielded
-        context. Should the installer be killed, the next one waits until its orphans have ended, and deletes what they
-        left. Yields None when `path` is there, perhaps since another installer has made it.
+        Clones may share `path`, so a lock beside it is held during the block, also by the child processes of the
+        yielded context. After an installer was killed, the next installer waits until those have ended, and deletes
+        what they left. Yields None when `path` exists, for example because another installer has made it.
         """
         partial = path.with_name(f"{path.name}.partial")
         with locked(path.with_name(f"{path.name}.lock"), self.say, self.subprocesses.stopping) as lock:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class InstallStep:
-    """One thing to install.
+    """One part to install.
 
     `make` is called in a thread, when the steps in `needs` are done, unless `is_ready`. While it runs, it takes at most
     `room_bytes` in the folder `room`. `results` are the paths that it makes.
@@ -60,13 +60,13 @@ class Installation:
     results: dict[str, StepResult] = field(default_factory=dict)
 
     def under_way(self) -> dict[str, float]:
-        """Return the steps under way, and for each when it began on the monotonic clock."""
+        """Return the steps under way, each with the time when it began (monotonic clock)."""
         return {name: began for name, began in tuple(self.began.items()) if name not in self.results}
 
     def run(self, steps: Sequence[InstallStep], tick: Callable[[], None] = lambda: None) -> dict[str, StepResult]:
-        """Make what is not ready, side by side where a step does not need another; return what was made.
+        """Make every part that is not ready, each once those that it needs are made; return the results of those made.
 
-        `tick` is called about once a second. Raises Failed with the first failure, when every child process has ended.
+        `tick` is called about once a second. Raises Failed with the first failure, after every child process has ended.
         """
         futures: dict[str, Future[None]] = {}
         with ThreadPoolExecutor(len(steps)) as pool:
@@ -104,7 +104,7 @@ class Installation:
 
 
 def _wait_for_all(futures: Iterable[Future[None]], tick: Callable[[], None]) -> None:
-    """Wait for all steps; raises the first failure that is not the consequence of another."""
+    """Wait for all steps; raises the first failure that does not follow from another."""
     pending = set(futures)
     while pending:
         done, pending = wait(pending, timeout=1.0, return_when=FIRST_COMPLETED)
@@ -115,7 +115,7 @@ def _wait_for_all(futures: Iterable[Future[None]], tick: Callable[[], None]) -> 
 
 
 def summary(results: Mapping[str, StepResult], took_s: float) -> str:
-    """Return a table with a row for each step; the last row has the time of the whole, since steps overlap."""
+    """Return a table with a row for each step; the last row has the time of the whole run, since steps overlap."""
     whole = StepResult(took_s, sum(result.disk_bytes for result in results.values()))
     rows = [("", "seconds", "disk MB")]
     rows += [

@@ -18,7 +18,7 @@ STOP_S = 5.0
 
 
 class Stopped(Exception):
-    """The step was stopped because another one failed or the user asked for it."""
+    """The step was stopped, because another step failed or the user asked for it."""
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Subprocesses:
     guard: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self, command: Sequence[str], **options: object) -> subprocess.Popen[bytes]:
-        """Start a process in a session of its own, so that Ctrl-C reaches it, and its children, only through us.
+        """Start a process in a session of its own, so that Ctrl-C reaches it and its children only through stop().
 
         Raises Stopped when the installation is being stopped.
         """
@@ -53,7 +53,7 @@ class Subprocesses:
         return status
 
     def stop(self) -> None:
-        """Stop all processes with their children, by TERM and after STOP_S by KILL; none can be started any more."""
+        """Stop all processes and their children, by TERM and after STOP_S by KILL; start() raises Stopped from now on."""
         with self.guard:
             self.stopping.set()
             children = tuple(self.running)

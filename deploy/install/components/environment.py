@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from deploy.install.layout import Layout
     from deploy.install.step_context import StepContext
 
-# What `python -m venv` makes; made over the environment of another Python, the two would be mixed.
+# Everything that `python -m venv` makes: deleted first, since it would be mixed with the environment of another Python.
 UV_PARTS = ("bin", "include", "lib", "pyvenv.cfg")
 
 
@@ -30,7 +30,7 @@ def file_hash(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Stamp:
-    """A file that says that something was completed from exactly the inputs in `key`."""
+    """A file that marks an installed part as complete; `key` is a hash of the inputs that it was made from."""
 
     path: Path
     key: str
@@ -40,12 +40,12 @@ class Stamp:
         return self.path.exists() and self.path.read_text(encoding="ascii") == self.key
 
     def set(self) -> None:
-        """Mark the thing as complete."""
+        """Mark the part as complete."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(self.key, encoding="ascii")
 
     def clear(self) -> None:
-        """Mark the thing as incomplete."""
+        """Mark the part as incomplete."""
         self.path.unlink(missing_ok=True)
 
 
@@ -105,7 +105,7 @@ def stamp(here: Layout) -> Stamp:
 
 
 def install(here: Layout, context: StepContext) -> None:
-    """Make the environment, if it is missing, and bring its packages to those of the lock."""
+    """Make the environment if it is missing, and install exactly the packages of the lock."""
     mark = stamp(here)
     mark.clear()
     env = os.environ | {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}

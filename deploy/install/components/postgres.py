@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from deploy.install.layout import Layout
     from deploy.install.step_context import StepContext
 
-# Python's name of a machine, and that of the jars.
+# The jars' name of each kind of machine, by Python's name.
 _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64v8", "arm64": "arm64v8"}
 
 
@@ -71,7 +71,7 @@ class TrustedArchive(tarfile.TarFile):
     extraction_filter = staticmethod(lambda member, _: member)
 
     def chown(self, tarinfo: tarfile.TarInfo, targetpath: object, numeric_owner: bool) -> None:  # noqa: FBT001
-        """Leave the owner as it is."""
+        """Do not change the owner."""
 
 
 def unpack(jar: Path, folder: Path) -> None:

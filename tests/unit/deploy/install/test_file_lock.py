@@ -1,4 +1,4 @@
-"""One installer at a time holds a lock, and the orphans of a killed one keep it until they have ended."""
+"""One installer at a time holds a lock; the orphans of a killed installer keep the lock until they have ended."""
 
 import subprocess
 import threading

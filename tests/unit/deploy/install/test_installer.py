@@ -3,7 +3,7 @@
 from deploy.install import installer, layout
 
 
-def test_every_step_has_its_room_and_results_and_needs_only_what_comes_before() -> None:
+def test_every_step_has_room_and_results_and_needs_only_earlier_steps() -> None:
     names: set[str] = set()
     for step in installer.steps(layout.here({"FLUORO_CACHE": "/nonexistent"})):
         assert step.name not in names

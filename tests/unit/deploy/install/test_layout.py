@@ -24,19 +24,19 @@ def test_the_cache_is_the_named_folder_or_one_that_postgresql_can_reach(
     assert chosen == Path(folder)
 
 
-def test_another_lock_is_another_folder_of_the_cache(tmp_path: Path) -> None:
-    place = layout.Layout(tmp_path, tmp_path / "cache")
-    lock = place.jar_set("kafka") / "jgo.lock.toml"
+def test_another_lock_has_another_folder_in_the_cache(tmp_path: Path) -> None:
+    here = layout.Layout(tmp_path, tmp_path / "cache")
+    lock = here.jar_set("kafka") / "jgo.lock.toml"
     lock.parent.mkdir(parents=True)
     lock.write_text("one", encoding="ascii")
-    first = place.kafka_jars
+    first = here.kafka_jars
     lock.write_text("two", encoding="ascii")
 
-    assert place.kafka_jars != first
-    assert place.kafka_class_path == f"{place.kafka_jars}/*"
+    assert here.kafka_jars != first
+    assert here.kafka_class_path == f"{here.kafka_jars}/*"
 
 
-def test_everything_is_missing_without_a_cache() -> None:
+def test_the_servers_are_missing_without_a_cache() -> None:
     here = layout.here({"FLUORO_CACHE": "/nonexistent"})
 
     assert {"Kafka", "PostgreSQL"} <= set(here.missing())

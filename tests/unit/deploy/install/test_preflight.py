@@ -50,7 +50,7 @@ def test_the_remedy_is_the_command_of_this_system(installer: str, remedy: str) -
     assert obstacle == preflight.Obstacle("git is missing", remedy)
 
 
-def test_the_bytes_for_one_disk_add_up(tmp_path: Path) -> None:
+def test_the_bytes_for_all_folders_on_one_disk_add_up(tmp_path: Path) -> None:
     needs = [(tmp_path / "not" / "yet", 600), (tmp_path, 600)]
 
     enough = preflight.disk_obstacles(needs, lambda _: 1200)
@@ -65,7 +65,7 @@ def test_the_bytes_for_one_disk_add_up(tmp_path: Path) -> None:
     ("limit", "used", "available"),
     [("max\n", "0\n", 5 << 20), (str(4 << 20), str(1 << 20), 3 << 20), (str(64 << 20), "0", 5 << 20)],
 )
-def test_available_memory_is_that_of_the_machine_or_of_the_control_group_whichever_is_less(
+def test_available_memory_is_the_lesser_of_the_machine_s_and_the_control_group_s(
     limit: str, used: str, available: int
 ) -> None:
     meminfo = "MemTotal: 9999 kB\nMemAvailable: 4096 kB\nSwapFree: 1024 kB\n"
@@ -73,7 +73,7 @@ def test_available_memory_is_that_of_the_machine_or_of_the_control_group_whichev
     assert preflight.available_bytes(meminfo, limit, used) == available
 
 
-def test_unknown_memory_stops_nobody() -> None:
+def test_unknown_memory_is_no_obstacle() -> None:
     answers = [preflight.memory_obstacle(available, 100) for available in (None, 100, 99)]
 
     assert [answer is None for answer in answers] == [True, True, False]

@@ -1,4 +1,4 @@
-"""A step builds a folder that is there whole or not at all, one installer at a time, and logs its commands."""
+"""A step builds a folder that appears only when complete, one installer at a time, and logs its commands."""
 
 import sys
 import threading
@@ -22,7 +22,7 @@ def context(tmp_path: Path) -> Iterator[StepContext]:
         yield StepContext(Subprocesses(), log, silent)
 
 
-def test_a_folder_is_there_whole_or_not_at_all(context: StepContext, tmp_path: Path) -> None:
+def test_a_folder_appears_only_when_complete(context: StepContext, tmp_path: Path) -> None:
     path = tmp_path / "server-1"
 
     def fail() -> None:
@@ -44,7 +44,7 @@ def test_a_folder_is_there_whole_or_not_at_all(context: StepContext, tmp_path: P
     assert [path.name for path in path.iterdir()] == ["whole"]
 
 
-def test_what_a_killed_run_has_left_is_deleted(context: StepContext, tmp_path: Path) -> None:
+def test_the_leftovers_of_a_killed_run_are_deleted(context: StepContext, tmp_path: Path) -> None:
     (tmp_path / "server-1.partial" / "old").mkdir(parents=True)
     with context.building(tmp_path / "server-1") as building:
         assert building is not None
@@ -53,7 +53,7 @@ def test_what_a_killed_run_has_left_is_deleted(context: StepContext, tmp_path: P
     assert names == []
 
 
-def test_a_second_installer_waits_and_then_finds_it_made(context: StepContext, tmp_path: Path) -> None:
+def test_a_second_installer_waits_and_then_finds_the_folder_made(context: StepContext, tmp_path: Path) -> None:
     path = tmp_path / "server-1"
     waits = threading.Event()
     found: list[bool] = []
@@ -91,7 +91,7 @@ def test_a_step_that_waits_for_another_installer_can_be_stopped(context: StepCon
     assert outcome == ["stopped"]
 
 
-def test_the_output_of_a_command_is_its_own_alone(context: StepContext) -> None:
+def test_the_output_of_a_command_does_not_include_that_of_an_earlier_one(context: StepContext) -> None:
     outputs = [context.run([sys.executable, "-c", f"print({word!r})"]) for word in ("one", "two")]
 
     assert outputs == ["one\n", "two\n"]

@@ -39,7 +39,7 @@ def installation(tmp_path: Path) -> Installation:
     return Installation(tmp_path / "logs", silent)
 
 
-def test_a_step_waits_for_what_it_needs(installation: Installation) -> None:
+def test_a_step_waits_for_the_steps_that_it_needs(installation: Installation) -> None:
     done: list[str] = []
     results = installation.run(
         [
@@ -63,7 +63,7 @@ def test_a_step_is_reported_with_its_time_and_the_bytes_that_it_left(tmp_path: P
     assert lines == ["jars ...", f"jars: {result.took_s:.1f} s, 3 MB on disk"]
 
 
-def test_what_is_ready_is_not_made_again(installation: Installation) -> None:
+def test_a_part_that_is_ready_is_not_made_again(installation: Installation) -> None:
     def again(_: StepContext) -> None:
         raise AssertionError
 
@@ -106,7 +106,7 @@ def test_a_failed_command_is_reported_with_what_to_do_and_its_output_is_in_the_l
     assert output in (installation.logs / "jars.log").read_text(encoding="utf-8")
 
 
-def test_a_missing_program_fails_like_any_other(installation: Installation) -> None:
+def test_a_missing_program_is_reported_like_a_failed_command(installation: Installation) -> None:
     with pytest.raises(Failed, match=r"No such file.*log: "):
         installation.run([step("jars", lambda context: context.run(["/nonexistent/program"]))])
 

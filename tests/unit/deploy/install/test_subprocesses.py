@@ -11,7 +11,7 @@ import pytest
 from deploy.install.subprocesses import Stopped, Subprocesses
 
 
-def test_nothing_starts_after_the_stop() -> None:
+def test_no_process_starts_after_the_stop() -> None:
     subprocesses = Subprocesses()
     subprocesses.stop()
 

@@ -1,4 +1,4 @@
-"""The locks pin every Python package, and make an environment whose packages import and own none of our names."""
+"""The locks pin every Python package; the environment's packages can be imported, and none has a name of ours."""
 
 import importlib
 import subprocess
@@ -45,7 +45,7 @@ def test_every_library_imports(module: str) -> None:
     assert importlib.import_module(module)
 
 
-def test_the_only_broken_requirement_is_the_beam_ceiling() -> None:
+def test_the_only_broken_requirement_is_flink_s_upper_bound_for_beam() -> None:
     uv = ROOT / ".tools/bin/uv"
     checked = subprocess.run(
         [uv, "pip", "check", "--python", sys.executable], capture_output=True, text=True, check=False
@@ -67,13 +67,14 @@ def test_the_lock_pins_every_package_by_hash_and_names_no_address() -> None:
     assert all("==" in line and line.endswith("\\") for line in pinned)
 
 
-def test_the_lock_holds_what_the_project_asks_for() -> None:
+def test_the_lock_holds_every_exact_version_that_the_project_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     asked = [*project["project"]["dependencies"], *chain.from_iterable(project["dependency-groups"].values())]
-    exact = [one.split("[")[0] + one[one.index("==") :] if "[" in one else one for one in asked if "==" in one]
+    pins = [pin for pin in asked if "==" in pin]
+    exact = [pin.split("[")[0] + pin[pin.index("==") :] if "[" in pin else pin for pin in pins]
     lock = (ROOT / "requirements.lock").read_text()
 
-    assert [one for one in exact if f"\n{one}" not in lock] == []
+    assert [pin for pin in exact if f"\n{pin}" not in lock] == []
 
 
 def test_the_lock_of_uv_names_no_address() -> None:

@@ -1,4 +1,4 @@
-"""The locks of jars name every file by its hash and no address, and were made from the coordinates beside them."""
+"""The locks of jars pin every file by its hash, name no address, and were made from the coordinates beside them."""
 
 import hashlib
 import re

@@ -30,7 +30,7 @@ def test_a_minio_on_path_counts_only_if_it_is_the_pinned_one(here: Layout, tmp_p
     assert minio.choose(here, {"PATH": str(same.parent)}) == same
 
 
-def test_the_minio_that_the_user_names_comes_first(here: Layout, tmp_path: Path) -> None:
+def test_a_minio_that_the_user_names_is_used_first(here: Layout, tmp_path: Path) -> None:
     named = binary(tmp_path / "named", "anything")
     binary(here.built_minio, minio.SOURCE_LINE)
     environ = {"FLUORO_MINIO": str(named), "PATH": ""}
@@ -47,7 +47,7 @@ def test_an_empty_or_a_missing_file_is_no_minio(tmp_path: Path) -> None:
     assert not minio.is_pinned(tmp_path / "missing")
 
 
-def test_only_the_server_stays_of_its_build(tmp_path: Path) -> None:
+def test_a_build_keeps_only_the_server(tmp_path: Path) -> None:
     binary(tmp_path / "bin" / "minio", "x")
     (tmp_path / "path" / "pkg").mkdir(parents=True)
     (tmp_path / "go.txt").touch()
@@ -56,7 +56,7 @@ def test_only_the_server_stays_of_its_build(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["minio"]
 
 
-def test_go_uses_nothing_of_the_system(tmp_path: Path) -> None:
+def test_go_uses_no_toolchain_or_folder_of_the_system(tmp_path: Path) -> None:
     environ = minio.go_environment(tmp_path)
 
     assert environ["GOTOOLCHAIN"] == "local"
