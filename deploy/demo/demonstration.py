@@ -89,7 +89,7 @@ def stack_on(data: DataFolder) -> Iterator[RunningStack]:
     if running.state_of(data):
         stack = RunningStack(data)
         running.wait_until(
-            lambda: stack.state().is_ready, running.READY_S, "the stack that runs does not get ready: see make status"
+            lambda: stack.state().is_ready, running.READY_S, "the running stack does not become ready: see make status"
         )
         yield stack
     else:

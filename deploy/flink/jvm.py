@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pyflink import pyflink_gateway_server as packaged
 
-from deploy.local.supervision.programs import tied_to_us
+from deploy.local.supervision.programs import tied_to_this_process
 
 START_S = 60.0
 STOP_S = 8.0
@@ -44,7 +44,7 @@ def start(environ: Mapping[str, str]) -> "subprocess.Popen[bytes]":
         port_file = Path(folder) / "port"
         # The second variable: Python code inside the JVM that wants a JVM of its own gets an error instead.
         env = dict(environ) | {"_PYFLINK_CONN_INFO_PATH": str(port_file), "PYFLINK_GATEWAY_DISABLED": "1"}
-        child = subprocess.Popen(tied_to_us(command(env), None), stdin=subprocess.PIPE, env=env)
+        child = subprocess.Popen(tied_to_this_process(command(env), None), stdin=subprocess.PIPE, env=env)
         os.environ["PYFLINK_GATEWAY_PORT"] = str(_port(child, port_file))
     return child
 

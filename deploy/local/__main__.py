@@ -1,7 +1,7 @@
 """The whole stack on this machine: `python -m deploy.local up|status|stop|clean-data`.
 
-It stays up until Ctrl-C, starts every server again that dies, and keeps its
-data in one folder (FLUORO_DATA, else .data in the repository). Settings are
+It stays up until Ctrl-C, restarts every server that dies, and keeps its data
+in one folder (FLUORO_DATA, else .data in the repository). Settings are
 FLUORO_* variables of the environment; .env.example lists them.
 """
 
@@ -16,7 +16,7 @@ from schemas.settings.reading import SettingsError
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], None]]] = {
     "up": ("start everything, stay up until Ctrl-C", lambda options: up(free_ports=options.free_ports)),
-    "status": ("what runs, and where", lambda _: commands.status()),
+    "status": ("print which servers run, and their addresses", lambda _: commands.status()),
     "stop": ("stop the stack that runs", lambda _: commands.stop()),
     "clean-data": ("delete everything that the stack has stored", lambda _: commands.clean_data()),
 }
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="command", required=True)
     for name, (summary, _) in COMMANDS.items():
         subparsers.add_parser(name, help=summary)
-    subparsers.choices["up"].add_argument("--free-ports", action="store_true", help="no fixed port, for tests")
+    subparsers.choices["up"].add_argument("--free-ports", action="store_true", help="choose free ports, for tests")
     options = parser.parse_args(arguments)
     try:
         COMMANDS[options.command][1](options)

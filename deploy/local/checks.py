@@ -1,4 +1,4 @@
-"""What has to hold before the stack starts: everything is installed, and memory, ports and folders are there."""
+"""Check before a start that everything is installed, and that memory, ports and folders are available."""
 
 from deploy.errors import Failed
 from deploy.install import layout, preflight
@@ -7,7 +7,7 @@ from deploy.install.layout import Layout
 from deploy.local.servers import postgres_account
 from deploy.local.stack import Stack
 
-# What people call the servers that they connect to.
+# The names of the servers that people connect to, in place of the names of their ports.
 PORT_NAMES = {"dimse": "DIMSE", "web": "web", "flink": "Flink UI"}
 
 

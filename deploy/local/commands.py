@@ -1,4 +1,4 @@
-"""The commands for a stack that runs, or has run: status, stop, clean-data."""
+"""The commands for a stack that was started before: status, stop, clean-data."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from deploy.local.supervision import takeover
 
 
 def status() -> None:
-    """Print the servers, the addresses and the memory of the stack that runs; raises Failed when none does."""
+    """Print the servers, the addresses and the memory of the stack that runs; raises Failed when no stack runs."""
     running = RunningStack(data_folder.here())
     state = running.state()
     say("\n".join([*report.servers(state), *report.addresses(running.plan), report.memory(running)]))
@@ -18,7 +18,7 @@ def status() -> None:
 
 
 def stop() -> None:
-    """Stop the stack that runs; raises Failed when none does, or it does not end."""
+    """Stop the stack that runs; raises Failed when no stack runs, or it does not end."""
     supervisor = RunningStack(data_folder.here()).state().supervisor
     os.kill(supervisor.pid, signal.SIGTERM)
     wait_until(lambda: not supervisor.is_alive(), STOP_S, f"the supervisor, process {supervisor.pid}, does not end")
@@ -28,7 +28,7 @@ def stop() -> None:
 def clean_data() -> None:
     """Delete everything that the stack has stored; raises Failed while it runs."""
     folder = data_folder.here()
-    if not folder.is_ours():
+    if not folder.is_data_folder():
         say(f"There are no data in {folder.root}")
         return
     with takeover.hold(folder):

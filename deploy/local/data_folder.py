@@ -1,4 +1,4 @@
-"""The data folder of one stack: where its files lie, how the folder is chosen and made, and its secrets.
+"""The data folder of one stack: the paths of its files, how the folder is chosen and made, and its secrets.
 
 Standard library only: the watchdog and the script that creates the database start without the environment.
 """
@@ -60,7 +60,7 @@ class DataFolder:
             empty(folder)
 
     def make(self) -> None:
-        """Make the folder; raises Failed when the path cannot be a folder, or holds files that are not ours."""
+        """Make the folder; raises Failed when the path cannot be a folder, or holds files of somebody else."""
         try:
             self._make()
         except OSError as error:
@@ -69,8 +69,8 @@ class DataFolder:
             ) from error
 
     def _make(self) -> None:
-        if self.root.exists() and any(self.root.iterdir()) and not self.is_ours():
-            raise Failed(f"{self.root} is not empty and not a data folder of ours: set FLUORO_DATA to another one")
+        if self.root.exists() and any(self.root.iterdir()) and not self.is_data_folder():
+            raise Failed(f"{self.root} is not empty and not a data folder: set FLUORO_DATA to another folder")
         self.root.mkdir(parents=True, exist_ok=True)
         # PostgreSQL's user has to pass through this folder; each folder inside has its own mode.
         self.root.chmod(0o755)
@@ -79,7 +79,7 @@ class DataFolder:
             (self.root / name).mkdir(mode=0o700, exist_ok=True)
 
     def secret(self, name: str) -> str:
-        """Return a secret of this stack, which is made at random when it is first asked for."""
+        """Return a secret of this stack, which is made at random at the first call."""
         path = self.root / "secrets" / name
         if not path.exists():
             partial = path.with_suffix(".partial")
@@ -89,7 +89,7 @@ class DataFolder:
             partial.rename(path)
         return path.read_text()
 
-    def is_ours(self) -> bool:
+    def is_data_folder(self) -> bool:
         """True if make() made this folder."""
         return (self.root / MARKER).exists()
 
@@ -99,7 +99,7 @@ class DataFolder:
 
 
 def here() -> DataFolder:
-    """Return the data folder of this user and clone; a line on standard error says when it is not the usual one."""
+    """Return the data folder of this user and clone; print a line on standard error when it is not the usual one."""
     folder, reason = choose(os.environ, layout.here().root)
     if reason:
         print(reason, file=sys.stderr, flush=True)
@@ -109,8 +109,8 @@ def here() -> DataFolder:
 def choose(environ: Mapping[str, str], root: Path) -> tuple[DataFolder, str | None]:
     """Return the folder that FLUORO_DATA names, else .data in the repository `root`.
 
-    As root, PostgreSQL runs as another user. Where that user cannot reach .data, the folder is /var/lib/fluoro, and
-    the second value is the reason, in a line.
+    For root, PostgreSQL runs as another user. If that user cannot reach .data, the folder is /var/lib/fluoro, and the
+    second value is a line with the reason.
     """
     if chosen := environ.get("FLUORO_DATA"):
         return DataFolder(Path(chosen).expanduser().absolute()), None
@@ -127,7 +127,7 @@ def choose(environ: Mapping[str, str], root: Path) -> tuple[DataFolder, str | No
 
 
 def empty(folder: Path) -> None:
-    """Delete everything in a folder; a missing folder, and entries that vanish meanwhile, are fine."""
+    """Delete everything in a folder; a missing folder and vanishing entries are fine."""
     for entry in folder.iterdir() if folder.exists() else ():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)

@@ -8,15 +8,15 @@ from deploy.install.preflight import is_port_free
 from deploy.local.data_folder import DataFolder
 from deploy.local.json_file import write_json
 
-# Below Linux's range for outgoing connections, so that none of those takes a server's port before the next start.
+# Below Linux's range for outgoing connections, so that no connection takes a server's port before the next start.
 FREE_PORTS = range(20000, 32000)
 
 
 def choose_ports(folder: DataFolder, wanted: Mapping[str, int], widths: Mapping[str, int]) -> dict[str, int]:
-    """Return a port for each name; where 0 is wanted, a free one, which the folder keeps for the next start.
+    """Return a port for each name; where 0 is wanted, a free port, which the folder keeps for the next start.
 
-    A name in `widths` has that many ports in a row, beginning with its own. When a row has grown into the port of
-    another name, new ports are chosen for it.
+    `widths` says how many ports in a row a name has, beginning with its own. When a row has grown into the port of
+    another name, new ports are chosen for the row.
     """
     kept = json.loads(folder.ports.read_text()) if folder.ports.exists() else {}
 
@@ -24,8 +24,8 @@ def choose_ports(folder: DataFolder, wanted: Mapping[str, int], widths: Mapping[
         return range(first, first + widths.get(name, 1))
 
     # The widest rows first: they are the hardest to place.
-    free_ones = sorted((name for name, port in wanted.items() if not port), key=lambda name: -widths.get(name, 1))
-    for name in free_ones:
+    unfixed = sorted((name for name, port in wanted.items() if not port), key=lambda name: -widths.get(name, 1))
+    for name in unfixed:
         others = [item for ports in (wanted, kept) for item in ports.items() if item[0] != name]
         taken = {port for other, first in others for port in row(other, first)}
         if name not in kept or taken.intersection(row(name, kept[name])):

@@ -1,4 +1,4 @@
-"""What people read about a stack: its addresses, its memory, the state of its servers."""
+"""The lines that people read about a stack: its addresses, its memory, the state of its servers."""
 
 from deploy.install.disk import MB
 from deploy.local.running import RunningStack
@@ -7,7 +7,7 @@ from deploy.local.supervision.stack_state import StackState
 
 
 def say(line: str) -> None:
-    """Print a line at once."""
+    """Print a line and flush it."""
     print(line, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""A stack seen from another process: start one, ask for its state, wait for a server, kill one.
+"""A stack as other processes see it: start a stack, read its state, wait for a server, kill a server.
 
 The demo, the tests and the benchmarks use it.
 """
@@ -20,7 +20,7 @@ from deploy.local import stack
 from deploy.local.data_folder import DataFolder
 from deploy.local.stack import Stack
 from deploy.local.supervision import processes
-from deploy.local.supervision.programs import ROOT, tied_to_us
+from deploy.local.supervision.programs import ROOT, tied_to_this_process
 from deploy.local.supervision.stack_state import ServerState, StackState
 from schemas.settings.servers import CatalogSettings
 
@@ -93,12 +93,12 @@ class RunningStack:
         wait_until(lambda: self.has_changed(name, killed), 10, f"the supervisor does not see that {name} was killed")
 
     def has_changed(self, name: str, before: ServerState) -> bool:
-        """True if a server is not healthy, or is another process than before."""
+        """True if a server is not healthy, or runs in another process than before."""
         now = self.state().servers[name]
         return not now.is_healthy or now.process != before.process
 
     def wait_healthy(self, name: str, timeout_s: float = 60) -> None:
-        """Wait until a server is healthy; raises Failed when it does not get so in time."""
+        """Wait until a server is healthy; raises Failed when it does not become healthy in time."""
         wait_until(lambda: self.is_healthy(name), timeout_s, f"{name} was not healthy within {timeout_s:.0f} s")
 
     def is_healthy(self, name: str) -> bool:
@@ -108,7 +108,7 @@ class RunningStack:
 
 
 def state_of(folder: DataFolder) -> StackState | None:
-    """Return the state of the stack that runs in a folder; None when none does."""
+    """Return the state of the stack that runs in a folder; None when no stack runs there."""
     state = StackState.read(folder.state)
     return state if state and state.supervisor.is_alive() else None
 
@@ -126,9 +126,9 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, problem: str) ->
 def brought_up(
     folder: DataFolder, environ: Mapping[str, str], *, options: Sequence[str] = (), out: Path | None = None
 ) -> Iterator[RunningStack]:
-    """Run a stack for the block, from when it is ready; it stops with the block, and dies with this process.
+    """Start a stack, yield it when it is ready, and stop it after the block; it dies with this process.
 
-    What it prints goes to `out`, if that is given. Raises Failed when it does not start.
+    Its output goes to the file `out`, if given. Raises Failed when it does not start.
     """
     command = (sys.executable, "-m", "deploy.local", "up", *options)
     env = {**environ, "FLUORO_DATA": str(folder.root)}
@@ -136,7 +136,7 @@ def brought_up(
         file = opened.enter_context(out.open("wb")) if out else None
         # In a session of its own: Ctrl-C reaches this process alone, which then stops the stack in order.
         supervisor = subprocess.Popen(
-            tied_to_us(command, None), stdout=file, stderr=file, env=env, cwd=ROOT, start_new_session=True
+            tied_to_this_process(command, None), stdout=file, stderr=file, env=env, cwd=ROOT, start_new_session=True
         )
         opened.callback(end, supervisor)
         wait_ready(folder, supervisor, out)
@@ -150,7 +150,7 @@ def wait_ready(folder: DataFolder, supervisor: "subprocess.Popen[bytes]", out: P
         return supervisor.poll() is not None or is_ready(folder, supervisor.pid)
 
     try:
-        wait_until(has_ended_or_is_ready, READY_S, "the stack does not get ready")
+        wait_until(has_ended_or_is_ready, READY_S, "the stack does not become ready")
     except Failed as failure:
         raise Failed(f"{failure}: {', '.join(unhealthy(folder))}") from None
     if supervisor.poll() is not None:
@@ -171,7 +171,7 @@ def is_ready(folder: DataFolder, supervisor_pid: int) -> bool:
 
 
 def end(process: "subprocess.Popen[bytes]", within_s: float = STOP_S) -> None:
-    """End a process: ask it to stop, and kill it when it does not in time; a supervisor's watchdog does the rest."""
+    """Ask a process to stop, and kill it when it does not in time; the watchdog cleans up after a killed supervisor."""
     process.terminate()
     try:
         process.wait(within_s)

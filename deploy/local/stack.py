@@ -1,4 +1,4 @@
-"""One local stack as it was planned: its folder, its ports, and the settings that each server gets."""
+"""The plan of one local stack: its folder, its ports, and the settings that each server gets."""
 
 import os
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ LOCAL = {
     "FLUORO_STUDY_QUIET_OPEN_S": "30",
     "FLUORO_STUDY_LIMIT_S": "3600",
 }
-# The user's variables that a server gets: none that could make it use another program of the system.
+# The only variables of the user that a server gets: others could make it use another program of the system.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE")
 INNER_PORTS = ("kafka", "kafka-controller", "minio", "postgres", "gateway-metrics")
 
@@ -70,7 +70,7 @@ class Stack:
 
     @cached_property
     def intake(self) -> IntakeSettings:
-        """The settings of storing instances, for the DIMSE gateway and for STOW-RS."""
+        """The settings of the intake of instances, for the DIMSE gateway and for STOW-RS."""
         given = load(IntakeSettings, self.environ)
         return replace(given, spool_dir=self.folder.root / "spool", outbox_dir=self.folder.root / "outbox")
 
@@ -102,12 +102,12 @@ class Stack:
 
     @cached_property
     def study(self) -> StudySettings:
-        """The settings of when a study is due."""
+        """The settings that decide when a study is due."""
         return load(StudySettings, self.environ)
 
     @property
     def record(self) -> dict[str, Mapping[str, Any]]:
-        """Return what recall() needs, for the state file."""
+        """The values that recall() needs, for the state file."""
         return {"ports": self.ports, "environ": self.environ}
 
     def env(self, *sections: Any) -> dict[str, str]:
@@ -115,7 +115,7 @@ class Stack:
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         settings = (to_env(section) for section in sections)
         own = {"TMPDIR": str(self.folder.root / "tmp"), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": ""}
-        return inherited | own | {name: value for one in settings for name, value in one.items()}
+        return inherited | own | {name: value for variables in settings for name, value in variables.items()}
 
     def settings(self, role: str) -> dict[str, str]:
         """Return all settings of the stack as variables; the catalog's are for one role."""
@@ -132,12 +132,12 @@ def plan(layout: Layout, folder: DataFolder, environ: Mapping[str, str], *, free
     """Return a stack with its ports and PostgreSQL's account chosen. Raises SettingsError and Failed."""
     environ = LOCAL | {name: value for name, value in environ.items() if name.startswith("FLUORO_")}
     dimse = load(DimseSettings, environ)
-    people = {
+    public_ports = {
         "dimse": dimse.port,
         "web": load(ApiSettings, environ).port,
         "flink": load(JobSettings, environ).rest_port,
     }
-    wanted = {name: 0 if free_ports else port for name, port in people.items()} | dict.fromkeys(INNER_PORTS, 0)
+    wanted = {name: 0 if free_ports else port for name, port in public_ports.items()} | dict.fromkeys(INNER_PORTS, 0)
     # Every process of the gateway serves its metrics on a port of its own.
     widths = {"gateway-metrics": dimse.processes}
     return Stack(layout, folder, choose_ports(folder, wanted, widths), environ, postgres_account.ensure())

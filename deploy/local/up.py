@@ -47,7 +47,7 @@ async def supervise(planned: Stack) -> None:
 
 
 def ask_to_stop(stop: asyncio.Event) -> None:
-    """Begin to stop; another signal changes nothing, since stopping takes a bounded time anyway."""
+    """Begin to stop; another signal changes nothing, since stopping takes a bounded time."""
     if not stop.is_set():
         say("Stopping ...")
     stop.set()

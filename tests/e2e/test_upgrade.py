@@ -21,7 +21,7 @@ from confluent_kafka import Consumer
 from deploy.install import layout
 from deploy.local.data_folder import DataFolder
 from deploy.local.running import RunningStack, brought_up, end, is_ready, last_lines, wait_until
-from deploy.local.supervision.programs import tied_to_us
+from deploy.local.supervision.programs import tied_to_this_process
 from operators.connectors.kafka.positions import Positions
 from pipelines.jobs import JOBS, Job
 from pipelines.launch import checkpoints
@@ -102,7 +102,7 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 def earlier_stack(root: Path, data: DataFolder) -> Iterator[RunningStack]:
     """Run the earlier release for the block, then stop it as `make stop` does."""
     out, env = data.root.with_name("earlier.log"), environment(EARLIER_SETTINGS) | {"FLUORO_DATA": str(data.root)}
-    command = tied_to_us((sys.executable, "-m", "deploy.local", "up", "--free-ports"), None)
+    command = tied_to_this_process((sys.executable, "-m", "deploy.local", "up", "--free-ports"), None)
     with out.open("wb") as log:
         up = subprocess.Popen(command, cwd=root, env=env, stdout=log, stderr=log, start_new_session=True)
     try:

@@ -41,22 +41,22 @@ def gateway(stack: Stack) -> ServerProgram:
 
 
 def web(stack: Stack) -> ServerProgram:
-    """Return the web server, which reads from the catalog and stores what comes by STOW-RS."""
-    web, intake = (stack.api, stack.render, stack.stow), (stack.intake, stack.quarantine)
+    """Return the web server, which reads from the catalog and stores instances received by STOW-RS."""
+    own, intake = (stack.api, stack.render, stack.stow), (stack.intake, stack.quarantine)
     return ServerProgram(
         name="web",
         command=stack.python("-m", "deploy.web"),
         needs=("topics", "buckets", "catalog"),
-        env=stack.env(*web, *intake, stack.store, stack.catalog("reader"), stack.broker),
+        env=stack.env(*own, *intake, stack.store, stack.catalog("reader"), stack.broker),
         check_health=health.answers_ok(stack.api.port, "/healthz", stack.api.host),
         stop_s=WEB_STOP_S,
     )
 
 
 def gateway_health(dimse: DimseSettings) -> health.Check:
-    """Return the check of a gateway: an association, or a TLS handshake where it speaks TLS.
+    """Return the check of a gateway: an association, or a TLS handshake if the gateway has a certificate.
 
-    The gateway may demand a certificate of its callers, which the supervisor has not.
+    With TLS the gateway may demand a certificate of its callers, and the supervisor has none.
     """
     if dimse.tls_certificate:
         return health.shows_certificate(dimse.host, dimse.port)

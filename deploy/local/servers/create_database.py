@@ -19,11 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from deploy.errors import Failed
 from deploy.local.data_folder import DataFolder
-from deploy.local.supervision.programs import tied_to_us
+from deploy.local.supervision.programs import tied_to_this_process
 
 ROLES = ("owner", "writer", "reader")
 DATABASE = "fluoro"
-# Added to the postgresql.conf of initdb: TCP on loopback alone, and passwords for everyone.
+# Added to the postgresql.conf that initdb makes: TCP on loopback only, and passwords for everyone.
 SETTINGS = {
     "listen_addresses": "'127.0.0.1'",
     "unix_socket_directories": "''",
@@ -42,7 +42,7 @@ ACCESS = "host fluoro owner,writer,reader 127.0.0.1/32 scram-sha-256\n"
 
 
 def create(folder: DataFolder, programs: Path, user: str | None) -> None:
-    """Create the cluster, its roles and its database; raises Failed."""
+    """Create the cluster, its roles and its database; raises Failed when a program of PostgreSQL fails."""
     partial, final = folder.root / "postgres.partial", folder.root / "postgres"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(mode=0o700)
@@ -76,7 +76,7 @@ def statements(folder: DataFolder) -> list[str]:
 def run(command: tuple[str | Path, ...], user: str | None, text: str) -> None:
     """Run one of PostgreSQL's programs with `text` on standard input; raises Failed when it does not end well."""
     env = {"LC_ALL": "C", "PATH": os.environ.get("PATH", ""), "TZ": "UTC"}
-    done = subprocess.run(tied_to_us(command, user), input=text, text=True, cwd="/", env=env, check=False)
+    done = subprocess.run(tied_to_this_process(command, user), input=text, text=True, cwd="/", env=env, check=False)
     if done.returncode:
         raise Failed(f"{Path(command[0]).name} ended with status {done.returncode}")
 

@@ -14,11 +14,11 @@ from operators.dimse.negotiation import ProposedContext, Terms, request_pdu
 from operators.dimse.pdu import ASSOCIATE_AC, ASSOCIATE_RJ, RELEASE_RQ_PDU
 from schemas.settings.servers import CatalogSettings
 
-# Also the least that libpq takes for a connection (connect_timeout).
+# Also the shortest connect_timeout that libpq accepts.
 TIMEOUT_S = 2
 OK = 200
 HOST = "127.0.0.1"
-# Where to reach a server that listens on every address.
+# The address at which to reach a server that listens on every address.
 REACHED_AT = {"": HOST, "0.0.0.0": HOST, "::": "::1"}  # noqa: S104 (it is what settings say)
 
 # What a check proposes to a DICOM node: verification in implicit VR little endian.
@@ -68,7 +68,7 @@ def get(port: int, path: str, host: str = HOST) -> tuple[int, bytes]:
 
 
 def takes_sessions(catalog: CatalogSettings) -> Check:
-    """Return the check that PostgreSQL takes sessions of a role: while it starts or recovers, it refuses them."""
+    """Return the check that PostgreSQL takes sessions of a role, which it refuses while it starts or recovers."""
 
     def check() -> str | None:
         try:
@@ -101,7 +101,7 @@ def runs_jobs(port: int, jobs: int) -> Check:
 
 
 def is_running(job: dict[str, Any]) -> bool:
-    """True if a job and all its tasks run, as /jobs/overview of Flink's REST API has it."""
+    """True if a job and all its tasks run; `job` is an entry of /jobs/overview in Flink's REST API."""
     return bool(job["state"] == "RUNNING" and job["tasks"]["running"] == job["tasks"]["total"])
 
 

@@ -46,7 +46,7 @@ def programs(stack: Stack) -> tuple[Program, ...]:
     return (
         SetupProgram(
             name="kafka-format",
-            command=java(stack, STORAGE_TOOL_CLASS, "format", "-t", new_id(), "-c", properties, "--standalone"),
+            command=java(stack, STORAGE_TOOL_CLASS, "format", "-t", new_cluster_id(), "-c", properties, "--standalone"),
             env=env,
             is_done=is_formatted(stack),
         ),
@@ -89,10 +89,10 @@ def java(stack: Stack, *arguments: str | Path) -> tuple[str | Path, ...]:
     return (stack.layout.java, *JVM, *folders, "-cp", stack.layout.kafka_class_path, *arguments)
 
 
-def new_id() -> str:
-    """Return a new cluster id in Kafka's form (a UUID in base64) that does not begin with a dash, as an option does."""
+def new_cluster_id() -> str:
+    """Return a new cluster id in Kafka's form (a UUID in base64) that does not begin with a dash, as options do."""
     ids = (base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode() for _ in itertools.count())
-    return next(one for one in ids if not one.startswith("-"))
+    return next(cluster_id for cluster_id in ids if not cluster_id.startswith("-"))
 
 
 def is_formatted(stack: Stack) -> bool:

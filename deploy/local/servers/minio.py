@@ -23,7 +23,7 @@ def server(stack: Stack) -> ServerProgram:
 
 
 def minio_environment(stack: Stack) -> dict[str, str]:
-    """Return MinIO's own variables: its administrator, and nothing that looks for an update or calls its maker."""
+    """Return MinIO's own variables: its administrator, and no web page, update check or call to its maker."""
     return {
         "MINIO_ROOT_USER": stack.store.access_key,
         "MINIO_ROOT_PASSWORD": stack.store.secret_key,

@@ -7,7 +7,7 @@ from deploy.local.servers import health
 from deploy.local.stack import Stack
 from deploy.local.supervision.programs import Program, ServerProgram, SetupProgram
 
-# The fast shutdown: sessions are ended, not waited for.
+# The fast shutdown, which ends sessions instead of waiting for them.
 STOP_SIGNAL = signal.SIGINT
 
 
@@ -17,7 +17,7 @@ def programs(stack: Stack) -> tuple[Program, ...]:
 
 
 def create_database(stack: Stack) -> SetupProgram:
-    """Return the program that creates the database, unless it is there."""
+    """Return the program that creates the database; it is skipped when the database exists."""
     script = "deploy/local/servers/create_database.py"
     return SetupProgram(
         name="initdb",

@@ -1,4 +1,4 @@
-"""The system user that PostgreSQL runs as when the stack runs as root, which PostgreSQL refuses to do."""
+"""The system user for PostgreSQL when the stack runs as root: PostgreSQL refuses to run as root."""
 
 import os
 import pwd
@@ -17,7 +17,7 @@ MAKERS = {
 
 
 def existing() -> pwd.struct_passwd | None:
-    """Return the account; None when it is not made yet, or PostgreSQL runs as the present user."""
+    """Return the account; None when it does not exist yet, or PostgreSQL runs as the present user."""
     if os.geteuid() != 0:
         return None
     try:
@@ -39,7 +39,7 @@ def ensure() -> str | None:
 
 
 def make() -> None:
-    """Make the account: initdb wants a user with a name. Raises Failed."""
+    """Make the account, since initdb needs a user with a name; raises Failed when it cannot be made."""
     # /usr/sbin is not on everyone's PATH.
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     program = next((found for name in MAKERS if (found := shutil.which(name, path=path))), None)

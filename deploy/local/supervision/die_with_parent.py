@@ -30,7 +30,7 @@ def die_with_parent(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    # A change of user clears the death signal, so the signal is set second.
+    # A change of user clears the death signal, so the signal is set after it.
     if sys.argv[2] != "-":
         become(sys.argv[2])
     die_with_parent(int(sys.argv[1]))

@@ -49,7 +49,7 @@ def read_stat(pid: int) -> ProcessStat | None:
 
 
 def identify(pid: int) -> Process:
-    """Return the process that has this id now; for one that has just ended, a Process that is never alive."""
+    """Return the process that has this id now; if it has just ended, a Process that is never alive."""
     stat = read_stat(pid)
     return stat.process if stat else Process(pid, -1)
 
@@ -61,7 +61,7 @@ def table() -> tuple[ProcessStat, ...]:
 
 
 def family(heads: Iterable[Process]) -> tuple[ProcessStat, ...]:
-    """Return the rows of those heads that are alive, and of all their descendants."""
+    """Return the rows of the heads that are alive, and of all their descendants."""
     stats = table()
     members = {head.pid for head in heads if any(stat.process == head for stat in stats)}
     has_grown = True
@@ -78,7 +78,7 @@ def marked(prefix: str) -> tuple[Process, ...]:
 
 
 def has_variable(pid: int, prefix: str) -> bool:
-    """True if a process was started with a variable NAME=VALUE that begins with `prefix`; False where we may not look."""
+    """True if a process was started with a variable NAME=VALUE that begins with `prefix`; False if we may not read them."""
     try:
         variables = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
     except OSError:
@@ -101,5 +101,5 @@ def end(heads: Iterable[Process], mark: str, within_s: float = END_WITHIN_S) -> 
 
 
 def boot_id() -> str:
-    """Return the id of the system's present boot: process ids mean nothing after the next one."""
+    """Return the id of the system's present boot: process ids mean nothing after the next boot."""
     return (PROC / "sys/kernel/random/boot_id").read_text().strip()

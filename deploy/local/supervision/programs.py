@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[3]
 class ServerProgram:
     """A program that runs as long as the stack does.
 
-    It starts when every program that it needs is healthy or done. `check_health` is called in a thread, again and
-    again after a start; it returns what is wrong, or None when the server is healthy, within about two seconds.
+    It starts when every program that it needs is healthy or done. `check_health` is called in a thread, repeatedly
+    after a start; within about two seconds it returns what is wrong, or None when the server is healthy.
     """
 
     name: str
@@ -34,7 +34,7 @@ class ServerProgram:
 
 @dataclass(frozen=True, kw_only=True)
 class SetupProgram:
-    """A program that prepares something at each start and has to end with status 0; skipped when `is_done`."""
+    """A program that prepares something at each start and must end with status 0; skipped when `is_done`."""
 
     name: str
     command: Sequence[str | Path]
@@ -55,11 +55,11 @@ def environment(program: Program, run_id: str) -> dict[str, str]:
 
 
 def mark(run_id: str, name: str = "") -> str:
-    """Return the beginning of the mark that every process of a run has, or every process of one of its programs."""
+    """Return the beginning of the mark that all processes of a run have, or those of one of its programs."""
     return f"{run_id}/{name}/" if name else f"{run_id}/"
 
 
-def tied_to_us(command: Sequence[str | Path], user: str | None) -> list[str]:
+def tied_to_this_process(command: Sequence[str | Path], user: str | None) -> list[str]:
     """Return the command that runs `command` as a user, in a process that dies with this one."""
     script = ROOT / "deploy" / "local" / "supervision" / "die_with_parent.py"
     tie = (sys.executable, "-I", "-S", script, os.getpid(), user or "-")

@@ -1,4 +1,4 @@
-"""What runs in a data folder now, as its supervisor writes it down for other processes."""
+"""The state of the stack in a data folder, which its supervisor writes to a file for other processes."""
 
 import json
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class ServerState:
 class StackState:
     """One run of a stack: its id, its supervisor, its servers, and whether all of them have become healthy.
 
-    `boot` names the system's boot, since process ids mean nothing after the next one. `plan` holds what another
+    `boot` names the system's boot, since process ids mean nothing after the next boot. `plan` holds what another
     process needs to know of the stack: its ports and settings.
     """
 

@@ -1,4 +1,4 @@
-"""Start servers in the order of their needs, keep them running, and stop them, as children that never outlive us.
+"""Start servers in the order of their needs, keep them running, and stop them; no child outlives the supervisor.
 
 Every child is started by the one thread that runs the event loop: the kernel
 ends a child with the thread that started it (PR_SET_PDEATHSIG).
@@ -29,7 +29,7 @@ from deploy.local.supervision.programs import (
     SetupProgram,
     environment,
     mark,
-    tied_to_us,
+    tied_to_this_process,
 )
 from deploy.local.supervision.stack_state import ServerState, StackState
 
@@ -103,7 +103,7 @@ class Supervisor:
     async def run(self, stop: asyncio.Event, when_ready: Callable[[], Awaitable[None]]) -> None:
         """Keep everything running until `stop` is set; `when_ready` is called once everything is healthy.
 
-        Raises Failed when a program does not get healthy or done. Everything is stopped when this returns or raises.
+        Raises Failed when a server does not become healthy, or a setup fails. Everything is stopped when this returns or raises.
         """
         rotate_logs(self.folder.logs)
         with self.watched():
@@ -122,7 +122,7 @@ class Supervisor:
                 await self.stop_all()
 
     async def announce(self, when_ready: Callable[[], Awaitable[None]]) -> None:
-        """Wait until everything is available, write that down, and call `when_ready`."""
+        """Wait until every program is available, write that to the state file, and call `when_ready`."""
         for event in self.available.values():
             await event.wait()
         self.is_ready = True
@@ -130,7 +130,7 @@ class Supervisor:
         await when_ready()
 
     async def keep(self, program: Program) -> None:
-        """Run a program when what it needs is available: a setup once, a server for as long as the stack runs."""
+        """Run a program once all its needs are available: a setup once, a server for as long as the stack runs."""
         for need in program.needs:
             await self.available[need].wait()
         if isinstance(program, ServerProgram):
@@ -139,7 +139,7 @@ class Supervisor:
             await self.set_up(program)
 
     async def set_up(self, setup: SetupProgram) -> None:
-        """Run a setup; raises Failed when it does not end well in time."""
+        """Run a setup; raises Failed when it does not end with status 0 in time."""
         if not setup.is_done:
             began = time.monotonic()
             popen = await self.spawn(setup)
@@ -153,7 +153,7 @@ class Supervisor:
         self.available[setup.name].set()
 
     async def keep_running(self, server: ServerProgram) -> None:
-        """Start a server again whenever it ends; raises Failed after MAX_STARTS starts in a row without health."""
+        """Start a server again whenever it ends; raises Failed after MAX_STARTS starts in a row without becoming healthy."""
         restarts = Restarts()
         while True:
             began = time.monotonic()
@@ -169,7 +169,9 @@ class Supervisor:
             await self.end_family(child)
             restarts.add(time.monotonic() - began, was_healthy=was_healthy)
             if restarts.unhealthy == MAX_STARTS:
-                raise Failed(self.failure_of(server, f"{problem}, {MAX_STARTS} starts in a row without health"))
+                raise Failed(
+                    self.failure_of(server, f"{problem}, {MAX_STARTS} starts in a row without becoming healthy")
+                )
             await asyncio.sleep(restarts.wait_s())
 
     async def start(self, server: ServerProgram, starts: int) -> ServerProcess:
@@ -184,7 +186,7 @@ class Supervisor:
         """Start a program in a session of its own, so that Ctrl-C reaches it only through the supervisor."""
         with self.folder.log(program.name).open("ab") as log:
             return await asyncio.create_subprocess_exec(
-                *tied_to_us(program.command, program.user),
+                *tied_to_this_process(program.command, program.user),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -206,7 +208,7 @@ class Supervisor:
                 await asyncio.wait_for(child.popen.wait(), CHECK_EVERY_S)
 
     def note_healthy(self, child: ServerProcess, began: float) -> None:
-        """Note that a server is healthy, and let those start that need it."""
+        """Note that a server is healthy, and let the programs start that need it."""
         child.is_healthy = True
         self.report_step(f"{child.server.name} is healthy", began)
         self.available[child.server.name].set()
@@ -238,7 +240,7 @@ class Supervisor:
         self.folder.delete_temporary_files()
 
     async def stop(self, child: ServerProcess | None) -> None:
-        """Ask a server to stop, and kill it when it does not in its time."""
+        """Ask a server to stop, and kill it when it does not within its `stop_s`."""
         if child is None:
             return
         with suppress(ProcessLookupError):
@@ -263,7 +265,7 @@ class Supervisor:
         self.say(f"{time.monotonic() - self.began:6.1f} s  {event}")
 
     def write_state(self) -> None:
-        """Write down what runs, for other processes."""
+        """Write the state file, for other processes."""
         servers = {
             name: ServerState(child.process, child.is_healthy, child.starts) for name, child in self.servers.items()
         }
@@ -282,7 +284,7 @@ class Supervisor:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Run a watchdog for the block: it cleans up should this process be killed."""
+        """Run a watchdog for the block, which cleans up if this process is killed."""
         script = ROOT / "deploy" / "local" / "supervision" / "watchdog.py"
         command = [sys.executable, "-I", "-S", str(script), self.run_id, str(self.folder.root)]
         watchdog = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)

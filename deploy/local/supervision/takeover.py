@@ -1,4 +1,4 @@
-"""Take over a data folder: hold it for one supervisor, and end what a killed one has left running there."""
+"""Take over a data folder: hold it for one supervisor, and end the processes that a killed supervisor has left."""
 
 import fcntl
 import time
@@ -19,8 +19,8 @@ WATCHDOG_S = processes.END_WITHIN_S + 2.0
 def hold(folder: DataFolder, *, previous_is_ending: bool = False) -> Iterator[None]:
     """Hold the folder for the block, as the only process; raises Failed when a running supervisor holds it.
 
-    With `previous_is_ending`, the supervisor that holds the folder is known to be ending, and is waited for although
-    it still looks alive.
+    With `previous_is_ending`, wait for the supervisor that holds the folder although it still looks alive: the caller
+    knows that it is ending.
     """
     with folder.lock.open("a") as file:
         deadline = time.monotonic() + WATCHDOG_S
@@ -45,7 +45,7 @@ def try_lock(file: IO[str]) -> bool:
 def end_leftovers(folder: DataFolder) -> int:
     """End the processes of an earlier run, delete its temporary files, and return how many processes there were.
 
-    The caller holds the folder, so whatever still runs from it has lost its supervisor.
+    The caller holds the folder, so every process that still runs from it has lost its supervisor.
     Raises Failed when a process does not end.
     """
     state = StackState.read(folder.state)

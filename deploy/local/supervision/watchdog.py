@@ -1,7 +1,7 @@
 """Clean up after a supervisor that was killed: `watchdog.py RUN_ID FOLDER`.
 
 The supervisor holds the other end of standard input. It writes a byte there
-when it has stopped everything itself; end of file without one says that it
+when it has stopped everything itself; end of file without a byte means that it
 was killed. Then the watchdog ends every process of the run, deletes the
 temporary files, and ends. The kernel ends the supervisor's own children
 (die_with_parent.py); the watchdog finds their descendants too.

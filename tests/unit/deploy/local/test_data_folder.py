@@ -16,7 +16,7 @@ def test_a_path_that_cannot_be_a_folder_is_refused_with_what_to_do(path: str) ->
         DataFolder(Path(path)).make()
 
 
-def test_secrets_are_kept_and_closed_to_others(folder: DataFolder) -> None:
+def test_secrets_are_kept_and_readable_only_by_their_owner(folder: DataFolder) -> None:
     first, second = folder.secret("owner"), folder.secret("owner")
 
     assert first == second
@@ -27,12 +27,12 @@ def test_secrets_are_kept_and_closed_to_others(folder: DataFolder) -> None:
 def test_a_folder_with_other_files_is_never_taken_for_a_data_folder(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
 
-    with pytest.raises(Failed, match="not a data folder of ours"):
+    with pytest.raises(Failed, match="not empty and not a data folder"):
         DataFolder(tmp_path).make()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has a home that the database's user may not enter")
-def test_the_data_of_root_go_where_the_database_reaches_them(tmp_path: Path) -> None:
+def test_the_data_of_root_go_to_a_folder_that_the_database_can_reach(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     folder, reason = data_folder.choose({}, tmp_path)
 

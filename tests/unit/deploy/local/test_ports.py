@@ -14,7 +14,7 @@ def test_ports_are_chosen_once_and_kept(folder: DataFolder) -> None:
     assert first["postgres"] not in range(first["kafka"], first["kafka"] + 3)
 
 
-def test_a_row_of_ports_that_has_grown_into_another_port_is_chosen_again(folder: DataFolder) -> None:
+def test_new_ports_are_chosen_for_a_row_that_has_grown_into_another_port(folder: DataFolder) -> None:
     write_json(folder.ports, {"metrics": 20000, "kafka": 20003})
     wanted = {"kafka": 0, "metrics": 0}
     narrow, wide = choose_ports(folder, wanted, {"metrics": 3}), choose_ports(folder, wanted, {"metrics": 256})

@@ -1,4 +1,4 @@
-"""A health check asks a server at the address where it listens, in its own protocol, and returns what is wrong."""
+"""A health check asks a server at its address, in its own protocol, and returns what is wrong."""
 
 import shutil
 import socket
@@ -15,7 +15,7 @@ from deploy.local.servers import applications, health
 from schemas.settings.dimse import DimseSettings
 from schemas.settings.servers import CatalogSettings
 
-# What a DICOM node says first: accepted, rejected (PS3.8 9.3.3, 9.3.4).
+# The first byte of a DICOM node's answer: accepted, rejected (PS3.8 9.3.3, 9.3.4).
 ACCEPTED, REJECTED = b"\x02", b"\x03"
 
 
@@ -47,7 +47,7 @@ def saying(answer: bytes) -> Callable[[socket.socket], None]:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("tls")
-    command = shutil.which("openssl") or pytest.skip("openssl is not here")
+    command = shutil.which("openssl") or pytest.skip("openssl is not installed")
     kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=door")
     made = folder / "door.pem", folder / "door.key"
     subprocess.run(
@@ -90,7 +90,7 @@ def test_a_node_that_speaks_tls_is_healthy_when_it_shows_its_certificate(
     assert problem is None
 
 
-def test_a_node_that_does_not_speak_the_tls_that_it_should_is_not_healthy() -> None:
+def test_a_node_that_should_speak_tls_and_does_not_is_not_healthy() -> None:
     with answering("127.0.0.1", lambda connection: connection.sendall(bytes(16))) as port:
         problem = health.shows_certificate("127.0.0.1", port)()
 
@@ -108,7 +108,7 @@ def test_a_web_server_is_asked_at_the_address_where_it_listens() -> None:
         assert health.answers_ok(port, "/healthz", "127.0.0.2")() is None
 
 
-def test_a_database_that_still_starts_is_not_healthy() -> None:
+def test_a_database_that_is_still_starting_is_not_healthy() -> None:
     # PostgreSQL 18, 54.7: N, no TLS here; then an ErrorResponse of severity, code and message.
     fields = b"SFATAL\0C57P03\0Mthe database system is starting up\0\0"
 

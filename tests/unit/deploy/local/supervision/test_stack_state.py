@@ -1,4 +1,4 @@
-"""The state of a stack is read by other processes, as long as the system has not been booted again."""
+"""Other processes can read the state of a stack until the system boots again."""
 
 import os
 

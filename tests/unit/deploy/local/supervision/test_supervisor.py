@@ -1,4 +1,4 @@
-"""A supervisor starts servers in order, starts them again, gives up on those that never get healthy, and stops all."""
+"""A supervisor starts servers in order, restarts them, gives up on one that never becomes healthy, and stops all."""
 
 import asyncio
 import os
@@ -50,7 +50,7 @@ def supervise(
 
 
 async def until_async(condition: Callable[[], bool]) -> None:
-    await asyncio.to_thread(wait_until, condition, BOUND_S, "it did not come about")
+    await asyncio.to_thread(wait_until, condition, BOUND_S, "the condition was not met")
 
 
 def test_a_server_that_dies_is_started_again(folder: DataFolder) -> None:
@@ -94,7 +94,7 @@ def test_a_server_that_never_becomes_healthy_is_named_after_five_starts(folder: 
     assert "  no licence" in str(failure.value).splitlines()
 
 
-def test_a_server_that_is_not_healthy_in_time_is_named_with_the_result_of_its_check(folder: DataFolder) -> None:
+def test_a_server_that_is_not_healthy_in_time_is_named_with_its_problem(folder: DataFolder) -> None:
     with pytest.raises(Failed, match=r"deaf was not healthy within 0 s: port 1 is silent"):
         supervise(folder, server("deaf", ready_s=0.1, check_health=lambda: "port 1 is silent"))
 
@@ -140,7 +140,7 @@ def test_a_server_starts_after_what_it_needs_and_stops_before_it(folder: DataFol
     assert order.read_text().split("\n")[:-1] == ["start kafka", "start gateway", "stop gateway", "stop kafka"]
 
 
-def test_stopping_is_bounded_when_a_server_ignores_it(folder: DataFolder) -> None:
+def test_a_server_that_ignores_the_stop_signal_is_killed_in_time(folder: DataFolder) -> None:
     heads: list[processes.Process] = []
 
     async def note(supervisor: Supervisor) -> None:

@@ -1,4 +1,4 @@
-"""One supervisor at a time holds a data folder, and a start ends what an earlier run has left there."""
+"""One supervisor at a time holds a data folder, and a start ends the processes that an earlier run has left."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from deploy.local.supervision.stack_state import ServerState, StackState
 SLEEPER = "import time; time.sleep(600)"
 
 
-def test_a_start_ends_what_is_left_when_supervisor_and_watchdog_were_killed(
+def test_a_start_ends_the_processes_of_a_killed_supervisor_and_watchdog(
     folder: DataFolder, supervisor: subprocess.Popen[str]
 ) -> None:
     state = StackState.read(folder.state)
@@ -45,7 +45,7 @@ def test_a_second_supervisor_on_the_same_data_is_refused(folder: DataFolder, sup
     assert supervisor.poll() is None
 
 
-def test_a_process_that_has_got_a_recorded_id_later_is_never_killed(folder: DataFolder) -> None:
+def test_a_later_process_with_a_recorded_id_is_never_killed(folder: DataFolder) -> None:
     with subprocess.Popen([sys.executable, "-c", SLEEPER]) as stranger:
         real = processes.identify(stranger.pid)
         before = Process(real.pid, real.started - 1)
