@@ -1,1 +1,1 @@
-"""Who acts on the archive, and what they may do, whatever protocol they came by."""
+"""The principal behind a request, and what it may do; the same for every protocol."""

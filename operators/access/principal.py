@@ -1,4 +1,4 @@
-"""The one on whose behalf something is read or stored, and the rule of what that one may do."""
+"""The principal on whose behalf data is read or stored, and the rule on what it may do."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ ACTIONS = frozenset({"read", "store"})
 
 
 class NotAllowed(Exception):
-    """A request that a rule refuses: `reason` is the rule's code, `advice` says how to keep it."""
+    """A request that a rule refuses: `reason` is the rule's code, `advice` says how to comply with the rule."""
 
     def __init__(self, reason: str, advice: str) -> None:
         super().__init__(reason)
@@ -16,7 +16,7 @@ class NotAllowed(Exception):
 
 @dataclass(frozen=True)
 class Principal:
-    """A known requestor: the tenant whose data it reaches, its name, and how that name is known."""
+    """A known requestor: the tenant whose data it may reach, its name, and the evidence for that name."""
 
     tenant: str
     name: str
@@ -24,6 +24,6 @@ class Principal:
 
 
 def authorize(principal: Principal, action: str, resource: str) -> None:
-    """Return when the principal may do this; raises NotAllowed. There are no roles yet: all may read and store."""
+    """Return if the principal may do `action`, else raise NotAllowed. There are no roles yet: all may read and store."""
     if action not in ACTIONS or not resource:
         raise NotAllowed("not-allowed", f"{principal.name} may read and store only")

@@ -1,1 +1,1 @@
-"""What the STOW door and the read API share of HTTP: media types, Accept, the requestor, an error as an answer."""
+"""HTTP as the STOW door and the read API share it: media types, Accept headers, the requestor, errors as answers."""

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 from operators.http.media_types import MULTIPART
 
-# A separator inside a quoted string does not separate; a quoted string may escape with a backslash.
+# Commas and semicolons inside a quoted string separate nothing; a backslash escapes the next character there.
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z/-]+"  # noqa: S105 - RFC 9110's word
 QUOTED = r'"(?:[^"\\]|\\.)*"'
 RANGE = re.compile(rf"\s*({TOKEN})((?:\s*;\s*{TOKEN}\s*=\s*(?:{TOKEN}|{QUOTED}))*)\s*(?:,|$)")
@@ -20,10 +20,11 @@ MOST_RANGES = 100
 
 @dataclass(frozen=True)
 class MediaRange:
-    """One media range: for multipart the type of its parts, else its own.
+    """One media range of an Accept header.
 
-    `transfer_syntax` is None when the range names none. `refused` are the types to which the same header gives
-    the weight 0: a wildcard does not take them.
+    `media_type` is the range's own type; of a multipart range it is the type of the parts. `transfer_syntax` is None
+    when the range names none. `refused` holds the types to which the same header gives the weight 0: a wildcard does
+    not include them.
     """
 
     media_type: str
@@ -33,16 +34,16 @@ class MediaRange:
     refused: frozenset[str] = frozenset()
 
     def takes(self, media_type: str) -> bool:
-        """True if a media type lies in this range."""
+        """True if this range includes a media type."""
         kind = f"{media_type.partition('/')[0]}/*"
         is_refused = not self.refused.isdisjoint({media_type, kind})
         return self.media_type == media_type or (self.media_type in ("*/*", kind) and not is_refused)
 
 
 def accepted(scope: Mapping[str, Any]) -> tuple[MediaRange, ...]:
-    """Return the media ranges of an ASGI request, best first.
+    """Return the media ranges of an ASGI request, in order of weight, the highest first.
 
-    The query parameter `accept` goes before the header (PS3.18 8.3.3.1); without both anything is accepted.
+    The query parameter `accept` overrides the header (PS3.18 8.3.3.1). A request with neither accepts anything.
     """
     # No media type has a space, and many clients forget to escape the plus of dicom+json.
     query = scope.get("query_string", b"").decode("latin-1").replace("+", "%2B")
@@ -52,20 +53,27 @@ def accepted(scope: Mapping[str, Any]) -> tuple[MediaRange, ...]:
 
 
 def parse_accept(text: str) -> tuple[MediaRange, ...]:
-    """Return the media ranges of a list, best first, without those of weight 0; what is malformed ends the list."""
+    """Return the media ranges of a header, the highest weight first, without ranges of weight 0.
+
+    Parsing stops at the first malformed range.
+    """
     found, position = list[MediaRange](), 0
     while position < len(text) and len(found) < MOST_RANGES and (match := RANGE.match(text, position)):
         parameters = {name.lower(): unquoted(value) for name, value in PARAMETER.findall(match[2])}
         found.append(_media_range(match[1].lower(), parameters))
         position = match.end()
-    refused = frozenset(one.media_type for one in found if one.weight == 0 and not one.is_multipart)
-    taken = [replace(one, refused=refused) for one in found if one.weight > 0]
-    return tuple(sorted(taken, key=lambda one: -one.weight))
+    refused = frozenset(each.media_type for each in found if each.weight == 0 and not each.is_multipart)
+    wanted = [replace(each, refused=refused) for each in found if each.weight > 0]
+    return tuple(sorted(wanted, key=lambda each: -each.weight))
 
 
 def choose(ranges: Sequence[MediaRange], offered: Sequence[str]) -> str | None:
-    """Return the media type of an answer in one piece: the first offered that the best range takes; None for none."""
-    return next((each for one in ranges if not one.is_multipart for each in offered if one.takes(each)), None)
+    """Return the media type for an answer without parts, or None when no range includes an offered type.
+
+    It is the first offered type that the best matching range includes.
+    """
+    whole = (each for each in ranges if not each.is_multipart)
+    return next((media_type for each in whole for media_type in offered if each.takes(media_type)), None)
 
 
 def _media_range(media_type: str, parameters: Mapping[str, str]) -> MediaRange:
@@ -81,5 +89,5 @@ def _media_range(media_type: str, parameters: Mapping[str, str]) -> MediaRange:
 
 
 def unquoted(value: str) -> str:
-    """Return the text of a parameter's value, which is a token or a quoted string (RFC 9110 5.6.4)."""
+    """Return the text of a parameter's value, without quotes and escapes if it is a quoted string (RFC 9110 5.6.4)."""
     return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value

@@ -2,7 +2,7 @@
 
 DICOM = "application/dicom"
 DICOM_JSON = "application/dicom+json"
-# What an answer in JSON may be called; the first is preferred.
+# The media types of an answer in JSON, the preferred type first.
 JSON_TYPES = (DICOM_JSON, "application/json")
 OCTETS = "application/octet-stream"
 MULTIPART = "multipart/related"

@@ -1,7 +1,7 @@
-"""The principal of an HTTP request, by one rule for every door.
+"""The principal of an HTTP request, found by the same rules in the STOW door and in the read API.
 
-Until access control is built, a client on this machine is the only principal. A web page that is open on this machine
-must not be able to act in its name: hence the rules on Host, Origin and proxies.
+There is no access control yet, so the only principal is a client on this machine. The rules on Host, Origin and proxies
+keep a web page that is open on this machine from acting as that client.
 """
 
 import ipaddress
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from operators.access.principal import NotAllowed, Principal
 
 HOSTS = ("localhost", "127.0.0.1", "[::1]")
-# HTTP/1.0 requests may lack a Host; granian calls that version "1".
+# HTTP/1.0 is left out, because its requests may lack a Host; granian names that version "1".
 HTTP_VERSIONS = ("1.1", "2", "2.0", "3")
 
 
@@ -27,7 +27,7 @@ class RequestHead:
 
     @classmethod
     def of(cls, scope: Mapping[str, Any]) -> "RequestHead":
-        """Read an ASGI scope; a peer that the scope does not name is ''."""
+        """Return the head of an ASGI request; the peer is '' if the scope names none."""
         headers: dict[str, list[str]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
@@ -36,7 +36,7 @@ class RequestHead:
 
 
 def principal_of(head: RequestHead, tenant: str) -> Principal:
-    """Return the principal of a request; raises NotAllowed with the rule that the request breaks."""
+    """Return the principal of a request; raises NotAllowed with the first rule that the request breaks."""
     for reason, advice, is_broken in RULES:
         if is_broken(head):
             raise NotAllowed(reason, advice)
@@ -78,7 +78,7 @@ def _split_host(host: str) -> tuple[str, str]:
 
 
 def _split_origin(origin: str) -> tuple[str, str]:
-    """Return the name and the port of an Origin header; neither when it is no URL."""
+    """Return the name and the port of an Origin header; both '' when it is not a URL."""
     try:
         parts = urlsplit(origin)
     except ValueError:
@@ -87,11 +87,11 @@ def _split_origin(origin: str) -> tuple[str, str]:
     return name, "443" if parts.scheme == "https" and not parts.netloc.endswith(f":{port}") else port
 
 
-# Reason, advice, test. In this order: a rule may rely on those before it.
+# Reason, advice, test. The order matters: the rule on Origin relies on the rule on Host having passed.
 RULES: tuple[tuple[str, str, Callable[[RequestHead], bool]], ...] = (
     ("http-1.0", "HTTP/1.0 is refused: use HTTP/1.1", _is_old),
-    ("not-loopback", "only this machine may ask: there is no access control yet", _is_remote),
-    ("forwarded", "requests through a proxy are refused: there is no access control yet", _is_forwarded),
+    ("not-loopback", "send requests from this machine: there is no access control yet", _is_remote),
+    ("forwarded", "send requests without a proxy: there is no access control yet", _is_forwarded),
     ("host", "Host must be localhost, 127.0.0.1 or [::1], with or without a port", _has_foreign_host),
-    ("origin", "pages of another origin may not ask", _has_foreign_origin),
+    ("origin", "pages of another origin may not send requests: use a page of this server", _has_foreign_origin),
 )

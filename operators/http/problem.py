@@ -8,7 +8,7 @@ from operators.access.principal import NotAllowed
 
 
 class Problem(Exception):
-    """A request that is answered with an error status; neither reason nor advice repeats a value that was sent."""
+    """An error answer to a request; neither `reason` nor `advice` repeats a value that the client sent."""
 
     def __init__(self, status: int, reason: str, advice: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(reason)
@@ -24,10 +24,10 @@ class Problem(Exception):
 
 
 def bad_uid() -> Problem:
-    """Return the answer to a path that has something else where a UID belongs."""
+    """Return the answer to a path with a malformed UID."""
     return Problem(400, "bad-uid", "UIDs in the path are digits and dots, at most 64 characters")
 
 
 def forbidden(error: NotAllowed) -> Problem:
-    """Return the answer to a requestor whom a rule refuses."""
+    """Return the answer to a request that a rule refuses."""
     return Problem(403, error.reason, error.advice)

@@ -1,1 +1,1 @@
-"""Reading instances out of the archive, for whatever serves, forwards or checks them."""
+"""Reading instances from the archive, for everything that serves, forwards or checks them."""

@@ -1,4 +1,4 @@
-"""The bytes of instances, from where the catalog says they lie, and only if they are those that were stored."""
+"""Reading the bytes of instances from the locations in the catalog, and verifying that they are the stored bytes."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -16,15 +16,15 @@ from operators.store.ports import ObjectStore
 from schemas.objects import TIERS, Bucket
 from schemas.telemetry import API_DAMAGED
 
-# An object of at most this size is checked before its first byte is handed out: damage is then an error and no
-# transfer that breaks off.
+# An object of at most this size is verified before its first byte is yielded, so that damage is reported as an error
+# and not as a response that breaks off.
 CHECKED_FIRST_BYTES = 4 * 2**20
 
 log = structlog.get_logger()
 
 
 class NotFound(Exception):
-    """The archive has no such study, series or instance for this principal; `what` says which of the three."""
+    """The archive has no such study, series or instance for this principal; `what` names the level."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
@@ -32,7 +32,7 @@ class NotFound(Exception):
 
 
 class Damaged(Exception):
-    """A stored object is missing or its bytes are not those that were stored.
+    """A stored object is missing, or its bytes are not the bytes that were stored.
 
     `reason` is object-missing, object-short or object-altered.
     """
@@ -44,7 +44,7 @@ class Damaged(Exception):
 
 @dataclass(frozen=True)
 class ExpectedBytes:
-    """The size and the hashes that an object's bytes must have to be those that were stored.
+    """The size and the hashes of an object when it was stored.
 
     `prefix_hash` covers preamble and file meta, the first `prefix_length` bytes; `data_hash` covers the transfer
     syntax, a zero byte and the data set.
@@ -59,10 +59,11 @@ class ExpectedBytes:
 
 @dataclass(frozen=True)
 class ArchiveReader:
-    """The archive as one principal may read it: the catalog finds its tenant's instances, the store has their bytes.
+    """The archive as one principal may read it: the catalog locates its tenant's instances, the store has their bytes.
 
-    Every method raises Unavailable when catalog or store do not answer, and when an instance shows other content
-    than its location says: locate it again then. Damage is counted and logged here.
+    Every method raises Unavailable when the catalog or the store does not answer. The methods that read also raise it
+    when the instance has other content than at the time it was located: locate it again then. Damage is counted and
+    logged here.
     """
 
     principal: Principal
@@ -72,9 +73,9 @@ class ArchiveReader:
     async def locate(
         self, study_uid: str, series_uid: str | None = None, sop_uid: str | None = None
     ) -> tuple[Location, ...]:
-        """Return the locations of a study's or series' instances, or of one; at least one location.
+        """Return the locations of the instances of a study or series, or of one instance; there is at least one.
 
-        Only the location of one instance has its frames. Raises NotFound.
+        Only the location of a single instance includes its frames. Raises NotFound.
         """
         if series_uid and sop_uid:
             return (await self.locate_one(study_uid, series_uid, sop_uid),)
@@ -103,9 +104,9 @@ class ArchiveReader:
         return verified(chunks, expected, partial(_reported_damage, location))
 
     async def stream(self, location: Location, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        """Yield the object's bytes from start to end (exclusive); raises Damaged when fewer are there.
+        """Yield the object's bytes from start to end (exclusive); raises Damaged when the object is shorter.
 
-        A range has no hash of its own: that its bytes are right rests on the store's own checks.
+        A range has no hash, so its content is not verified here: it relies on the store's own checks.
         """
         size_bytes = 0
         async with aclosing(self._chunks(location, start, end)) as chunks:
@@ -120,7 +121,7 @@ class ArchiveReader:
         return b"".join([chunk async for chunk in self.stream(location, start, end)])
 
     async def _chunks(self, location: Location, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        """Yield a range of the object; when it is not at its location, look once where the catalog has it now."""
+        """Yield a range of the object; when it is not at its location, ask the catalog once for the present one."""
         try:
             async with aclosing(self._read(location, start, end)) as chunks:
                 async for chunk in chunks:
@@ -149,7 +150,7 @@ class ArchiveReader:
 async def read_object(
     store: ObjectStore, bucket: Bucket, key: str, expected: ExpectedBytes
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes of an object that the catalog does not show, as `verified` does; raises Damaged."""
+    """Yield the bytes of an object that is not in the catalog, as `verified` does; raises Damaged."""
     try:
         async with aclosing(verified(store.read(bucket, key), expected)) as chunks:
             async for chunk in chunks:
@@ -161,10 +162,11 @@ async def read_object(
 async def verified(
     chunks: AsyncGenerator[bytes, None], expected: ExpectedBytes, error: Callable[[str], Exception] = Damaged
 ) -> AsyncGenerator[bytes, None]:
-    """Yield an object's chunks; the last bytes only once all of them proved to be those that were stored.
+    """Yield an object's chunks; the last chunk only after all bytes have been verified.
 
-    An object of at most CHECKED_FIRST_BYTES is one chunk. Of a larger one the chunks before the last are yielded
-    unproved: whoever sends them on must break off when this raises Damaged. `error` makes that error of its reason.
+    An object of at most CHECKED_FIRST_BYTES is yielded as one chunk. Of a larger object, all chunks but the last are
+    yielded unverified: a caller that sends them on must break off the response when this raises Damaged. `error` makes
+    the exception from its reason.
     """
     hashes = _Hashes(expected)
     held: list[bytes] = []
@@ -180,7 +182,7 @@ async def verified(
 
 
 class _Hashes:
-    """The size and the hashes of the bytes of one object, as they pass."""
+    """The size and the hashes of one object's bytes, updated chunk by chunk."""
 
     def __init__(self, expected: ExpectedBytes) -> None:
         self._expected = expected
@@ -195,7 +197,7 @@ class _Hashes:
         self._size_bytes += len(chunk)
 
     def damage(self) -> str:
-        """Return what is wrong with the bytes that passed, a reason of Damaged; '' when they are right."""
+        """Return the reason for Damaged when the bytes are not the stored bytes; '' when they are."""
         if self._size_bytes != self._expected.size_bytes:
             return "object-short"
         hashes = self._prefix.hexdigest(), self._data.hexdigest()
@@ -203,7 +205,7 @@ class _Hashes:
 
 
 def _reported_damage(location: Location, reason: str) -> Damaged:
-    """Return the error of a damaged object, counted and logged."""
+    """Count and log a damaged object; return its error."""
     API_DAMAGED.labels(reason).inc()
     log.error(
         "object_damaged", reason=reason, study_uid=location.study_uid, sop_uid=location.sop_uid, tier=location.tier

@@ -249,7 +249,7 @@ async def pid_after_the_third(pool: Sandbox) -> int:
 
 
 def test_a_process_is_replaced_after_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("operators.connectors.sandbox.pool.JOBS", 3)
+    monkeypatch.setattr("operators.connectors.sandbox.pool.JOBS_PER_PROCESS", 3)
 
     async def run() -> list[int]:
         with sandbox() as pool:
