@@ -1,1 +1,1 @@
-"""What operators over topics share: records, steps that keep state, dead letters, and the limit on rejected records."""
+"""Shared by all operators over topics: records, steps with state, dead letters, and the limit on rejected records."""

@@ -1,4 +1,4 @@
-"""A record of one of the registered topics, decoded to its event."""
+"""Decoding a record of a registered topic to its event."""
 
 from operators.errors import Rejected
 from operators.stream.step import Arrival, Record
@@ -11,9 +11,8 @@ EVENT_OF = {topic.name: topic.event for topic in TOPICS}
 def arrival(record: Record) -> Arrival:
     """Return a record with its event decoded.
 
-    Raises Rejected for a record that can never be decoded to an event of its topic: its value is no event, or an event
-    of another topic, or its key is another event's. Raises codec.UnknownSchema for an event that a newer release could
-    decode.
+    Raises Rejected for a record that no release can decode: its value is no event or an event of another topic, or its
+    key does not belong to the event. Raises codec.UnknownSchema for an event that a newer release could decode.
     """
     try:
         event = decode(record.value)

@@ -7,7 +7,7 @@ from schemas.events import RecordRejected, event_id
 from schemas.objects import TENANT
 from schemas.topics import RECORD_REJECTED
 
-# The tenant of a dead letter whose record's key names none.
+# The tenant of a dead letter when the rejected record's key names no tenant.
 NO_TENANT = "-"
 
 

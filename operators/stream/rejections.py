@@ -1,4 +1,4 @@
-"""The limit on rejected records: when most records fail, the fault is more likely in this code than in the records."""
+"""The limit on rejected records: when many records fail, the fault is more likely in this code than in the records."""
 
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -12,11 +12,11 @@ MOST_IN_A_ROW = 1_000
 
 
 class TooManyRejected(RuntimeError):
-    """Too many records were rejected: the job must stop, and somebody must look at it."""
+    """Too many records were rejected: the job must stop until an operator has found out why."""
 
 
 class Rejections:
-    """Which of the last records were rejected, in the order in which they were read."""
+    """The share of rejected records among the last 10,000, and the number rejected in a row."""
 
     def __init__(self) -> None:
         self._recent: deque[bool] = deque(maxlen=WATCHED)
@@ -37,7 +37,7 @@ class Rejections:
 
 
 def note_batch(rejections: Rejections, records: Sequence[Record], outputs: Iterable[Output]) -> None:
-    """Count the records of a batch in their order; those with a dead letter among the outputs were rejected.
+    """Count the records of a batch in their order; a record with a dead letter among the outputs counts as rejected.
 
     Raises TooManyRejected as note() does.
     """

@@ -1,7 +1,7 @@
-"""The shape of an operator that keeps state: pure functions, which an engine or a test in virtual time calls.
+"""The interface of an operator with state: a pure function that an engine calls, or a test in virtual time.
 
-A step is a function of values. The engine (`pipelines/engines/`) keeps the state that the step returns, sends its
-outputs, and calls it again. Times are Unix seconds.
+The engine (`pipelines/engines/`) keeps the state that the function returns, sends its outputs, and calls it again.
+Times are Unix seconds.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from schemas.topics import Topic
 
 @dataclass(frozen=True)
 class Record:
-    """One record of a topic, undecoded; its timestamp is the broker's."""
+    """One record of a topic, undecoded; `timestamp_ms` is Kafka's, in Unix milliseconds."""
 
     topic: str
     partition: int
@@ -43,11 +43,11 @@ class Output:
 
 @dataclass(frozen=True)
 class Step:
-    """The result of a step: the state to keep, the outputs to send, the moment of the next call without a record.
+    """The result of a step: the state to keep, the outputs to send, and the time of the next call without a record.
 
-    `head` is the key's state, small versioned bytes; None drops it. `remember` is the entry to keep under the event's
-    identity; None leaves that entry as it is. `forget` drops every entry of the key. `wake_at` replaces the moment that
-    an earlier step asked for; None asks for no call.
+    `head` is the key's state, small versioned bytes; None removes it. `remember` is the entry to keep under the event's
+    identity; None leaves the entry unchanged. `forget` removes every entry of the key. `wake_at` replaces the time that
+    an earlier step asked for; None cancels it.
     """
 
     head: bytes | None
@@ -57,10 +57,11 @@ class Step:
     wake_at: float | None = None
 
 
-# step(head, seen, arrival, now, started) -> Step. `head` is the key's state, `seen` the entry under the identity of the
-# arrival's event, each None if nothing is kept. `arrival` is None when the moment that a step asked for has come.
-# `started` is when this run of the job began. Called with one key's records in order, never twice at once for a key.
-# After a failure it is called again with the records since the last checkpoint and the state of that checkpoint.
+# step(head, seen, arrival, now, started) -> Step. `head` is the key's state and `seen` the entry under the identity of
+# the arrival's event; each is None if nothing is kept. `arrival` is None when `wake_at` of an earlier step has come.
+# `started` is when this run of the job began. The engine calls it with a key's records in order, and never twice at the
+# same time for one key. After a failure it calls it again with the records since the last checkpoint and the state of
+# that checkpoint.
 StepFunction = Callable[[bytes | None, bytes | None, Arrival | None, float, float], Step]
 
 # identity(event) -> the key of the entry that `seen` is read from and `remember` is written to.
@@ -76,7 +77,7 @@ class Flushed:
 
 
 # flush(shard, head, records, now) -> Flushed: write one shard's records, in order of arrival. The engine keeps the
-# records until the flush returns and a checkpoint is complete: after a failure it flushes the same ones again, perhaps
-# with others behind them. So every effect is an upsert. A record that can never be written becomes a dead letter among
-# the outputs; any error that the flush raises fails the job, which starts again.
+# records until the flush has returned and a checkpoint is complete. After a failure it flushes the same records again,
+# perhaps with later records after them, so every effect must be an upsert. A record that can never be written becomes a
+# dead letter among the outputs; any error that the flush raises fails the job, which then restarts.
 FlushFunction = Callable[[int, bytes | None, tuple[Record, ...], float], Flushed]

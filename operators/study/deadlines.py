@@ -1,4 +1,4 @@
-"""The moments of a study: when its window is due and by which signal, and when what is kept of it stops mattering."""
+"""The deadlines of a study: when its window is due and by which signal, and when each part of its state expires."""
 
 from dataclasses import dataclass, replace
 
@@ -9,22 +9,22 @@ from schemas.settings.jobs import StudySettings
 
 @dataclass(frozen=True)
 class Moment:
-    """The time of one step: now, the start of the job, and the settings that hold (times in Unix seconds)."""
+    """The present time, the start of the job (both Unix seconds), and the settings: all that deadlines depend on."""
 
     now: float
     started: float
     settings: StudySettings
 
     def after(self, since: float, seconds: float) -> float:
-        """Return the moment that many `seconds` after `since`, or after the job's start if that was later.
+        """Return the time `seconds` after `since`, or after the job's start if that was later.
 
-        Nothing could arrive while the job stood still.
+        Time before the start does not count, because no event could arrive then.
         """
         return max(since, self.started) + seconds
 
 
 def signals(study: WatchedStudy, window: OpenWindow, moment: Moment) -> list[tuple[float, Signal]]:
-    """List when each signal would close the window if nothing more arrived; of equal moments the first one counts."""
+    """Return when each signal would close the window if nothing more arrived; of equal times the first in the list wins."""
     settings = moment.settings
     quiet_s = quiet_time(study, window, moment)
     limit = max(window.opened_at + settings.limit_s, moment.started + quiet_s)
@@ -41,18 +41,25 @@ def quiet_time(study: WatchedStudy, window: OpenWindow, moment: Moment) -> float
 
 
 def expiries(study: WatchedStudy, moment: Moment) -> list[float]:
-    """List the moments at which something that is kept without a window stops mattering."""
-    transfers = [_expiry(one.heard_at, moment) for one in study.transfers.values()]
+    """Return the times at which parts of the study's state other than its window expire."""
+    transfers = [_expiry(transfer.heard_at, moment) for transfer in study.transfers.values()]
     ends = [_expiry(study.ends.heard_at, moment)] if study.ends else []
     due = [moment.after(study.due.at, study.due.quiet_s)] if study.due else []
     return [*transfers, *ends, *due]
 
 
 def without_expired(study: WatchedStudy | None, moment: Moment) -> WatchedStudy | None:
-    """Return the study without old incomplete transfers, ends that delay nothing, and a last due that is over."""
+    """Return the study without expired state: old incomplete transfers, old or needless ends, and a last due that is over.
+
+    Ends are needless when there is neither a window nor a transfer, and no broken transfer is left to wait for.
+    """
     if study is None:
         return None
-    transfers = {name: one for name, one in study.transfers.items() if moment.now < _expiry(one.heard_at, moment)}
+    transfers = {
+        transfer_id: transfer
+        for transfer_id, transfer in study.transfers.items()
+        if moment.now < _expiry(transfer.heard_at, moment)
+    }
     ends = study.ends if study.ends and moment.now < _expiry(study.ends.heard_at, moment) else None
     if ends and not (study.window or transfers or ends.is_broken):
         ends = None

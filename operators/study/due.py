@@ -1,11 +1,12 @@
-"""When a study is due: the pure step that watches one study's instances and transfers.
+"""The step that decides when a study is due, from the arrivals of its instances and transfer ends.
 
-A window opens with an instance and closes when the study is due, by the first of three signals: released, quiet,
-limit. Times are Unix seconds at which the job saw things. The times in events order transfers, and nothing else.
+A window opens with an instance. It closes when the study is due, at the first of three signals: released, quiet, limit.
+Times are Unix seconds by the job's clock. The times inside events only order transfers.
 """
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from operator import itemgetter
 
 from operators.stream.step import Arrival, Output, Step, StepFunction
 from operators.study.deadlines import Moment, expiries, quiet_time, signals, without_expired
@@ -26,7 +27,7 @@ from schemas.settings.jobs import StudySettings
 from schemas.topics import STUDY_DUE
 
 WELL: tuple[Outcome, ...] = ("well", "rebuilt")
-# Of the transfers that carried an instance the latest are kept: a sender that repeats it must not grow the state.
+# The number of latest transfers kept for an instance: a sender that repeats it forever must not grow the state.
 CARRIERS = 16
 
 
@@ -44,14 +45,14 @@ def due_step(settings: StudySettings) -> StepFunction:
 
 
 def identity(event: Event) -> str:
-    """Return the key of the entry that is kept of an event: an instance's own, for an end that of its transfer."""
+    """Return the key of an event's entry: its event id, or the transfer's id for the end of a transfer."""
     return f"transfer/{event.transfer_id}" if isinstance(event, TransferEnded) else event.event_id
 
 
 def _with_arrival(
     study: WatchedStudy | None, seen: bytes | None, arrival: Arrival, moment: Moment
 ) -> tuple[WatchedStudy | None, bytes | None]:
-    """Return the study after an arrival, and the entry to keep of the event; a repeated event changes nothing."""
+    """Return the study after an arrival, and the entry to keep for the event; a repeated event changes nothing."""
     event, known = arrival.event, read_seen(seen)
     if isinstance(event, InstanceStored) and event.transfer_id not in known.transfers:
         return _with_instance(study or _new(event), known, event, arrival, moment)
@@ -67,7 +68,7 @@ def _new(event: InstanceStored | TransferEnded) -> WatchedStudy:
 def _with_instance(
     study: WatchedStudy, seen: SeenEvent, event: InstanceStored, arrival: Arrival, moment: Moment
 ) -> tuple[WatchedStudy, bytes]:
-    """Count an instance once in the window, and once for each transfer that carries it."""
+    """Count an instance once in the window and once for each transfer that carries it; return study and entry."""
     window = study.window or _opened(study, event, arrival, moment)
     known = study.transfers.get(event.transfer_id, TransferProgress(heard_at=moment.now))
     transfer = replace(known, seen=known.seen + 1, window=window.name)
@@ -101,7 +102,7 @@ def _opened(study: WatchedStudy, event: InstanceStored, arrival: Arrival, moment
 
 
 def _with_end(study: WatchedStudy, event: TransferEnded, moment: Moment) -> WatchedStudy:
-    """Note how a transfer ended; the end may come before the transfer's instances."""
+    """Return the study with a transfer's end added; the end may arrive before the transfer's instances."""
     ends = study.ends or TransferEnds(heard_at=moment.now)
     if event.outcome in WELL:
         ends = replace(ends, mended_at=_latest(ends.mended_at, event.began_at))
@@ -113,8 +114,8 @@ def _with_end(study: WatchedStudy, event: TransferEnded, moment: Moment) -> Watc
 
 
 def _with_transfer(study: WatchedStudy, transfer_id: str, transfer: TransferProgress, moment: Moment) -> WatchedStudy:
-    """Keep a transfer until it is complete, and note in the open window what the transfer says."""
-    others = {one: kept for one, kept in study.transfers.items() if one != transfer_id}
+    """Return the study with a transfer updated: kept while incomplete, and reflected in the open window."""
+    others = {other_id: other for other_id, other in study.transfers.items() if other_id != transfer_id}
     window = study.window
     if window and transfer.window == window.name:
         window = replace(window, several=window.several or transfer.has_several)
@@ -129,10 +130,10 @@ def _latest(known: float | None, at: datetime) -> float:
 
 
 def _decide(study: WatchedStudy | None, remember: bytes | None, moment: Moment) -> Step:
-    """Close the window if it is due now, else wake at the moment at which it will be."""
+    """Close the window if it is due now; otherwise ask to be called when it will be due."""
     if study is None or study.window is None:
         return _wait(study, remember, moment)
-    due_at, signal = min(signals(study, study.window, moment), key=lambda one: one[0])
+    due_at, signal = min(signals(study, study.window, moment), key=itemgetter(0))
     if due_at > moment.now:
         return Step(head=write_study(study), remember=remember, wake_at=due_at)
     due = Output(STUDY_DUE, _due(study, study.window, signal, moment))
@@ -141,7 +142,7 @@ def _decide(study: WatchedStudy | None, remember: bytes | None, moment: Moment) 
 
 
 def _wait(study: WatchedStudy | None, remember: bytes | None, moment: Moment) -> Step:
-    """Keep what matters without a window until it expires; when nothing does, keep nothing."""
+    """Keep the study's state until the next part of it expires; remove it when none is left."""
     study = without_expired(study, moment)
     if study is None or study.is_empty:
         return Step(head=None, forget=True)
@@ -149,7 +150,7 @@ def _wait(study: WatchedStudy | None, remember: bytes | None, moment: Moment) ->
 
 
 def _due(study: WatchedStudy, window: OpenWindow, signal: Signal, moment: Moment) -> StudyDue:
-    """Return the event; a replay that closes the same window in the same way returns the same id."""
+    """Return the event; a replay that closes the same window by the same signal returns the same event id."""
     position = f"{window.partition}/{window.offset}"
     return StudyDue(
         event_id=event_id("study-due", study.tenant, study.study_uid, window.name, position, signal),

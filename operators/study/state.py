@@ -1,7 +1,7 @@
-"""What the study job keeps of a study between two records, and the versioned bytes that it is kept as.
+"""The study job's state of one study between two records, and its versioned bytes.
 
-The bytes are JSON whose keys are the names of the fields below: a field that is renamed needs another version. Times
-are Unix seconds at which the job saw things, unless a field says otherwise.
+The bytes are JSON whose keys are the names of the fields below, so renaming a field needs a new version. Times are Unix
+seconds by the job's clock, unless a field says otherwise.
 """
 
 from collections.abc import Mapping
@@ -11,22 +11,23 @@ from typing import Any
 import orjson
 
 VERSION = 1
-# A transfer of one instance says nothing of the study: some modalities open one association per image.
+# The end of a transfer with fewer instances does not show that the study is complete: some modalities open one
+# association per image.
 SEVERAL = 2
 
 
 class UnknownState(ValueError):
-    """State of a version that this code does not read: the job must stop rather than guess."""
+    """State of a version that this code cannot read: the job must stop rather than guess."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenWindow:
     """The instances that arrived since the study was last due.
 
-    `name` is the position of the instance that opened the window; `partition` and `offset` are the position of the
-    latest instance, and `cause` is its event. `modality` is the one with the longest quiet time among the instances.
-    `releasable` says whether a complete transfer may close the window, `several` whether one of its transfers carried
-    several instances, `completed_at` when the last transfer became complete.
+    `name` is the position of the instance that opened the window. `partition` and `offset` are the position of the
+    latest instance, and `cause` is its event id. `modality` is the modality with the longest quiet time among the
+    instances. `releasable` is True if a complete transfer may close the window, `several` if one of the window's
+    transfers carried several instances. `completed_at` is when the last transfer became complete.
     """
 
     name: str
@@ -45,10 +46,10 @@ class OpenWindow:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferProgress:
-    """A transfer of which something is still missing: its end, or some of its instances.
+    """A transfer whose end or some of whose instances have not arrived yet.
 
-    `seen` counts the instances that arrived, `instances` is how many its end announced, `window` is the window of the
-    latest of them.
+    `heard_at` is when the transfer was first seen. `seen` counts the instances that arrived, `window` names the window
+    of the latest. `instances` is the number that the transfer's end announced, None before the end.
     """
 
     heard_at: float
@@ -58,12 +59,12 @@ class TransferProgress:
 
     @property
     def is_complete(self) -> bool:
-        """True if its end came and at least the announced number of instances was seen."""
+        """True if the end and at least the announced number of instances have arrived."""
         return self.instances is not None and self.seen >= self.instances
 
     @property
     def has_several(self) -> bool:
-        """True if it carried enough instances for its end to say something of the study."""
+        """True if it carried enough instances for its end to show that the study is complete."""
         return max(self.seen, self.instances or 0) >= SEVERAL
 
 
@@ -71,8 +72,8 @@ class TransferProgress:
 class TransferEnds:
     """How the study's transfers ended, by the times in their events.
 
-    `broken_at` is when the latest transfer that ended badly did so, `mended_at` when the latest one that ended well
-    began.
+    `broken_at` is the end of the latest transfer that failed, `mended_at` the beginning of the latest transfer that
+    succeeded. `heard_at` is when the last end arrived, by the job's clock.
     """
 
     heard_at: float
@@ -81,7 +82,7 @@ class TransferEnds:
 
     @property
     def is_broken(self) -> bool:
-        """True if a transfer ended badly and none that began after it ended well."""
+        """True if a transfer failed and no transfer that began later has succeeded."""
         return self.broken_at is not None and (self.mended_at is None or self.mended_at <= self.broken_at)
 
 
@@ -95,7 +96,7 @@ class LastDue:
 
 @dataclass(frozen=True, kw_only=True)
 class WatchedStudy:
-    """The state of one study, besides the entries of its events."""
+    """The state of one study, without the entries of its events."""
 
     tenant: str
     study_uid: str
@@ -106,25 +107,25 @@ class WatchedStudy:
 
     @property
     def expects_more(self) -> bool:
-        """True if a known transfer is not complete, or a sender has not repeated the transfer that broke."""
+        """True if a known transfer is incomplete, or a failed transfer has not been repeated successfully."""
         return bool(self.transfers) or (self.ends is not None and self.ends.is_broken)
 
     @property
     def is_empty(self) -> bool:
-        """True if nothing is left that could change what the study job does."""
+        """True if nothing is left to keep."""
         return not (self.window or self.transfers or self.ends or self.due)
 
 
 @dataclass(frozen=True)
 class SeenEvent:
-    """The entry of one event: the window that counted it, the latest transfers that carried it."""
+    """The entry of one event: the window that counted it, and the latest transfers that carried it."""
 
     window: str = ""
     transfers: tuple[str, ...] = ()
 
 
 def read_study(head: bytes | None) -> WatchedStudy | None:
-    """Read what write_study() returned; None without state. Raises UnknownState."""
+    """Return the study in the bytes of write_study(); None without bytes. Raises UnknownState."""
     if head is None:
         return None
     kept = _checked(head)["study"]
@@ -132,19 +133,19 @@ def read_study(head: bytes | None) -> WatchedStudy | None:
         tenant=kept["tenant"],
         study_uid=kept["study_uid"],
         window=kept["window"] and OpenWindow(**kept["window"]),
-        transfers={one: TransferProgress(**transfer) for one, transfer in kept["transfers"].items()},
+        transfers={transfer_id: TransferProgress(**transfer) for transfer_id, transfer in kept["transfers"].items()},
         ends=kept["ends"] and TransferEnds(**kept["ends"]),
         due=kept["due"] and LastDue(**kept["due"]),
     )
 
 
 def write_study(study: WatchedStudy) -> bytes:
-    """Return the bytes that a study's state is kept as."""
+    """Return a study's state as versioned bytes."""
     return orjson.dumps({"v": VERSION, "study": study})
 
 
 def read_seen(entry: bytes | None) -> SeenEvent:
-    """Read what write_seen() returned; an event that was never seen has no window. Raises UnknownState."""
+    """Return the entry in the bytes of write_seen(); an empty entry without bytes. Raises UnknownState."""
     if entry is None:
         return SeenEvent()
     kept = _checked(entry)["entry"]
@@ -152,7 +153,7 @@ def read_seen(entry: bytes | None) -> SeenEvent:
 
 
 def write_seen(seen: SeenEvent) -> bytes:
-    """Return the bytes that a seen event is kept as."""
+    """Return a seen event's entry as versioned bytes."""
     return orjson.dumps({"v": VERSION, "entry": seen})
 
 
