@@ -1,1 +1,1 @@
-"""The rendering of DICOM images: requests, decoding, display, encoding."""
+"""The rendering of DICOM images: request parameters, decoding, display, encoding."""

@@ -1,4 +1,4 @@
-"""How one frame of an image is to be displayed, as its header says: gray transformation, palette, pixel aspect ratio.
+"""How the header says to display one frame of an image: gray transformation, palette, pixel aspect ratio.
 
 Source: PS3.3 C.11 (look-up tables), C.7.6.16 (functional groups).
 """
@@ -25,14 +25,14 @@ from operators.imaging.pixels import BYTE, PixelDescription
 from operators.imaging.reasons import BAD_PALETTE
 from operators.imaging.values import integer_of, items_of, number_of, numbers_of, text_of, value_of
 
-# Samples of at most these bits are displayed over the whole range that they can have, longer ones over the range that
-# the frame has.
+# Without a window, samples of at most this many bits are displayed over the whole range of their type, longer samples
+# over the range of values in the frame.
 WHOLE_RANGE_BITS = 8
-# Pixel aspect ratios beyond these are taken for mistakes.
+# The lowest and the highest credible pixel aspect ratio; others are taken for mistakes.
 ASPECTS = (0.1, 10.0)
 
-# X-Ray Angiographic, also biplane, and X-Ray Radiofluoroscopic Image Storage: PS3.3 C.8.7.1.1.2 has a Modality LUT lead
-# back to linear intensities, while the window is one of stored values.
+# X-Ray Angiographic (also biplane) and X-Ray Radiofluoroscopic Image Storage: their Modality LUT restores linear
+# intensities, but their window applies to stored values (PS3.3 C.8.7.1.1.2).
 SHOWN_AS_STORED = frozenset(f"1.2.840.10008.5.1.4.1.1.12.{number}" for number in (1, 2, 3))
 
 
@@ -40,8 +40,8 @@ SHOWN_AS_STORED = frozenset(f"1.2.840.10008.5.1.4.1.1.12.{number}" for number in
 class DisplayParameters:
     """How one frame's samples are displayed.
 
-    Gray samples go through `gray`, or through `palette` where there is one. Colour samples have `colour_bits` bits.
-    `aspect` is a pixel's height over its width.
+    Gray samples are transformed by `palette` if there is a palette, else by `gray`. Colour samples have `colour_bits`
+    bits. `aspect` is a pixel's height divided by its width.
     """
 
     gray: GrayTransform
@@ -51,7 +51,7 @@ class DisplayParameters:
 
 
 def display_parameters(image: ImageHeader, description: PixelDescription, number: int) -> DisplayParameters:
-    """Return how a frame is displayed, `number` counting from 1; raises Rejected(BAD_PALETTE)."""
+    """Return how frame `number`, counted from 1, is displayed; raises Rejected(BAD_PALETTE)."""
     groups = tuple(_groups(image.data_set, number))
     is_monochrome1 = description.photometric_interpretation == "MONOCHROME1"
     gray = GrayTransform(
@@ -66,7 +66,7 @@ def display_parameters(image: ImageHeader, description: PixelDescription, number
 
 
 def _groups(data_set: Dataset, number: int) -> Iterable[Dataset]:
-    """Yield where a frame's attributes may be, nearest first: its own groups, the shared groups, the data set."""
+    """Yield the places of a frame's attributes, the nearest first: its own groups, the shared groups, the data set."""
     for keyword, index in (("PerFrameFunctionalGroupsSequence", number - 1), ("SharedFunctionalGroupsSequence", 0)):
         items = items_of(data_set, keyword)
         if index < len(items):
@@ -75,7 +75,7 @@ def _groups(data_set: Dataset, number: int) -> Iterable[Dataset]:
 
 
 def _nearest(groups: Iterable[Dataset], sequence: str, keyword: str) -> Dataset | None:
-    """Return the nearest item that has an attribute, in a functional group's sequence or on the top level."""
+    """Return the nearest item with a value for `keyword`: in `sequence` of a group, or the group itself."""
     for group in groups:
         for item in (*items_of(group, sequence)[:1], group):
             if value_of(item, keyword) is not None:
@@ -102,7 +102,7 @@ def is_shown_as_stored(data_set: Dataset) -> bool:
 
 
 def _voi(image: ImageHeader, groups: Iterable[Dataset], description: PixelDescription) -> Window | LookUpTable | None:
-    """Return the first usable table, else the first window if it is usable (PS3.3 C.11.2.1: they are alternatives)."""
+    """Return the first VOI LUT if it is usable, else the first window if it is usable (alternatives: PS3.3 C.11.2.1)."""
     for item in items_of(image.data_set, "VOILUTSequence")[:1]:
         if found := _look_up_table(item, image.order, is_signed=description.is_signed):
             return found
@@ -115,7 +115,7 @@ def _voi(image: ImageHeader, groups: Iterable[Dataset], description: PixelDescri
 
 
 def _look_up_table(item: Dataset, order: str, *, is_signed: bool) -> LookUpTable | None:
-    """Read a Modality or VOI LUT: descriptor and data (PS3.3 C.11.1.1, C.11.2.1.1); None when it is unusable."""
+    """Return a Modality or VOI LUT from its descriptor and data (PS3.3 C.11.1.1, C.11.2.1.1); None if it is unusable."""
     numbers, data = numbers_of(item, "LUTDescriptor"), value_of(item, "LUTData")
     if len(numbers) != len(("entries", "first", "bits")) or data is None:
         return None
@@ -127,7 +127,7 @@ def _look_up_table(item: Dataset, order: str, *, is_signed: bool) -> LookUpTable
 
 
 def _words(data: Any, order: str) -> np.ndarray[Any, np.dtype[np.uint16]]:
-    """Return 16-bit entries, which pydicom reads as bytes (OW) or as numbers (US, SS)."""
+    """Return 16-bit entries; pydicom reads them as bytes (OW) or as numbers (US, SS)."""
     if isinstance(data, bytes):
         return np.frombuffer(data[: len(data) // 2 * 2], f"{order}u2").astype(np.uint16)
     numbers = data if isinstance(data, Iterable) else [data]
@@ -135,7 +135,7 @@ def _words(data: Any, order: str) -> np.ndarray[Any, np.dtype[np.uint16]]:
 
 
 def _palette(image: ImageHeader, description: PixelDescription) -> Palette:
-    """Read the three tables of a palette; raises Rejected(BAD_PALETTE)."""
+    """Return the palette from its three tables; raises Rejected(BAD_PALETTE)."""
     columns, first = [], 0
     for colour in COLOURS:
         numbers = numbers_of(image.data_set, f"{colour}PaletteColorLookupTableDescriptor")
@@ -158,7 +158,7 @@ def _bytes(data: Any, order: str) -> bytes:
 
 
 def _padding(data_set: Dataset, description: PixelDescription) -> tuple[float, float] | None:
-    """Return the lowest and the highest sample that stand for no image (PS3.3 C.7.5.1.1.2)."""
+    """Return the lowest and the highest padding value; None without padding (PS3.3 C.7.5.1.1.2)."""
     value = value_of(data_set, "PixelPaddingValue")
     if value is None or isinstance(value, bytes):
         return None
@@ -170,7 +170,7 @@ def _padding(data_set: Dataset, description: PixelDescription) -> tuple[float, f
 
 
 def _as_sample(value: int, description: PixelDescription) -> int:
-    """Return a 16-bit value with the sign that the samples have, whatever VR it was written in."""
+    """Return a 16-bit value, signed if the samples are signed, whether its own VR is US or SS."""
     value &= 0xFFFF
     return value - (1 << 16) if description.is_signed and value >= 1 << 15 else value
 
@@ -183,7 +183,7 @@ def _whole_range(description: PixelDescription) -> tuple[int, int] | None:
 
 
 def _aspect(data_set: Dataset) -> float:
-    """Return a pixel's height over its width (PS3.3 C.7.6.3.1.7); 1 where the header has none or an absurd one."""
+    """Return a pixel's height divided by its width (PS3.3 C.7.6.3.1.7); 1 when it is missing or outside ASPECTS."""
     numbers = numbers_of(data_set, "PixelAspectRatio")
     if len(numbers) != len(("vertical", "horizontal")) or min(numbers) <= 0:
         return 1.0

@@ -1,4 +1,4 @@
-"""The transformation of gray samples into tones: modality, values of interest, inversion (PS3.4 N.2, PS3.3 C.11)."""
+"""The transformation of gray samples to tones: modality, values of interest, inversion (PS3.4 N.2, PS3.3 C.11)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ Values = NDArray[np.float64]
 Tones = NDArray[np.uint8]
 
 WHITE = 255
-# Samples transformed at a time: intermediate arrays fit a processor's cache, and a large image takes little memory.
+# Samples transformed at a time: the intermediate arrays fit the processor's cache, however large the image is.
 BLOCK = 1 << 18
 SHORT_BYTES = 2
 
 
 @dataclass(frozen=True)
 class Window:
-    """The range of values that is spread from black to white, in the units after the modality transformation."""
+    """The range of values displayed from black to white, in the units after the modality transformation."""
 
     center: float
     width: float
@@ -27,7 +27,7 @@ class Window:
 
     @property
     def is_usable(self) -> bool:
-        """True if the function is known and defined for this width (PS3.3 C.11.2.1.2)."""
+        """True if the function is known, the numbers are finite, and the width is allowed (PS3.3 C.11.2.1.2)."""
         least = 1.0 if self.function == "LINEAR" else np.nextafter(0.0, 1.0)
         return self.function in FUNCTIONS and bool(np.isfinite([self.center, self.width]).all()) and self.width >= least
 
@@ -37,19 +37,19 @@ class Window:
 
 
 def _linear(values: Values, center: float, width: float) -> Values:
-    """Source: PS3.3 C.11.2.1.2.1."""
+    """Return the whiteness by the function LINEAR (PS3.3 C.11.2.1.2.1)."""
     if width == 1.0:
         return (values > center - 0.5).astype(np.float64)
     return np.clip((values - (center - 0.5)) / (width - 1.0) + 0.5, 0.0, 1.0)
 
 
 def _linear_exact(values: Values, center: float, width: float) -> Values:
-    """Source: PS3.3 C.11.2.1.3.2."""
+    """Return the whiteness by the function LINEAR_EXACT (PS3.3 C.11.2.1.3.2)."""
     return np.clip((values - center) / width + 0.5, 0.0, 1.0)
 
 
 def _sigmoid(values: Values, center: float, width: float) -> Values:
-    """Source: PS3.3 C.11.2.1.3.1."""
+    """Return the whiteness by the function SIGMOID (PS3.3 C.11.2.1.3.1)."""
     return np.asarray(1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - center) / width, -700.0, 700.0))))
 
 
@@ -62,14 +62,14 @@ FUNCTIONS: Mapping[str, Callable[[Values, float, float], Values]] = {
 
 @dataclass(frozen=True, eq=False)
 class LookUpTable:
-    """A table of entries of `bits` bits, for the values from `first` on (PS3.3 C.11.1, C.11.2)."""
+    """A table with an entry of `bits` bits for each value, the first for the value `first` (PS3.3 C.11.1, C.11.2)."""
 
     first: int
     entries: Samples = field(repr=False)
     bits: int
 
     def mapped(self, values: Values) -> Values:
-        """Return each value's entry; a value beyond an end gets the entry of that end."""
+        """Return each value's entry; a value below or above the table gets its first or last entry."""
         index = np.clip(np.nan_to_num(values) - self.first, 0, len(self.entries) - 1).astype(np.intp)
         return self.entries[index].astype(np.float64)
 
@@ -86,7 +86,7 @@ class Rescale:
     intercept: float = 0.0
 
     def mapped(self, values: Values) -> Values:
-        """Return each sample's value, in the units of the modality."""
+        """Return each sample's value in the units of the modality."""
         return values * self.slope + self.intercept
 
 
@@ -94,8 +94,8 @@ class Rescale:
 class GrayTransform:
     """How gray samples become tones.
 
-    `voi` is the window or table of values of interest. Without it `whole_range`, of samples before the modality
-    transformation, goes from black to white, and without that the range that the frame's samples have. Samples within
+    `voi` is the window or table of values of interest. Without it, `whole_range` (samples before the modality
+    transformation) is displayed from black to white, and without that the range of the frame's samples. Samples within
     `padding`, both ends included, are black and do not count for that range.
     """
 
@@ -118,14 +118,14 @@ def tones(samples: Samples, transform: GrayTransform) -> Tones:
 
 
 def _whole_window(flat: Samples, transform: GrayTransform) -> Window:
-    """Return the window that spreads the whole range of the samples from black to white."""
+    """Return the window that displays the whole range of the samples from black to white."""
     ends = transform.whole_range or _sample_range(flat, transform.padding)
     low, high = sorted(transform.modality.mapped(np.array(ends, np.float64)).tolist())
     return Window((low + high) / 2, (high - low) or 1.0, "LINEAR_EXACT")
 
 
 def _sample_range(flat: Samples, padding: tuple[float, float] | None) -> tuple[float, float]:
-    """Return the lowest and the highest of the samples that are finite and no padding."""
+    """Return the lowest and the highest sample that is finite and not padding; zeros if there is none."""
     shown = flat[np.isfinite(flat)] if flat.dtype.kind == "f" else flat
     if padding is not None:
         shown = shown[(shown < padding[0]) | (shown > padding[1])]
@@ -143,7 +143,7 @@ def _transformed(samples: Samples, transform: GrayTransform, voi: Window | LookU
 
 
 def _by_table(flat: Samples, transform: GrayTransform, voi: Window | LookUpTable) -> Tones:
-    """Transform each value between the ends once and look the samples up: a fifth of the time of transforming each."""
+    """Return the tones from a table of every value in the range: five times as fast as transforming each sample."""
     values = np.arange(int(flat.min()), int(flat.max()) + 1, dtype=np.int64)
     unsigned = flat.view(flat.dtype.str.replace("i", "u"))
     table = np.zeros(1 << 8 * flat.dtype.itemsize, np.uint8)

@@ -1,6 +1,6 @@
-"""The job of rendering one frame, and how a job is sent to the process that renders.
+"""The job of rendering one frame, and its form between processes.
 
-The rendering itself is in render.py, so that a process which only hands out jobs loads no decoder.
+The rendering itself is in render.py, so that a process that only sends jobs loads no decoder.
 """
 
 from dataclasses import dataclass, field, replace
@@ -11,8 +11,8 @@ import orjson
 from operators.imaging.gray import Window
 from operators.imaging.request import Rendering, Viewport
 
-# What the bytes of a job's `frame` are: the native samples of one frame; its encapsulated fragments; or the whole
-# object, for a frame whose place no table gives.
+# The content of a job's `frame`: the native samples of one frame, the encapsulated fragments of one frame, or the whole
+# object if no table lists where its frames are.
 Form = Literal["native", "encapsulated", "object"]
 JSON_FIELDS = ("transfer_syntax", "number", "form", "rendering", "prefix_length", "most_bytes")
 
@@ -21,9 +21,9 @@ JSON_FIELDS = ("transfer_syntax", "number", "form", "rendering", "prefix_length"
 class RenderJob:
     """Everything needed to render one frame of an instance.
 
-    `number` counts from 1. `header` is the beginning of the object, up to the value of its pixel element;
-    `prefix_length` of its bytes are preamble and file meta. `frame` holds what `form` says. An image that would take
-    more than `most_bytes` when decoded is refused.
+    `number` counts from 1. `header` is the beginning of the object, up to the value of its pixel element; its first
+    `prefix_length` bytes are preamble and file meta. `form` tells what `frame` contains. An image that would be larger
+    than `most_bytes` when decoded is refused.
     """
 
     transfer_syntax: str
@@ -36,17 +36,17 @@ class RenderJob:
     frame: bytes = field(default=b"", repr=False)
 
     def with_bytes(self, prefix_length: int, most_bytes: int, header: bytes, frame: bytes) -> "RenderJob":
-        """Return this job completed with the bytes that were read for it."""
+        """Return this job with the bytes that were read for it."""
         return replace(self, prefix_length=prefix_length, most_bytes=most_bytes, header=header, frame=frame)
 
 
 def pack_job(job: RenderJob) -> bytes:
-    """Return a job's fields as JSON, without `header` and `frame`: those are sent as they are, beside it."""
+    """Return a job's fields as JSON, without `header` and `frame`, which are sent beside it as bytes."""
     return orjson.dumps({name: getattr(job, name) for name in JSON_FIELDS})
 
 
 def unpack_job(fields_json: bytes, header: bytes, frame: bytes) -> RenderJob:
-    """Return the job that pack_job() was given."""
+    """Return the job from the JSON of pack_job() and its header and frame."""
     fields: dict[str, Any] = orjson.loads(fields_json)
     return RenderJob(**(fields | {"rendering": _rendering(fields["rendering"])}), header=header, frame=frame)
 

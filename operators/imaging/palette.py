@@ -20,13 +20,13 @@ DISCRETE, LINEAR, INDIRECT = 0, 1, 2
 
 @dataclass(frozen=True, eq=False)
 class Palette:
-    """The colours of the values from `first` on: uint8, (entries, 3), red, green, blue."""
+    """A colour for each value, the first for the value `first`: uint8, (entries, 3), red, green, blue."""
 
     first: int
     colours: NDArray[np.uint8] = field(repr=False)
 
     def mapped(self, samples: NDArray[Any]) -> NDArray[np.uint8]:
-        """Return each sample's colour: uint8, (rows, columns, 3); a sample beyond an end gets the colour of that end."""
+        """Return each sample's colour: uint8, (rows, columns, 3); samples outside the palette get its end's colour."""
         index = np.clip(samples.astype(np.int64) - self.first, 0, len(self.colours) - 1)
         return self.colours[index]
 
@@ -41,7 +41,7 @@ class PaletteDescriptor:
 
     @classmethod
     def of(cls, numbers: Sequence[int], *, is_signed: bool) -> "PaletteDescriptor":
-        """Read the three numbers of a descriptor, in which 0 entries mean 65536; raises Rejected(BAD_PALETTE)."""
+        """Return the descriptor in these three numbers, where 0 entries mean 65536; raises Rejected(BAD_PALETTE)."""
         if len(numbers) != len(("entries", "first", "bits")):
             raise Rejected(BAD_PALETTE)
         entries, first, bits = (int(number) & 0xFFFF for number in numbers)
@@ -51,14 +51,14 @@ class PaletteDescriptor:
 
 
 def signed_first(first: int, *, is_signed: bool) -> int:
-    """Return a table's first mapped value, a 16-bit number, with the sign that the samples have (PS3.3 C.11.1.1)."""
+    """Return a table's first mapped value, a 16-bit number, signed if the samples are signed (PS3.3 C.11.1.1)."""
     return first - (1 << 16) if is_signed and first >= 1 << 15 else first
 
 
 def plain_entries(data: bytes, descriptor: PaletteDescriptor, order: str) -> NDArray[np.uint16]:
-    """Return the entries of a plain table; raises Rejected(BAD_PALETTE) when some are missing.
+    """Return the entries of a plain table; raises Rejected(BAD_PALETTE) when entries are missing.
 
-    Entries of 8 bits are bytes; some writers put each into a 16-bit word.
+    Entries of 8 bits are single bytes, but some writers put each of them into a 16-bit word.
     """
     in_words = descriptor.bits > BYTE or len(data) >= 2 * descriptor.entries
     kind = f"{order}u2" if in_words else "u1"
@@ -69,7 +69,7 @@ def plain_entries(data: bytes, descriptor: PaletteDescriptor, order: str) -> NDA
 
 
 def eight_bit_entries(entries: NDArray[np.uint16], descriptor: PaletteDescriptor) -> NDArray[np.uint8]:
-    """Return the entries as 8-bit intensities; 16-bit entries that use no upper byte are 8-bit entries already."""
+    """Return the entries as 8-bit intensities; 16-bit entries whose upper bytes are all 0 are taken as 8-bit entries."""
     is_short = descriptor.bits == BYTE or int(entries.max(initial=0)) <= 0xFF  # noqa: PLR2004
     return (entries if is_short else entries >> 8).astype(np.uint8)
 
@@ -89,7 +89,10 @@ def segmented_entries(data: bytes, descriptor: PaletteDescriptor, order: str) ->
 
 
 def _segment(words: Sequence[int], position: int, entries: list[int], descriptor: PaletteDescriptor) -> int:
-    """Append the entries of the segment at this position and return where the next begins; raises IndexError."""
+    """Append the entries of the segment at this position; return the position of the next.
+
+    Raises IndexError when the data ends early, and Rejected(BAD_PALETTE).
+    """
     code, length = words[position], words[position + 1]
     if code == DISCRETE:
         entries.extend(words[position + 2 : position + 2 + length])
@@ -104,12 +107,12 @@ def _segment(words: Sequence[int], position: int, entries: list[int], descriptor
 
 
 def _indirect_segment(words: Sequence[int], position: int, entries: list[int], descriptor: PaletteDescriptor) -> int:
-    """Append the entries of the earlier segments that an indirect one repeats, and return where the next begins."""
+    """Append the entries of the earlier segments that an indirect segment repeats; return the position of the next."""
     # The offset of the first repeated segment has 32 bits, the lowest word first.
     end = position + 2 + 4 * BYTE // descriptor.bits
     repeated = sum(word << index * descriptor.bits for index, word in enumerate(words[position + 2 : end]))
     for _ in range(words[position + 1]):
-        # An indirect segment that repeats an indirect one could have no end.
+        # An indirect segment that repeats an indirect segment could loop forever.
         if words[repeated] == INDIRECT:
             raise Rejected(BAD_PALETTE)
         if len(entries) < descriptor.entries:

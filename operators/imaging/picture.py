@@ -1,4 +1,4 @@
-"""DecodedFrame samples as a picture file: as tones or colours, cropped, mirrored, scaled, encoded (PS3.18 8.3.5)."""
+"""Making a picture file of decoded samples: tones or colours, cropped, mirrored, scaled, encoded (PS3.18 8.3.5)."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from operators.imaging.pixels import DecodedFrame
 from operators.imaging.reasons import EMPTY_REGION, UNSUPPORTED_COLOURS
 from operators.imaging.request import Rendering, Viewport
 
-# A picture is first shrunk by a whole factor, to at least this many times its final size: Pillow's advice, it is faster.
+# Pillow first shrinks a picture by a whole factor, to at least this many times its final size, because that is faster.
 REDUCING_GAP = 3.0
 
 Picture = NDArray[np.uint8]
@@ -29,7 +29,7 @@ FORMATS: Mapping[str, str] = {"image/jpeg": "JPEG", "image/png": "PNG", "image/g
 def make_picture(decoded: DecodedFrame, display: DisplayParameters, rendering: Rendering) -> Picture:
     """Return a frame as displayed, in its own size: uint8, (rows, columns) of tones or (rows, columns, 3) of RGB.
 
-    The client's window takes precedence over the image's own. Raises Rejected(UNSUPPORTED_COLOURS).
+    The client's window overrides the image's own window. Raises Rejected(UNSUPPORTED_COLOURS).
     """
     if decoded.samples.ndim == len(("rows", "columns")):
         return _gray_or_palette(decoded.samples, display, rendering)
@@ -59,19 +59,19 @@ def _rgb(samples: Picture) -> Picture:
 
 
 def _ybr_full(samples: Picture) -> Picture:
-    """Convert as PS3.3 C.7.6.3.1.2 defines, which is what JFIF does."""
+    """Return RGB as PS3.3 C.7.6.3.1.2 defines it, which is the conversion of JFIF."""
     return np.asarray(Pictures.fromarray(samples, "YCbCr").convert("RGB"))
 
 
 def _ybr_partial(samples: Picture) -> Picture:
-    """Stretch luminance from 16..235 and chroma from 16..240 to 0..255, then convert (PS3.3 C.7.6.3.1.2)."""
+    """Return RGB, with luminance stretched from 16..235 and chroma from 16..240 to 0..255 (PS3.3 C.7.6.3.1.2)."""
     whole = samples.astype(np.float32)
     whole[..., 0] = (whole[..., 0] - 16) * (255 / 219)
     whole[..., 1:] = (whole[..., 1:] - 128) * (255 / 224) + 128
     return _ybr_full(np.clip(np.rint(whole), 0, 255).astype(np.uint8))
 
 
-# Decoders return RGB where the code stream is YBR_RCT or YBR_ICT.
+# Decoders return RGB for code streams in YBR_RCT or YBR_ICT.
 COLOUR_SPACES: Mapping[str, Callable[[Picture], Picture]] = {
     "RGB": _rgb,
     "YBR_RCT": _rgb,
@@ -83,11 +83,11 @@ COLOUR_SPACES: Mapping[str, Callable[[Picture], Picture]] = {
 
 
 def encode(picture: Picture, rendering: Rendering, aspect: float = 1.0) -> bytes:
-    """Return a picture as a file, fitted into the viewport that was asked for; raises Rejected(EMPTY_REGION)."""
+    """Return a picture as a file, fitted into the requested viewport; raises Rejected(EMPTY_REGION)."""
     image = Pictures.fromarray(picture)
     image = _fit(image, rendering.viewport, aspect) if rendering.viewport or aspect != 1.0 else image
     buffer = BytesIO()
-    # PNG at its default level takes three times as long for a tenth less.
+    # PNG at its default compression level takes three times as long to save a tenth of the size.
     options: dict[str, Any] = {"quality": rendering.quality, "compress_level": 1}
     image.save(buffer, FORMATS[rendering.media_type], **options)
     return buffer.getvalue()
@@ -104,7 +104,7 @@ def _fit(image: Pictures.Image, viewport: Viewport | None, aspect: float) -> Pic
 
 
 def _scaled(image: Pictures.Image, region: "_Region", size: tuple[int, int]) -> Pictures.Image:
-    """Return a region in this size; it is cropped first, or pixels around it would be mixed into its edges."""
+    """Return a region scaled to `size`; it is cropped first, so that pixels around it are not mixed into its edges."""
     left, top = math.floor(region.left), math.floor(region.top)
     right, bottom = math.ceil(region.left + region.width), math.ceil(region.top + region.height)
     image = image.crop((left, top, right, bottom))
@@ -126,7 +126,7 @@ class _Region:
 
 
 def _region(size: tuple[int, int], viewport: Viewport | None) -> _Region:
-    """Return the viewport's region, cut off at the picture's edges (PS3.18 8.3.5.1.3)."""
+    """Return the viewport's region, limited to the picture (PS3.18 8.3.5.1.3); raises Rejected(EMPTY_REGION)."""
     if viewport is None:
         return _Region(0, 0, *size, is_mirrored=False, is_upside_down=False)
     width, height = viewport.source_width or size[0], viewport.source_height or size[1]
@@ -138,9 +138,9 @@ def _region(size: tuple[int, int], viewport: Viewport | None) -> _Region:
 
 
 def _fitted_size(size: tuple[float, float], viewport: Viewport | None, aspect: float) -> tuple[int, int]:
-    """Return the size that fills the viewport in one direction and fits in the other.
+    """Return the size that fits into the viewport with the image's proportions; its own size without a viewport.
 
-    Pixels that are not square are stretched in one direction, so that none is lost by the aspect ratio alone.
+    Pixels that are not square are made square by stretching, never by shrinking, so that no pixel is lost.
     """
     width, height = size[0] * max(1.0, 1 / aspect), size[1] * max(1.0, aspect)
     scale = 1.0

@@ -1,6 +1,6 @@
-"""The decoding of one frame's bytes into samples: native frames here, compressed ones by pydicom's decoders.
+"""The decoding of one frame's bytes into samples: native frames here, compressed frames by pydicom's decoders.
 
-The bytes come from anyone and the decoders are native code: decode only where a crash costs one answer.
+The bytes are not trusted and the decoders are native code: decode only in a process whose crash costs one answer.
 Source: PS3.5 8 (encoding of pixels), A.4 (compressed), PS3.3 C.7.6.3 (image pixel).
 """
 
@@ -25,8 +25,8 @@ Samples = NDArray[Any]
 COMPRESSED = "1.2.840.10008.1.2."
 RLE = COMPRESSED + "5"
 DEFLATED_FRAMES = COMPRESSED + "8.1"
-# PS3.6 table A-1: each transfer syntax, and that whose decoder reads it. A code stream names its own process, so that
-# the retired JPEG processes are decoded as the extended one.
+# PS3.6 table A-1: each transfer syntax, and the transfer syntax whose decoder reads it. A JPEG code stream names its
+# own process, so the decoder of the extended process also reads the retired processes.
 DECODERS: Mapping[str, str] = {
     **{
         COMPRESSED + syntax: COMPRESSED + syntax
@@ -44,7 +44,7 @@ BIT, BYTE = 1, 8
 class PixelDescription:
     """The attributes that describe an image's samples (PS3.3 C.7.6.3).
 
-    `is_float` for (Double) Float Pixel Data, `is_word` for pixel data of VR OW.
+    `is_float` is True for (Double) Float Pixel Data, `is_word` for pixel data of VR OW.
     """
 
     rows: int
@@ -61,17 +61,17 @@ class PixelDescription:
 
     @property
     def size_bytes(self) -> int:
-        """Return the bytes of one decoded frame."""
+        """Return the size of one decoded frame."""
         return self.rows * self.columns * self.samples * max(self.bits_allocated // BYTE, 1)
 
     @property
     def native_bytes(self) -> int:
-        """Return the bytes of one native frame whose samples take whole bytes."""
+        """Return the size of one native frame, if its samples take whole bytes."""
         return self.size_bytes // self.samples * self.stored_samples
 
     @property
     def stored_samples(self) -> int:
-        """Return how many samples a native frame stores for each pixel: fewer where neighbours share their chroma."""
+        """Return the samples stored per pixel of a native frame: fewer than `samples` if neighbours share chroma."""
         return stored_samples(self.samples, self.photometric_interpretation)
 
     @property
@@ -82,14 +82,14 @@ class PixelDescription:
 
 @dataclass(frozen=True)
 class DecodedFrame:
-    """Samples in the shape of their description, and the colour space that they have after decoding."""
+    """A frame's samples, in the shape of their description, and their colour space after decoding."""
 
     samples: Samples
     photometric_interpretation: str
 
 
 def decode(frame: bytes, description: PixelDescription, transfer_syntax: str, *, is_native: bool) -> DecodedFrame:
-    """Return a frame's samples; of a compressed frame, `frame` is the code stream with its fragments joined.
+    """Return a frame's samples; if it is compressed, `frame` is the code stream with its fragments joined.
 
     Raises Rejected(UNSUPPORTED or UNDECODABLE).
     """
@@ -107,12 +107,12 @@ def decode(frame: bytes, description: PixelDescription, transfer_syntax: str, *,
 
 
 def without_subsampling(photometric_interpretation: str) -> str:
-    """Return the colour space once every pixel has chroma of its own."""
+    """Return the name of the colour space with chroma for every pixel, as decoded frames have it."""
     return photometric_interpretation.replace("_422", "")
 
 
 def native_samples(frame: bytes, description: PixelDescription, transfer_syntax: str = "") -> Samples:
-    """Return the samples of an uncompressed frame, each without the bits outside its stored bits.
+    """Return the samples of an uncompressed frame, without the bits that are not part of the stored bits.
 
     Raises Rejected(UNDECODABLE) when bytes are missing.
     """
@@ -147,7 +147,7 @@ def _flat(frame: bytes, description: PixelDescription, order: str, count: int | 
 
 
 def _stored_bits(samples: Samples, description: PixelDescription) -> Samples:
-    """Return each sample's stored bits alone, with its sign: shifted up against the top, then down again."""
+    """Return the value of each sample's stored bits: shift left to drop the bits above, then right to the lowest bit."""
     up = description.bits_allocated - 1 - description.high_bit
     down = description.bits_allocated - description.bits_stored
     signed = samples.dtype.str.replace("u", "i")
@@ -163,7 +163,7 @@ def _shaped(flat: Samples, description: PixelDescription) -> Samples:
 
 
 def _with_full_chroma(flat: Samples, description: PixelDescription) -> Samples:
-    """Copy the chroma that two neighbours share, stored as Y1 Y2 Cb Cr, to each of them (PS3.3 C.7.6.3.1.2)."""
+    """Return samples with chroma for every pixel, from pairs stored as Y1 Y2 Cb Cr (PS3.3 C.7.6.3.1.2)."""
     if description.columns % 2:
         raise Rejected(UNDECODABLE)
     pairs = flat.reshape(description.rows, description.columns // 2, 4)
@@ -174,7 +174,7 @@ def _with_full_chroma(flat: Samples, description: PixelDescription) -> Samples:
 
 
 def _inflated(frame: bytes, description: PixelDescription) -> bytes:
-    """Inflate a frame to at most the size that its description says (PS3.5 A.4.14)."""
+    """Return an inflated frame, cut off at the size in its description (PS3.5 A.4.14)."""
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         return stream.decompress(frame, description.size_bytes)
@@ -183,7 +183,7 @@ def _inflated(frame: bytes, description: PixelDescription) -> bytes:
 
 
 def _as_bytes(description: PixelDescription) -> PixelDescription:
-    """Describe packed bits as a row of bytes, which is what RLE compresses (PS3.5 8.1.1, G)."""
+    """Return the description of packed bits as one row of bytes, as RLE compresses them (PS3.5 8.1.1, G)."""
     count = -(-int(np.prod(description.shape)) // BYTE)
     return replace(description, rows=1, columns=count, samples=1, bits_allocated=8, bits_stored=8, high_bit=7)
 
@@ -208,13 +208,13 @@ def _compressed(stream: bytes, description: PixelDescription, transfer_syntax: s
             samples, properties = get_decoder(UID(transfer_syntax)).as_array(fragments, index=0, raw=True, **options)
     except (MemoryError, KeyboardInterrupt, SystemExit):
         raise
-    except BaseException:  # noqa: BLE001 - decoders raise many kinds on foreign bytes; a panic of Rust is no Exception
+    except BaseException:  # noqa: BLE001 - decoders raise many kinds; a panic in Rust is not derived from Exception
         raise Rejected(UNDECODABLE) from None
     return DecodedFrame(samples, without_subsampling(str(properties["photometric_interpretation"])))
 
 
 def bit_packed_frame(data: bytes, description: PixelDescription, number: int) -> bytes:
-    """Return one frame of 1-bit samples from the whole pixel data, where a frame may begin within a byte (PS3.5 8.1.1).
+    """Return one frame of 1-bit samples, cut from the whole pixel data: it may begin within a byte (PS3.5 8.1.1).
 
     `number` counts from 1.
     """

@@ -1,4 +1,4 @@
-"""The port of the renderer: whatever turns render jobs into pictures, apart from the caller's process."""
+"""The port of the renderer, which turns render jobs into pictures outside the caller's process."""
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -8,7 +8,7 @@ from operators.imaging.job import RenderJob
 
 
 class FrameRejected(Rejected):
-    """The frame can never be rendered as asked; `reason` is one of reasons.py, of the header's scan, or too-costly."""
+    """The frame can never be rendered as requested; `reason` is from reasons.py or the header scan, or too-costly."""
 
 
 class RendererBusy(Unavailable):
@@ -19,19 +19,19 @@ class RendererBusy(Unavailable):
 
 
 class Renderer(Protocol):
-    """Renders frames apart from the caller's process: decoders are native code that runs on bytes from anyone.
+    """Renders frames outside the caller's process, because decoders are native code that runs on untrusted bytes.
 
-    A hostile frame can fail its own job and nothing else, and every job is answered within the renderer's time limits.
-    Jobs may run at the same time, in any order.
+    A hostile frame can fail only its own job, and every job is answered within the renderer's time limits. Jobs may run
+    at the same time, in any order.
     """
 
     async def render(self, fetch: Callable[[], Awaitable[RenderJob]]) -> bytes:
         """Return the picture file of the job that `fetch` returns.
 
         `fetch` is called when the job's turn comes, so that waiting jobs hold no frame in memory; its errors are raised
-        here. Raises FrameRejected, RendererBusy, and Unavailable when the renderer failed for another reason than the
-        frame, so that another try may succeed.
+        here. Raises FrameRejected, RendererBusy, and Unavailable when the failure was not the frame's fault, so that
+        another try may succeed.
         """
 
     def close(self) -> None:
-        """End the renderer; jobs under way raise Unavailable."""
+        """Stop the renderer; jobs in progress raise Unavailable."""

@@ -1,4 +1,4 @@
-"""Reason codes for a frame that cannot be rendered; the scan of a header adds its own."""
+"""Reason codes for a frame that cannot be rendered, besides those of the header scan (operators/dicom/reasons.py)."""
 
 UNDECODABLE = "undecodable-frame"
 UNSUPPORTED = "unsupported-transfer-syntax"

@@ -1,6 +1,6 @@
 """The rendering of one frame, from stored bytes to a picture file.
 
-The bytes come from anyone: run this in a process that may crash or run out of memory.
+The bytes are not trusted: run this in a process that may crash or run out of memory.
 """
 
 import zlib
@@ -24,7 +24,7 @@ from operators.imaging.request import Rendering, Viewport
 
 
 def render(job: RenderJob) -> bytes:
-    """Return the picture file of the job's frame; raises Rejected with a reason when this frame can never be rendered."""
+    """Return the picture file of the job's frame; raises Rejected when the frame can never be rendered."""
     is_object = job.form == "object"
     source = _source_in_object(job) if is_object else _Source(job.header, job.prefix_length, job.transfer_syntax)
     image = read_image_header(source.header, source.prefix_length, source.transfer_syntax)
@@ -38,7 +38,7 @@ def render(job: RenderJob) -> bytes:
 
 @dataclass(frozen=True)
 class _Source:
-    """The header of an image, and for a whole object the value of its pixel element."""
+    """The header of an image, and the value of its pixel element if the job has the whole object."""
 
     header: bytes = field(repr=False)
     prefix_length: int
@@ -47,7 +47,7 @@ class _Source:
 
 
 def _source_in_object(job: RenderJob) -> _Source:
-    """Take a whole object apart; a deflated data set is inflated to at most the bytes that may be decoded."""
+    """Return header and pixels of a job's whole object; a deflated data set is inflated to at most `most_bytes`."""
     data, syntax = job.frame[job.prefix_length :], job.transfer_syntax
     if syntax in DEFLATED:
         data, syntax = _inflated(data, job.most_bytes), EXPLICIT_VR_LITTLE_ENDIAN
@@ -75,21 +75,21 @@ def _decoded(job: RenderJob, source: _Source, description: PixelDescription) -> 
 
 
 def _frame(job: RenderJob, source: _Source, description: PixelDescription) -> bytes:
-    """Return the bytes of the frame alone: native samples, or a code stream with its fragments joined."""
+    """Return the bytes of the job's frame: native samples, or a code stream with its fragments joined."""
     if job.form == "native":
         return job.frame
     if job.form == "encapsulated":
         return frame_bytes(job.frame)
     if source.transfer_syntax not in NATIVE:
-        return _unlisted_frame(source.pixels, job.number)
+        return _searched_frame(source.pixels, job.number)
     if description.bits_allocated == BIT:
         return bit_packed_frame(source.pixels, description, job.number)
     size = description.native_bytes
     return source.pixels[(job.number - 1) * size : job.number * size]
 
 
-def _unlisted_frame(pixels: bytes, number: int) -> bytes:
-    """Return a frame of encapsulated pixels without a reliable offset table, as pydicom finds it."""
+def _searched_frame(pixels: bytes, number: int) -> bytes:
+    """Return a frame of encapsulated pixels that have no reliable offset table; pydicom locates it."""
     try:
         return bytes(get_frame(pixels, number - 1))
     except MemoryError:
@@ -99,7 +99,7 @@ def _unlisted_frame(pixels: bytes, number: int) -> bytes:
 
 
 def warm_up() -> None:
-    """Use every decoder and every format once, so that nothing is left to be loaded."""
+    """Load every library, by using every decoder and every format once."""
     description = PixelDescription(8, 8, 1, 8, 8, 7, is_signed=False, photometric_interpretation="MONOCHROME2")
     samples = decode(bytes(64), description, EXPLICIT_VR_LITTLE_ENDIAN, is_native=True)
     for media_type in FORMATS:

@@ -1,4 +1,4 @@
-"""What a client asks of a rendered image: the query parameters of PS3.18 8.3.5, read and checked."""
+"""The query parameters of a request for a rendered image, parsed and checked (PS3.18 8.3.5)."""
 
 import math
 import re
@@ -31,8 +31,8 @@ ONCE_ADVICE = "give each of window, viewport and quality once"
 class Viewport:
     """The size to fit the image into, and the region of the image to show there (PS3.18 8.3.5.1.3).
 
-    A source size of 0 is the image's own, a negative one mirrors the region. With `only_shrinks` an image smaller than
-    the viewport keeps its size.
+    A source size of 0 stands for the image's own size; a negative source size mirrors the region. With `only_shrinks`
+    an image smaller than the viewport keeps its size.
     """
 
     width: int
@@ -46,7 +46,7 @@ class Viewport:
 
 @dataclass(frozen=True)
 class Rendering:
-    """The properties that a client asks of a rendered image: media type, window, viewport, quality in per cent."""
+    """The requested form of a rendered image: media type, window, viewport, quality in per cent."""
 
     media_type: str = "image/jpeg"
     window: Window | None = None
@@ -55,7 +55,7 @@ class Rendering:
 
 
 def parse_rendering(parameters: Iterable[tuple[str, str]], media_type: str) -> Rendering:
-    """Read the parameters of a request for a rendered image; others are not looked at. Raises BadQuery."""
+    """Return the rendering that the query parameters request; unknown parameters are ignored. Raises BadQuery."""
     window, viewport, quality = _single_values(parameters)
     return Rendering(
         media_type,
@@ -66,7 +66,7 @@ def parse_rendering(parameters: Iterable[tuple[str, str]], media_type: str) -> R
 
 
 def parse_thumbnail(parameters: Iterable[tuple[str, str]], media_type: str, side: int) -> Rendering:
-    """Read the parameters of a request for a thumbnail; raises BadQuery.
+    """Return the rendering that the query parameters of a thumbnail request; raises BadQuery.
 
     Without a viewport the thumbnail fits into a square of `side` pixels, and a smaller image keeps its size.
     """

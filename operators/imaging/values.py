@@ -1,4 +1,4 @@
-"""Values of a data set that anyone may have written: a value that cannot be read counts as absent."""
+"""Values of an untrusted data set: a value that cannot be read counts as absent."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -19,35 +19,35 @@ def value_of(data_set: Dataset, keyword: str) -> Any:
 
 
 def items_of(data_set: Dataset, keyword: str) -> list[Dataset]:
-    """Return a sequence's items; none when the element is no sequence."""
+    """Return a sequence's items; an empty list when the element is not a sequence."""
     value = value_of(data_set, keyword)
     return list(value) if value is not None and all(isinstance(item, Dataset) for item in value) else []
 
 
 def numbers_of(data_set: Dataset, keyword: str) -> list[float]:
-    """Return an element's numbers; none when one of its values is no finite number."""
+    """Return an element's numbers; an empty list when any of its values is not a finite number."""
     value = value_of(data_set, keyword)
     if value is None or isinstance(value, bytes | Mapping):
         return []
     values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
     try:
-        found = [float(one) for one in values]
+        found = [float(item) for item in values]
     except (ValueError, TypeError, OverflowError):
         return []
     return found if np.isfinite(found).all() else []
 
 
 def number_of(data_set: Dataset, keyword: str, default: float) -> float:
-    """Return an element's first number."""
+    """Return an element's first number; `default` without one."""
     return next(iter(numbers_of(data_set, keyword)), default)
 
 
 def integer_of(data_set: Dataset, keyword: str, default: int) -> int:
-    """Return an element's first number as an integer."""
+    """Return an element's first number as an integer; `default` without one."""
     return int(number_of(data_set, keyword, default))
 
 
 def text_of(data_set: Dataset, keyword: str, default: str) -> str:
-    """Return an element's text in capitals, without spaces around it."""
+    """Return an element's text in capitals, without spaces around it; `default` if it has none or several values."""
     value = value_of(data_set, keyword)
     return value.strip().upper() if isinstance(value, str) else default
