@@ -1,1 +1,1 @@
-"""Kafka: the event log as its topics, and the positions of consumer groups in them."""
+"""The event log in Kafka's topics, and the positions of consumer groups in them."""

@@ -1,4 +1,4 @@
-"""The event log on Kafka, written by librdkafka's idempotent producer."""
+"""The event log in Kafka, written by librdkafka's idempotent producer."""
 
 import asyncio
 from contextlib import suppress
@@ -16,25 +16,26 @@ from schemas.settings.servers import BrokerSettings
 from schemas.topics import PARTITIONS, TOPICS, Topic, record_key
 
 CHECK_S = 2.0
-# How often delivery reports are polled for while one is awaited: an answer is late by half of this.
+# The interval of polls while a delivery report is awaited; on average it delays an answer by half of this.
 POLL_S = 0.002
 QUEUE_KBYTES = 64 * 1024
-# The longest that a record waits for others to share its batch; a longer wait only delays every answer.
+# The longest wait of a record for others in its batch; a longer wait would only delay every answer.
 LINGER_MS = 1
 
 
 def producer_config(settings: BrokerSettings) -> dict[str, Any]:
     """Return librdkafka's settings.
 
-    No record is lost, none is written twice within a session, waits are bounded, and keys go to the partitions that
-    Flink's sink would choose.
+    They ensure that no record is lost or written twice within a session, that waits are bounded, and that each key goes
+    to the partition that Flink's sink would choose.
     """
     return {
         "bootstrap.servers": settings.bootstrap,
         "enable.idempotence": True,
         "acks": "all",
         "compression.type": "zstd",
-        # An answer waits for its batch, which is one record: level 3 takes twice the time to save a few per cent.
+        # An answer waits until its batch, mostly one record, is compressed: level 3 takes twice as long and saves a few
+        # per cent.
         "compression.level": 1,
         "partitioner": "murmur2_random",
         "linger.ms": LINGER_MS,
@@ -51,7 +52,7 @@ def producer_config(settings: BrokerSettings) -> dict[str, Any]:
 
 
 class KafkaEventLog:
-    """The EventLog of a Kafka cluster; it belongs to the event loop that publishes first."""
+    """An EventLog in a Kafka cluster; it belongs to the event loop that first publishes."""
 
     def __init__(self, settings: BrokerSettings) -> None:
         self._settings = settings
@@ -64,7 +65,7 @@ class KafkaEventLog:
         await self.close()
 
     async def close(self) -> None:
-        """Wait for the records under way, for `produce_s` at most."""
+        """Wait for the delivery reports that are outstanding, for at most `produce_s`."""
         if self._deliveries is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._deliveries.idle.wait(), self._settings.produce_s)
@@ -77,7 +78,7 @@ class KafkaEventLog:
         return await self._opened().send(topic, event)
 
     async def check(self) -> None:
-        """Return once the broker answers. Raises Unavailable when it does not within CHECK_S."""
+        """Return once the broker has answered; raises Unavailable when it does not within CHECK_S."""
         client = AdminClient({"bootstrap.servers": self._settings.bootstrap, "log_level": 3})
         try:
             await asyncio.to_thread(client.list_topics, timeout=CHECK_S)
@@ -92,11 +93,11 @@ class KafkaEventLog:
 
 
 class Deliveries:
-    """A producer whose delivery reports reach an event loop, which polls for them while any is awaited.
+    """A producer and its delivery reports, which an event loop polls for while any report is awaited.
 
-    There is no thread that waits for reports: it would take the interpreter from the loop and wake the loop again, for
-    every record. A producer that has met a fatal error `is_broken` and must be replaced; `idle` is set while no report
-    is awaited.
+    No thread waits for reports, because for every record it would take the interpreter from the loop and then wake the
+    loop. After a fatal error `is_broken` is True and the producer must be replaced. `idle` is set while no report is
+    awaited.
     """
 
     def __init__(self, producer: Producer, loop: asyncio.AbstractEventLoop) -> None:
@@ -108,7 +109,7 @@ class Deliveries:
         self._awaited = 0
 
     def send(self, topic: Topic, event: Event) -> "asyncio.Future[Position]":
-        """Queue an event; the future is done at its delivery report. Raises Unavailable when the queue is full."""
+        """Queue an event; the returned future is done when its report arrives. Raises Unavailable if the queue is full."""
         reported: asyncio.Future[Position] = self._loop.create_future()
         try:
             self._producer.produce(
@@ -136,7 +137,7 @@ class Deliveries:
     def _report(self, reported: "asyncio.Future[Position]", error: KafkaError | None, message: Message) -> None:
         self._awaited -= 1
         if error is not None and error.fatal():
-            # After a fatal error an idempotent producer sends nothing more.
+            # An idempotent producer sends nothing more after a fatal error.
             self.is_broken = True
         if not reported.done():
             _settle(reported, error, Position(message.partition() or 0, message.offset() or 0))
@@ -150,9 +151,9 @@ def _settle(reported: "asyncio.Future[Position]", error: KafkaError | None, posi
 
 
 async def create_topics(settings: BrokerSettings, partitions: int = PARTITIONS, replication: int = 1) -> None:
-    """Create the registered topics that do not exist. Raises Unavailable when the broker does not answer."""
+    """Create the registered topics that do not exist; raises Unavailable when the broker does not answer."""
     client = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 3})
-    wanted = [NewTopic(one.name, partitions, replication, config=one.config) for one in TOPICS]
+    wanted = [NewTopic(topic.name, partitions, replication, config=topic.config) for topic in TOPICS]
     created = client.create_topics(wanted, request_timeout=settings.produce_s)
     for future in created.values():
         await asyncio.to_thread(_ensure_created, future)

@@ -1,4 +1,4 @@
-"""Positions in topics: the records that a broker holds, and how far a consumer group has committed."""
+"""Positions in topics: the records that a broker has, and the offsets that consumer groups have committed."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +14,7 @@ from schemas.settings.servers import BrokerSettings
 T = TypeVar("T")
 Partition = tuple[str, int]
 RETRY_S = 0.1
-# What a broker answers that has just started, while it makes the group's coordinator.
+# The errors of a broker that has just started and has not made the group's coordinator yet.
 NOT_YET = (
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -24,7 +24,7 @@ NOT_YET = (
 
 @dataclass(frozen=True)
 class Extent:
-    """The offsets of a partition: of its earliest record, and of the record after its last."""
+    """The offset of a partition's earliest record, and the offset after its last record."""
 
     earliest: int
     end: int
@@ -33,7 +33,7 @@ class Extent:
 class Positions:
     """The positions in a Kafka cluster, read only.
 
-    Every method raises Unavailable when the broker does not answer, or answers with an error, within `produce_s`.
+    Every method raises Unavailable when the broker answers with an error, or not within `produce_s`.
     """
 
     def __init__(self, settings: BrokerSettings) -> None:
@@ -41,22 +41,24 @@ class Positions:
         self._within_s = settings.produce_s
 
     def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
-        """Return each topic's id; a topic that was deleted and made again has another."""
+        """Return each topic's id; a topic that was deleted and created again has a new id."""
         return {name: str(topic.topic_id) for name, topic in self._describe(topics).items()}
 
     def extents(self, topics: Iterable[str]) -> dict[Partition, Extent]:
         """Return the extent of every partition of these topics."""
         partitions = [
-            TopicPartition(name, one.id) for name, topic in self._describe(topics).items() for one in topic.partitions
+            TopicPartition(name, partition.id)
+            for name, topic in self._describe(topics).items()
+            for partition in topic.partitions
         ]
         earliest = self._offsets(partitions, OffsetSpec.earliest())
         end = self._offsets(partitions, OffsetSpec.latest())
-        return {one: Extent(earliest[one], end[one]) for one in earliest}
+        return {partition: Extent(earliest[partition], end[partition]) for partition in earliest}
 
     def committed(self, group: str) -> dict[Partition, int]:
-        """Return the offsets that a group has committed; none for a group that never committed."""
+        """Return the offsets that a group has committed; empty for a group that never committed."""
         found = self._until_coordinated(lambda: self._offsets_of(group))
-        return {(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
+        return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
 
     def _offsets_of(self, group: str) -> tuple[TopicPartition, ...]:
         asked = [ConsumerGroupTopicPartitions(group)]
@@ -64,7 +66,7 @@ class Positions:
         return tuple(answers[group].result().topic_partitions or ())
 
     def _until_coordinated(self, ask: Callable[[], T]) -> T:
-        """Return the answer; ask again while the group's coordinator is still being made."""
+        """Return the answer of `ask`; ask again while the broker has no coordinator for the group yet."""
         deadline = time.monotonic() + self._within_s
         while True:
             try:
@@ -84,6 +86,6 @@ class Positions:
     def _offsets(self, partitions: Iterable[TopicPartition], which: OffsetSpec) -> dict[Partition, int]:
         asked = self._client.list_offsets(dict.fromkeys(partitions, which), request_timeout=self._within_s)
         try:
-            return {(one.topic, one.partition): future.result().offset for one, future in asked.items()}
+            return {(place.topic, place.partition): future.result().offset for place, future in asked.items()}
         except KafkaException as error:
             raise Unavailable("broker") from error

@@ -1,1 +1,1 @@
-"""Memory twins of the connectors: whole behaviour, no I/O, and outages on demand."""
+"""The connectors in memory, for tests: the same behaviour without I/O, and outages on demand."""

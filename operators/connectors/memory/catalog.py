@@ -1,4 +1,4 @@
-"""The memory twins of the catalog's writer and of its hidden rows: the same transactions over rows in dicts."""
+"""The catalog's writer and its hidden rows in memory: the same transactions over rows in dicts."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -24,12 +24,12 @@ from operators.catalog.rows import (
 from operators.connectors.memory.stores import Failing
 from operators.errors import Rejected
 
-CONTENT = tuple(one.name for one in fields(Content))
+CONTENT = tuple(each.name for each in fields(Content))
 
 
 @dataclass
 class MemoryTables:
-    """CatalogTables over dicts by primary key; it is its own transaction, since no other runs beside it."""
+    """CatalogTables over dicts by primary key; no other transaction runs at the same time."""
 
     studies: dict[tuple[str, str], StudyRow] = field(default_factory=dict)
     series: dict[tuple[str, str, str], SeriesRow] = field(default_factory=dict)
@@ -47,12 +47,12 @@ class MemoryTables:
         try:
             yield
         except BaseException:
-            # As from a sequence of PostgreSQL, a version is given once, whatever becomes of the transaction.
+            # As with a sequence in PostgreSQL, a version is not reused when its transaction is undone.
             self.__dict__.update(before, version=self.version)
             raise
 
     def known(self, keys: Collection[InstanceKey]) -> KnownRows:
-        """Return the contents under these keys and their studies with all series."""
+        """Return the contents under these keys, and their studies with all series."""
         studies = {(key.tenant, key.study_uid) for key in keys}
         return KnownRows(
             version=self._next_version(),
@@ -77,18 +77,18 @@ class MemoryTables:
         for row in rows:
             key = (row.tenant, row.transfer_id, row.study_uid)
             other = self.transfers.get(key, row)
-            self.transfers[key] = max(other, row, key=lambda one: (one.ended_at, one.event_id))
+            self.transfers[key] = max(other, row, key=lambda each: (each.ended_at, each.event_id))
 
     def put_quarantine(self, rows: Collection[QuarantineRow]) -> None:
         """Write quarantined contents."""
         _refuse_nul(*rows)
         for row in rows:
             other = self.quarantine.get((row.tenant, row.data_hash), row)
-            later = max(other, row, key=lambda one: (one.stored_at, one.occurred_at, one.event_id))
+            later = max(other, row, key=lambda each: (each.stored_at, each.occurred_at, each.event_id))
             self.quarantine[row.tenant, row.data_hash] = later
 
     def series_totals(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, SeriesTotals]:
-        """Return the counts of these series."""
+        """Return the totals of these series."""
         return {key: _totals_of([row for row in self.instances.values() if _series_key(row) == key]) for key in keys}
 
     def put_studies(self, studies: Collection[StudyRow], series: Collection[SeriesRow]) -> None:
@@ -118,7 +118,7 @@ class MemoryTables:
         self.revision_rows[row.tenant, row.study_uid, row.revision] = row
 
     def revisions(self, shard: int, above: int, most: int) -> tuple[RevisionRow, ...]:
-        """Return the shard's lowest revisions with versions above `above`."""
+        """Return the shard's revisions with versions above `above`, in order of version, at most `most`."""
         found = [row for row in self.revision_rows.values() if row.shard == shard and row.version > above]
         return tuple(sorted(found, key=lambda row: row.version)[:most])
 
@@ -137,8 +137,8 @@ class MemoryCatalog(Failing):
     tables: MemoryTables = field(default_factory=MemoryTables)
 
     @contextmanager
-    def transaction(self, shard: int) -> Iterator[MemoryTables]:  # noqa: ARG002  no other runs beside it
-        """Commit on leaving, undo on an exception."""
+    def transaction(self, shard: int) -> Iterator[MemoryTables]:  # noqa: ARG002  transactions run one at a time
+        """Open a transaction that commits at the end of the block, and is undone by an exception."""
         self.begin("catalog")
         with self.tables.savepoint():
             yield self.tables
@@ -154,7 +154,7 @@ class MemoryHiddenRows(Failing):
     def quarantined(
         self, tenant: str | None, most: int, *, beginning: str = "", held_at: datetime | None = None
     ) -> tuple[QuarantineRow, ...]:
-        """Return contents that are or were in quarantine."""
+        """Return contents that are or were in quarantine, the latest first."""
         self.begin("catalog")
         found = [
             row
@@ -167,7 +167,7 @@ class MemoryHiddenRows(Failing):
         return tuple(sorted(ordered, key=lambda row: row.stored_at, reverse=True)[:most])
 
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
-        """Return conflicts."""
+        """Return conflicts, the latest first."""
         self.begin("catalog")
         found = [
             row

@@ -1,4 +1,4 @@
-"""The memory twin of the catalog's reader: the same answers from rows in dicts."""
+"""The catalog's reader in memory: the same answers from rows in dicts."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from operators.connectors.memory.stores import Failing
 from operators.dicom.attributes import Level
 from operators.dicom.element_json import DicomJson
 
-# The rows of a result, from its study's down to its own.
+# The row of a result and the rows above it, by level.
 Lineage = dict[Level, Any]
 
 
@@ -26,8 +26,8 @@ class Rows(Protocol):
 
 
 @dataclass
-class RowsByHand:
-    """Rows that a test puts there itself."""
+class DirectRows:
+    """Rows that a test writes directly."""
 
     studies: dict[tuple[str, str], StudyRow] = field(default_factory=dict)
     series: dict[tuple[str, str, str], SeriesRow] = field(default_factory=dict)
@@ -38,10 +38,10 @@ class RowsByHand:
 class MemoryQueries(Failing):
     """A CatalogQueries over rows in memory."""
 
-    rows: Rows = field(default_factory=RowsByHand)
+    rows: Rows = field(default_factory=DirectRows)
 
     async def search(self, tenant: str, query: Query) -> Page:
-        """Return the page of shown studies, series or instances that the query asks for."""
+        """Return the requested page of shown studies, series or instances."""
         self.begin("catalog")
         found = [lineage for lineage in self._lineages(tenant, query.level) if _is_found(lineage, query)]
         found.sort(key=_order)
@@ -51,7 +51,7 @@ class MemoryQueries(Failing):
         return Page(hits, max(len(found) - end, 0))
 
     async def locate(self, tenant: str, study_uid: str, series_uid: str | None = None) -> tuple[Location, ...]:
-        """Return a study's or series' shown instances by series and instance number, without their frames."""
+        """Return the shown instances of a study or series, in order of series and instance number, without frames."""
         self.begin("catalog")
         found = [
             lineage
@@ -61,7 +61,7 @@ class MemoryQueries(Failing):
         return tuple(_location(lineage["instance"], b"") for lineage in sorted(found, key=_order))
 
     async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
-        """Return one shown instance with its frames; None when it is not there."""
+        """Return a shown instance with its frames; None when there is no such instance."""
         self.begin("catalog")
         row = self.rows.instances.get((tenant, study_uid, sop_uid))
         return _location(row, row.frames) if row and row.series_uid == series_uid else None
@@ -71,7 +71,7 @@ class MemoryQueries(Failing):
         self.begin("catalog")
 
     def _lineages(self, tenant: str, level: Level) -> Iterator[Lineage]:
-        """Return every shown row of a level together with the rows above it."""
+        """Yield every shown row of a level together with the rows above it."""
         if level == "study":
             for owner, study in self.rows.studies.items():
                 if owner[0] == tenant and study.instances:
@@ -81,10 +81,10 @@ class MemoryQueries(Failing):
                 if key[0] == tenant and row.instances:
                     yield {"study": self.rows.studies[key[:2]], "series": row}
         else:
-            for key, one in self.rows.instances.items():
+            for key, instance in self.rows.instances.items():
                 if key[0] == tenant:
-                    series = self.rows.series[*key[:2], one.series_uid]
-                    yield {"study": self.rows.studies[key[:2]], "series": series, "instance": one}
+                    series = self.rows.series[*key[:2], instance.series_uid]
+                    yield {"study": self.rows.studies[key[:2]], "series": series, "instance": instance}
 
 
 def _is_found(lineage: Lineage, query: Query) -> bool:
@@ -99,7 +99,7 @@ def _is_found(lineage: Lineage, query: Query) -> bool:
 
 
 def _order(lineage: Lineage) -> tuple[Any, ...]:
-    """Order as PostgreSQL does: the newest study first, then by number; unknown dates and numbers come last."""
+    """Return the sort key that orders as PostgreSQL does: newest study first, then numbers; unknown values last."""
     study, series, instance = lineage["study"], lineage.get("series"), lineage.get("instance")
     order: tuple[Any, ...] = (-study.study_date.toordinal() if study.study_date else 1, study.study_uid)
     if series:
@@ -116,7 +116,7 @@ def _last(number: int | None) -> tuple[bool, int]:
 def _hit(lineage: Lineage, level: Level, levels: tuple[Level, ...]) -> Hit:
     own = lineage[level]
     uids = (own.study_uid, getattr(own, "series_uid", None), getattr(own, "sop_uid", None))
-    return Hit(*uids, **{one: RESULTS[one](lineage[one]) for one in levels})
+    return Hit(*uids, **{result_level: RESULTS[result_level](lineage[result_level]) for result_level in levels})
 
 
 def _text(attributes: DicomJson) -> str:

@@ -1,4 +1,4 @@
-"""The object store and the event log in memory: the whole behaviour of the real ones, no I/O, and outages on demand."""
+"""The object store and the event log in memory: the behaviour of the real servers without I/O, and outages on demand."""
 
 import base64
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -19,7 +19,7 @@ CHUNK_BYTES = 256 * 1024
 
 
 class Outage(Enum):
-    """How a server fails: not at all, before it did what was asked, or after it did it."""
+    """How a server fails: not at all, before it carries out a request, or after it."""
 
     NONE = auto()
     REFUSES = auto()
@@ -28,24 +28,24 @@ class Outage(Enum):
 
 @dataclass
 class Failing:
-    """A connector in memory that can be made to fail, as `outage` says."""
+    """A connector in memory that fails as `outage` says."""
 
     outage: Outage = Outage.NONE
 
     def begin(self, what: str) -> None:
-        """Raise Unavailable when requests are refused; called before a request is carried out."""
+        """Raise Unavailable if requests are refused; called before a request is carried out."""
         if self.outage is Outage.REFUSES:
             raise Unavailable(what)
 
     def answer(self, what: str) -> None:
-        """Raise Unavailable when answers are lost; called after a request was carried out."""
+        """Raise Unavailable if answers are lost; called after a request was carried out."""
         if self.outage is Outage.LOSES_ANSWER:
             raise Unavailable(what)
 
 
 @dataclass(frozen=True)
 class StoredBytes:
-    """One object: its bytes and its metadata, as a store keeps them."""
+    """An object as a store keeps it: its bytes and its metadata."""
 
     data: bytes
     metadata: dict[str, str]
@@ -78,7 +78,7 @@ class MemoryObjectStore(Failing):
     async def read(
         self, bucket: Bucket, key: str, start: int = 0, end: int | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """Stream the object's bytes from start to end (exclusive); raises KeyError when there is no such object."""
+        """Yield the object's bytes from start to end (exclusive); raises KeyError when there is no such object."""
         self.begin("store")
         data = self.objects[bucket, key].data[start:end]
         for offset in range(0, len(data), CHUNK_BYTES):
@@ -108,7 +108,7 @@ class MemoryObjectStore(Failing):
 
 @dataclass
 class MemoryEventLog(Failing):
-    """An EventLog in memory; it keeps encoded records by topic name and partition, so that every event is encoded once.
+    """An EventLog in memory; it keeps encoded records, so that tests exercise the codec, by topic name and partition.
 
     A record is its key, its value and its time in Unix milliseconds.
     """
@@ -116,7 +116,7 @@ class MemoryEventLog(Failing):
     records: dict[tuple[str, int], list[tuple[bytes, bytes, int]]] = field(default_factory=dict)
 
     async def publish(self, topic: Topic, event: Event) -> Position:
-        """Append the event to the partition of its key; return where it is."""
+        """Append the event to the partition of its key; return its position."""
         self.begin("broker")
         key = record_key(event)
         partition = crc32(key) % PARTITIONS
@@ -130,7 +130,7 @@ class MemoryEventLog(Failing):
         self.begin("broker")
 
     def events(self, topic: Topic) -> list[Event]:
-        """Return every event of a topic, partition by partition, in order within each."""
+        """Return every event of a topic, partition by partition, each in order."""
         partitions = sorted(partition for name, partition in self.records if name == topic.name)
         return [decode(value) for partition in partitions for _, value, _ in self.records[topic.name, partition]]
 

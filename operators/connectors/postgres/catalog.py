@@ -1,4 +1,4 @@
-"""Writing the catalog in PostgreSQL as the role writer: the rows that a batch concerns, and guarded upserts."""
+"""Writing the catalog in PostgreSQL as the role writer: reading the rows that a batch changes, and guarded upserts."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -30,11 +30,11 @@ from schemas.settings.servers import CatalogSettings
 T = TypeVar("T")
 
 CONNECT_S = 2
-# The first key of the advisory locks that hold a shard; the shard's number is the second.
+# The first key of the advisory lock on a shard; the second key is the shard's number.
 LOCKS = 0x666C756F
 
-# The writer finds rows by key alone; the statistics of tables that grow from nothing would give it bad plans. A client
-# that vanished, or an attempt that hangs in a transaction, must not hold a shard for long.
+# The writer finds rows by key alone, but the statistics of tables that were empty a short time ago lead to other plans.
+# A client that vanished or hangs in a transaction must not hold a shard for long.
 OPTIONS = (
     "-c timezone=UTC -c jit=off -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
     " -c statement_timeout={ms} -c idle_in_transaction_session_timeout={ms}"
@@ -46,9 +46,9 @@ ALIVE: dict[str, Any] = {
     "tcp_user_timeout": 10_000,
 }
 
-# The data is to blame. Of class 54 (program limits), that is an entry too large for its index.
+# Errors that the same data always causes; ProgramLimitExceeded (class 54) is an entry too large for its index.
 BLAMES_DATA = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded, UnicodeEncodeError)
-# The moment is to blame: connection, locks, resources, shutdown, or a standby that is not promoted.
+# Errors that another try may not meet: connection, locks, resources, shutdown, or a standby that is not promoted.
 BLAMES_MOMENT = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 
 set_json_dumps(orjson.dumps)
@@ -56,7 +56,7 @@ set_json_loads(orjson.loads)
 
 
 class PostgresCatalog:
-    """A Catalog over one connection, opened when needed and again after it was lost. Threads must not share it."""
+    """A Catalog over one connection, opened when needed and reopened after a loss; threads must not share it."""
 
     def __init__(self, settings: CatalogSettings) -> None:
         self._settings = settings
@@ -75,7 +75,7 @@ class PostgresCatalog:
 
     @contextmanager
     def transaction(self, shard: int) -> Iterator["PostgresTables"]:
-        """Hold the shard in a transaction."""
+        """Open a transaction that locks the shard until the end of the block."""
         with translated():
             connection = self._connected()
             with connection.transaction():
@@ -113,7 +113,7 @@ class PostgresTables:
             yield
 
     def known(self, keys: Collection[InstanceKey]) -> KnownRows:
-        """Return the contents under these keys and their studies with all series, in one round trip."""
+        """Return the contents under these keys, and their studies with all series, in one round trip."""
         studies = _columns({key[:2] for key in keys}, 2)
         instances = _columns(keys, 3)
         with self._connection.pipeline():
@@ -149,7 +149,7 @@ class PostgresTables:
         self._put(PUT_QUARANTINE, rows)
 
     def series_totals(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, SeriesTotals]:
-        """Return the counts of these series."""
+        """Return the totals of these series."""
         if not keys:
             return {}
         counted = {
@@ -190,7 +190,7 @@ class PostgresTables:
         self._put(PUT_REVISION, [row])
 
     def revisions(self, shard: int, above: int, most: int) -> tuple[RevisionRow, ...]:
-        """Return the shard's lowest revisions with versions above `above`."""
+        """Return the shard's revisions with versions above `above`, in order of version, at most `most`."""
         return tuple(_rows(RevisionRow, self._connection.execute(REVISIONS, (shard, above, most))))
 
     def _put(self, statement: sql.Composed, rows: Collection[Any]) -> None:
@@ -200,14 +200,14 @@ class PostgresTables:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise Rejected when a database's error blames the data, Unavailable when it blames the moment.
+    """Raise a database's error as Rejected if the data caused it, as Unavailable if another try may succeed.
 
-    Errors of programming pass unchanged.
+    Programming errors pass unchanged.
     """
     try:
         yield
     except BLAMES_DATA:
-        # The database's message may quote the row, and so patient data.
+        # Without its cause: the database's message may quote the row, and so patient data.
         raise Rejected("refused-by-the-database") from None
     except BLAMES_MOMENT as error:
         raise Unavailable("catalog") from error
@@ -220,12 +220,12 @@ def _columns(keys: Collection[tuple[str, ...]], width: int) -> list[list[str]]:
 
 def _number(cursor: psycopg.Cursor[tuple[Any, ...]]) -> int:
     row = cursor.fetchone()
-    assert row is not None  # noqa: S101  nextval gives one row
+    assert row is not None  # noqa: S101  nextval returns one row
     return int(row[0])
 
 
 def _rows(kind: type[T], cursor: psycopg.Cursor[tuple[Any, ...]]) -> Iterator[T]:
-    names = tuple(one.name for one in fields(kind))  # type: ignore[arg-type]
+    names = tuple(each.name for each in fields(kind))  # type: ignore[arg-type]
     for row in cursor:
         values = (tuple(value) if isinstance(value, list) else value for value in row)
         yield kind(**dict(zip(names, values, strict=True)))
@@ -253,7 +253,7 @@ def _lost(rows: Iterator[ConflictRow]) -> dict[InstanceKey, tuple[ConflictRow, .
 
 
 def _names(kind: type[Any]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(one.name) for one in fields(kind))
+    return sql.SQL(", ").join(sql.Identifier(each.name) for each in fields(kind))
 
 
 def _select(kind: type[Any], rest: str) -> sql.Composed:
@@ -261,8 +261,8 @@ def _select(kind: type[Any], rest: str) -> sql.Composed:
 
 
 def _upsert(kind: type[Any], table: str, key: str, guard: str) -> sql.Composed:
-    """Return an insert that replaces the row under the same key if the guard holds; `old` is that row."""
-    names = [one.name for one in fields(kind)]
+    """Return an INSERT that replaces the row under the same key if the guard is true; in the guard, `old` is that row."""
+    names = [each.name for each in fields(kind)]
     rest = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in names if name not in key.split(", ")]
     return sql.SQL("INSERT INTO {} AS old ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {} WHERE {}").format(
         sql.Identifier(table),
@@ -274,8 +274,8 @@ def _upsert(kind: type[Any], table: str, key: str, guard: str) -> sql.Composed:
     )
 
 
-# Every guard keeps an attempt that was overtaken from undoing what was written after it. Text is compared bytewise, as
-# the operators do, whatever the locale of the database.
+# The guards keep a delayed attempt from overwriting what a later attempt has written. Text is compared bytewise, as in
+# the operators, whatever the database's locale.
 FIRST = """old.version < excluded.version
     AND (excluded.first_stored_at, excluded.first_sop_uid COLLATE "C", excluded.first_data_hash COLLATE "C")
      <= (old.first_stored_at, old.first_sop_uid COLLATE "C", old.first_data_hash COLLATE "C")"""

@@ -1,4 +1,4 @@
-"""Reading rows that queries do not show in PostgreSQL, of all tenants: only the role writer may see them."""
+"""Reading the rows in PostgreSQL that queries do not show, of all tenants, as the role writer, which alone may."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ OPTIONS = "-c timezone=UTC -c default_transaction_read_only=on -c statement_time
 
 
 class PostgresHiddenRows:
-    """A HiddenRows that opens a connection for each question, since operators rarely ask."""
+    """A HiddenRows that opens a connection for each question, because questions are rare."""
 
     def __init__(self, settings: CatalogSettings) -> None:
         self._settings = settings
@@ -29,13 +29,13 @@ class PostgresHiddenRows:
     def quarantined(
         self, tenant: str | None, most: int, *, beginning: str = "", held_at: datetime | None = None
     ) -> tuple[QuarantineRow, ...]:
-        """Return contents that are or were in quarantine."""
+        """Return contents that are or were in quarantine, the latest first."""
         asked = {"tenant": tenant, "beginning": beginning, "held_at": held_at, "most": most}
         with self._connected() as connection:
             return tuple(_row(QuarantineRow, row) for row in connection.execute(QUARANTINED, asked))
 
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
-        """Return conflicts."""
+        """Return conflicts, the latest first."""
         asked = {"tenant": tenant, "sop_uid": sop_uid, "most": most}
         with self._connected() as connection:
             return tuple(
@@ -63,11 +63,11 @@ class PostgresHiddenRows:
 
 
 def _row(kind: type[T], values: tuple[Any, ...]) -> T:
-    return kind(**dict(zip((one.name for one in fields(kind)), values, strict=True)))  # type: ignore[arg-type]
+    return kind(**dict(zip((each.name for each in fields(kind)), values, strict=True)))  # type: ignore[arg-type]
 
 
 def _columns(kind: type[Any], table: LiteralString) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(table, one.name) for one in fields(kind))
+    return sql.SQL(", ").join(sql.Identifier(table, each.name) for each in fields(kind))
 
 
 CONTENT_WIDTH = len(fields(Content))

@@ -1,4 +1,4 @@
-"""Migrating the catalog's tables to the newest DDL, as the role owner; any number of processes may try at once."""
+"""Migrating the catalog's tables to the newest DDL as the role owner; several processes may do it at the same time."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,7 +23,7 @@ APPLIED = """
 
 
 class SchemaMismatch(Exception):
-    """The database and the DDL files do not fit together; the message is one line that tells why."""
+    """The database and the DDL files do not fit together; the message is one line with the reason."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,15 @@ class Migration:
 
     @property
     def sha256(self) -> str:
-        """Return the digest by which a file is recognised, or found changed after it was applied."""
+        """Return the digest that shows if the file was changed after it was applied."""
         return sha256(self.text.encode()).hexdigest()
 
 
 async def apply(settings: CatalogSettings, folder: Path = FOLDER) -> None:
-    """Apply the migrations that the database does not have, all or none.
+    """Apply the migrations that the database does not have: all of them, or none.
 
-    Raises SchemaMismatch when an applied file was changed since, or the database has migrations that the folder does
-    not have; Unavailable when the database does not answer.
+    Raises SchemaMismatch when an applied file was changed later, or the database has migrations that the folder does
+    not have. Raises Unavailable when the database does not answer.
     """
     try:
         connection = await AsyncConnection.connect(
@@ -62,10 +62,10 @@ async def apply(settings: CatalogSettings, folder: Path = FOLDER) -> None:
 
 
 def read_migrations(folder: Path) -> tuple[Migration, ...]:
-    """Return the migrations of a folder, in order; raises SchemaMismatch when a number is missing or double."""
+    """Return the migrations of a folder, in order; raises SchemaMismatch when a number is missing or used twice."""
     found = tuple(Migration(int(path.name.split("_")[0]), path.read_text()) for path in sorted(folder.glob("*.sql")))
     if [migration.number for migration in found] != list(range(1, len(found) + 1)):
-        raise SchemaMismatch("the DDL files should be numbered 1, 2, 3 ... without a gap")
+        raise SchemaMismatch("number the DDL files 1, 2, 3 ... without a gap")
     return found
 
 
@@ -75,14 +75,16 @@ async def _apply_new(connection: AsyncConnection[tuple[Any, ...]], wanted: tuple
     applied: dict[int, str] = dict(rows)
     _check(applied, wanted)
     for migration in wanted[len(applied) :]:
-        # One of our own files: several statements at once take no parameters.
+        # Plain text without parameters, because a file holds several statements.
         await connection.execute(sql.SQL(migration.text))
         await connection.execute("INSERT INTO applied_ddl VALUES (%s, %s)", (migration.number, migration.sha256))
 
 
 def _check(applied: dict[int, str], wanted: tuple[Migration, ...]) -> None:
     if len(applied) > len(wanted):
-        raise SchemaMismatch(f"the database is newer: it has DDL {max(applied)}, this program {len(wanted)}")
+        raise SchemaMismatch(
+            f"the database has DDL {max(applied)}, but this release only {len(wanted)}: start the newer release"
+        )
     changed = [
         migration.number for migration in wanted if applied.get(migration.number, migration.sha256) != migration.sha256
     ]

@@ -1,4 +1,7 @@
-"""Reading the catalog in PostgreSQL as the role reader: every value is bound, every name comes from our own tables."""
+"""Reading the catalog in PostgreSQL as the role reader.
+
+Every value is a bound parameter, and every name in a statement comes from the tables in this file.
+"""
 
 from collections.abc import Iterator
 from dataclasses import fields
@@ -17,8 +20,8 @@ from schemas.settings.servers import CatalogSettings
 CONNECT_S = 2
 Row = tuple[Any, ...]
 
-# Every statement is planned for its values: one pattern needs the trigram index, the next one the index of dates. JIT
-# compilation costs more than any of these statements takes. Nothing here may write.
+# Every statement is planned for its values, because one pattern needs the trigram index and another the index of dates.
+# JIT compilation would take longer than any of these statements. Nothing here may write.
 OPTIONS = "-c plan_cache_mode=force_custom_plan -c jit=off -c default_transaction_read_only=on"
 
 SET_TENANT = "SELECT set_config('fluoro.tenant', %s, true)"
@@ -40,19 +43,19 @@ ORDER: dict[Level, LiteralString] = {
     "series": "series.series_number, series.series_uid",
     "instance": "instance.instance_number, instance.sop_uid",
 }
-# Studies and series that are known only from contents that lost a conflict are not shown.
+# Studies and series without a shown instance are known only from contents that lost a conflict.
 SHOWN: dict[Level, LiteralString] = {
     "study": "study.instances > 0",
     "series": "series.instances > 0",
     "instance": "true",
 }
-# From the lower level up.
+# In the order of the joins: from the instance's series up to its study.
 JOINS: dict[Level, LiteralString] = {
     "series": "JOIN series USING (tenant, study_uid, series_uid)",
     "study": "JOIN study USING (tenant, study_uid)",
 }
 
-# A condition as SQL, by operator and form (see _form): for columns with one value, and for columns with several.
+# The SQL of a condition, by operator and form (see _form): ONE for columns with one value, SEVERAL for arrays.
 ONE: dict[tuple[str, str], LiteralString] = {
     ("equals", ""): "{} = %s",
     ("among", ""): "{} = ANY(%s)",
@@ -84,8 +87,8 @@ LOCATE_SERIES: LiteralString = f"""{LOCATION} FROM instance
 LOCATE_ONE: LiteralString = f"""{LOCATION}, instance.frames FROM instance
     WHERE tenant = %s AND study_uid = %s AND series_uid = %s AND sop_uid = %s"""
 
-# All that the text of a statement depends on: level, whether study and series are given, upper levels in the answer,
-# and path, operator and form of each condition.
+# Everything that the text of a statement depends on: level, True if a study is given, True if a series is given, upper
+# levels in the answer, and path, operator and form of each condition.
 Shape = tuple[Level, bool, bool, tuple[Level, ...], tuple[tuple[str, str, str], ...]]
 
 
@@ -120,7 +123,7 @@ class PostgresQueries:
         await self._pool.close()
 
     async def search(self, tenant: str, query: Query) -> Page:
-        """Return the page of shown studies, series or instances that the query asks for."""
+        """Return the requested page of shown studies, series or instances."""
         select, count = _statements(_shape(query))
         values = tuple(_values(tenant, query))
         rows = await self._fetch(tenant, select, (*values, query.limit + 1, query.offset))
@@ -132,7 +135,7 @@ class PostgresQueries:
         return Page(tuple(_hit(row, levels) for row in rows[: query.limit]), remaining)
 
     async def locate(self, tenant: str, study_uid: str, series_uid: str | None = None) -> tuple[Location, ...]:
-        """Return a study's or series' shown instances by series and instance number, without their frames."""
+        """Return the shown instances of a study or series, in order of series and instance number, without frames."""
         if series_uid is None:
             rows = await self._fetch(tenant, LOCATE_STUDY.encode(), (tenant, study_uid))
         else:
@@ -140,7 +143,7 @@ class PostgresQueries:
         return tuple(Location(*row) for row in rows)
 
     async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
-        """Return one shown instance with its frames; None when it is not there."""
+        """Return a shown instance with its frames; None when there is no such instance."""
         rows = await self._fetch(tenant, LOCATE_ONE.encode(), (tenant, study_uid, series_uid, sop_uid))
         return Location(*rows[0]) if rows else None
 
@@ -149,10 +152,10 @@ class PostgresQueries:
         await self._fetch("", b"SELECT 1", ())
 
     async def _fetch(self, tenant: str, statement: bytes, values: Row) -> list[Row]:
-        """Run one statement as this tenant, once more for each pooled connection that turns out to be dead.
+        """Run a statement as this tenant; try it again for each pooled connection that turns out to be dead.
 
-        A restart of the database kills all connections, and each one is found dead only when it is used: after all of
-        them, the next one is new.
+        A restart of the database kills all connections of the pool, and a connection is found dead only when it is used.
+        So up to `max_size` tries may fail before the pool opens a new connection.
         """
         try:
             for _ in range(self._pool.max_size):
@@ -171,10 +174,10 @@ class PostgresQueries:
 
 
 async def _transact(connection: AsyncConnection[Row], tenant: str, statement: bytes, values: Row) -> list[Row]:
-    """Set the tenant and run the statement in one transaction and one round trip.
+    """Set the tenant and run the statement, in one transaction and one round trip; return its rows.
 
     All statements between two syncs of the protocol are one transaction, without BEGIN and COMMIT. If a sync came
-    between these two, the second statement would see no tenant, and so no rows.
+    between these two statements, the second would see no tenant, and so no rows.
     """
     async with connection.pipeline():
         await connection.execute(SET_TENANT, (tenant,))
@@ -188,7 +191,7 @@ def _shape(query: Query) -> Shape:
 
 
 def _form(match: Match) -> str:
-    """Return which form of its operator a condition takes: it depends on how many values there are."""
+    """Return the form of a condition's operator, which depends on the number of values."""
     if match.operator == "like":
         return "one" if len(match.values) == 1 else "many"
     if match.operator == "between":
@@ -212,12 +215,13 @@ def _values(tenant: str, query: Query) -> Iterator[Any]:
 
 @lru_cache(maxsize=512)
 def _statements(shape: Shape) -> tuple[bytes, bytes]:
-    """Return the statements for a page and for the count of all results; the count joins only the tables it matches."""
+    """Return the statements for a page and for the count of all results; the count joins only tables with conditions."""
     level, in_study, _, parents, conditions = shape
     matched = {BY_PATH[path].level for path, _, _ in conditions}
     where = sql.SQL(" AND ").join(_conditions(shape))
-    order = [sql.SQL(ORDER[one]) for one in (*parents, level) if one != "study" or not in_study]
-    columns = sql.SQL(", ").join([sql.SQL(UIDS[level]), *(sql.SQL(COLUMNS[one]) for one in (*parents, level))])
+    levels = (*parents, level)
+    order = [sql.SQL(ORDER[each]) for each in levels if each != "study" or not in_study]
+    columns = sql.SQL(", ").join([sql.SQL(UIDS[level]), *(sql.SQL(COLUMNS[each]) for each in levels)])
     page = sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT %s OFFSET %s").format(
         columns, _tables(level, matched.union(parents)), where, sql.SQL(", ").join(order)
     )
@@ -226,7 +230,7 @@ def _statements(shape: Shape) -> tuple[bytes, bytes]:
 
 
 def _tables(level: Level, others: set[Level]) -> sql.Composable:
-    upper = [sql.SQL(JOINS[one]) for one in JOINS if one in others and one != level]
+    upper = [sql.SQL(join) for table, join in JOINS.items() if table in others and table != level]
     return sql.SQL(" ").join([sql.Identifier(level), *upper])
 
 

@@ -1,1 +1,1 @@
-"""The object store as an S3 endpoint."""
+"""The object store at an S3 endpoint."""

@@ -1,6 +1,6 @@
 """The signature of an S3 request (AWS Signature Version 4) whose payload is not signed.
 
-minio-py's signer, the oracle of the tests, takes four times the CPU: it derives the day's key for every request.
+minio-py's signer, which the tests compare with, takes four times the CPU: it derives the day's key for every request.
 """
 
 import hashlib
@@ -17,17 +17,17 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 
 @dataclass(frozen=True)
 class Signer:
-    """The keys that sign requests to one region."""
+    """The access key and the region that requests are signed for."""
 
     region: str
     access_key: str
     secret_key: str = field(repr=False)
 
     def signed(self, method: str, url: SplitResult, headers: Mapping[str, str], now: datetime) -> dict[str, str]:
-        """Return the headers to send: the given ones, those that a signature needs, and `authorization`.
+        """Return the headers to send: `headers`, the headers that a signature needs, and `authorization`.
 
-        Path and query of the URL are percent-encoded, the query's parameters sorted. Header names are in lower case,
-        header values without repeated spaces.
+        The caller must have percent-encoded the URL's path and query and sorted the query's parameters. Header names
+        must be in lower case, and header values without repeated spaces.
         """
         moment = f"{now:%Y%m%dT%H%M%SZ}"
         day = moment[:8]
@@ -48,7 +48,7 @@ def _canonical_request(method: str, url: SplitResult, headers: Mapping[str, str]
 
 @lru_cache(maxsize=4)
 def _key(secret_key: str, day: str, region: str) -> bytes:
-    """Return the signing key of a day."""
+    """Return the signing key of a day; the same for all requests of the day, and so cached."""
     key = f"AWS4{secret_key}".encode()
     for part in (day, region, "s3", "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")

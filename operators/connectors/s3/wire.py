@@ -1,6 +1,6 @@
-"""HTTP/1.1 requests with large bodies over bare asyncio: what a PUT needs and nothing else.
+"""HTTP/1.1 requests with large bodies over asyncio's protocols, with no more features than a PUT needs.
 
-aiohttp takes twice the CPU for it, asyncio's streams a third more (529 KB on a busy machine: DECISIONS 8 and 10).
+For a PUT of 529 KB on a busy machine, aiohttp takes twice the CPU, and asyncio's streams a third more (DECISIONS 8, 10).
 """
 
 import asyncio
@@ -18,14 +18,14 @@ SMALL_BYTES = 16 * 1024
 RECEIVED_BYTES = 4 * 1024
 MOST_RESPONSE_BYTES = 64 * 1024
 MOST_IDLE = 64
-# Idle connections are closed before the server would close them: MinIO's own limit is 30 s and more.
+# Idle connections are closed before the server closes them: MinIO's limit is at least 30 s.
 KEEP_ALIVE_S = 15.0
 END_OF_HEAD = b"\r\n\r\n"
 
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """A response: its status, its headers (names in lower case), and whether its connection may be used again."""
+    """A response: its status, its headers (names in lower case), and True if its connection may be reused."""
 
     status: int
     headers: dict[str, str]
@@ -33,7 +33,7 @@ class HttpResponse:
 
 
 class ConnectionPool:
-    """Connections to one server, each used by one request at a time. Belongs to one event loop."""
+    """Connections to one server, each used by one request at a time; the pool belongs to one event loop."""
 
     def __init__(self, host: str, port: int, *, is_tls: bool) -> None:
         self._host = host
@@ -42,11 +42,11 @@ class ConnectionPool:
         self._idle: list[tuple[float, Connection]] = []
 
     async def exchange(self, head: bytes, body: Sequence[Buffer], on_progress: Callable[[], None]) -> HttpResponse:
-        """Send a request and return its response; `on_progress` is called whenever a piece of the body was taken.
+        """Send a request and return its response; `on_progress` is called after each piece of the request.
 
-        A response that comes before the whole body was sent ends the sending: a store refuses an existing key at once.
-        A request may be sent twice: when an idle connection turns out to be closed, or the server gives it up in the
-        same moment. Raises OSError; time limits are left to the caller.
+        A response that arrives early ends the sending, as when a store refuses an existing key at once. A request is
+        sent a second time when it was sent on an idle connection that the server had closed or closes in that moment.
+        Raises OSError; time limits are left to the caller.
         """
         if idle := self._take_idle():
             with suppress(ConnectionError):
@@ -92,7 +92,7 @@ class ConnectionPool:
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One connection; bytes or an end that come while it is idle, such as a proxy's 408, close it."""
+    """One connection; it closes when bytes arrive while it is idle (such as a proxy's 408), or the server closes it."""
 
     def __init__(self) -> None:
         self.is_open = True
@@ -121,13 +121,13 @@ class Connection(asyncio.BufferedProtocol):
         return response
 
     async def close(self) -> None:
-        """Close, and return when it is closed."""
+        """Close the connection, and return when it is closed."""
         self.is_open = False
         self._transport.close()
         await self._lost
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close the connection without waiting."""
         self.is_open = False
         self._response = None
         self._transport.abort()
@@ -135,7 +135,7 @@ class Connection(asyncio.BufferedProtocol):
     async def _send(
         self, pieces: Iterator[Buffer], response: "asyncio.Future[HttpResponse]", on_progress: Callable[[], None]
     ) -> bool:
-        """Send the pieces; False when a response, or the end of the connection, came first."""
+        """Send the pieces; False when a response or the end of the connection came before the last piece was sent."""
         for piece in pieces:
             self._transport.write(piece)
             if self._writable is not None:
@@ -145,10 +145,10 @@ class Connection(asyncio.BufferedProtocol):
             on_progress()
         return True
 
-    # Called by asyncio.
+    # The methods of asyncio.BufferedProtocol, which asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
+        """Store the transport to send on."""
         self._transport = cast("asyncio.Transport", transport)
 
     def pause_writing(self) -> None:
@@ -180,14 +180,17 @@ class Connection(asyncio.BufferedProtocol):
         if response is not None:
             self._received.clear()
             self._response.set_result(response)
-            # The sender must not wait until the rest of the body is taken.
+            # The sender must not go on waiting until the server takes the rest of the body.
             self.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail the exchange that is under way."""
+        """Fail the exchange in progress."""
         self.is_open = False
         if self._response is not None and not self._response.done():
-            self._fail(self._response, exc if isinstance(exc, OSError) else ConnectionResetError("no answer"))
+            self._fail(
+                self._response,
+                exc if isinstance(exc, OSError) else ConnectionResetError("the server closed the connection"),
+            )
         self._lost.set_result(None)
 
     def _fail(self, response: "asyncio.Future[HttpResponse]", error: OSError) -> None:
@@ -196,7 +199,7 @@ class Connection(asyncio.BufferedProtocol):
 
 
 def _pieces(head: bytes, body: Sequence[Buffer]) -> Iterator[Buffer]:
-    """Cut a request into pieces that a socket takes at once; small parts that follow each other are joined."""
+    """Yield a request in pieces that a socket can take at once; consecutive small parts are joined."""
     small = head
     for part in body:
         if len(part) <= SMALL_BYTES:
@@ -211,17 +214,17 @@ def _pieces(head: bytes, body: Sequence[Buffer]) -> Iterator[Buffer]:
 
 
 def _parse_response(received: bytearray) -> HttpResponse | None:
-    """Return a response; None while it is incomplete. Raises ConnectionError when the bytes cannot become one."""
+    """Return the response; None while it is incomplete. Raises ConnectionError when the bytes are no HTTP response."""
     end = received.find(END_OF_HEAD)
     if end < 0:
         if len(received) > MOST_RESPONSE_BYTES:
-            raise ConnectionError("an answer without end")
+            raise ConnectionError(f"response head of more than {MOST_RESPONSE_BYTES} bytes")
         return None
     status, headers = _parse_head(received[:end].decode("latin-1"))
     try:
         length = int(headers.get("content-length", -1))
     except ValueError as error:
-        raise ConnectionError("an answer that is no HTTP") from error
+        raise ConnectionError("malformed content-length in the response") from error
     is_kept = 0 <= length <= MOST_RESPONSE_BYTES and headers.get("connection", "").lower() != "close"
     excess = len(received) - end - len(END_OF_HEAD) - length
     if is_kept and excess < 0:
@@ -236,4 +239,4 @@ def _parse_head(text: str) -> tuple[int, dict[str, str]]:
     try:
         return int(status[:3]), headers
     except ValueError as error:
-        raise ConnectionError("an answer that is no HTTP") from error
+        raise ConnectionError("malformed status line in the response") from error

@@ -1,1 +1,1 @@
-"""Processes that decode images: each has its limits and can be killed, and none can take the server down with it."""
+"""Processes that decode images: each has limits and can be killed, and a crash of one does not harm the server."""

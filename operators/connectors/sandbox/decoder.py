@@ -1,8 +1,7 @@
-"""The process that decodes: `python -m operators.connectors.sandbox.decoder`, jobs in, pictures out.
+"""The decoding process: `python -m operators.connectors.sandbox.decoder` reads jobs and writes pictures.
 
-It holds no secret, no socket and no name of a file. Once its libraries are loaded it can open no descriptor, write no
-byte into a file and take no more memory than its limit. What goes wrong in native code all the same ends this process,
-and costs one answer.
+It has no secrets, sockets or file names. Once its libraries are loaded it cannot open a descriptor, write to a file or
+use more memory than its limit. If native code crashes all the same, only this process ends, and one job fails.
 """
 
 import argparse
@@ -25,9 +24,9 @@ Decoder = Callable[[bytes, bytes, bytes], tuple[str, bytes]]
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
-# The most that a process can score: where memory runs out, the kernel ends it before any other.
+# The highest score: when the machine runs out of memory, the kernel kills this process first.
 OOM_SCORE = "1000"
-# Standard input, output and error, and the answers' own: a process has no more descriptors than these.
+# Standard input, output and error, and the descriptor for answers.
 DESCRIPTORS = 4
 
 
@@ -56,7 +55,7 @@ def main() -> int:
 
 
 def _die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent's thread ends, whatever native code is doing then."""
+    """Make the kernel kill this process when its parent's thread ends, even in the middle of native code."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -66,13 +65,13 @@ def _die_with_parent(parent: int) -> None:
 
 
 def limit_cpu(seconds: int) -> None:
-    """Have the kernel end this process by SIGXCPU after this many more seconds of CPU."""
+    """Make the kernel end this process by SIGXCPU when it has used `seconds` more of CPU time, rounded up."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + seconds, resource.RLIM_INFINITY))
 
 
 def _take_standard_output() -> BinaryIO:
-    """Return standard output, for answers alone: what a library prints goes to standard error from now on."""
+    """Return a stream for answers alone, and send what libraries print on standard output to standard error."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return answers
@@ -92,7 +91,7 @@ def _read_job(source: BinaryIO) -> tuple[bytes, bytes, bytes, bytes] | None:
 
 
 def _send(sink: BinaryIO, nonce: bytes, reason: str, picture: bytes) -> bool:
-    """Write an answer; False if memory ran out over its job: a new process then has all of its memory again."""
+    """Write an answer; False if the job ran out of memory, so that this process must end and free its memory."""
     sink.write(ANSWER.pack(nonce, len(reason), len(picture)))
     sink.write(reason.encode())
     sink.write(picture)
@@ -101,9 +100,9 @@ def _send(sink: BinaryIO, nonce: bytes, reason: str, picture: bytes) -> bool:
 
 
 def _load_decoder() -> Decoder:
-    """Load every library and run each once: once no file can be opened, nothing more can be loaded."""
-    logging.disable(logging.CRITICAL)  # pydicom quotes frames in its log lines
-    # Under this process's limits, not before them.
+    """Return the decoder with every library loaded and used once: later this process cannot open files."""
+    logging.disable(logging.CRITICAL)  # pydicom's log lines may contain bytes of frames
+    # Imported here, so that the libraries are loaded under this process's limits.
     from operators.imaging.job import unpack_job  # noqa: PLC0415
     from operators.imaging.render import render, warm_up  # noqa: PLC0415
 
@@ -116,7 +115,7 @@ def _load_decoder() -> Decoder:
             return error.reason, b""
         except MemoryError:
             return OUT_OF_MEMORY, b""
-        except Exception:  # noqa: BLE001 - the edge: what nobody foresaw of foreign bytes is one bad frame
+        except Exception:  # noqa: BLE001 - the edge: an unforeseen error of a library fails this frame alone
             return UNDECODABLE, b""
 
     return decode

@@ -1,4 +1,4 @@
-"""A pool of decoding processes: which of them renders a job, and what becomes of the job when it dies."""
+"""A pool of decoding processes: it assigns jobs to processes, and answers for processes that die."""
 
 import asyncio
 import signal
@@ -15,11 +15,11 @@ from operators.imaging.reasons import OUT_OF_MEMORY, UNDECODABLE
 from schemas.settings.web import RenderSettings
 from schemas.telemetry import API_CHILDREN_ENDED, API_RENDERED
 
-# A process is replaced after this many jobs: what libraries leak stays small.
-JOBS = 2000
+# A process is replaced after this many jobs, so that leaks in libraries stay small.
+JOBS_PER_PROCESS = 2000
 TOO_COSTLY = "too-costly"
-# Why a process died, and the reason why its frame cannot be rendered, by exit code. XCPU is the process's own limit.
-# KILL comes from elsewhere (from the kernel, where memory is short) and means nothing about the frame.
+# By exit code, the cause of a process's death and the reason code for its frame. SIGXCPU is the process's own limit on
+# CPU time. SIGKILL comes from outside (the kernel, when memory is short) and is no fault of the frame.
 DEATHS = {-signal.SIGXCPU: ("cpu", TOO_COSTLY), -signal.SIGKILL: ("killed", "")}
 # Any other death is a decoder's crash.
 CRASH = ("crashed", UNDECODABLE)
@@ -28,15 +28,15 @@ log = structlog.get_logger()
 
 
 class Sandbox:
-    """A Renderer of a few processes, started when first needed and used again, each for one job at a time."""
+    """A Renderer with a few processes, started when first needed and reused; each runs one job at a time."""
 
     def __init__(self, limits: RenderSettings) -> None:
         self._limits = limits
         self._idle: list[SandboxProcess] = []
         self._at_work: set[SandboxProcess] = set()
         self._threads = ThreadPoolExecutor(limits.processes, "rendering")
-        # While every process renders, the next job of each is being fetched: no process waits for the store, and no
-        # more frames than these lie in memory.
+        # While a process renders, the next job for it is fetched, so that it need not wait for the store; more frames
+        # are not in memory.
         self._turns = asyncio.Semaphore(2 * limits.processes)
         self._waiting = 0
         self._under_way: set[asyncio.Task[bytes]] = set()
@@ -45,7 +45,7 @@ class Sandbox:
     async def render(self, fetch: Callable[[], Awaitable[RenderJob]]) -> bytes:
         """Return the picture of the job that `fetch` returns, as Renderer promises.
 
-        Unavailable means that the process was killed, or hung without using its seconds of CPU.
+        Raises Unavailable when the process could not start, was killed, or did not answer within `wall_s`.
         """
         if self._waiting >= self._limits.queue:
             API_RENDERED.labels("queue-full").inc()
@@ -58,11 +58,11 @@ class Sandbox:
         work = asyncio.ensure_future(self._fetch_and_render(fetch))
         self._under_way.add(work)
         work.add_done_callback(self._finish)
-        # A caller that is cancelled cancels no job: a process in the middle of one could only be killed.
+        # Cancelling the caller does not cancel the job: a process in the middle of a job could only be killed.
         return await asyncio.shield(work)
 
     def close(self) -> None:
-        """Kill every process; the jobs under way raise Unavailable."""
+        """Kill every process; jobs in progress raise Unavailable."""
         self._is_open = False
         for process in tuple(self._at_work):
             process.kill()
@@ -82,16 +82,16 @@ class Sandbox:
         self._under_way.discard(work)
         self._turns.release()
         if not work.cancelled():
-            work.exception()  # a caller that was cancelled takes no exception
+            work.exception()  # asyncio would complain about an exception that a cancelled caller never retrieves
 
     def _render(self, job: RenderJob) -> tuple[str, bytes]:
-        """Return a process's answer to a job, or the reason why it died over it; called in a thread."""
+        """Return a process's answer to a job, or the reason why the job killed the process; called in a thread."""
         process = self._ready_process()
         try:
             reason, picture = process.render(job, self._limits.wall_s)
         except ProcessDied as death:
-            why, reason = DEATHS.get(death.code, CRASH)
-            self._end(process, why)
+            cause, reason = DEATHS.get(death.code, CRASH)
+            self._end(process, cause)
             if not reason:
                 raise Unavailable("renderer") from None
             return reason, b""
@@ -107,10 +107,10 @@ class Sandbox:
         return reason, picture
 
     def _use_again(self, process: SandboxProcess, reason: str) -> None:
-        """Make a process idle after it answered, unless it has to be replaced."""
+        """Make a process idle after its answer, unless it must be replaced."""
         if reason == OUT_OF_MEMORY:
             self._end(process, "memory")
-        elif process.jobs >= JOBS:
+        elif process.jobs >= JOBS_PER_PROCESS:
             self._end(process, "replaced")
         elif self._is_open:
             self._idle.append(process)
@@ -118,7 +118,7 @@ class Sandbox:
             process.end()
 
     def _ready_process(self) -> SandboxProcess:
-        """Return a process that takes jobs, an idle one or a new one; from now on `close` kills it."""
+        """Return an idle or a new process that is ready for a job; from now on `close` kills it."""
         while self._idle:
             process = self._idle.pop()
             self._at_work.add(process)
@@ -136,8 +136,8 @@ class Sandbox:
             self._at_work.discard(process)
             raise
 
-    def _end(self, process: SandboxProcess, why: str) -> None:
+    def _end(self, process: SandboxProcess, cause: str) -> None:
         process.end()
-        API_CHILDREN_ENDED.labels(why).inc()
-        if why != "replaced":
-            log.warning("sandbox_process_ended", why=why, pid=process.pid)
+        API_CHILDREN_ENDED.labels(cause).inc()
+        if cause != "replaced":
+            log.warning("sandbox_process_ended", why=cause, pid=process.pid)

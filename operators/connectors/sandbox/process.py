@@ -1,4 +1,4 @@
-"""One decoding process, as the process that started it sees it."""
+"""A decoding process, as its parent uses it: start, jobs and answers, end."""
 
 import fcntl
 import os
@@ -28,16 +28,16 @@ from operators.imaging.reasons import (
 from schemas.settings.web import RenderSettings
 
 ROOT = Path(__file__).parents[3]
-# The whole environment of a decoding process: no secret is in it, and no library starts a thread for each core.
+# The whole environment of a decoding process: it contains no secret and keeps libraries from starting threads.
 ENVIRONMENT = {"LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-# The largest pipe that Linux lets any user have: most frames go through at once.
+# The largest pipe that Linux allows an unprivileged user; most frames fit into it.
 PIPE_BYTES = 2**20
 READ_BYTES = 2**20
 MOST_REASON_BYTES = 100
 MOST_PICTURE_BYTES = 256 * 2**20
 START_S = 30.0
 END_S = 5.0
-# No reason, those of operators/imaging/reasons.py, and those of the scan.
+# The known reasons: '' for success, the reasons in operators/imaging/reasons.py, and the reasons of the header scan.
 REASONS = frozenset(
     {
         *("", UNDECODABLE, UNSUPPORTED, TOO_LARGE, BAD_DESCRIPTION, NO_PIXELS, BAD_PALETTE, UNSUPPORTED_COLOURS),
@@ -47,7 +47,7 @@ REASONS = frozenset(
 
 
 class ProcessDied(Exception):
-    """A decoding process ended over a job, or answered nonsense; `code` is its exit code, negative for a signal."""
+    """A decoding process ended during a job or sent an invalid answer; `code` is its exit code, negative for a signal."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -55,11 +55,11 @@ class ProcessDied(Exception):
 
 
 class SandboxProcess:
-    """A running decoder.py, used by one thread at a time."""
+    """A running decoding process (decoder.py), used by one thread at a time."""
 
     def __init__(self, limits: RenderSettings) -> None:
         self.jobs = 0
-        self._process = subprocess.Popen(  # noqa: S603 - our own module, by the interpreter that runs this one
+        self._process = subprocess.Popen(  # noqa: S603 - a fixed module, run by this interpreter
             [
                 *(sys.executable, "-m", "operators.connectors.sandbox.decoder", "--parent", str(os.getpid())),
                 *("--memory-bytes", str(limits.memory_bytes), "--cpu-s", str(limits.cpu_s)),
@@ -80,7 +80,7 @@ class SandboxProcess:
                 fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
     def wait_until_ready(self) -> "SandboxProcess":
-        """Wait until the process takes jobs, and return it; ends it and raises Unavailable when it does not start."""
+        """Return the process once it is ready for jobs; if it does not start, end it and raise Unavailable."""
         try:
             self._receive(READY, time.monotonic() + START_S)
         except (BrokenPipeError, EOFError, ProcessDied, TimeoutError):
@@ -89,7 +89,7 @@ class SandboxProcess:
         return self
 
     def is_idle(self) -> bool:
-        """True if the process lives and has written nothing since its last answer: only then give it a job."""
+        """True if the process lives and has written nothing since its last answer; only then may it get a job."""
         try:
             os.read(self._out, 1)
         except BlockingIOError:
@@ -97,9 +97,10 @@ class SandboxProcess:
         return False
 
     def render(self, job: RenderJob, seconds: float) -> tuple[str, bytes]:
-        """Return the reason why the frame cannot be rendered, or '' and the picture.
+        """Return a reason code and no picture, or '' and the picture.
 
-        Raises ProcessDied, and TimeoutError when the job takes longer than `seconds`: end the process after either.
+        Raises ProcessDied, and TimeoutError when the job takes longer than `seconds`: the caller must then end the
+        process.
         """
         deadline = time.monotonic() + seconds
         self.jobs += 1
@@ -112,7 +113,7 @@ class SandboxProcess:
             raise ProcessDied(self._process.wait(END_S)) from None
 
     def kill(self) -> None:
-        """Kill the process, from any thread; the thread that waits for its answer gets ProcessDied."""
+        """Kill the process, from any thread; in the thread that waits for its answer ProcessDied is raised."""
         self._process.kill()
 
     def end(self) -> None:
@@ -154,7 +155,7 @@ class SandboxProcess:
 
 
 def _known(reason: str) -> str:
-    """Return the reason, if it is one of ours: a process that a frame has taken over may answer anything."""
+    """Return a reason in REASONS: a hostile frame could make the process answer anything."""
     return reason if reason in REASONS else UNDECODABLE
 
 

@@ -2,12 +2,12 @@
 
 import struct
 
-# A job begins with a nonce that its answer repeats. Decoders run on foreign bytes: an answer without the nonce was
-# made by none of our code, and is the answer to no job.
+# A job begins with a nonce that its answer repeats. Decoders run on untrusted bytes: an answer without the nonce may
+# have been forged by a frame, and is not accepted.
 NONCE_BYTES = 16
-# The nonce of the answer with which a process says that it is ready for jobs.
+# The nonce of the message that a process sends once it is ready for jobs.
 READY = bytes(NONCE_BYTES)
-# Nonce, then little-endian the sizes of the job's JSON, of its header and of its frame, which follow in this order.
+# A job: nonce, then the sizes (little endian) of its JSON, its header and its frame, which follow in this order.
 JOB = struct.Struct(f"<{NONCE_BYTES}sIQQ")
-# Nonce, then little-endian the sizes of the reason and of the picture, which follow; one of the two is empty.
+# An answer: nonce, then the sizes (little endian) of the reason and the picture, which follow; one of them is empty.
 ANSWER = struct.Struct(f"<{NONCE_BYTES}sIQ")
