@@ -29,7 +29,7 @@ from api.app import create_app
 from api.services import Services
 from deploy.local.supervision.die_with_parent import die_with_parent
 from gateway.intake.lifespan import STOP_S, Connectors, open_intake
-from gateway.stow.door import Stow, is_ours
+from gateway.stow.door import Stow, is_for_stow
 from operators.catalog.ports import CatalogQueries
 from operators.connectors.kafka.log import KafkaEventLog
 from operators.connectors.postgres.queries import PostgresQueries
@@ -93,7 +93,7 @@ class Web:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or follow the application's lifespan."""
-        if self._stow is not None and scope["type"] == "http" and is_ours(scope["method"], scope["path"]):
+        if self._stow is not None and scope["type"] == "http" and is_for_stow(scope["method"], scope["path"]):
             await self._stow(scope, receive, send)
         else:
             await self._api(scope, receive, send)

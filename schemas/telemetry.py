@@ -51,7 +51,7 @@ def exposition() -> bytes:
     return generate_latest(registry)
 
 
-# The gateway. `outcome` and `reason` are codes of gateway/intake/status.py.
+# The gateway. The `outcome` of an instance is one of gateway/intake/status.py.
 GATEWAY_ASSOCIATIONS = Gauge("fluoro_gateway_associations", "Associations that are open.")
 GATEWAY_ASSOCIATED = Counter(
     "fluoro_gateway_association_requests_total", "Association requests by answer.", ["outcome"]
@@ -95,7 +95,7 @@ GATEWAY_STORE_SECONDS = Histogram(
 GATEWAY_OUTBOX_OPEN = Gauge("fluoro_gateway_outbox_open", "Outbox entries whose event is not published yet.")
 GATEWAY_HEALED = Counter("fluoro_gateway_healed_total", "Events published from the outbox after a failure.")
 
-# The STOW-RS door. `reason` is a rule of operators/http/principal.py, or a limit of gateway/stow.
+# The STOW-RS door. `reason` is the reason code of the problem that refused a request, or broke off its body.
 STOW_REQUESTS = Counter("fluoro_stow_requests_total", "Store requests by status.", ["status"])
 STOW_REFUSED = Counter("fluoro_stow_refused_total", "Store requests refused for a rule or a limit.", ["reason"])
 STOW_OPEN = Gauge("fluoro_stow_open", "Store requests that are being received.", multiprocess_mode="livesum")

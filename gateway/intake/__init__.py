@@ -1,1 +1,1 @@
-"""The intake behind every door: it accepts instances, and its outbox makes their events certain."""
+"""The intake behind every door: it accepts instances, and its outbox ensures that their events are published."""

@@ -1,7 +1,7 @@
 """The one use case behind every door: store an instance, publish its event, and only then answer its sender.
 
-The order makes the answer true: object first, event second, answer third. Whatever a failure leaves undone, the
-outbox finishes.
+This order makes the answer true: object first, event second, answer third. The outbox finishes what a failure leaves
+undone.
 """
 
 import asyncio
@@ -30,30 +30,30 @@ from schemas.objects import Envelope, Identity
 from schemas.telemetry import GATEWAY_BYTES, GATEWAY_REJECTED
 from schemas.topics import INSTANCE_STORED
 
-# A sender is answered within 15 s of a fault: a PUT may have stood still for 5 of them, a look-up for another one.
+# A sender is answered within 15 s of a fault: a PUT may take 5 of them without progress, a look-up of the tiers 1.
 ANNOUNCE_S = 9.0
 
 
 @dataclass(frozen=True)
 class Incoming:
-    """One instance on its way in: what its sender says about it, and its bytes.
+    """An instance that is being received: its bytes, and what its sender says about it.
 
-    What the sender does not say is None: then only the data set says it.
+    A value that the sender does not state is None, and is taken from the data set.
     """
 
     sop_class: str | None
     sop_uid: str | None
     transfer_syntax: str
-    # Stored in front of the data set; empty when the sender's UIDs make none.
+    # The bytes stored before the data set; empty when no prefix can be made from the sender's UIDs.
     prefix: bytes
     body: Body
-    # Why it is rejected, if that was known before its data set was received; else empty.
+    # The reason of its rejection, if that is known before its data set is received; else empty.
     flaw: str = ""
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """Proof that the instance is stored and its event acknowledged; a repeat was stored before."""
+    """Proof that an instance is stored and its event acknowledged; a repeat is an instance that was stored before."""
 
     event: InstanceStored
     is_repeat: bool
@@ -61,7 +61,7 @@ class Receipt:
 
 @dataclass(frozen=True)
 class AcceptancePorts:
-    """The store, the event log and the outbox that the acceptance works through, and its limits."""
+    """The servers, the outbox, the quarantine and the limits that an acceptance works with."""
 
     tiers: TieredStore
     events: EventLog
@@ -75,8 +75,8 @@ class AcceptancePorts:
 
 
 @dataclass(frozen=True)
-class _Instance:
-    """An incoming instance whose data set was read."""
+class _ExaminedInstance:
+    """An incoming instance whose data set was examined."""
 
     incoming: Incoming
     data: Buffer
@@ -89,7 +89,7 @@ class Acceptance:
 
     def __init__(self, ports: AcceptancePorts) -> None:
         self._ports = ports
-        # To inflate may take a second: in a thread, and one data set at a time, however many senders there are.
+        # Inflating may take a second, so it runs in a thread: a single one, so that data sets are inflated one at a time.
         self._inflating = ThreadPoolExecutor(1, "inflate")
 
     @property
@@ -103,14 +103,15 @@ class Acceptance:
         return Incoming(sop_class, sop_uid, transfer_syntax, prefix, self._body(prefix, transfer_syntax))
 
     def receive_part10(self, sop_class: str, transfer_syntax: str, prefix: bytes) -> Incoming:
-        """Begin to receive the data set of a Part 10 file, behind the file's own prefix; an empty class is not said.
+        """Begin to receive the data set of a Part 10 file, after the file's own prefix; an empty `sop_class` is not compared.
 
-        Only the data set names the instance: file metas that name another one, left over from a change, are common.
+        The instance UID of the file meta is not compared with the data set: after a change of the data set it is
+        often left as it was.
         """
         return Incoming(sop_class or None, None, transfer_syntax, prefix, self._body(prefix, transfer_syntax))
 
     def receive_flawed(self, reason: str) -> Incoming:
-        """Begin to receive bytes that are no Part 10 file: all of them are the body, to be quarantined."""
+        """Begin to receive bytes that are no Part 10 file; all of them are the body, and will be quarantined."""
         return Incoming(None, None, "", b"", self._body(b"", ""), reason)
 
     def _body(self, prefix: bytes, transfer_syntax: str) -> Body:
@@ -119,9 +120,9 @@ class Acceptance:
     async def accept(self, transfer: Transfer, incoming: Incoming) -> Receipt:
         """Store the instance and publish its event.
 
-        Raises Rejected for an instance that can never be stored (it is quarantined, unless it broke a limit or is of
-        another study), Unavailable for one that may be stored when it is sent again: then its object may be there,
-        the outbox sees to its event, and the transfer is partial.
+        Raises Rejected for an instance that can never be stored; it is quarantined, unless it is too large,
+        the quarantine is full or it belongs to another study. Raises Unavailable for an instance that may be stored when it is sent again: its
+        object may exist already, the outbox then publishes its event, and the transfer is partial.
         """
         try:
             return await self._accept(transfer, incoming)
@@ -143,10 +144,10 @@ class Acceptance:
                 await self._quarantine(transfer, incoming, data, received_at, error.reason)
                 raise
             if transfer.only_study not in ("", examination.study_uid):
-                # There is nothing wrong with the instance, and its sender keeps it: no case for the quarantine.
+                # Not quarantined: the instance is good, and its sender still has it.
                 raise Rejected("other-study")
-            one = _Instance(incoming, data, examination, _identity(transfer, incoming, examination))
-            return await self._store(transfer, one, received_at)
+            examined = _ExaminedInstance(incoming, data, examination, _identity(transfer, incoming, examination))
+            return await self._store(transfer, examined, received_at)
 
     async def _examined(self, incoming: Incoming, data: Buffer) -> Examination:
         if incoming.transfer_syntax not in DEFLATED:
@@ -154,13 +155,13 @@ class Acceptance:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._inflating, _examine, incoming, data, self._ports.scan_limits)
 
-    async def _store(self, transfer: Transfer, one: _Instance, received_at: datetime) -> Receipt:
-        envelope = self._envelope(transfer, one.incoming, one.examination.header_length, received_at)
-        upload = _upload(one.identity.key, one.incoming, one.data, envelope)
-        number = self._intend(transfer, one.identity, upload)
+    async def _store(self, transfer: Transfer, examined: _ExaminedInstance, received_at: datetime) -> Receipt:
+        envelope = self._envelope(transfer, examined.incoming, examined.examination.header_length, received_at)
+        upload = _upload(examined.identity.key, examined.incoming, examined.data, envelope)
+        number = self._intend(transfer, examined.identity, upload)
         self._ports.reached("after_intent")
         try:
-            receipt = await self._put_and_publish(transfer, one, upload)
+            receipt = await self._put_and_publish(transfer, examined, upload)
         except BaseException:
             self._ports.outbox.failed(number)
             raise
@@ -177,27 +178,33 @@ class Acceptance:
         except OSError as error:
             raise Unavailable("outbox") from error
 
-    async def _put_and_publish(self, transfer: Transfer, one: _Instance, upload: Upload) -> Receipt:
+    async def _put_and_publish(self, transfer: Transfer, examined: _ExaminedInstance, upload: Upload) -> Receipt:
         moved = await self._ports.tiers.find_moved(upload.key)
         is_new = moved is None and await self._ports.tiers.put(upload)
         self._ports.reached("after_put")
         async with _announcing():
-            event = _event_of_new(one, upload) if is_new else await self._event_of_repeat(transfer, one, moved)
+            event = (
+                _event_of_new(examined, upload) if is_new else await self._event_of_repeat(transfer, examined, moved)
+            )
             await self._ports.events.publish(INSTANCE_STORED, event)
         return Receipt(event, is_repeat=not is_new)
 
-    async def _event_of_repeat(self, transfer: Transfer, one: _Instance, moved: TieredObject | None) -> InstanceStored:
-        """Return the event of the object that is there: the same data set, perhaps behind another prefix."""
-        found = moved or await self._ports.tiers.find(one.identity.key)
+    async def _event_of_repeat(
+        self, transfer: Transfer, examined: _ExaminedInstance, moved: TieredObject | None
+    ) -> InstanceStored:
+        """Return the event of the object that was stored before: the same data set, perhaps after another prefix."""
+        found = moved or await self._ports.tiers.find(examined.identity.key)
         if found is None:
             raise Unavailable("store-object-went")
         envelope = found.stored.envelope
-        examination = instance.move_examination(one.examination, envelope.header_length - one.examination.header_length)
+        examination = instance.move_examination(
+            examined.examination, envelope.header_length - examined.examination.header_length
+        )
         return instance.instance_stored(
-            one.identity,
+            examined.identity,
             examination,
             envelope,
-            instance.inline_header(await self._prefix_of(found), one.data, examination),
+            instance.inline_header(await self._prefix_of(found), examined.data, examination),
             found.stored.size_bytes,
             transfer_id=transfer.transfer_id,
         )
@@ -212,7 +219,10 @@ class Acceptance:
     async def _quarantine(
         self, transfer: Transfer, incoming: Incoming, data: Buffer, received_at: datetime, reason: str
     ) -> None:
-        """Store an instance that cannot be read under its hash in the quarantine; raises Unavailable if that fails."""
+        """Store an unreadable instance in the quarantine, under its hash.
+
+        Raises Unavailable when store or broker do not answer, Rejected("quarantine-full").
+        """
         envelope = self._envelope(transfer, incoming, 0, received_at)
         key = quarantine.key(transfer.tenant, incoming.body.data_hash)
         await self._ports.quarantine.keep(_upload(key, incoming, data, envelope), reason)
@@ -234,7 +244,7 @@ class Acceptance:
 
 @asynccontextmanager
 async def _announcing() -> AsyncIterator[None]:
-    """Bound all that follows a PUT, two requests to the store and one to the broker; raises Unavailable."""
+    """Bound the time of everything after a PUT, which asks store and broker; raises Unavailable("slow")."""
     try:
         async with asyncio.timeout(ANNOUNCE_S):
             yield
@@ -246,12 +256,12 @@ def _prefix(sop_class: str, sop_uid: str, transfer_syntax: str) -> bytes:
     try:
         return part10.part10_prefix(sop_class, sop_uid, transfer_syntax)
     except Rejected:
-        # Rejected again once all bytes are here: they go to the quarantine as they were sent, without a prefix.
+        # The instance is rejected again once all its bytes are received; they are quarantined without a prefix.
         return b""
 
 
 def _examine(incoming: Incoming, data: Buffer, limits: ScanLimits) -> Examination:
-    """Read the data set, and compare it with what the sender says."""
+    """Read the data set and compare it with what the sender says; raises Rejected."""
     if incoming.flaw:
         raise Rejected(incoming.flaw)
     examination = instance.examine(data, incoming.transfer_syntax, len(incoming.prefix), limits)
@@ -274,6 +284,6 @@ def _upload(key: str, incoming: Incoming, data: Buffer, envelope: Envelope) -> U
     return Upload(key, (incoming.prefix, memoryview(data)), size_bytes, crc32c, envelope)
 
 
-def _event_of_new(one: _Instance, upload: Upload) -> InstanceStored:
-    header = instance.inline_header(one.incoming.prefix, one.data, one.examination)
-    return instance.instance_stored(one.identity, one.examination, upload.envelope, header, upload.size_bytes)
+def _event_of_new(examined: _ExaminedInstance, upload: Upload) -> InstanceStored:
+    header = instance.inline_header(examined.incoming.prefix, examined.data, examined.examination)
+    return instance.instance_stored(examined.identity, examined.examination, upload.envelope, header, upload.size_bytes)

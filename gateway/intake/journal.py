@@ -1,4 +1,4 @@
-"""An append-only file of JSON lines that belongs to one process at a time, the one that holds its lock.
+"""An append-only file of JSON lines that belongs to the one process that holds its lock.
 
 It is written without fsync: the lines survive a killed process, not a lost disk.
 """
@@ -19,12 +19,12 @@ Line = dict[str, Any]
 
 SUFFIX = ".jsonl"
 UNFINISHED = ".new"
-# To write a new file takes far less: the process that began this one is dead.
+# A new file is written in far less time; the process that began an older unfinished file is dead.
 UNFINISHED_S = 60.0
 
 
 class Journal:
-    """One file and its lock. Every method raises OSError when the disk refuses."""
+    """One file and its lock. Every method raises OSError when the disk fails or is full."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -65,7 +65,7 @@ class Journal:
         self.size_bytes += len(data)
 
     def replace(self, lines: Iterable[Line]) -> None:
-        """Replace the whole file by these lines, in one step."""
+        """Replace the whole file by these lines, atomically."""
         fresh = _write(self.path, lines)
         os.close(self._descriptor)
         self._descriptor = fresh
@@ -82,13 +82,13 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Close the file and its lock: from here on the journal has no owner, and must not be used."""
+        """Close the file and release its lock; the journal then has no owner, and this object must not be used."""
         os.close(self._descriptor)
         self._descriptor = -1
 
 
 def _sweep(folder: Path) -> None:
-    """Remove the files of processes that died while they wrote a new journal: it never had its name, nor any meaning."""
+    """Remove the unfinished journals of processes that died while they wrote them; nothing reads such a file."""
     for path in folder.glob(f"*{UNFINISHED}"):
         with suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > UNFINISHED_S:
@@ -96,7 +96,7 @@ def _sweep(folder: Path) -> None:
 
 
 def _write(path: Path, lines: Iterable[Line]) -> int:
-    # Locked before it has the name under which other processes look for it.
+    # The file is locked before it gets the name by which other processes find it.
     hidden = path.with_suffix(UNFINISHED)
     descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
@@ -117,7 +117,7 @@ def _lock(path: Path) -> int | None:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Its owner may have replaced or removed the file between the open and the lock.
+        # The owner may have replaced or removed the file between the open and the lock.
         if path.stat().st_ino == os.fstat(descriptor).st_ino:
             return descriptor
     except (BlockingIOError, FileNotFoundError):

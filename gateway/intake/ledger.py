@@ -1,4 +1,4 @@
-"""What the outbox has still to do, as the lines of its journal record it. Pure: lines in, state out."""
+"""The work that an outbox has left to do, as the lines of its journal record it. No I/O: lines in, state out."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True)
 class Intent:
-    """An object that is about to be stored, and whose event must follow. The key is the identity's, made once."""
+    """An object that is about to be stored, and whose event must follow. `key` is the key of the identity."""
 
     number: int
     transfer_id: str
@@ -36,16 +36,19 @@ class Ledger:
         return not self.intents and not self.transfers
 
     def apply(self, line: Line) -> None:
-        """Apply one line; a line about something that is closed changes nothing."""
+        """Apply one line; a line about a closed intent or a finished transfer changes nothing."""
         LINES[line["kind"]](self, line)
 
     def intend(self, intent: Intent) -> None:
-        """Open an intent; its transfer has begun."""
+        """Open an intent of a transfer that has begun."""
         self.intents[intent.number] = intent
         self.transfers[intent.transfer_id].published.setdefault(intent.identity.study_uid, set())
 
     def close(self, number: int, *, is_published: bool) -> bool:
-        """Close an intent, once; True if its transfer has ended, so that an end may now be ready to be published."""
+        """Close an intent; True if its transfer has ended, so that an end may be ready to be published now.
+
+        False for an intent that is closed already.
+        """
         intent = self.intents.pop(number, None)
         if intent is None:
             return False
@@ -56,19 +59,24 @@ class Ledger:
         return transfer.outcome is not None
 
     def ends(self) -> list[TransferEnd]:
-        """Return the ends to publish now: those of transfers without an open intent."""
+        """Return the ends that can be published now: those of transfers without an open intent."""
         waiting = {intent.transfer_id for intent in self.intents.values()}
-        return [end for one in self.transfers.values() if one.transfer_id not in waiting for end in one.ends()]
+        return [
+            end
+            for transfer in self.transfers.values()
+            if transfer.transfer_id not in waiting
+            for end in transfer.ends()
+        ]
 
     def unended(self) -> list[str]:
         """Return the ids of the transfers that have not ended."""
-        return [one.transfer_id for one in self.transfers.values() if one.outcome is None]
+        return [transfer.transfer_id for transfer in self.transfers.values() if transfer.outcome is None]
 
     def snapshot(self) -> Iterator[Line]:
-        """Return the fewest lines that lead to this state."""
+        """Yield the fewest lines that lead to this state."""
         for transfer in self.transfers.values():
             yield from _snapshot(transfer)
-        yield from (intended(one) for one in self.intents.values())
+        yield from (intended(intent) for intent in self.intents.values())
 
     def _begun(self, line: Line) -> None:
         began_at = datetime.fromisoformat(line["began_at"])
@@ -85,7 +93,7 @@ class Ledger:
         self.close(line["number"], is_published=False)
 
     def _published(self, line: Line) -> None:
-        hashes = {bytes.fromhex(one) for one in line["hashes"]}
+        hashes = {bytes.fromhex(data_hash) for data_hash in line["hashes"]}
         self.transfers[line["transfer"]].published.setdefault(line["study"], set()).update(hashes)
 
     def _ended(self, line: Line) -> None:
@@ -103,11 +111,11 @@ class Ledger:
     def _forget_if_finished(self, transfer: RecordedTransfer) -> None:
         if not transfer.is_finished:
             return
-        if not any(one.transfer_id == transfer.transfer_id for one in self.intents.values()):
+        if not any(intent.transfer_id == transfer.transfer_id for intent in self.intents.values()):
             del self.transfers[transfer.transfer_id]
 
 
-# The kinds are those of the files on disk, which another version of the program may have written.
+# The names of the kinds must stay: another release may have written the journals on disk.
 LINES: dict[str, Callable[[Ledger, Line], None]] = {
     "begun": Ledger._begun,  # noqa: SLF001 - the table of the class above
     "intent": Ledger._intended,  # noqa: SLF001
@@ -120,12 +128,12 @@ LINES: dict[str, Callable[[Ledger, Line], None]] = {
 
 
 def begun(transfer_id: str, tenant: str, began_at: datetime) -> Line:
-    """Return the line: a transfer began."""
+    """Return the line that says that a transfer began."""
     return {"kind": "begun", "transfer": transfer_id, "tenant": tenant, "began_at": began_at.isoformat()}
 
 
 def intended(intent: Intent) -> Line:
-    """Return the line: an object is about to be stored."""
+    """Return the line that says that an object is about to be stored."""
     return {
         "kind": "intent",
         "number": intent.number,
@@ -136,29 +144,29 @@ def intended(intent: Intent) -> Line:
 
 
 def done(number: int) -> Line:
-    """Return the line: the event of an intent was acknowledged."""
+    """Return the line that says that the event of an intent was acknowledged."""
     return {"kind": "done", "number": number}
 
 
 def given_up(number: int) -> Line:
-    """Return the line: the object of an intent was never stored, or has no event."""
+    """Return the line that says that the object of an intent was never stored, or has no event."""
     return {"kind": "gone", "number": number}
 
 
 def ended(transfer_id: str, outcome: Outcome, ended_at: datetime) -> Line:
-    """Return the line: a transfer ended."""
+    """Return the line that says that a transfer ended."""
     return {"kind": "ended", "transfer": transfer_id, "outcome": outcome, "ended_at": ended_at.isoformat()}
 
 
 def end_published(transfer_id: str, study_uid: str) -> Line:
-    """Return the line: the transfer-ended of one study was acknowledged."""
+    """Return the line that says that the transfer-ended event of one study was acknowledged."""
     return {"kind": "told", "transfer": transfer_id, "study": study_uid}
 
 
 def _snapshot(transfer: RecordedTransfer) -> Iterator[Line]:
     yield begun(transfer.transfer_id, transfer.tenant, transfer.began_at)
     for study_uid, hashes in transfer.published.items():
-        listed = [one.hex() for one in hashes]
+        listed = [data_hash.hex() for data_hash in hashes]
         yield {"kind": "published", "transfer": transfer.transfer_id, "study": study_uid, "hashes": listed}
     if transfer.outcome and transfer.ended_at:
         yield ended(transfer.transfer_id, transfer.outcome, transfer.ended_at)

@@ -1,4 +1,4 @@
-"""The intake of one process, which all its doors lead to: opened before them, and settled after them."""
+"""The intake of one process, which all its doors share: opened before them, and settled after them."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,8 @@ class Connectors:
 
     store: ObjectStore
     events: EventLog
-    # Each tier but the hot one costs a request for every instance; one that is left out may get its instances twice.
+    # Each tier but the hot one costs a request for every instance; an instance in a tier that is left out may be stored
+    # a second time.
     tiers: tuple[Bucket, ...] = (Bucket.HOT,)
 
 
@@ -49,7 +50,7 @@ class Intake:
 
     @property
     def room(self) -> Room:
-        """Return the room for data sets, which all doors share too."""
+        """Return the room for data sets, which all doors share."""
         return self.acceptance.room
 
     def new_transfer(self, tenant: str, calling_ae: str = "", called_ae: str = "", only_study: str = "") -> Transfer:
@@ -61,9 +62,9 @@ class Intake:
 async def open_intake(
     settings: IntakeSettings, quarantine_settings: QuarantineSettings, connectors: Connectors
 ) -> AsyncIterator[Intake]:
-    """Open the intake, whether or not store and broker answer; on leaving, give the outbox STOP_S to finish.
+    """Open the intake, even if store and broker do not answer; after the block, give the outbox STOP_S to finish.
 
-    While it is open, its outbox, the outboxes of dead processes and the quarantine are worked on in the background.
+    During the block, tasks work on the outbox, finish the outboxes of dead processes, and measure the quarantine.
     """
     settings.spool_dir.mkdir(parents=True, exist_ok=True)
     tiers, reached = TieredStore(connectors.store, connectors.tiers), armed(settings.failpoint)
@@ -86,7 +87,7 @@ async def open_intake(
 
 
 def limits_of(settings: IntakeSettings) -> ScanLimits:
-    """Return how much structure a data set may have."""
+    """Return the limits of a data set's structure."""
     return ScanLimits(
         depth=settings.depth,
         items=settings.items,
@@ -130,8 +131,8 @@ def _rules(settings: QuarantineSettings) -> QuarantineRules:
 
 @contextlib.asynccontextmanager
 async def _running(work: Mapping[str, Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Run tasks in the background while this is entered; the key of each is the log event for its failure."""
-    tasks = [asyncio.create_task(one) for one in work.values()]
+    """Run coroutines in the background during the block; the key of each is the log event for its failure."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in work.values()]
     for event, task in zip(work, tasks, strict=True):
         task.add_done_callback(partial(_stop_process_if_failed, event))
     try:
@@ -143,7 +144,7 @@ async def _running(work: Mapping[str, Coroutine[Any, Any, None]]) -> AsyncIterat
 
 
 def _stop_process_if_failed(event: str, task: "asyncio.Task[None]") -> None:
-    """Stop the process as SIGTERM does: without one of these tasks it would lose events or fill the store unseen."""
+    """Stop the process by SIGTERM: without the task it would lose events, or overfill the quarantine, unnoticed."""
     if not task.cancelled() and (error := task.exception()):
         log.critical(event, exc_info=error)
         signal.raise_signal(signal.SIGTERM)

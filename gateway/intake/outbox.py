@@ -1,8 +1,8 @@
-"""The outbox, which makes the event of every stored object certain: an intent is on disk before each PUT.
+"""The outbox, which ensures that the event of every stored object is published: an intent is on disk before each PUT.
 
-What fails is retried until it is done. Each process has an outbox of its own, one journal file. Living processes take
-over the journals of dead ones, and do for them what they do for themselves: look for the objects, publish their
-events, and end their transfers, as lost.
+Failed work is retried until it is done. Each process has an outbox of its own, in one journal file. Living processes
+take over the journals of dead processes and finish their work: they look for the objects, publish their events, and end
+their transfers as lost.
 """
 
 import asyncio
@@ -32,14 +32,14 @@ MOST_WAIT_S = 10.0
 AT_ONCE = 8
 # How often a living process looks for the journals of dead ones.
 ADOPT_S = 2.0
-# A journal is rewritten when it is this long, and twice as long as after the last rewriting.
+# A journal is rewritten when it is longer than this, and twice as long as after the last rewriting.
 REWRITE_BYTES = 8 * 2**20
 
 T = TypeVar("T")
 
 log = structlog.get_logger()
 
-# One attempt at everything that waits; True when nothing is left.
+# One attempt at all work of one kind; True when none of it is left.
 Round = Callable[[], Awaitable[bool]]
 
 # rebuild(intent) -> the event of the intent's object; None when there is no object.
@@ -48,7 +48,7 @@ Rebuild = Callable[[Intent], Awaitable[InstanceStored | None]]
 
 @dataclass(frozen=True)
 class OutboxPorts:
-    """The event log, the way to rebuild an event, and the time that an outbox works with."""
+    """The event log, the function that rebuilds an event, and the clocks that an outbox works with."""
 
     events: EventLog
     rebuild: Rebuild
@@ -61,7 +61,7 @@ class OutboxPorts:
 
 
 class Outbox:
-    """One journal, the state that its lines lead to, and the work that is left to do."""
+    """One journal, and the work that its lines leave to do."""
 
     def __init__(self, journal: Journal, ports: OutboxPorts) -> None:
         self._journal = journal
@@ -69,7 +69,7 @@ class Outbox:
         self._ledger = Ledger()
         self._numbers = 0
         self._rewritten_bytes = 0
-        # Intents to retry; the value is when the store first said that there is no object, None before.
+        # Intents to retry, each with the time when the store first said that there is no object; None before that.
         self._failed: dict[int, float | None] = {}
         self._has_failed = asyncio.Event()
         self._has_ended = asyncio.Event()
@@ -95,7 +95,7 @@ class Outbox:
             self.end(transfer_id, "lost")
 
     def begin(self, transfer_id: str, tenant: str, began_at: datetime) -> None:
-        """Record that a transfer began; raises OSError when the disk refuses."""
+        """Record that a transfer began; raises OSError when the disk fails or is full."""
         line = ledger.begun(transfer_id, tenant, began_at)
         self._journal.append(line)
         self._ledger.apply(line)
@@ -126,7 +126,7 @@ class Outbox:
         self._has_ended.set()
 
     async def run(self) -> None:
-        """Work until cancelled; retries do not hold up the ends of transfers that wait for no retry."""
+        """Work until cancelled; the ends of transfers without a failed intent do not wait for retries."""
         await asyncio.gather(
             self._on_each(self._has_failed, self._retry_round), self._on_each(self._has_ended, self._end_round)
         )
@@ -159,13 +159,13 @@ class Outbox:
         return await self._end_round() and is_retried
 
     async def _retry_round(self) -> bool:
-        """Retry every failed intent once; True when none is left."""
+        """Retry every failed intent once; True when no failed intent is left."""
         gate = asyncio.Semaphore(AT_ONCE)
-        await asyncio.gather(*(_attempt(gate, self._retry, one) for one in list(self._failed)))
+        await asyncio.gather(*(_attempt(gate, self._retry, number) for number in list(self._failed)))
         return not self._failed
 
     async def _end_round(self) -> bool:
-        """Try once to publish every end that waits for no intent; True when none of these is left."""
+        """Try once to publish every end that can be published now; True when no such end is left."""
         gate = asyncio.Semaphore(AT_ONCE)
         await asyncio.gather(*(_attempt(gate, self._publish_end, end) for end in self._ledger.ends()))
         if self._ledger.is_empty and self._journal.size_bytes:
@@ -190,7 +190,7 @@ class Outbox:
         log.info("instance_healed", transfer=intent.transfer_id, key=intent.key)
 
     def _is_never_stored(self, number: int) -> bool:
-        """True if the store has said for late_put_s that there is no object: until then a late PUT may succeed."""
+        """True if the store has had no object for late_put_s: until then a late PUT may still succeed."""
         missed_at = self._failed[number]
         if missed_at is None:
             missed_at = self._failed[number] = self._ports.clock()
@@ -214,7 +214,7 @@ class Outbox:
         GATEWAY_OUTBOX_OPEN.dec()
 
     def _record_if_possible(self, line: ledger.Line) -> None:
-        """Append a line whose loss costs another process only work that changes nothing: a full disk is no obstacle."""
+        """Append a line if the disk takes it: without the line, another process only repeats work, which changes nothing."""
         with _disk_errors_logged("journal_write_failed"):
             self._journal.append(line)
         if self._journal.size_bytes > max(REWRITE_BYTES, 2 * self._rewritten_bytes):
@@ -234,15 +234,15 @@ def _disk_errors_logged(event: str) -> Iterator[None]:
         log.warning(event, errno=error.errno)
 
 
-async def _attempt(gate: asyncio.Semaphore, work: Callable[[T], Awaitable[None]], one: T) -> None:
-    """Do the work for one thing, when the gate lets it; if a server is unavailable, the next round tries again."""
+async def _attempt(gate: asyncio.Semaphore, work: Callable[[T], Awaitable[None]], item: T) -> None:
+    """Do the work for an item once the gate is free; when a server is unavailable, the next round tries again."""
     async with gate:
         with suppress(Unavailable):
-            await work(one)
+            await work(item)
 
 
 async def adopt(folder: Path, ports: OutboxPorts) -> None:
-    """Finish, until cancelled, the outboxes of processes that die; none of them waits for another."""
+    """Find and finish the outboxes of dead processes until cancelled; no outbox waits for another."""
     async with asyncio.TaskGroup() as group:
         while True:
             with _disk_errors_logged("outbox_folder_unreadable"):
@@ -252,7 +252,7 @@ async def adopt(folder: Path, ports: OutboxPorts) -> None:
 
 
 async def finish(outbox: Outbox) -> None:
-    """Do all that an outbox has left to do, then close it."""
+    """Do all the work that an outbox has left to do, then close it."""
     try:
         await outbox.settle()
     finally:
@@ -260,13 +260,13 @@ async def finish(outbox: Outbox) -> None:
 
 
 def ownerless(folder: Path, ports: OutboxPorts) -> Iterator[Outbox]:
-    """Take over the outboxes that dead processes left in a folder, one after the other."""
+    """Take over the outboxes that dead processes have left in a folder, and yield each."""
     for journal in Journal.ownerless(folder):
         outbox = Outbox(journal, ports)
         try:
             outbox.inherit()
         except (ValueError, LookupError, TypeError, AttributeError):
-            # A file that cannot be read must not keep the process from starting: it is renamed, for a person to see.
+            # An unreadable file must not keep the process from starting: it is renamed and kept for a person to examine.
             log.exception("outbox_unreadable", file=journal.path.name)
             journal.set_aside()
             continue

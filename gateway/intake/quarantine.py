@@ -17,7 +17,7 @@ from schemas.telemetry import GATEWAY_QUARANTINE_BYTES, GATEWAY_QUARANTINE_FULL,
 from schemas.topics import INSTANCE_QUARANTINED
 
 MEASURE_AGAIN_S = 10.0
-# The least that an object takes of a quota: a small one costs the store, and readers of lists, no less.
+# The least that an object takes of a quota: a smaller object costs the store and readers of lists as much.
 LEAST_BYTES = 4096
 
 log = structlog.get_logger()
@@ -33,7 +33,7 @@ class QuarantineRules:
 
 
 class Quarantine:
-    """The quarantine of all tenants, as one process sees it. The store's lifecycle rule removes what is old."""
+    """The quarantine of all tenants, as one process sees it. The store's lifecycle rule removes old objects."""
 
     def __init__(self, store: ObjectStore, events: EventLog, rules: QuarantineRules) -> None:
         self._store = store
@@ -55,13 +55,13 @@ class Quarantine:
         GATEWAY_QUARANTINED.labels(reason).inc()
 
     async def _put(self, upload: Upload) -> StoredObject:
-        """Store the object unless its key is there; return the one that is there then."""
+        """Store the object unless its key exists; return the object that is stored under the key."""
         tenant, _ = quarantine.tenant_and_hash(upload.key)
         try:
             with self._quota.reserved(tenant, upload.size_bytes) as reservation:
                 reservation.is_used = await self._store.put(Bucket.QUARANTINE, upload)
         except Rejected:
-            # An object that is already there takes no more room.
+            # An object that is stored already takes no more room.
             if stored := await self._store.head(Bucket.QUARANTINE, upload.key):
                 return stored
             _log_full(upload)
@@ -74,7 +74,7 @@ class Quarantine:
         return stored
 
     async def watch(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        """Measure the quarantine every measure_s, until cancelled; before the first time it counts as empty."""
+        """Measure the quarantine every measure_s until cancelled; before the first measurement it counts as empty."""
         while True:
             try:
                 await self.measure()
@@ -105,13 +105,13 @@ def _log_full(upload: Upload) -> None:
 
 @dataclass
 class Reservation:
-    """Room that is reserved for an object; given back unless the object uses it."""
+    """Room that is reserved for an object, and freed after the block unless the object uses it."""
 
     is_used: bool = False
 
 
 class Quota:
-    """How many bytes each tenant has, as far as this process knows: those it measured, and those it added since.
+    """The bytes that each tenant has in quarantine, as far as this process knows: those it measured, and added since.
 
     Other processes add too, and an object that is added during a measurement may count twice: the next measurement
     corrects both.
@@ -121,12 +121,12 @@ class Quota:
         self._quota_bytes = quota_bytes
         self._measured: Counter[str] = Counter()
         self._used: Counter[str] = Counter()
-        # Objects that a measurement which begins now may miss, although they are stored when it ends.
+        # The bytes of objects that are being stored: a measurement that begins now may miss them.
         self._reserved: Counter[str] = Counter()
 
     @contextmanager
     def reserved(self, tenant: str, size_bytes: int) -> Iterator[Reservation]:
-        """Reserve room while this is entered, and for good if it is used; raises Rejected("quarantine-full")."""
+        """Reserve room during the block, and keep it if it is used; raises Rejected("quarantine-full")."""
         size_bytes = max(size_bytes, LEAST_BYTES)
         known = self._measured[tenant] + self._used[tenant] + self._reserved[tenant]
         if known + size_bytes > self._quota_bytes:
@@ -145,6 +145,6 @@ class Quota:
         return self._used.copy()
 
     def measured(self, found: Mapping[str, int], before: Mapping[str, int]) -> None:
-        """Take over a measurement; `before` is what `used` returned when it began."""
+        """Take over the bytes that a measurement found; `before` is what `used` returned when it began."""
         self._measured = Counter(found)
         self._used.subtract(before)

@@ -1,4 +1,4 @@
-"""The event of an object that is stored, made again from the object: its bytes and its envelope."""
+"""Rebuild the event of a stored object from its bytes and its envelope."""
 
 import mmap
 import tempfile
@@ -15,7 +15,7 @@ from schemas.events import InstanceStored
 
 @dataclass(frozen=True)
 class Rebuilder:
-    """The outbox's way to an event that was not published. Reads the object through a file in `folder`."""
+    """The function by which the outbox rebuilds an event; it copies the object into a temporary file in `folder`."""
 
     tiers: TieredStore
     folder: Path

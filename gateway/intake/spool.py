@@ -1,4 +1,4 @@
-"""The bytes of a data set that is being received: hashed on the way, and held in memory or, beyond a limit, in a file."""
+"""The bytes of a data set that is being received, hashed as they arrive; held in memory or, beyond a limit, in a file."""
 
 import mmap
 import sys
@@ -32,7 +32,7 @@ class Hasher(Protocol):
 class Room:
     """The room that one process has for data sets, in memory and in files, and how much of it is taken.
 
-    Bytes in front of a data set, and those of which it is not yet clear whether they are, take memory too.
+    The prefix of a data set takes memory too, and so do bytes that may still prove to be a prefix.
     """
 
     most_bytes: int
@@ -46,11 +46,11 @@ class Room:
         return self.held_bytes >= self.most_bytes
 
     def hold(self, size_bytes: int) -> None:
-        """Take memory, or give it back when size_bytes is negative. Never refuses: a data set that has begun goes on."""
+        """Take memory, or free it when size_bytes is negative. Never refuses: a data set that has begun goes on."""
         self.held_bytes += size_bytes
 
     def spool(self, size_bytes: int) -> None:
-        """Take room in files, or give it back when size_bytes is negative; raises Unavailable("spool") when there is none."""
+        """Take room in files, or free it when size_bytes is negative; raises Unavailable("spool") when there is none."""
         if size_bytes > 0 and self.spooled_bytes + size_bytes > self.most_spooled_bytes:
             raise Unavailable("spool")
         self.spooled_bytes += size_bytes
@@ -59,7 +59,7 @@ class Room:
 
 @dataclass(frozen=True)
 class SpoolLimits:
-    """How many bytes one data set may have in memory, and in all; and the folder for files beyond the memory."""
+    """The most bytes that one data set may have in memory and in total, and the folder for files."""
 
     memory_bytes: int
     most_bytes: int
@@ -69,8 +69,8 @@ class SpoolLimits:
 class Body:
     """The bytes of one data set. Its CRC32C is the whole object's: that of the prefix and the data set.
 
-    `write` never raises: a failure is kept in `failed`, since its sender can only be answered once everything is
-    sent. A failed body holds no bytes.
+    `write` never raises: a failure is kept in `failed`, since a sender can be answered only after it has sent
+    everything. A failed body holds no bytes.
     """
 
     def __init__(self, prefix: bytes, hasher: Hasher, room: Room, limits: SpoolLimits) -> None:
@@ -104,7 +104,7 @@ class Body:
         if self.failed is not None:
             return
         self._hasher.update(piece)
-        # google-crc32c refuses memoryviews, and takes an array over the same memory.
+        # google-crc32c refuses a memoryview, but takes an array over the same memory.
         self._crc = google_crc32c.extend(self._crc, np.frombuffer(piece, dtype=np.uint8))
         try:
             self._keep(piece)
@@ -114,13 +114,13 @@ class Body:
             self.fail(error)
 
     def fail(self, error: Rejected | Unavailable) -> None:
-        """Hold no bytes from here on; `error` is the answer to the sender once everything is sent."""
+        """Free all bytes and hold no more; `error` is the answer to the sender once it has sent everything."""
         self.failed = error
         self.close()
 
     @contextmanager
     def opened(self) -> Iterator[Buffer]:
-        """Return the whole data set for reading, without a copy; raises Unavailable("spool") when the disk refuses."""
+        """Yield the whole data set for reading, without a copy; raises Unavailable("spool") when the disk fails or is full."""
         if self._file is None:
             yield memoryview(self._memory)
             return
@@ -137,7 +137,7 @@ class Body:
         self._spool(-self._spooled_bytes)
         self._memory = bytearray()
         if self._file is not None:
-            # The file is closed even when the bytes in its buffer find no room on the disk.
+            # A flush that fails on a full disk must not raise here; the file is closed all the same.
             with suppress(OSError):
                 self._file.close()
         self._map = None

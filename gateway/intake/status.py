@@ -11,7 +11,7 @@ from operators.errors import Rejected
 
 @dataclass(frozen=True)
 class Status:
-    """One outcome: its code in a C-STORE response (PS3.4 B.2.3), its name in metrics, a comment for the sender's log."""
+    """One outcome: its code in a C-STORE response (PS3.4 B.2.3), its name in metrics, a comment that the sender may log."""
 
     code: int
     outcome: str
@@ -31,7 +31,7 @@ CANNOT_UNDERSTAND = Status(0xC000, "unreadable", "data set cannot be read, and i
 TOO_LARGE = Status(0xC001, "too-large", "larger than this archive accepts")
 OTHER_CLASS = Status(0x0122, "other-class", "SOP class was not negotiated for this context")
 QUARANTINE_FULL = Status(0xC005, "quarantine-full", "cannot be read, and the quarantine is full")
-# These are for STOW-RS alone: PS3.18 table I.2-2 leaves the last digits to the archive.
+# Only STOW-RS uses these: PS3.18 table I.2-2 leaves the last digits to the archive.
 OTHER_STUDY = Status(0xA901, "other-study", "data set is not of the study in the address")
 PART_TYPE = Status(0xC002, "part-type", "part is not application/dicom")
 PART_LENGTH = Status(0xC003, "part-length", "part is longer or shorter than its Content-Length")
@@ -49,7 +49,7 @@ STATUSES = (
     QUARANTINE_FULL,
 )
 
-# The reasons of rejection that have a status of their own; all others mean that the data cannot be understood.
+# The reasons of rejection with a status of their own; every other reason means CANNOT_UNDERSTAND.
 REASONS = {
     "sop-class-mismatch": MISMATCH,
     "sop-uid-mismatch": MISMATCH,
@@ -62,7 +62,7 @@ REASONS = {
 }
 
 
-# The oddities of which the standard lets an archive warn a sender (B007); odd text is no matter for the sender.
+# The oddities of structure that a sender is warned of, by B007 (data set does not match SOP class).
 ODDITIES = frozenset(
     {
         Oddity.ODD_LENGTH,

@@ -1,12 +1,12 @@
-"""The instances in the object store, whichever tier holds them: new ones enter the hot tier, a mover may take them colder.
+"""The instances in the tiers of the object store: new instances enter the hot tier, and may be moved to colder tiers.
 
-The same content must never be stored twice: its event would then name the second object's size and offsets, and
-readers would find the first object. A PUT that is conditional on its key sees the hot tier alone. Therefore the
-colder tiers are asked before the PUT, not after it: an object that was put by mistake could not be removed again
-without breaking the repeat of another sender. Only tiers in use are asked. While the hot tier is the only one, a new
-instance costs one PUT and nothing else; each colder tier costs it one look-up more, all at once, before the PUT (two
-HEADs at an S3 store, where the second tells a missing object from a missing bucket). An object is not lost from sight
-while it is moved, for a mover deletes the old copy minutes after the new copy is complete.
+The same content must never be stored twice: its event would name the size and offsets of the second object, and
+readers would find the first. A PUT that is conditional on its key sees only the hot tier, so the colder tiers in use
+are asked too. They are asked before the PUT, not after it: an object that was put by mistake could not be removed
+without breaking the repeat of another sender. If only the hot tier is in use, a new instance costs one PUT. Each colder
+tier costs one look-up more; all look-ups run at once before the PUT (at an S3 store a look-up is two HEADs: the second
+tells a missing object from a missing bucket). A look-up finds an object that is being moved, since the old copy is
+deleted minutes after the new copy is complete.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from operators.errors import Unavailable
 from operators.store.ports import ObjectStore, StoredObject, Upload
 from schemas.objects import TIERS, Bucket
 
-# What the PUT (5 s without progress) and the event (9 s) leave of the 15 s in which a sender is answered after a fault.
+# A sender is answered within 15 s of a fault: the PUT may take 5 of them without progress, the event 9.
 LOOKUP_S = 1.0
 
 
@@ -37,7 +37,7 @@ class TieredStore:
         self._colder = tuple(bucket for bucket in in_use if bucket is not Bucket.HOT)
 
     async def put(self, upload: Upload) -> bool:
-        """Store an object in the hot tier unless its key is there; True if it is now stored, False if it already was."""
+        """Store an object in the hot tier unless its key exists there; True if the object is new."""
         return await self._store.put(Bucket.HOT, upload)
 
     async def find_moved(self, key: str) -> TieredObject | None:

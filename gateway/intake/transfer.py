@@ -1,7 +1,7 @@
 """The life of a transfer, which is one association, STOW request or import job: begun once, counted, ended once.
 
-A door holds a `Transfer`. What must outlive the process is recorded (`TransferRecord`) and read back as a
-`RecordedTransfer`, which knows the `TransferEnd` of each study, and that end's event.
+A door holds a `Transfer`. The state that must outlive the process is recorded (`TransferRecord`) and read back
+as a `RecordedTransfer`, which makes the `TransferEnd` of each study.
 """
 
 from collections.abc import Iterator
@@ -14,19 +14,19 @@ from schemas.events import Origin, Outcome, TransferEnded, event_id
 
 
 class TransferRecord(Protocol):
-    """Where transfers are recorded, so that each one ends although its process is killed. The outbox is one.
+    """A record of transfers, so that each transfer ends even if its process is killed. The outbox is such a record.
 
     `begin` is called once for each transfer, before its first instance is stored; when it raises OSError nothing is
     recorded, and it is called again with the next instance. `end` is called at most once, only for a transfer that
-    has begun, when no more of its instances will come; it never raises, and returns before the end's events are
-    published. A transfer without an end when its process is dead is ended by another process, as lost.
+    has begun, when no more of its instances will come; it never raises, and returns before the events of the end are
+    published. If a process dies before it has ended a transfer, another process ends the transfer as lost.
     """
 
     def begin(self, transfer_id: str, tenant: str, began_at: datetime) -> None:
-        """Record that a transfer began; raises OSError when the disk refuses."""
+        """Record that a transfer began; raises OSError when the disk fails or is full."""
 
     def end(self, transfer_id: str, outcome: Outcome) -> None:
-        """Record how a transfer ended, and publish one transfer-ended for each of its studies later."""
+        """Record how a transfer ended; a transfer-ended event for each of its studies is published later."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Transfer:
     def begin(self) -> None:
         """Record the beginning, once: with the first instance, so that a transfer without instances leaves no trace.
 
-        Raises OSError when the disk refuses; RuntimeError after the end, for an ended transfer takes no instances.
+        Raises OSError when the disk fails or is full, RuntimeError when the transfer has ended.
         """
         if self.outcome is not None:
             raise RuntimeError("the transfer has ended")
@@ -65,11 +65,11 @@ class Transfer:
         self.instances += 1
 
     def mark_partial(self) -> None:
-        """Note that the sender was told to send something again: `complete` then ends the transfer as partial."""
+        """Note that the sender was told to send something again, so that `complete` ends the transfer as partial."""
         self._is_partial = True
 
     def complete(self) -> None:
-        """End the transfer as its sender wished: well, or partial. An ended transfer keeps its outcome."""
+        """End the transfer at its sender's wish, as well or partial. An ended transfer keeps its outcome."""
         self._end("partial" if self._is_partial else "well")
 
     def abort(self) -> None:
@@ -98,7 +98,7 @@ class TransferEnd:
 
     @property
     def event(self) -> TransferEnded:
-        """Return the event of this end; the same transfer and study have the same event id."""
+        """Return the event of this end; the same transfer and study always have the same event id."""
         return TransferEnded(
             event_id=event_id("transfer-ended", self.tenant, self.transfer_id, self.study_uid),
             tenant=self.tenant,
@@ -114,14 +114,14 @@ class TransferEnd:
 
 @dataclass
 class RecordedTransfer:
-    """A transfer as its record knows it, until the end of each of its studies is published."""
+    """A transfer as it is recorded, until the end of each of its studies is published."""
 
     transfer_id: str
     tenant: str
     began_at: datetime
     outcome: Outcome | None = None
     ended_at: datetime | None = None
-    # For each study of which an instance was to be stored: the data hashes of the instances that were published.
+    # For each study with an intent: the data hashes of the instances whose events were published.
     published: dict[str, set[bytes]] = field(default_factory=dict)
     # The studies whose end is published.
     ended_studies: set[str] = field(default_factory=set)
@@ -132,12 +132,12 @@ class RecordedTransfer:
         return self.outcome is not None and self.ended_studies >= self.published.keys()
 
     def end(self, outcome: Outcome, ended_at: datetime) -> None:
-        """Take the outcome; the first one stays."""
+        """Set outcome and time of the end, unless they are set already."""
         if self.outcome is None:
             self.outcome, self.ended_at = outcome, ended_at
 
     def ends(self) -> Iterator[TransferEnd]:
-        """Return the ends that are not published yet, in the order of their studies; none before the transfer ends."""
+        """Yield the ends that are not published yet, in the order of their studies; none before the transfer has ended."""
         if self.outcome is None:
             return
         for study_uid in sorted(self.published.keys() - self.ended_studies):

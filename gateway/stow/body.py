@@ -16,12 +16,12 @@ class ClientGone(Exception):
 
 
 def too_slow() -> Problem:
-    """Return the answer to a body that stands still."""
+    """Return the answer to a body that arrives too slowly."""
     return Problem(408, "too-slow", "send without pauses: too little arrived for too long")
 
 
 class RequestBody:
-    """The chunks of one body, and the pace at which they arrive; only time spent waiting for them counts."""
+    """The chunks of one body, and the pace at which they arrive; only the time spent in waiting for them counts."""
 
     def __init__(self, receive: Receive, settings: StowSettings, length: int | None) -> None:
         self._receive = receive
@@ -29,12 +29,12 @@ class RequestBody:
         self._length = length
         self._size_bytes = 0
         self._is_over = False
-        # How much of the time for the next pace_bytes is left, and how many of them are still to arrive.
+        # The time left for the next pace_bytes to arrive, and how many of these bytes are missing.
         self._pace_bytes = settings.silence_s * settings.slowest_bytes_per_s
         self._left_s, self._missing_bytes = settings.silence_s, self._pace_bytes
         self._waited_s, self._arrived_bytes = 0.0, 0
         self._waiting: asyncio.Timeout | None = None
-        # A function, for an exception that is kept would keep its frames alive, and with them what granian waits for.
+        # A function and not an exception: a kept exception keeps its frames, and with them objects that granian waits for.
         self._timeout_answer = too_slow
         # The pace over the last yield_s of waiting; infinite until then.
         self.bytes_per_s = math.inf
@@ -42,8 +42,8 @@ class RequestBody:
     async def chunk(self) -> bytes:
         """Return the next bytes, empty at the end.
 
-        Raises ClientGone, Problem for a body that is too slow or too large or was broken off, Rejected for one that
-        is not as long as its Content-Length.
+        Raises ClientGone, Problem for a body that is too slow or too large or was broken off, Rejected for a body
+        that is not as long as its Content-Length.
         """
         while not self._is_over:
             message = await self._next()
@@ -57,7 +57,7 @@ class RequestBody:
         return b""
 
     def break_off(self, answer: Callable[[], Problem]) -> None:
-        """Wait for no more bytes: this call of `chunk`, or else the next one, raises what `answer` returns."""
+        """Stop waiting for bytes: the running call of `chunk`, or else the next call, raises what `answer` returns."""
         self._timeout_answer, self._left_s, self._missing_bytes = answer, 0.0, math.inf
         self.bytes_per_s, self._waited_s = math.inf, -math.inf
         if self._waiting is not None:

@@ -76,7 +76,7 @@ class PartDelivery:
             self._parse_if_due()
 
     def end(self) -> Incoming:
-        """Return the incoming instance, whose bytes are complete; raises Rejected if they are not as the headers say."""
+        """Return the complete incoming instance; raises Rejected for wrong headers or a wrong Content-Length."""
         if self.flaw:
             raise Rejected(self.flaw)
         if self._length not in (None, str(self._size_bytes)):
@@ -109,7 +109,7 @@ class PartDelivery:
         self._beginning = bytearray()
 
     def _begin(self, beginning: memoryview, *, is_whole: bool = False) -> bool:
-        """Begin the incoming instance; False while it is not clear where its data set begins, or that there is none."""
+        """Begin the incoming instance; False until it is clear where its data set begins, or that the part is not Part 10."""
         prefix_length = 0
         try:
             meta = split_incoming_part10(beginning, is_whole=is_whole)
@@ -128,7 +128,7 @@ class PartDelivery:
 class Delivery:
     """The parts of one request, and their results in the same order.
 
-    Once store, broker or disk could not answer, no other part is tried: each would wait for the same answer again.
+    After store, broker or disk were unavailable once, no further part is tried: each would wait in vain.
     """
 
     def __init__(self, acceptance: Acceptance, transfer: Transfer, at_once: int) -> None:
@@ -136,7 +136,7 @@ class Delivery:
         self._transfer = transfer
         self._gate = asyncio.Semaphore(at_once)
         self._part: PartDelivery | None = None
-        # The first of them that could not answer; empty while all could.
+        # The server or disk that was unavailable; empty while none was.
         self._unavailable = ""
         self._tasks: set[asyncio.Task[None]] = set()
         self._results: list[PartResult] = []
@@ -156,7 +156,7 @@ class Delivery:
             self._part.write(piece)
 
     async def end(self) -> None:
-        """End the part; return when its storing has begun, for which it waits while `at_once` others are being stored."""
+        """End the part and begin to store it; waits while `at_once` other parts are being stored."""
         await self._gate.acquire()
         part, self._part = self._part, None
         if part is None:
@@ -168,7 +168,7 @@ class Delivery:
         task.add_done_callback(self._tasks.discard)
 
     async def settle(self) -> None:
-        """Return when all parts that have ended are settled; drop the part that has not."""
+        """Wait until every ended part is stored or refused; drop a part that has not ended."""
         if self._part is not None:
             self._part.close()
             self._part = None
@@ -196,7 +196,7 @@ class Delivery:
             self._transfer.mark_partial()
             return self._refused(part, OUT_OF_RESOURCES, error.what)
         except Exception:
-            # An error of one part must not take the other parts' results.
+            # An error of one part must not lose the results of the others.
             self._transfer.mark_partial()
             log.exception("instance_failed", transfer=self._transfer.transfer_id)
             return self._refused(part, FAILED, "unexpected")
@@ -215,7 +215,7 @@ class Delivery:
 
 
 def _flaw(headers: Mapping[str, str]) -> str:
-    """Return why a part is refused for its headers, '' if it is not; without a Content-Type it is application/dicom."""
+    """Return the reason to refuse a part for its headers, '' for none; the default Content-Type is application/dicom."""
     try:
         is_dicom = MediaType.of(headers.get("content-type", DICOM)).name == DICOM
     except Rejected:

@@ -1,7 +1,7 @@
 """The STOW-RS door (PS3.18 10.5): an ASGI application that stores the instances of a request while they arrive.
 
 No request is held in memory as a whole. The response is sent after the last part is stored; a request that is refused
-before its body is read is answered at once, and its connection closed.
+before its body is read is answered at once, and its connection is closed.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from operators.http.problem import Problem, forbidden
 from schemas.settings.web import StowSettings
 from schemas.telemetry import STOW_OPEN, STOW_REFUSED, STOW_REQUESTS
 
-# The same request may succeed when it is sent again: these answers leave out what was stored of it already.
+# A request with one of these answers may succeed when it is sent again, so the answer does not name stored parts.
 SEND_AGAIN = frozenset({408, 503})
 NOTHING_STORED = 409
 # The same addresses are read with GET and HEAD, which another application of the origin answers.
@@ -37,8 +37,8 @@ SAFETY = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 log = structlog.get_logger()
 
 
-def is_ours(method: str, path: str) -> bool:
-    """True if the STOW-RS door answers the request: it is for an address of studies, and does not read."""
+def is_for_stow(method: str, path: str) -> bool:
+    """True if the STOW-RS door answers the request: any method but GET and HEAD at an address of studies."""
     return method not in ("GET", "HEAD") and study_in(path) is not None
 
 
@@ -54,7 +54,7 @@ class StowResponse:
 
 @dataclass
 class Stow:
-    """The STOW-RS door of one process, and the requests that are in it."""
+    """The STOW-RS door of one process, and its open requests."""
 
     intake: Intake
     settings: StowSettings
@@ -84,7 +84,7 @@ class Stow:
         await _send(send, response)
 
     async def close(self, within_s: float) -> None:
-        """Accept no more requests; give those that are open `within_s` to end, then break them off."""
+        """Accept no more requests; break off those that have not ended after `within_s`, and wait until they have."""
         self.is_closing = True
         if self.requests:
             _, late = await asyncio.wait(self.requests, timeout=within_s)
@@ -107,7 +107,7 @@ class Stow:
         return await self._store(request, body)
 
     def _admit(self, request: StoreRequest) -> None:
-        """Return when there is a place for the request, perhaps that of a slow one; raises Problem otherwise."""
+        """Admit the request, perhaps in place of the slowest open request; raises Problem when it cannot be admitted."""
         if request.length is not None and request.length > self.settings.request_bytes:
             raise Problem(413, "request-bytes", f"send at most {self.settings.request_bytes} bytes in one request")
         if self.is_closing:
@@ -121,11 +121,11 @@ class Stow:
         """Break off the slowest request, if it is slower than yield_bytes_per_s; raises Problem if it is not."""
         slowest = min(self.requests.values(), key=lambda body: body.bytes_per_s)
         if slowest.bytes_per_s >= self.settings.yield_bytes_per_s:
-            raise Problem(503, "too-many-requests", "too many are storing now: try again soon", RETRY_AFTER)
-        slowest.break_off(_gave_way)
+            raise Problem(503, "too-many-requests", "too many requests are open now: try again soon", RETRY_AFTER)
+        slowest.break_off(_dropped)
 
     async def _store(self, request: StoreRequest, body: RequestBody) -> StowResponse:
-        """Store the instances of a request; however it ends, its parts are settled first, then its transfer ends."""
+        """Store the instances of a request; in every case its parts are settled before its transfer ends."""
         transfer = self.intake.new_transfer(request.principal.tenant, only_study=request.study)
         delivery = Delivery(self.intake.acceptance, transfer, self.settings.at_once)
         status = 0
@@ -150,14 +150,14 @@ class Stow:
     async def _delivered(self, request: StoreRequest, body: RequestBody, delivery: Delivery) -> StowResponse:
         """Deliver all parts, and return the response.
 
-        When the body breaks off, the parts before stay stored, and the response names them. If none of them was
-        stored, or the request must be sent again, raises Problem.
+        When the body breaks off, the parts before the break stay stored, and the response names them. Raises Problem
+        when none of them was stored, or the request must be sent again.
         """
         broken_off = await self._deliver(request, body, delivery)
         await delivery.settle()
         if broken_off is None and not delivery.results:
             raise Problem(400, "no-parts", "there is nothing in the request to store")
-        # In a thread: the results of ten thousand parts take a while to write, and other requests would wait.
+        # In a thread: to encode the results of ten thousand parts takes a while, and would block other requests.
         response = await asyncio.to_thread(
             _stow_response, request, delivery.results, BROKEN_OFF if broken_off else None
         )
@@ -168,7 +168,7 @@ class Stow:
         return response
 
     async def _deliver(self, request: StoreRequest, body: RequestBody, delivery: Delivery) -> Problem | None:
-        """Pass the parts on while they arrive; return why the body was not read to its end, None if it was."""
+        """Deliver the parts while they arrive; return the problem that ended the reading of the body early, else None."""
         try:
             if request.boundary is None:
                 await _deliver_single(body, delivery)
@@ -211,8 +211,8 @@ def _closing() -> Problem:
     return Problem(503, "closing", "the archive restarts: try again soon", RETRY_AFTER)
 
 
-def _gave_way() -> Problem:
-    return Problem(408, "gave-way", "too many are storing now, and this request was the slowest: send it faster")
+def _dropped() -> Problem:
+    return Problem(408, "gave-way", "too many requests are open now, and this one was the slowest: send it faster")
 
 
 def _refusal(error: Problem) -> StowResponse:

@@ -1,6 +1,6 @@
 """The parts of a multipart/related body, found while its bytes arrive (RFC 2387, RFC 2046 5.1.1).
 
-A part's bytes are not kept: they are returned as views of the chunk that they came in. The parts do not depend on how
+A part's bytes are not kept: they are returned as views of the chunk that contains them. The parts do not depend on how
 the body is cut into chunks.
 """
 
@@ -21,7 +21,7 @@ MEDIA_TYPE = re.compile(rf"({TOKEN}/{TOKEN})[ \t]*(.*)", re.DOTALL)
 PARAMETER = re.compile(rf";[ \t]*(?:({TOKEN})=({QUOTED}|[^\s;\"]+))?[ \t]*")
 FOLD = re.compile(rb"\r\n[ \t]+")
 STRAY = re.compile(rb"[\r\n\0]")
-# After the last boundary: padding, and behind a line break the epilogue.
+# What may follow the last boundary: padding, and after a line break the epilogue.
 AFTER = re.compile(rb"[ \t]*(\r\n.*)?", re.DOTALL)
 # Padding between a boundary and the end of its line, in bytes.
 MOST_PADDING = 64
@@ -36,7 +36,7 @@ class MediaType:
 
     @classmethod
     def of(cls, text: str) -> "MediaType":
-        """Read a Content-Type; raises Rejected for another text, and for a parameter that is repeated."""
+        """Read a Content-Type; raises Rejected for text that is no media type, or has a parameter twice."""
         match = MEDIA_TYPE.fullmatch(text.strip())
         parameters: dict[str, str] = {}
         rest = match[2] if match else "?"
@@ -79,7 +79,7 @@ State = Callable[[bytes, int], tuple[Found, ...]]
 
 
 class Scanner:
-    """The scanner of one body, which finds its parts.
+    """A scanner that finds the parts of one body.
 
     Its methods raise Rejected, with a reason that begins with multipart-, for bytes that are no multipart body.
     """
@@ -90,7 +90,7 @@ class Scanner:
         self._delimiter = b"\r\n--" + boundary.encode("ascii")
         self._limits = limits
         self._state: State = self._preamble
-        # A body may begin with its first boundary, without the line break before it: that is added here.
+        # A body may begin with its first boundary, without the line break before it: the scanner adds that.
         self._held = b"\r\n"
         self._before_bytes = -len(self._held)
         self._position = 0
@@ -98,20 +98,20 @@ class Scanner:
         self._after = b""
 
     def feed(self, chunk: bytes) -> Iterator[Found]:
-        """Yield, in order, what the next bytes contain."""
+        """Yield what is found in the next bytes, in order."""
         data = self._held + chunk if self._held else chunk
         self._held, self._position = b"", 0
         while self._position < len(data):
             yield from self._state(data, self._position)
 
     def finish(self) -> None:
-        """Check, at the end of the body, that it is complete; raises Rejected when it is not."""
+        """Check at the end of the body that it is complete; raises Rejected when it is not."""
         if self._state != self._epilogue:
             raise Rejected("multipart-unfinished")
         if not AFTER.fullmatch(self._after):
             raise Rejected("multipart-boundary-line")
 
-    # Each state returns what it finds at a position, and moves the position: to the end of the data to wait for more.
+    # Each state returns what it finds at a position, and moves the position; the end of the data means: wait for more.
 
     def _preamble(self, data: bytes, position: int) -> tuple[Found, ...]:
         found, end = self._search(data, position)
@@ -132,7 +132,7 @@ class Scanner:
             return self._hold(data, position)
         if end < 0 or data[position:end].strip(b" \t"):
             raise Rejected("multipart-boundary-line")
-        # The line break is left: it comes before the first header or, in a part without headers, is the empty line's.
+        # The line break stays for _head: it precedes the first header, or the empty line of a part without headers.
         self._state, self._position = self._head, end
         return ()
 
@@ -173,17 +173,17 @@ class Scanner:
         return self._hold(data, len(data))
 
     def _search(self, data: bytes, position: int) -> tuple[int, int]:
-        """Return where the next delimiter begins, -1 if it is not there yet; and the end of the bytes that are before it."""
+        """Return the start of the next delimiter, -1 if there is none yet, and the end of the bytes before it."""
         found = data.find(self._delimiter, position)
         if found >= 0:
             return found, found
-        # A delimiter has one carriage return, its first byte: only at the last one can a delimiter have begun.
+        # A delimiter has one carriage return, its first byte, so an incomplete one begins at the last carriage return.
         start = data.rfind(b"\r", max(position, len(data) - len(self._delimiter) + 1))
         has_begun = start >= 0 and self._delimiter.startswith(data[start:])
         return -1, start if has_begun else len(data)
 
     def _move(self, data: bytes, found: int, end: int) -> None:
-        """Move behind the delimiter that was found, or wait for more bytes."""
+        """Move past the delimiter if it was found, else wait for more bytes."""
         if found < 0:
             self._hold(data, end)
         else:
@@ -195,7 +195,7 @@ class Scanner:
 
 
 def _headers(block: bytes, most: int) -> dict[str, str]:
-    """Return a part's headers by name; raises Rejected."""
+    """Return a part's headers by name; raises Rejected for headers that are malformed, repeated or too many."""
     lines = FOLD.sub(b" ", block).split(b"\r\n") if block else []
     if len(lines) > most:
         raise Rejected("multipart-headers")

@@ -1,4 +1,4 @@
-"""A store request as its address and headers describe it (PS3.18 10.5.1)."""
+"""Read a store request from its address and headers (PS3.18 10.5.1)."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ class StoreRequest:
     principal: Principal
     # The only study whose instances are accepted; empty: any study.
     study: str
-    # The boundary of a multipart body; None: the body is one application/dicom.
+    # The boundary of a multipart body; None: the body is a single instance.
     boundary: str | None
     # The Content-Length, if there is one.
     length: int | None
@@ -38,7 +38,7 @@ class StoreRequest:
 
     @classmethod
     def of(cls, scope: Scope, head: RequestHead, principal: Principal) -> "StoreRequest":
-        """Read the request; raises Problem when it is none that this door can answer."""
+        """Read the request; raises Problem when this door cannot answer it."""
         study = study_in(scope["path"]) or ""
         if study and not is_uid(study):
             raise bad_uid()

@@ -10,9 +10,9 @@ from gateway.intake.status import FAILED, OUT_OF_RESOURCES, STORED, Status
 from gateway.stow.delivery import PartResult
 from operators.http.media_types import JSON_TYPES
 
-# The first one is sent when the client accepts any.
+# The first is sent when the client accepts every type.
 MEDIA_TYPES = (*JSON_TYPES, "application/dicom+xml", "application/xml", "text/xml")
-# Statuses that go before 409 when nothing was stored: the instances are not at fault.
+# The HTTP statuses in place of 409 when nothing was stored and the instances are not at fault.
 NONE_STORED = {OUT_OF_RESOURCES: 503, FAILED: 500}
 NAMESPACE = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
 
@@ -34,25 +34,25 @@ Json = dict[str, dict[str, Any]]
 
 
 def http_status(results: Sequence[PartResult], broken_off: Status | None) -> int:
-    """Return the HTTP status: as in PS3.18 table 10.5.3-1, and 503 if nothing is stored but may be when it is sent again."""
-    statuses = {one.status for one in results} | ({broken_off} if broken_off else set())
-    if any(one.is_stored for one in results):
+    """Return the HTTP status: as in PS3.18 table 10.5.3-1, and 503 if nothing is stored now but may be stored later."""
+    statuses = {result.status for result in results} | ({broken_off} if broken_off else set())
+    if any(result.is_stored for result in results):
         return 200 if statuses == {STORED} else 202
     return next((code for status, code in NONE_STORED.items() if status in statuses), 409)
 
 
 def response_module(results: Iterable[PartResult], broken_off: Status | None, base: str) -> Json:
-    """Return the module.
+    """Return the Store Instances Response Module.
 
-    `broken_off` is why the request was not read beyond these parts, `base` the address of the DICOMweb service.
+    `broken_off` is the status of a request that was not read to its end, `base` the address of the DICOMweb service.
     """
     results = tuple(results)
-    stored = [_stored(one, base) for one in results if one.is_stored]
-    failed = [one for one in results if not one.is_stored]
-    named = [_reference(one) | _failure(one.status) for one in failed if one.sop_class and one.sop_uid]
-    unnamed = [_failure(one.status) for one in failed if not (one.sop_class and one.sop_uid)]
+    stored = [_stored(result, base) for result in results if result.is_stored]
+    failed = [result for result in results if not result.is_stored]
+    named = [_reference(result) | _failure(result.status) for result in failed if result.sop_class and result.sop_uid]
+    unnamed = [_failure(result.status) for result in failed if not (result.sop_class and result.sop_uid)]
     unnamed += [_failure(broken_off)] if broken_off else []
-    studies = {one.study_uid for one in results if one.is_stored}
+    studies = {result.study_uid for result in results if result.is_stored}
     url = f"{base}/studies/{studies.pop()}" if len(studies) == 1 else None
     sequences = {"00081198": named, "00081199": stored, "0008119A": unnamed}
     return _url(url) | {tag: {"vr": "SQ", "Value": items} for tag, items in sequences.items() if items}
@@ -63,14 +63,14 @@ def encode(dataset: Json, media_type: str) -> bytes:
     return orjson.dumps(dataset) if media_type in JSON_TYPES else _xml(dataset)
 
 
-def _stored(one: PartResult, base: str) -> Json:
-    url = f"{base}/studies/{one.study_uid}/series/{one.series_uid}/instances/{one.sop_uid}"
-    warning: Json = {} if one.status is STORED else {WARNING_REASON: {"vr": "US", "Value": [one.status.code]}}
-    return _reference(one) | _url(url) | warning
+def _stored(result: PartResult, base: str) -> Json:
+    url = f"{base}/studies/{result.study_uid}/series/{result.series_uid}/instances/{result.sop_uid}"
+    warning: Json = {} if result.status is STORED else {WARNING_REASON: {"vr": "US", "Value": [result.status.code]}}
+    return _reference(result) | _url(url) | warning
 
 
-def _reference(one: PartResult) -> Json:
-    return {"00081150": {"vr": "UI", "Value": [one.sop_class]}, "00081155": {"vr": "UI", "Value": [one.sop_uid]}}
+def _reference(result: PartResult) -> Json:
+    return {"00081150": {"vr": "UI", "Value": [result.sop_class]}, "00081155": {"vr": "UI", "Value": [result.sop_uid]}}
 
 
 def _failure(status: Status) -> Json:

@@ -13,7 +13,7 @@ from granian.server.embed import Server
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.intake.lifespan import Connectors
-from gateway.stow.door import Stow, is_ours
+from gateway.stow.door import Stow, is_for_stow
 from operators.connectors.memory.stores import MemoryEventLog
 from operators.stream.step import Record
 from schemas.objects import Bucket
@@ -91,7 +91,7 @@ def one_origin(stow: ASGIApp, api: ASGIApp) -> ASGIApp:
     """Return an application that passes store requests to the one and all others to the other."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await (stow if is_ours(scope["method"], scope["path"]) else api)(scope, receive, send)
+        await (stow if is_for_stow(scope["method"], scope["path"]) else api)(scope, receive, send)
 
     return app
 

@@ -1,4 +1,4 @@
-"""An instance is stored once, as it was received, and its event published; long work on it stops no other one."""
+"""An instance is stored once, as it was received, and its event is published; inflating it blocks no other sender."""
 
 import asyncio
 import base64
@@ -36,7 +36,7 @@ def test_a_repeat_publishes_the_first_event_with_its_own_transfer(world: IntakeW
 
 def test_the_event_of_a_repeat_has_the_offsets_of_the_stored_object(world: IntakeWorld) -> None:
     ours = world.gateway().accept(1).event
-    (place, held), *_ = world.store.objects.items()
+    (location, held), *_ = world.store.objects.items()
     extra = b"\0" * 10
     envelope = Envelope.from_metadata(held.metadata)
     longer = envelope.to_metadata() | {
@@ -44,7 +44,7 @@ def test_the_event_of_a_repeat_has_the_offsets_of_the_stored_object(world: Intak
         "header-length": str(envelope.header_length + 10),
         "prefix-hash": "f" * 64,
     }
-    world.store.objects[place] = type(held)(extra + held.data, longer)
+    world.store.objects[location] = type(held)(extra + held.data, longer)
 
     event = world.gateway().accept(1).event
 
@@ -173,14 +173,14 @@ def test_large_deflated_instances_are_inflated_one_at_a_time_and_block_no_other_
         while True:
             await asyncio.sleep(0)
             turns += 1
-            threads.update(one.name for one in threading.enumerate() if one.name.startswith("inflate"))
+            threads.update(thread.name for thread in threading.enumerate() if thread.name.startswith("inflate"))
 
     async def test() -> tuple[int, list[bytes]]:
         async with stow_world(tmp_path) as world:
             turning = asyncio.create_task(turn())
             await world.post(multipart(part10()))
             idle = turns
-            await asyncio.gather(*(world.post(multipart(deflated + bytes(one))) for one in range(2)))
+            await asyncio.gather(*(world.post(multipart(deflated + bytes(extra))) for extra in range(2)))
             turning.cancel()
             return idle, world.stored(Bucket.QUARANTINE)
 

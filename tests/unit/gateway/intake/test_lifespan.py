@@ -19,7 +19,7 @@ from tests.support.worlds.gateway import intake_in
 
 
 class UnlistableStore(MemoryObjectStore):
-    """A store that cannot list its quarantine, for an unexpected error."""
+    """A store that fails unexpectedly when its quarantine is listed."""
 
     async def sizes(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
         if bucket is Bucket.QUARANTINE:
@@ -87,6 +87,6 @@ def test_a_background_task_that_fails_is_logged_by_name_and_stops_the_process(
     with capture_logs() as logs, sigterm_counted() as raised:
         asyncio.run(opened())
 
-    critical = [one["event"] for one in logs if one["log_level"] == "critical"]
+    critical = [entry["event"] for entry in logs if entry["log_level"] == "critical"]
     assert critical == ([event] if event else [])
     assert raised == ([signal.SIGTERM] if event else [])

@@ -1,4 +1,4 @@
-"""Whatever a dead process left undone, another one finishes; no event is published twice with different content."""
+"""A living process finishes what a dead process left undone, and publishes no event with different content."""
 
 import asyncio
 import errno
@@ -29,7 +29,7 @@ async def until_empty(world: IntakeWorld) -> None:
             await asyncio.sleep(0)
 
 
-def test_a_clean_process_leaves_no_journal(world: IntakeWorld) -> None:
+def test_a_process_that_has_finished_its_work_leaves_no_journal(world: IntakeWorld) -> None:
     gateway = world.gateway()
 
     gateway.accept(1)
@@ -81,7 +81,7 @@ def test_instances_of_a_process_that_was_killed_at_any_point_get_their_events(
     assert world.journals == []
 
 
-def test_a_healed_event_is_the_one_that_was_lost(world: IntakeWorld) -> None:
+def test_a_healed_event_equals_the_event_whose_acknowledgement_was_lost(world: IntakeWorld) -> None:
     killed_during(world, world.events, Outage.LOSES_ANSWER)
 
     world.heal()
@@ -191,7 +191,7 @@ def test_a_rewritten_journal_leads_to_the_same_state(world: IntakeWorld) -> None
     assert world.ended == [("1.2.3", "lost", 2)]
 
 
-def test_a_disk_that_fills_up_after_the_beginning_loses_no_end(world: IntakeWorld) -> None:
+def test_a_disk_that_fills_up_after_a_transfer_began_loses_no_end(world: IntakeWorld) -> None:
     gateway = world.gateway()
     gateway.accept(1)
     gateway.outbox._journal = FullJournal(gateway.outbox._journal.path, 0)

@@ -209,14 +209,14 @@ def test_objects_added_during_a_measurement_are_counted() -> None:
     assert (is_full(quota, 3), is_full(quota, 4)) == (False, True)
 
 
-@pytest.mark.parametrize(("is_kept", "left"), [(True, 6), (False, 10)], ids=["lands-behind-the-count", "is-a-repeat"])
-def test_an_object_being_stored_when_a_measurement_begins_counts_as_its_storing_ends(is_kept: bool, left: int) -> None:  # noqa: FBT001
+@pytest.mark.parametrize(("is_new", "left"), [(True, 6), (False, 10)], ids=["new", "repeat"])
+def test_an_object_that_a_measurement_misses_counts_only_if_it_is_new(is_new: bool, left: int) -> None:  # noqa: FBT001
     quota = Quota(10 * LEAST_BYTES)
     with quota.reserved("local", 4 * LEAST_BYTES) as reservation:
         before = quota.used()
         quota.measured({}, before)
         assert (is_full(quota, 6), is_full(quota, 7)) == (False, True)
-        reservation.is_used = is_kept
+        reservation.is_used = is_new
 
     assert (is_full(quota, left), is_full(quota, left + 1)) == (False, True)
 

@@ -36,7 +36,7 @@ def test_an_event_is_rebuilt_after_the_spool_was_full_for_a_while(
 
 
 @pytest.mark.parametrize("tier", [Bucket.HOT, Bucket.WARM, Bucket.COLD])
-def test_an_object_is_found_in_whichever_tier_it_is(world: IntakeWorld, tier: Bucket) -> None:
+def test_an_object_is_found_in_every_tier(world: IntakeWorld, tier: Bucket) -> None:
     killed_during(world, world.events, Outage.LOSES_ANSWER)
     world.move(tier)
 

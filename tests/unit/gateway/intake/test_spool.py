@@ -1,4 +1,4 @@
-"""A body's hashes are those of all its bytes, in memory or in a file; one beyond a limit holds nothing."""
+"""A body's hashes are those of all its bytes, in memory or in a file; a body beyond a limit holds no bytes."""
 
 import hashlib
 from collections.abc import Callable
@@ -26,39 +26,39 @@ def body(folder: Path, room: Room, *, memory_bytes: int = 100, most_bytes: int =
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=12))
 def test_hashes_and_content_do_not_depend_on_pieces_or_on_memory_and_file(pieces: list[bytes]) -> None:
     room, whole = Room(10_000), b"".join(pieces)
-    taken = body(Path("/tmp"), room)
+    received = body(Path("/tmp"), room)
 
     for piece in pieces:
-        taken.write(memoryview(piece))
+        received.write(memoryview(piece))
 
-    with taken.opened() as data:
+    with received.opened() as data:
         assert bytes(data) == whole
     assert room.spooled_bytes == (len(whole) if len(whole) > 100 else 0)
-    assert taken.data_hash == hashlib.sha256(whole).hexdigest()
-    assert taken.crc32c == google_crc32c.value(PREFIX + whole)
-    taken.close()
+    assert received.data_hash == hashlib.sha256(whole).hexdigest()
+    assert received.crc32c == google_crc32c.value(PREFIX + whole)
+    received.close()
     assert room.held_bytes == 0
 
 
 def test_the_file_of_a_body_has_no_name(tmp_path: Path) -> None:
     room = Room(10_000)
-    taken = body(tmp_path, room)
+    received = body(tmp_path, room)
 
-    taken.write(memoryview(b"x" * 500))
+    received.write(memoryview(b"x" * 500))
 
     assert room.spooled_bytes == 500
     assert list(tmp_path.iterdir()) == []
-    taken.close()
+    received.close()
 
 
 def test_a_process_without_free_memory_spools_even_small_bodies(tmp_path: Path) -> None:
     room = Room(50, held_bytes=50)
-    taken = body(tmp_path, room)
+    received = body(tmp_path, room)
 
-    taken.write(memoryview(b"x"))
+    received.write(memoryview(b"x"))
 
     assert (room.spooled_bytes, room.held_bytes) == (1, 50 + len(PREFIX))
-    taken.close()
+    received.close()
 
 
 @pytest.mark.parametrize(("folder", "most_bytes", "error"), [("", 10, Rejected), ("missing", 1000, Unavailable)])
@@ -66,63 +66,61 @@ def test_a_failed_body_holds_no_bytes_and_has_an_error(
     tmp_path: Path, folder: str, most_bytes: int, error: type[Exception]
 ) -> None:
     room = Room(10_000)
-    taken = body(tmp_path / folder, room, memory_bytes=5, most_bytes=most_bytes)
+    received = body(tmp_path / folder, room, memory_bytes=5, most_bytes=most_bytes)
 
-    taken.write(memoryview(b"x" * 4))
-    taken.write(memoryview(b"x" * 20))
-    taken.write(memoryview(b"x"))
+    received.write(memoryview(b"x" * 4))
+    received.write(memoryview(b"x" * 20))
+    received.write(memoryview(b"x"))
 
-    assert isinstance(taken.failed, error)
+    assert isinstance(received.failed, error)
     assert room.held_bytes == 0
-    assert taken.size_bytes == 25
+    assert received.size_bytes == 25
 
 
 def test_a_full_disk_fails_the_body_and_raises_nothing(tmp_path: Path, full_disk: FullDisk) -> None:
-    taken = body(tmp_path, Room(10_000), most_bytes=10**6)
+    received = body(tmp_path, Room(10_000), most_bytes=10**6)
 
     with full_disk():
         for _ in range(20):
-            taken.write(memoryview(bytes(1000)))
+            received.write(memoryview(bytes(1000)))
 
-    assert isinstance(taken.failed, Unavailable)
+    assert isinstance(received.failed, Unavailable)
 
 
-def test_a_disk_that_is_full_at_the_last_flush_is_unavailable_and_the_body_can_be_closed(
-    tmp_path: Path, full_disk: FullDisk
-) -> None:
-    taken = body(tmp_path, Room(10_000), most_bytes=10**6)
+def test_a_body_whose_last_flush_fails_is_unavailable_and_can_be_closed(tmp_path: Path, full_disk: FullDisk) -> None:
+    received = body(tmp_path, Room(10_000), most_bytes=10**6)
     for _ in range(6):
-        taken.write(memoryview(bytes(1000)))
+        received.write(memoryview(bytes(1000)))
 
     with full_disk():
-        with pytest.raises(Unavailable), taken.opened():
+        with pytest.raises(Unavailable), received.opened():
             pass
-        taken.close()
+        received.close()
 
-    with taken.opened() as data:
+    with received.opened() as data:
         assert len(data) == 0
 
 
 def test_an_empty_body_needs_no_file(tmp_path: Path) -> None:
-    taken = body(tmp_path, Room(0))
-    taken.write(memoryview(b""))
+    received = body(tmp_path, Room(0))
+    received.write(memoryview(b""))
 
-    with taken.opened() as data:
+    with received.opened() as data:
         assert len(data) == 0
 
 
 def test_the_prefix_takes_memory_too(tmp_path: Path) -> None:
     room = Room(10_000)
-    taken = body(tmp_path, room)
-    taken.write(memoryview(b"four"))
+    received = body(tmp_path, room)
+    received.write(memoryview(b"four"))
     held = room.held_bytes
-    taken.close()
-    taken.close()
+    received.close()
+    received.close()
 
     assert (held, room.held_bytes) == (len(PREFIX) + 4, 0)
 
 
-def test_bodies_share_the_spool_and_one_without_room_is_unavailable(tmp_path: Path) -> None:
+def test_bodies_share_the_spool_and_a_body_without_room_is_unavailable(tmp_path: Path) -> None:
     room, before = Room(10_000, most_spooled_bytes=1000), GATEWAY_SPOOLED_BYTES._value.get()
     first, second, third = (body(tmp_path, room) for _ in range(3))
     first.write(memoryview(bytes(600)))

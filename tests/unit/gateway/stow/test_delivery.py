@@ -1,4 +1,4 @@
-"""The parts of a request take memory while they arrive, and give it back."""
+"""The parts of a request take memory while they arrive, and free it when they are closed."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The STOW-RS door stores the parts that it can, answers with a result for each, and holds no request as a whole."""
+"""The STOW-RS door stores every part that can be stored, answers with a result for each, and holds no whole request."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from pydicom import Dataset, dcmread
 
-from gateway.stow.door import is_ours
+from gateway.stow.door import is_for_stow
 from operators.connectors.memory.stores import MemoryObjectStore, Outage
 from operators.dicom.part10 import split_part10
 from operators.errors import Unavailable
@@ -31,7 +31,7 @@ OTHER = part10(StudyInstanceUID="1.2.4", SeriesInstanceUID="1.2.4.1", SOPInstanc
 ODD = part10(SOPInstanceUID="1.2.3.11.9").replace(b"1.2.3.11.9", b"1.2.3.01.9")
 NO_UID = part10(SOPInstanceUID="1.2.3.1.8").replace(b"1.2.3.1.8\0", b"1.2/3.1.8\0")
 NOT_PART10 = ONE[132:]
-# A whole part and the boundary behind it; another part may follow.
+# A whole part and the boundary after it; another part may follow.
 OPENING = multipart(ONE).removesuffix(b"--\r\n")
 REFERENCED, FAILED, OTHER_FAILURES = "00081199", "00081198", "0008119A"
 SOP_UID, WARNING = "00081155", "00081196"
@@ -75,10 +75,14 @@ def test_the_response_is_xml_if_the_client_accepts_that(tmp_path: Path) -> None:
 
     assert (response.status, response.headers["content-type"]) == (202, "application/dicom+xml")
     assert root.tag == f"{space}NativeDicomModel"
-    assert [one.get("keyword") for one in root] == ["RetrieveURL", "ReferencedSOPSequence", "OtherFailuresSequence"]
+    assert [element.get("keyword") for element in root] == [
+        "RetrieveURL",
+        "ReferencedSOPSequence",
+        "OtherFailuresSequence",
+    ]
     item = root.find(f"{space}DicomAttribute[@keyword='ReferencedSOPSequence']/{space}Item[@number='1']")
     assert item is not None
-    assert [one.findtext(f"{space}Value") for one in item][1] == "1.2.3.1.1"
+    assert [element.findtext(f"{space}Value") for element in item][1] == "1.2.3.1.1"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +160,7 @@ def test_an_unreadable_part_is_quarantined_as_it_was_received(tmp_path: Path, fi
     assert (world.stored(), world.stored(Bucket.QUARANTINE)) == ([], [file])
 
 
-def test_a_sop_class_that_is_not_the_file_metas_is_a_mismatch(tmp_path: Path) -> None:
+def test_a_sop_class_that_differs_from_the_file_meta_is_a_mismatch(tmp_path: Path) -> None:
     length = split_part10(ONE).prefix_length
     mr = ONE[:length].replace(b"1.2.840.10008.5.1.4.1.1.2\0", b"1.2.840.10008.5.1.4.1.1.4\0") + ONE[length:]
 
@@ -296,7 +300,7 @@ def test_a_preflight_of_another_origin_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "ours"),
+    ("method", "path", "is_expected"),
     [
         ("POST", "/dicomweb/studies", True),
         ("POST", "/dicomweb/studies/1.2.3", True),
@@ -308,8 +312,12 @@ def test_a_preflight_of_another_origin_is_refused(tmp_path: Path) -> None:
         ("POST", "/readyz", False),
     ],
 )
-def test_requests_for_studies_that_do_not_read_belong_to_this_door(method: str, path: str, ours: bool) -> None:  # noqa: FBT001
-    assert is_ours(method, path) is ours
+def test_the_door_answers_requests_for_studies_other_than_get_and_head(
+    method: str,
+    path: str,
+    is_expected: bool,  # noqa: FBT001
+) -> None:
+    assert is_for_stow(method, path) is is_expected
 
 
 def test_a_request_without_parts_is_bad_syntax(tmp_path: Path) -> None:
@@ -328,7 +336,7 @@ def test_a_request_without_parts_is_bad_syntax(tmp_path: Path) -> None:
     ],
     ids=["cut", "syntax", "parts", "bytes"],
 )
-def test_the_parts_before_a_body_breaks_off_are_stored_and_in_the_response(
+def test_the_parts_before_a_broken_off_body_are_stored_and_in_the_response(
     tmp_path: Path, settings: StowSettings, tail: bytes
 ) -> None:
     async def ask(world: StowWorld) -> Response:
@@ -424,7 +432,9 @@ def test_an_unexpected_error_fails_one_part_and_the_transfer_is_partial(tmp_path
 
 
 @pytest.mark.parametrize("tail", [b"", b"--\r\n" + b"x" * 2000], ids=["cut", "epilogue"])
-def test_a_part_that_may_be_stored_later_makes_it_503_although_the_body_breaks_off(tmp_path: Path, tail: bytes) -> None:
+def test_a_part_that_may_be_stored_later_makes_the_response_503_although_the_body_breaks_off(
+    tmp_path: Path, tail: bytes
+) -> None:
     response, _ = asked(
         tmp_path, lambda world: world.post(OPENING, tail), store=MemoryObjectStore(outage=Outage.REFUSES)
     )
@@ -433,7 +443,7 @@ def test_a_part_that_may_be_stored_later_makes_it_503_although_the_body_breaks_o
     assert (response.headers["retry-after"], response.headers["connection"]) == ("5", "close")
 
 
-def test_a_part_that_may_be_stored_later_makes_it_503_although_another_never_can_be(tmp_path: Path) -> None:
+def test_a_part_that_may_be_stored_later_makes_the_response_503_although_another_never_can_be(tmp_path: Path) -> None:
     body = multipart(ONE, content_type="text/plain").removesuffix(f"--{BOUNDARY}--\r\n".encode()) + multipart(TWO)
 
     response, _ = asked(tmp_path, lambda world: world.post(body), store=MemoryObjectStore(outage=Outage.REFUSES))
@@ -455,7 +465,7 @@ def test_a_request_whose_parts_are_all_stored_ends_its_transfer_well(tmp_path: P
     assert asked(tmp_path, ask)[0].status == 200
 
 
-def test_the_same_instance_again_is_a_success_and_no_new_object(tmp_path: Path) -> None:
+def test_an_instance_that_is_sent_again_is_a_success_and_no_new_object(tmp_path: Path) -> None:
     async def ask(world: StowWorld) -> Response:
         await world.post(multipart(ONE))
         return await world.post(multipart(ONE, ONE))
@@ -515,7 +525,7 @@ def test_a_client_that_sends_single_bytes_gets_408_however_often_it_sends(tmp_pa
     assert asked(tmp_path, ask, settings=settings)[0].status == 408
 
 
-class Gated(MemoryObjectStore):
+class GatedStore(MemoryObjectStore):
     """A store whose PUTs wait for a gate, and which counts how many wait."""
 
     def __init__(self) -> None:
@@ -533,12 +543,12 @@ class Gated(MemoryObjectStore):
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - nobody tells
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0)
 
 
 def test_a_few_parts_of_a_request_are_stored_at_a_time_and_the_next_one_waits_unread(tmp_path: Path) -> None:
-    gated = Gated()
+    gated = GatedStore()
     files = [part10(SOPInstanceUID=f"1.2.3.1.{number}") for number in range(1, 21)]
     read = 0
 
@@ -565,7 +575,7 @@ def test_a_few_parts_of_a_request_are_stored_at_a_time_and_the_next_one_waits_un
 
 
 def test_one_request_too_many_is_asked_to_try_again(tmp_path: Path) -> None:
-    gated = Gated()
+    gated = GatedStore()
 
     async def ask(world: StowWorld) -> Response:
         first = asyncio.create_task(world.post(multipart(ONE)))
@@ -585,7 +595,7 @@ def test_one_request_too_many_is_asked_to_try_again(tmp_path: Path) -> None:
 
 
 class Slow:
-    """A request without end that sends size_bytes after each every_s."""
+    """An endless request that sends size_bytes every every_s seconds."""
 
     def __init__(self, every_s: float, size_bytes: int) -> None:
         self.every_s, self.size_bytes = every_s, size_bytes
@@ -598,13 +608,13 @@ class Slow:
 YIELDING = StowSettings(requests=2, yield_s=0.05, silence_s=5.0, slowest_bytes_per_s=0, yield_bytes_per_s=1e5)
 
 
-def test_when_all_places_are_taken_the_slowest_request_is_broken_off_and_no_quick_one(tmp_path: Path) -> None:
+def test_when_all_places_are_taken_the_slowest_request_is_broken_off_and_a_quick_one_is_not(tmp_path: Path) -> None:
     async def ask(world: StowWorld) -> Response:
         single = {"content-type": "application/dicom"}
         quick, slow = (
             asyncio.create_task(world.ask(Slow(0.01, size_bytes), headers=single)) for size_bytes in (100_000, 10)
         )
-        await until(lambda: sum(one.bytes_per_s < 1e9 for one in world.stow.requests.values()) == 2)
+        await until(lambda: sum(body.bytes_per_s < 1e9 for body in world.stow.requests.values()) == 2)
         response = await world.post(multipart(ONE))
         gone = await slow
         assert (gone.status, gone.json["reason"], quick.done()) == (408, "gave-way", False)
@@ -617,8 +627,8 @@ def test_when_all_places_are_taken_the_slowest_request_is_broken_off_and_no_quic
     assert (response.status, world.stored(), world.intake.room.held_bytes) == (200, [ONE], 0)
 
 
-def test_a_request_that_is_broken_off_while_its_part_is_stored_ends_when_that_is_done(tmp_path: Path) -> None:
-    gated = Gated()
+def test_a_request_that_is_broken_off_ends_once_its_last_part_is_stored(tmp_path: Path) -> None:
+    gated = GatedStore()
 
     async def ask(world: StowWorld) -> Response:
         messages: list[dict[str, Any]] = [{"type": "http.request", "body": OPENING, "more_body": True}]
@@ -660,7 +670,7 @@ def test_a_file_meta_without_end_is_parsed_a_few_times_only(tmp_path: Path) -> N
     response, world = posted(tmp_path, *(body[at : at + 1000] for at in range(0, len(body), 1000)))
 
     assert (response.status, response.failures()) == (409, [0xC000])
-    assert [len(one) for one in world.stored(Bucket.QUARANTINE)] == [132 + len(meta)]
+    assert [len(data) for data in world.stored(Bucket.QUARANTINE)] == [132 + len(meta)]
 
 
 def test_a_deflated_instance_is_stored_as_received(tmp_path: Path) -> None:

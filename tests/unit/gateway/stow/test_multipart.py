@@ -37,7 +37,7 @@ def refusal(body: bytes, limits: MultipartLimits = LIMITS) -> str:
     return refused.value.reason
 
 
-def test_parts_come_with_their_headers_and_exactly_their_bytes() -> None:
+def test_each_part_has_its_headers_and_exactly_its_bytes() -> None:
     body = b"--B\r\nContent-Type: application/dicom\r\nX-A: b\r\n\r\none\r\n\r\n--B\r\n\r\n\r\n--Ctwo\r\n--B--\r\n"
 
     assert parts_of([body]) == [
@@ -144,7 +144,7 @@ def test_a_boundary_of_70_characters_is_accepted() -> None:
     assert parts_of([f"--{boundary}\r\n\r\nx\r\n--{boundary}--".encode()], boundary) == [({}, b"x")]
 
 
-def test_a_parts_bytes_are_views_of_the_chunks() -> None:
+def test_the_bytes_of_a_part_are_views_of_the_chunks() -> None:
     scanner, chunk = Scanner("B", LIMITS), bytes(1000)
     list(scanner.feed(b"--B\r\n\r\nx"))
 
