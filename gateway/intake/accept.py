@@ -6,9 +6,8 @@ undone.
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -30,7 +29,8 @@ from schemas.objects import Envelope, Identity
 from schemas.telemetry import GATEWAY_BYTES, GATEWAY_REJECTED
 from schemas.topics import INSTANCE_STORED
 
-# A sender is answered within 15 s of a fault: a PUT may take 5 of them without progress, a look-up of the tiers 1.
+# For what follows a PUT, which asks store and broker. A sender is answered within 15 s of a fault: a PUT may take 5 of
+# them without progress, a look-up of the tiers 1.
 ANNOUNCE_S = 9.0
 
 
@@ -182,11 +182,15 @@ class Acceptance:
         moved = await self._ports.tiers.find_moved(upload.key)
         is_new = moved is None and await self._ports.tiers.put(upload)
         self._ports.reached("after_put")
-        async with _announcing():
-            event = (
-                _event_of_new(examined, upload) if is_new else await self._event_of_repeat(transfer, examined, moved)
-            )
-            await self._ports.events.publish(INSTANCE_STORED, event)
+        try:
+            async with asyncio.timeout(ANNOUNCE_S):
+                if is_new:
+                    event = _event_of_new(examined, upload)
+                else:
+                    event = await self._event_of_repeat(transfer, examined, moved)
+                await self._ports.events.publish(INSTANCE_STORED, event)
+        except TimeoutError as error:
+            raise Unavailable("slow") from error
         return Receipt(event, is_repeat=not is_new)
 
     async def _event_of_repeat(
@@ -240,16 +244,6 @@ class Acceptance:
             prefix_hash=instance.prefix_hash(incoming.prefix),
             header_length=header_length,
         )
-
-
-@asynccontextmanager
-async def _announcing() -> AsyncIterator[None]:
-    """Bound the time of everything after a PUT, which asks store and broker; raises Unavailable("slow")."""
-    try:
-        async with asyncio.timeout(ANNOUNCE_S):
-            yield
-    except TimeoutError as error:
-        raise Unavailable("slow") from error
 
 
 def _prefix(sop_class: str, sop_uid: str, transfer_syntax: str) -> bytes:

@@ -10,7 +10,7 @@ deleted minutes after the new copy is complete.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 
 from operators.errors import Unavailable
@@ -36,9 +36,9 @@ class TieredStore:
         self._store = store
         self._colder = tuple(bucket for bucket in in_use if bucket is not Bucket.HOT)
 
-    async def put(self, upload: Upload) -> bool:
+    def put(self, upload: Upload) -> Awaitable[bool]:
         """Store an object in the hot tier unless its key exists there; True if the object is new."""
-        return await self._store.put(Bucket.HOT, upload)
+        return self._store.put(Bucket.HOT, upload)
 
     async def find_moved(self, key: str) -> TieredObject | None:
         """Return the object of this key in a colder tier that is in use; None, without a request, if none is in use."""
