@@ -26,7 +26,7 @@ class NotAnEvent(ValueError):
 
 
 class UnknownSchema(LookupError):
-    """An event whose schema this reader does not have yet: stop, and deploy the schema to it first."""
+    """An event whose schema this reader does not have: it must stop until the schema is deployed to it."""
 
 
 @dataclass(frozen=True)

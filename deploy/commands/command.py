@@ -1,4 +1,4 @@
-"""What a command is, and the arguments that several commands take."""
+"""The form of a command, and the arguments that several commands take."""
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable

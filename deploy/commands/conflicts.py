@@ -1,4 +1,4 @@
-"""The conflict commands: list and show instances of which different bytes were received under one UID.
+"""The conflict commands: list and show instances that were received with different bytes under one UID.
 
 The archive shows the content that was stored first, and keeps every other content beside it. `show` names both; with
 --save it writes the bytes that are not shown into files, as they were received.

@@ -26,10 +26,10 @@ from schemas.topics import INSTANCE_QUARANTINED
 # Messages for a server that stops answering half-way: what is done already, and what to do.
 NOT_PUBLISHED = "the content is stored, and also still in quarantine: {server} does not answer. Release it again"
 NOT_REMOVED = "the content is stored, but its object is still in quarantine: {server} does not answer. Release it again"
-OTHER_TENANT = (
-    "the STOW door stores for tenant {door}, not for {tenant}: set FLUORO_API_TENANT and --stow-url to its door"
-)
 NOT_LISTED = "the object is deleted, but it is still listed: {server} does not answer. Discard it again"
+OTHER_TENANT = (
+    "the STOW door stores for tenant {door}, not for {tenant}: name that tenant's door (FLUORO_API_TENANT, --stow-url)"
+)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What commands print: tables, details, lines of JSON."""
+"""Format and print the output of commands: tables, details, lines of JSON."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

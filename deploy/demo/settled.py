@@ -43,7 +43,7 @@ class SettledWatch:
         self.consumer.close()
 
     def wait(self, studies: Collection[str], timeout_s: float) -> Iterator[StudySettled]:
-        """Yield the event of each study as it settles; raises Failed when one does not in time."""
+        """Yield the event of each study as it settles; raises Failed when a study does not settle in time."""
         left, deadline = set(studies), time.monotonic() + timeout_s
         while left:
             if time.monotonic() > deadline:

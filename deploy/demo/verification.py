@@ -92,7 +92,7 @@ def is_as_sent(instance: FileDataset, path: Path) -> bool:
 def data_set(file: FileDataset) -> bytes:
     """Return the bytes of a data set that was read from memory, inflated if they were deflated.
 
-    pydicom keeps the buffer that it has read from: the whole file, or of a deflated one the inflated data set.
+    pydicom keeps the buffer that it has read from: the whole file, or the inflated data set of a deflated file.
     """
     buffer: bytes = file.buffer.getvalue()
     if file.file_meta.TransferSyntaxUID.is_deflated:

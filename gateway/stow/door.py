@@ -31,7 +31,7 @@ SEND_AGAIN = frozenset({408, 503})
 NOTHING_STORED = 409
 # The same addresses are read with GET and HEAD, which another application of the origin answers.
 ALLOW = {"Allow": "GET, HEAD, OPTIONS, POST"}
-# A browser must not take a response for a page, whatever it contains.
+# A browser must never show a response as a page.
 SAFETY = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 log = structlog.get_logger()

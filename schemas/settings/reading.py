@@ -35,7 +35,7 @@ class Rule:
 PORT: dict[str, Any] = {"least": 0, "most": 65535}
 # The variable that must be 1 to allow settings which exist to inject faults.
 TESTS = "FLUORO_TESTS"
-# How similar a name must be to a known one to count as a misspelling (difflib's ratio): two swapped letters do.
+# How similar a name must be to a known one to count as a misspelling (difflib's ratio), as with two swapped letters.
 SIMILAR = 0.8
 NUMBERS = {int: "a whole number", float: "a number"}
 

@@ -1,4 +1,4 @@
-"""The locks pin every Python package; the environment's packages can be imported, and none has a name of ours."""
+"""The locks pin every Python package; the environment's packages can be imported, and none is named like ours."""
 
 import importlib
 import subprocess
