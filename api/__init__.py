@@ -1,1 +1,1 @@
-"""The way out: QIDO and WADO from the sinks, reads only."""
+"""The read API: QIDO-RS and WADO-RS over the catalog and the object store; it writes nothing."""

@@ -1,4 +1,4 @@
-"""The read API as one ASGI application: its routes, and for every request the principal, the counting and the errors."""
+"""The read API as one ASGI application: its routes, and for every request its principal, its metrics and its errors."""
 
 import asyncio
 import time
@@ -53,7 +53,7 @@ DICOMWEB: tuple[tuple[str, Endpoint], ...] = (
     (f"{INSTANCE}/frames/{{frames}}/thumbnail", thumbnail.thumbnail),
     (f"{INSTANCE}/bulkdata/{{path:path}}", bulk),
 )
-# No patient's data is here, so anyone may ask.
+# Anyone may send these requests: the answers have no patient data.
 OPEN: tuple[tuple[str, Endpoint], ...] = (
     ("/healthz", health.healthz),
     ("/readyz", health.readyz),
@@ -61,39 +61,39 @@ OPEN: tuple[tuple[str, Endpoint], ...] = (
 )
 OPEN_PATHS = frozenset(path for path, _ in OPEN)
 
-# A browser that gets DICOM must not guess that it is a page.
+# Keeps browsers from taking DICOM for a web page.
 NO_SNIFFING = (b"x-content-type-options", b"nosniff")
-# An answer without a tag is kept by no cache: it may be a patient's.
+# No cache may keep an answer without a tag: it may be patient data.
 NOT_CACHED = (b"cache-control", b"no-store")
 
-# A body that is in memory whole goes out in pieces of this size.
+# The size of the pieces in which a body in memory is sent.
 PIECE_BYTES = 2**20
 
 log = structlog.get_logger()
 
 
 def create_app(services: Services, lifespan: Any = None) -> "Application":
-    """Return the application on these services; `lifespan` opens and closes the servers that need it."""
+    """Return the application on these services; `lifespan` opens and closes connections, as Starlette calls it."""
     routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in (*OPEN, *DICOMWEB)]
     router = Router(routes, redirect_slashes=False, default=_no_route, lifespan=lifespan)
     return Application(router, services)
 
 
 async def _no_route(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    raise HTTPException(404, f"there is nothing at this address: the service is at {ROOT}")
+    raise HTTPException(404, f"this address has no resource: the service is at {ROOT}")
 
 
 class Application:
-    """The one entrance to all routes: it finds the principal, counts and times, and answers failures."""
+    """The entrance to all routes: it finds the principal, measures the request, and answers errors."""
 
     def __init__(self, router: ASGIApp, services: Services) -> None:
         self._router = router
         self._services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; raises only to break off a response that has begun."""
+        """Answer a request; an exception leaves this only to break off a response that has begun."""
         if scope["type"] != "http":
-            await self._live(scope, receive, send)
+            await self._run_lifespan(scope, receive, send)
             return
         response = _OutgoingResponse(send, self._services.settings.no_progress_s, is_head=scope["method"] == "HEAD")
         held = ExitStack()
@@ -101,18 +101,18 @@ class Application:
         began = time.perf_counter()
         try:
             await self._route(scope, receive, response.send)
-        except Exception as error:  # noqa: BLE001 - the edge: each failure becomes one answer, or breaks one off
-            await self._fail(scope, receive, response, error)
+        except Exception as error:  # noqa: BLE001 - the edge: each error becomes an answer, or breaks one off
+            await self._answer_error(scope, receive, response, error)
         finally:
             held.close()
             API_REQUESTS.labels(_route_of(scope), response.status).inc()
             API_SECONDS.labels(_route_of(scope)).observe(time.perf_counter() - began)
 
     def close(self) -> None:
-        """End the renderer's processes, which are this application's own."""
+        """Stop the renderer, which belongs to this application."""
         self._services.renderer.close()
 
-    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._router(scope, receive, send)
         finally:
@@ -126,10 +126,12 @@ class Application:
             scope["reader"] = ArchiveReader(principal, services.queries, services.objects)
         await self._router(scope, receive, send)
 
-    async def _fail(self, scope: Scope, receive: Receive, response: "_OutgoingResponse", error: Exception) -> None:
+    async def _answer_error(
+        self, scope: Scope, receive: Receive, response: "_OutgoingResponse", error: Exception
+    ) -> None:
         problem = problem_of(error)
         if problem.status >= 500:  # noqa: PLR2004 - HTTP's server errors
-            # The exception's text and the path may hold values; the exception's kind and the route do not.
+            # Not the exception's text or the path: they may contain patient data.
             log.error("request_failed", reason=problem.reason, route=_route_of(scope), kind=type(error).__name__)
         if response.status:
             raise error
@@ -141,7 +143,7 @@ def _route_of(scope: Scope) -> str:
 
 
 class _OutgoingResponse:
-    """One response on its way out: its status, and a limit on how long the client may take nothing of it."""
+    """A response being sent: its status, and a time limit for the client to take each piece of it."""
 
     def __init__(self, send: Send, no_progress_s: float, *, is_head: bool) -> None:
         self._send = send
@@ -150,7 +152,7 @@ class _OutgoingResponse:
         self.status = 0
 
     async def send(self, message: Message) -> None:
-        """Send an ASGI message; raises Problem (408) when the client takes nothing for too long."""
+        """Send an ASGI message; raises Problem (408) when the client takes nothing for `no_progress_s`."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = [*message.get("headers", []), NO_SNIFFING]
@@ -171,4 +173,4 @@ class _OutgoingResponse:
                 async with asyncio.timeout(self._no_progress_s):
                     await self._send({"type": "http.response.body", "body": piece, "more_body": is_more})
             except TimeoutError:
-                raise Problem(408, "client-too-slow", "take the answer as it comes") from None
+                raise Problem(408, "client-too-slow", "read the answer while it is being sent") from None

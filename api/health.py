@@ -1,4 +1,4 @@
-"""Liveness, readiness and metrics: none of them holds a patient's data, so anyone who reaches them may ask."""
+"""Liveness, readiness and metrics, open to everyone: their answers have no patient data."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -16,12 +16,12 @@ CHECK_S = 3.0
 
 
 async def healthz(_: Request) -> Response:
-    """Answer that the process runs."""
+    """Answer 200 while the process runs."""
     return _json({"status": "alive"}, 200)
 
 
 async def readyz(request: Request) -> Response:
-    """Answer with each server behind this one and its state, ready or away; 503 when one is away."""
+    """Answer with the state of each server that this service needs, ready or away; 503 when any is away."""
     services = services_of(request)
     checks = {"catalog": services.queries.check, "store": services.objects.check, **services.checks}
     states = await asyncio.gather(*(_state(check()) for check in checks.values()))

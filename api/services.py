@@ -1,4 +1,4 @@
-"""The servers, limits and caches that all requests share."""
+"""The connections, limits and caches that all requests share."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -29,9 +29,9 @@ T = TypeVar("T")
 
 
 class InflatedSlots:
-    """The deflated instances that may be in memory at once, each until its client has taken the answer.
+    """The slots for deflated instances in memory, each held until its client has taken the answer.
 
-    Nobody waits for a slot: clients that take their answers slowly would make the others wait without end.
+    Requests never wait for a slot: slow clients could make all others wait without end.
     """
 
     def __init__(self, count: int) -> None:
@@ -42,7 +42,9 @@ class InflatedSlots:
         """Hold a slot; raises Problem (503) when none is free."""
         if not self._left:
             API_LIMITED.labels("inflated").inc()
-            raise Problem(503, "inflated-busy", "too many deflated instances go out: try again soon", RETRY_AFTER)
+            raise Problem(
+                503, "inflated-busy", "too many deflated instances are being sent: try again soon", RETRY_AFTER
+            )
         self._left -= 1
         try:
             yield
@@ -52,16 +54,16 @@ class InflatedSlots:
 
 @dataclass(frozen=True)
 class Services:
-    """The servers, settings and caches that the handlers work with, made once for the application."""
+    """The connections, settings, limits and caches of the handlers, made once for the application."""
 
     queries: CatalogQueries
     objects: ObjectStore
     settings: ApiSettings
     render: RenderSettings
     renderer: Renderer
-    # Further servers that must answer for this origin to be ready, by name.
+    # By name, the checks of further servers that must answer before this service is ready.
     checks: Mapping[str, Check] = field(default_factory=dict)
-    # Long headers are parsed in a thread of their own, one at a time: they hold up no other request.
+    # One thread parses long headers, so that they delay no other request.
     parser: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "parser"))
     header_slots: asyncio.Semaphore = field(init=False)
     header_cache: HeaderCache = field(init=False)
@@ -72,8 +74,8 @@ class Services:
         object.__setattr__(self, "header_cache", HeaderCache(self.settings.header_cache_bytes))
         object.__setattr__(self, "header_slots", asyncio.Semaphore(self.settings.headers_at_once))
 
-    async def in_parser(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Return what a function returns that is called in the parser's thread."""
+    async def run_in_parser(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Return the result of a function that is called in the parser's thread."""
         return await asyncio.get_running_loop().run_in_executor(self.parser, partial(function, *arguments))
 
 
@@ -83,16 +85,16 @@ def services_of(request: Request) -> Services:
 
 
 def reader_of(request: Request) -> "ArchiveReader":
-    """Return the reader of what this request's principal may read."""
+    """Return the archive as this request's principal may read it."""
     return cast("ArchiveReader", request.scope["reader"])
 
 
 def hold_until_sent(request: Request, held: AbstractContextManager[None]) -> None:
-    """Enter a context that is left once the request's answer has gone out."""
+    """Enter a context, and leave it when the request's answer has been sent."""
     cast("ExitStack", request.scope["held"]).enter_context(held)
 
 
 def hold_inflated(request: Request, location: Location) -> None:
-    """Hold a slot for an instance, if it is deflated, until the answer has gone out; raises Problem (503)."""
+    """Hold a slot for an instance until the answer has been sent, if it is deflated; raises Problem (503)."""
     if location.transfer_syntax in DEFLATED:
         hold_until_sent(request, services_of(request).inflated_slots.taken())

@@ -1,4 +1,4 @@
-"""Bulk data: the value of one attribute, whole or in ranges, as stored (PS3.18 10.4.1.1.5, RFC 9110 14)."""
+"""Bulk data: an attribute's value as stored, whole or in ranges (PS3.18 10.4.1.1.5, RFC 9110 14)."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from api.http.media import wants_value_in_a_part
 from api.http.multipart import BYTE_RANGES, MultipartFraming, Part, stream
 from api.http.problems import not_found
 from api.http.ranges import Span, parse_range
-from api.http.streaming import Chunks, StreamedResponse, in_order, once
+from api.http.streaming import Chunks, StreamedResponse, in_order, single_chunk
 from api.services import Services, hold_inflated, reader_of, services_of
 from operators.catalog.ports import Location
 from operators.dicom.bulkdata import Beyond, ValueLocation, seek
@@ -27,27 +27,27 @@ from operators.http.media_types import OCTETS
 from operators.http.problem import Problem
 from operators.retrieval.reading import ArchiveReader
 
-# A tag, or tags with item numbers between them, as metadata spells them; here also in lower case.
+# A tag, or tags with item numbers between them, as in the metadata; lower case is accepted too.
 PATH = re.compile("[0-9A-Fa-f]{8}(/(0|[1-9][0-9]{0,6})/[0-9A-Fa-f]{8})*")
-# No object of 4 GiB has a value behind more windows than this.
+# The most windows read in search of a value: enough for an object of 4 GiB.
 WINDOWS = 300
 
 
 @dataclass(frozen=True)
 class BulkValue:
-    """A value's size, and what reads its bytes from a start to an end."""
+    """A value's size, and the function that reads its bytes from a start to an end (exclusive)."""
 
     size_bytes: int
     read: Callable[[int, int], Chunks]
 
 
 async def bulk(request: Request) -> Response:
-    """Answer with a value that the metadata left out, or with the ranges of it that the client asks for."""
+    """Answer with a value that the metadata refers to, or with the requested ranges of it."""
     is_multipart = wants_value_in_a_part(accepted(request))
     location = await location_of(request)
     base, path = base_of(request), _path_of(request)
     tag = etag([location], "bulkdata", path, base if is_multipart else "")
-    if answer := unchanged(request, tag, is_there=False):
+    if answer := unchanged(request, tag, is_known_to_exist=False):
         return answer
     hold_inflated(request, location)
     value = await find_value(services_of(request), reader_of(request), location, path)
@@ -72,19 +72,19 @@ def _path_of(request: Request) -> str:
 
 
 def _spans(request: Request, value: BulkValue, tag: str) -> tuple[Span, ...]:
-    """Return the ranges asked for, none for the whole value; ranges are for GET alone (RFC 9110 14.2)."""
+    """Return the requested ranges, none for the whole value; only GET may have ranges (RFC 9110 14.2)."""
     is_ranged = request.method == "GET" and request.headers.get("if-range", tag) == tag
     text = request.headers.get("range") if is_ranged else None
     return parse_range(text, value.size_bytes, services_of(request).settings.ranges)
 
 
 def _in_one_piece(value: BulkValue, tag: str, spans: tuple[Span, ...]) -> Response:
-    named = headers(tag) | {"accept-ranges": "bytes"}
+    own_headers = headers(tag) | {"accept-ranges": "bytes"}
     if not spans:
-        return StreamedResponse(value.read(0, value.size_bytes), OCTETS, value.size_bytes, named)
+        return StreamedResponse(value.read(0, value.size_bytes), OCTETS, value.size_bytes, own_headers)
     (span,) = spans
-    named["content-range"] = span.content_range(value.size_bytes)
-    return StreamedResponse(value.read(*span), OCTETS, span.size_bytes, named, 206)
+    own_headers["content-range"] = span.content_range(value.size_bytes)
+    return StreamedResponse(value.read(*span), OCTETS, span.size_bytes, own_headers, 206)
 
 
 def _in_parts(value: BulkValue, tag: str, at: str, media_type: str, spans: tuple[Span, ...]) -> Response:
@@ -104,10 +104,10 @@ async def _read_span(value: BulkValue, span: Span) -> Chunks:
 
 
 async def find_value(services: Services, reader: ArchiveReader, location: Location, path: str) -> BulkValue | None:
-    """Return the value at a path, None when there is none; raises Problem (501) when the header is too long for that.
+    """Return the value at a path, None when there is none; raises Problem (501) when the header is too long to search.
 
-    A value at the top level is read from the object as it is sent. A value in a sequence, or of a deflated instance,
-    is found in the header, which is then in memory.
+    A value at the top level is read from the object while it is sent. A value in a sequence, or of a deflated instance,
+    is taken from the header, which must be in memory for that.
     """
     steps = tuple(path.split("/"))
     if len(steps) == 1 and location.transfer_syntax not in DEFLATED:
@@ -115,10 +115,12 @@ async def find_value(services: Services, reader: ArchiveReader, location: Locati
         return None if place is None else _value_in_object(reader, location, place)
     async with services.header_slots:
         header = await reader.part(location, 0, min(location.header_length, HEADER_BYTES))
-        found = await services.in_parser(bulk_value, header, location.prefix_length, location.transfer_syntax, steps)
+        found = await services.run_in_parser(
+            bulk_value, header, location.prefix_length, location.transfer_syntax, steps
+        )
     if found is None and location.header_length > HEADER_BYTES:
-        raise Problem(501, "too-large", "this value cannot be served by itself: retrieve the instance")
-    return None if found is None else BulkValue(len(found), lambda start, end: once(found[start:end]))
+        raise Problem(501, "too-large", "this value cannot be served alone: retrieve the instance")
+    return None if found is None else BulkValue(len(found), lambda start, end: single_chunk(found[start:end]))
 
 
 def _value_in_object(reader: ArchiveReader, location: Location, place: ValueLocation) -> BulkValue:
@@ -129,7 +131,7 @@ def _value_in_object(reader: ArchiveReader, location: Location, place: ValueLoca
 
 
 async def _find_place(services: Services, reader: ArchiveReader, location: Location, tag: int) -> ValueLocation | None:
-    """Return where a top-level value lies; the header is read in windows, and values larger than one are skipped."""
+    """Return the location of a top-level value; the header is read in windows, and values longer than one are skipped."""
     is_pixels = tag in PIXEL_TAGS
     start = location.header_length if is_pixels else location.prefix_length
     end = location.header_length + PIXEL_HEADER_BYTES if is_pixels else location.header_length
@@ -139,7 +141,7 @@ async def _find_place(services: Services, reader: ArchiveReader, location: Locat
             break
         async with services.header_slots:
             window = await reader.part(location, start, min(end, start + HEADER_BYTES))
-            found = await services.in_parser(seek, window, start, end, location.transfer_syntax, tag)
+            found = await services.run_in_parser(seek, window, start, end, location.transfer_syntax, tag)
         if not isinstance(found, Beyond):
             return found
         start = found.position

@@ -1,4 +1,4 @@
-"""One frame rendered as a picture: which bytes of its object that takes."""
+"""Rendering one frame as a picture: finding and reading the bytes that the renderer needs."""
 
 import asyncio
 from dataclasses import dataclass
@@ -16,30 +16,30 @@ from operators.retrieval.reading import ArchiveReader
 from schemas.events import Frames
 
 MOST_HEADER_BYTES = 64 * 2**20
-# A frame that begins this near to the header's end, and ends this near to the object's beginning, is read with the
-# header.
+# A frame that begins at most NEAR_BYTES after the header, and ends in the object's first SMALL_BYTES, is read together
+# with the header.
 NEAR_BYTES = 64 * 1024
 SMALL_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class FramedInstance:
-    """An instance with frames that can be rendered, and where they lie."""
+    """An instance with frames to render, and the table of their positions."""
 
     location: Location
     listed: Frames
 
     @property
     def form(self) -> Form:
-        """Return what a job has of a frame: its bytes, or the whole object if no table lists the frames."""
+        """Return the form of a render job's frame: its bytes, or the whole object if no table lists the frames."""
         kind = self.listed.kind
         return kind if kind in ("native", "encapsulated") else "object"
 
 
 async def framed_instance(reader: ArchiveReader, location: Location) -> FramedInstance:
-    """Return the instance at a location, which may lack its frames; raises Problem (406) when none can be rendered.
+    """Return the instance at a location, with its frames, which are looked up if the location lacks them.
 
-    Raises NotFound for an instance that has gone meanwhile.
+    Raises Problem (406) when no frame can be rendered, and NotFound when the instance no longer exists.
     """
     if not location.frames:
         location = await reader.locate_one(location.study_uid, location.series_uid, location.sop_uid)
@@ -60,7 +60,7 @@ async def render_frame(
 
 
 async def _with_bytes(reader: ArchiveReader, instance: FramedInstance, job: RenderJob, most_bytes: int) -> RenderJob:
-    """Return the job with the bytes that it needs: the header and one frame, or the whole object."""
+    """Return the job with its bytes: the header and one frame, or the whole object."""
     location, offset = instance.location, instance.listed.offset
     read, fill = partial(reader.part, location), partial(job.with_bytes, location.prefix_length, most_bytes)
     if instance.form == "object":

@@ -1,4 +1,4 @@
-"""Frames by themselves, in the order asked for (PS3.18 10.4.1.1.6); frames that lie near are read together."""
+"""Frames of an instance as stored, in the requested order (PS3.18 10.4.1.1.6); neighbouring frames share one read."""
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
@@ -25,7 +25,7 @@ from operators.http.problem import Problem
 from operators.retrieval.reading import ArchiveReader
 from schemas.events import Frames
 
-# One read takes at most this much, and at least half of it was asked for: a request holds 1 + AHEAD reads.
+# A read of several frames has at most this size, and at least half of it was requested; a request holds 1 + AHEAD reads.
 RUN_BYTES = 4 * 2**20
 # A deflated object of at most this size is read whole, and inflated to at most
 # operators.dicom.scan.MAX_INFLATED_HEADER_BYTES.
@@ -37,9 +37,9 @@ Read = Callable[[int, int], Chunks]
 
 @dataclass(frozen=True)
 class FrameBytes:
-    """Where one frame's bytes lie in what is read, and how they are converted to what is served.
+    """The position of a frame's bytes in its source, and their conversion to the bytes to serve.
 
-    `size_bytes` is the size served, None when only the conversion shows it.
+    `size_bytes` is the size to serve, None when it is known only after the conversion.
     """
 
     start: int
@@ -50,7 +50,7 @@ class FrameBytes:
 
 @dataclass(frozen=True)
 class FrameSource:
-    """The frames asked for, in that order, and what reads their bytes: the object, or what it inflates to."""
+    """The requested frames, in that order, and the function that reads bytes of the object or of its inflated form."""
 
     frames: tuple[FrameBytes, ...]
     read: Read
@@ -105,32 +105,32 @@ def _listed(listed: Frames, numbers: Sequence[int]) -> tuple[FrameBytes, ...]:
 async def _bit_packed(
     services: Services, reader: ArchiveReader, location: Location, numbers: Sequence[int]
 ) -> tuple[FrameBytes, ...]:
-    """Locate frames of single bits, which need not begin with a byte, by what the header says."""
+    """Return the positions of 1-bit frames, computed from the header: a frame need not begin with a byte."""
     end = min(location.header_length + PIXEL_HEADER_BYTES, location.size_bytes)
     if location.transfer_syntax not in NATIVE or end > HEADER_BYTES:
         raise _unlisted()
     async with services.header_slots:
         header = await reader.part(location, 0, end)
-        found = await services.in_parser(bit_frames, header, location.prefix_length, location.transfer_syntax)
+        found = await services.run_in_parser(bit_frames, header, location.prefix_length, location.transfer_syntax)
     bits = [found.frame(number) for number in numbers] if found else []
     if not bits or None in bits:
         raise _unlisted()
     return tuple(
-        FrameBytes(*one.location, partial(stream_aligned, skip=one.skip, bits=one.bits), -(-one.bits // 8))
-        for one in bits
-        if one
+        FrameBytes(*frame.location, partial(stream_aligned, skip=frame.skip, bits=frame.bits), -(-frame.bits // 8))
+        for frame in bits
+        if frame
     )
 
 
 async def _deflated(
     services: Services, reader: ArchiveReader, location: Location, numbers: Sequence[int]
 ) -> FrameSource:
-    """Inflate an instance, within bounds, and locate the frames in what it inflates to."""
+    """Return the frames of a deflated instance, inflated in memory; raises Problem (501) when it is too large."""
     if location.size_bytes > DEFLATED_BYTES:
         raise _unlisted()
     async with services.header_slots:
         whole = await reader.part(location, 0, location.size_bytes)
-        data, listed = await services.in_parser(inflate_object, whole, location.prefix_length)
+        data, listed = await services.run_in_parser(inflate_object, whole, location.prefix_length)
     if listed.kind != "native" or max(numbers) > listed.count:
         raise _unlisted()
 
@@ -141,11 +141,11 @@ async def _deflated(
 
 
 def _unlisted() -> Problem:
-    return Problem(501, "frames-unlisted", "these frames cannot be served by themselves: retrieve the instance")
+    return Problem(501, "frames-unlisted", "these frames cannot be served alone: retrieve the instance")
 
 
 async def _bodies(source: FrameSource) -> AsyncGenerator[Chunks, None]:
-    """Yield each frame's bytes, in the order asked for; the frames of a run come out of one read."""
+    """Yield each frame's bytes, in the requested order; one read serves the frames of a run."""
     works = (partial(_read_run, source, run) for run in _runs(source.frames))
     async with aclosing(in_order(works, AHEAD)) as runs:
         async for run in runs:
@@ -154,7 +154,7 @@ async def _bodies(source: FrameSource) -> AsyncGenerator[Chunks, None]:
 
 
 def _runs(frames: Sequence[FrameBytes]) -> Iterator[tuple[FrameBytes, ...]]:
-    """Divide the frames, in the order asked for, into runs that one read serves without much waste."""
+    """Yield the frames, in the requested order, in runs that one read can serve without much waste."""
     run: list[FrameBytes] = []
     start = end = size = 0
     for frame in frames:
@@ -179,7 +179,7 @@ async def _read_run(source: FrameSource, run: Sequence[FrameBytes]) -> list[Chun
 
 
 async def _piece(data: bytes, start: int, end: int) -> Chunks:
-    # Copied only when its turn comes: the same frame may be asked for many times.
+    # Copied only when it is sent, because the same frame may be requested many times.
     yield data[start:end]
 
 

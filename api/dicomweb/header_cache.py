@@ -1,13 +1,13 @@
-"""Finished header JSON, kept in memory: a viewer asks for the same series again and again."""
+"""A cache of headers as JSON, because viewers request the metadata of the same series again and again."""
 
 from collections import OrderedDict
 
-# A value of more than this share of the whole is not kept: it is rare, and would push out many others.
+# A value larger than the cache's size divided by this is not kept: it is rare, and would displace many others.
 LARGEST_SHARE = 16
 
 
 class HeaderCache:
-    """Bytes by key, at most `most_bytes` in all; the least recently used go first."""
+    """Values by key, at most `most_bytes` in all; the least recently used values are removed first."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -22,7 +22,7 @@ class HeaderCache:
         return found
 
     def put(self, key: tuple[str, ...], value: bytes) -> None:
-        """Keep a value, unless its key has one or it is larger than its share."""
+        """Keep a value, unless its key already has a value or it is too large (LARGEST_SHARE)."""
         if len(value) * LARGEST_SHARE > self._most_bytes or key in self._values:
             return
         self._values[key] = value

@@ -19,15 +19,15 @@ from operators.http.media_types import JSON_TYPES
 
 # Instance Availability by tier (PS3.3 C.3.4).
 AVAILABILITY = {"hot": "ONLINE", "warm": "ONLINE", "cold": "NEARLINE"}
-# PS3.18 tables 10.6.3-3 to -5: the attributes that every result has, empty when their value is not known.
+# PS3.18 tables 10.6.3-3 to -5: the attributes in every result, empty when their value is unknown.
 REQUIRED: Mapping[Level, DicomJson] = {
-    level: {one.path: {"vr": one.vr} for one in required_at(level)} for level in LEVELS
+    level: {attribute.path: {"vr": attribute.vr} for attribute in required_at(level)} for level in LEVELS
 }
 UTF_8 = {"vr": "CS", "Value": ["ISO_IR 192"]}
 
 
 def search(level: Level) -> Callable[[Request], Awaitable[Response]]:
-    """Return the handler that searches one level, below the study and the series that the path names."""
+    """Return the handler that searches a level, within the study and the series in the path, if there are any."""
 
     async def handler(request: Request) -> Response:
         media_type = choose(accepted(request), JSON_TYPES)
@@ -60,12 +60,12 @@ def warnings(page: Page, query: Query) -> tuple[str, ...]:
 
 
 def body(page: Page, query: Query, base: str) -> bytes:
-    """Return the results as a JSON array, each one's attributes in the order of their tags (PS3.18 F.2.2)."""
+    """Return the results as a JSON array, with each result's attributes in order of tag (PS3.18 F.2.2)."""
     return orjson.dumps([dataset(hit, query, base) for hit in page.hits], option=orjson.OPT_SORT_KEYS)
 
 
 def dataset(hit: Hit, query: Query, base: str) -> DicomJson:
-    """Return one result: the attributes of its level and of the levels above, and those that the catalog derives."""
+    """Return a result's attributes: of its level, of the levels above, and the computed ones (availability, URL)."""
     result: DicomJson = {}
     if hit.study:
         is_named = query.study_uid is not None and query.level != "study"
@@ -81,10 +81,10 @@ def dataset(hit: Hit, query: Query, base: str) -> DicomJson:
 
 
 def _included(attributes: DicomJson, query: Query, *, is_named: bool) -> DicomJson:
-    """Return the attributes of a level; of a study or series that the path names, only those that includefield lists."""
+    """Return a level's attributes; if the path names the study or series, only the attributes in includefield."""
     if not is_named or query.include is None:
         return attributes
-    return {tag: one for tag, one in attributes.items() if tag in query.include}
+    return {tag: element for tag, element in attributes.items() if tag in query.include}
 
 
 def _identity(hit: Hit, base: str) -> DicomJson:

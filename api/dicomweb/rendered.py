@@ -1,4 +1,4 @@
-"""WADO-RS rendered resources: pictures that need no DICOM viewer (PS3.18 10.4.1.1.3, 8.3.5, 8.7.4)."""
+"""WADO-RS rendered resources: pictures that can be shown without a DICOM viewer (PS3.18 10.4.1.1.3, 8.3.5, 8.7.4)."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -21,31 +21,32 @@ from operators.catalog.ports import Location
 from operators.http.accept import accepted
 from operators.imaging.request import Rendering, parse_rendering
 
-# PS3.18 table 8.7.4-1; the first is for a client that accepts any.
+# PS3.18 table 8.7.4-1; a client that accepts any type gets the first.
 IMAGES = ("image/jpeg", "image/png", "image/gif")
 PICTURES_AHEAD = 2
 NOT_ANNOTATED = '"annotation is not supported and was left out"'
 
 
 class AddressedPicture(NamedTuple):
-    """A picture file, and the address of the rendered resource that it is."""
+    """A picture file, and the address of its rendered resource."""
 
     address: str
     file: bytes
 
 
-# Renders one picture; None for an instance that has none.
+# Renders one picture; returns None for an instance without a picture.
 Render = Callable[[Rendering], Awaitable[AddressedPicture | None]]
 
 
 async def rendered(request: Request) -> Response:
-    """Answer with the images of a study, a series or one instance as pictures; of many frames the first.
+    """Answer with pictures of a study, a series or an instance: one picture, of the first frame, for each instance.
 
-    A video or a PDF, when it is the only instance, is answered as stored.
+    If the only instance is a video or a PDF, answer with it as stored.
     """
     locations = await locations_of(request)
     if len(locations) > 1:
-        return await _answer(request, locations, [partial(_first_frame, request, one) for one in locations])
+        renders = [partial(_first_frame, request, location) for location in locations]
+        return await _answer(request, locations, renders)
     (location,) = locations
     if media_type := VIDEOS.get(location.transfer_syntax):
         choose_rendered(accepted(request), (media_type,), 1)
@@ -59,7 +60,7 @@ async def rendered(request: Request) -> Response:
 
 
 async def rendered_frames(request: Request) -> Response:
-    """Answer with the frames of an instance that the path lists, in that order, as pictures."""
+    """Answer with pictures of the frames that the path lists, in that order."""
     numbers = frame_numbers_of(request)
     instance = await framed_instance(reader_of(request), await location_of(request))
     check_frames(instance.listed, numbers)
@@ -79,18 +80,18 @@ async def _with_frames(request: Request, location: Location) -> Location:
 
 
 async def _answer(request: Request, locations: Sequence[Location], renders: Sequence[Render]) -> Response:
-    """Answer with the pictures of these instances, in parts or one alone."""
+    """Answer with the pictures that `renders` make of these instances, in parts, or with a single picture alone."""
     media_type, is_multipart = choose_rendered(accepted(request), IMAGES, len(renders))
     rendering = parse_rendering(request.query_params.multi_items(), media_type)
     frames = request.path_params.get("frames")
     tag = etag(locations, "rendered", f"{base_of(request)} {is_multipart} {frames} {rendering}")
-    if answer := unchanged(request, tag, is_there=False):
+    if answer := unchanged(request, tag, is_known_to_exist=False):
         return answer
     if is_multipart:
         pictures = in_order((partial(render, rendering) for render in renders), PICTURES_AHEAD)
         framing = MultipartFraming.of(media_type, tag)
-        named = headers(tag) | _warning(request)
-        return StreamedResponse(_parts(framing, pictures), framing.content_type, headers=named)
+        own_headers = headers(tag) | _warning(request)
+        return StreamedResponse(_parts(framing, pictures), framing.content_type, headers=own_headers)
     picture = await renders[0](rendering)
     if picture is None:
         raise not_renderable("no-images")
@@ -98,7 +99,7 @@ async def _answer(request: Request, locations: Sequence[Location], renders: Sequ
 
 
 async def _parts(framing: MultipartFraming, pictures: AsyncGenerator[AddressedPicture | None, None]) -> Chunks:
-    """Yield the pictures in parts, as they are made; raises Problem (406) when there is none."""
+    """Yield the pictures in parts, each when it is made; raises Problem (406) when there are no pictures."""
     count = 0
     async with aclosing(pictures):
         async for picture in pictures:
@@ -114,13 +115,13 @@ async def _parts(framing: MultipartFraming, pictures: AsyncGenerator[AddressedPi
 async def _frame(
     request: Request, instance: FramedInstance, number: int, path: str, rendering: Rendering
 ) -> AddressedPicture:
-    """Return the picture of a frame; its address is the instance's, then `path`."""
+    """Return the picture of a frame; its address is the instance's address, `path` and /rendered."""
     file = await render_frame(services_of(request), reader_of(request), instance, number, rendering)
     return AddressedPicture(f"{address_of(base_of(request), instance.location)}{path}/rendered", file)
 
 
 async def _first_frame(request: Request, location: Location, rendering: Rendering) -> AddressedPicture | None:
-    """Return an instance's picture; None when it has none, so that the others of its study still come."""
+    """Return an instance's picture; None when it has none, so that the study's other pictures are still sent."""
     try:
         instance = await framed_instance(reader_of(request), location)
         check_frames(instance.listed, [1])
@@ -132,6 +133,6 @@ async def _first_frame(request: Request, location: Location, rendering: Renderin
 
 
 def _warning(request: Request) -> dict[str, str]:
-    """Return the header that warns a client which asked for annotation that there is none (PS3.18 8.3.5.1.1)."""
-    has_asked = "annotation" in request.query_params
-    return {"warning": f"299 {base_of(request)}: {NOT_ANNOTATED}"} if has_asked else {}
+    """Return the Warning header if the client requested annotation, which is not supported (PS3.18 8.3.5.1.1)."""
+    wants_annotation = "annotation" in request.query_params
+    return {"warning": f"299 {base_of(request)}: {NOT_ANNOTATED}"} if wants_annotation else {}

@@ -1,4 +1,4 @@
-"""The studies, series, instances and frames that a request's path names, and their addresses."""
+"""The studies, series, instances and frames in a request's path, and their addresses."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ MOST_FRAMES = 1000
 
 
 def uid_of(request: Request, level: str) -> str | None:
-    """Return the path's UID of a level, None when the path does not go down to it; raises Problem (400)."""
+    """Return the UID of a level in the path, None when the path has none; raises Problem (400) if it is malformed."""
     uid = request.path_params.get(level)
     if uid is not None and not is_uid(uid):
         raise bad_uid()
@@ -39,12 +39,12 @@ def frame_numbers_of(request: Request) -> list[int]:
     """Return the frame numbers that the path lists; raises Problem (400)."""
     text = request.path_params["frames"]
     if not FRAME_LIST.fullmatch(text) or text.count(",") >= MOST_FRAMES:
-        raise Problem(400, "bad-frames", f"list at most {MOST_FRAMES} frame numbers as 1,2,3")
+        raise Problem(400, "bad-frames", f"list at most {MOST_FRAMES} frame numbers, such as 1,2,3")
     return [int(number) for number in text.split(",")]
 
 
 def check_frames(listed: Frames, numbers: Sequence[int]) -> None:
-    """Return when an instance has frames of these numbers; raises Problem (404)."""
+    """Return if an instance has frames with these numbers, else raise Problem (404)."""
     if listed.kind == "none":
         raise Problem(404, "no-frames", "this instance has no frames: retrieve the instance")
     if not all(1 <= number <= listed.count for number in numbers):
@@ -52,7 +52,7 @@ def check_frames(listed: Frames, numbers: Sequence[int]) -> None:
 
 
 def base_of(request: Request) -> str:
-    """Return the address of the service as this client reached it."""
+    """Return the service's address, with the host that the client used."""
     return f"{request.scope['scheme']}://{request.headers['host']}{ROOT}"
 
 

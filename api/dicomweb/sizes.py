@@ -1,8 +1,8 @@
-"""Sizes that the retrievals share."""
+"""Sizes that several retrievals share."""
 
-# Pieces that are fetched ahead of the one that goes out, each at most reading.CHECKED_FIRST_BYTES in memory.
+# The most objects or ranges that a request reads at a time, each with at most reading.CHECKED_FIRST_BYTES in memory.
 AHEAD = 3
-# At most this much of a header is read: what is cut off is one value too large for metadata (a video, a document).
+# The longest part of a header that is read: only a value too large for metadata (a document) makes a header longer.
 HEADER_BYTES = 16 * 2**20
-# Explicit VR's tag, VR, two reserved bytes and length: encapsulated pixels have no other header (PS3.5 A.4).
+# Tag, VR, two reserved bytes and length in explicit VR, as before all encapsulated pixels (PS3.5 A.4).
 PIXEL_HEADER_BYTES = 12

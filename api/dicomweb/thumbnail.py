@@ -1,4 +1,4 @@
-"""WADO-RS thumbnails: a small picture that shows what a study, a series or an instance is (PS3.18 10.4.1.1.4)."""
+"""WADO-RS thumbnails: a small picture to recognise a study, a series or an instance by (PS3.18 10.4.1.1.4)."""
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -20,12 +20,15 @@ from operators.http.accept import accepted
 from operators.http.problem import Problem
 from operators.imaging.request import Rendering, parse_thumbnail
 
-# At most this many instances are tried to find one that can be rendered.
+# The most instances tried until one can be rendered.
 CANDIDATES = 5
 
 
 async def thumbnail(request: Request) -> Response:
-    """Answer with a small picture: of the first frame listed, of the instance's middle one, or of a representative."""
+    """Answer with a small picture of a study, a series, an instance or a frame.
+
+    It shows the first frame in the path's list, else the middle frame of the instance, or of a representative instance.
+    """
     media_type, _ = choose_rendered(accepted(request), IMAGES, 1)
     side = services_of(request).settings.thumbnail_px
     rendering = parse_thumbnail(request.query_params.multi_items(), media_type, side)
@@ -37,7 +40,7 @@ async def thumbnail(request: Request) -> Response:
         except NO_PICTURE as error:
             if not is_without_picture(error) or request.path_params.get("instance"):
                 raise
-    raise Problem(404, "no-images", "nothing here has a picture to show")
+    raise Problem(404, "no-images", "no instance here has a picture: retrieve the instances")
 
 
 async def _thumbnail_of(request: Request, location: Location, numbers: list[int], rendering: Rendering) -> Response:
@@ -46,7 +49,7 @@ async def _thumbnail_of(request: Request, location: Location, numbers: list[int]
     number = numbers[0] if numbers else (instance.listed.count + 1) // 2
     check_frames(instance.listed, numbers or [number])
     tag = etag([instance.location], "thumbnail", f"{number} {rendering}")
-    if answer := unchanged(request, tag, is_there=False):
+    if answer := unchanged(request, tag, is_known_to_exist=False):
         return answer
     file = await render_frame(services, reader, instance, number, rendering)
     return picture_response(request, file, rendering.media_type, tag)
@@ -55,19 +58,19 @@ async def _thumbnail_of(request: Request, location: Location, numbers: list[int]
 def _candidates(locations: Sequence[Location]) -> Iterator[Location]:
     """Yield the instances that may represent a study or series, the best first.
 
-    They are the middle image of each image series, then the middle instance of each other series, then the first and
-    the last image of the first image series.
+    First comes the middle image of each series with images, then the middle instance of each other series, then the
+    first and the last image of the first series with images.
     """
     images, others = list[list[Location]](), list[list[Location]]()
-    for _, group in groupby(locations, lambda one: one.series_uid):
+    for _, group in groupby(locations, lambda location: location.series_uid):
         series = list(group)
-        shown = [one for one in series if is_image(one.sop_class)]
+        shown = [location for location in series if is_image(location.sop_class)]
         (images if shown else others).append(shown or series)
     yield from (series[len(series) // 2] for series in (*images, *others))
-    yield from (one for series in images[:1] for one in (series[0], series[-1]))
+    yield from (location for series in images[:1] for location in (series[0], series[-1]))
 
 
 @lru_cache(maxsize=512)
 def is_image(sop_class: str) -> bool:
-    """True if a SOP class is one of images, by its name in PS3.6."""
+    """True if a SOP class stores images, by its name in PS3.6."""
     return "Image Storage" in UID(sop_class).name

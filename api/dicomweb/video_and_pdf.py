@@ -1,4 +1,4 @@
-"""Videos and encapsulated PDFs, whose rendered form is the one that is stored (PS3.18 8.7.4)."""
+"""Videos and encapsulated PDFs, whose rendered form is their stored form (PS3.18 8.7.4)."""
 
 from contextlib import aclosing
 
@@ -23,19 +23,19 @@ ENCAPSULATED_DOCUMENT = "00420011"
 
 
 def video(request: Request, location: Location, media_type: str) -> Response:
-    """Answer with a video's stream as stored; no rendering parameter changes it."""
+    """Answer with a video's stream as stored; rendering parameters are ignored."""
     start = location.header_length + PIXEL_HEADER_BYTES
     if unpack(location.frames).kind == "none" or start >= location.size_bytes:
         raise not_renderable("no-pixels")
     tag = etag([location], media_type)
-    if answer := unchanged(request, tag, is_there=False):
+    if answer := unchanged(request, tag, is_known_to_exist=False):
         return answer
     pixels = reader_of(request).stream(location, start, location.size_bytes)
     return StreamedResponse(_fragments(pixels), media_type, headers=headers(tag))
 
 
 async def _fragments(pixels: Chunks) -> Chunks:
-    """Yield the bytes of the fragments behind the offset table; raises Problem (406) when there are no fragments."""
+    """Yield the bytes of the fragments after the offset table; raises Problem (406) when they are malformed."""
     try:
         async with aclosing(stream_fragments(pixels, tables=1)) as pieces:
             async for piece in pieces:
@@ -45,13 +45,13 @@ async def _fragments(pixels: Chunks) -> Chunks:
 
 
 async def pdf(request: Request, location: Location) -> Response:
-    """Answer with an encapsulated PDF as stored, as an attachment: a page of this origin must not run its scripts."""
+    """Answer with an encapsulated PDF as stored, as an attachment, so that its scripts do not run in this origin."""
     tag = etag([location], PDF)
-    if answer := unchanged(request, tag, is_there=False):
+    if answer := unchanged(request, tag, is_known_to_exist=False):
         return answer
     hold_inflated(request, location)
     value = await find_value(services_of(request), reader_of(request), location, ENCAPSULATED_DOCUMENT)
     if value is None:
         raise not_renderable("no-document")
-    named = headers(tag) | {"content-disposition": "attachment"}
-    return StreamedResponse(value.read(0, value.size_bytes), PDF, value.size_bytes, named)
+    own_headers = headers(tag) | {"content-disposition": "attachment"}
+    return StreamedResponse(value.read(0, value.size_bytes), PDF, value.size_bytes, own_headers)

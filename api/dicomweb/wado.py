@@ -1,4 +1,4 @@
-"""WADO-RS: instances and their metadata, as stored (PS3.18 10.4)."""
+"""WADO-RS: instances as stored, and their metadata (PS3.18 10.4)."""
 
 import time
 from collections.abc import AsyncGenerator
@@ -16,7 +16,7 @@ from api.http.etags import etag, headers, unchanged, weak
 from api.http.media import wants_instances_in_parts
 from api.http.multipart import MultipartFraming, Part, stream
 from api.http.problems import not_acceptable
-from api.http.streaming import Chunks, StreamedResponse, begun, in_order, joined
+from api.http.streaming import Chunks, StreamedResponse, in_larger_chunks, in_order, with_first_chunk_read
 from api.services import Services, reader_of, services_of
 from operators.catalog.ports import Location
 from operators.dicom.element_json import DicomJson
@@ -27,7 +27,7 @@ from operators.http.media_types import DICOM, JSON_TYPES
 from operators.retrieval.reading import ArchiveReader
 from schemas.telemetry import API_LIMITED
 
-# A header of at most this size is parsed in less time than it takes to hand it to another thread.
+# A header of at most this size is parsed faster than it could be passed to another thread.
 PARSED_AT_ONCE_BYTES = 32 * 1024
 CHUNK_BYTES = 64 * 1024
 
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 async def retrieve(request: Request) -> Response:
-    """Answer with a study's, a series' or one instance, as stored."""
+    """Answer with the instances of a study or series, or with one instance, as stored."""
     locations = await locations_of(request)
     is_multipart = wants_instances_in_parts(accepted(request), locations)
     reader = reader_of(request)
@@ -47,8 +47,8 @@ async def retrieve(request: Request) -> Response:
         only = locations[0]
         return StreamedResponse(reader.whole(only), _content_type(only), only.size_bytes, headers(tag))
     framing = MultipartFraming.of(DICOM, tag)
-    parts = [Part(_content_type(one), address_of(base, one), one.size_bytes) for one in locations]
-    bodies = in_order((partial(_begun, reader, one) for one in locations), AHEAD)
+    parts = [Part(_content_type(location), address_of(base, location), location.size_bytes) for location in locations]
+    bodies = in_order((partial(_read_ahead, reader, location) for location in locations), AHEAD)
     body = stream(framing, parts, bodies)
     return StreamedResponse(body, framing.content_type, framing.size_bytes(parts), headers(tag))
 
@@ -57,12 +57,12 @@ def _content_type(location: Location) -> str:
     return f"{DICOM}; transfer-syntax={location.transfer_syntax}"
 
 
-async def _begun(reader: ArchiveReader, location: Location) -> Chunks:
-    return await begun(reader.whole(location))
+async def _read_ahead(reader: ArchiveReader, location: Location) -> Chunks:
+    return await with_first_chunk_read(reader.whole(location))
 
 
 async def metadata(request: Request) -> Response:
-    """Answer with the DICOM JSON of the headers of a study, a series or one instance."""
+    """Answer with the headers of a study, a series or an instance, in DICOM JSON."""
     media_type = choose(accepted(request), JSON_TYPES)
     if media_type is None:
         raise not_acceptable(" or ".join(JSON_TYPES))
@@ -74,13 +74,14 @@ async def metadata(request: Request) -> Response:
     if len(locations) == 1:
         only = await _metadata_of(services, reader, locations[0], address_of(base, locations[0]))
         return Response(b"[" + only.json + b"]", media_type=media_type, headers=headers(tag) if only.is_whole else {})
-    works = (partial(_metadata_of, services, reader, one, address_of(base, one)) for one in locations)
+    works = (partial(_metadata_of, services, reader, location, address_of(base, location)) for location in locations)
     items = in_order(works, services.settings.headers_at_once)
-    return StreamedResponse(joined(_array(items), CHUNK_BYTES), media_type, headers=headers(weak(tag)))
+    body = in_larger_chunks(_array(items), CHUNK_BYTES)
+    return StreamedResponse(body, media_type, headers=headers(weak(tag)))
 
 
 class _Metadata(NamedTuple):
-    """An instance's DICOM JSON; `is_whole` unless its header could not be read, when the next answer may differ."""
+    """An instance's DICOM JSON; `is_whole` is False if its header could not be read, and the next answer may differ."""
 
     json: bytes
     is_whole: bool
@@ -96,7 +97,7 @@ async def _array(items: AsyncGenerator[_Metadata, None]) -> Chunks:
 
 
 async def _metadata_of(services: Services, reader: ArchiveReader, location: Location, at: str) -> _Metadata:
-    """Return one instance's DICOM JSON: of its header, or only of its UIDs when its header cannot be read."""
+    """Return an instance's DICOM JSON: its header, or only its UIDs when the header cannot be read."""
     key = (reader.principal.tenant, location.data_hash)
     cached = services.header_cache.get(key)
     if cached is not None:
@@ -116,9 +117,9 @@ async def _metadata_of(services: Services, reader: ArchiveReader, location: Loca
 
 
 async def _header_json(services: Services, header: bytes, location: Location) -> bytes:
-    """Return a header's JSON without an address; a long header is parsed in the parser's thread."""
+    """Return a header's JSON, with bulk data addresses left open; a long header is parsed in the parser's thread."""
     parse = partial(_parse, header, location.prefix_length, location.transfer_syntax, services.settings.header_s)
-    return parse() if len(header) <= PARSED_AT_ONCE_BYTES else await services.in_parser(parse)
+    return parse() if len(header) <= PARSED_AT_ONCE_BYTES else await services.run_in_parser(parse)
 
 
 def _parse(header: bytes, prefix_length: int, transfer_syntax: str, most_s: float) -> bytes:

@@ -1,1 +1,1 @@
-"""HTTP as the read API's handlers use it: errors, entity tags, ranges, multipart and streamed bodies."""
+"""HTTP for the read API's handlers: errors, entity tags, media types, ranges, multipart and streamed bodies."""

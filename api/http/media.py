@@ -1,7 +1,7 @@
-"""Which Accept headers the stored form of instances, frames and values meets; nothing is transcoded.
+"""Matching Accept headers with the stored form of instances, frames and values; nothing is transcoded.
 
-A client that names no transfer syntax gets instances as stored. PS3.18 8.7.3.5.2 asks for Explicit VR Little Endian
-then, for which a transcoder would be needed.
+A client that names no transfer syntax gets instances as stored. PS3.18 8.7.3.5.2 requires Explicit VR Little Endian in
+that case, which would need a transcoder.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from operators.http.problem import Problem
 
 COMPRESSED = "1.2.840.10008.1.2."
 
-# PS3.18 table 8.7.3-5: the media type of one compressed frame, and the transfer syntax it means unless another is named.
+# PS3.18 table 8.7.3-5: the media types of compressed frames, and the transfer syntax of each unless another is named.
 DEFAULTS: Mapping[str, str] = {
     "image/jpeg": "4.70",
     "image/dicom-rle": "5",
@@ -46,7 +46,7 @@ MEDIA_TYPES = {COMPRESSED + syntax: media_type for media_type, syntaxes in MEMBE
 def stored_frames(transfer_syntax: str, *, is_native: bool) -> tuple[str, str]:
     """Return the media type of an instance's frames, and the transfer syntax that names their form.
 
-    Native frames of Implicit VR are byte for byte those of Explicit VR, whose name is used for both.
+    Native frames have the same bytes in Implicit and in Explicit VR, so both are named Explicit VR.
     """
     if is_native:
         is_big = transfer_syntax == EXPLICIT_VR_BIG_ENDIAN
@@ -55,59 +55,59 @@ def stored_frames(transfer_syntax: str, *, is_native: bool) -> tuple[str, str]:
 
 
 def wants_instances_in_parts(ranges: Sequence[MediaRange], locations: Sequence[Location]) -> bool:
-    """True if instances are to be answered in parts, False for one instance alone.
+    """True if the client wants instances in parts, False if it wants the only instance alone.
 
-    Raises Problem (406) when the client takes neither as stored.
+    Raises Problem (406) when it accepts neither in the stored form.
     """
-    for one in ranges:
-        is_multipart = one.is_multipart or one.media_type == "*/*"
-        is_stored = all(one.transfer_syntax in (None, "*", each.transfer_syntax) for each in locations)
-        if one.takes(DICOM) and is_stored and (is_multipart or len(locations) == 1):
+    for wanted in ranges:
+        is_multipart = wanted.is_multipart or wanted.media_type == "*/*"
+        is_stored = all(wanted.transfer_syntax in (None, "*", location.transfer_syntax) for location in locations)
+        if wanted.takes(DICOM) and is_stored and (is_multipart or len(locations) == 1):
             return is_multipart
-    stored = sorted({one.transfer_syntax for one in locations})
-    raise _offer(DICOM, stored[0] if len(stored) == 1 else "*", is_one=len(locations) == 1)
+    stored = sorted({location.transfer_syntax for location in locations})
+    raise _offer(DICOM, stored[0] if len(stored) == 1 else "*", is_single=len(locations) == 1)
 
 
 def wants_value_in_a_part(ranges: Sequence[MediaRange]) -> bool:
-    """True if a value is to be answered in a part, False for the value alone; raises Problem (406)."""
-    for one in ranges:
-        if one.takes(OCTETS):
-            return one.is_multipart
+    """True if the client wants a value in a part, False if it wants the value alone; raises Problem (406)."""
+    for wanted in ranges:
+        if wanted.takes(OCTETS):
+            return wanted.is_multipart
     raise not_acceptable(f'{OCTETS} or {MULTIPART}; type="{OCTETS}"')
 
 
 def wants_frames_in_parts(ranges: Sequence[MediaRange], media_type: str, syntax: str, count: int) -> bool:
-    """True if frames of this form are to be answered in parts, False for one frame alone; raises Problem (406)."""
-    for one in ranges:
-        is_multipart = one.is_multipart or one.media_type == "*/*"
-        if _takes_frames(one, media_type, syntax) and (is_multipart or count == 1):
+    """True if the client wants frames in parts, False if it wants the only frame alone; raises Problem (406)."""
+    for wanted in ranges:
+        is_multipart = wanted.is_multipart or wanted.media_type == "*/*"
+        if _takes_frames(wanted, media_type, syntax) and (is_multipart or count == 1):
             return is_multipart
-    raise _offer(media_type, syntax, is_one=count == 1)
+    raise _offer(media_type, syntax, is_single=count == 1)
 
 
-def _takes_frames(one: MediaRange, media_type: str, syntax: str) -> bool:
-    """True if a range takes frames of this form; viewers ask for octets of any transfer syntax and mean any form."""
-    if one.transfer_syntax in ("*", syntax):
-        return one.takes(media_type.lower()) or one.media_type == OCTETS
-    is_default = "*" in one.media_type or syntax == _default(media_type)
-    return one.transfer_syntax is None and one.takes(media_type.lower()) and is_default
+def _takes_frames(wanted: MediaRange, media_type: str, syntax: str) -> bool:
+    """True if a range includes frames of this form; viewers request octets with transfer-syntax=* for any form."""
+    if wanted.transfer_syntax in ("*", syntax):
+        return wanted.takes(media_type.lower()) or wanted.media_type == OCTETS
+    is_default = "*" in wanted.media_type or syntax == _default(media_type)
+    return wanted.transfer_syntax is None and wanted.takes(media_type.lower()) and is_default
 
 
 def _default(media_type: str) -> str:
     return COMPRESSED + DEFAULTS[media_type] if media_type in DEFAULTS else EXPLICIT_VR_LITTLE_ENDIAN
 
 
-def _offer(media_type: str, syntax: str, *, is_one: bool) -> Problem:
+def _offer(media_type: str, syntax: str, *, is_single: bool) -> Problem:
     multipart = f'{MULTIPART}; type="{media_type}"; transfer-syntax={syntax}'
-    return not_acceptable(f"{multipart} or {media_type}; transfer-syntax={syntax}" if is_one else multipart)
+    return not_acceptable(f"{multipart} or {media_type}; transfer-syntax={syntax}" if is_single else multipart)
 
 
 def choose_rendered(ranges: Sequence[MediaRange], offered: Sequence[str], count: int) -> tuple[str, bool]:
-    """Return the media type of `count` rendered resources, and True if they go in parts; raises Problem (406)."""
-    for one in ranges:
+    """Return the media type for `count` rendered resources, and True if they are to be in parts; raises Problem (406)."""
+    for wanted in ranges:
         for media_type in offered:
-            is_multipart = one.is_multipart or (one.media_type == "*/*" and count > 1)
-            if one.takes(media_type.lower()) and (is_multipart or count == 1):
+            is_multipart = wanted.is_multipart or (wanted.media_type == "*/*" and count > 1)
+            if wanted.takes(media_type.lower()) and (is_multipart or count == 1):
                 return media_type, is_multipart
     multipart = " or ".join(f'{MULTIPART}; type="{media_type}"' for media_type in offered)
     raise not_acceptable(f"{' or '.join(offered)} or {multipart}" if count == 1 else multipart)

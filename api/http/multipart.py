@@ -16,9 +16,9 @@ SMALL_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Part:
-    """The headers of one part; its size is None when it is not known before its bytes are.
+    """The headers of one part; `size_bytes` is None if it is not known before the bytes are read.
 
-    `content_range` is for parts that are each a piece of one value (RFC 9110 14.6).
+    `content_range` is set when each part is a range of the same value (RFC 9110 14.6).
     """
 
     content_type: str
@@ -44,9 +44,9 @@ class MultipartFraming:
 
     @classmethod
     def of(cls, media_type: str, tag: str = "") -> "MultipartFraming":
-        """Return the framing of parts of this type; its boundary is too long to occur in a part by chance.
+        """Return the framing of parts of this type, with a boundary too long to occur in a part by chance.
 
-        The boundary is made of the answer's tag, if it has one: the same tag then means the same bytes.
+        The boundary is the answer's tag, if it has a tag, so that answers with the same tag have the same bytes.
         """
         return cls(media_type, tag.strip('"') or uuid4().hex)
 
@@ -58,7 +58,7 @@ class MultipartFraming:
         return f'{MULTIPART}; type="{self.media_type}"; boundary={self.boundary}'
 
     def size_bytes(self, parts: Iterable[Part]) -> int | None:
-        """Return the whole body's size; None when the size of a part is not known."""
+        """Return the size of the whole body; None when the size of a part is not known."""
         total = len(self.end)
         for part in parts:
             if part.size_bytes is None:
@@ -67,21 +67,21 @@ class MultipartFraming:
         return total
 
     def before(self, part: Part) -> bytes:
-        """Return the bytes before a part's own."""
+        """Return the boundary and the headers that come before a part's bytes."""
         return f"--{self.boundary}\r\n".encode() + part.head
 
     @property
     def end(self) -> bytes:
-        """Return the bytes after the last part."""
+        """Return the boundary that ends the body."""
         return f"--{self.boundary}--\r\n".encode()
 
 
 async def stream(
     framing: MultipartFraming, parts: Sequence[Part], bodies: AsyncGenerator[AsyncGenerator[bytes, None], None]
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the response's body: the bytes of each part behind its headers, in order.
+    """Yield the response's body: the headers and the bytes of each part, in order.
 
-    Nothing is yielded before the first chunk of the first part is there: until then a failure can still be answered.
+    Nothing is yielded before the first chunk of the first part has been read: an error until then can be answered.
     """
     async with aclosing(bodies):
         for part in parts:

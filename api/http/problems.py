@@ -1,4 +1,4 @@
-"""The error answers of the read API: which exception becomes which status."""
+"""The error answers of the read API: the status, reason and advice for each exception."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,12 +19,12 @@ NOT_FOUND = 404
 
 
 def not_found(what: str) -> Problem:
-    """Return the answer for what is not in the archive, or not of this tenant."""
-    return Problem(NOT_FOUND, f"no-such-{what}", f"search for the {what} first: it is not in this archive")
+    """Return the answer to a request for a resource that this tenant does not have; `what` is its kind."""
+    return Problem(NOT_FOUND, f"no-such-{what}", f"this archive has no such {what}: search for it first")
 
 
 def not_acceptable(offered: str) -> Problem:
-    """Return the answer to an Accept header that no form of the resource meets."""
+    """Return the answer to an Accept header that includes no available form; `offered` names the available forms."""
     return Problem(406, "not-acceptable", f"accept {offered}")
 
 
@@ -34,30 +34,30 @@ def not_renderable(reason: str) -> Problem:
     return Problem(NOT_RENDERABLE, reason, advice)
 
 
-# The errors that may mean that an instance has no picture.
+# The exceptions that can mean that an instance has no picture: see is_without_picture.
 NO_PICTURE = (Problem, NotFound, FrameRejected)
 
 
 def is_without_picture(error: Exception) -> bool:
-    """True if one of NO_PICTURE means that, and is no failure that another try may mend."""
+    """True if an exception of NO_PICTURE means that the instance has no picture; False if another try may succeed."""
     return problem_of(error).status in (NOT_FOUND, NOT_RENDERABLE)
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return how an exception is answered; one that nobody foresaw is a 500."""
+    """Return the answer to an exception; an unforeseen exception is a 500."""
     for kind, problem in ANSWERS:
         if isinstance(error, kind):
             return problem(error)
-    return Problem(500, "unexpected", "this is a fault of the server: its log says more")
+    return Problem(500, "unexpected", "the server failed: ask its operator to look in its log")
 
 
 def _unavailable(error: Unavailable) -> Problem:
-    advice = "a server behind this one does not answer: try again soon"
+    advice = "a server that this service needs does not answer: try again soon"
     return Problem(503, f"{error.what}-unavailable", advice, RETRY_AFTER)
 
 
 def _unreadable(error: Rejected) -> Problem:
-    return Problem(500, error.reason, "the stored object cannot be read that way: retrieve the whole instance")
+    return Problem(500, error.reason, "this part of the stored object cannot be read: retrieve the whole instance")
 
 
 def _damaged(error: Damaged) -> Problem:
@@ -71,14 +71,14 @@ def _frame_rejected(error: FrameRejected) -> Problem:
 
 
 def _busy(_: RendererBusy) -> Problem:
-    return Problem(503, "renderer-busy", "too many images wait: try again soon", RETRY_AFTER)
+    return Problem(503, "renderer-busy", "too many images are waiting to be rendered: try again soon", RETRY_AFTER)
 
 
 def _of_starlette(error: HTTPException) -> Problem:
     return Problem(error.status_code, "bad-request", error.detail, error.headers)
 
 
-# In this order: the first that an exception is one of.
+# The first class that an exception is an instance of decides; so subclasses come before their base classes.
 ANSWERS: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (Problem, lambda error: error),
     (NotAllowed, forbidden),
@@ -94,5 +94,5 @@ ANSWERS: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
 
 
 def answer(problem: Problem) -> Response:
-    """Return the response of a problem."""
+    """Return the response to a problem."""
     return Response(problem.body, problem.status, problem.headers, "application/json")

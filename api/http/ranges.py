@@ -1,4 +1,4 @@
-"""The Range header: which bytes of a value a client asks for (RFC 9110 14)."""
+"""The Range header, parsed to the requested bytes of a value (RFC 9110 14)."""
 
 import re
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from operators.http.problem import Problem
 from schemas.telemetry import API_LIMITED
 
-# Ranges this close together are answered as one: the bytes between them are fewer than another part's headers.
+# Ranges at most this far apart are joined: the bytes between them are fewer than the headers of another part.
 GAP_BYTES = 80
 BYTES = re.compile(r"bytes=(.*)", re.IGNORECASE)
 RANGE = re.compile(r"[ \t]*([0-9]{0,18})-([0-9]{0,18})[ \t]*")
@@ -29,15 +29,15 @@ class Span(NamedTuple):
 
 
 def parse_range(text: str | None, size_bytes: int, most: int) -> tuple[Span, ...]:
-    """Return the spans that a Range header asks for, in order and joined where they are near; none for the whole value.
+    """Return the spans that a Range header requests, sorted and joined if they are near; none for the whole value.
 
-    A header that is no range of bytes is ignored. Raises Problem (416) for more than `most` ranges, and when the
-    value has no byte of any.
+    A malformed header is ignored. Raises Problem (416) for more than `most` ranges, and when all ranges are outside the
+    value.
     """
     found = BYTES.fullmatch(text or "")
     if found is None:
         return ()
-    # One piece more than `most` is enough to see that there are too many; the rest is not parsed.
+    # Split at most `most` times: a hostile header may have millions of commas.
     pieces = found[1].split(",", most)
     matches = [RANGE.fullmatch(piece) for piece in pieces[:most]]
     if len(pieces) > most:

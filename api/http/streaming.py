@@ -1,4 +1,4 @@
-"""Responses whose body is sent while it is still being read."""
+"""Responses whose body is read while it is sent."""
 
 import asyncio
 from collections import deque
@@ -15,7 +15,7 @@ Chunks = AsyncGenerator[bytes, None]
 
 
 class StreamedResponse(Response):
-    """A response whose body comes in chunks; what their source raises breaks the response off."""
+    """A response with a body of chunks; an exception from their source breaks the response off."""
 
     def __init__(
         self,
@@ -32,15 +32,15 @@ class StreamedResponse(Response):
             self.headers["content-length"] = str(size_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the chunks as they come, until the client has gone; for HEAD none, and none is read."""
+        """Send the chunks until the last, or until the client has disconnected; for HEAD, read and send none."""
         try:
             if scope["method"] == "HEAD":
                 await self._begin(send)
             else:
-                # A failure before the first chunk is still an answer of its own.
-                self.chunks = await begun(self.chunks)
+                # An error in the first chunk can still be answered, because nothing has been sent.
+                self.chunks = await with_first_chunk_read(self.chunks)
                 await self._begin(send)
-                if not await self._sent(receive, send):
+                if not await self._send_chunks(receive, send):
                     return
         finally:
             await self.chunks.aclose()
@@ -49,8 +49,8 @@ class StreamedResponse(Response):
     async def _begin(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
 
-    async def _sent(self, receive: Receive, send: Send) -> bool:
-        """Send every chunk; False when the client went away before the last."""
+    async def _send_chunks(self, receive: Receive, send: Send) -> bool:
+        """Send every chunk; False when the client disconnected before the last."""
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
             async for chunk in self.chunks:
@@ -63,13 +63,13 @@ class StreamedResponse(Response):
 
 
 async def _disconnected(receive: Receive) -> None:
-    """Return when the client has gone."""
+    """Return when the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def begun(chunks: Chunks) -> Chunks:
-    """Return the same chunks, once the first of them has been read; raises what reading it raises."""
+async def with_first_chunk_read(chunks: Chunks) -> Chunks:
+    """Return the same chunks after reading the first; raises the exceptions of that read."""
     try:
         first = await anext(chunks, b"")
     except BaseException:
@@ -85,13 +85,13 @@ async def _prepended(first: bytes, chunks: Chunks) -> Chunks:
             yield chunk
 
 
-async def once(data: bytes) -> Chunks:
-    """Yield bytes that are in memory already as one chunk."""
+async def single_chunk(data: bytes) -> Chunks:
+    """Yield bytes in memory as one chunk."""
     yield data
 
 
-async def joined(chunks: Chunks, least_bytes: int) -> Chunks:
-    """Yield the same bytes in chunks of at least this size, except for the last: each chunk costs the server a turn."""
+async def in_larger_chunks(chunks: Chunks, least_bytes: int) -> Chunks:
+    """Yield the same bytes in chunks of at least `least_bytes`, except for the last: each chunk costs time to send."""
     held: list[bytes] = []
     size = 0
     async with aclosing(chunks):
@@ -106,9 +106,9 @@ async def joined(chunks: Chunks, least_bytes: int) -> Chunks:
 
 
 async def in_order(works: Iterable[Callable[[], Awaitable[T]]], at_once: int) -> AsyncGenerator[T, None]:
-    """Yield the results of the works in their order, while at most `at_once` of them are under way.
+    """Yield the results of the works in their order, with at most `at_once` works in progress.
 
-    When the generator is closed early, the works under way are cancelled, and streams that nobody took are closed.
+    When the generator is closed early, works in progress are cancelled, and streams not yet yielded are closed.
     """
     tasks: deque[asyncio.Future[T]] = deque()
     try:
