@@ -1,1 +1,1 @@
-"""The jobs: graphs of operators and connectors, the engine that runs them, and how they start."""
+"""The jobs: their graphs of operators and connectors, the code that runs operators on Flink, and the start of a job."""

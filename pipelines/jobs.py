@@ -1,4 +1,4 @@
-"""The jobs: one table that every launcher reads. It imports no engine, so that looking into it costs nothing."""
+"""The table of jobs, which every launcher reads; it imports no engine, so that importing it is cheap."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ BuildFunction = Callable[..., None]
 
 @dataclass(frozen=True)
 class Job:
-    """One job: its name, how it runs, the topics that it reads, the settings that it takes.
+    """One job: its name, PyFlink's execution mode, the topics that it reads, and the classes of its settings.
 
     The name is also the job's Kafka group, the prefix of its operators' uids, and its module in pipelines/streaming.
-    The mode is part of the state's format: a job that is restored in the other mode finds no state, and no error.
+    The mode is part of the state's format: a job that is restored in the other mode finds no state and reports no error.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Job:
 
     @property
     def build(self) -> BuildFunction:
-        """Return the function that builds the job's graph: `build(env, *settings)`, an instance of each kind."""
+        """Return the function that builds the job's graph: `build(env, *settings)`, with an instance of each class."""
         function: BuildFunction = import_module(f"pipelines.streaming.{self.name}").build
         return function
 

@@ -18,11 +18,11 @@ import org.apache.flink.types.Row;
 import org.apache.flink.util.Collector;
 
 /**
- * Kafka's records as rows, whole: PyFlink's own schemas show Python the value alone; and ticks among them.
+ * Complete Kafka records as rows, because PyFlink's own schemas pass only the value to Python; and ticks among them.
  *
- * <p>A row that comes in is (key, record): the key by which Flink partitions it, made here so that no Python operator
- * is needed for that, and the record as (topic, partition, offset, timestamp in ms, key, value). A row that goes out
- * is (topic, key, value, timestamp in ms). Nothing is decoded, so nothing here can fail for what a record holds.
+ * <p>An incoming row is (key, record). Flink partitions it by the key, which is made here so that no Python operator is
+ * needed for it; the record is (topic, partition, offset, timestamp in ms, key, value). An outgoing row is (topic, key,
+ * value, timestamp in ms). Nothing is decoded here, so no content of a record can make this fail.
  */
 public final class KafkaRecords {
     private static final TypeInformation<byte[]> BYTES = PrimitiveArrayTypeInfo.BYTE_PRIMITIVE_ARRAY_TYPE_INFO;
@@ -31,7 +31,7 @@ public final class KafkaRecords {
 
     private KafkaRecords() {}
 
-    /** Reads records, partitioned by their own key when shards is 0, else by the number of its shard. */
+    /** Reads records, keyed by their own key when shards is 0, else by the number of their shard. */
     public static KafkaRecordDeserializationSchema<Row> reader(int shards) {
         return new Reader(shards);
     }
@@ -41,7 +41,7 @@ public final class KafkaRecords {
         return new Writer();
     }
 
-    /** After the first record of a key, and then not before everyMs have passed, follows it with an empty record. */
+    /** Passes records on; everyMs after a key's first record, and the first after each tick, adds a tick: an empty record. */
     public static KeyedProcessFunction<Row, Row, Row> ticker(long everyMs) {
         return new Ticker(everyMs);
     }
@@ -87,9 +87,9 @@ public final class KafkaRecords {
     }
 
     /**
-     * A timer of a Python operator in process mode reaches Java as its bundle ends, and when a checkpoint ends the
-     * bundle that is after the snapshot: restored, such a key has its state and no timer, and waits for ever. The
-     * timers of this operator are in its snapshots.
+     * In Java, because in process mode a timer that Python sets reaches Java only at the end of its bundle. When a
+     * checkpoint ends the bundle, that is after the snapshot: a key that is restored from it has its state but no timer,
+     * and would wait forever. The timers of this operator are in its snapshots.
      */
     private static final class Ticker extends KeyedProcessFunction<Row, Row, Row> {
         private static final long serialVersionUID = 1L;
@@ -112,7 +112,7 @@ public final class KafkaRecords {
                 armed.update(true);
                 TimerService timers = context.timerService();
                 timers.registerProcessingTimeTimer(timers.currentProcessingTime() + everyMs);
-                // Fires on the last watermark: at the end of bounded input no processing-time timer does.
+                // Fires at the end of bounded input, with the last watermark; processing-time timers do not.
                 timers.registerEventTimeTimer(Long.MAX_VALUE);
             }
         }
@@ -125,7 +125,7 @@ public final class KafkaRecords {
         }
     }
 
-    /** Latin-1 reads any bytes: a foreign record's key must not stop the job. */
+    /** Returns a key as text; Latin-1 decodes any bytes, so a foreign record's key cannot stop the job. */
     private static String text(byte[] key) {
         return new String(key, StandardCharsets.ISO_8859_1);
     }

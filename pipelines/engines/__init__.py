@@ -1,1 +1,1 @@
-"""How operators run on Flink: the shells around steps and flushes, Kafka's ends of a graph, and Flink's settings."""
+"""Running operators on Flink: Flink operators for steps and flushes, Kafka sources and sinks, and Flink's settings."""

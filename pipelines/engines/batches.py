@@ -1,4 +1,4 @@
-"""The Flink operator that flushes batches of records, which gather in the state of a shard; in process mode."""
+"""The Flink operator that collects each shard's records in its state and flushes them in batches, in process mode."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from pyflink.datastream.state import ListStateDescriptor, ValueStateDescriptor
 
 from operators.stream.rejections import Rejections, note_batch
 from operators.stream.step import FlushFunction
-from pipelines.engines.kafka import OUTGOING, outgoing, record, ticking
+from pipelines.engines.kafka import OUTGOING, outgoing, record, with_ticks
 from pipelines.engines.packed import pack, unpack
 
 BATCH_BYTES = 8 * 2**20
@@ -24,23 +24,23 @@ FlushFactory = Callable[[], AbstractContextManager[FlushFunction]]
 def flush_by_shard(
     stream: KeyedStream, name: str, factory: FlushFactory, batch_records: int, batch_s: float
 ) -> DataStream:
-    """Flush each shard's records when `batch_records` or 8 MiB have gathered, or `batch_s` after the first of them.
+    """Return the rows of a flush of each shard's records: at `batch_records` or 8 MiB, or `batch_s` after the first.
 
     The factory is called once in each worker; the context that it returns is closed with the worker.
     """
     function = FlushByShard(factory, batch_records)
-    return ticking(stream, name, batch_s).process(function, OUTGOING).name(f"{name} batches").uid(name)
+    return with_ticks(stream, name, batch_s).process(function, OUTGOING).name(f"{name} batches").uid(name)
 
 
 class FlushByShard(KeyedProcessFunction):  # type: ignore[misc]
-    """A flush as a Flink operator. The buffer is state: after a failure the same records are flushed again."""
+    """A flush as a Flink operator; its buffer is state, so after a failure the same records are flushed again."""
 
     def __init__(self, factory: FlushFactory, batch_records: int) -> None:
         self._factory = factory
         self._batch_records = batch_records
 
     def open(self, runtime_context: RuntimeContext) -> None:
-        """Open the state, and the flush."""
+        """Open the state and the flush."""
         self._opened = ExitStack()
         self._head = runtime_context.get_state(ValueStateDescriptor("head", Types.PICKLED_BYTE_ARRAY()))
         self._buffer = runtime_context.get_list_state(ListStateDescriptor("buffer", Types.PICKLED_BYTE_ARRAY()))
@@ -53,29 +53,29 @@ class FlushByShard(KeyedProcessFunction):  # type: ignore[misc]
         self._opened.close()
 
     def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
-        """Gather a record; flush when enough has gathered, or at a tick. After a flush by size the tick comes early."""
+        """Buffer a record, and flush at a full batch or a tick; the tick after a full batch comes early."""
         shard, arrived = ctx.get_current_key(), record(value)
         is_tick = arrived.topic == TICK
-        count, size = self._size(shard) if is_tick else self._gathered(shard, pack(arrived))
-        full = count >= self._batch_records or size >= BATCH_BYTES
-        if full or (count and is_tick):
-            yield from self._flushed(shard)
+        count, size = self._size(shard) if is_tick else self._buffered(shard, pack(arrived))
+        is_full = count >= self._batch_records or size >= BATCH_BYTES
+        if is_full or (count and is_tick):
+            yield from self._flush_buffer(shard)
 
-    def _gathered(self, shard: str, packed: bytes) -> tuple[int, int]:
-        """Add a record to a shard's buffer; return the count and the bytes of the records there."""
+    def _buffered(self, shard: str, packed: bytes) -> tuple[int, int]:
+        """Add a record to a shard's buffer; return the count and the bytes of the buffered records."""
         count, size = self._size(shard)
         self._buffer.add(packed)
         self._sizes[shard] = (count + 1, size + len(packed))
         return self._sizes[shard]
 
     def _size(self, shard: str) -> tuple[int, int]:
-        """Return the count and the bytes of a shard's buffered records, after a restart counted in the state."""
+        """Return the count and the bytes of a shard's buffered records; after a restart, count the state once."""
         if shard not in self._sizes:
             sizes = [len(packed) for packed in self._buffer.get()]
             self._sizes[shard] = (len(sizes), sum(sizes))
         return self._sizes[shard]
 
-    def _flushed(self, shard: str) -> list[Row]:
+    def _flush_buffer(self, shard: str) -> list[Row]:
         records = tuple(unpack(packed) for packed in self._buffer.get())
         flushed = self._flush(int(shard), self._head.value(), records, time.time())
         self._head.update(flushed.head)

@@ -1,4 +1,4 @@
-"""The Flink settings that a job runs under, whichever launcher submits it."""
+"""The Flink settings of a job, the same for every launcher."""
 
 import sys
 import sysconfig
@@ -15,10 +15,10 @@ from schemas.settings.reading import SettingsError
 
 ROOT = Path(__file__).parents[2]
 MAX_PARALLELISM = 128
-# Where a job finds the state that it goes on from.
+# The setting with the path of the state that a job continues from.
 RECOVERY = "execution.state-recovery.path"
 
-# State is durable and exact, and a failed job restarts. A checkpoint waits for bundles, so those are small.
+# State is durable and exact, and a failed job restarts. Bundles are small, because a checkpoint waits for them.
 COMMON = {
     "pipeline.max-parallelism": str(MAX_PARALLELISM),
     "pipeline.auto-generate-uids": "false",
@@ -44,13 +44,13 @@ BUNDLES = {
 
 
 def configuration(job: Job, settings: JobSettings, checkpoint: Path | None = None) -> dict[str, str]:
-    """Return a job's Flink settings; with a checkpoint the job goes on from it.
+    """Return a job's Flink settings; with a checkpoint the job continues from it.
 
-    Raises SettingsError when there are more subtasks than shards for them to write.
+    Raises SettingsError when there are fewer shards than subtasks.
     """
     if job.mode == "process" and settings.shards < settings.parallelism:
         raise SettingsError(
-            "FLUORO_JOB_SHARDS: should be several times FLUORO_JOB_PARALLELISM: each subtask writes whole shards"
+            "FLUORO_JOB_SHARDS: set it to several times FLUORO_JOB_PARALLELISM: each subtask writes whole shards"
         )
     own = {
         "pipeline.name": job.name,
@@ -60,11 +60,11 @@ def configuration(job: Job, settings: JobSettings, checkpoint: Path | None = Non
         "python.execution-mode": job.mode,
     }
     recovery = {RECOVERY: checkpoint.as_uri()} if checkpoint else {}
-    return COMMON | BUNDLES[job.mode] | python() | own | recovery
+    return COMMON | BUNDLES[job.mode] | python_settings() | own | recovery
 
 
-def python() -> dict[str, str]:
-    """Return the settings of this process's interpreter and its paths, which Flink's Python does not find by itself."""
+def python_settings() -> dict[str, str]:
+    """Return the settings with this process's interpreter and module paths, which Flink's workers cannot find."""
     path = f"{ROOT}:{sysconfig.get_paths()['purelib']}"
     return {
         "python.executable": sys.executable,
@@ -74,7 +74,7 @@ def python() -> dict[str, str]:
 
 
 def flink_configuration(values: dict[str, str]) -> Configuration:
-    """Return these settings as Flink's own object."""
+    """Return these settings as a Flink Configuration."""
     made = Configuration()
     for key, value in values.items():
         made.set_string(key, value)
@@ -82,12 +82,12 @@ def flink_configuration(values: dict[str, str]) -> Configuration:
 
 
 def environment(values: dict[str, str]) -> StreamExecutionEnvironment:
-    """Return the environment of whoever runs this script (`flink run`, Kubernetes), with these settings on top."""
+    """Return the environment in which this script was started (`flink run`, Kubernetes), with these settings added."""
     return StreamExecutionEnvironment.get_execution_environment(flink_configuration(values))
 
 
 def causes(error: Any) -> str:
-    """Return the class of a Java error and of each of its causes, outermost first; their words may quote a record."""
+    """Return the classes of a Java error and its causes, outermost first, without messages, which may quote a record."""
     kinds = []
     while error is not None:
         kinds.append(str(error.getClass().getName()))

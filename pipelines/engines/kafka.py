@@ -1,4 +1,4 @@
-"""Kafka's ends of a Flink graph: records in and outputs out, as bytes that Python decodes and encodes."""
+"""The Kafka source and the Kafka sink of a Flink graph; they pass bytes, which Python decodes and encodes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,19 +24,19 @@ BYTES: TypeInformation = Types.PRIMITIVE_ARRAY(Types.BYTE())
 # The same types in KafkaRecords.java.
 RECORD: TypeInformation = Types.ROW([Types.STRING(), Types.INT(), Types.LONG(), Types.LONG(), BYTES, BYTES])
 OUTGOING: TypeInformation = Types.ROW([Types.STRING(), BYTES, BYTES, Types.LONG()])
-# What a record takes besides its value: key, headers, Kafka's own framing.
+# The most bytes of a record besides its value: key, headers, and Kafka's framing.
 FRAMING_BYTES = 64 * 1024
-# In place of a number of shards: keyed by the record's key.
+# Instead of a number of shards: records are keyed by their own key.
 BY_KEY = 0
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The topics that a job reads and its group; records are keyed by shard (crc32 of their key), if there are shards.
+    """The group of a job, the topics that it reads, and how: records are keyed by shard (crc32 of their key), or by key.
 
-    The source goes on at the offsets in its state. Without state it begins at the earliest record, and not at the
-    group's offset: records before that may have been in a buffer of the state that was lost. The group commits at
-    checkpoints, so that others see how far the job is. A bounded source ends at the present end of the topics.
+    The source continues at the offsets in its state. Without state it begins at the earliest record, and not at the
+    group's offset, because records before that offset may have been in the buffer of the lost state. The group commits
+    at checkpoints, only to show the job's progress. A bounded source ends at the present end of the topics.
     """
 
     group: str
@@ -57,17 +57,17 @@ def records(env: StreamExecutionEnvironment, broker: BrokerSettings, reading: Re
     )
     if reading.bounded:
         builder.set_bounded(KafkaOffsetsInitializer.latest())
-    # Python's own setter takes deserializers of the value alone.
+    # PyFlink's setter accepts only deserializers of the value.
     builder._j_builder.setDeserializer(_java().reader(reading.shards))  # noqa: SLF001
     stream = env.from_source(builder.build(), WatermarkStrategy.no_watermarks(), f"{reading.group} records")
     return _keyed(stream.uid(f"{reading.group}-records"))
 
 
-def ticking(stream: KeyedStream, name: str, every_s: float) -> KeyedStream:
-    """Return the stream with ticks: `every_s` after the first record of a key follows a record whose topic is empty.
+def with_ticks(stream: KeyedStream, name: str, every_s: float) -> KeyedStream:
+    """Return the stream with ticks: `every_s` after a key's first record comes a record with an empty topic.
 
-    The first record after a tick is followed by the next tick. The timers are set in Java, for in process mode those
-    that Python sets within a bundle are in no checkpoint that ends it.
+    The first record after a tick starts the time to the next tick. The timers are set in Java, because in process mode
+    a timer that Python sets is missing in a checkpoint that ends the same bundle.
     """
     ticker = _java().ticker(int(every_s * 1000))
     row_type = stream._origin_stream._j_data_stream.getType()  # noqa: SLF001
@@ -76,20 +76,20 @@ def ticking(stream: KeyedStream, name: str, every_s: float) -> KeyedStream:
 
 
 def _keyed(stream: DataStream) -> KeyedStream:
-    """Key by the row's first field, which Java has made; PyFlink's key_by would add a Python operator to make it."""
+    """Return the stream keyed by the row's first field, made in Java; PyFlink's key_by would add a Python operator."""
     selector = get_gateway().jvm.KeyByKeySelector()
     key_type = Types.ROW([Types.STRING()]).get_java_type_info()
     return KeyedStream(stream._j_data_stream.keyBy(selector, key_type), RECORD, stream)  # noqa: SLF001
 
 
 def record(row: Any) -> Record:
-    """Return the record that an incoming row holds."""
+    """Return the record in an incoming row."""
     topic, partition, offset, timestamp_ms, key, value = row
     return Record(topic, partition, offset, timestamp_ms, bytes(key), bytes(value))
 
 
 def outgoing(output: Output) -> Row:
-    """Return the row that is written for an output; a dead letter keeps the key of the record that was rejected."""
+    """Return the outgoing row of an output; a dead letter has the key of the rejected record."""
     event = output.event
     key = (event.origin_key or b"") if isinstance(event, RecordRejected) else record_key(event)
     return Row(output.topic.name, key, encode(event), int(event.occurred_at.timestamp() * 1000))

@@ -1,6 +1,6 @@
-"""The Flink operator that runs pure steps, one for all of them, in thread mode.
+"""The Flink operator that runs any step, in thread mode.
 
-A key's state is one value; the entries that its step keeps of events are a map whose entries expire.
+A key's state is one value. The entries that the step keeps for events are in a map, and expire.
 """
 
 import time
@@ -19,21 +19,21 @@ from operators.stream.dead_letter import rejected
 from operators.stream.rejections import Rejections
 from operators.stream.step import IdentityFunction, Record, Step, StepFunction
 from pipelines.engines.kafka import OUTGOING, outgoing, record
-from pipelines.engines.timers import TimerState, fired, stepped, too_early
+from pipelines.engines.timers import TimerState, after_step, after_timer, rearmed_if_early
 
-# Entries that RocksDB looks at before it asks for the time again; Flink's own default.
+# The entries that RocksDB filters before it asks for the time again; Flink's default.
 CLEAN_AFTER = 1000
 
 
 def keyed_steps(
     stream: KeyedStream, name: str, step: StepFunction, identity: IdentityFunction, remember_s: float
 ) -> DataStream:
-    """Run a step over each key's records; an entry that was last written `remember_s` ago expires."""
+    """Return the outputs of a step over each key's records; entries expire `remember_s` after their last write."""
     return stream.process(KeyedSteps(name, step, identity, remember_s), OUTGOING).name(f"{name} steps").uid(name)
 
 
 class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
-    """A step as a Flink operator. A rejected record becomes a dead letter; any other error stops the job."""
+    """A step as a Flink operator; a rejected record becomes a dead letter, any other error fails the job."""
 
     def __init__(self, name: str, step: StepFunction, identity: IdentityFunction, remember_s: float) -> None:
         self._name = name
@@ -42,10 +42,10 @@ class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
         self._remember_s = remember_s
 
     def open(self, runtime_context: RuntimeContext) -> None:
-        """Open the state; this moment is the start of the job."""
+        """Open the state, and take the present time as the start of the job."""
         self._kept = runtime_context.get_state(ValueStateDescriptor("kept", Types.PICKLED_BYTE_ARRAY()))
         remembered = MapStateDescriptor("remembered", Types.STRING(), Types.PICKLED_BYTE_ARRAY())
-        remembered.enable_time_to_live(expiring(self._remember_s))
+        remembered.enable_time_to_live(time_to_live(self._remember_s))
         self._remembered = runtime_context.get_map_state(remembered)
         self._rejections = Rejections()
         self._started = time.time()
@@ -63,18 +63,18 @@ class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
         yield from outputs
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Row]:
-        """Call the step without a record if the moment that it asked for has come."""
+        """Call the step without a record if the time that it asked for has come."""
         now_ms = max(timestamp, int(time.time() * 1000))
-        state = fired(TimerState.read(self._kept.value()), timestamp)
+        state = after_timer(TimerState.read(self._kept.value()), timestamp)
         if state is None:
             return
-        if later := too_early(state, now_ms):
+        if later := rearmed_if_early(state, now_ms):
             self._keep(*later, ctx)
             return
         yield from self._after(state, self._step(state.head, None, None, now_ms / 1000, self._started), now_ms, ctx)
 
-    def _processed(self, one: Record, ctx: KeyedProcessFunction.Context) -> list[Row]:
-        arrived, now = arrival(one), time.time()
+    def _processed(self, undecoded: Record, ctx: KeyedProcessFunction.Context) -> list[Row]:
+        arrived, now = arrival(undecoded), time.time()
         state, identity = TimerState.read(self._kept.value()), self._identity(arrived.event)
         step = self._step(state.head, self._remembered.get(identity), arrived, now, self._started)
         if step.remember is not None:
@@ -84,7 +84,7 @@ class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
     def _after(self, state: TimerState, step: Step, now_ms: int, ctx: KeyedProcessFunction.Context) -> list[Row]:
         if step.forget:
             self._remembered.clear()
-        self._keep(*stepped(state, step, now_ms), ctx)
+        self._keep(*after_step(state, step, now_ms), ctx)
         return [outgoing(output) for output in step.outputs]
 
     def _keep(self, state: TimerState, timer_ms: int | None, ctx: KeyedProcessFunction.Context) -> None:
@@ -97,11 +97,12 @@ class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
             ctx.timer_service().register_processing_time_timer(timer_ms)
 
 
-def expiring(seconds: float) -> StateTtlConfig:
-    """Return a time to live: `seconds` after an entry was last written it expires; compaction removes it."""
+def time_to_live(seconds: float) -> StateTtlConfig:
+    """Return the setting by which an entry expires `seconds` after its last write; RocksDB's compaction removes it."""
     config = StateTtlConfig.new_builder(Time.seconds(int(seconds))).disable_cleanup_in_background().build()
     cleanup = StateTtlConfig.CleanupStrategies
-    # PyFlink's own filter, or one without a period, is made by Java; made inside the JVM it would start a second JVM.
+    # PyFlink creates its default filter, and a filter without a period, by a call to Java; in thread mode, inside the
+    # JVM, that call would start a second JVM.
     filtering = cleanup.RocksdbCompactFilterCleanupStrategy(CLEAN_AFTER, Time.days(30))
     config.get_cleanup_strategies()._strategies[cleanup.Strategies.ROCKSDB_COMPACTION_FILTER] = filtering  # noqa: SLF001
     return config

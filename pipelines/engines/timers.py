@@ -1,6 +1,6 @@
-"""What the engine keeps beside a step's state: the moment that the step asked for, and the timer that is set.
+"""The engine's timer state of a key, kept with its step's state: the time the step asked for, and the timer that is set.
 
-A timer is never deleted. A timer that fires for an earlier wish finds another moment kept here, and does nothing.
+A timer is never deleted: a timer that no longer counts is recognised by its time when it fires, and does nothing.
 """
 
 import math
@@ -17,47 +17,47 @@ NEVER = -1
 
 @dataclass(frozen=True)
 class TimerState:
-    """A key's state: the step's own, the moment at which the step asked to be called, the timer's (Unix ms)."""
+    """A key's state: the step's, the time at which the step asked to be called, and the time of the timer (Unix ms)."""
 
     head: bytes | None = None
-    wish_ms: int = NEVER
+    wake_ms: int = NEVER
     timer_ms: int = NEVER
 
     @classmethod
     def read(cls, data: bytes | None) -> Self:
-        """Read what write() returned; a key without state has none of the three. Raises ValueError."""
+        """Return the state in the bytes of write(); an empty state without bytes. Raises ValueError."""
         if data is None:
             return cls()
-        version, wish_ms, timer_ms, has_head = LAYOUT.unpack_from(data)
+        version, wake_ms, timer_ms, has_head = LAYOUT.unpack_from(data)
         if version != VERSION:
             raise ValueError(f"engine state of version {version}, this code reads {VERSION}")
-        return cls(data[LAYOUT.size :] if has_head else None, wish_ms, timer_ms)
+        return cls(data[LAYOUT.size :] if has_head else None, wake_ms, timer_ms)
 
     def write(self) -> bytes | None:
         """Return the bytes to keep; None when there is nothing to keep."""
         if self == TimerState():
             return None
-        return LAYOUT.pack(VERSION, self.wish_ms, self.timer_ms, self.head is not None) + (self.head or b"")
+        return LAYOUT.pack(VERSION, self.wake_ms, self.timer_ms, self.head is not None) + (self.head or b"")
 
 
-def stepped(state: TimerState, step: Step, now_ms: int) -> tuple[TimerState, int | None]:
-    """Return the state after a step, and the moment at which a new timer is needed, if one is."""
+def after_step(state: TimerState, step: Step, now_ms: int) -> tuple[TimerState, int | None]:
+    """Return the state after a step, and the time of a new timer; None when no new timer is needed."""
     if step.wake_at is None:
         return TimerState(step.head), None
-    # Later than now: a step that asks for the present moment again and again must not spin.
-    wish_ms = max(math.ceil(step.wake_at * 1000), now_ms + 1)
-    if state.timer_ms != NEVER and state.timer_ms <= wish_ms:
-        return TimerState(step.head, wish_ms, state.timer_ms), None
-    return TimerState(step.head, wish_ms, wish_ms), wish_ms
+    # At least 1 ms later, so that a step that always asks for the present time does not make the engine spin.
+    wake_ms = max(math.ceil(step.wake_at * 1000), now_ms + 1)
+    if state.timer_ms != NEVER and state.timer_ms <= wake_ms:
+        return TimerState(step.head, wake_ms, state.timer_ms), None
+    return TimerState(step.head, wake_ms, wake_ms), wake_ms
 
 
-def fired(state: TimerState, timer_ms: int) -> TimerState | None:
-    """Return the state once its timer has fired; None when another timer has fired, set for an earlier wish."""
-    return TimerState(state.head, state.wish_ms) if state.timer_ms == timer_ms else None
+def after_timer(state: TimerState, timer_ms: int) -> TimerState | None:
+    """Return the state after its timer has fired; None when the timer that fired is not the state's."""
+    return TimerState(state.head, state.wake_ms) if state.timer_ms == timer_ms else None
 
 
-def too_early(state: TimerState, now_ms: int) -> tuple[TimerState, int] | None:
-    """Return the state and the timer's next moment if the wish has moved on since the timer was set; else None."""
-    if state.wish_ms <= now_ms:
+def rearmed_if_early(state: TimerState, now_ms: int) -> tuple[TimerState, int] | None:
+    """Return the state with a new timer, and its time, if the step wants to be called later than now; else None."""
+    if state.wake_ms <= now_ms:
         return None
-    return TimerState(state.head, state.wish_ms, state.wish_ms), state.wish_ms
+    return TimerState(state.head, state.wake_ms, state.wake_ms), state.wake_ms

@@ -1,1 +1,1 @@
-"""How a job starts, whichever launcher starts it: the state that it goes on from, and what refuses or resets it."""
+"""The start of a job, the same for every launcher: the state it continues from, and what refuses or resets it."""

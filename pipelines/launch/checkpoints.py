@@ -1,6 +1,6 @@
-"""The checkpoints that a job has left: which one it goes on from, and which ones are no longer needed.
+"""The checkpoints of earlier runs of a job: finding the checkpoint to continue from, and removing old checkpoints.
 
-Flink writes `<folder of job, mode and shards>/<run>/chk-<n>/_metadata`, the metadata last, when the checkpoint is
+Flink writes `<folder of job, mode and shards>/<run>/chk-<n>/`, with the file `_metadata` last, when the checkpoint is
 complete. A run that ends leaves its last checkpoints, and the next run begins another folder.
 """
 
@@ -15,52 +15,56 @@ LOST = ".lost"
 
 
 class OtherState(RuntimeError):
-    """The job's state was written in another mode or number of shards: this job would silently find none, or a part."""
+    """The job's state was written in another mode or with other shards, so this run would find none or part of it."""
 
 
 def folder_of(job: Job, settings: JobSettings) -> Path:
     """Return the folder of a job's checkpoints: one for each mode and, in process mode, for each number of shards.
 
-    State of the other mode is not read, and what a shard has gathered would wait for ever where there is no such shard.
+    State of the other mode cannot be read, and records buffered for a shard that no longer exists would wait forever.
     """
     kind = {"thread": "thread", "process": f"process-{settings.shards}"}[job.mode]
     return settings.checkpoint_dir.absolute() / job.name / kind
 
 
 def complete(folder: Path) -> list[Path]:
-    """List a job's complete checkpoints, newest first; `folder` is where the job keeps them now. Raises OtherState."""
+    """Return the complete checkpoints in a job's present folder, newest first.
+
+    Raises OtherState when only the folder of another mode or number of shards has complete checkpoints.
+    """
     here = _complete(folder)
-    others = [one for one in _siblings(folder) if _complete(one)]
+    others = [sibling for sibling in _siblings(folder) if _complete(sibling)]
     if others and not here:
         raise OtherState(
-            f"job {folder.parent.name} ran as {others[0].name} and is now to run as {folder.name} (mode, "
-            f"FLUORO_JOB_SHARDS), which cannot read that state: run it as before, or, while nothing is being received, "
-            f"remove {others[0]} and let it read everything again"
+            f"job {folder.parent.name} ran as {others[0].name} and would now run as {folder.name} (mode, "
+            f"FLUORO_JOB_SHARDS), which cannot read that state: run it as before; or, while nothing is being received, "
+            f"remove {others[0]} and start the job, which then reads everything again"
         )
     return here
 
 
 def set_aside(folder: Path) -> None:
-    """Move a job's state to where no start looks for it, in place of what was moved there before.
+    """Rename a job's folders of checkpoints to names that no start looks for; folders set aside earlier are removed.
 
-    So is its state of other modes and numbers of shards: a start in one of these would find it.
+    The folders of its other modes and numbers of shards are renamed too, because a start in one of these would find
+    them.
     """
-    for one in (folder, *_siblings(folder)):
-        aside = one.with_name(f"{one.name}{LOST}")
-        if one.exists():
+    for state in (folder, *_siblings(folder)):
+        aside = state.with_name(f"{state.name}{LOST}")
+        if state.exists():
             shutil.rmtree(aside, ignore_errors=True)
-            one.rename(aside)
+            state.rename(aside)
 
 
 def remove_old(folder: Path, since: float) -> list[Path]:
-    """Remove all runs but the last two, once one that began at `since` or later has a complete checkpoint.
+    """Remove all runs but the last two, if there is a complete checkpoint that was written at `since` or later.
 
     Returns the folders of the removed runs.
     """
     done = _complete(folder)
     if not done or _written_at(done[0]) < since:
         return []
-    runs = sorted((one for one in folder.iterdir() if one.is_dir()), key=_last_written_at, reverse=True)
+    runs = sorted((run for run in folder.iterdir() if run.is_dir()), key=_last_written_at, reverse=True)
     for old in runs[KEPT_RUNS:]:
         shutil.rmtree(old, ignore_errors=True)
     return runs[KEPT_RUNS:]
@@ -82,4 +86,4 @@ def _last_written_at(run: Path) -> float:
 def _siblings(folder: Path) -> list[Path]:
     if not folder.parent.is_dir():
         return []
-    return [one for one in folder.parent.iterdir() if one != folder and one.suffix != LOST]
+    return [sibling for sibling in folder.parent.iterdir() if sibling != folder and sibling.suffix != LOST]

@@ -1,7 +1,8 @@
-"""What the broker has lost: a job must not go on from state that has seen records which the broker no longer has.
+"""Finding records that the broker has lost: a job must not continue from state that includes them.
 
-Such a broker was emptied, or came back without its newest records. Its offsets are given to other records, which a job
-that went on would take for those that it has read. So every job begins again without its state, at the earliest record.
+A broker that was emptied, or that came back without its newest records, gives their offsets to other records. A job
+that continued from its state would skip those as already read. So every job begins again without its state, at the
+earliest record.
 """
 
 import json
@@ -23,36 +24,36 @@ log = structlog.get_logger()
 
 
 class StateLost(RuntimeError):
-    """A job was given a state to go on from, and must begin again without state."""
+    """The caller has named a state for a job that must begin again without state."""
 
 
 class BrokerPositions(Protocol):
     """The positions in a broker, as the guard reads them.
 
-    Every method raises Unavailable when the broker does not answer in time. The methods are called before jobs start,
-    while the broker may be starting too. Their answers are of different moments: records may be appended between two
-    calls. Nothing is written.
+    Every method raises Unavailable when the broker does not answer in time, and writes nothing. The methods are called
+    before jobs start, while the broker may still be starting. Records may be appended between two calls, so two answers
+    need not agree.
     """
 
     def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
-        """Return each topic's id, which a topic that was deleted and made again does not keep."""
+        """Return each topic's id; a topic that was deleted and created again has a new id."""
         ...
 
     def extents(self, topics: Iterable[str]) -> dict[Partition, Extent]:
-        """Return the earliest and end offsets of each partition of these topics."""
+        """Return the extent of every partition of these topics."""
         ...
 
     def committed(self, group: str) -> dict[Partition, int]:
-        """Return the offsets that a group has committed; none for a group that never committed."""
+        """Return the offsets that a group has committed; empty for a group that never committed."""
         ...
 
 
 def guard(broker: BrokerPositions, settings: JobSettings) -> None:
-    """Mark every job to begin again if the broker lost records that the state of any job has seen.
+    """Mark every job to begin again, if the broker has lost records that are in the state of any job.
 
-    The marks are files beside the checkpoints: each is obeyed when its job starts next, be it together with the
-    others or alone. A job whose mark was obeyed may be marked once more while the group of another is still beyond the
-    broker's end; it then reads everything once more. Raises Unavailable.
+    The marks are files beside the checkpoints. Each takes effect at the next start of its job, with the other jobs or
+    alone. A job that has begun again may be marked a second time, while the group of another job is still beyond the
+    broker's end; it then reads everything a second time. Raises Unavailable.
     """
     settings.checkpoint_dir.mkdir(parents=True, exist_ok=True)
     lost = losses(broker, settings.checkpoint_dir)
@@ -69,16 +70,16 @@ def is_marked(job: Job, settings: JobSettings) -> bool:
 
 
 def begin_again_if_marked(job: Job, settings: JobSettings) -> None:
-    """Set a marked job's state aside, so that the job begins at the earliest record."""
+    """Set a job's state aside if the job is marked, so that it begins at the earliest record."""
     if is_marked(job, settings):
-        reason = "the broker lost records that the jobs' state has seen"
+        reason = "the broker lost records that are in the jobs' state"
         log.error("job_begins_again", job=job.name, reason=reason, verify="needed")
         checkpoints.set_aside(checkpoints.folder_of(job, settings))
         _mark(job, settings).unlink()
 
 
 def losses(broker: BrokerPositions, folder: Path) -> list[str]:
-    """Describe, a line each, what the broker lost that the state of the jobs has seen. Raises Unavailable."""
+    """Return a line for each loss of records that are in the state of the jobs. Raises Unavailable."""
     topics = _topics()
     found = _other_ids(_read(folder / IDS), broker.topic_ids(topics))
     extents = broker.extents(topics)
@@ -88,10 +89,10 @@ def losses(broker: BrokerPositions, folder: Path) -> list[str]:
 
 
 def out_of_range(committed: Mapping[Partition, int], extents: Mapping[Partition, Extent]) -> list[str]:
-    """Describe the partitions that end before the committed offset: their newest records are lost.
+    """Return a line for each partition that ends before the committed offset: its newest records are lost.
 
-    Records that are missing before the earliest offset have expired: the state still holds, and the source goes on at
-    the earliest.
+    Records before the earliest offset have expired and are not lost: the state is still valid, and the source continues
+    at the earliest record.
     """
     found = []
     for (topic, partition), offset in sorted(committed.items()):
@@ -102,8 +103,8 @@ def out_of_range(committed: Mapping[Partition, int], extents: Mapping[Partition,
 
 
 def _remember(broker: BrokerPositions, folder: Path) -> None:
-    """Write the topics' ids beside the checkpoints that now begin."""
-    # A name of its own: several scripts may start their jobs at once.
+    """Write the topics' ids beside the checkpoints, for the next start to compare."""
+    # Under a unique name, because several scripts may start their jobs at the same time.
     partial = folder / f"{IDS}.{uuid4().hex}"
     partial.write_text(json.dumps(broker.topic_ids(_topics())))
     partial.rename(folder / IDS)
@@ -115,7 +116,7 @@ def _topics() -> set[str]:
 
 def _other_ids(known: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     changed = [topic for topic in sorted(now) if known.get(topic, now[topic]) != now[topic]]
-    return [f"{topic} was deleted and made again" for topic in changed]
+    return [f"{topic} was deleted and created again" for topic in changed]
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -1,17 +1,17 @@
-"""A job started by a script, under `flink run` or on Kubernetes: with the same guards as the cluster of our own.
+"""Starting a job from a script, under `flink run` or on Kubernetes, with the same guards as on the local cluster.
 
-A script knows the settings, the broker, and the folder of checkpoints. It refuses to start the job (status 1, with the
-reason) where the state was written in another mode or number of shards, and lets the job begin again without state
-where the broker lost records. Otherwise the job goes on from the newest checkpoint whose metadata can be read, unless
-`flink run -s` has named another one.
+The script knows the settings, the broker and the folder of checkpoints. It refuses to start the job (status 1, with the
+reason) if the state was written in another mode or with another number of shards. It lets the job begin again without
+state if the broker has lost records. Otherwise the job continues from the newest checkpoint whose metadata can be read,
+unless `flink run -s` names another state.
 
-A script cannot know:
-- whether the same job still runs elsewhere: stop that one first;
-- checkpoints in a folder that this machine does not see: FLUORO_JOB_CHECKPOINT_DIR must be on a shared file system;
-- the mode and the shards of a savepoint named with `-s`: it looks at the job's own checkpoints alone;
-- failures after the submission, as of a checkpoint whose metadata can be read and whose state cannot: the job then
-  restarts again and again, and its page at the cluster says why;
-- that a job which runs on has lost its state: a mark waits for its next start.
+The script cannot find out:
+- if the same job still runs elsewhere: stop that job first;
+- checkpoints in a folder that this machine cannot read: FLUORO_JOB_CHECKPOINT_DIR must be on a shared file system;
+- the mode and the shards of a savepoint named with `-s`: only the job's own checkpoints are checked;
+- failures after the submission, such as a checkpoint whose metadata can be read but whose state cannot: the job then
+  restarts again and again, and its page in Flink's web interface shows the error;
+- that a running job's state includes records that the broker has lost: a mark takes effect at the job's next start.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ log = structlog.get_logger()
 
 
 class FlinkRun:
-    """The cluster of whoever runs the script."""
+    """The Flink cluster that the script was started for."""
 
     def __init__(self) -> None:
         self._given = Configuration(
@@ -52,11 +52,11 @@ class FlinkRun:
 
     @property
     def named_state(self) -> str | None:
-        """Return the path that `flink run -s` has named; None without one."""
+        """Return the path named with `flink run -s`; None without `-s`."""
         return self._given.get_string(RECOVERY, "") or None
 
     def submit(self, job: Job, settings: JobSettings, sections: tuple[Any, ...], checkpoint: Path | None) -> str:
-        """Submit a job to the caller's cluster. Raises NotSubmitted."""
+        """Submit a job to the cluster; return the job's id. Raises NotSubmitted."""
         env = environment(configuration(job, settings, checkpoint))
         job.build(env, *sections)
         try:
@@ -66,17 +66,17 @@ class FlinkRun:
         return str(self._client.get_job_id())
 
     def wait(self) -> None:
-        """Wait for the end of the submitted job, unless the caller asked to be detached from it."""
+        """Wait for the end of the submitted job, unless `flink run` was told to detach."""
         if self._client is not None and self._given.get_boolean(ATTACHED, default_value=False):
             self._client.get_job_execution_result().result()
 
 
 def main(job: Job, environ: Mapping[str, str]) -> int:
-    """Start a job on the caller's cluster; return the exit status."""
+    """Start a job on the cluster of `flink run`; return the exit status."""
     set_up_logs("jobs")
     try:
         settings = load(JobSettings, environ)
-        guarded(job, Positions(load(BrokerSettings, environ)), settings)
+        check_state(job, Positions(load(BrokerSettings, environ)), settings)
         engine = FlinkRun()
         submit(engine, job, environ, engine.named_state)
     except REFUSALS as error:
@@ -86,24 +86,24 @@ def main(job: Job, environ: Mapping[str, str]) -> int:
     return 0
 
 
-def guarded(job: Job, broker: BrokerPositions, settings: JobSettings) -> None:
-    """Look for what the broker lost, and refuse state of another mode or number of shards. Raises OtherState."""
+def check_state(job: Job, broker: BrokerPositions, settings: JobSettings) -> None:
+    """Mark the jobs if the broker lost records; raise OtherState if a job without a mark cannot read its state."""
     losses.guard(broker, settings)
     if not losses.is_marked(job, settings):
         checkpoints.complete(checkpoints.folder_of(job, settings))
 
 
 def submit(engine: Engine, job: Job, environ: Mapping[str, str], named_state: str | None) -> RunningJob:
-    """Submit a job: from the state that the caller has named, else as every launcher does.
+    """Submit a job that continues from the named state, or without a name as start.submit() does.
 
-    Raises StateLost when a state was named and the job must begin again without, and what start.submit() raises.
+    Raises StateLost when a state was named but the job must begin again without state, and what start.submit() raises.
     """
     if named_state is None:
         return start.submit(engine, job, environ)
     if losses.is_marked(job, load(JobSettings, environ)):
         raise StateLost(
-            f"the broker lost records that {job.name}'s state has seen, and {named_state} was named to go on from: "
-            "start the job without -s, so that it reads everything again"
+            f"the broker lost records that are in the state of job {job.name}, so it cannot continue from "
+            f"{named_state}: start the job without -s, so that it reads everything again"
         )
     log.info("state_named", job=job.name, path=named_state)
     return start.submit_from(engine, job, environ, ())

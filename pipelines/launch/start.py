@@ -1,4 +1,4 @@
-"""The start of a job: from its newest checkpoint that can be read, on any cluster."""
+"""Starting a job on any cluster, from its newest checkpoint that can be read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,26 +16,26 @@ log = structlog.get_logger()
 
 
 class NotSubmitted(RuntimeError):
-    """The cluster did not take a job."""
+    """The cluster did not accept a job."""
 
 
 class Engine(Protocol):
-    """A cluster that takes jobs.
+    """A cluster that runs jobs.
 
-    `submit` builds the job's graph, `job.build(env, *sections)`, and returns the job's id once the cluster has taken
-    the job and read the checkpoint's metadata. The job's tasks restore their state only then, so a job that was taken may
-    still fail for its checkpoint. `submit` raises NotSubmitted when the cluster does not take the job; nothing runs
-    then, and `submit` is called again with the checkpoint before, if there is one.
+    `submit` builds the job's graph by `job.build(env, *sections)`, and returns the job's id once the cluster has read the
+    checkpoint's metadata and accepted the job. The job's tasks restore their state later, so an accepted job may still
+    fail because of its checkpoint. `submit` raises NotSubmitted when the cluster does not accept the job. Then nothing
+    runs, and `submit` is called again with the next older checkpoint, if there is one.
     """
 
     def submit(self, job: Job, settings: JobSettings, sections: tuple[Any, ...], checkpoint: Path | None) -> str:
-        """Submit a job that goes on from a checkpoint, or begins without state; return the job's id."""
+        """Submit a job that continues from a checkpoint, or begins without state; return the job's id."""
         ...
 
 
 @dataclass(frozen=True)
 class RunningJob:
-    """A submitted job: its id, the older checkpoints that it could go on from, its last logged failure (Unix ms)."""
+    """A submitted job: its id, the older checkpoints that it could continue from, its last logged failure (Unix ms)."""
 
     job: Job
     job_id: str
@@ -44,7 +44,7 @@ class RunningJob:
 
 
 def submit(engine: Engine, job: Job, environ: Mapping[str, str]) -> RunningJob:
-    """Submit a job: from its newest checkpoint that can be read, or without state if it is marked to begin again.
+    """Submit a job from its newest checkpoint that can be read, or without state if it is marked to begin again.
 
     Raises OtherState, NotSubmitted, and SettingsError.
     """
@@ -55,7 +55,7 @@ def submit(engine: Engine, job: Job, environ: Mapping[str, str]) -> RunningJob:
 
 
 def submit_from(engine: Engine, job: Job, environ: Mapping[str, str], found: tuple[Path, ...]) -> RunningJob:
-    """Submit a job that goes on from the first of these checkpoints that can be read. Raises NotSubmitted."""
+    """Submit a job that continues from the first of these checkpoints that can be read. Raises NotSubmitted."""
     newest, older = (found[0], found[1:]) if found else (None, ())
     sections = tuple(load(kind, environ) for kind in job.settings)
     try:

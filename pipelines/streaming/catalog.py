@@ -1,4 +1,4 @@
-"""The catalog job: it writes what the topics say into PostgreSQL, and publishes what changed there."""
+"""The catalog job: it writes the events of its topics into PostgreSQL, and publishes events of the changes there."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +25,6 @@ def build(env: StreamExecutionEnvironment, broker: BrokerSettings, catalog: Cata
 
 @contextmanager
 def catalog_flush(settings: CatalogSettings) -> Iterator[FlushFunction]:
-    """Yield a flush that writes over a connection of its own, closed at the end."""
+    """Yield a flush with its own connection, which is closed at the end."""
     with PostgresCatalog(settings) as catalog:
         yield partial(flush, catalog)

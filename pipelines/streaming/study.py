@@ -1,4 +1,4 @@
-"""The study job: it reads stored instances and ends of transfers, and says when a study is due."""
+"""The study job: it reads stored instances and ends of transfers, and publishes an event when a study is due."""
 
 from pyflink.datastream import StreamExecutionEnvironment
 
@@ -9,7 +9,8 @@ from pipelines.jobs import STUDY
 from schemas.settings.jobs import StudySettings
 from schemas.settings.servers import BrokerSettings
 
-# The step drops its entries by itself; this bounds what a fault in it could leave: a window, and what may follow it.
+# The step removes its entries itself. Entries that it failed to remove expire after this many times the longest time
+# that a window and a later delay can last.
 LIMITS_REMEMBERED = 4
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from operators.stream.step import Arrival, IdentityFunction, Output, Step, StepFunction
-from pipelines.engines.timers import TimerState, fired, stepped, too_early
+from pipelines.engines.timers import TimerState, after_step, after_timer, rearmed_if_early
 
 
 @dataclass
@@ -67,10 +67,10 @@ class Engine:
         return self._state.kept
 
     def _fire(self, key: str, at_ms: int) -> None:
-        kept = fired(TimerState.read(self._state.kept.get(key)), at_ms)
+        kept = after_timer(TimerState.read(self._state.kept.get(key)), at_ms)
         if kept is None:
             return
-        if later := too_early(kept, self._now_ms):
+        if later := rearmed_if_early(kept, self._now_ms):
             self._keep(key, *later)
             return
         self._after(key, kept, self._step(kept.head, None, None, self._now_ms / 1000, self.started))
@@ -78,7 +78,7 @@ class Engine:
     def _after(self, key: str, kept: TimerState, step: Step) -> None:
         if step.forget:
             self._state.remembered.pop(key, None)
-        self._keep(key, *stepped(kept, step, self._now_ms))
+        self._keep(key, *after_step(kept, step, self._now_ms))
         self.outputs.extend(step.outputs)
 
     def _keep(self, key: str, kept: TimerState, timer_ms: int | None) -> None:

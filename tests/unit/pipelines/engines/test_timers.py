@@ -5,42 +5,48 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.stream.step import Step
-from pipelines.engines.timers import TimerState, fired, stepped, too_early
+from pipelines.engines.timers import TimerState, after_step, after_timer, rearmed_if_early
 
 
 def test_a_first_wish_sets_a_timer() -> None:
-    assert stepped(TimerState(), Step(b"h", wake_at=2.0), 1000) == (TimerState(b"h", 2000, 2000), 2000)
+    assert after_step(TimerState(), Step(b"h", wake_at=2.0), 1000) == (TimerState(b"h", 2000, 2000), 2000)
 
 
 def test_a_later_wish_waits_for_the_timer_that_is_set() -> None:
-    assert stepped(TimerState(b"h", 2000, 2000), Step(b"i", wake_at=3.0), 1000) == (TimerState(b"i", 3000, 2000), None)
+    assert after_step(TimerState(b"h", 2000, 2000), Step(b"i", wake_at=3.0), 1000) == (
+        TimerState(b"i", 3000, 2000),
+        None,
+    )
 
 
 def test_an_earlier_wish_sets_another_timer() -> None:
-    assert stepped(TimerState(b"h", 2000, 2000), Step(b"i", wake_at=1.5), 1000) == (TimerState(b"i", 1500, 1500), 1500)
+    assert after_step(TimerState(b"h", 2000, 2000), Step(b"i", wake_at=1.5), 1000) == (
+        TimerState(b"i", 1500, 1500),
+        1500,
+    )
 
 
 def test_a_timer_for_an_earlier_wish_does_nothing() -> None:
-    assert fired(TimerState(b"h", 1500, 1500), 2000) is None
+    assert after_timer(TimerState(b"h", 1500, 1500), 2000) is None
 
 
 def test_a_timer_that_fires_before_the_wish_is_set_again() -> None:
-    assert too_early(TimerState(b"h", 3000), 2000) == (TimerState(b"h", 3000, 3000), 3000)
+    assert rearmed_if_early(TimerState(b"h", 3000), 2000) == (TimerState(b"h", 3000, 3000), 3000)
 
 
 def test_a_step_that_asks_for_a_past_moment_again_does_not_spin() -> None:
-    assert stepped(TimerState(), Step(b"h", wake_at=1.0), 1000)[1] == 1001
+    assert after_step(TimerState(), Step(b"h", wake_at=1.0), 1000)[1] == 1001
 
 
 def test_a_step_that_keeps_nothing_leaves_no_state() -> None:
-    state, timer = stepped(TimerState(b"h", 5, 5), Step(None), 10)
+    state, timer = after_step(TimerState(b"h", 5, 5), Step(None), 10)
 
     assert (state.write(), timer) == (None, None)
 
 
 @given(st.none() | st.binary(), st.integers(-1, 2**62), st.integers(-1, 2**62))
-def test_state_reads_back(head: bytes | None, wish_ms: int, timer_ms: int) -> None:
-    state = TimerState(head, wish_ms, timer_ms)
+def test_state_reads_back(head: bytes | None, wake_ms: int, timer_ms: int) -> None:
+    state = TimerState(head, wake_ms, timer_ms)
 
     assert TimerState.read(state.write()) == state
 

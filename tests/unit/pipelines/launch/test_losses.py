@@ -111,5 +111,5 @@ def test_topic_ids_that_an_earlier_release_wrote_are_known(tmp_path: Path) -> No
     settings = JobSettings(checkpoint_dir=tmp_path)
     (tmp_path / "topics.json").write_text('{"instance-stored": "old"}')
 
-    assert losses.losses(Broker(), tmp_path) == ["instance-stored was deleted and made again"]
+    assert losses.losses(Broker(), tmp_path) == ["instance-stored was deleted and created again"]
     assert not losses.is_marked(STUDY, settings)

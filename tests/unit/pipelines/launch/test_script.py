@@ -30,7 +30,7 @@ def settings(tmp_path: Path) -> JobSettings:
 
 def test_a_job_goes_on_from_its_newest_checkpoint(environ: Mapping[str, str], settings: JobSettings) -> None:
     newest, engine = write(folder_of(STUDY, settings), "a", 1, 100), Engine()
-    script.guarded(STUDY, Broker(), settings)
+    script.check_state(STUDY, Broker(), settings)
 
     script.submit(engine, STUDY, environ, None)
     assert engine.taken[0][2] == newest
@@ -48,13 +48,13 @@ def test_state_of_other_shards_refuses_the_job(settings: JobSettings, tmp_path: 
     write(folder_of(CATALOG, JobSettings(checkpoint_dir=tmp_path, shards=8)), "a", 1, 100)
 
     with pytest.raises(OtherState, match="process-8"):
-        script.guarded(CATALOG, Broker(), settings)
+        script.check_state(CATALOG, Broker(), settings)
 
 
 def test_a_job_at_another_broker_begins_again(environ: Mapping[str, str], settings: JobSettings) -> None:
     write(folder_of(STUDY, settings), "a", 1, 100)
-    script.guarded(STUDY, Broker(), settings)
-    script.guarded(STUDY, OTHER_BROKER, settings)
+    script.check_state(STUDY, Broker(), settings)
+    script.check_state(STUDY, OTHER_BROKER, settings)
     engine = Engine()
 
     script.submit(engine, STUDY, environ, None)
@@ -62,8 +62,8 @@ def test_a_job_at_another_broker_begins_again(environ: Mapping[str, str], settin
 
 
 def test_a_named_state_is_refused_at_another_broker(environ: Mapping[str, str], settings: JobSettings) -> None:
-    script.guarded(STUDY, Broker(), settings)
-    script.guarded(STUDY, OTHER_BROKER, settings)
+    script.check_state(STUDY, Broker(), settings)
+    script.check_state(STUDY, OTHER_BROKER, settings)
     engine = Engine()
 
     with pytest.raises(StateLost, match="without -s"):
