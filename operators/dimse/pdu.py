@@ -117,10 +117,11 @@ class PduReader:
 
     def _keep_rest(self) -> None:
         """Move the bytes that are not parsed yet, at most part of a header, to the beginning of the buffer."""
-        rest = bytes(self._buffer[self._start : self._end])
+        rest = bytes(self._buffer[self._start : self._end]) if self._start < self._end else b""
         if self._is_wide and len(self._buffer) < self._buffer_bytes:
             self._buffer = memoryview(bytearray(self._buffer_bytes))
-        self._buffer[: len(rest)] = rest
+        if rest:
+            self._buffer[: len(rest)] = rest
         self._start, self._end = 0, len(rest)
 
     def _advance(self) -> bool:
