@@ -1,4 +1,4 @@
-"""Every kind of hostile peer against a gateway on memory twins: each is thrown out, none is heard of in a traceback."""
+"""Every kind of hostile peer against a gateway on memory twins: each is ended, and none causes a traceback."""
 
 import asyncio
 import logging
@@ -12,25 +12,25 @@ from prometheus_client import REGISTRY
 from operators.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
 from schemas.objects import Bucket
 from tests.bench.attackers import KINDS, attack
-from tests.integration.gateway.test_dimse import CT, Running, associated, running, slice_of, wait_for
 from tests.laws.test_worst_cases import DEFLATED, EMPTY, UIDS, deep, deflated
 from tests.support.data.elements import element, item
 from tests.support.senders import scu
 from tests.support.senders.sender import Peer
 from tests.support.worlds.gateway import gateway_in
+from tests.support.worlds.running_gateway import CT, RunningGateway, associated, running, slice_of, wait_for
 
 HASTY = {"associate_s": 1.0, "silence_s": 0.5, "stall_s": 1.0, "idle_s": 2.0}
 SOCKETS = 2 * len(KINDS)
 
 
 @pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Running]:
+def gateway(tmp_path: Path) -> Iterator[RunningGateway]:
     with running(gateway_in(tmp_path, **HASTY)) as found:
         yield found
 
 
-def test_every_kind_of_hostile_peer_is_thrown_out_and_leaves_nothing(
-    gateway: Running, caplog: pytest.LogCaptureFixture
+def test_every_kind_of_hostile_peer_is_ended_and_leaves_nothing(
+    gateway: RunningGateway, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR, logger="asyncio"):
         came = asyncio.run(attack(Peer(gateway.port), SOCKETS, seconds=3.0, grace_s=20.0))
@@ -43,7 +43,7 @@ def test_every_kind_of_hostile_peer_is_thrown_out_and_leaves_nothing(
     assert caplog.records == []
 
 
-def test_who_stores_beside_them_is_answered(gateway: Running) -> None:
+def test_a_sender_beside_hostile_peers_is_answered(gateway: RunningGateway) -> None:
     async def beside() -> list[int]:
         attacking = asyncio.create_task(attack(Peer(gateway.port), SOCKETS, seconds=2.0, grace_s=10.0))
         statuses = await asyncio.to_thread(stored, gateway.port)
@@ -78,7 +78,7 @@ STRUCTURES = {
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
-def test_a_structure_over_its_setting_is_kept_aside_and_counted(name: str, tmp_path: Path) -> None:
+def test_a_structure_over_its_setting_is_quarantined_and_counted(name: str, tmp_path: Path) -> None:
     limit, data, transfer_syntax, reason = STRUCTURES[name]
 
     def counted() -> float:

@@ -1,4 +1,4 @@
-"""The gateway as people start it: its start line, its exit codes, its processes' common fate."""
+"""The gateway as people start it: its start line, its exit codes, the shared end of its processes."""
 
 import os
 import signal
@@ -79,7 +79,7 @@ def started(folder: Path, **changes: str) -> Iterator[Started]:
 def wait_for(condition: Callable[[], bool], every_s: float = 0.02) -> None:
     end = time.monotonic() + WAIT_S
     while not condition():
-        assert time.monotonic() < end, "it never came to be so"
+        assert time.monotonic() < end, "the condition never held"
         time.sleep(every_s)
 
 
@@ -92,7 +92,7 @@ def slice_of(number: int) -> Dataset:
     return content
 
 
-def test_without_store_and_broker_it_echoes_and_refuses_for_now(tmp_path: Path) -> None:
+def test_without_store_and_broker_it_answers_echoes_and_refuses_instances_for_now(tmp_path: Path) -> None:
     entity = AE("SENDER")
     entity.add_requested_context(VERIFICATION)
     entity.add_requested_context(CT, ExplicitVRLittleEndian)
@@ -108,7 +108,7 @@ def test_without_store_and_broker_it_echoes_and_refuses_for_now(tmp_path: Path) 
     assert took_s < 15
 
 
-def test_a_signal_ends_it_well(tmp_path: Path) -> None:
+def test_a_signal_ends_it_with_exit_code_0(tmp_path: Path) -> None:
     with started(tmp_path) as gateway:
         workers = gateway.workers
         gateway.parent.send_signal(signal.SIGTERM)
@@ -118,7 +118,7 @@ def test_a_signal_ends_it_well(tmp_path: Path) -> None:
     assert list((tmp_path / "outbox").iterdir()) == []
 
 
-def test_signals_that_keep_coming_change_nothing(tmp_path: Path) -> None:
+def test_repeated_signals_change_nothing(tmp_path: Path) -> None:
     with started(tmp_path) as gateway:
         workers = gateway.workers
         gateway.parent.send_signal(signal.SIGTERM)
@@ -131,7 +131,7 @@ def test_signals_that_keep_coming_change_nothing(tmp_path: Path) -> None:
         assert gateway.parent.wait(WAIT_S) == 0
 
 
-def test_a_dead_process_ends_them_all_so_that_a_supervisor_starts_again(tmp_path: Path) -> None:
+def test_a_dead_process_ends_all_others_so_that_a_supervisor_can_restart_them(tmp_path: Path) -> None:
     with started(tmp_path) as gateway:
         first, second = gateway.workers
         first.kill()
@@ -165,7 +165,7 @@ def caller(title: str) -> AE:
     return entity
 
 
-def test_a_peers_limit_is_one_whichever_process_takes_its_calls(tmp_path: Path) -> None:
+def test_the_limit_of_a_peer_holds_over_all_processes(tmp_path: Path) -> None:
     path = tmp_path / "peers.toml"
     path.write_text(PEER)
     with started(tmp_path, FLUORO_DIMSE_PEERS_FILE=str(path)) as gateway:
@@ -183,21 +183,21 @@ def test_a_changed_peers_file_reaches_every_process(tmp_path: Path) -> None:
     path.write_text(PEER)
     with started(tmp_path, FLUORO_DIMSE_PEERS_FILE=str(path)) as gateway:
 
-        def hears() -> int:
+        def first_answer() -> int:
             with socket.create_connection(("127.0.0.1", gateway.port), timeout=WAIT_S) as connection:
                 connection.sendall(request(Peer(gateway.port), VERIFICATION, ImplicitVRLittleEndian))
                 return connection.recv(1)[0]
 
-        assert hears() == REJECTED
+        assert first_answer() == REJECTED
         path.with_suffix(".new").write_text(PEER.replace('"FEW"', '"BENCH"'))
         path.with_suffix(".new").replace(path)
 
-        # Either process may take a call: many in a row, all with the new answer.
-        wait_for(lambda: all(hears() == ACCEPTED for _ in range(8)), every_s=0.2)
+        # Either process may take a call: many calls in a row must all have the new answer.
+        wait_for(lambda: all(first_answer() == ACCEPTED for _ in range(8)), every_s=0.2)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.255.255.1", ""])  # noqa: S104
-def test_it_listens_to_a_network_in_clear_only_when_told_so(host: str) -> None:
+def test_it_refuses_to_listen_to_a_network_without_tls(host: str) -> None:
     with command({"FLUORO_DIMSE_HOST": host}) as process:
         _, said = process.communicate(timeout=WAIT_S)
 
@@ -208,14 +208,14 @@ def test_it_listens_to_a_network_in_clear_only_when_told_so(host: str) -> None:
     assert "FLUORO_DIMSE_PLAINTEXT_PUBLIC=1" in said
 
 
-def test_told_so_it_listens_and_lets_nobody_from_elsewhere_in(tmp_path: Path) -> None:
+def test_with_plaintext_public_it_listens_and_accepts_callers_from_this_machine_only(tmp_path: Path) -> None:
     with started(tmp_path, FLUORO_DIMSE_HOST="0.0.0.0", FLUORO_DIMSE_PLAINTEXT_PUBLIC="1") as gateway:  # noqa: S104
         association = caller("SENDER").associate("127.0.0.1", gateway.port)
         assert association.is_established
         association.release()
 
 
-def test_peers_and_certificates_that_cannot_be_are_all_named_at_the_start(tmp_path: Path) -> None:
+def test_mistakes_in_peers_and_certificates_are_all_named_at_the_start(tmp_path: Path) -> None:
     path = tmp_path / "peers.toml"
     path.write_text(PEER.replace("local", "No Tenant").replace('"echo"', '"all"'))
     env = {
@@ -235,7 +235,7 @@ def test_peers_and_certificates_that_cannot_be_are_all_named_at_the_start(tmp_pa
     ]
 
 
-def test_settings_that_cannot_be_are_all_named_at_once() -> None:
+def test_mistakes_in_settings_are_all_named_at_once() -> None:
     with command(BROKEN) as process:
         _, said = process.communicate(timeout=WAIT_S)
 
@@ -244,7 +244,7 @@ def test_settings_that_cannot_be_are_all_named_at_once() -> None:
 
 
 @pytest.mark.parametrize(("argument", "code"), [("--help", 0), ("--no-such", 2)])
-def test_help_says_what_it_is(argument: str, code: int) -> None:
+def test_help_names_the_program(argument: str, code: int) -> None:
     with command({}, argument) as process:
         said, complained = process.communicate(timeout=WAIT_S)
 

@@ -94,7 +94,7 @@ def cancel_message() -> bytes:
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - nobody tells
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.001)
 
 
@@ -105,17 +105,17 @@ async def memory_door(settings: GatewaySections) -> AsyncIterator[tuple[socket.s
             yield listening, door
 
 
-async def connected(listening: socket.socket, said: bytes, source: str = "127.0.0.1") -> Streams:
+async def connected(listening: socket.socket, sent: bytes, source: str = "127.0.0.1") -> Streams:
     host, port = listening.getsockname()
     reader, writer = await asyncio.open_connection(host, port, local_addr=(source, 0))
-    writer.write(said)
+    writer.write(sent)
     return reader, writer
 
 
-async def next_kind(line: Streams) -> int:
-    """Return the kind of the next PDU; 0 when there is none any more."""
+async def next_kind(peer: Streams) -> int:
+    """Return the kind of the next PDU; 0 if the connection is closed."""
     try:
-        return (await next_pdu(line[0]))[0]
+        return (await next_pdu(peer[0]))[0]
     except (asyncio.IncompleteReadError, ConnectionError):
         return 0
 
@@ -124,10 +124,10 @@ def associate_request(sop_class: str = CT) -> bytes:
     return request(Peer(0), sop_class, EXPLICIT)
 
 
-async def is_answered(line: Streams, said: bytes, answers: int) -> bool:
+async def is_answered(peer: Streams, sent: bytes, answers: int) -> bool:
     """Send bytes and read `answers` PDUs; True if all of them are data, so that the association is still open."""
-    line[1].write(said)
-    kinds = [await next_kind(line) for _ in range(answers)]
+    peer[1].write(sent)
+    kinds = [await next_kind(peer) for _ in range(answers)]
     return kinds == [P_DATA] * answers
 
 

@@ -52,7 +52,7 @@ def test_a_sender_that_pauses_between_requests_keeps_its_association_beyond_the_
                 writer.transport.abort()
                 assert asyncio.get_running_loop().time() - began_at > 0.3
                 async with asyncio.timeout(5):
-                    while not events.events(TRANSFER_ENDED):  # noqa: ASYNC110 - the twin tells nobody
+                    while not events.events(TRANSFER_ENDED):  # noqa: ASYNC110 - the memory twin has no event to wait for
                         await asyncio.sleep(0.001)
                 return [stored, ended]
 
@@ -91,17 +91,17 @@ services = ["store"]
 @pytest.mark.parametrize(
     "more", [b"", release_request(), release_request() * 3, store_message(1), associate_request()], ids=len
 )
-def test_a_stranger_counts_until_its_socket_is_gone_whatever_else_it_says(tmp_path: Path, more: bytes) -> None:
+def test_a_rejected_connection_counts_until_its_socket_is_closed_whatever_it_sends(tmp_path: Path, more: bytes) -> None:
     (tmp_path / "peers.toml").write_text(ONLY_ELSEWHERE)
     closed = settings(tmp_path).changed(peers_file=str(tmp_path / "peers.toml"), associations_per_address=4)
 
     async def held() -> tuple[list[int], int, int]:
         async with memory_door(closed) as (listening, door):
-            lines = [await connected(listening, associate_request() + more) for _ in range(8)]
-            kinds = [await next_kind(line) for line in lines]
+            peers = [await connected(listening, associate_request() + more) for _ in range(8)]
+            kinds = [await next_kind(peer) for peer in peers]
             await until(lambda: len(door.connections) == 4)
             counted, large = door.admission.unassociated, sum(map(has_large_buffer, door.connections))
-            for _, writer in lines:
+            for _, writer in peers:
                 writer.transport.abort()
             await until(lambda: not door.connections)
             assert door.admission.unassociated == 0
@@ -110,51 +110,51 @@ def test_a_stranger_counts_until_its_socket_is_gone_whatever_else_it_says(tmp_pa
     assert asyncio.run(held()) == ([REJECT] * 4 + [0] * 4, 4, 0)
 
 
-def test_who_has_released_counts_until_its_socket_is_gone_and_gives_way(tmp_path: Path) -> None:
+def test_a_released_connection_counts_until_its_socket_is_closed_and_is_dropped_for_a_new_one(tmp_path: Path) -> None:
     async def held() -> tuple[list[int], int, int]:
         async with memory_door(settings(tmp_path).changed(associations=3)) as (listening, door):
-            lines = [await connected(listening, associate_request() + release_request()) for _ in range(3)]
-            assert [await next_kind(line) for line in lines * 2] == [ACCEPT] * 3 + [RELEASE_RP] * 3
+            peers = [await connected(listening, associate_request() + release_request()) for _ in range(3)]
+            assert [await next_kind(peer) for peer in peers * 2] == [ACCEPT] * 3 + [RELEASE_RP] * 3
             counted = door.associated
-            lines += [await connected(listening, associate_request()) for _ in range(3)]
-            kinds = [await next_kind(line) for line in lines]
+            peers += [await connected(listening, associate_request()) for _ in range(3)]
+            kinds = [await next_kind(peer) for peer in peers]
             await until(lambda: len(door.connections) == 3)
             associated = door.associated
-            for _, writer in lines:
+            for _, writer in peers:
                 writer.transport.abort()
             return kinds, counted, associated
 
     assert asyncio.run(held()) == ([0] * 3 + [ACCEPT] * 3, 3, 3)
 
 
-def test_who_has_released_and_keeps_talking_is_cut_off(tmp_path: Path) -> None:
+def test_a_released_connection_that_keeps_sending_is_closed(tmp_path: Path) -> None:
     async def ends() -> None:
         async with memory_door(settings(tmp_path).changed(silence_s=0.2)) as (listening, door):
-            line = await connected(listening, associate_request() + release_request())
-            assert [await next_kind(line) for _ in range(2)] == [ACCEPT, RELEASE_RP]
+            peer = await connected(listening, associate_request() + release_request())
+            assert [await next_kind(peer) for _ in range(2)] == [ACCEPT, RELEASE_RP]
 
             def is_gone() -> bool:
-                line[1].write(b"\x04")
+                peer[1].write(b"\x04")
                 return not door.connections
 
             await until(is_gone)
-            line[1].transport.abort()
+            peer[1].transport.abort()
 
     asyncio.run(ends())
 
 
-def test_echoes_keep_nobody_out_who_stores(tmp_path: Path) -> None:
+def test_echoes_keep_no_storing_peer_out(tmp_path: Path) -> None:
     async def hears() -> list[int]:
         async with memory_door(settings(tmp_path).changed(associations=2, yield_s=0.2)) as (listening, door):
             echoing = [await connected(listening, associate_request(VERIFICATION)) for _ in range(2)]
-            assert [await next_kind(line) for line in echoing] == [ACCEPT] * 2
+            assert [await next_kind(peer) for peer in echoing] == [ACCEPT] * 2
 
-            async def ask(line: Streams) -> None:
+            async def ask(peer: Streams) -> None:
                 number = 1
-                while await is_answered(line, echo_message(number) * 50, 50):
+                while await is_answered(peer, echo_message(number) * 50, 50):
                     number += 1
 
-            asking = [asyncio.create_task(ask(line)) for line in echoing]
+            asking = [asyncio.create_task(ask(peer)) for peer in echoing]
             storing = await connected(listening, associate_request(), "127.0.0.2")
             async with asyncio.timeout(5):
                 while (kind := await next_kind(storing)) == REJECT:
@@ -172,16 +172,16 @@ def test_echoes_keep_nobody_out_who_stores(tmp_path: Path) -> None:
     assert asyncio.run(hears()) == [ACCEPT, P_DATA]
 
 
-def test_who_echoes_once_a_while_is_idle_not_stalled(tmp_path: Path) -> None:
+def test_an_association_with_rare_echoes_is_idle_not_stalled(tmp_path: Path) -> None:
     async def kinds() -> list[int]:
         patient = settings(tmp_path).changed(stall_s=0.1, idle_s=30.0)
         async with memory_door(patient) as (listening, _):
-            line = await connected(listening, associate_request(VERIFICATION))
-            line[1].write(echo_message(1))
-            found = [await next_kind(line) for _ in range(2)]
+            peer = await connected(listening, associate_request(VERIFICATION))
+            peer[1].write(echo_message(1))
+            found = [await next_kind(peer) for _ in range(2)]
             await asyncio.sleep(0.3)
-            assert await is_answered(line, echo_message(2), 1)
-            line[1].transport.abort()
+            assert await is_answered(peer, echo_message(2), 1)
+            peer[1].transport.abort()
             return found
 
     assert asyncio.run(kinds()) == [ACCEPT, P_DATA]
@@ -196,7 +196,7 @@ def half_close(writer: asyncio.StreamWriter) -> None:
 
 
 @pytest.mark.parametrize(("end", "silence_s"), [(abort, 30.0), (half_close, 0.2)])
-def test_who_ends_it_is_gone_soon_even_when_it_reads_no_answer(
+def test_an_ended_connection_is_closed_soon_even_if_its_peer_reads_no_answer(
     tmp_path: Path, end: Callable[[asyncio.StreamWriter], None], silence_s: float
 ) -> None:
     async def ends() -> None:
@@ -204,19 +204,19 @@ def test_who_ends_it_is_gone_soon_even_when_it_reads_no_answer(
             listening,
             door,
         ):
-            line = await connected(listening, associate_request(VERIFICATION))
-            assert await next_kind(line) == ACCEPT
+            peer = await connected(listening, associate_request(VERIFICATION))
+            assert await next_kind(peer) == ACCEPT
             one = only_connection(door)
-            # More answers than the sockets hold: some stay in the door.
+            # More answers than the sockets hold: some stay in the transport's buffer.
             one._transport.set_write_buffer_limits(high=2**24)
             one._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-            line[1].transport.pause_reading()  # type: ignore[attr-defined]
-            line[1].write(echo_message(1) * 5_000)
+            peer[1].transport.pause_reading()  # type: ignore[attr-defined]
+            peer[1].write(echo_message(1) * 5_000)
             await until(lambda: one._pace._completed_pdus == 5_001 and one.task is None)
             assert one._transport.get_write_buffer_size()
-            end(line[1])
+            end(peer[1])
             await until(lambda: not door.connections)
             assert door.admission.associated == 0
-            line[1].transport.abort()
+            peer[1].transport.abort()
 
     asyncio.run(ends())

@@ -41,7 +41,7 @@ from tests.support.worlds.intake import CT
     [(store_message(2), P_DATA), (b"\x05\0\0\0\0\4\0\0\0\0", RELEASE_RP)],
     ids=["store", "release"],
 )
-def test_what_arrives_just_as_the_work_ends_is_answered(tmp_path: Path, second: bytes, answer: int) -> None:
+def test_a_request_that_arrives_just_as_the_task_ends_is_answered(tmp_path: Path, second: bytes, answer: int) -> None:
     async def answers() -> list[int]:
         gated = GatedStore()
         with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -50,7 +50,7 @@ def test_what_arrives_just_as_the_work_ends_is_answered(tmp_path: Path, second: 
                 writer.write(store_message(1))
                 await gated.reached.wait()
                 gated.gate.set()
-                # Readable in the very turn in which the work wakes and ends.
+                # Readable in the very turn of the loop in which the task wakes and ends.
                 writer.get_extra_info("socket")._sock.send(second)
                 kinds = [(await next_pdu(reader))[0] for _ in range(2)]
                 writer.transport.abort()
@@ -62,11 +62,11 @@ def test_what_arrives_just_as_the_work_ends_is_answered(tmp_path: Path, second: 
 def test_a_request_after_the_release_request_is_a_violation(tmp_path: Path) -> None:
     async def kinds() -> list[int]:
         async with memory_door(settings(tmp_path)) as (listening, _):
-            line = await connected(
+            peer = await connected(
                 listening, associate_request() + store_message(1) + release_request() + store_message(2)
             )
-            found = [await next_kind(line) for _ in range(2)]
-            line[1].transport.abort()
+            found = [await next_kind(peer) for _ in range(2)]
+            peer[1].transport.abort()
             return found
 
     assert asyncio.run(kinds()) == [ACCEPT, ABORT]
@@ -75,18 +75,18 @@ def test_a_request_after_the_release_request_is_a_violation(tmp_path: Path) -> N
 def test_a_cancel_has_no_answer(tmp_path: Path) -> None:
     async def answers() -> list[int]:
         async with memory_door(settings(tmp_path)) as (listening, _):
-            line = await connected(
+            peer = await connected(
                 listening, associate_request(VERIFICATION) + cancel_message() + echo_message(1) + release_request()
             )
-            found = [await next_kind(line) for _ in range(3)]
-            line[1].transport.abort()
+            found = [await next_kind(peer) for _ in range(3)]
+            peer[1].transport.abort()
             return found
 
     assert asyncio.run(answers()) == [ACCEPT, P_DATA, RELEASE_RP]
 
 
 @pytest.mark.parametrize("what", ["echo", "store", "cancel"])
-def test_who_asks_without_end_and_waits_for_no_answer_is_aborted(tmp_path: Path, what: str) -> None:
+def test_a_peer_that_keeps_sending_requests_without_reading_the_answers_is_aborted(tmp_path: Path, what: str) -> None:
     sop_class, asks = {
         "echo": (VERIFICATION, b"".join(map(echo_message, range(1, 11)))),
         "store": (CT, b"".join(map(store_message, range(1, 11)))),
@@ -95,12 +95,12 @@ def test_who_asks_without_end_and_waits_for_no_answer_is_aborted(tmp_path: Path,
 
     async def left() -> int:
         async with memory_door(settings(tmp_path).changed(unanswered_requests=8)) as (listening, door):
-            line = await connected(listening, associate_request(sop_class))
-            assert await next_kind(line) == ACCEPT
-            line[1].write(asks)
-            while await next_kind(line) == P_DATA:
+            peer = await connected(listening, associate_request(sop_class))
+            assert await next_kind(peer) == ACCEPT
+            peer[1].write(asks)
+            while await next_kind(peer) == P_DATA:
                 pass
-            line[1].transport.abort()
+            peer[1].transport.abort()
             await until(lambda: not door.connections)
             return door.intake.room.held_bytes
 
@@ -114,16 +114,16 @@ def test_who_asks_without_end_and_waits_for_no_answer_is_aborted(tmp_path: Path,
 def test_a_few_requests_may_come_before_their_turn(tmp_path: Path) -> None:
     async def kinds() -> list[int]:
         async with memory_door(settings(tmp_path).changed(unanswered_requests=8)) as (listening, _):
-            line = await connected(listening, associate_request(VERIFICATION))
-            line[1].write(b"".join(map(echo_message, range(1, 9))) + release_request())
-            found = [await next_kind(line) for _ in range(10)]
-            line[1].transport.abort()
+            peer = await connected(listening, associate_request(VERIFICATION))
+            peer[1].write(b"".join(map(echo_message, range(1, 9))) + release_request())
+            found = [await next_kind(peer) for _ in range(10)]
+            peer[1].transport.abort()
             return found
 
     assert asyncio.run(kinds()) == [ACCEPT] + [P_DATA] * 8 + [RELEASE_RP]
 
 
-def test_nothing_new_is_begun_once_the_door_closes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_request_is_begun_once_the_door_closes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Counting(GatedStore):
         puts = 0
 
@@ -137,12 +137,12 @@ def test_nothing_new_is_begun_once_the_door_closes(tmp_path: Path, monkeypatch: 
         gated = Counting()
         with socket.create_server(("127.0.0.1", 0)) as listening:
             async with door_of(listening, settings(tmp_path), Connectors(gated, MemoryEventLog())) as door:
-                line = await associated(listening)
-                line[1].write(store_message(1) + store_message(2) + store_message(3))
+                peer = await associated(listening)
+                peer[1].write(store_message(1) + store_message(2) + store_message(3))
                 await gated.reached.wait()
                 one = only_connection(door)
                 await until(lambda: one._exchange and one._exchange.requests._waiting)
-            line[1].transport.abort()
+            peer[1].transport.abort()
         return gated.puts
 
     assert asyncio.run(puts()) == 1

@@ -16,7 +16,7 @@ CLASSES = [
 
 
 @pytest.mark.parametrize(("uid", "is_stored"), CLASSES)
-def test_storage_classes_are_told_from_all_other_texts(uid: str, *, is_stored: bool) -> None:
+def test_only_storage_classes_and_private_uids_are_stored(uid: str, *, is_stored: bool) -> None:
     assert is_storage(uid) == is_stored
 
 

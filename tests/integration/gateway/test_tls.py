@@ -1,0 +1,194 @@
+"""DICOM over TLS: certificates decide who is heard, and no handshake lasts for ever."""
+
+import shutil
+import socket
+import ssl
+import struct
+import subprocess
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE
+
+from schemas.telemetry import GATEWAY_TURNED_AWAY
+from tests.integration.gateway.conftest import ALLOWED
+from tests.support.worlds.gateway import GatewaySections
+from tests.support.worlds.running_gateway import (
+    CT,
+    WAIT_S,
+    associate_request,
+    connected,
+    running,
+    slice_of,
+    wait_for,
+)
+
+
+def openssl(*arguments: str) -> None:
+    command = shutil.which("openssl") or pytest.skip("openssl is not here")
+    subprocess.run([command, *arguments], check=True, capture_output=True, timeout=60)
+
+
+def issue(folder: Path, name: str, authority: str) -> tuple[Path, Path]:
+    """Make a key and a certificate that an authority signs; an authority signs its own."""
+    key, certificate = folder / f"{name}.key", folder / f"{name}.pem"
+    signed = [] if name == authority else ["-CA", f"{folder / authority}.pem", "-CAkey", f"{folder / authority}.key"]
+    kind = "CA:TRUE" if name == authority else "CA:FALSE"
+    openssl(
+        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"),
+        *(
+            "-subj",
+            f"/CN={name}",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-addext",
+            f"basicConstraints=critical,{kind}",
+        ),
+        *("-keyout", str(key), "-out", str(certificate), *signed),
+    )
+    return certificate, key
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tls")
+    for name, authority in {"ca": "ca", "door": "ca", "ct1": "ca", "foreign": "foreign"}.items():
+        issue(folder, name, authority)
+    return folder
+
+
+def client(folder: Path, name: str | None = "ct1") -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=folder / "ca.pem")
+    if name is not None:
+        context.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
+    return context
+
+
+@pytest.fixture
+def encrypted(allowed: GatewaySections, certificates: Path) -> GatewaySections:
+    Path(allowed.dimse.peers_file).write_text(ALLOWED.replace("associations = 2", 'certificate = "CN=ct1"'))
+    return allowed.changed(
+        tls_certificate=str(certificates / "door.pem"),
+        tls_key=str(certificates / "door.key"),
+        tls_client_ca=str(certificates / "ca.pem"),
+    )
+
+
+def test_a_series_is_stored_over_tls(encrypted: GatewaySections, certificates: Path) -> None:
+    entity = AE("CT1")
+    entity.add_requested_context(CT, ExplicitVRLittleEndian)
+    large = slice_of(1, pixels=2400)
+    with running(encrypted) as gateway:
+        association = entity.associate(
+            "127.0.0.1", gateway.port, ae_title="FLUORO", tls_args=(client(certificates), "127.0.0.1")
+        )
+        assert association.is_established
+        with closing(association.dul.socket.socket):
+            statuses = [association.send_c_store(one).Status for one in (large, slice_of(2))]
+            association.release()
+
+        assert statuses == [0, 0]
+        assert any(held.endswith(large.PixelData) for held in gateway.objects())
+        wait_for(lambda: gateway.ended == [("well", 2)])
+        wait_for(lambda: not gateway.door.connections)
+
+
+def tls_answer(port: int, context: ssl.SSLContext, calling: str) -> int:
+    """Return the kind of PDU that answers an association request over TLS."""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=WAIT_S) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(associate_request(calling))
+        return connection.recv(1)[0]
+
+
+@pytest.mark.parametrize("kind", [5, 7], ids=["released", "aborted"])
+def test_a_tls_socket_that_the_peer_keeps_open_is_closed_soon(
+    encrypted: GatewaySections, certificates: Path, caplog: pytest.LogCaptureFixture, kind: int
+) -> None:
+    with (
+        running(encrypted.changed(silence_s=0.2)) as gateway,
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=WAIT_S) as plain,
+        client(certificates).wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(associate_request())
+        assert connection.recv(1) == b"\x02"
+        connection.sendall(struct.pack(">BxI4x", kind, 4))
+
+        wait_for(lambda: not gateway.door.connections)
+        assert gateway.door.associated == 0
+    assert [line for line in caplog.records if line.name == "asyncio"] == []
+
+
+def test_a_title_is_accepted_only_with_its_certificate(encrypted: GatewaySections, certificates: Path) -> None:
+    path = Path(encrypted.dimse.peers_file)
+    der = ssl.PEM_cert_to_DER_cert((certificates / "door.pem").read_text())
+    other = ALLOWED.replace("associations = 2", f'certificate = "sha256:{sha256(der).hexdigest()}"')
+    path.write_text(
+        path.read_text() + other[: other.index('[[peer]]\nname = "checker"')].replace("ct1", "d").replace("CT1", "D")
+    )
+    with running(encrypted) as gateway:
+        kinds = {
+            (title, name): tls_answer(gateway.port, client(certificates, name), title)
+            for title in ("CT1", "D")
+            for name in ("ct1", "door")
+        }
+
+    assert kinds == {("CT1", "ct1"): 2, ("CT1", "door"): 3, ("D", "ct1"): 3, ("D", "door"): 2}
+
+
+def old(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def weak(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.set_ciphers("AES128-SHA:@SECLEVEL=0")
+    return old(context)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "is_accepted"),
+    [("ct1", old, True), ("ct1", weak, False), (None, old, False), ("foreign", old, False)],
+    ids=["TLS 1.2", "no forward secrecy", "no certificate", "foreign certificate"],
+)
+def test_tls_accepts_what_bcp_195_allows_and_nothing_less(
+    encrypted: GatewaySections,
+    certificates: Path,
+    name: str | None,
+    change: Callable[[ssl.SSLContext], ssl.SSLContext],
+    *,
+    is_accepted: bool,
+) -> None:
+    refused = GATEWAY_TURNED_AWAY.labels("handshake")._value.get()
+    with running(encrypted) as gateway:
+        if is_accepted:
+            assert tls_answer(gateway.port, change(client(certificates, name)), "CT1") == 2
+        else:
+            with pytest.raises((ssl.SSLError, OSError)):
+                tls_answer(gateway.port, change(client(certificates, name)), "CT1")
+        wait_for(lambda: not gateway.door.admission.unassociated)
+
+    assert GATEWAY_TURNED_AWAY.labels("handshake")._value.get() == refused + (not is_accepted)
+
+
+def test_a_handshake_that_never_comes_is_ended(encrypted: GatewaySections) -> None:
+    with running(encrypted.changed(associate_s=0.2)) as gateway, connected(gateway.port, b"") as silent:
+        assert silent.recv(1) == b""
+        wait_for(lambda: not gateway.door.admission.unassociated)
+
+
+def test_connections_without_handshake_are_dropped_for_a_new_one(
+    encrypted: GatewaySections, certificates: Path
+) -> None:
+    with running(encrypted.changed(associations=1)) as gateway, ExitStack() as kept:
+        for _ in range(40):
+            kept.enter_context(connected(gateway.port, b""))
+
+        assert tls_answer(gateway.port, client(certificates), "CT1") == 2
+        assert gateway.door.admission.unassociated <= 16
