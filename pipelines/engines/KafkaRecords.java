@@ -41,7 +41,7 @@ public final class KafkaRecords {
         return new Writer();
     }
 
-    /** Passes records on; everyMs after a key's first record, and the first after each tick, adds a tick: an empty record. */
+    /** Passes records on, and adds a tick (an empty record) everyMs after the first record of a key or after a tick. */
     public static KeyedProcessFunction<Row, Row, Row> ticker(long everyMs) {
         return new Ticker(everyMs);
     }
@@ -88,7 +88,7 @@ public final class KafkaRecords {
 
     /**
      * In Java, because in process mode a timer that Python sets reaches Java only at the end of its bundle. When a
-     * checkpoint ends the bundle, that is after the snapshot: a key that is restored from it has its state but no timer,
+     * checkpoint ends the bundle, that is after the snapshot: a key that is restored from it has state but no timer,
      * and would wait forever. The timers of this operator are in its snapshots.
      */
     private static final class Ticker extends KeyedProcessFunction<Row, Row, Row> {

@@ -1,4 +1,4 @@
-"""Every request is let in or refused, counted, and answered without a traceback, at the pace of its client."""
+"""Every request is admitted or refused, counted, and answered without a traceback, while its client keeps reading."""
 
 import asyncio
 import json
@@ -109,7 +109,7 @@ def test_requests_are_counted_by_route_and_status_never_by_path() -> None:
 
 
 @pytest.mark.parametrize(("path", "status"), [("/", 404), ("/dicomweb/nothing", 404), ("/dicomweb/studies/", 404)])
-def test_an_address_with_nothing_at_it_is_404(path: str, status: int) -> None:
+def test_an_unknown_address_is_404(path: str, status: int) -> None:
     response = get(path)
 
     assert response.status_code == status
@@ -129,7 +129,7 @@ def test_every_answer_forbids_browsers_to_guess_its_type() -> None:
 
 
 class BrokenQueries(MemoryQueries):
-    """A catalog that fails in a way that nobody foresaw, with a value in its text."""
+    """A catalog that raises an unforeseen exception with a patient's name in its text."""
 
     async def search(self, tenant: str, query: Query) -> Page:
         """Fail."""
@@ -147,7 +147,7 @@ def test_an_unforeseen_error_is_500_without_a_traceback_or_a_value() -> None:
 
 
 def stream_to(send: Callable[[Message], Awaitable[None]], receive: Callable[[], Awaitable[Message]]) -> None:
-    """Send a large instance to the client that these two functions are."""
+    """Send a large instance to a client with these two ASGI functions."""
 
     async def retrieve() -> None:
         world = World(settings=ApiSettings(no_progress_s=0.05))
@@ -196,7 +196,7 @@ def test_a_large_body_is_sent_in_pieces_with_a_time_limit_for_each() -> None:
 BODY: Message = {"type": "http.response.body", "body": bytes(5 * 2**19)}
 
 
-def test_nothing_more_is_read_for_a_client_that_has_gone() -> None:
+def test_nothing_more_is_read_for_a_client_that_has_disconnected() -> None:
     sent = 0
 
     async def taken(message: Message) -> None:

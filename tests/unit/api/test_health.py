@@ -1,4 +1,4 @@
-"""Liveness, readiness and metrics, for whoever watches the process."""
+"""The service reports its liveness, its readiness and its metrics."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ def get(path: str, world: World | None = None, **headers: str) -> httpx.Response
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
-def test_health_and_metrics_answer_whatever_the_host(path: str) -> None:
+def test_health_and_metrics_answer_to_any_host(path: str) -> None:
     assert get(path, host="10.0.0.7:8060").status_code == 200
 
 

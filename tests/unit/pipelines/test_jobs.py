@@ -1,4 +1,4 @@
-"""The table of jobs, and what a stack that is upgraded in place relies on."""
+"""The table of jobs, and the folders that an installation relies on when it is upgraded in place."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def test_every_job_has_a_graph() -> None:
     assert all(callable(job.build) for job in JOBS)
 
 
-def test_the_table_is_read_without_an_engine() -> None:
+def test_the_table_is_imported_without_an_engine() -> None:
     code = "import sys, pipelines.jobs; sys.exit('pyflink' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Bulk data: values whole, in ranges and in parts, wherever they lie in the instance (CONFORMANCE.md, WADO-RS)."""
+"""Bulk data: values are served whole, in ranges and in parts, wherever they are in the instance (CONFORMANCE.md, WADO-RS)."""
 
 import asyncio
 from typing import Any
@@ -31,7 +31,7 @@ def ask(path: str, file: bytes = ONE, method: str = "GET", **headers: str) -> ht
 
 
 @pytest.mark.parametrize("transfer_syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
-def test_a_value_is_its_bytes_as_stored(transfer_syntax: str) -> None:
+def test_a_value_is_served_as_stored(transfer_syntax: str) -> None:
     response = ask(TABLE, part10(transfer_syntax, RedPaletteColorLookupTableData=VALUE))
 
     assert response.content == VALUE
@@ -39,7 +39,7 @@ def test_a_value_is_its_bytes_as_stored(transfer_syntax: str) -> None:
     assert response.headers["accept-ranges"] == "bytes"
 
 
-def test_a_value_of_a_deflated_instance_is_what_it_inflates_to() -> None:
+def test_a_value_of_a_deflated_instance_is_served_inflated() -> None:
     file = deflated(ONE)
 
     assert ask(TABLE, file).content == VALUE
@@ -53,7 +53,7 @@ def test_a_value_in_a_sequence_is_found_by_its_path() -> None:
     assert ask(f"{INSTANCE}/bulkdata/00081140/1/00281201", file, range="bytes=2-3").content == VALUE[2:4]
 
 
-def test_native_pixels_are_a_value_and_compressed_pixels_are_not() -> None:
+def test_native_pixels_are_bulk_data_and_compressed_pixels_are_not() -> None:
     assert ask(f"{INSTANCE}/bulkdata/7FE00010").content == ONE[-12:]
     assert ask(f"{INSTANCE}/bulkdata/7FE00010", part10(JPEG2000Lossless, [b"\xff\x4f\xff\xd9"])).status_code == 404
 
@@ -67,7 +67,7 @@ def test_a_value_behind_larger_values_is_found_without_reading_them(monkeypatch:
     assert ask(f"{INSTANCE}/bulkdata/00420012", file).status_code == 404
 
 
-def test_a_path_into_a_sequence_of_a_header_too_long_to_read_is_501(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_in_a_sequence_of_a_header_too_long_to_read_is_501(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulkdata, "HEADER_BYTES", 600)
     file = part10(EncapsulatedDocument=bytes(5000), OriginalAttributesSequence=[nested(VALUE)])
 
@@ -96,25 +96,25 @@ def test_a_path_to_no_value_is_404(path: str) -> None:
         "00081140/00000001/00281201",
     ],
 )
-def test_a_path_has_one_spelling(path: str) -> None:
+def test_another_spelling_of_a_path_is_404(path: str) -> None:
     file = part10(RedPaletteColorLookupTableData=VALUE, ReferencedImageSequence=[nested(VALUE), nested(VALUE)] * 6)
 
     assert ask(f"{INSTANCE}/bulkdata/{path}", file).status_code == 404
 
 
-def test_a_value_names_its_address_as_the_metadata_spells_it() -> None:
+def test_the_address_of_a_value_is_spelled_as_in_the_metadata() -> None:
     (part,) = parts_of(ask(f"{INSTANCE}/bulkdata/7fe00010", accept="multipart/related"))
 
     assert part.headers["content-location"].endswith("/bulkdata/7FE00010")
 
 
 @pytest.mark.parametrize("path", ["00281202", "00081140/0/00281201"])
-def test_a_missing_value_is_404_whatever_tag_the_client_has(path: str) -> None:
+def test_a_missing_value_is_404_even_with_if_none_match(path: str) -> None:
     assert ask(f"{INSTANCE}/bulkdata/{path}", if_none_match="*").status_code == 404
     assert ask(TABLE, if_none_match="*").status_code == 304
 
 
-def test_head_describes_the_whole_value_whatever_the_range() -> None:
+def test_head_ignores_the_range_and_describes_the_whole_value() -> None:
     response = ask(TABLE, method="HEAD", range="bytes=0-9")
 
     assert (response.status_code, response.headers["content-length"]) == (200, str(len(VALUE)))
@@ -147,7 +147,7 @@ def test_a_range_is_206_with_its_content_range(text: str, found: bytes, place: s
     assert int(response.headers["content-length"]) == len(found)
 
 
-def test_several_ranges_are_parts_with_a_content_range_each() -> None:
+def test_several_ranges_are_answered_in_parts_with_a_content_range_each() -> None:
     response = ask(TABLE, range="bytes=0-9,1000-1009")
     parts = parts_of(response)
 
@@ -165,7 +165,7 @@ def test_a_range_outside_the_value_and_more_than_ten_ranges_are_416(text: str) -
     assert (response.status_code, response.headers["content-range"]) == (416, "bytes */2048")
 
 
-def test_a_range_of_content_that_has_changed_is_answered_in_full() -> None:
+def test_if_range_with_another_tag_is_answered_in_full() -> None:
     tag = ask(TABLE).headers["etag"]
 
     assert ask(TABLE, range="bytes=0-9", if_range=tag).status_code == 206
@@ -183,11 +183,11 @@ def test_a_range_of_content_that_has_changed_is_answered_in_full() -> None:
         ("application/octet-stream;q=0", 406),
     ],
 )
-def test_a_value_comes_as_octets_or_not_at_all(accept: str, status: int) -> None:
+def test_a_value_is_served_as_octets_or_refused(accept: str, status: int) -> None:
     assert ask(TABLE, accept=accept).status_code == status
 
 
-def test_a_value_comes_in_a_part_when_asked_for_so() -> None:
+def test_a_value_is_served_in_a_part_on_request() -> None:
     response = ask(TABLE, accept='multipart/related; type="application/octet-stream"')
     (part,) = parts_of(response)
 
@@ -195,7 +195,7 @@ def test_a_value_comes_in_a_part_when_asked_for_so() -> None:
     assert part.headers["content-location"] == f"http://localhost:8060{TABLE}"
 
 
-def test_a_long_text_is_a_value_of_its_own() -> None:
+def test_a_long_text_is_served_as_bulk_data() -> None:
     text = "a" * 70_000
     file = part10(TextValue=text)
     (found,) = ask(f"{INSTANCE}/metadata", file).json()
@@ -204,7 +204,7 @@ def test_a_long_text_is_a_value_of_its_own() -> None:
     assert ask(found["0040A160"]["BulkDataURI"], file).content == text.encode()
 
 
-def test_a_large_value_is_never_in_memory_whole() -> None:
+def test_a_large_value_is_never_whole_in_memory() -> None:
     largest: list[int] = []
 
     async def asked() -> int:

@@ -1,4 +1,4 @@
-"""Frames come as stored, in any order, by few reads; bit-packed and deflated ones too (CONFORMANCE.md, WADO-RS)."""
+"""Frames are served as stored, in any order, with few reads, also bit-packed and deflated frames (CONFORMANCE.md, WADO-RS)."""
 
 import asyncio
 import tracemalloc
@@ -49,7 +49,7 @@ ANY_SYNTAX = 'multipart/related; type="application/octet-stream"; transfer-synta
 
 @dataclass
 class CountingStore(MemoryObjectStore):
-    """A store that remembers which ranges were read, and which of them are still open."""
+    """A store that records the ranges that were read, and counts the reads that are still open."""
 
     reads: list[tuple[int, int | None]] = field(default_factory=list)
     open: int = 0
@@ -57,7 +57,7 @@ class CountingStore(MemoryObjectStore):
     async def read(
         self, bucket: Bucket, key: str, start: int = 0, end: int | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """Stream the object's bytes."""
+        """Yield the object's bytes, and record the read."""
         self.reads.append((start, end))
         self.open += 1
         try:
@@ -79,7 +79,7 @@ def ask(path: str, file: bytes, **headers: str) -> tuple[httpx.Response, Countin
 
 
 def pixels(number: int) -> bytes:
-    """Return a frame of NATIVE, the first is number 1."""
+    """Return a frame of NATIVE; the first frame is number 1."""
     start = len(NATIVE) - (COUNT - number + 1) * 12
     return NATIVE[start : start + 12]
 
@@ -88,7 +88,7 @@ ORDERS = [[1], [2, 1], [40, 3, 3, 17], list(range(COUNT, 0, -1)), [1] * 100]
 
 
 @pytest.mark.parametrize("numbers", ORDERS)
-def test_native_frames_that_lie_near_come_in_the_order_asked_for_by_one_read(numbers: list[int]) -> None:
+def test_neighbouring_native_frames_are_served_in_the_requested_order_by_one_read(numbers: list[int]) -> None:
     response, store = ask(f"{INSTANCE}/frames/{','.join(map(str, numbers))}", NATIVE)
 
     assert bodies(response) == [pixels(number) for number in numbers]
@@ -98,7 +98,7 @@ def test_native_frames_that_lie_near_come_in_the_order_asked_for_by_one_read(num
 
 
 @pytest.mark.parametrize("numbers", ORDERS)
-def test_compressed_frames_come_in_the_order_asked_for(numbers: list[int]) -> None:
+def test_compressed_frames_are_served_in_the_requested_order(numbers: list[int]) -> None:
     response, store = ask(f"{INSTANCE}/frames/{','.join(map(str, numbers))}", J2K, accept=ANY_SYNTAX)
 
     assert [body.rstrip(b"\0") for body in bodies(response)] == [CODE_STREAMS[number - 1] for number in numbers]
@@ -106,7 +106,7 @@ def test_compressed_frames_come_in_the_order_asked_for(numbers: list[int]) -> No
 
 
 @pytest.mark.parametrize("file", [NATIVE, J2K])
-def test_a_frame_larger_than_a_read_is_sent_as_it_is_read(file: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frame_larger_than_a_read_is_sent_while_it_is_read(file: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "RUN_BYTES", 4)
     response, store = ask(f"{INSTANCE}/frames/2,1", file, accept=ANY_SYNTAX)
 
@@ -115,7 +115,7 @@ def test_a_frame_larger_than_a_read_is_sent_as_it_is_read(file: bytes, monkeypat
     assert len(store.reads) == 2
 
 
-def test_a_frame_asked_for_many_times_is_in_memory_once() -> None:
+def test_a_frame_requested_many_times_is_in_memory_once() -> None:
     side, most = 500, 8
     file = part10(Rows=side, Columns=side, NumberOfFrames=2)
     file = file[: len(file) - 28] + (4 * side * side).to_bytes(4, "little") + bytes(4 * side * side)
@@ -140,7 +140,7 @@ def test_a_frame_asked_for_many_times_is_in_memory_once() -> None:
         tracemalloc.stop()
 
 
-def test_a_header_is_read_once_however_many_frames_of_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_header_is_scanned_once_for_any_number_of_1_bit_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     scans = 0
 
     def counted(*arguments: Any) -> Any:
@@ -157,7 +157,7 @@ def test_a_header_is_read_once_however_many_frames_of_bits(monkeypatch: pytest.M
     assert scans == 1
 
 
-def test_a_large_frame_of_bits_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_1_bit_frame_is_sent_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "RUN_BYTES", 4)
     whole, planes = bits(3, 13, 21)
     file = packed_file(whole, "1.2.840.10008.1.2.1", Rows=13, Columns=21, NumberOfFrames=3)
@@ -177,15 +177,15 @@ def test_runs_hold_every_frame_in_order_and_little_else(numbers: list[int], size
 
 
 def bits(count: int, rows: int, columns: int) -> tuple[bytes, list[bytes]]:
-    """Return bit-packed frames one behind the other, and each by itself."""
-    luck = np.random.default_rng(1)
-    planes = [luck.integers(0, 2, rows * columns, dtype=np.uint8) for _ in range(count)]
+    """Return consecutive bit-packed frames as one value, and as a list of single frames."""
+    rng = np.random.default_rng(1)
+    planes = [rng.integers(0, 2, rows * columns, dtype=np.uint8) for _ in range(count)]
     whole = np.packbits(np.concatenate(planes), bitorder="little").tobytes()
     return whole + b"\0" * (len(whole) % 2), [np.packbits(one, bitorder="little").tobytes() for one in planes]
 
 
 @pytest.mark.parametrize("transfer_syntax", ["1.2.840.10008.1.2.1", ImplicitVRLittleEndian])
-def test_bit_packed_frames_each_begin_with_a_byte(transfer_syntax: str) -> None:
+def test_each_bit_packed_frame_is_served_from_the_start_of_a_byte(transfer_syntax: str) -> None:
     whole, planes = bits(5, 3, 7)
     file = packed_file(whole, transfer_syntax, Rows=3, Columns=7, NumberOfFrames=5)
     response, _ = ask(f"{INSTANCE}/frames/5,1,3", file)
@@ -214,7 +214,7 @@ def test_every_frame_of_halved_chroma_is_found(photometric_interpretation: str) 
 
 
 def packed_file(whole: bytes, transfer_syntax: str, **elements: Any) -> bytes:
-    """Return a file whose pixels are bits."""
+    """Return a file with these bit-packed frames as its pixels."""
     shape = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0, **elements}
     file = part10(transfer_syntax, **shape)
     length = len(file) - int(elements["NumberOfFrames"]) * 12
@@ -223,7 +223,7 @@ def packed_file(whole: bytes, transfer_syntax: str, **elements: Any) -> bytes:
 
 
 @given(st.binary(min_size=1, max_size=40), st.data())
-def test_a_frame_of_bits_is_the_bits_asked_for(data: bytes, draw: st.DataObject) -> None:
+def test_a_1_bit_frame_has_exactly_the_requested_bits(data: bytes, draw: st.DataObject) -> None:
     skip = draw.draw(st.integers(0, 7))
     count = draw.draw(st.integers(0, len(data) * 8 - skip))
     wanted = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[skip : skip + count]
@@ -231,7 +231,7 @@ def test_a_frame_of_bits_is_the_bits_asked_for(data: bytes, draw: st.DataObject)
     assert align(data, skip, count) == np.packbits(wanted, bitorder="little").tobytes()
 
 
-def test_frames_of_a_deflated_instance_are_those_it_inflates_to() -> None:
+def test_frames_of_a_deflated_instance_are_served_inflated() -> None:
     response, store = ask(f"{INSTANCE}/frames/3,1", deflated(NATIVE))
 
     assert bodies(response) == [pixels(3), pixels(1)]
@@ -267,7 +267,7 @@ def test_a_deflated_instance_too_large_for_memory_is_501(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("path", ["", "/metadata", "/frames/1,2,3", "/bulkdata/7FE00010"])
-def test_when_the_client_goes_away_every_read_is_closed(path: str) -> None:
+def test_every_read_is_closed_when_the_client_disconnects(path: str) -> None:
     store, large = CountingStore(), part10(Rows=2048, Columns=1024, NumberOfFrames=1) + bytes(9 * 2**20)
     sent = 0
 
@@ -296,7 +296,7 @@ THREE_NATIVE = part10(NumberOfFrames=3)
 THREE_COMPRESSED = part10(JPEG2000Lossless, STREAMS, NumberOfFrames=3)
 
 
-def test_native_frames_come_with_their_size_in_the_order_asked_for() -> None:
+def test_native_frames_are_served_with_their_size_in_the_requested_order() -> None:
     response = ask(f"{INSTANCE}/frames/1,3,2", THREE_NATIVE)[0]
     pixels = THREE_NATIVE[-36:]
 
@@ -339,7 +339,7 @@ def test_compressed_frames_are_the_code_streams_without_item_headers() -> None:
         (part10(RLELossless, STREAMS, NumberOfFrames=3), 'multipart/related; type="image/dicom-rle"', 200),
     ],
 )
-def test_frames_come_as_stored_or_not_at_all(file: bytes, accept: str, status: int) -> None:
+def test_frames_are_served_as_stored_or_refused(file: bytes, accept: str, status: int) -> None:
     assert ask(f"{INSTANCE}/frames/1,2", file, accept=accept)[0].status_code == status
 
 
@@ -351,7 +351,7 @@ def test_frames_come_as_stored_or_not_at_all(file: bytes, accept: str, status: i
         (THREE_COMPRESSED, "image/jp2;transfer-syntax=*"),
     ],
 )
-def test_one_frame_comes_alone_when_the_client_asks_for_that(file: bytes, accept: str) -> None:
+def test_a_single_frame_is_served_without_parts_on_request(file: bytes, accept: str) -> None:
     response = ask(f"{INSTANCE}/frames/2", file, accept=accept)[0]
 
     wanted = THREE_NATIVE[-24:-12] if file is THREE_NATIVE else STREAMS[1]
@@ -363,12 +363,12 @@ def test_one_frame_comes_alone_when_the_client_asks_for_that(file: bytes, accept
     ("frames", "status"),
     [("0", 404), ("4", 404), ("1,4", 404), ("a", 400), ("1,,2", 400), ("-1", 400), ("1," * 1000 + "1", 400)],
 )
-def test_a_frame_that_is_not_there_is_404_and_a_list_that_is_none_is_400(frames: str, status: int) -> None:
+def test_a_missing_frame_is_404_and_a_malformed_list_is_400(frames: str, status: int) -> None:
     assert ask(f"{INSTANCE}/frames/{frames}", THREE_NATIVE)[0].status_code == status
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_frames_of_real_files_are_those_that_pydicom_finds(corpus: Path) -> None:
+def test_the_frames_of_real_files_equal_the_frames_of_pydicom(corpus: Path) -> None:
     async def served(whole: bytes, address: str, count: int) -> list[bytes]:
         world = World()
         await world.add(whole)

@@ -1,4 +1,4 @@
-"""The cache of finished headers keeps what was used last, within its size."""
+"""The header cache keeps the most recently used values, within its size."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from api.dicomweb.header_cache import HeaderCache
 
 
-def test_the_value_used_last_stays() -> None:
+def test_the_least_recently_used_value_is_removed_first() -> None:
     cache = HeaderCache(64)
     for name in "abcdefghijklmnop":
         cache.put((name,), b"1234")
@@ -17,7 +17,7 @@ def test_the_value_used_last_stays() -> None:
     assert cache.get(("b",)) is None
 
 
-def test_one_large_value_pushes_out_nothing() -> None:
+def test_a_large_value_is_not_kept_and_displaces_nothing() -> None:
     cache = HeaderCache(64)
     cache.put(("a",), b"1234")
     cache.put(("b",), b"12345")
@@ -27,7 +27,7 @@ def test_one_large_value_pushes_out_nothing() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.binary(max_size=20))), st.integers(0, 100))
-def test_the_cache_stays_within_its_size_and_returns_only_what_was_put(
+def test_the_cache_stays_within_its_size_and_returns_only_stored_values(
     puts: list[tuple[str, bytes]], most_bytes: int
 ) -> None:
     cache, seen = HeaderCache(most_bytes), dict[str, set[bytes]]()

@@ -16,7 +16,7 @@ DICOMWEB = f"{ROOT}/dicomweb"
 
 
 def ask(path: str, *, files: Callable[[World], Awaitable[None]] | None = None, **headers: str) -> httpx.Response:
-    """Ask an archive of two studies: 1.2.3 with a CT series of two and an SR series of one, 1.2.4 with an MR."""
+    """Send a request to an archive, by default of two_studies."""
 
     async def asked() -> httpx.Response:
         world = World()
@@ -27,7 +27,7 @@ def ask(path: str, *, files: Callable[[World], Awaitable[None]] | None = None, *
 
 
 async def two_studies(world: World) -> None:
-    """Fill the archive."""
+    """Add 1.2.3 with a CT series of two and an SR series of one, 1.2.4 with an MR series, and a foreign study."""
     await world.add(
         part10(),
         part10(SOPInstanceUID="1.2.3.1.2", InstanceNumber=2),
@@ -91,11 +91,11 @@ def studies(query: str) -> list[str]:
         ("Nonsense=1", ["1.2.4", "1.2.3"]),
     ],
 )
-def test_a_search_for_studies_finds(query: str, found: list[str]) -> None:
+def test_a_search_returns_the_matching_studies(query: str, found: list[str]) -> None:
     assert studies(query) == found
 
 
-def test_a_study_has_all_its_modalities_its_counts_and_its_address_whatever_matched() -> None:
+def test_a_found_study_has_all_its_modalities_its_counts_and_its_address() -> None:
     (study,) = ask("/dicomweb/studies?ModalitiesInStudy=SR").json()
 
     assert study["00080061"] == {"vr": "CS", "Value": ["CT", "SR"]}
@@ -127,7 +127,7 @@ def test_series_and_instances_are_found_in_a_stable_order(path: str, tag: str, f
 
 
 async def two_orders(world: World) -> None:
-    """Fill the archive with a series that two orders led to, one that one did, and one that none did."""
+    """Add a series with two orders, a series with one order, and a series without an order."""
     items = {"1": [ordered("S1", "R1"), ordered("S_2", "R2")], "2": [ordered("S3", "R1")], "3": None}
     for series, requests in items.items():
         uid = f"1.2.3.{series}"
@@ -172,7 +172,7 @@ NAMED = {
 
 
 async def four_names(world: World) -> None:
-    """Fill the archive with names of several scripts."""
+    """Add a study for each of the names in NAMED."""
     for uid, name in NAMED.items():
         named: dict[str, Any] = {
             "StudyInstanceUID": uid,
@@ -199,13 +199,13 @@ async def four_names(world: World) -> None:
         ("n%^jose", []),
     ],
 )
-def test_names_are_found_without_case_and_accents_in_every_component_group(name: str, found: list[str]) -> None:
+def test_names_match_in_every_component_group_regardless_of_case_and_accents(name: str, found: list[str]) -> None:
     response = ask(f"/dicomweb/studies?PatientName={quote(name)}", files=four_names)
 
     assert values(response, "0020000D") == found
 
 
-def test_required_attributes_without_a_value_are_in_the_result_empty() -> None:
+def test_required_attributes_without_a_value_are_empty_in_the_result() -> None:
     async def bare(world: World) -> None:
         named = ("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "PatientName", "PatientID")
         others = ("PatientBirthDate", "PatientSex", "StudyID", "Modality", "SeriesNumber", "InstanceNumber")
@@ -231,7 +231,7 @@ def test_a_time_zone_in_the_query_is_ignored_with_a_warning() -> None:
 
 
 def test_paging_through_a_thousand_studies_returns_each_once() -> None:
-    """Their dates are few, so that most of the order is by UID."""
+    """The studies have few different dates, so that most of the order is by UID."""
     whole = [f"1.5.{number}" for number in range(1000)]
 
     async def paged() -> list[str]:
@@ -248,7 +248,7 @@ def test_paging_through_a_thousand_studies_returns_each_once() -> None:
     assert sorted(asyncio.run(paged())) == sorted(whole)
 
 
-def test_attributes_of_the_study_that_the_path_names_are_left_out_unless_asked_for() -> None:
+def test_attributes_of_the_study_in_the_path_are_left_out_unless_requested() -> None:
     named = ask("/dicomweb/studies/1.2.3/series").json()[0]
     asked = ask("/dicomweb/studies/1.2.3/series?includefield=PatientName").json()[0]
     everything = ask("/dicomweb/studies/1.2.3/series?includefield=all").json()[0]
@@ -259,7 +259,7 @@ def test_attributes_of_the_study_that_the_path_names_are_left_out_unless_asked_f
     assert {"00100010", "00100020", "00201208"} <= set(everything) & set(unnamed)
 
 
-def test_a_cut_page_says_how_many_results_are_left() -> None:
+def test_a_warning_says_how_many_results_remain_after_a_page() -> None:
     cut = ask("/dicomweb/instances?limit=1&offset=1")
 
     assert len(cut.json()) == 1
@@ -268,13 +268,13 @@ def test_a_cut_page_says_how_many_results_are_left() -> None:
 
 
 @pytest.mark.parametrize(("query", "left"), [("limit=0", 1), ("offset=50", 0)])
-def test_no_results_are_an_empty_array_not_204(query: str, left: int) -> None:
+def test_a_search_without_results_is_an_empty_array_and_not_204(query: str, left: int) -> None:
     response = ask(f"/dicomweb/studies?{query}")
 
     assert (response.status_code, response.json(), len(response.headers.get_list("warning"))) == (200, [], left)
 
 
-def test_pages_join_to_the_whole() -> None:
+def test_the_pages_together_are_the_whole_result() -> None:
     whole = values(ask("/dicomweb/instances"), "00080018")
     pages = [values(ask(f"/dicomweb/instances?limit=1&offset={offset}"), "00080018") for offset in range(4)]
 
@@ -293,13 +293,13 @@ def test_pages_join_to_the_whole() -> None:
         ("text/html", 406, "application/json"),
     ],
 )
-def test_the_answer_is_json_as_accepted(accept: str, status: int, media_type: str) -> None:
+def test_the_answer_has_the_accepted_json_media_type(accept: str, status: int, media_type: str) -> None:
     response = ask("/dicomweb/studies", accept=accept)
 
     assert (response.status_code, response.headers["content-type"]) == (status, media_type)
 
 
-def test_the_accept_parameter_goes_before_the_header() -> None:
+def test_the_accept_parameter_overrides_the_header() -> None:
     response = ask("/dicomweb/studies?accept=application/json", accept="text/html")
 
     assert response.headers["content-type"] == "application/json"

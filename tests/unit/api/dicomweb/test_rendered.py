@@ -14,11 +14,11 @@ from tests.support.worlds.reading import halved_chroma, part10, parts_of
 
 J2K_BOMB = b"\xff\x4f\xff\x51\x00\x29\x00\x00" + b"\x00\x00\xff\xff" * 2 + b"\x00" * 8 + b"\x00\x00\xff\xff" * 2
 HOSTILE = {
-    "lies of its size": part10(JPEG2000Lossless, [J2K_BOMB + b"\x00\x01\x07\x01\x01\xff\xd9"]),
+    "a JPEG 2000 of 65535 lines": part10(JPEG2000Lossless, [J2K_BOMB + b"\x00\x01\x07\x01\x01\xff\xd9"]),
     "a JPEG of 65500 lines": part10(
         JPEGBaseline8Bit, [b"\xff\xd8\xff\xc0\x00\x0b\x08\xff\xdc\xff\xdc\x01\x01\x11\x00\xff\xd9"]
     ),
-    "more pixels than may be": image({"Rows": 2, "Columns": 3, "BitsAllocated": 16}).replace(
+    "a header of 65535 rows": image({"Rows": 2, "Columns": 3, "BitsAllocated": 16}).replace(
         b"\x28\x00\x10\x00US\x02\x00\x02\x00", b"\x28\x00\x10\x00US\x02\x00\xff\xff"
     ),
 }
@@ -26,7 +26,7 @@ HOSTILE = {
 
 @pytest.fixture(scope="module")
 def ask() -> Iterator[Ask]:
-    """Return a way to ask an archive of a report and a series of two images, the second of three frames, and a broken one."""
+    """Yield a function that sends requests to an archive of a report, two images (of one and three frames), and a broken one."""
     second = part10(NumberOfFrames=3, SOPInstanceUID="1.2.3.1.2", InstanceNumber=2)
     with archive(ONE, second, REPORT, BROKEN) as send:
         yield send
@@ -44,14 +44,14 @@ def ask() -> Iterator[Ask]:
     ],
 )
 @pytest.mark.parametrize("what", ["rendered", "thumbnail", "frames/1/rendered", "frames/1/thumbnail"])
-def test_an_instance_is_one_picture_as_accepted(ask: Ask, what: str, accept: str, media_type: str) -> None:
+def test_an_instance_is_rendered_in_the_accepted_media_type(ask: Ask, what: str, accept: str, media_type: str) -> None:
     response = ask(f"{INSTANCE}/{what}", accept=accept)
 
     assert (response.status_code, response.headers["content-type"]) == (200, media_type)
     assert opened(response.content).shape[:2] == (2, 3)
 
 
-def test_the_accept_parameter_goes_before_the_header(ask: Ask) -> None:
+def test_the_accept_parameter_overrides_the_header(ask: Ask) -> None:
     response = ask(f"{INSTANCE}/rendered?accept=image/png", accept="image/gif")
 
     assert response.headers["content-type"] == "image/png"
@@ -68,7 +68,9 @@ def test_the_accept_parameter_goes_before_the_header(ask: Ask) -> None:
         (f"{SERIES}/instances/1.2.3.1.2/frames/1,2/rendered", "image/png"),
     ],
 )
-def test_a_media_type_that_is_not_offered_is_406_and_those_offered_are_named(ask: Ask, path: str, accept: str) -> None:
+def test_an_unavailable_media_type_is_406_and_the_advice_names_the_available_types(
+    ask: Ask, path: str, accept: str
+) -> None:
     response = ask(path, accept=accept)
 
     assert response.status_code == 406
@@ -101,7 +103,7 @@ def test_annotation_is_left_out_with_a_warning(ask: Ask) -> None:
     assert "warning" not in ask(f"{INSTANCE}/rendered").headers
 
 
-def test_frames_come_in_the_order_asked_for(ask: Ask) -> None:
+def test_frames_are_rendered_in_the_requested_order(ask: Ask) -> None:
     at = f"{SERIES}/instances/1.2.3.1.2"
     response = ask(f"{at}/frames/3,1/rendered?window=6,12,linear-exact", accept="multipart/related; type=image/png")
     third, first = parts_of(response)
@@ -123,13 +125,11 @@ def test_every_frame_of_halved_chroma_is_rendered(photometric_interpretation: st
 
 @pytest.mark.parametrize(("frames", "status"), [("0", 404), ("4", 404), ("1,4", 404), ("a", 400), ("1,,2", 400)])
 @pytest.mark.parametrize("what", ["rendered", "thumbnail"])
-def test_a_frame_that_is_not_there_is_404_and_a_list_that_is_none_is_400(
-    ask: Ask, what: str, frames: str, status: int
-) -> None:
+def test_a_missing_frame_is_404_and_a_malformed_list_is_400(ask: Ask, what: str, frames: str, status: int) -> None:
     assert ask(f"{SERIES}/instances/1.2.3.1.2/frames/{frames}/{what}").status_code == status
 
 
-def test_a_study_or_series_is_its_images_in_parts_without_instances_that_have_none(ask: Ask) -> None:
+def test_a_study_or_series_is_answered_with_its_pictures_in_parts(ask: Ask) -> None:
     for path in (STUDY, SERIES):
         parts = parts_of(ask(f"{path}/rendered"))
 
@@ -165,7 +165,7 @@ def test_a_picture_that_the_client_has_is_304_and_is_not_rendered_again(ask: Ask
         assert API_RENDERED.labels("rendered")._value.get() > made
 
 
-def test_a_picture_that_cannot_be_rendered_is_406_whatever_tag_the_client_has() -> None:
+def test_a_picture_that_cannot_be_rendered_is_406_even_with_if_none_match() -> None:
     with archive(BROKEN) as send:
         for what in ("rendered", "thumbnail"):
             assert send(f"{SERIES}/instances/1.2.3.1.9/{what}", if_none_match="*").status_code == 406

@@ -1,4 +1,4 @@
-"""Thumbnails show what a study, a series or an instance is (CONFORMANCE.md, WADO-RS rendered resources)."""
+"""A thumbnail represents a study, a series or an instance (CONFORMANCE.md, WADO-RS rendered resources)."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from tests.support.worlds.reading import part10
 LARGE = {"Rows": 300, "Columns": 600, "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
 
 
-def test_a_thumbnail_is_small_and_fits_the_viewport_asked_for() -> None:
+def test_a_thumbnail_is_small_and_fits_the_requested_viewport() -> None:
     with archive(image(LARGE)) as ask:
         assert opened(ask(f"{INSTANCE}/thumbnail").content).shape == (64, 128)
         assert opened(ask(f"{INSTANCE}/thumbnail?viewport=30,30").content).shape == (15, 30)
@@ -45,7 +45,7 @@ def test_a_study_is_represented_by_the_middle_image_of_its_first_image_series() 
 
 @dataclass
 class CountingStore(MemoryObjectStore):
-    """A store that counts the bytes read of it."""
+    """A store that counts the bytes that are read from it."""
 
     read_bytes: int = 0
 
@@ -58,7 +58,7 @@ class CountingStore(MemoryObjectStore):
             yield chunk
 
 
-def test_the_middle_one_of_many_frames_is_the_thumbnail_and_no_other_is_read() -> None:
+def test_the_middle_frame_is_the_thumbnail_and_no_other_frame_is_read() -> None:
     side, count = 400, 5
     store = CountingStore()
     with archive(frames_of(side, count), objects=store) as ask:
@@ -69,7 +69,7 @@ def test_the_middle_one_of_many_frames_is_the_thumbnail_and_no_other_is_read() -
 
 
 def frames_of(side: int, count: int) -> bytes:
-    """Return a file of square frames, each of one value: its number."""
+    """Return a file of square frames; every sample of a frame is the frame's number."""
     whole = part10(Rows=side, Columns=side, NumberOfFrames=count)
     pixels = np.arange(1, count + 1, dtype="<u2").repeat(side * side).tobytes()
     return without_pixels(whole) + b"\xe0\x7f\x10\x00OW\0\0" + len(pixels).to_bytes(4, "little") + pixels

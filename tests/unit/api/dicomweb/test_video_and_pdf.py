@@ -43,7 +43,7 @@ def test_a_video_without_a_stream_is_406_and_not_counted_as_damage(whole: bytes,
     assert sum(sample.value for metric in API_DAMAGED.collect() for sample in metric.samples) == damaged
 
 
-def test_a_large_document_is_never_in_memory_whole() -> None:
+def test_a_large_document_is_never_whole_in_memory() -> None:
     largest: list[int] = []
 
     async def send(message: Any) -> None:
@@ -62,7 +62,7 @@ def test_a_large_document_is_never_in_memory_whole() -> None:
     assert (sum(largest), max(largest) < 2**20) == (24 * 2**20, True)
 
 
-def test_a_pdf_is_answered_as_stored_to_be_saved(corpus: Path) -> None:
+def test_a_pdf_is_answered_as_stored_and_as_an_attachment(corpus: Path) -> None:
     whole = next(corpus.rglob("*encapsulated_pdf*.dcm")).read_bytes()
     with archive(whole) as ask:
         document = ask(f"{address_of(whole)}/rendered", accept="application/pdf")

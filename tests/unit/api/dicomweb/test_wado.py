@@ -26,7 +26,7 @@ Change = Callable[[World], Awaitable[None] | None]
 
 
 def ask(path: str, *files: bytes, change: Change | None = None, **headers: str) -> httpx.Response:
-    """Ask an archive of these files, changed before it is asked."""
+    """Send a request to an archive of these files, after `change` was applied to it."""
 
     async def asked() -> httpx.Response:
         world = World()
@@ -42,7 +42,7 @@ def ask(path: str, *files: bytes, change: Change | None = None, **headers: str) 
     ("path", "wanted"),
     [(STUDY, [ONE, TWO, OTHER]), (SERIES, [ONE, TWO]), (f"{STUDY}/series/1.2.3.2", [OTHER]), (INSTANCE, [ONE])],
 )
-def test_what_was_stored_comes_back_byte_for_byte_in_order(path: str, wanted: list[bytes]) -> None:
+def test_instances_are_answered_byte_for_byte_and_in_order(path: str, wanted: list[bytes]) -> None:
     response = ask(path, OTHER, TWO, ONE)
 
     assert bodies(response) == wanted
@@ -74,7 +74,7 @@ def test_each_part_names_its_transfer_syntax_size_and_address() -> None:
         ("multipart/*", "multipart/related"),
     ],
 )
-def test_one_instance_comes_as_accepted(accept: str, media_type: str) -> None:
+def test_an_instance_is_answered_in_the_accepted_form(accept: str, media_type: str) -> None:
     response = ask(INSTANCE, ONE, accept=accept)
 
     assert response.status_code == 200
@@ -93,14 +93,14 @@ def test_one_instance_comes_as_accepted(accept: str, media_type: str) -> None:
         "; ; ;",
     ],
 )
-def test_a_form_that_is_not_stored_is_406_and_the_stored_form_is_named(accept: str) -> None:
+def test_a_form_that_is_not_stored_is_406_and_the_advice_names_the_stored_form(accept: str) -> None:
     response = ask(INSTANCE, ONE, accept=accept)
 
     assert response.status_code == 406
     assert "transfer-syntax=1.2.840.10008.1.2.1" in response.json()["advice"]
 
 
-def test_a_single_part_of_many_instances_is_406() -> None:
+def test_several_instances_without_parts_are_406() -> None:
     assert ask(SERIES, ONE, TWO, accept="application/dicom").status_code == 406
     assert ask(SERIES, ONE, accept="application/dicom").content == ONE
 
@@ -116,7 +116,7 @@ def test_a_single_part_of_many_instances_is_406() -> None:
         (f"{SERIES}/instances/9/frames/1", "no-such-instance"),
     ],
 )
-def test_what_is_not_there_is_404(path: str, reason: str) -> None:
+def test_a_missing_resource_is_404(path: str, reason: str) -> None:
     response = ask(path, ONE)
 
     assert (response.status_code, response.json()["reason"]) == (404, reason)
@@ -171,15 +171,15 @@ def test_metadata_of_a_study_is_that_of_its_instances_in_order() -> None:
     assert response.headers["content-type"] == "application/dicom+json"
 
 
-DEFLATED_TO_NOTHING = deflated(ONE)
+DEFLATED_ONE = deflated(ONE)
 
 
 async def unreadable(world: World) -> None:
     spoil(world, lambda data: data[:-40] + b"\xff" * 40)
 
 
-def test_metadata_that_could_not_be_read_has_no_tag_and_is_not_kept() -> None:
-    response = ask(f"{INSTANCE}/metadata", DEFLATED_TO_NOTHING, change=unreadable)
+def test_metadata_that_could_not_be_read_has_no_tag_and_is_not_cached() -> None:
+    response = ask(f"{INSTANCE}/metadata", DEFLATED_ONE, change=unreadable)
 
     assert response.json()[0].keys() == {"00080016", "00080018", "00083002", "0020000D", "0020000E"}
     assert "etag" not in response.headers
@@ -200,27 +200,27 @@ def test_metadata_as_xml_is_406() -> None:
 # Faults
 
 
-def test_altered_bytes_are_never_served_as_good() -> None:
+def test_altered_bytes_are_not_served() -> None:
     response = ask(INSTANCE, ONE, change=lambda world: spoil(world, lambda data: data[:-1] + b"!"))
 
     assert (response.status_code, response.json()["reason"]) == (500, "object-altered")
 
 
-def test_a_shortened_object_is_never_served_as_good() -> None:
+def test_a_shortened_object_is_not_served() -> None:
     for path in (INSTANCE, f"{INSTANCE}/metadata", f"{INSTANCE}/frames/1"):
         response = ask(path, ONE, change=lambda world: spoil(world, lambda data: data[:400]))
 
         assert (response.status_code, response.json()["reason"]) == (500, "object-short")
 
 
-def test_a_missing_object_is_500_and_named_missing() -> None:
+def test_a_missing_object_is_500_with_the_reason_object_missing() -> None:
     response = ask(INSTANCE, ONE, change=lambda world: world.objects.objects.clear())
 
     assert (response.status_code, response.json()["reason"]) == (500, "object-missing")
 
 
-class OtherContentLater(MemoryQueries):
-    """A catalog that shows other content of an instance whenever it is asked again."""
+class ChangingQueries(MemoryQueries):
+    """A catalog in which every instance has other content after the first look-up."""
 
     async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
         found = await super().locate_one(tenant, study_uid, series_uid, sop_uid)
@@ -229,10 +229,10 @@ class OtherContentLater(MemoryQueries):
         return found
 
 
-def test_an_instance_that_shows_other_content_meanwhile_is_503() -> None:
+def test_an_instance_whose_content_changes_during_the_request_is_503() -> None:
     def changing(world: World) -> None:
         world.objects.objects.clear()
-        world.serve(OtherContentLater(rows=world.catalog.tables), world.objects)
+        world.serve(ChangingQueries(rows=world.catalog.tables), world.objects)
 
     assert ask(f"{INSTANCE}/frames/1", ONE, change=changing).status_code == 503
 
@@ -264,7 +264,7 @@ def spoil(world: World, change: Callable[[bytes], bytes]) -> None:
         world.objects.objects[place] = StoredBytes(change(held.data), held.metadata)
 
 
-def test_every_file_comes_back_byte_for_byte_with_metadata_in_utf_8(corpus: Path) -> None:
+def test_every_file_is_retrieved_byte_for_byte_with_metadata_in_utf_8(corpus: Path) -> None:
     async def read(whole: bytes, address: str) -> tuple[bytes, bytes]:
         world = World()
         await world.add(whole)

@@ -1,4 +1,4 @@
-"""An answer that the client has is not sent again, and its tag changes when the archive does (CONFORMANCE.md, WADO-RS)."""
+"""An answer that the client has is not sent again, and its tag changes when its instances change (CONFORMANCE.md, WADO-RS)."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ PATHS = (
 
 
 def asked(*requests: tuple[str, str, dict[str, str]], later: bytes = b"") -> list[httpx.Response]:
-    """Send requests (method, path, headers), and the last one again once `later` was stored too."""
+    """Send requests (method, path, headers); if `later` is given, store it and send the last request again."""
 
     async def sent() -> list[httpx.Response]:
         world = World()
@@ -63,14 +63,14 @@ def test_the_same_tag_is_the_same_bytes(path: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["*", "W/{tag}", '"a", "b",{tag}'])
-def test_a_tag_is_found_in_whatever_form_it_is_named(text: str) -> None:
+def test_a_tag_matches_in_every_form_of_if_none_match(text: str) -> None:
     (response,) = asked(("GET", INSTANCE, {"if_none_match": text.format(tag=tag_of(INSTANCE))}))
 
     assert response.status_code == 304
 
 
 @pytest.mark.parametrize("text", ['"other"', "nonsense", '"' * 9000, ""])
-def test_any_other_header_is_answered_in_full(text: str) -> None:
+def test_a_header_without_the_tag_is_answered_in_full(text: str) -> None:
     (response,) = asked(("GET", INSTANCE, {"if_none_match": text}))
 
     assert response.status_code == 200
@@ -83,7 +83,7 @@ def test_another_instance_changes_the_tag_of_its_study(path: str) -> None:
     assert before.headers["etag"] != after.headers["etag"]
 
 
-def test_another_instance_changes_no_other_tag() -> None:
+def test_another_instance_does_not_change_the_tag_of_an_instance() -> None:
     before, after = asked(("GET", INSTANCE, {}), later=TWO)
 
     assert before.headers["etag"] == after.headers["etag"]
@@ -102,7 +102,7 @@ def test_each_form_of_an_answer_has_a_tag_of_its_own() -> None:
     assert len(set(forms)) == len(forms)
 
 
-def test_what_is_not_there_is_404_whatever_the_client_has() -> None:
+def test_a_missing_resource_is_404_even_with_if_none_match() -> None:
     (response,) = asked(("GET", "/dicomweb/studies/9", {"if_none_match": "*"}))
 
     assert response.status_code == 404

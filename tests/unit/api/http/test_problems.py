@@ -37,5 +37,5 @@ def test_each_failure_has_its_answer(error: Exception, status: int, reason: str)
 
 
 @pytest.mark.parametrize("error", [Unavailable("store"), RendererBusy()])
-def test_what_may_succeed_later_says_when_to_try_again(error: Exception) -> None:
+def test_a_temporary_failure_says_when_to_try_again(error: Exception) -> None:
     assert answer(problem_of(error)).headers["retry-after"] == "5"

@@ -1,4 +1,4 @@
-"""One rule finds the principal of an HTTP request, at the STOW door and in the read API."""
+"""The same rules find the principal of an HTTP request at the STOW door and in the read API."""
 
 import pytest
 

@@ -42,7 +42,7 @@ def test_a_window_follows_the_formulas_of_ps3_3_c_11_2_1_2(window: Window, value
     st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]),
     st.booleans(),
 )
-def test_tones_rise_with_the_samples_whatever_the_type_of_the_samples(
+def test_tones_rise_with_the_samples_for_every_type_of_sample(
     samples: NDArray[np.int16],
     center: float,
     width: float,

@@ -1,4 +1,4 @@
-"""A render job survives its way to another process."""
+"""A render job is the same after it was packed for another process and unpacked there."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Palettes are read in every way in which PS3.3 and known writers write them."""
+"""Palettes are read in every form that PS3.3 defines or known writers use."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""DecodedFrame samples become pictures: colour spaces, regions, sizes and file formats."""
+"""Decoded samples become pictures: colour spaces, regions, sizes and file formats."""
 
 from dataclasses import replace
 
@@ -83,7 +83,7 @@ def test_a_lower_quality_takes_fewer_bytes() -> None:
     assert sizes == sorted(set(sizes))
 
 
-def test_the_clients_window_takes_precedence_over_the_images_own() -> None:
+def test_the_clients_window_overrides_the_images_window() -> None:
     job = job_of(part10(WindowCenter="3", WindowWidth="6"), rendering=replace(PNG, window=Window(1, 1)))
     assert job
 

@@ -1,4 +1,4 @@
-"""The bytes of a frame become its samples, and no bytes make a decoder fail in an unknown way."""
+"""The bytes of a frame are decoded to its samples, and no bytes make a decoder fail in an unknown way."""
 
 import struct
 import zlib
@@ -106,7 +106,7 @@ def test_no_bytes_make_a_decoder_raise_anything_but_rejected(frame: bytes, synta
 
 
 def test_a_decoder_that_panics_refuses_the_frame() -> None:
-    # PS3.5 G: two segments, the second of 7 bytes where a sample's half has 6.
+    # PS3.5 G: two segments, one per byte of a sample; the second has 7 bytes instead of 6.
     segments = bytes([0, 0]) + bytes([6]) + bytes(7)
     frame = struct.pack("<16I", 2, 64, 66, *[0] * 13) + segments
 

@@ -1,4 +1,4 @@
-"""Real files are rendered as pydicom would display them; what cannot be rendered is refused with a known reason."""
+"""Real files are rendered as pydicom would display them; the others are refused with a known reason."""
 
 import warnings
 from dataclasses import replace
@@ -23,11 +23,11 @@ REFUSED = {
     "odd/fuzz/cat04_pixel_data__TC0305_bits_ba_zero.dcm": "bad-image-description",
     "odd/fuzz/cat04_pixel_data__TC0311_bits_ba_nine.dcm": "bad-image-description",
     "synthetic/video_h264.dcm": "unsupported-transfer-syntax",
-    # The header of its scan is not that of a sequential JPEG.
+    # Its scan header is not the scan header of a sequential JPEG.
     "ts/pydicom/JPEG-lossy.dcm": "undecodable-frame",
     # Its code stream contains bytes that look like a delimiter, which cut it short.
     "ts/pydicom/JPEG2000-embedded-sequence-delimiter.dcm": "undecodable-frame",
-    # 27 bytes in 16-bit words: the last sample lies behind the frame's own bytes.
+    # 27 bytes in 16-bit words: the last sample is after the end of the frame's own bytes.
     "ts/pydicom/SC_rgb_small_odd_big_endian.dcm": "undecodable-frame",
 }
 RENDERED = 446
@@ -66,7 +66,7 @@ def test_images_look_as_pydicom_would_display_them(corpus: Path) -> None:
 
 
 def reference(whole: bytes) -> NDArray[Any] | None:
-    """Return a file's first frame as pydicom's own functions display it; None where they cannot."""
+    """Return a file's first frame as pydicom's own functions display it; None if they cannot."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

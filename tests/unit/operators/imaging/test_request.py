@@ -53,7 +53,7 @@ def test_a_parameter_given_twice_is_refused() -> None:
         parse_rendering([("quality", "1"), ("quality", "2")], "image/jpeg")
 
 
-def test_a_thumbnail_is_small_unless_another_size_is_asked_for() -> None:
+def test_a_thumbnail_is_small_unless_another_size_is_requested() -> None:
     assert parse_thumbnail([], "image/jpeg", 128).viewport == Viewport(128, 128, only_shrinks=True)
     assert parse_thumbnail([("viewport", "32,16")], "image/jpeg", 128).viewport == Viewport(32, 16)
     with pytest.raises(BadQuery, match="thumbnail"):

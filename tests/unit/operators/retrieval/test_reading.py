@@ -1,4 +1,4 @@
-"""Bytes are read where the catalog says they lie, and never handed out as good when they are not what was stored."""
+"""Objects are read at their location in the catalog, and bytes other than the stored bytes raise Damaged."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -66,7 +66,7 @@ def test_an_object_is_read_as_it_was_stored(whole: bytes) -> None:
 
 
 @pytest.mark.parametrize("uids", [UIDS[:1], UIDS[:2], UIDS])
-def test_what_a_study_series_or_instance_holds_is_located(uids: tuple[str, ...]) -> None:
+def test_the_instances_of_a_study_series_or_instance_are_located(uids: tuple[str, ...]) -> None:
     async def located() -> list[str]:
         _, reader = await archive(ONE, TWO)
         return [one.sop_uid for one in await reader.locate(*uids)]
@@ -77,7 +77,7 @@ def test_what_a_study_series_or_instance_holds_is_located(uids: tuple[str, ...])
 @pytest.mark.parametrize(
     ("uids", "what"), [(("9",), "study"), (("1.2.3", "9"), "series"), (("1.2.3", "1.2.3.1", "9"), "instance")]
 )
-def test_what_is_not_in_the_archive_is_named(uids: tuple[str, ...], what: str) -> None:
+def test_a_missing_study_series_or_instance_is_not_found(uids: tuple[str, ...], what: str) -> None:
     async def locate() -> None:
         _, reader = await archive(ONE)
         await reader.locate(*uids)
@@ -86,7 +86,7 @@ def test_what_is_not_in_the_archive_is_named(uids: tuple[str, ...], what: str) -
         asyncio.run(locate())
 
 
-def test_another_tenants_study_is_not_there() -> None:
+def test_another_tenants_study_is_not_found() -> None:
     async def locate() -> None:
         world, reader = await archive(ONE)
         await world.add(part10(StudyInstanceUID="1.9"), tenant="other")
@@ -97,7 +97,7 @@ def test_another_tenants_study_is_not_there() -> None:
 
 
 @pytest.mark.parametrize("at", [5, 140, 200, -1], ids=["preamble", "file meta", "file meta's end", "pixels"])
-def test_one_altered_byte_anywhere_is_found_before_the_first_byte_of_a_small_object_is_handed_out(at: int) -> None:
+def test_an_altered_byte_is_found_before_the_first_byte_of_a_small_object_is_yielded(at: int) -> None:
     chunks: list[bytes] = []
 
     async def read() -> None:
@@ -115,7 +115,7 @@ def test_one_altered_byte_anywhere_is_found_before_the_first_byte_of_a_small_obj
     assert API_DAMAGED.labels("object-altered")._value.get() == before + 1
 
 
-def test_of_an_altered_large_object_the_last_bytes_are_held_back() -> None:
+def test_the_last_bytes_of_an_altered_large_object_are_not_yielded() -> None:
     chunks: list[bytes] = []
 
     async def read() -> None:
@@ -159,7 +159,7 @@ def test_a_missing_object_is_damaged() -> None:
 
 
 async def move_to_warm(world: World, **changes: str) -> None:
-    """Move every object to the warm tier, and change what the rows say of it."""
+    """Move every object to the warm tier, and make these changes to its row."""
     for key, row in world.catalog.tables.instances.items():
         world.objects.objects[Bucket.WARM, row.object_key] = world.objects.objects.pop((Bucket.HOT, row.object_key))
         world.catalog.tables.instances[key] = replace(row, tier="warm", **changes)  # type: ignore[arg-type]
@@ -175,7 +175,7 @@ def test_an_object_that_has_moved_to_another_tier_is_read_there() -> None:
     assert asyncio.run(read()) == ONE
 
 
-def test_an_object_that_has_another_prefix_now_is_not_read_by_its_old_offsets() -> None:
+def test_an_object_whose_prefix_has_changed_is_not_read_by_its_old_offsets() -> None:
     async def read() -> None:
         world, reader = await archive(ONE)
         location = await reader.locate_one(*UIDS)
@@ -186,7 +186,7 @@ def test_an_object_that_has_another_prefix_now_is_not_read_by_its_old_offsets() 
         asyncio.run(read())
 
 
-def test_an_instance_that_is_gone_when_it_is_read_is_not_found() -> None:
+def test_an_instance_that_was_removed_before_it_is_read_is_not_found() -> None:
     async def read() -> None:
         world, reader = await archive(ONE)
         location = await reader.locate_one(*UIDS)
@@ -220,7 +220,7 @@ class CountsReads(MemoryQueries):
         return await super().locate_one(tenant, study_uid, series_uid, sop_uid)
 
 
-def test_the_catalog_is_asked_again_only_when_the_object_is_not_there() -> None:
+def test_the_catalog_is_asked_again_only_when_the_object_is_missing() -> None:
     async def read() -> int:
         world, _ = await archive(ONE)
         queries = CountsReads(rows=world.catalog.tables)
@@ -236,16 +236,16 @@ def test_the_catalog_is_asked_again_only_when_the_object_is_not_there() -> None:
     [(altered, "object-altered"), (lambda data: data[:-2], "object-short"), (bytes, "")],
     ids=["altered", "short", "good"],
 )
-def test_an_object_that_no_row_shows_is_checked_in_the_same_way(change: Callable[[bytes], bytes], reason: str) -> None:
+def test_an_object_that_is_not_in_the_catalog_is_verified_too(change: Callable[[bytes], bytes], reason: str) -> None:
     assert asyncio.run(read_unshown(lambda world: change_bytes(world, change))) == (reason or ONE)
 
 
-def test_an_object_that_no_row_shows_may_be_missing() -> None:
+def test_a_missing_object_that_is_not_in_the_catalog_is_damaged() -> None:
     assert asyncio.run(read_unshown(lambda world: world.objects.objects.clear())) == "object-missing"
 
 
 async def read_unshown(change: Callable[[World], None]) -> bytes | str:
-    """Return an object's bytes, or what is wrong with them."""
+    """Return an object's bytes, or the reason why they are damaged."""
     world, reader = await archive(ONE)
     one = await reader.locate_one(*UIDS)
     expected = ExpectedBytes(one.size_bytes, one.transfer_syntax, one.prefix_length, one.prefix_hash, one.data_hash)

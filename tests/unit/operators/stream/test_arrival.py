@@ -1,4 +1,4 @@
-"""A record decoded to its event, and the records that can never be decoded."""
+"""A record is decoded to its event, or rejected if it can never be decoded."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def record(topic: str = INSTANCE_STORED.name, key: bytes = STUDY, value: bytes =
     return Record(topic, 3, 7, 0, key, value)
 
 
-def test_a_record_of_ours_arrives() -> None:
+def test_a_record_is_decoded_to_its_event() -> None:
     assert arrival(record()) == Arrival(instance(1), INSTANCE_STORED.name, 3, 7)
 
 
@@ -32,13 +32,13 @@ def test_a_record_of_ours_arrives() -> None:
         (record(key=b"\xff"), "not-its-key"),
     ],
 )
-def test_what_can_never_be_read_is_rejected(given: Record, reason: str) -> None:
+def test_a_record_that_can_never_be_decoded_is_rejected(given: Record, reason: str) -> None:
     with pytest.raises(Rejected) as caught:
         arrival(given)
 
     assert caught.value.reason == reason
 
 
-def test_an_event_that_a_newer_reader_could_read_is_not_rejected() -> None:
+def test_an_event_that_a_newer_release_could_decode_is_not_rejected() -> None:
     with pytest.raises(UnknownSchema):
         arrival(record(value=MARKER + b"\x01" * 8 + GOOD[HEADER_BYTES:]))

@@ -1,4 +1,4 @@
-"""When the rejected records are too many: counted one by one, in the order in which the records came."""
+"""The limit on rejected records: records are counted one by one, in the order of their arrival."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ def dead_letters(records: Iterable[Record]) -> list[Output]:
     return [rejected(one, "catalog", "not-an-event", NOW) for one in records]
 
 
-def test_one_percent_rejected_is_borne() -> None:
+def test_one_percent_of_rejected_records_is_tolerated() -> None:
     note_all([number % 100 == 0 for number in range(3 * WATCHED)])
 
 
@@ -47,7 +47,7 @@ def test_a_thousand_rejected_in_a_row_stop_the_job() -> None:
         note_all([True] * MOST_IN_A_ROW)
 
 
-def test_rejects_after_good_records_of_a_batch_go_on_in_the_next_batch() -> None:
+def test_a_row_of_rejects_continues_in_the_next_batch() -> None:
     rejections = Rejections()
     good, bad = [record(0)], [record(offset) for offset in range(1, MOST_IN_A_ROW)]
     note_batch(rejections, [*good, *bad], dead_letters(bad))
@@ -74,7 +74,7 @@ def test_a_good_record_between_two_rows_of_rejects_keeps_them_apart() -> None:
     note_batch(Rejections(), records, dead_letters(bad))
 
 
-def test_a_rejected_record_is_told_from_one_at_the_same_offset_of_another_topic() -> None:
+def test_records_at_the_same_offset_of_two_topics_are_distinguished() -> None:
     rejections = Rejections()
     bad = [record(offset) for offset in range(MOST_IN_A_ROW - 1)]
     note_batch(rejections, [*bad, record(0, STUDY_DUE.name)], dead_letters(bad))

@@ -1,4 +1,4 @@
-"""When an open window would close, and when what is kept of a study expires."""
+"""When an open window would close, and when the parts of a study's state expire."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def test_a_released_window_is_due_first() -> None:
         replace(WINDOW, completed_at=None),
     ],
 )
-def test_a_window_is_not_released_without_a_reason(window: OpenWindow) -> None:
+def test_a_window_that_may_not_be_released_waits_for_quiet_or_limit(window: OpenWindow) -> None:
     assert [signal for _, signal in signals(replace(STUDY, window=window), window, NOW)] == ["quiet", "limit"]
 
 
@@ -52,7 +52,7 @@ def test_time_in_which_the_job_did_not_run_does_not_count() -> None:
     assert Moment(1000.0, 990.0, SETTINGS).after(100.0, 60.0) == 1050.0
 
 
-def test_what_is_kept_expires_by_itself() -> None:
+def test_every_part_of_the_state_except_the_window_expires() -> None:
     study = WatchedStudy(
         tenant="local", study_uid="1.2.3", transfers=INCOMPLETE, ends=BROKEN, due=LastDue(at=1000.0, quiet_s=60.0)
     )
@@ -63,7 +63,7 @@ def test_what_is_kept_expires_by_itself() -> None:
     assert left.is_empty
 
 
-def test_ends_that_delay_nothing_are_dropped_at_once() -> None:
+def test_ends_that_no_longer_matter_are_removed_at_once() -> None:
     mended = WatchedStudy(tenant="local", study_uid="1.2.3", ends=replace(BROKEN, mended_at=950.0))
 
     assert without_expired(mended, NOW) == replace(mended, ends=None)

@@ -19,7 +19,7 @@ FOREVER = 10 * SETTINGS.limit_s
 
 
 def run(*steps: Given) -> Engine:
-    """Feed (moment, event) pairs in this order, then let time pass; return the engine."""
+    """Feed (time, event) pairs to an engine in this order, then let time pass; return the engine."""
     engine = Engine(due_step(SETTINGS), identity)
     for offset, (at, event) in enumerate(steps):
         engine.run_until(at)
@@ -29,7 +29,7 @@ def run(*steps: Given) -> Engine:
 
 
 def dues(*steps: Given) -> list[Due]:
-    """Return (signal, moment, instances) of each due."""
+    """Return the signal, the time and the number of instances of each StudyDue event."""
     return [
         (due.signal, round(due.occurred_at.timestamp()), due.window_instances)
         for due in events(run(*steps).outputs, StudyDue)
@@ -41,7 +41,7 @@ CASES: dict[str, tuple[list[Given], list[Due]]] = {
         [(0, instance(1)), (1, instance(2)), (2, ended(instances=2))],
         [("released", 7, 2)],
     ),
-    "a released transfer of one says nothing": (
+    "the end of a transfer of one instance does not release": (
         [(0, instance(1)), (2, ended(instances=1))],
         [("quiet", 60, 1)],
     ),
@@ -49,7 +49,7 @@ CASES: dict[str, tuple[list[Given], list[Due]]] = {
         [(0, ended(instances=2)), (1, instance(1)), (2, instance(2))],
         [("released", 7, 2)],
     ),
-    "an end that counts more than came": (
+    "an end that announces more instances than arrived": (
         [(0, instance(1)), (1, instance(2)), (2, ended(instances=3))],
         [("quiet", 301, 2)],
     ),
@@ -125,11 +125,11 @@ CASES: dict[str, tuple[list[Given], list[Due]]] = {
         ],
         [("released", 5, 2), ("released", 75, 2)],
     ),
-    "the same record again, long after, while its event is still remembered": (
+    "a repeated event whose entry is still kept": (
         [(0, instance(1)), (0, instance(2)), (0, ended(instances=2)), (50, instance(1)), (50, ended(instances=2))],
         [("released", 5, 2)],
     ),
-    "the same instance by another transfer is counted once": (
+    "an instance that two transfers carry is counted once": (
         [(0, instance(1, "a")), (0, ended("a")), (1, instance(1, "b")), (1, ended("b"))],
         [("quiet", 61, 1)],
     ),
@@ -141,7 +141,7 @@ CASES: dict[str, tuple[list[Given], list[Due]]] = {
 
 
 @pytest.mark.parametrize(("steps", "expected"), CASES.values(), ids=CASES.keys())
-def test_a_study_is_due(steps: list[Given], expected: list[Due]) -> None:
+def test_a_study_is_due_at_the_first_signal(steps: list[Given], expected: list[Due]) -> None:
     assert dues(*steps) == expected
 
 
@@ -169,7 +169,7 @@ def test_the_offset_in_a_due_belongs_to_its_partition() -> None:
     assert (due.instance_partition, due.instance_offset) == (19, 5)
 
 
-def test_an_incomplete_transfer_is_remembered_over_windows() -> None:
+def test_an_incomplete_transfer_is_kept_after_its_window_closes() -> None:
     steps: list[Given] = [(0, instance(1, "a")), (1000, instance(2, "a")), (1001, ended("a", 2))]
 
     assert dues(*steps) == [("quiet", 300, 1), ("released", 1006, 1)]
@@ -182,7 +182,7 @@ def test_nothing_is_kept_of_a_study_that_has_settled() -> None:
     assert engine.entries == 0
 
 
-def test_a_window_that_was_due_while_the_job_stood_still_waits_for_what_may_still_arrive() -> None:
+def test_a_window_that_was_due_while_the_job_was_stopped_waits_for_its_quiet_time_again() -> None:
     engine = Engine(due_step(SETTINGS), identity)
     engine.feed(KEY, arrived(instance(1), 0))
     engine.restore(engine.snapshot(), 5000.0)

@@ -1,4 +1,4 @@
-"""The bytes of a study's state: those of every release must be read, so that a restored job goes on."""
+"""The bytes of a study's state: every release must read those of earlier releases, so that a restored job continues."""
 
 import pytest
 
@@ -16,7 +16,7 @@ from operators.study.state import (
     write_study,
 )
 
-# As a job of version 1 has written them: never to be changed.
+# Written by a job with version 1 of the state: never change these bytes.
 STUDY_1 = (
     b'{"v":1,"study":{"tenant":"local","study_uid":"1.2.3","window":{"name":"3/0","opened_at":10.5,"last_at":12.25,'
     b'"releasable":true,"partition":3,"offset":4,"cause":"e-2","instances":2,"transfers":1,"modality":"CT",'
@@ -62,14 +62,14 @@ def test_a_seen_event_is_read_from_the_bytes_of_an_earlier_release() -> None:
     assert write_seen(SEEN) == SEEN_1
 
 
-def test_a_study_without_anything_reads_back() -> None:
+def test_an_empty_study_reads_back() -> None:
     empty = WatchedStudy(tenant="local", study_uid="1.2.3")
 
     assert read_study(write_study(empty)) == empty
     assert empty.is_empty
 
 
-def test_what_was_never_kept_reads_as_nothing() -> None:
+def test_missing_bytes_are_read_as_empty_state() -> None:
     assert read_study(None) is None
     assert read_seen(None) == SeenEvent()
 

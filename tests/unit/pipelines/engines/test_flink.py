@@ -15,7 +15,7 @@ def test_more_subtasks_than_shards_are_refused() -> None:
         configuration(CATALOG, JobSettings(parallelism=2, shards=1))
 
 
-def test_a_checkpoint_to_go_on_from_is_named_only_where_there_is_one() -> None:
+def test_the_settings_name_a_checkpoint_only_if_there_is_one() -> None:
     checkpoint = Path("/data/study/thread/run/chk-7")
 
     assert RECOVERY not in configuration(STUDY, JobSettings())

@@ -1,4 +1,4 @@
-"""Buffered records as bytes of state: they read back, and bytes of another layout are refused."""
+"""Buffered records are packed to bytes of state and unpacked again; bytes of another layout are refused."""
 
 import pytest
 from hypothesis import given

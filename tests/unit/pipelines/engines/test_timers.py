@@ -1,4 +1,4 @@
-"""One timer per key that is set again when needed, and the bytes that are kept of it."""
+"""Each key has one timer, which is set again when needed and is kept as bytes of state."""
 
 import pytest
 from hypothesis import given
@@ -8,33 +8,33 @@ from operators.stream.step import Step
 from pipelines.engines.timers import TimerState, after_step, after_timer, rearmed_if_early
 
 
-def test_a_first_wish_sets_a_timer() -> None:
+def test_a_first_wake_time_sets_a_timer() -> None:
     assert after_step(TimerState(), Step(b"h", wake_at=2.0), 1000) == (TimerState(b"h", 2000, 2000), 2000)
 
 
-def test_a_later_wish_waits_for_the_timer_that_is_set() -> None:
+def test_a_later_wake_time_keeps_the_timer_that_is_set() -> None:
     assert after_step(TimerState(b"h", 2000, 2000), Step(b"i", wake_at=3.0), 1000) == (
         TimerState(b"i", 3000, 2000),
         None,
     )
 
 
-def test_an_earlier_wish_sets_another_timer() -> None:
+def test_an_earlier_wake_time_sets_another_timer() -> None:
     assert after_step(TimerState(b"h", 2000, 2000), Step(b"i", wake_at=1.5), 1000) == (
         TimerState(b"i", 1500, 1500),
         1500,
     )
 
 
-def test_a_timer_for_an_earlier_wish_does_nothing() -> None:
+def test_a_timer_that_is_not_the_latest_does_nothing() -> None:
     assert after_timer(TimerState(b"h", 1500, 1500), 2000) is None
 
 
-def test_a_timer_that_fires_before_the_wish_is_set_again() -> None:
+def test_a_timer_that_fires_before_the_wake_time_is_set_again() -> None:
     assert rearmed_if_early(TimerState(b"h", 3000), 2000) == (TimerState(b"h", 3000, 3000), 3000)
 
 
-def test_a_step_that_asks_for_a_past_moment_again_does_not_spin() -> None:
+def test_a_step_that_asks_for_a_past_time_is_called_a_millisecond_later() -> None:
     assert after_step(TimerState(), Step(b"h", wake_at=1.0), 1000)[1] == 1001
 
 

@@ -1,4 +1,4 @@
-"""Which checkpoint a job goes on from, which state refuses it, and which checkpoints are removed."""
+"""The checkpoint that a job continues from, the state that refuses a job, and the checkpoints that are removed."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from schemas.settings.jobs import JobSettings
 
 
 def write(folder: Path, run: str, number: int, at: float, *, complete: bool = True) -> Path:
-    """Write a checkpoint as Flink does, complete at the moment `at`."""
+    """Write a checkpoint as Flink does, completed at the time `at`."""
     made = folder / run / f"chk-{number}"
     made.mkdir(parents=True)
     if complete:
@@ -31,7 +31,7 @@ def test_the_newest_complete_checkpoint_of_all_runs_comes_first(tmp_path: Path) 
     assert checkpoints.complete(folder) == [newest, older]
 
 
-def test_a_job_that_never_ran_has_none(tmp_path: Path) -> None:
+def test_a_job_that_never_ran_has_no_checkpoint(tmp_path: Path) -> None:
     assert checkpoints.complete(tmp_path / "study" / "thread") == []
 
 

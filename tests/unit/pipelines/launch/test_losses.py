@@ -1,4 +1,4 @@
-"""When the broker has lost records that the jobs' state has seen, and what happens to that state then."""
+"""Every job begins again without state when the broker has lost records that are in the state of any job."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ EXTENTS = {("instance-stored", 0): Extent(10, 20)}
 
 @dataclass
 class Broker:
-    """A broker in memory: one partition a topic, which holds records up to `end`."""
+    """A broker in memory: each topic has one partition with records up to `end`."""
 
     ids: dict[str, str] = field(default_factory=dict)
     end: int = 20
@@ -38,7 +38,7 @@ class Broker:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> JobSettings:
-    """Both jobs have run, and have left a checkpoint each."""
+    """Return the settings of two jobs that have run and left a checkpoint each."""
     made = JobSettings(checkpoint_dir=tmp_path)
     for job in JOBS:
         write(folder_of(job, made), "run", 1, 100)
@@ -47,7 +47,7 @@ def settings(tmp_path: Path) -> JobSettings:
 
 
 def has_state(settings: JobSettings) -> dict[str, bool]:
-    """Start both jobs; return which of them goes on from a checkpoint."""
+    """Start both jobs; return by name if they continue from a checkpoint."""
     for job in JOBS:
         losses.begin_again_if_marked(job, settings)
     return {job.name: bool(checkpoints.complete(folder_of(job, settings))) for job in JOBS}
@@ -62,13 +62,13 @@ def test_a_topic_that_is_no_longer_read_is_no_loss() -> None:
     assert out_of_range({("other", 0): 99}, EXTENTS) == []
 
 
-def test_jobs_go_on_from_their_state_at_the_same_broker(settings: JobSettings) -> None:
+def test_jobs_continue_from_their_state_when_the_broker_lost_nothing(settings: JobSettings) -> None:
     losses.guard(Broker(offsets={"study": {(INSTANCE_STORED.name, 0): 20}}), settings)
 
     assert has_state(settings) == {"study": True, "catalog": True}
 
 
-def test_every_job_begins_again_when_a_topic_was_made_again(settings: JobSettings) -> None:
+def test_every_job_begins_again_when_a_topic_was_created_again(settings: JobSettings) -> None:
     losses.guard(Broker(ids={INSTANCE_STORED.name: "another"}), settings)
 
     assert has_state(settings) == {"study": False, "catalog": False}
@@ -80,7 +80,7 @@ def test_every_job_begins_again_when_one_group_is_beyond_the_brokers_end(setting
     assert has_state(settings) == {"study": False, "catalog": False}
 
 
-def test_a_job_that_starts_alone_leaves_the_mark_of_the_others(settings: JobSettings) -> None:
+def test_a_job_that_starts_alone_leaves_the_marks_of_the_others(settings: JobSettings) -> None:
     losses.guard(Broker(ids={INSTANCE_STORED.name: "another"}), settings)
     losses.begin_again_if_marked(STUDY, settings)
 
@@ -89,7 +89,7 @@ def test_a_job_that_starts_alone_leaves_the_mark_of_the_others(settings: JobSett
     assert losses.is_marked(CATALOG, settings)
 
 
-def test_a_job_begins_again_once(settings: JobSettings) -> None:
+def test_a_marked_job_begins_again_only_once(settings: JobSettings) -> None:
     losses.guard(Broker(ids={INSTANCE_STORED.name: "another"}), settings)
     losses.begin_again_if_marked(STUDY, settings)
     write(folder_of(STUDY, settings), "next", 1, 200)

@@ -1,4 +1,4 @@
-"""A job that a script starts is refused, or begins again, as it is on the cluster of our own."""
+"""A job that is started by a script is refused, or begins again, as on the local cluster."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ def settings(tmp_path: Path) -> JobSettings:
     return JobSettings(checkpoint_dir=tmp_path)
 
 
-def test_a_job_goes_on_from_its_newest_checkpoint(environ: Mapping[str, str], settings: JobSettings) -> None:
+def test_a_job_continues_from_its_newest_checkpoint(environ: Mapping[str, str], settings: JobSettings) -> None:
     newest, engine = write(folder_of(STUDY, settings), "a", 1, 100), Engine()
     script.check_state(STUDY, Broker(), settings)
 

@@ -1,4 +1,4 @@
-"""Which state a job goes on from when it is submitted, on any engine."""
+"""The state that a submitted job continues from, on any cluster."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from tests.unit.pipelines.launch.test_checkpoints import write
 
 @dataclass
 class Engine:
-    """A cluster in memory: it takes every job, but none that goes on from an unreadable checkpoint."""
+    """A cluster in memory that accepts every job, unless the job's checkpoint is unreadable."""
 
     unreadable: tuple[Path, ...] = ()
     taken: list[tuple[str, tuple[Any, ...], Path | None]] = field(default_factory=list)
@@ -46,7 +46,7 @@ def test_a_first_start_is_without_state(environ: Mapping[str, str]) -> None:
     assert engine.taken == [("study", (BrokerSettings(), StudySettings()), None)]
 
 
-def test_a_job_goes_on_from_its_newest_checkpoint(tmp_path: Path, environ: Mapping[str, str]) -> None:
+def test_a_job_continues_from_its_newest_checkpoint(tmp_path: Path, environ: Mapping[str, str]) -> None:
     older = write(folder(STUDY, tmp_path), "a", 1, 100)
     newest = write(folder(STUDY, tmp_path), "b", 1, 200)
     engine = Engine()
@@ -55,7 +55,7 @@ def test_a_job_goes_on_from_its_newest_checkpoint(tmp_path: Path, environ: Mappi
     assert engine.taken[0][2] == newest
 
 
-def test_a_job_whose_newest_checkpoint_cannot_be_read_goes_on_from_the_one_before(
+def test_a_job_whose_newest_checkpoint_cannot_be_read_continues_from_the_one_before(
     tmp_path: Path, environ: Mapping[str, str]
 ) -> None:
     older = write(folder(STUDY, tmp_path), "a", 1, 100)
@@ -65,9 +65,7 @@ def test_a_job_whose_newest_checkpoint_cannot_be_read_goes_on_from_the_one_befor
     assert engine.taken[0][2] == older
 
 
-def test_a_job_none_of_whose_checkpoints_can_be_read_is_not_started_without_state(
-    tmp_path: Path, environ: Mapping[str, str]
-) -> None:
+def test_a_job_whose_checkpoints_are_all_unreadable_is_not_started(tmp_path: Path, environ: Mapping[str, str]) -> None:
     engine = Engine(unreadable=(write(folder(STUDY, tmp_path), "a", 1, 100),))
 
     with pytest.raises(NotSubmitted):
@@ -75,7 +73,7 @@ def test_a_job_none_of_whose_checkpoints_can_be_read_is_not_started_without_stat
     assert engine.taken == []
 
 
-def test_a_job_is_refused_where_its_state_has_other_shards(tmp_path: Path, environ: Mapping[str, str]) -> None:
+def test_a_job_is_refused_when_its_state_has_other_shards(tmp_path: Path, environ: Mapping[str, str]) -> None:
     write(folder(CATALOG, tmp_path, shards=8), "a", 1, 100)
     engine = Engine()
 

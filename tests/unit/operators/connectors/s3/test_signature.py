@@ -1,4 +1,4 @@
-"""A request has the signature that minio-py would give it, which stores are known to accept."""
+"""Requests have the same signature as minio-py's, which stores are known to accept."""
 
 from datetime import UTC, datetime
 from urllib.parse import quote, urlencode, urlsplit

@@ -1,4 +1,4 @@
-"""Whatever a store, or a proxy before it, answers, and whenever: a request has its response or fails."""
+"""A request gets its own response or fails, whatever a store or a proxy sends, and whenever it sends it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,7 +17,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def connected(serve: Serve) -> AsyncIterator[ConnectionPool]:
-    """Return a pool of connections to a server that does this on each connection."""
+    """Yield a pool of connections to a server that calls `serve` for each connection."""
     served: set[asyncio.Task[object] | None] = set()
 
     async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,7 +41,7 @@ async def ask(pool: ConnectionPool) -> HttpResponse:
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 ", b"HTTP/1.1 200 OK\r\nContent-Length: 1, 1", b"x" * 100_000])
-def test_an_answer_that_is_no_http_counts_as_a_lost_connection(answer: bytes) -> None:
+def test_a_response_that_is_not_http_is_a_connection_error(answer: bytes) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer + b"\r\n\r\n")
@@ -54,7 +54,7 @@ def test_an_answer_that_is_no_http_counts_as_a_lost_connection(answer: bytes) ->
     asyncio.run(run())
 
 
-def test_a_response_may_come_byte_by_byte() -> None:
+def test_a_response_may_arrive_byte_by_byte() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         for byte in OK:
@@ -70,7 +70,7 @@ def test_a_response_may_come_byte_by_byte() -> None:
 
 
 @pytest.mark.parametrize("unasked", [REQUEST_TIMEOUT, b"", b"noise"])
-def test_bytes_that_come_on_an_idle_connection_are_not_taken_for_a_response(unasked: bytes) -> None:
+def test_bytes_that_arrive_on_an_idle_connection_are_not_taken_for_a_response(unasked: bytes) -> None:
     connections = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -93,7 +93,7 @@ def test_bytes_that_come_on_an_idle_connection_are_not_taken_for_a_response(unas
 
 
 @pytest.mark.parametrize("crossing", [REQUEST_TIMEOUT, b""])
-def test_a_request_that_crosses_the_end_of_an_idle_connection_is_sent_again(crossing: bytes) -> None:
+def test_a_request_is_sent_again_when_the_server_closes_its_idle_connection(crossing: bytes) -> None:
     connections = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""A decoding process is shut in and keeps its limits, whatever bytes it decodes."""
+"""A decoding process is isolated and stays within its limits, whatever bytes it decodes."""
 
 import signal
 import subprocess
@@ -42,12 +42,12 @@ def test_the_largest_image_that_may_be_rendered_fits_into_the_memory_of_a_proces
 
 
 def memory_of(pid: int) -> dict[str, int]:
-    """Return the peaks of a process's memory in bytes, resident (VmHWM) and in all (VmPeak)."""
+    """Return the peaks of a process's memory in bytes: resident (VmHWM) and virtual (VmPeak)."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith(("VmHWM", "VmPeak"))}
 
 
-def test_a_process_holds_no_descriptor_and_no_secret_and_can_open_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_has_no_secret_and_no_other_descriptor_and_can_open_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLUORO_STORE_SECRET_KEY", "canary")
     with (Path(__file__)).open():
         process = SandboxProcess(LIMITS).wait_until_ready()
@@ -80,7 +80,7 @@ time.sleep(60)
 """
 
 
-def test_a_process_ends_with_its_parent_whatever_it_is_doing() -> None:
+def test_a_process_ends_with_its_parent_even_when_suspended() -> None:
     with subprocess.Popen([sys.executable, "-c", STARTS_A_PROCESS], stdout=subprocess.PIPE) as parent:
         assert parent.stdout
         child = psutil.Process(int(parent.stdout.readline()))
@@ -108,7 +108,7 @@ def test_every_odd_and_fuzzed_file_is_answered_by_one_process_within_its_memory(
     assert most["VmPeak"] <= LIMITS.memory_bytes
 
 
-def test_frames_cut_and_altered_anywhere_end_no_more_than_their_process(corpus: Path) -> None:
+def test_damaged_frames_can_end_only_their_own_process(corpus: Path) -> None:
     rng = np.random.default_rng(11)
     files = [*sorted((corpus / "ts").rglob("*.dcm"))[::6], *sorted((corpus / "ts/DICOMHTJ2K").iterdir())[:4]]
     process, deaths = SandboxProcess(LIMITS).wait_until_ready(), 0

@@ -1,4 +1,4 @@
-"""A pool of decoding processes: what dies costs one job at most, and what is full refuses."""
+"""A pool of decoding processes: a process that dies fails one job at most, and a full queue refuses jobs."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ def ended(why: str) -> float:
 
 @contextmanager
 def sandbox(**changes: Any) -> Iterator[Sandbox]:
-    """Return a pool of one process."""
+    """Yield a pool of one process."""
     pool = Sandbox(RenderSettings(processes=1, **changes))
     try:
         yield pool
@@ -37,7 +37,7 @@ def sandbox(**changes: Any) -> Iterator[Sandbox]:
 
 
 async def render(pool: Sandbox, job: RenderJob = GOOD_JOB) -> bytes:
-    """Return the picture of a job that is there at once."""
+    """Return the picture of a job that need not be fetched."""
 
     async def fetch() -> RenderJob:
         return job
@@ -46,13 +46,13 @@ async def render(pool: Sandbox, job: RenderJob = GOOD_JOB) -> bytes:
 
 
 async def pid_of(pool: Sandbox) -> int:
-    """Return the id of the pool's one idle process, after a job that starts the process if need be."""
+    """Run a job, and return the id of the pool's only process, which is idle then."""
     await render(pool)
     return pool._idle[0].pid
 
 
 async def end_at_work(pool: Sandbox, number: signal.Signals) -> bytes:
-    """End the pool's process by a signal in the middle of a job, and return what becomes of the job."""
+    """End the pool's process by a signal in the middle of a job; return the job's picture or raise its error."""
     pid = await pid_of(pool)
     os.kill(pid, signal.SIGSTOP)
     work = asyncio.ensure_future(render(pool))
@@ -72,7 +72,7 @@ async def end_at_work(pool: Sandbox, number: signal.Signals) -> bytes:
         (signal.SIGXCPU, "too-costly", "cpu"),
     ],
 )
-def test_a_process_that_dies_over_a_job_costs_that_job_alone(number: signal.Signals, reason: str, why: str) -> None:
+def test_a_process_that_dies_fails_only_its_own_job(number: signal.Signals, reason: str, why: str) -> None:
     async def run() -> None:
         with sandbox() as pool:
             before = ended(why)
@@ -98,7 +98,7 @@ def test_a_job_whose_process_was_killed_from_outside_may_be_tried_again() -> Non
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_process_that_died_while_idle_costs_no_job(number: signal.Signals) -> None:
+def test_a_process_that_died_while_idle_fails_no_job(number: signal.Signals) -> None:
     async def run() -> None:
         with sandbox() as pool:
             pid, before = await pid_of(pool), ended("idle")
@@ -113,7 +113,7 @@ def test_a_process_that_died_while_idle_costs_no_job(number: signal.Signals) -> 
     asyncio.run(run())
 
 
-def test_what_a_library_prints_is_part_of_no_answer() -> None:
+def test_output_that_a_library_prints_is_not_part_of_an_answer() -> None:
     async def run() -> None:
         with sandbox() as pool:
             pid = await pid_of(pool)
@@ -126,7 +126,7 @@ def test_what_a_library_prints_is_part_of_no_answer() -> None:
     asyncio.run(run())
 
 
-def test_a_process_that_wrote_unasked_is_replaced() -> None:
+def test_a_process_that_wrote_without_a_job_is_replaced() -> None:
     async def run() -> None:
         with sandbox() as pool:
             pid = await pid_of(pool)
@@ -139,7 +139,7 @@ def test_a_process_that_wrote_unasked_is_replaced() -> None:
     asyncio.run(run())
 
 
-def test_closing_waits_for_no_process_that_is_starting() -> None:
+def test_closing_does_not_wait_for_a_starting_process() -> None:
     async def run() -> None:
         with sandbox() as pool:
             work = asyncio.ensure_future(render(pool))
@@ -170,7 +170,9 @@ def test_a_process_that_hangs_is_ended_and_its_job_may_be_tried_again() -> None:
     asyncio.run(run())
 
 
-def test_a_process_that_cannot_start_is_unavailable_and_no_fault_of_the_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_cannot_start_is_unavailable_and_does_not_reject_the_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(ENVIRONMENT, "PYTHONHOME", "/nowhere")
 
     async def run() -> None:
@@ -196,7 +198,7 @@ def test_a_process_that_runs_out_of_memory_is_replaced() -> None:
     asyncio.run(run())
 
 
-def test_closing_waits_for_no_process_that_hangs() -> None:
+def test_closing_does_not_wait_for_a_hanging_process() -> None:
     async def run() -> None:
         with sandbox() as pool:
             hung = await pid_of(pool)
@@ -214,7 +216,7 @@ def test_closing_waits_for_no_process_that_hangs() -> None:
     asyncio.run(run())
 
 
-def test_when_too_many_jobs_wait_the_next_is_refused() -> None:
+def test_a_job_is_refused_when_too_many_are_waiting() -> None:
     async def run() -> list[Any]:
         with sandbox(queue=2) as pool:
             await pid_of(pool)
@@ -228,7 +230,7 @@ def test_when_too_many_jobs_wait_the_next_is_refused() -> None:
     assert all(isinstance(one, bytes) for one in found if one not in refused)
 
 
-def test_a_caller_that_is_cancelled_costs_no_process() -> None:
+def test_a_cancelled_caller_does_not_end_a_process() -> None:
     async def run() -> None:
         with sandbox() as pool:
             first = await pid_of(pool)
@@ -243,7 +245,8 @@ def test_a_caller_that_is_cancelled_costs_no_process() -> None:
     asyncio.run(run())
 
 
-async def pid_after_the_third(pool: Sandbox) -> int:
+async def pid_after_third_job(pool: Sandbox) -> int:
+    """Run the third job, which is the last of the process; return the id of the next process."""
     await render(pool)
     return await pid_of(pool)
 
@@ -253,7 +256,7 @@ def test_a_process_is_replaced_after_many_jobs(monkeypatch: pytest.MonkeyPatch) 
 
     async def run() -> list[int]:
         with sandbox() as pool:
-            return [await pid_of(pool), await pid_of(pool), await pid_after_the_third(pool)]
+            return [await pid_of(pool), await pid_of(pool), await pid_after_third_job(pool)]
 
     first, second, third = asyncio.run(run())
 

@@ -1,4 +1,4 @@
-"""A decoding process, as its pool sees it: only the answer to the job at hand counts."""
+"""A decoding process as its pool uses it: only the answer to the current job is accepted."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def test_a_process_answers_a_job_with_a_picture_and_is_idle_again() -> None:
         process.end()
 
 
-def test_an_answer_without_the_jobs_nonce_is_the_answer_to_no_job() -> None:
+def test_an_answer_without_the_jobs_nonce_is_not_accepted() -> None:
     process = SandboxProcess(LIMITS).wait_until_ready()
     try:
         write_as(process.pid, ANSWERS, FORGED_ANSWER)
@@ -29,7 +29,7 @@ def test_an_answer_without_the_jobs_nonce_is_the_answer_to_no_job() -> None:
         process.end()
 
 
-def test_a_process_that_wrote_unasked_is_not_idle() -> None:
+def test_a_process_that_wrote_without_a_job_is_not_idle() -> None:
     process = SandboxProcess(LIMITS).wait_until_ready()
     try:
         write_as(process.pid, ANSWERS, FORGED_ANSWER)
