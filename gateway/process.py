@@ -44,13 +44,13 @@ async def serve(
     # Not the loop's own handlers: the loop removes them when it ends, and a second signal would then kill the process.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    async with opened(listening, settings, intake, counts):
+    async with open_door(listening, settings, intake, counts):
         ready()
         await stopping.wait()
 
 
 @contextlib.asynccontextmanager
-async def opened(
+async def open_door(
     listening: socket.socket,
     settings: DimseSettings,
     intake: AbstractAsyncContextManager[Intake],

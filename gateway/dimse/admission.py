@@ -1,7 +1,7 @@
 """Which connections may come in, and which one is dropped when all places are taken. No I/O and no clock here.
 
-A flood and a modality may call from one address, under titles that anybody can invent: only what they do tells them
-apart. A connection that has not associated yet is dropped for a newer one, the oldest of the busiest address first. An
+A flood and a modality may call from one address, under titles that anybody can invent: only their behaviour tells
+them apart. A connection that has not associated yet is dropped for a newer one, the oldest of the busiest address first. An
 association is dropped when it sends nothing: for anybody once that has lasted long enough, and at once for a caller
 that has fewer associations.
 """

@@ -1,4 +1,4 @@
-"""The DIMSE door of one process: what its connections share, and the decision who may associate."""
+"""The DIMSE door of one process: the state that its connections share, and its answer to association requests."""
 
 import asyncio
 from dataclasses import dataclass, field

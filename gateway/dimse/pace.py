@@ -1,4 +1,4 @@
-"""The times and rates of one connection: what it did last, how fast it sends, and which limit it has passed."""
+"""The times and rates of one connection: its last activity, its speed, and the limits that it has passed."""
 
 from collections.abc import Callable
 
@@ -34,7 +34,7 @@ class Pace:
         limits_s = (known.associate_s, known.silence_s, known.stall_s, known.yield_s, self._idle_s)
         return min(CHECK_S, *(limit_s / 4 for limit_s in limits_s))
 
-    # What happens.
+    # Events.
 
     def associated(self, idle_s: float) -> None:
         """Note that the association is accepted, with the idle time of its peer."""
@@ -73,7 +73,7 @@ class Pace:
             self._productive_at = now
         self._measured_at, self.data_bytes = now, 0
 
-    # What it means.
+    # Questions.
 
     def unproductive_s(self) -> float | None:
         """Return for how many seconds next to nothing came; None while a data set is being stored."""

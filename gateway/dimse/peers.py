@@ -247,28 +247,28 @@ def _clashes(peers: list[Peer]) -> Iterator[str]:
             yield f"peer {peer.name}: can never match: peer {covering.name} comes first and matches all its callers"
 
 
-def _matching(pattern: re.Pattern[str], what: str) -> Callable[[Any], str]:
+def _matching(pattern: re.Pattern[str], wanted: str) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         if not isinstance(value, str) or pattern.fullmatch(value) is None:
-            raise ValueError(f"should be {what}")
+            raise ValueError(f"should be {wanted}")
         return value
 
     return read
 
 
-def _number(kinds: tuple[type, ...], least: float, what: str) -> Callable[[Any], Any]:
+def _number(kinds: tuple[type, ...], least: float, wanted: str) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
         is_number = isinstance(value, kinds) and not isinstance(value, bool)
         if not is_number or not least <= value < MOST_NUMBER:
-            raise ValueError(f"should be {what}")
+            raise ValueError(f"should be {wanted}")
         return value
 
     return read
 
 
-def _list(value: Any, what: str) -> list[str]:
+def _list(value: Any, wanted: str) -> list[str]:
     if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
-        raise ValueError(f"should be a list of {what}")
+        raise ValueError(f"should be a list of {wanted}")
     return value
 
 

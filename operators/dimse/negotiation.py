@@ -138,7 +138,7 @@ class AssociateRequest:
 def negotiate(pdu: bytes, terms: Terms, is_served: Callable[[str], bool]) -> AssociateAccepted | AssociateRejected:
     """Answer an A-ASSOCIATE-RQ; raises Violation if it is malformed or over a limit.
 
-    `is_served` says for an abstract syntax whether this requestor may use it.
+    `is_served` is true for each abstract syntax that this requestor may use.
     """
     request = read_request(pdu, terms)
     return _objection(request, terms) or _accept(pdu, request, terms, is_served)

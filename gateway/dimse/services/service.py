@@ -1,4 +1,4 @@
-"""What a DIMSE service consists of here: when it applies, how a request of it begins, and how it is answered."""
+"""The contract of a DIMSE service: when it applies, how a request of it begins, and how it is answered."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from operators.dimse.negotiation import AssociateAccepted
 
 @dataclass(frozen=True)
 class Association:
-    """An accepted association as its services see it: what was agreed, and where its instances go."""
+    """An accepted association as its services see it: the agreement, and the way in for its instances."""
 
     agreed: AssociateAccepted
     transfer: Transfer
@@ -38,8 +38,8 @@ class Request(Protocol):
 
     The data set is written to `body` as it arrives. `answer` is called at most once, when the request is complete and
     all requests before it are answered; it sends every response of the request and releases what the request holds.
-    What it raises aborts the association. `close` is called instead if the request will not be answered: it came only
-    in part, or the connection is gone.
+    An exception aborts the association. `close` is called instead if the request will not be answered: it came only
+    in part, or the connection is closed.
     """
 
     @property

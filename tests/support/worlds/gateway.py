@@ -1,4 +1,4 @@
-"""A gateway's settings with its folders in one of a test's own, and a DIMSE door that is opened with them."""
+"""A gateway's settings with its folders in one of a test's own, and a DIMSE door that is open_door with them."""
 
 import socket
 from contextlib import AbstractAsyncContextManager
@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.dimse.door import Door
 from gateway.intake.lifespan import Connectors, open_intake
-from gateway.process import opened
+from gateway.process import open_door
 from schemas.settings.dimse import DimseSettings
 from schemas.settings.intake import IntakeSettings, QuarantineSettings
 
@@ -45,4 +45,4 @@ def door_of(
     listening: socket.socket, sections: GatewaySections, connectors: Connectors
 ) -> AbstractAsyncContextManager[Door]:
     """Take connections as a gateway process with these settings does."""
-    return opened(listening, sections.dimse, open_intake(sections.intake, sections.quarantine, connectors))
+    return open_door(listening, sections.dimse, open_intake(sections.intake, sections.quarantine, connectors))
