@@ -75,14 +75,27 @@ def data() -> Iterator[DataFolder]:
 
 @pytest.fixture
 def earlier(data: DataFolder) -> Iterator[Path]:
-    """Check the earlier release out into a worktree, with the tools that are installed here."""
+    """Check the earlier release out into a worktree, and install it from what is installed here."""
     git("cat-file", "-e", f"{EARLIER}^{{commit}}", otherwise=f"the history does not hold {EARLIER}: fetch it whole")
     root = data.root.with_name("earlier")
     git("worktree", "add", "--detach", str(root), EARLIER, otherwise=f"no worktree of {EARLIER} can be made")
-    for name in (".venv", ".tools"):
-        (root / name).symlink_to((ROOT / name).resolve())
+    install(root)
     yield root
     git("worktree", "remove", "--force", str(root), otherwise="the worktree stays")
+
+
+def install(root: Path) -> None:
+    """Install the earlier release: with our Python environment if it has the same lock, and with a copy of our tools.
+
+    A copy, because its installer makes what its own sources have made otherwise: the folder that Flink runs from.
+    """
+    lock = "requirements.lock"
+    if (root / lock).read_bytes() == (ROOT / lock).read_bytes():
+        (root / ".venv").symlink_to((ROOT / ".venv").resolve())
+        shutil.copytree((ROOT / ".tools").resolve(), root / ".tools", symlinks=True)
+    subprocess.run(
+        [sys.executable, "deploy/install.py"], cwd=root, env=environment({}), capture_output=True, check=True
+    )
 
 
 def git(*arguments: str, otherwise: str) -> None:
