@@ -96,7 +96,7 @@ def _listed(listed: Frames, numbers: Sequence[int]) -> tuple[FrameBytes, ...]:
     try:
         ranges = [frame_range(listed, number) for number in numbers]
     except Rejected as error:
-        raise Problem(404, error.reason, f"this instance has the frames 1 to {listed.count}") from None
+        raise Problem(404, error.reason, f"request frames from 1 to {listed.count}") from None
     if listed.kind == "native":
         return tuple(FrameBytes(start, end, _as_stored, end - start) for start, end in ranges)
     return tuple(FrameBytes(start, end, stream_fragments, None) for start, end in ranges)

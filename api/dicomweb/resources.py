@@ -48,7 +48,7 @@ def check_frames(listed: Frames, numbers: Sequence[int]) -> None:
     if listed.kind == "none":
         raise Problem(404, "no-frames", "this instance has no frames: retrieve the instance")
     if not all(1 <= number <= listed.count for number in numbers):
-        raise Problem(404, "no-such-frame", f"this instance has the frames 1 to {listed.count}")
+        raise Problem(404, "no-such-frame", f"request frames from 1 to {listed.count}")
 
 
 def base_of(request: Request) -> str:

@@ -29,8 +29,8 @@ def not_acceptable(offered: str) -> Problem:
 
 
 def not_renderable(reason: str) -> Problem:
-    """Return the answer for an instance or a frame that cannot be rendered."""
-    advice = "this frame cannot be rendered here: retrieve the frame or the instance as stored"
+    """Return the answer to a request for a picture that cannot be made."""
+    advice = "this cannot be rendered: retrieve the frame or the instance as stored"
     return Problem(NOT_RENDERABLE, reason, advice)
 
 

@@ -42,7 +42,7 @@ def parse_range(text: str | None, size_bytes: int, most: int) -> tuple[Span, ...
     matches = [RANGE.fullmatch(piece) for piece in pieces[:most]]
     if len(pieces) > most:
         API_LIMITED.labels("ranges").inc()
-        raise _unsatisfiable(size_bytes, f"ask for at most {most} ranges at once")
+        raise _unsatisfiable(size_bytes, f"request at most {most} ranges at a time")
     if not all(match and (match[1] or match[2]) for match in matches):
         return ()
     if any(match and match[1] and match[2] and int(match[1]) > int(match[2]) for match in matches):
@@ -51,7 +51,7 @@ def parse_range(text: str | None, size_bytes: int, most: int) -> tuple[Span, ...
         span for match in matches if match and (span := _span(match[1], match[2], size_bytes)).size_bytes > 0
     )
     if not spans:
-        raise _unsatisfiable(size_bytes, f"this value has {size_bytes} bytes")
+        raise _unsatisfiable(size_bytes, f"request a range within the {size_bytes} bytes of this value")
     return _joined(spans)
 
 

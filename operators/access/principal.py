@@ -26,4 +26,4 @@ class Principal:
 def authorize(principal: Principal, action: str, resource: str) -> None:
     """Return if the principal may do `action`, else raise NotAllowed. There are no roles yet: all may read and store."""
     if action not in ACTIONS or not resource:
-        raise NotAllowed("not-allowed", f"{principal.name} may read and store only")
+        raise NotAllowed("not-allowed", f"read or store a resource: {principal.name} may do nothing else")

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Sequence
 
 from operators.stream.step import Output, Record
 from schemas.events import RecordRejected
+from schemas.topics import RECORD_REJECTED
 
 WATCHED = 10_000
 MOST_SHARE = 0.01
 MOST_IN_A_ROW = 1_000
+ADVICE = f"look for the reasons in the topic {RECORD_REJECTED.name}"
 
 
 class TooManyRejected(RuntimeError):
@@ -31,9 +33,9 @@ class Rejections:
         self._rejected += rejected
         self._in_a_row = self._in_a_row + 1 if rejected else 0
         if self._in_a_row >= MOST_IN_A_ROW:
-            raise TooManyRejected(f"{self._in_a_row} records in a row were rejected")
+            raise TooManyRejected(f"{self._in_a_row} records in a row were rejected: {ADVICE}")
         if len(self._recent) == WATCHED and self._rejected > WATCHED * MOST_SHARE:
-            raise TooManyRejected(f"{self._rejected} of the last {WATCHED} records were rejected")
+            raise TooManyRejected(f"{self._rejected} of the last {WATCHED} records were rejected: {ADVICE}")
 
 
 def note_batch(rejections: Rejections, records: Sequence[Record], outputs: Iterable[Output]) -> None:

@@ -8,7 +8,7 @@ from schemas.settings.jobs import StudySettings
 
 
 @dataclass(frozen=True)
-class Moment:
+class StudyClock:
     """The present time, the start of the job (both Unix seconds), and the settings: all that deadlines depend on."""
 
     now: float
@@ -23,32 +23,32 @@ class Moment:
         return max(since, self.started) + seconds
 
 
-def signals(study: WatchedStudy, window: OpenWindow, moment: Moment) -> list[tuple[float, Signal]]:
+def signals(study: WatchedStudy, window: OpenWindow, clock: StudyClock) -> list[tuple[float, Signal]]:
     """Return when each signal would close the window if nothing more arrived; of equal times the first in the list wins."""
-    settings = moment.settings
-    quiet_s = quiet_time(study, window, moment)
-    limit = max(window.opened_at + settings.limit_s, moment.started + quiet_s)
-    found: list[tuple[float, Signal]] = [(moment.after(window.last_at, quiet_s), "quiet"), (limit, "limit")]
+    settings = clock.settings
+    quiet_s = quiet_time(study, window, clock)
+    limit = max(window.opened_at + settings.limit_s, clock.started + quiet_s)
+    found: list[tuple[float, Signal]] = [(clock.after(window.last_at, quiet_s), "quiet"), (limit, "limit")]
     if window.releasable and window.several and window.completed_at is not None and not study.expects_more:
-        found.insert(0, (moment.after(window.completed_at, settings.released_s), "released"))
+        found.insert(0, (clock.after(window.completed_at, settings.released_s), "released"))
     return found
 
 
-def quiet_time(study: WatchedStudy, window: OpenWindow, moment: Moment) -> float:
+def quiet_time(study: WatchedStudy, window: OpenWindow, clock: StudyClock) -> float:
     """Return the seconds without an instance after which the window is due."""
-    quiet_s = moment.settings.quiet(window.modality)
-    return max(quiet_s, moment.settings.quiet_open_s) if study.expects_more else quiet_s
+    quiet_s = clock.settings.quiet(window.modality)
+    return max(quiet_s, clock.settings.quiet_open_s) if study.expects_more else quiet_s
 
 
-def expiries(study: WatchedStudy, moment: Moment) -> list[float]:
+def expiries(study: WatchedStudy, clock: StudyClock) -> list[float]:
     """Return the times at which parts of the study's state other than its window expire."""
-    transfers = [_expiry(transfer.heard_at, moment) for transfer in study.transfers.values()]
-    ends = [_expiry(study.ends.heard_at, moment)] if study.ends else []
-    due = [moment.after(study.due.at, study.due.quiet_s)] if study.due else []
+    transfers = [_expiry(transfer.heard_at, clock) for transfer in study.transfers.values()]
+    ends = [_expiry(study.ends.heard_at, clock)] if study.ends else []
+    due = [clock.after(study.due.at, study.due.quiet_s)] if study.due else []
     return [*transfers, *ends, *due]
 
 
-def without_expired(study: WatchedStudy | None, moment: Moment) -> WatchedStudy | None:
+def without_expired(study: WatchedStudy | None, clock: StudyClock) -> WatchedStudy | None:
     """Return the study without expired state: old incomplete transfers, old or needless ends, and a last due that is over.
 
     Ends are needless when there is neither a window nor a transfer, and no broken transfer is left to wait for.
@@ -58,14 +58,14 @@ def without_expired(study: WatchedStudy | None, moment: Moment) -> WatchedStudy 
     transfers = {
         transfer_id: transfer
         for transfer_id, transfer in study.transfers.items()
-        if moment.now < _expiry(transfer.heard_at, moment)
+        if clock.now < _expiry(transfer.heard_at, clock)
     }
-    ends = study.ends if study.ends and moment.now < _expiry(study.ends.heard_at, moment) else None
+    ends = study.ends if study.ends and clock.now < _expiry(study.ends.heard_at, clock) else None
     if ends and not (study.window or transfers or ends.is_broken):
         ends = None
-    due = study.due if study.due and moment.now < moment.after(study.due.at, study.due.quiet_s) else None
+    due = study.due if study.due and clock.now < clock.after(study.due.at, study.due.quiet_s) else None
     return replace(study, transfers=transfers, ends=ends, due=due)
 
 
-def _expiry(heard_at: float, moment: Moment) -> float:
-    return max(heard_at + moment.settings.limit_s, moment.started + moment.settings.quiet_open_s)
+def _expiry(heard_at: float, clock: StudyClock) -> float:
+    return max(heard_at + clock.settings.limit_s, clock.started + clock.settings.quiet_open_s)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from operator import itemgetter
 
 from operators.stream.step import Arrival, Output, Step, StepFunction
-from operators.study.deadlines import Moment, expiries, quiet_time, signals, without_expired
+from operators.study.deadlines import StudyClock, expiries, quiet_time, signals, without_expired
 from operators.study.state import (
     LastDue,
     OpenWindow,
@@ -35,11 +35,11 @@ def due_step(settings: StudySettings) -> StepFunction:
     """Return the study job's step under these settings."""
 
     def step(head: bytes | None, seen: bytes | None, arrival: Arrival | None, now: float, started: float) -> Step:
-        moment = Moment(now, started, settings)
-        study = without_expired(read_study(head), moment)
+        clock = StudyClock(now, started, settings)
+        study = without_expired(read_study(head), clock)
         if arrival is None:
-            return _decide(study, None, moment)
-        return _decide(*_with_arrival(study, seen, arrival, moment), moment)
+            return _decide(study, None, clock)
+        return _decide(*_with_arrival(study, seen, arrival, clock), clock)
 
     return step
 
@@ -50,14 +50,14 @@ def identity(event: Event) -> str:
 
 
 def _with_arrival(
-    study: WatchedStudy | None, seen: bytes | None, arrival: Arrival, moment: Moment
+    study: WatchedStudy | None, seen: bytes | None, arrival: Arrival, clock: StudyClock
 ) -> tuple[WatchedStudy | None, bytes | None]:
     """Return the study after an arrival, and the entry to keep for the event; a repeated event changes nothing."""
     event, known = arrival.event, read_seen(seen)
     if isinstance(event, InstanceStored) and event.transfer_id not in known.transfers:
-        return _with_instance(study or _new(event), known, event, arrival, moment)
+        return _with_instance(study or _new(event), known, event, arrival, clock)
     if isinstance(event, TransferEnded) and (seen is None or (study and event.transfer_id in study.transfers)):
-        return _with_end(study or _new(event), event, moment), write_seen(known)
+        return _with_end(study or _new(event), event, clock), write_seen(known)
     return study, None
 
 
@@ -66,33 +66,33 @@ def _new(event: InstanceStored | TransferEnded) -> WatchedStudy:
 
 
 def _with_instance(
-    study: WatchedStudy, seen: SeenEvent, event: InstanceStored, arrival: Arrival, moment: Moment
+    study: WatchedStudy, seen: SeenEvent, event: InstanceStored, arrival: Arrival, clock: StudyClock
 ) -> tuple[WatchedStudy, bytes]:
     """Count an instance once in the window and once for each transfer that carries it; return study and entry."""
-    window = study.window or _opened(study, event, arrival, moment)
-    known = study.transfers.get(event.transfer_id, TransferProgress(heard_at=moment.now))
+    window = study.window or _opened(study, event, arrival, clock)
+    known = study.transfers.get(event.transfer_id, TransferProgress(heard_at=clock.now))
     transfer = replace(known, seen=known.seen + 1, window=window.name)
     window = replace(
         window,
-        last_at=moment.now,
+        last_at=clock.now,
         partition=arrival.partition,
         offset=max(window.offset, arrival.offset) if arrival.partition == window.partition else arrival.offset,
         cause=event.event_id,
         instances=window.instances + (seen.window != window.name),
         transfers=window.transfers + (known.window != window.name),
-        modality=max(window.modality, event.facts.modality or "", key=moment.settings.quiet),
+        modality=max(window.modality, event.facts.modality or "", key=clock.settings.quiet),
     )
     carriers = (*seen.transfers, event.transfer_id)[-CARRIERS:]
-    study = _with_transfer(replace(study, window=window), event.transfer_id, transfer, moment)
+    study = _with_transfer(replace(study, window=window), event.transfer_id, transfer, clock)
     return study, write_seen(SeenEvent(window.name, carriers))
 
 
-def _opened(study: WatchedStudy, event: InstanceStored, arrival: Arrival, moment: Moment) -> OpenWindow:
+def _opened(study: WatchedStudy, event: InstanceStored, arrival: Arrival, clock: StudyClock) -> OpenWindow:
     """Return a new window; it is releasable unless it begins within the quiet time after the last due."""
     return OpenWindow(
         name=f"{arrival.partition}/{arrival.offset}",
-        opened_at=moment.now,
-        last_at=moment.now,
+        opened_at=clock.now,
+        last_at=clock.now,
         releasable=study.due is None,
         partition=arrival.partition,
         offset=arrival.offset,
@@ -101,26 +101,28 @@ def _opened(study: WatchedStudy, event: InstanceStored, arrival: Arrival, moment
     )
 
 
-def _with_end(study: WatchedStudy, event: TransferEnded, moment: Moment) -> WatchedStudy:
+def _with_end(study: WatchedStudy, event: TransferEnded, clock: StudyClock) -> WatchedStudy:
     """Return the study with a transfer's end added; the end may arrive before the transfer's instances."""
-    ends = study.ends or TransferEnds(heard_at=moment.now)
+    ends = study.ends or TransferEnds(heard_at=clock.now)
     if event.outcome in WELL:
         ends = replace(ends, mended_at=_latest(ends.mended_at, event.began_at))
     else:
         ends = replace(ends, broken_at=_latest(ends.broken_at, event.occurred_at))
-    known = study.transfers.get(event.transfer_id, TransferProgress(heard_at=moment.now))
+    known = study.transfers.get(event.transfer_id, TransferProgress(heard_at=clock.now))
     ended = replace(known, instances=event.instances)
-    return _with_transfer(replace(study, ends=replace(ends, heard_at=moment.now)), event.transfer_id, ended, moment)
+    return _with_transfer(replace(study, ends=replace(ends, heard_at=clock.now)), event.transfer_id, ended, clock)
 
 
-def _with_transfer(study: WatchedStudy, transfer_id: str, transfer: TransferProgress, moment: Moment) -> WatchedStudy:
+def _with_transfer(
+    study: WatchedStudy, transfer_id: str, transfer: TransferProgress, clock: StudyClock
+) -> WatchedStudy:
     """Return the study with a transfer updated: kept while incomplete, and reflected in the open window."""
     others = {other_id: other for other_id, other in study.transfers.items() if other_id != transfer_id}
     window = study.window
     if window and transfer.window == window.name:
         window = replace(window, several=window.several or transfer.has_several)
     if window and transfer.is_complete:
-        window = replace(window, completed_at=moment.now)
+        window = replace(window, completed_at=clock.now)
     transfers = others if transfer.is_complete else {**others, transfer_id: transfer}
     return replace(study, window=window, transfers=transfers)
 
@@ -129,33 +131,33 @@ def _latest(known: float | None, at: datetime) -> float:
     return max(at.timestamp(), known if known is not None else at.timestamp())
 
 
-def _decide(study: WatchedStudy | None, remember: bytes | None, moment: Moment) -> Step:
+def _decide(study: WatchedStudy | None, remember: bytes | None, clock: StudyClock) -> Step:
     """Close the window if it is due now; otherwise ask to be called when it will be due."""
     if study is None or study.window is None:
-        return _wait(study, remember, moment)
-    due_at, signal = min(signals(study, study.window, moment), key=itemgetter(0))
-    if due_at > moment.now:
+        return _wait(study, remember, clock)
+    due_at, signal = min(signals(study, study.window, clock), key=itemgetter(0))
+    if due_at > clock.now:
         return Step(head=write_study(study), remember=remember, wake_at=due_at)
-    due = Output(STUDY_DUE, _due(study, study.window, signal, moment))
-    last = LastDue(at=moment.now, quiet_s=quiet_time(study, study.window, moment))
-    return replace(_wait(replace(study, window=None, due=last), remember, moment), outputs=(due,))
+    due = Output(STUDY_DUE, _due(study, study.window, signal, clock))
+    last = LastDue(at=clock.now, quiet_s=quiet_time(study, study.window, clock))
+    return replace(_wait(replace(study, window=None, due=last), remember, clock), outputs=(due,))
 
 
-def _wait(study: WatchedStudy | None, remember: bytes | None, moment: Moment) -> Step:
+def _wait(study: WatchedStudy | None, remember: bytes | None, clock: StudyClock) -> Step:
     """Keep the study's state until the next part of it expires; remove it when none is left."""
-    study = without_expired(study, moment)
+    study = without_expired(study, clock)
     if study is None or study.is_empty:
         return Step(head=None, forget=True)
-    return Step(head=write_study(study), remember=remember, wake_at=min(expiries(study, moment)))
+    return Step(head=write_study(study), remember=remember, wake_at=min(expiries(study, clock)))
 
 
-def _due(study: WatchedStudy, window: OpenWindow, signal: Signal, moment: Moment) -> StudyDue:
+def _due(study: WatchedStudy, window: OpenWindow, signal: Signal, clock: StudyClock) -> StudyDue:
     """Return the event; a replay that closes the same window by the same signal returns the same event id."""
     position = f"{window.partition}/{window.offset}"
     return StudyDue(
         event_id=event_id("study-due", study.tenant, study.study_uid, window.name, position, signal),
         tenant=study.tenant,
-        occurred_at=datetime.fromtimestamp(moment.now, UTC),
+        occurred_at=datetime.fromtimestamp(clock.now, UTC),
         cause=(window.cause,),
         study_uid=study.study_uid,
         signal=signal,

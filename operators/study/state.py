@@ -160,5 +160,7 @@ def write_seen(seen: SeenEvent) -> bytes:
 def _checked(data: bytes) -> dict[str, Any]:
     kept: dict[str, Any] = orjson.loads(data)
     if kept["v"] != VERSION:
-        raise UnknownState(f"study state of version {kept['v']}, this code reads {VERSION}")
+        raise UnknownState(
+            f"study state has version {kept['v']}, but this release reads {VERSION}: run the release that wrote it"
+        )
     return kept

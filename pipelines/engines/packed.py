@@ -20,7 +20,9 @@ def unpack(data: bytes) -> Record:
     """Return the record in the bytes of pack(). Raises ValueError for bytes of another layout."""
     version, partition, offset, timestamp_ms, topic_length, key_length = LAYOUT.unpack_from(data)
     if version != VERSION:
-        raise ValueError(f"buffered record of version {version}, this code reads {VERSION}")
+        raise ValueError(
+            f"buffered record has version {version}, but this release reads {VERSION}: run the release that wrote it"
+        )
     key_at = LAYOUT.size + topic_length
     value_at = key_at + key_length
     topic = data[LAYOUT.size : key_at].decode()

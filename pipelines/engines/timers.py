@@ -30,7 +30,9 @@ class TimerState:
             return cls()
         version, wake_ms, timer_ms, has_head = LAYOUT.unpack_from(data)
         if version != VERSION:
-            raise ValueError(f"engine state of version {version}, this code reads {VERSION}")
+            raise ValueError(
+                f"engine state has version {version}, but this release reads {VERSION}: run the release that wrote it"
+            )
         return cls(data[LAYOUT.size :] if has_head else None, wake_ms, timer_ms)
 
     def write(self) -> bytes | None:

@@ -11,7 +11,7 @@ from pipelines.jobs import Job
 from schemas.settings.jobs import JobSettings
 
 KEPT_RUNS = 2
-LOST = ".lost"
+ASIDE = ".lost"
 
 
 class OtherState(RuntimeError):
@@ -50,7 +50,7 @@ def set_aside(folder: Path) -> None:
     them.
     """
     for state in (folder, *_siblings(folder)):
-        aside = state.with_name(f"{state.name}{LOST}")
+        aside = state.with_name(f"{state.name}{ASIDE}")
         if state.exists():
             shutil.rmtree(aside, ignore_errors=True)
             state.rename(aside)
@@ -86,4 +86,4 @@ def _last_written_at(run: Path) -> float:
 def _siblings(folder: Path) -> list[Path]:
     if not folder.parent.is_dir():
         return []
-    return [sibling for sibling in folder.parent.iterdir() if sibling != folder and sibling.suffix != LOST]
+    return [sibling for sibling in folder.parent.iterdir() if sibling != folder and sibling.suffix != ASIDE]

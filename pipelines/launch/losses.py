@@ -18,7 +18,7 @@ from pipelines.jobs import JOBS, Job
 from pipelines.launch import checkpoints
 from schemas.settings.jobs import JobSettings
 
-IDS = "topics.json"
+TOPIC_IDS = "topics.json"
 
 log = structlog.get_logger()
 
@@ -60,13 +60,13 @@ def guard(broker: BrokerPositions, settings: JobSettings) -> None:
     for line in lost:
         log.error("broker_lost_records", what=line)
     for job in JOBS if lost else ():
-        _mark(job, settings).touch()
-    _remember(broker, settings.checkpoint_dir)
+        _mark_of(job, settings).touch()
+    _write_ids(broker, settings.checkpoint_dir)
 
 
 def is_marked(job: Job, settings: JobSettings) -> bool:
     """True if a job must begin again without state."""
-    return _mark(job, settings).exists()
+    return _mark_of(job, settings).exists()
 
 
 def begin_again_if_marked(job: Job, settings: JobSettings) -> None:
@@ -75,13 +75,13 @@ def begin_again_if_marked(job: Job, settings: JobSettings) -> None:
         reason = "the broker lost records that are in the jobs' state"
         log.error("job_begins_again", job=job.name, reason=reason, verify="needed")
         checkpoints.set_aside(checkpoints.folder_of(job, settings))
-        _mark(job, settings).unlink()
+        _mark_of(job, settings).unlink()
 
 
 def losses(broker: BrokerPositions, folder: Path) -> list[str]:
     """Return a line for each loss of records that are in the state of the jobs. Raises Unavailable."""
     topics = _topics()
-    found = _other_ids(_read(folder / IDS), broker.topic_ids(topics))
+    found = _recreated_topics(_read_ids(folder / TOPIC_IDS), broker.topic_ids(topics))
     extents = broker.extents(topics)
     for job in JOBS:
         found += [f"job {job.name}: {line}" for line in out_of_range(broker.committed(job.name), extents)]
@@ -102,27 +102,27 @@ def out_of_range(committed: Mapping[Partition, int], extents: Mapping[Partition,
     return found
 
 
-def _remember(broker: BrokerPositions, folder: Path) -> None:
+def _write_ids(broker: BrokerPositions, folder: Path) -> None:
     """Write the topics' ids beside the checkpoints, for the next start to compare."""
     # Under a unique name, because several scripts may start their jobs at the same time.
-    partial = folder / f"{IDS}.{uuid4().hex}"
+    partial = folder / f"{TOPIC_IDS}.{uuid4().hex}"
     partial.write_text(json.dumps(broker.topic_ids(_topics())))
-    partial.rename(folder / IDS)
+    partial.rename(folder / TOPIC_IDS)
 
 
 def _topics() -> set[str]:
     return {topic.name for job in JOBS for topic in job.reads}
 
 
-def _other_ids(known: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+def _recreated_topics(known: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     changed = [topic for topic in sorted(now) if known.get(topic, now[topic]) != now[topic]]
     return [f"{topic} was deleted and created again" for topic in changed]
 
 
-def _read(path: Path) -> dict[str, str]:
+def _read_ids(path: Path) -> dict[str, str]:
     ids: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     return ids
 
 
-def _mark(job: Job, settings: JobSettings) -> Path:
+def _mark_of(job: Job, settings: JobSettings) -> Path:
     return settings.checkpoint_dir / f"{job.name}.begins-again"

@@ -34,8 +34,7 @@ def producer_config(settings: BrokerSettings) -> dict[str, Any]:
         "enable.idempotence": True,
         "acks": "all",
         "compression.type": "zstd",
-        # An answer waits until its batch, mostly one record, is compressed: level 3 takes twice as long and saves a few
-        # per cent.
+        # Answers wait while their batch is compressed, mostly one record: level 3 takes twice as long to save little.
         "compression.level": 1,
         "partitioner": "murmur2_random",
         "linger.ms": LINGER_MS,

@@ -139,10 +139,10 @@ class MemoryCatalog(Failing):
     @contextmanager
     def transaction(self, shard: int) -> Iterator[MemoryTables]:  # noqa: ARG002  transactions run one at a time
         """Open a transaction that commits at the end of the block, and is undone by an exception."""
-        self.begin("catalog")
+        self.before_request("catalog")
         with self.tables.savepoint():
             yield self.tables
-        self.answer("catalog")
+        self.after_request("catalog")
 
 
 @dataclass
@@ -155,7 +155,7 @@ class MemoryHiddenRows(Failing):
         self, tenant: str | None, most: int, *, beginning: str = "", held_at: datetime | None = None
     ) -> tuple[QuarantineRow, ...]:
         """Return contents that are or were in quarantine, the latest first."""
-        self.begin("catalog")
+        self.before_request("catalog")
         found = [
             row
             for row in self.tables.quarantine.values()
@@ -168,7 +168,7 @@ class MemoryHiddenRows(Failing):
 
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
         """Return conflicts, the latest first."""
-        self.begin("catalog")
+        self.before_request("catalog")
         found = [
             row
             for row in self.tables.conflicts.values()

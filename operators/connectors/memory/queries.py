@@ -42,7 +42,7 @@ class MemoryQueries(Failing):
 
     async def search(self, tenant: str, query: Query) -> Page:
         """Return the requested page of shown studies, series or instances."""
-        self.begin("catalog")
+        self.before_request("catalog")
         found = [lineage for lineage in self._lineages(tenant, query.level) if _is_found(lineage, query)]
         found.sort(key=_order)
         end = query.offset + query.limit
@@ -52,7 +52,7 @@ class MemoryQueries(Failing):
 
     async def locate(self, tenant: str, study_uid: str, series_uid: str | None = None) -> tuple[Location, ...]:
         """Return the shown instances of a study or series, in order of series and instance number, without frames."""
-        self.begin("catalog")
+        self.before_request("catalog")
         found = [
             lineage
             for lineage in self._lineages(tenant, "instance")
@@ -62,13 +62,13 @@ class MemoryQueries(Failing):
 
     async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
         """Return a shown instance with its frames; None when there is no such instance."""
-        self.begin("catalog")
+        self.before_request("catalog")
         row = self.rows.instances.get((tenant, study_uid, sop_uid))
         return _location(row, row.frames) if row and row.series_uid == series_uid else None
 
     async def check(self) -> None:
         """Return once the catalog has answered."""
-        self.begin("catalog")
+        self.before_request("catalog")
 
     def _lineages(self, tenant: str, level: Level) -> Iterator[Lineage]:
         """Yield every shown row of a level together with the rows above it."""

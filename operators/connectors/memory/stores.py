@@ -32,12 +32,12 @@ class Failing:
 
     outage: Outage = Outage.NONE
 
-    def begin(self, what: str) -> None:
+    def before_request(self, what: str) -> None:
         """Raise Unavailable if requests are refused; called before a request is carried out."""
         if self.outage is Outage.REFUSES:
             raise Unavailable(what)
 
-    def answer(self, what: str) -> None:
+    def after_request(self, what: str) -> None:
         """Raise Unavailable if answers are lost; called after a request was carried out."""
         if self.outage is Outage.LOSES_ANSWER:
             raise Unavailable(what)
@@ -59,19 +59,19 @@ class MemoryObjectStore(Failing):
 
     async def put(self, bucket: Bucket, upload: Upload) -> bool:
         """Store the object unless its key exists; True when this call stored it."""
-        self.begin("store")
+        self.before_request("store")
         data = b"".join(upload.parts)
         if len(data) != upload.size_bytes or crc32c_of(data) != upload.crc32c:
             raise Unavailable("store-checksum")
         is_new = (bucket, upload.key) not in self.objects
         if is_new:
             self.objects[bucket, upload.key] = StoredBytes(data, upload.envelope.to_metadata())
-        self.answer("store")
+        self.after_request("store")
         return is_new
 
     async def head(self, bucket: Bucket, key: str) -> StoredObject | None:
         """Return an object's size and envelope; None when there is no such object."""
-        self.begin("store")
+        self.before_request("store")
         found = self.objects.get((bucket, key))
         return StoredObject(key, len(found.data), Envelope.from_metadata(found.metadata)) if found else None
 
@@ -79,14 +79,14 @@ class MemoryObjectStore(Failing):
         self, bucket: Bucket, key: str, start: int = 0, end: int | None = None
     ) -> AsyncGenerator[bytes, None]:
         """Yield the object's bytes from start to end (exclusive); raises KeyError when there is no such object."""
-        self.begin("store")
+        self.before_request("store")
         data = self.objects[bucket, key].data[start:end]
         for offset in range(0, len(data), CHUNK_BYTES):
             yield data[offset : offset + CHUNK_BYTES]
 
     async def keys(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[str]:
         """Yield the keys that begin with a prefix, in order."""
-        self.begin("store")
+        self.before_request("store")
         for key in sorted(key for within, key in self.objects if within == bucket and key.startswith(prefix)):
             yield key
 
@@ -97,37 +97,37 @@ class MemoryObjectStore(Failing):
 
     async def delete(self, bucket: Bucket, key: str) -> None:
         """Remove an object, if there is one."""
-        self.begin("store")
+        self.before_request("store")
         self.objects.pop((bucket, key), None)
-        self.answer("store")
+        self.after_request("store")
 
     async def check(self) -> None:
         """Return when the store answers; raises Unavailable."""
-        self.begin("store")
+        self.before_request("store")
 
 
 @dataclass
 class MemoryEventLog(Failing):
-    """An EventLog in memory; it keeps encoded records, so that tests exercise the codec, by topic name and partition.
+    """An EventLog in memory; every event is encoded and decoded as for a broker.
 
-    A record is its key, its value and its time in Unix milliseconds.
+    `records` are by topic name and partition: key, value, and time in Unix milliseconds.
     """
 
     records: dict[tuple[str, int], list[tuple[bytes, bytes, int]]] = field(default_factory=dict)
 
     async def publish(self, topic: Topic, event: Event) -> Position:
         """Append the event to the partition of its key; return its position."""
-        self.begin("broker")
+        self.before_request("broker")
         key = record_key(event)
         partition = crc32(key) % PARTITIONS
         records = self.records.setdefault((topic.name, partition), [])
         records.append((key, encode(event), int(event.occurred_at.timestamp() * 1000)))
-        self.answer("broker")
+        self.after_request("broker")
         return Position(partition, len(records) - 1)
 
     async def check(self) -> None:
         """Return when the broker answers; raises Unavailable."""
-        self.begin("broker")
+        self.before_request("broker")
 
     def events(self, topic: Topic) -> list[Event]:
         """Return every event of a topic, partition by partition, each in order."""

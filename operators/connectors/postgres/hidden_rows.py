@@ -1,4 +1,4 @@
-"""Reading the rows in PostgreSQL that queries do not show, of all tenants, as the role writer, which alone may."""
+"""Reading the rows in PostgreSQL that queries do not show, of all tenants; only the role writer may read them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from operators.study.deadlines import Moment, expiries, quiet_time, signals, without_expired
+from operators.study.deadlines import StudyClock, expiries, quiet_time, signals, without_expired
 from operators.study.state import LastDue, OpenWindow, TransferEnds, TransferProgress, WatchedStudy
 from schemas.settings.jobs import StudySettings
 
 SETTINGS = StudySettings(released_s=5, quiet_s=60, quiet_by_modality="CT=120", quiet_open_s=300, limit_s=3600)
-NOW = Moment(now=1000.0, started=0.0, settings=SETTINGS)
+NOW = StudyClock(now=1000.0, started=0.0, settings=SETTINGS)
 WINDOW = OpenWindow(
     name="3/0",
     opened_at=990.0,
@@ -49,7 +49,7 @@ def test_a_study_that_expects_more_waits_longer_and_is_not_released(study: Watch
 
 
 def test_time_in_which_the_job_did_not_run_does_not_count() -> None:
-    assert Moment(1000.0, 990.0, SETTINGS).after(100.0, 60.0) == 1050.0
+    assert StudyClock(1000.0, 990.0, SETTINGS).after(100.0, 60.0) == 1050.0
 
 
 def test_every_part_of_the_state_except_the_window_expires() -> None:
