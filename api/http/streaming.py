@@ -70,16 +70,19 @@ async def _disconnected(receive: Receive) -> None:
 
 async def with_first_chunk_read(chunks: Chunks) -> Chunks:
     """Return the same chunks after reading the first; raises the exceptions of that read."""
-    try:
-        first = await anext(chunks, b"")
-    except BaseException:
-        await chunks.aclose()
-        raise
-    return _prepended(first, chunks)
+    begun = _begun(chunks)
+    await anext(begun)
+    return begun
 
 
-async def _prepended(first: bytes, chunks: Chunks) -> Chunks:
+async def _begun(chunks: Chunks) -> Chunks:
+    """Yield nothing once the first chunk has been read, then every chunk.
+
+    A generator that was never begun closes nothing when it is closed; this one closes its source from the start.
+    """
     async with aclosing(chunks):
+        first = await anext(chunks, b"")
+        yield b""
         yield first
         async for chunk in chunks:
             yield chunk
