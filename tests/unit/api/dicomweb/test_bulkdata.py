@@ -172,17 +172,7 @@ def test_if_range_with_another_tag_is_answered_in_full() -> None:
     assert ask(TABLE, range="bytes=0-9", if_range='"other"').content == VALUE
 
 
-@pytest.mark.parametrize(
-    ("accept", "status"),
-    [
-        ("*/*", 200),
-        ("application/octet-stream", 200),
-        ("application/*;q=0.1", 200),
-        ('multipart/related; type="image/jpeg"', 406),
-        ("application/dicom", 406),
-        ("application/octet-stream;q=0", 406),
-    ],
-)
+@pytest.mark.parametrize(("accept", "status"), [("*/*", 200), ("application/dicom", 406)])
 def test_a_value_is_served_as_octets_or_refused(accept: str, status: int) -> None:
     assert ask(TABLE, accept=accept).status_code == status
 

