@@ -55,12 +55,12 @@ async def bulk(request: Request) -> Response:
         raise not_found("value")
     if answer := unchanged(request, tag):
         return answer
-    at = f"{address_of(base, location)}/bulkdata/{path}"
+    address = f"{address_of(base, location)}/bulkdata/{path}"
     if is_multipart:
-        return _in_parts(value, tag, at, OCTETS, (Span(0, value.size_bytes),))
+        return _in_parts(value, tag, address, OCTETS, (Span(0, value.size_bytes),))
     spans = _spans(request, value, tag)
     if len(spans) > 1:
-        return _in_parts(value, tag, at, BYTE_RANGES, spans)
+        return _in_parts(value, tag, address, BYTE_RANGES, spans)
     return _in_one_piece(value, tag, spans)
 
 
@@ -87,11 +87,12 @@ def _in_one_piece(value: BulkValue, tag: str, spans: tuple[Span, ...]) -> Respon
     return StreamedResponse(value.read(*span), OCTETS, span.size_bytes, own_headers, 206)
 
 
-def _in_parts(value: BulkValue, tag: str, at: str, media_type: str, spans: tuple[Span, ...]) -> Response:
+def _in_parts(value: BulkValue, tag: str, address: str, media_type: str, spans: tuple[Span, ...]) -> Response:
     is_ranges = media_type == BYTE_RANGES
     framing = MultipartFraming.of(media_type, tag)
     parts = [
-        Part(OCTETS, at, span.size_bytes, span.content_range(value.size_bytes) if is_ranges else "") for span in spans
+        Part(OCTETS, address, span.size_bytes, span.content_range(value.size_bytes) if is_ranges else "")
+        for span in spans
     ]
     works = (partial(_read_span, value, span) for span in spans)
     body = stream(framing, parts, in_order(works, AHEAD if is_ranges else 1))
@@ -114,7 +115,7 @@ async def find_value(services: Services, reader: ArchiveReader, location: Locati
         place = await _find_place(services, reader, location, int(path, 16))
         return None if place is None else _value_in_object(reader, location, place)
     async with services.header_slots:
-        header = await reader.part(location, 0, min(location.header_length, HEADER_BYTES))
+        header = await reader.read_range(location, 0, min(location.header_length, HEADER_BYTES))
         found = await services.run_in_parser(
             bulk_value, header, location.prefix_length, location.transfer_syntax, steps
         )
@@ -125,7 +126,7 @@ async def find_value(services: Services, reader: ArchiveReader, location: Locati
 
 def _value_in_object(reader: ArchiveReader, location: Location, place: ValueLocation) -> BulkValue:
     def read(start: int, end: int) -> Chunks:
-        return reader.stream(location, place.start + start, place.start + end)
+        return reader.stream_range(location, place.start + start, place.start + end)
 
     return BulkValue(min(place.end, location.size_bytes) - place.start, read)
 
@@ -140,7 +141,7 @@ async def _find_place(services: Services, reader: ArchiveReader, location: Locat
         if start >= end:
             break
         async with services.header_slots:
-            window = await reader.part(location, start, min(end, start + HEADER_BYTES))
+            window = await reader.read_range(location, start, min(end, start + HEADER_BYTES))
             found = await services.run_in_parser(seek, window, start, end, location.transfer_syntax, tag)
         if not isinstance(found, Beyond):
             return found

@@ -62,7 +62,7 @@ async def render_frame(
 async def _with_bytes(reader: ArchiveReader, instance: FramedInstance, job: RenderJob, most_bytes: int) -> RenderJob:
     """Return the job with its bytes: the header and one frame, or the whole object."""
     location, offset = instance.location, instance.listed.offset
-    read, fill = partial(reader.part, location), partial(job.with_bytes, location.prefix_length, most_bytes)
+    read, fill = partial(reader.read_range, location), partial(job.with_bytes, location.prefix_length, most_bytes)
     if instance.form == "object":
         _check_size(location.size_bytes, 2 * most_bytes)
         return fill(b"", await read(0, location.size_bytes))

@@ -75,7 +75,9 @@ async def frames(request: Request) -> Response:
     if not is_multipart:
         return StreamedResponse(_only(_bodies(source)), content_type, source.frames[0].size_bytes, headers(tag))
     addresses = [f"{address_of(base, location)}/frames/{number}" for number in numbers]
-    parts = [Part(content_type, at, frame.size_bytes) for at, frame in zip(addresses, source.frames, strict=True)]
+    parts = [
+        Part(content_type, address, frame.size_bytes) for address, frame in zip(addresses, source.frames, strict=True)
+    ]
     framing = MultipartFraming.of(media_type, tag)
     body = stream(framing, parts, _bodies(source))
     return StreamedResponse(body, framing.content_type, framing.size_bytes(parts), headers(tag))
@@ -86,7 +88,7 @@ async def _source(
 ) -> FrameSource:
     if listed.kind == "unlisted" and location.transfer_syntax in DEFLATED:
         return await _deflated(services, reader, location, numbers)
-    read = partial(reader.stream, location)
+    read = partial(reader.stream_range, location)
     if listed.kind == "unlisted":
         return FrameSource(await _bit_packed(services, reader, location, numbers), read)
     return FrameSource(_listed(listed, numbers), read)
@@ -110,7 +112,7 @@ async def _bit_packed(
     if location.transfer_syntax not in NATIVE or end > HEADER_BYTES:
         raise _unlisted()
     async with services.header_slots:
-        header = await reader.part(location, 0, end)
+        header = await reader.read_range(location, 0, end)
         found = await services.run_in_parser(bit_frames, header, location.prefix_length, location.transfer_syntax)
     bits = [found.frame(number) for number in numbers] if found else []
     if not bits or None in bits:
@@ -129,7 +131,7 @@ async def _deflated(
     if location.size_bytes > DEFLATED_BYTES:
         raise _unlisted()
     async with services.header_slots:
-        whole = await reader.part(location, 0, location.size_bytes)
+        whole = await reader.read_range(location, 0, location.size_bytes)
         data, listed = await services.run_in_parser(inflate_object, whole, location.prefix_length)
     if listed.kind != "native" or max(numbers) > listed.count:
         raise _unlisted()

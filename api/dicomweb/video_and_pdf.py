@@ -30,7 +30,7 @@ def video(request: Request, location: Location, media_type: str) -> Response:
     tag = etag([location], media_type)
     if answer := unchanged(request, tag, is_known_to_exist=False):
         return answer
-    pixels = reader_of(request).stream(location, start, location.size_bytes)
+    pixels = reader_of(request).stream_range(location, start, location.size_bytes)
     return StreamedResponse(_fragments(pixels), media_type, headers=headers(tag))
 
 

@@ -45,7 +45,7 @@ async def retrieve(request: Request) -> Response:
         return answer
     if not is_multipart:
         only = locations[0]
-        return StreamedResponse(reader.whole(only), _content_type(only), only.size_bytes, headers(tag))
+        return StreamedResponse(reader.stream_whole(only), _content_type(only), only.size_bytes, headers(tag))
     framing = MultipartFraming.of(DICOM, tag)
     parts = [Part(_content_type(location), address_of(base, location), location.size_bytes) for location in locations]
     bodies = in_order((partial(_read_ahead, reader, location) for location in locations), AHEAD)
@@ -58,7 +58,7 @@ def _content_type(location: Location) -> str:
 
 
 async def _read_ahead(reader: ArchiveReader, location: Location) -> Chunks:
-    return await with_first_chunk_read(reader.whole(location))
+    return await with_first_chunk_read(reader.stream_whole(location))
 
 
 async def metadata(request: Request) -> Response:
@@ -96,14 +96,14 @@ async def _array(items: AsyncGenerator[_Metadata, None]) -> Chunks:
     yield b"]"
 
 
-async def _metadata_of(services: Services, reader: ArchiveReader, location: Location, at: str) -> _Metadata:
+async def _metadata_of(services: Services, reader: ArchiveReader, location: Location, address: str) -> _Metadata:
     """Return an instance's DICOM JSON: its header, or only its UIDs when the header cannot be read."""
     key = (reader.principal.tenant, location.data_hash)
     cached = services.header_cache.get(key)
     if cached is not None:
-        return _Metadata(with_address(cached, at), is_whole=True)
+        return _Metadata(with_address(cached, address), is_whole=True)
     async with services.header_slots:
-        header = await reader.part(location, 0, min(location.header_length, HEADER_BYTES))
+        header = await reader.read_range(location, 0, min(location.header_length, HEADER_BYTES))
         try:
             found = await _header_json(services, header, location)
         except Rejected as error:
@@ -113,7 +113,7 @@ async def _metadata_of(services: Services, reader: ArchiveReader, location: Loca
             API_LIMITED.labels(error.reason).inc()
             return _Metadata(dumps(_uids(location)), is_whole=False)
     services.header_cache.put(key, found)
-    return _Metadata(with_address(found, at), is_whole=True)
+    return _Metadata(with_address(found, address), is_whole=True)
 
 
 async def _header_json(services: Services, header: bytes, location: Location) -> bytes:

@@ -91,7 +91,7 @@ class ArchiveReader:
             raise NotFound("instance")
         return location
 
-    def whole(self, location: Location) -> AsyncGenerator[bytes, None]:
+    def stream_whole(self, location: Location) -> AsyncGenerator[bytes, None]:
         """Return an object's bytes as `verified` yields them; raises Damaged."""
         expected = ExpectedBytes(
             location.size_bytes,
@@ -103,7 +103,7 @@ class ArchiveReader:
         chunks = self._chunks(location, 0, location.size_bytes)
         return verified(chunks, expected, partial(_reported_damage, location))
 
-    async def stream(self, location: Location, start: int, end: int) -> AsyncGenerator[bytes, None]:
+    async def stream_range(self, location: Location, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """Yield the object's bytes from start to end (exclusive); raises Damaged when the object is shorter.
 
         A range has no hash, so its content is not verified here: it relies on the store's own checks.
@@ -116,9 +116,9 @@ class ArchiveReader:
         if size_bytes != end - start:
             raise _reported_damage(location, "object-short")
 
-    async def part(self, location: Location, start: int, end: int) -> bytes:
-        """Return the object's bytes from start to end (exclusive), as `stream` yields them."""
-        return b"".join([chunk async for chunk in self.stream(location, start, end)])
+    async def read_range(self, location: Location, start: int, end: int) -> bytes:
+        """Return the object's bytes from start to end (exclusive), as `stream_range` yields them."""
+        return b"".join([chunk async for chunk in self.stream_range(location, start, end)])
 
     async def _chunks(self, location: Location, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """Yield a range of the object; when it is not at its location, ask the catalog once for the present one."""
@@ -127,7 +127,7 @@ class ArchiveReader:
                 async for chunk in chunks:
                     yield chunk
         except KeyError:
-            moved = await self._moved(location)
+            moved = await self._relocated(location)
         else:
             return
         try:
@@ -140,7 +140,7 @@ class ArchiveReader:
     def _read(self, location: Location, start: int, end: int) -> AsyncGenerator[bytes, None]:
         return self.store.read(TIERS[location.tier], location.object_key, start, end)
 
-    async def _moved(self, location: Location) -> Location:
+    async def _relocated(self, location: Location) -> Location:
         moved = await self.locate_one(location.study_uid, location.series_uid, location.sop_uid)
         if (moved.data_hash, moved.prefix_hash) != (location.data_hash, location.prefix_hash):
             raise Unavailable("instance")

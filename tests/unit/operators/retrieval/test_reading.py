@@ -57,9 +57,9 @@ def test_an_object_is_read_as_it_was_stored(whole: bytes) -> None:
         _, reader = await archive(whole)
         location = await reader.locate_one(*UIDS)
         return (
-            await collected(reader.whole(location)),
-            await collected(reader.stream(location, 10, 300)),
-            await reader.part(location, 132, 140),
+            await collected(reader.stream_whole(location)),
+            await collected(reader.stream_range(location, 10, 300)),
+            await reader.read_range(location, 132, 140),
         )
 
     assert asyncio.run(read()) == (whole, whole[10:300], whole[132:140])
@@ -104,7 +104,7 @@ def test_an_altered_byte_is_found_before_the_first_byte_of_a_small_object_is_yie
         nonlocal chunks
         world, reader = await archive(ONE)
         change_bytes(world, lambda data: altered(data, at))
-        async for chunk in reader.whole(await reader.locate_one(*UIDS)):
+        async for chunk in reader.stream_whole(await reader.locate_one(*UIDS)):
             chunks += [chunk]
 
     before = API_DAMAGED.labels("object-altered")._value.get()
@@ -122,7 +122,7 @@ def test_the_last_bytes_of_an_altered_large_object_are_not_yielded() -> None:
         nonlocal chunks
         world, reader = await archive(LARGE)
         change_bytes(world, altered)
-        async for chunk in reader.whole(await reader.locate_one(*UIDS)):
+        async for chunk in reader.stream_whole(await reader.locate_one(*UIDS)):
             chunks += [chunk]
 
     with pytest.raises(Damaged, match="object-altered"):
@@ -133,7 +133,7 @@ def test_the_last_bytes_of_an_altered_large_object_are_not_yielded() -> None:
 
 @pytest.mark.parametrize(
     "read_some",
-    [ArchiveReader.whole, lambda reader, location: reader.stream(location, 100, 500)],
+    [ArchiveReader.stream_whole, lambda reader, location: reader.stream_range(location, 100, 500)],
     ids=["whole", "range"],
 )
 def test_a_shortened_object_is_damaged(
@@ -152,7 +152,7 @@ def test_a_missing_object_is_damaged() -> None:
     async def read() -> None:
         world, reader = await archive(ONE)
         world.objects.objects.clear()
-        await collected(reader.whole(await reader.locate_one(*UIDS)))
+        await collected(reader.stream_whole(await reader.locate_one(*UIDS)))
 
     with pytest.raises(Damaged, match="object-missing"):
         asyncio.run(read())
@@ -170,7 +170,7 @@ def test_an_object_that_has_moved_to_another_tier_is_read_there() -> None:
         world, reader = await archive(ONE)
         location = await reader.locate_one(*UIDS)
         await move_to_warm(world)
-        return await collected(reader.whole(location))
+        return await collected(reader.stream_whole(location))
 
     assert asyncio.run(read()) == ONE
 
@@ -180,7 +180,7 @@ def test_an_object_whose_prefix_has_changed_is_not_read_by_its_old_offsets() -> 
         world, reader = await archive(ONE)
         location = await reader.locate_one(*UIDS)
         await move_to_warm(world, prefix_hash="0" * 64)
-        await reader.part(location, 200, 300)
+        await reader.read_range(location, 200, 300)
 
     with pytest.raises(Unavailable):
         asyncio.run(read())
@@ -192,7 +192,7 @@ def test_an_instance_that_was_removed_before_it_is_read_is_not_found() -> None:
         location = await reader.locate_one(*UIDS)
         world.objects.objects.clear()
         world.catalog.tables.instances.clear()
-        await reader.part(location, 0, 10)
+        await reader.read_range(location, 0, 10)
 
     with pytest.raises(NotFound, match="instance"):
         asyncio.run(read())
@@ -203,7 +203,7 @@ def test_a_server_that_is_away_is_unavailable(what: str) -> None:
     async def read() -> None:
         world, reader = await archive(ONE)
         getattr(world, what).outage = Outage.REFUSES
-        await collected(reader.whole(await reader.locate_one(*UIDS)))
+        await collected(reader.stream_whole(await reader.locate_one(*UIDS)))
 
     with pytest.raises(Unavailable):
         asyncio.run(read())
@@ -225,7 +225,7 @@ def test_the_catalog_is_asked_again_only_when_the_object_is_missing() -> None:
         world, _ = await archive(ONE)
         queries = CountsReads(rows=world.catalog.tables)
         reader = ArchiveReader(PRINCIPAL, queries, world.objects)
-        await collected(reader.whole(await reader.locate_one(*UIDS)))
+        await collected(reader.stream_whole(await reader.locate_one(*UIDS)))
         return queries.located
 
     assert asyncio.run(read()) == 1
