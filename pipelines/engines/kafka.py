@@ -36,7 +36,7 @@ class Reading:
 
     The source continues at the offsets in its state. Without state it begins at the earliest record, and not at the
     group's offset, because records before that offset may have been in the buffer of the lost state. The group commits
-    at checkpoints, only to show the job's progress. A bounded source ends at the present end of the topics.
+    at checkpoints, for the guard of the next start and to show the job's progress. A bounded source ends at the present end of the topics.
     """
 
     group: str
