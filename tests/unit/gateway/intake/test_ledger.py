@@ -1,0 +1,227 @@
+"""The lines of an outbox's journal lead to what is left to do, and a snapshot's fewer lines to the same."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gateway.intake.ledger import Intent, Ledger, Line, begun, done, end_published, ended, given_up, intended
+from schemas.objects import Envelope, Identity
+
+NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
+LATER = NOON + timedelta(minutes=1)
+HASHES = ("aa" * 32, "bb" * 32)
+FIRST_STUDY, SECOND_STUDY = "1.2.3", "1.2.4"
+
+
+def intent(number: int, *, transfer: str = "t-1", study: str = FIRST_STUDY, data_hash: str = HASHES[0]) -> Intent:
+    identity = Identity("local", study, "1.2.3.9", f"1.2.3.{number}", data_hash)
+    envelope = Envelope(
+        stored_at=NOON,
+        received_at=NOON,
+        origin="received",
+        transfer_id=transfer,
+        calling_ae="CT 1",
+        called_ae="FLUORO",
+        transfer_syntax="1.2.840.10008.1.2.1",
+        prefix_length=2,
+        prefix_hash="0" * 64,
+        header_length=3,
+    )
+    return Intent(number, transfer, identity, identity.key, envelope)
+
+
+def ledger_of(lines: Iterable[Line]) -> Ledger:
+    ledger = Ledger()
+    for line in lines:
+        ledger.apply(line)
+    return ledger
+
+
+def state_of(ledger: Ledger) -> tuple[object, object]:
+    return ledger.intents, ledger.transfers
+
+
+def ends_of(ledger: Ledger) -> list[tuple[str, str, int]]:
+    return [(end.study_uid, end.outcome, end.instances) for end in ledger.ends()]
+
+
+BEGUN, ENDED = begun("t-1", "local", NOON), ended("t-1", "well", LATER)
+# Two studies, of which the second has no object; another transfer that is still open.
+HISTORY = [
+    BEGUN,
+    intended(intent(1)),
+    begun("t-2", "else", NOON),
+    intended(intent(2, data_hash=HASHES[1])),
+    done(1),
+    intended(intent(3, study=SECOND_STUDY)),
+    intended(intent(4, transfer="t-2")),
+    done(4),
+    ENDED,
+    given_up(3),
+    done(2),
+    end_published("t-1", FIRST_STUDY),
+    end_published("t-1", SECOND_STUDY),
+    ended("t-2", "aborted", LATER),
+    end_published("t-2", FIRST_STUDY),
+]
+
+
+def test_a_new_ledger_has_nothing_to_do() -> None:
+    ledger = Ledger()
+
+    assert ledger.is_empty
+    assert (ledger.ends(), ledger.unended(), list(ledger.snapshot())) == ([], [], [])
+
+
+def test_the_line_of_an_intent_has_all_that_its_object_needs() -> None:
+    ledger = ledger_of([BEGUN, intended(intent(7))])
+
+    assert ledger.intents == {7: intent(7)}
+
+
+def test_once_all_ends_are_published_nothing_is_left_to_do() -> None:
+    assert [ledger_of(HISTORY[:length]).is_empty for length in (len(HISTORY) - 1, len(HISTORY))] == [False, True]
+    assert list(ledger_of(HISTORY).snapshot()) == []
+
+
+@pytest.mark.parametrize("length", range(len(HISTORY) + 1))
+def test_a_snapshot_at_any_moment_leads_to_the_same_state_and_future(length: int) -> None:
+    ledger = ledger_of(HISTORY[:length])
+
+    copy = ledger_of(ledger.snapshot())
+
+    assert state_of(copy) == state_of(ledger)
+    for line in HISTORY[length:]:
+        copy.apply(line)
+    assert copy.is_empty
+
+
+def test_a_snapshot_has_one_line_for_each_study_and_none_for_closed_intents() -> None:
+    closed = [line for number in range(1, 101) for line in (intended(intent(number)), done(number))]
+    ledger = ledger_of([BEGUN, *closed, intended(intent(101))])
+
+    assert [line["kind"] for line in ledger.snapshot()] == ["begun", "published", "intent"]
+
+
+@pytest.mark.parametrize(
+    "again", [done(1), given_up(1), ENDED, end_published("t-1", FIRST_STUDY)], ids=["done", "gone", "ended", "told"]
+)
+@pytest.mark.parametrize("is_forgotten", [True, False], ids=["forgotten", "waiting"])
+def test_a_line_about_what_is_closed_changes_nothing(again: Line, *, is_forgotten: bool) -> None:
+    closed = [BEGUN, intended(intent(1)), done(1), ENDED, end_published("t-1", FIRST_STUDY)]
+    waiting = [BEGUN, intended(intent(1)), intended(intent(2, study=SECOND_STUDY)), done(1), given_up(2), *closed[3:]]
+    lines = closed if is_forgotten else waiting
+    ledger = ledger_of([*lines, again])
+
+    assert state_of(ledger) == state_of(ledger_of(lines))
+    assert ledger.is_empty == is_forgotten
+
+
+def test_the_first_end_of_a_transfer_stays_its_outcome() -> None:
+    ledger = ledger_of([BEGUN, intended(intent(1)), done(1), ENDED, ended("t-1", "lost", LATER + timedelta(days=1))])
+
+    (end,) = ledger.ends()
+    assert (end.outcome, end.began_at, end.ended_at) == ("well", NOON, LATER)
+
+
+@pytest.mark.parametrize(
+    ("lines", "ends"),
+    [
+        ([done(1)], []),
+        ([ENDED], []),
+        ([done(1), ENDED], [(FIRST_STUDY, "well", 1)]),
+        ([ENDED, done(1)], [(FIRST_STUDY, "well", 1)]),
+        ([ENDED, given_up(1)], [(FIRST_STUDY, "well", 0)]),
+        ([intended(intent(2, study=SECOND_STUDY)), done(1), ENDED], []),
+        (
+            [intended(intent(2, study=SECOND_STUDY)), done(1), ENDED, done(2)],
+            [(FIRST_STUDY, "well", 1), (SECOND_STUDY, "well", 1)],
+        ),
+        ([intended(intent(2)), done(1), done(2), ENDED], [(FIRST_STUDY, "well", 1)]),
+        ([intended(intent(2, data_hash=HASHES[1])), done(1), done(2), ENDED], [(FIRST_STUDY, "well", 2)]),
+        ([done(1), ENDED, end_published("t-1", FIRST_STUDY)], []),
+    ],
+    ids=[
+        "not ended",
+        "intent open",
+        "ended",
+        "closed after the end",
+        "never stored",
+        "intent of another study open",
+        "two studies",
+        "same content twice",
+        "two contents",
+        "published",
+    ],
+)
+def test_ends_are_due_once_the_transfer_has_ended_and_no_intent_is_open(
+    lines: list[Line], ends: list[tuple[str, str, int]]
+) -> None:
+    assert ends_of(ledger_of([BEGUN, intended(intent(1)), *lines])) == ends
+
+
+def test_an_open_intent_holds_back_the_ends_of_its_own_transfer_only() -> None:
+    other = [begun("t-2", "local", NOON), intended(intent(2, transfer="t-2")), ended("t-2", "aborted", LATER)]
+    ledger = ledger_of([BEGUN, intended(intent(1)), ENDED, *other, done(2)])
+
+    assert ends_of(ledger) == [(FIRST_STUDY, "aborted", 1)]
+
+
+def test_a_transfer_that_ended_without_an_intent_is_forgotten_at_once() -> None:
+    assert ledger_of([BEGUN, ENDED]).is_empty
+
+
+def test_transfers_without_an_end_are_unended() -> None:
+    ledger = ledger_of([begun("t-2", "local", NOON), BEGUN, intended(intent(1)), ENDED])
+
+    assert ledger.unended() == ["t-2"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [([], [False, False]), ([ENDED], [True, False])],
+    ids=["transfer open", "transfer ended"],
+)
+def test_closing_an_intent_tells_once_whether_its_transfer_has_ended(lines: list[Line], expected: list[bool]) -> None:
+    ledger = ledger_of([BEGUN, intended(intent(1)), *lines])
+
+    assert [ledger.close(1, is_published=True) for _ in range(2)] == expected
+
+
+KEY = intent(1).key
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {},
+        {"kind": "unheard-of"},
+        {"kind": "done"},
+        BEGUN | {"began_at": "noon"},
+        BEGUN | {"began_at": None},
+        intended(intent(1)) | {"transfer": "t-9"},
+        intended(intent(1)) | {"key": KEY.replace("local/", "local/../")},
+        intended(intent(1)) | {"key": KEY.upper()},
+        intended(intent(1)) | {"envelope": {}},
+        {"kind": "published", "transfer": "t-1", "study": FIRST_STUDY, "hashes": ["no hash"]},
+        {"kind": "published", "transfer": "t-9", "study": FIRST_STUDY, "hashes": []},
+        ENDED | {"ended_at": "noon"},
+    ],
+)
+def test_a_line_that_cannot_be_read_is_an_error(line: Line) -> None:
+    with pytest.raises((KeyError, ValueError, TypeError)):
+        ledger_of([BEGUN, line])
+
+
+def test_the_lines_on_disk_keep_the_names_that_another_version_reads() -> None:
+    envelope = intent(1).envelope.to_metadata()
+
+    assert [BEGUN, intended(intent(1)), done(1), given_up(1), ENDED, end_published("t-1", FIRST_STUDY)] == [
+        {"kind": "begun", "transfer": "t-1", "tenant": "local", "began_at": "2026-11-01T12:00:00+00:00"},
+        {"kind": "intent", "number": 1, "transfer": "t-1", "key": KEY, "envelope": envelope},
+        {"kind": "done", "number": 1},
+        {"kind": "gone", "number": 1},
+        {"kind": "ended", "transfer": "t-1", "outcome": "well", "ended_at": "2026-11-01T12:01:00+00:00"},
+        {"kind": "told", "transfer": "t-1", "study": FIRST_STUDY},
+    ]
