@@ -1,0 +1,186 @@
+"""New instances enter the hot tier, and an instance is found in whichever tier a mover has put it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from gateway.intake.accept import ANNOUNCE_S
+from gateway.intake.tiers import LOOKUP_S, TieredObject, TieredStore
+from operators.connectors.memory.stores import MemoryObjectStore, Outage, StoredBytes, crc32c_of
+from operators.errors import Unavailable
+from operators.store.ports import StoredObject, Upload
+from schemas.objects import TIERS, Bucket, Envelope
+from schemas.settings.servers import StoreSettings
+
+NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
+KEY = f"local/1.2.3/1.2.3.9/1.2.3.1_{'ab' * 32}.dcm"
+DATA = b"an instance"
+EVERY = tuple(TIERS.values())
+ENVELOPE = Envelope(
+    stored_at=NOON,
+    received_at=NOON,
+    origin="received",
+    transfer_id="t-1",
+    calling_ae="CT1",
+    called_ae="FLUORO",
+    transfer_syntax="1.2.840.10008.1.2.1",
+    prefix_length=2,
+    prefix_hash="0" * 64,
+    header_length=3,
+)
+UPLOAD = Upload(KEY, (DATA,), len(DATA), crc32c_of(DATA), ENVELOPE)
+
+
+@dataclass
+class ObservedStore(MemoryObjectStore):
+    """A store that remembers which buckets were looked up, and lets look-ups pass once `at_once` of them have come."""
+
+    looked_up: list[Bucket] = field(default_factory=list)
+    at_once: int = 1
+
+    def __post_init__(self) -> None:
+        self.barrier = asyncio.Barrier(self.at_once)
+
+    async def head(self, bucket: Bucket, key: str) -> StoredObject | None:
+        self.looked_up.append(bucket)
+        await self.barrier.wait()
+        return await super().head(bucket, key)
+
+
+def store_with(*buckets: Bucket, at_once: int = 1) -> ObservedStore:
+    held = StoredBytes(DATA, ENVELOPE.to_metadata())
+    return ObservedStore(objects={(bucket, KEY): held for bucket in buckets}, at_once=at_once)
+
+
+def moved(store: MemoryObjectStore, *in_use: Bucket) -> TieredObject | None:
+    return asyncio.run(TieredStore(store, in_use).find_moved(KEY))
+
+
+def found(bucket: Bucket) -> TieredObject:
+    return TieredObject(bucket, StoredObject(KEY, len(DATA), ENVELOPE))
+
+
+@pytest.mark.parametrize("in_use", [(Bucket.HOT,), EVERY, (Bucket.COLD,), ()], ids=["hot", "every", "cold", "none"])
+def test_a_new_instance_enters_the_hot_tier_whichever_tiers_are_in_use(in_use: tuple[Bucket, ...]) -> None:
+    store = store_with()
+
+    async def put_twice() -> list[bool]:
+        tiers = TieredStore(store, in_use)
+        return [await tiers.put(UPLOAD) for _ in range(2)]
+
+    assert asyncio.run(put_twice()) == [True, False]
+    assert list(store.objects) == [(Bucket.HOT, KEY)]
+
+
+@pytest.mark.parametrize(
+    ("holding", "in_use", "expected"),
+    [
+        ([], EVERY, None),
+        ([Bucket.HOT], EVERY, None),
+        ([Bucket.WARM], EVERY, Bucket.WARM),
+        ([Bucket.COLD], EVERY, Bucket.COLD),
+        ([Bucket.HOT, Bucket.WARM], EVERY, Bucket.WARM),
+        ([Bucket.WARM, Bucket.COLD], EVERY, Bucket.WARM),
+        ([Bucket.WARM], (Bucket.HOT, Bucket.COLD), None),
+        ([Bucket.COLD], (Bucket.HOT, Bucket.COLD), Bucket.COLD),
+        ([Bucket.QUARANTINE, Bucket.DERIVED], EVERY, None),
+    ],
+)
+def test_a_moved_instance_is_found_in_the_colder_tiers_in_use(
+    holding: list[Bucket], in_use: tuple[Bucket, ...], expected: Bucket | None
+) -> None:
+    assert moved(store_with(*holding), *in_use) == (found(expected) if expected else None)
+
+
+@pytest.mark.parametrize(
+    ("in_use", "looked_up"),
+    [
+        ((Bucket.HOT,), []),
+        ((Bucket.HOT, Bucket.WARM), [Bucket.WARM]),
+        (EVERY, [Bucket.WARM, Bucket.COLD]),
+    ],
+    ids=["hot", "warm", "every"],
+)
+def test_a_look_up_costs_one_request_for_each_colder_tier_in_use(
+    in_use: tuple[Bucket, ...], looked_up: list[Bucket]
+) -> None:
+    store = store_with(Bucket.WARM)
+
+    moved(store, *in_use)
+
+    assert store.looked_up == looked_up
+
+
+def test_the_hot_tier_is_the_only_one_in_use_unless_others_are_named() -> None:
+    store = store_with(Bucket.WARM)
+
+    assert asyncio.run(TieredStore(store).find_moved(KEY)) is None
+    assert store.looked_up == []
+
+
+def test_the_colder_tiers_are_asked_all_at_once() -> None:
+    store = store_with(Bucket.COLD, at_once=2)
+
+    assert moved(store, *EVERY) == found(Bucket.COLD)
+
+
+def test_a_tier_that_does_not_answer_in_time_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.intake.tiers.LOOKUP_S", 0.01)
+
+    with pytest.raises(Unavailable, match="slow"):
+        moved(store_with(Bucket.WARM, at_once=3), *EVERY)
+
+
+@pytest.mark.parametrize("in_use", [(Bucket.HOT,), EVERY], ids=["hot", "every"])
+@pytest.mark.parametrize("tier", EVERY)
+def test_the_first_tier_that_has_an_object_is_found_in_use_or_not(tier: Bucket, in_use: tuple[Bucket, ...]) -> None:
+    store = store_with(*EVERY[EVERY.index(tier) :])
+
+    assert asyncio.run(TieredStore(store, in_use).find(KEY)) == found(tier)
+    assert store.looked_up == list(EVERY[: EVERY.index(tier) + 1])
+
+
+def test_an_object_that_no_tier_has_is_not_found() -> None:
+    assert asyncio.run(TieredStore(store_with(Bucket.QUARANTINE)).find(KEY)) is None
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [lambda tiers: tiers.put(UPLOAD), lambda tiers: tiers.find_moved(KEY), lambda tiers: tiers.find(KEY)],
+    ids=["put", "find moved", "find"],
+)
+def test_a_store_that_refuses_is_unavailable_and_not_a_missing_object(
+    request_of: Callable[[TieredStore], Coroutine[Any, Any, object]],
+) -> None:
+    tiers = TieredStore(MemoryObjectStore(outage=Outage.REFUSES), EVERY)
+
+    with pytest.raises(Unavailable, match="store"):
+        asyncio.run(request_of(tiers))
+
+
+def test_a_sender_is_answered_within_15_s_of_a_fault() -> None:
+    assert LOOKUP_S + StoreSettings().no_progress_s + ANNOUNCE_S <= 15
+
+
+async def content(tiers: TieredStore, one: TieredObject, end: int | None) -> bytes:
+    return b"".join([chunk async for chunk in tiers.read(one, end)])
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"), [(None, DATA), (2, DATA[:2]), (len(DATA), DATA), (len(DATA) + 1, DATA), (0, b"")]
+)
+def test_an_object_is_read_up_to_its_end_from_the_tier_that_has_it(end: int | None, expected: bytes) -> None:
+    tiers = TieredStore(store_with(Bucket.COLD))
+
+    assert asyncio.run(content(tiers, found(Bucket.COLD), end)) == expected
+
+
+def test_an_object_that_was_moved_meanwhile_is_no_longer_there() -> None:
+    tiers = TieredStore(store_with(Bucket.COLD))
+
+    with pytest.raises(KeyError):
+        asyncio.run(content(tiers, found(Bucket.HOT), None))
