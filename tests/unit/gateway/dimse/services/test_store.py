@@ -7,12 +7,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import pytest
-
 from gateway.dimse.services.service import Association
 from gateway.dimse.services.store import CStoreRequest, begin
 from gateway.intake.lifespan import Connectors
-from gateway.intake.status import OUT_OF_RESOURCES, STATUSES, STORED, Status
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
 from operators.dimse.commands import C_STORE, Command, parse_response
 from operators.dimse.negotiation import AssociateAccepted, PresentationContext
@@ -89,13 +86,3 @@ def test_another_class_than_the_contexts_is_refused_after_its_data(tmp_path: Pat
 
 def test_the_class_of_an_instance_is_its_contexts_whatever_the_command_says(tmp_path: Path) -> None:
     assert begun(tmp_path, CT, "1.9.8").incoming.sop_class == CT
-
-
-@pytest.mark.parametrize("status", STATUSES, ids=lambda status: status.outcome)
-def test_every_status_is_one_of_the_standards_and_its_comment_fits(status: Status) -> None:
-    assert status.meaning
-    assert len(status.comment) <= 64
-
-
-def test_success_and_failure_have_different_codes() -> None:
-    assert (STORED.code, OUT_OF_RESOURCES.code) == (0x0000, 0xA700)

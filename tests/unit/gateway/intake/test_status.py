@@ -1,0 +1,99 @@
+"""Every outcome of an instance has a status of the standard, and its sender can read what became of the instance."""
+
+import pytest
+from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
+
+from gateway.intake import status as statuses
+from gateway.intake.status import (
+    ODDITIES,
+    OUT_OF_RESOURCES,
+    REASONS,
+    STATUSES,
+    STORED,
+    STORED_ODD,
+    Status,
+    of_rejected,
+    of_stored,
+)
+from operators.dicom.reasons import Oddity, Reason
+from operators.errors import Rejected
+
+ALL = [value for value in vars(statuses).values() if isinstance(value, Status)]
+each_status = pytest.mark.parametrize("status", ALL, ids=lambda status: status.outcome)
+
+
+@each_status
+def test_every_status_is_one_of_the_standards_and_its_comment_fits(status: Status) -> None:
+    assert status.meaning
+    assert len(status.comment) <= 64
+    assert status.comment.isascii()
+
+
+@each_status
+def test_a_status_says_success_or_warning_for_a_stored_instance_and_failure_for_every_other(status: Status) -> None:
+    category, _ = STORAGE_SERVICE_CLASS_STATUS[status.code]
+
+    assert category == {STORED: "Success", STORED_ODD: "Warning"}.get(status, "Failure")
+
+
+def test_success_and_failure_have_different_codes() -> None:
+    assert (STORED.code, OUT_OF_RESOURCES.code) == (0x0000, 0xA700)
+
+
+def test_no_two_outcomes_share_a_code_or_a_name() -> None:
+    assert len({status.code for status in ALL}) == len({status.outcome for status in ALL}) == len(ALL)
+
+
+def test_the_statuses_over_dimse_are_among_all() -> None:
+    assert set(STATUSES) <= set(ALL)
+    assert {*REASONS.values()} <= set(ALL)
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        ("sop-class-mismatch", 0xA900),
+        ("sop-uid-mismatch", 0xA900),
+        ("too-large", 0xC001),
+        ("quarantine-full", 0xC005),
+        ("other-class", 0x0122),
+        ("other-study", 0xA901),
+        ("part-type", 0xC002),
+        ("part-length", 0xC003),
+        *((reason, 0xC000) for reason in Reason),
+        ("unheard-of", 0xC000),
+        ("", 0xC000),
+    ],
+)
+def test_a_reason_without_a_status_of_its_own_means_that_the_data_cannot_be_understood(reason: str, code: int) -> None:
+    assert of_rejected(Rejected(reason)).code == code
+
+
+# PS3.4 B.2.3 warns when a data set does not match its SOP class; text that cannot be decoded is no such fault.
+UNWARNED = {
+    Oddity.UNKNOWN_CHARACTER_SET,
+    Oddity.UNDECODABLE_TEXT,
+    Oddity.LONG_VALUE,
+    Oddity.UNREADABLE_NUMBER,
+}
+
+
+@pytest.mark.parametrize("oddity", Oddity)
+def test_a_sender_is_warned_of_a_faulty_structure_and_not_of_odd_text(oddity: Oddity) -> None:
+    assert of_stored([oddity]) == (STORED if oddity in UNWARNED else STORED_ODD)
+    assert (oddity in ODDITIES) == (oddity not in UNWARNED)
+
+
+@pytest.mark.parametrize(
+    ("warnings", "code"),
+    [
+        ([], 0x0000),
+        (["long-value", "undecodable-text"], 0x0000),
+        (["long-value", "odd-length"], 0xB007),
+        (iter(["odd-length"]), 0xB007),
+        (["unheard-of"], 0x0000),
+    ],
+    ids=["none", "text", "text and structure", "iterator", "unknown"],
+)
+def test_one_warning_that_matters_is_enough(warnings: list[str], code: int) -> None:
+    assert of_stored(warnings).code == code
