@@ -18,7 +18,7 @@ class Job:
     """One job: its name, PyFlink's execution mode, the topics that it reads, and the classes of its settings.
 
     The name is also the job's Kafka group, the prefix of its operators' uids, and its module in pipelines/streaming.
-    The mode is part of the state's format: a job that is restored in the other mode finds no state and reports no error.
+    The mode is part of the state's format: a job that is restored in the other mode finds no state, without an error.
     """
 
     name: str

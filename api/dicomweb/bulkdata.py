@@ -132,7 +132,7 @@ def _value_in_object(reader: ArchiveReader, location: Location, place: ValueLoca
 
 
 async def _find_place(services: Services, reader: ArchiveReader, location: Location, tag: int) -> ValueLocation | None:
-    """Return the location of a top-level value; the header is read in windows, and values longer than one are skipped."""
+    """Return the location of a top-level value; the header is read in windows, skipping values longer than one."""
     is_pixels = tag in PIXEL_TAGS
     start = location.header_length if is_pixels else location.prefix_length
     end = location.header_length + PIXEL_HEADER_BYTES if is_pixels else location.header_length

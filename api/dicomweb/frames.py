@@ -25,7 +25,7 @@ from operators.http.problem import Problem
 from operators.retrieval.reading import ArchiveReader
 from schemas.events import Frames
 
-# A read of several frames has at most this size, and at least half of it was requested; a request holds 1 + AHEAD reads.
+# A read of several frames has at most this size, at least half of it requested; a request holds 1 + AHEAD reads.
 RUN_BYTES = 4 * 2**20
 # A deflated object of at most this size is read whole, and inflated to at most
 # operators.dicom.scan.MAX_INFLATED_HEADER_BYTES.

@@ -103,7 +103,7 @@ def _offer(media_type: str, syntax: str, *, is_single: bool) -> Problem:
 
 
 def choose_rendered(ranges: Sequence[MediaRange], offered: Sequence[str], count: int) -> tuple[str, bool]:
-    """Return the media type for `count` rendered resources, and True if they are to be in parts; raises Problem (406)."""
+    """Return the media type for `count` rendered resources, True if they go in parts; raises Problem (406)."""
     for wanted in ranges:
         for media_type in offered:
             is_multipart = wanted.is_multipart or (wanted.media_type == "*/*" and count > 1)

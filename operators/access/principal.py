@@ -24,6 +24,6 @@ class Principal:
 
 
 def authorize(principal: Principal, action: str, resource: str) -> None:
-    """Return if the principal may do `action`, else raise NotAllowed. There are no roles yet: all may read and store."""
+    """Return if the principal may do `action`, else raise NotAllowed. Without roles yet, all may read and store."""
     if action not in ACTIONS or not resource:
         raise NotAllowed("not-allowed", f"read or store a resource: {principal.name} may do nothing else")

@@ -102,7 +102,7 @@ def is_shown_as_stored(data_set: Dataset) -> bool:
 
 
 def _voi(image: ImageHeader, groups: Iterable[Dataset], description: PixelDescription) -> Window | LookUpTable | None:
-    """Return the first VOI LUT if it is usable, else the first window if it is usable (alternatives: PS3.3 C.11.2.1)."""
+    """Return the first VOI LUT if it is usable, else the first window if usable (alternatives: PS3.3 C.11.2.1)."""
     for item in items_of(image.data_set, "VOILUTSequence")[:1]:
         if found := _look_up_table(item, image.order, is_signed=description.is_signed):
             return found
@@ -115,7 +115,7 @@ def _voi(image: ImageHeader, groups: Iterable[Dataset], description: PixelDescri
 
 
 def _look_up_table(item: Dataset, order: str, *, is_signed: bool) -> LookUpTable | None:
-    """Return a Modality or VOI LUT from its descriptor and data (PS3.3 C.11.1.1, C.11.2.1.1); None if it is unusable."""
+    """Return a Modality or VOI LUT from its descriptor and data (PS3.3 C.11.1.1, C.11.2.1.1); None if unusable."""
     numbers, data = numbers_of(item, "LUTDescriptor"), value_of(item, "LUTData")
     if len(numbers) != len(("entries", "first", "bits")) or data is None:
         return None

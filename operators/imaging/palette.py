@@ -69,7 +69,7 @@ def plain_entries(data: bytes, descriptor: PaletteDescriptor, order: str) -> NDA
 
 
 def eight_bit_entries(entries: NDArray[np.uint16], descriptor: PaletteDescriptor) -> NDArray[np.uint8]:
-    """Return the entries as 8-bit intensities; 16-bit entries whose upper bytes are all 0 are taken as 8-bit entries."""
+    """Return the entries as 8-bit intensities; 16-bit entries whose upper bytes are all 0 count as 8-bit entries."""
     is_short = descriptor.bits == BYTE or int(entries.max(initial=0)) <= 0xFF  # noqa: PLR2004
     return (entries if is_short else entries >> 8).astype(np.uint8)
 

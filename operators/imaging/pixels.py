@@ -147,7 +147,7 @@ def _flat(frame: bytes, description: PixelDescription, order: str, count: int | 
 
 
 def _stored_bits(samples: Samples, description: PixelDescription) -> Samples:
-    """Return the value of each sample's stored bits: shift left to drop the bits above, then right to the lowest bit."""
+    """Return the value of each sample's stored bits: shifted left to drop the bits above, then right."""
     up = description.bits_allocated - 1 - description.high_bit
     down = description.bits_allocated - description.bits_stored
     signed = samples.dtype.str.replace("u", "i")

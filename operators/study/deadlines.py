@@ -24,7 +24,7 @@ class StudyClock:
 
 
 def signals(study: WatchedStudy, window: OpenWindow, clock: StudyClock) -> list[tuple[float, Signal]]:
-    """Return when each signal would close the window if nothing more arrived; of equal times the first in the list wins."""
+    """Return when each signal would close the window if nothing more arrived; of equal times the first wins."""
     settings = clock.settings
     quiet_s = quiet_time(study, window, clock)
     limit = max(window.opened_at + settings.limit_s, clock.started + quiet_s)
@@ -49,7 +49,7 @@ def expiries(study: WatchedStudy, clock: StudyClock) -> list[float]:
 
 
 def without_expired(study: WatchedStudy | None, clock: StudyClock) -> WatchedStudy | None:
-    """Return the study without expired state: old incomplete transfers, old or needless ends, and a last due that is over.
+    """Return the study without expired state: old incomplete transfers, old or needless ends, an old last due.
 
     Ends are needless when there is neither a window nor a transfer, and no broken transfer is left to wait for.
     """

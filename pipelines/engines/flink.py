@@ -87,7 +87,7 @@ def environment(values: dict[str, str]) -> StreamExecutionEnvironment:
 
 
 def causes(error: Any) -> str:
-    """Return the classes of a Java error and its causes, outermost first, without messages, which may quote a record."""
+    """Return the classes of a Java error and its causes, outermost first; their messages may quote a record."""
     kinds = []
     while error is not None:
         kinds.append(str(error.getClass().getName()))

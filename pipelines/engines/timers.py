@@ -1,4 +1,4 @@
-"""The engine's timer state of a key, kept with its step's state: the time the step asked for, and the timer that is set.
+"""The engine's timer state of a key, kept with its step's state: the time that the step asked for, and its timer.
 
 A timer is never deleted: a timer that no longer counts is recognised by its time when it fires, and does nothing.
 """

@@ -108,7 +108,7 @@ class Deliveries:
         self._awaited = 0
 
     def send(self, topic: Topic, event: Event) -> "asyncio.Future[Position]":
-        """Queue an event; the returned future is done when its report arrives. Raises Unavailable if the queue is full."""
+        """Queue an event; the future is done when its report arrives. Raises Unavailable if the queue is full."""
         reported: asyncio.Future[Position] = self._loop.create_future()
         try:
             self._producer.produce(

@@ -1,4 +1,4 @@
-"""The object store and the event log in memory: the behaviour of the real servers without I/O, and outages on demand."""
+"""The object store and the event log in memory: the behaviour of real servers without I/O, and outages on demand."""
 
 import base64
 from collections.abc import AsyncGenerator, AsyncIterator

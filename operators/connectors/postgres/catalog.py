@@ -261,7 +261,7 @@ def _select(kind: type[Any], rest: str) -> sql.Composed:
 
 
 def _upsert(kind: type[Any], table: str, key: str, guard: str) -> sql.Composed:
-    """Return an INSERT that replaces the row under the same key if the guard is true; in the guard, `old` is that row."""
+    """Return an INSERT that replaces the row under the same key if the guard is true; there `old` is that row."""
     names = [each.name for each in fields(kind)]
     rest = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in names if name not in key.split(", ")]
     return sql.SQL("INSERT INTO {} AS old ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {} WHERE {}").format(

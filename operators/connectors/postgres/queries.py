@@ -154,8 +154,7 @@ class PostgresQueries:
     async def _fetch(self, tenant: str, statement: bytes, values: Row) -> list[Row]:
         """Run a statement as this tenant; try it again for each pooled connection that turns out to be dead.
 
-        A restart of the database kills all connections of the pool, and a connection is found dead only when it is used.
-        So up to `max_size` tries may fail before the pool opens a new connection.
+        A restart of the database kills all connections of the pool, and a connection is found dead only when used. So up to `max_size` tries may fail before the pool opens a new connection.
         """
         try:
             for _ in range(self._pool.max_size):
@@ -215,7 +214,7 @@ def _values(tenant: str, query: Query) -> Iterator[Any]:
 
 @lru_cache(maxsize=512)
 def _statements(shape: Shape) -> tuple[bytes, bytes]:
-    """Return the statements for a page and for the count of all results; the count joins only tables with conditions."""
+    """Return the statements for a page and for the count of all results; it joins only tables with conditions."""
     level, in_study, _, parents, conditions = shape
     matched = {BY_PATH[path].level for path, _, _ in conditions}
     where = sql.SQL(" AND ").join(_conditions(shape))

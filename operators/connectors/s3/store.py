@@ -165,7 +165,7 @@ class S3ObjectStore:
             async with self._request("GET", bucket, query=query) as response:
                 _expect(response, HTTPStatus.OK)
                 async with asyncio.timeout(self._settings.no_progress_s):
-                    return ET.fromstring(await response.text())  # noqa: S314 - from the configured store, which is trusted
+                    return ET.fromstring(await response.text())  # noqa: S314 - the configured store is trusted
 
     def _extend(self, deadline: asyncio.Timeout) -> Callable[[], None]:
         """Return a function that extends the deadline; the sender calls it after each step of progress."""

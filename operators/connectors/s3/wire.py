@@ -1,6 +1,6 @@
 """HTTP/1.1 requests with large bodies over asyncio's protocols, with no more features than a PUT needs.
 
-For a PUT of 529 KB on a busy machine, aiohttp takes twice the CPU, and asyncio's streams a third more (DECISIONS 8, 10).
+For a PUT of 529 KB on a busy machine, aiohttp takes twice the CPU, asyncio's streams a third more (DECISIONS 8, 10).
 """
 
 import asyncio

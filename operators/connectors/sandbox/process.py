@@ -47,7 +47,7 @@ REASONS = frozenset(
 
 
 class ProcessDied(Exception):
-    """A decoding process ended during a job or sent an invalid answer; `code` is its exit code, negative for a signal."""
+    """A decoding process ended during a job or answered wrongly; `code` is its exit code, negative for a signal."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)

@@ -1,4 +1,4 @@
-"""Bulk data: values are served whole, in ranges and in parts, wherever they are in the instance (CONFORMANCE.md, WADO-RS)."""
+"""Bulk data: values are served whole, in ranges and in parts, from anywhere in an instance (CONFORMANCE.md, WADO-RS)."""
 
 import asyncio
 from typing import Any

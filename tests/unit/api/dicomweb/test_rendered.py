@@ -1,4 +1,4 @@
-"""Pictures through the whole application, made by real decoding processes (CONFORMANCE.md, WADO-RS rendered resources)."""
+"""Pictures from the whole application, made by real decoding processes (CONFORMANCE.md, WADO-RS rendered resources)."""
 
 from collections.abc import Iterator
 
@@ -26,7 +26,7 @@ HOSTILE = {
 
 @pytest.fixture(scope="module")
 def ask() -> Iterator[Ask]:
-    """Yield a function that sends requests to an archive of a report, two images (of one and three frames), and a broken one."""
+    """Yield a function that sends requests to an archive of a report, an image, three frames, and a broken image."""
     second = part10(NumberOfFrames=3, SOPInstanceUID="1.2.3.1.2", InstanceNumber=2)
     with archive(ONE, second, REPORT, BROKEN) as send:
         yield send

@@ -1,4 +1,4 @@
-"""An answer that the client has is not sent again, and its tag changes when its instances change (CONFORMANCE.md, WADO-RS)."""
+"""An answer that the client has is not sent again, and its tag changes with its instances (CONFORMANCE.md, WADO-RS)."""
 
 import asyncio
 
