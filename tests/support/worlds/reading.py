@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -171,6 +171,27 @@ def storable_files(folder: Path) -> Iterator[tuple[str, bytes, str]]:
 def cataloged(catalog: Catalog, records: list[Record]) -> None:
     """Write the records' rows as the catalog job does."""
     flush(catalog, 0, None, tuple(records), BEGAN.timestamp())
+
+
+@dataclass
+class CountingStore(MemoryObjectStore):
+    """A store that records the ranges that were read, and counts the reads that are still open."""
+
+    reads: list[tuple[int, int | None]] = field(default_factory=list)
+    open: int = 0
+
+    async def read(
+        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the object's bytes, and record the read."""
+        self.reads.append((start, end))
+        self.open += 1
+        try:
+            async for chunk in super().read(bucket, key, start, end):
+                await asyncio.sleep(0)
+                yield chunk
+        finally:
+            self.open -= 1
 
 
 @dataclass

@@ -3,8 +3,6 @@
 import asyncio
 import tracemalloc
 import warnings
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,13 +19,12 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Los
 
 from api.dicomweb import frames
 from api.dicomweb.frames import FrameBytes, _runs
-from operators.connectors.memory.stores import MemoryObjectStore
 from operators.dicom.bulkdata import align
 from operators.dicom.scan import scan
 from operators.dicom.transfer_syntaxes import NATIVE as NATIVE_SYNTAXES
-from schemas.objects import Bucket
 from schemas.settings.web import ApiSettings
 from tests.support.worlds.reading import (
+    CountingStore,
     World,
     bodies,
     deflated,
@@ -45,27 +42,6 @@ NATIVE = part10(NumberOfFrames=COUNT)
 CODE_STREAMS = [b"\xff\x4f %3d \xff\xd9" % number for number in range(COUNT)]
 J2K = part10(JPEG2000Lossless, CODE_STREAMS, NumberOfFrames=COUNT)
 ANY_SYNTAX = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
-
-
-@dataclass
-class CountingStore(MemoryObjectStore):
-    """A store that records the ranges that were read, and counts the reads that are still open."""
-
-    reads: list[tuple[int, int | None]] = field(default_factory=list)
-    open: int = 0
-
-    async def read(
-        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None
-    ) -> AsyncGenerator[bytes, None]:
-        """Yield the object's bytes, and record the read."""
-        self.reads.append((start, end))
-        self.open += 1
-        try:
-            async for chunk in super().read(bucket, key, start, end):
-                await asyncio.sleep(0)
-                yield chunk
-        finally:
-            self.open -= 1
 
 
 def ask(path: str, file: bytes, **headers: str) -> tuple[httpx.Response, CountingStore]:
@@ -349,7 +325,7 @@ def test_a_single_frame_is_served_without_parts_on_request(file: bytes, accept: 
 
 @pytest.mark.parametrize(
     ("frames", "status"),
-    [("0", 404), ("4", 404), ("1,4", 404), ("a", 400), ("1,,2", 400), ("-1", 400), ("1," * 1000 + "1", 400)],
+    [("1,4", 404), ("1,,2", 400)],
 )
 def test_a_missing_frame_is_404_and_a_malformed_list_is_400(frames: str, status: int) -> None:
     assert ask(f"{INSTANCE}/frames/{frames}", THREE_NATIVE)[0].status_code == status
