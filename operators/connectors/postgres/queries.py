@@ -154,7 +154,8 @@ class PostgresQueries:
     async def _fetch(self, tenant: str, statement: bytes, values: Row) -> list[Row]:
         """Run a statement as this tenant; try it again for each pooled connection that turns out to be dead.
 
-        A restart of the database kills all connections of the pool, and a connection is found dead only when used. So up to `max_size` tries may fail before the pool opens a new connection.
+        A restart of the database kills all connections of the pool, and a connection is found dead only when used.
+        So up to `max_size` tries may fail before the pool opens a new connection.
         """
         try:
             for _ in range(self._pool.max_size):

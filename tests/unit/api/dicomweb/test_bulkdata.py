@@ -1,4 +1,4 @@
-"""Bulk data: values are served whole, in ranges and in parts, from anywhere in an instance (CONFORMANCE.md, WADO-RS)."""
+"""Values of an instance are served whole, in ranges and in parts, wherever they are (CONFORMANCE.md, WADO-RS)."""
 
 import asyncio
 from typing import Any

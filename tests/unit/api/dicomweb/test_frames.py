@@ -1,4 +1,4 @@
-"""Frames are served as stored, in any order, with few reads, also if bit-packed or deflated (CONFORMANCE.md, WADO-RS)."""
+"""Frames are served as stored, in any order, with few reads, even bit-packed or deflated (CONFORMANCE.md, WADO-RS)."""
 
 import asyncio
 import tracemalloc
