@@ -24,8 +24,8 @@ class Engine(Protocol):
 
     `submit` builds the job's graph by `job.build(env, *sections)`. It returns the job's id once the cluster has read
     the checkpoint's metadata and accepted the job. The job's tasks restore their state later, so an accepted job
-    may still fail because of its checkpoint. `submit` raises NotSubmitted when the cluster does not accept the job. Then nothing
-    runs, and `submit` is called again with the next older checkpoint, if there is one.
+    may still fail because of its checkpoint. `submit` raises NotSubmitted when the cluster does not accept the job.
+    Then nothing runs, and `submit` is called again with the next older checkpoint, if there is one.
     """
 
     def submit(self, job: Job, settings: JobSettings, sections: tuple[Any, ...], checkpoint: Path | None) -> str:
