@@ -38,7 +38,8 @@ def set_up_logs(service: str) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
-    # Libraries quote values in warnings. Ignored for good: a library that ignores some for a while turns them on again.
+    # Libraries quote values in their warnings. All are ignored for the whole life of the process: a library that changes
+    # the filters for a moment in one thread would turn other threads' warnings on again.
     warnings.simplefilter("ignore")
 
 

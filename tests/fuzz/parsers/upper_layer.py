@@ -34,7 +34,7 @@ NO_OUTBOX = cast("Any", None)
 
 @dataclass
 class Peer:
-    """The listener of an association: it records what it is events, in order, with the pieces of data joined."""
+    """The listener of an association: it records its calls, in order, with the pieces of data joined."""
 
     room: Room = field(default_factory=lambda: Room(2**20))
     events: list[Any] = field(default_factory=list)
