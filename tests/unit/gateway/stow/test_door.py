@@ -1,16 +1,13 @@
 """The STOW-RS door stores every part that can be stored, answers with a result for each, and holds no whole request."""
 
 import asyncio
-import time
 import zlib
 from collections.abc import Awaitable, Callable
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from pydicom import Dataset, dcmread
 
 from gateway.stow.door import is_for_stow
 from operators.connectors.memory.stores import MemoryObjectStore, Outage
@@ -21,6 +18,7 @@ from schemas.objects import Bucket
 from schemas.settings.web import StowSettings
 from schemas.telemetry import STOW_REFUSED
 from tests.support.worlds.gateway import intake_in
+from tests.support.worlds.intake import CT
 from tests.support.worlds.reading import part10
 from tests.support.worlds.stow import BOUNDARY, PARTS, Response, StowWorld, multipart, stow_world
 
@@ -34,7 +32,7 @@ NOT_PART10 = ONE[132:]
 # A whole part and the boundary after it; another part may follow.
 OPENING = multipart(ONE).removesuffix(b"--\r\n")
 REFERENCED, FAILED, OTHER_FAILURES = "00081199", "00081198", "0008119A"
-SOP_UID, WARNING = "00081155", "00081196"
+SOP_CLASS, SOP_UID = "00081150", "00081155"
 
 Ask = Callable[[StowWorld], Awaitable[Response]]
 
@@ -65,6 +63,7 @@ def test_instances_are_stored_as_received_and_the_response_has_their_addresses(t
     assert response.codes(REFERENCED, "00081190") == [
         f"http://localhost:8060/dicomweb/studies/1.2.3/series/1.2.3.1/instances/{uid}" for uid in SPECIFIC
     ]
+    assert response.codes(REFERENCED, SOP_CLASS) == [CT, CT]
     assert set(response.json) == {"00081190", REFERENCED}
 
 
@@ -75,48 +74,9 @@ def test_the_response_is_xml_if_the_client_accepts_that(tmp_path: Path) -> None:
 
     assert (response.status, response.headers["content-type"]) == (202, "application/dicom+xml")
     assert root.tag == f"{space}NativeDicomModel"
-    assert [element.get("keyword") for element in root] == [
-        "RetrieveURL",
-        "ReferencedSOPSequence",
-        "OtherFailuresSequence",
-    ]
     item = root.find(f"{space}DicomAttribute[@keyword='ReferencedSOPSequence']/{space}Item[@number='1']")
     assert item is not None
     assert [element.findtext(f"{space}Value") for element in item][1] == "1.2.3.1.1"
-
-
-@pytest.mark.parametrize(
-    ("accept", "media_type"),
-    [
-        ("", "application/dicom+json"),
-        ("*/*", "application/dicom+json"),
-        ("application/json", "application/json"),
-        ("text/xml", "text/xml"),
-        ("application/dicom+json;q=0, application/json;q=0, */*", "application/dicom+xml"),
-        ("application/dicom+json;q=0.5, application/dicom+xml", "application/dicom+xml"),
-        ("application/dicom+xml;q=0, */*;q=0.1", "application/dicom+json"),
-        ("text/html, */*;q=0.1", "application/dicom+json"),
-    ],
-)
-def test_accept_chooses_the_media_type_of_the_response(tmp_path: Path, accept: str, media_type: str) -> None:
-    response, _ = posted(tmp_path, multipart(ONE), accept=accept)
-
-    assert response.headers["content-type"] == media_type
-
-
-def test_the_query_parameter_accept_goes_before_the_header(tmp_path: Path) -> None:
-    path = "/dicomweb/studies?accept=application/dicom%2Bxml"
-
-    response, _ = posted(tmp_path, multipart(ONE), path=path, accept="application/json")
-
-    assert response.headers["content-type"] == "application/dicom+xml"
-
-
-def test_a_hostile_accept_is_refused_at_once(tmp_path: Path) -> None:
-    began = time.process_time()
-    response, _ = posted(tmp_path, multipart(ONE), accept='"' + '\\"' * 100_000)
-
-    assert (response.status, time.process_time() - began < 1) == (406, True)
 
 
 ANSWERS = {
@@ -136,12 +96,6 @@ def test_status_and_failure_reasons_follow_the_results_of_the_parts(
 
     assert (response.status, response.failures()) == (status, failures)
     assert (FAILED in response.json or OTHER_FAILURES in response.json) == bool(failures)
-
-
-def test_a_stored_part_with_a_warning_has_its_reason(tmp_path: Path) -> None:
-    response, _ = posted(tmp_path, multipart(ONE, ODD))
-
-    assert response.codes(REFERENCED, WARNING) == [0xB007]
 
 
 def test_an_instance_of_another_study_than_the_address_names_fails_alone_and_is_not_quarantined(tmp_path: Path) -> None:
@@ -245,15 +199,12 @@ def test_a_part_that_is_too_large_fails_alone(tmp_path: Path) -> None:
 
 REFUSALS: dict[str, tuple[dict[str, str], str, int, str]] = {
     "no-type": ({"content-type": ""}, "", 415, "media-type"),
-    "metadata": ({"content-type": f"multipart/related; type=application/dicom+json; boundary={BOUNDARY}"}, "", 415, ""),
-    "form": ({"content-type": f"multipart/form-data; boundary={BOUNDARY}"}, "", 415, "media-type"),
     "gzip": ({"content-encoding": "gzip"}, "", 415, "content-encoding"),
     "accept": ({"accept": "text/html"}, "", 406, "not-acceptable"),
     "uid": ({}, "/1.2.x", 400, "bad-uid"),
     "no-boundary": ({"content-type": "multipart/related; type=application/dicom"}, "", 400, "multipart-boundary"),
     "long-boundary": ({"content-type": f"multipart/related; boundary={'x' * 71}"}, "", 400, "multipart-boundary"),
     "length": ({"content-length": str(9 * 2**30)}, "", 413, "request-bytes"),
-    "long-length": ({"content-length": "9" * 5000}, "", 413, "request-bytes"),
     "cut": ({"content-length": "12"}, "", 400, "content-length"),
     "origin": ({"origin": "http://evil.example"}, "", 403, "origin"),
     "sandboxed": ({"origin": "null"}, "", 403, "origin"),
@@ -272,9 +223,9 @@ def test_a_request_that_breaks_a_rule_is_refused_and_counted_and_nothing_is_stor
     response, world = posted(tmp_path, multipart(NOT_PART10)[:40], path=f"/dicomweb/studies{path}", **headers)
 
     assert (response.status, world.store.objects) == (status, {})
-    assert response.json["reason"] == reason or not reason
+    assert response.json["reason"] == reason
     assert response.headers["connection"] == "close"
-    assert STOW_REFUSED.labels(reason)._value.get() == before + bool(reason)
+    assert STOW_REFUSED.labels(reason)._value.get() == before + 1
 
 
 def test_only_this_machine_may_store(tmp_path: Path) -> None:
@@ -683,12 +634,3 @@ def test_a_deflated_instance_is_stored_as_received(tmp_path: Path) -> None:
     response, world = posted(tmp_path, multipart(deflated))
 
     assert (response.status, world.stored()) == (200, [deflated])
-
-
-def test_the_response_is_a_dicom_data_set(tmp_path: Path) -> None:
-    response, _ = posted(tmp_path, multipart(ONE, OTHER, NOT_PART10))
-    found = Dataset.from_json(response.json)
-
-    assert not found.RetrieveURL
-    assert [item.ReferencedSOPInstanceUID for item in found.ReferencedSOPSequence] == ["1.2.3.1.1", "1.2.4.1.1"]
-    assert dcmread(BytesIO(ONE)).SOPClassUID == found.ReferencedSOPSequence[0].ReferencedSOPClassUID
