@@ -1,0 +1,120 @@
+"""The changes of a batch: which rows it writes, deletes and counts again, from what the catalog already has."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from operators.catalog.changes import instance_change, study_and_series_changes
+from operators.catalog.ports import KnownRows, SeriesTotals
+from operators.catalog.projection import StorableInstance, series_row, storable_instance, study_row
+from operators.catalog.rows import ConflictRow, Content, SeriesKey
+from schemas.events import Facts
+from tests.support.worlds.catalog_histories import CT, MR, instance
+
+SERIES = SeriesKey("local", "1.2.1", "1.2.1.1")
+
+
+def known(
+    shown: Sequence[Content] = (), lost: Sequence[ConflictRow] = (), rows: Sequence[StorableInstance] = ()
+) -> KnownRows:
+    """Return known rows under version 5: contents, and the study and series rows that these instances made."""
+    return KnownRows(
+        5,
+        {one.study_key: study_row(one) for one in rows},
+        {one.series_key: series_row(one) for one in rows},
+        {storable_instance(instance()).key: one for one in shown},
+        {storable_instance(instance()).key: tuple(lost)} if lost else {},
+    )
+
+
+def test_a_new_instance_is_written_under_the_new_version_and_its_series_is_counted() -> None:
+    one = storable_instance(instance())
+    change = instance_change(known(), [one])
+
+    assert [(row.sop_uid, row.version) for row in change.shown] == [("1.2.1.9.1", 5)]
+    assert change.touched == {SERIES}
+    assert (change.lost, change.cleared, change.conflicts) == ((), (), ())
+
+
+def test_a_repeat_changes_nothing() -> None:
+    one = storable_instance(instance())
+    change = instance_change(known(shown=[one.content]), [one, one])
+
+    assert (change.shown, change.lost, change.cleared, change.touched, change.conflicts) == (
+        (),
+        (),
+        (),
+        frozenset(),
+        (),
+    )
+
+
+def test_a_later_content_is_lost_beside_the_shown_one() -> None:
+    shown, late = storable_instance(instance()), storable_instance(instance(content="b", second=5))
+    change = instance_change(known(shown=[shown.content]), [late])
+
+    assert (change.shown, change.touched) == ((), frozenset())
+    assert [row.data_hash for row in change.lost] == [late.content.data_hash]
+    assert [(one.data_hash, other.data_hash) for one, other in change.conflicts] == [
+        (shown.content.data_hash, late.content.data_hash)
+    ]
+
+
+def test_an_earlier_content_takes_the_place_and_clears_its_conflict() -> None:
+    shown = storable_instance(instance(second=5))
+    lost = instance_change(known(shown=[shown.content]), [storable_instance(instance(content="b", second=9))]).lost
+    change = instance_change(
+        known(shown=[shown.content], lost=lost), [storable_instance(instance(content="b", second=1))]
+    )
+
+    assert [row.data_hash for row in change.shown] == [lost[0].data_hash]
+    assert change.cleared == (("local", "1.2.1", "1.2.1.9.1", lost[0].data_hash),)
+    assert [row.data_hash for row in change.lost] == [shown.content.data_hash]
+
+
+def test_an_instance_that_moves_to_another_series_has_both_counted_again() -> None:
+    shown = storable_instance(instance(second=5))
+    change = instance_change(
+        known(shown=[shown.content]), [storable_instance(instance(series="2", content="b", second=1))]
+    )
+
+    assert change.touched == {SERIES, SeriesKey("local", "1.2.1", "1.2.1.2")}
+
+
+def test_the_first_instance_gives_study_and_series_their_attributes() -> None:
+    first = storable_instance(instance(sop="1", second=1, facts=Facts(study_description="FIRST", modality="CT")))
+    second = storable_instance(instance(sop="2", second=2, facts=Facts(study_description="SECOND", modality="CT")))
+    totals = {SERIES: SeriesTotals(2, 2002, (CT,))}
+    (study,), (series,) = study_and_series_changes(known(), [second, first], totals)
+
+    assert (study.study_description, study.first_sop_uid, series.first_sop_uid) == ("FIRST", "1.2.1.9.1", "1.2.1.9.1")
+
+
+def test_counts_of_a_study_are_those_of_its_series_that_show_something() -> None:
+    ct, mr = storable_instance(instance()), storable_instance(instance(series="2", sop="2", facts=Facts(modality="MR")))
+    totals = {SERIES: SeriesTotals(3, 300, (CT,)), mr.series_key: SeriesTotals(0, 0, ())}
+    (study,), _ = study_and_series_changes(known(), [ct, mr], totals)
+    totals[mr.series_key] = SeriesTotals(1, 50, (MR,))
+    (both,), _ = study_and_series_changes(known(), [ct, mr], totals)
+
+    assert (study.series, study.instances, study.size_bytes, study.modalities) == (1, 3, 300, ("CT",))
+    assert (both.series, both.instances, both.size_bytes) == (2, 4, 350)
+    assert (both.modalities, both.sop_classes) == (("CT", "MR"), (CT, MR))
+
+
+def test_an_earlier_instance_changes_attributes_and_keeps_the_counts() -> None:
+    before = storable_instance(instance(sop="2", second=5, facts=Facts(modality="CT", series_description="LATE")))
+    rows = known(rows=[before])
+    counted = replace(rows, series={SERIES: replace(rows.series[SERIES], instances=7, size_bytes=70)})
+    first = storable_instance(instance(sop="1", second=1, facts=Facts(modality="CT", series_description="EARLY")))
+    _, (series,) = study_and_series_changes(counted, [first], {})
+
+    assert (series.series_description, series.instances, series.size_bytes) == ("EARLY", 7, 70)
+
+
+def test_rows_that_stay_as_they_are_are_not_written() -> None:
+    one = storable_instance(instance())
+    counted = {SERIES: SeriesTotals(1, 1001, (CT,))}
+    studies, series = study_and_series_changes(known(), [one], counted)
+    rows = replace(known(), studies={one.study_key: studies[0]}, series={SERIES: series[0]})
+
+    assert study_and_series_changes(rows, [one], counted) == ((), ())
