@@ -29,11 +29,11 @@ def test_the_help_of_a_command_is_the_first_line_of_its_function() -> None:
 
     def silent(_: Namespace) -> None:
         """
-        Say it in the second line.
+        Show what is held.
         """
 
     assert OperatorCommand("list", first, add_tenant).summary == "List what is held."
-    assert OperatorCommand("list", silent, add_tenant).summary == "Say it in the second line."
+    assert OperatorCommand("list", silent, add_tenant).summary == "Show what is held."
 
 
 def test_a_list_is_of_all_tenants_as_a_table_and_of_limited_length_unless_asked_otherwise() -> None:
