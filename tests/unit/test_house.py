@@ -22,6 +22,26 @@ SNAKE_CASE = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
 # A docstring begins with what a function returns or does: "Return", "Store", "True if".
 INDIRECT_OPENING = re.compile(r"(Gives?|Says?|Tells?|Whether)\b")
 
+# Modules without a unit test of their own: what begins with this path, and where it is tested. The longest path counts.
+TESTED_ELSEWHERE = {
+    "operators/connectors/": "tests/integration/connectors",
+    "operators/connectors/kafka/positions.py": "tests/integration/jobs",
+    "operators/connectors/postgres/hidden_rows.py": "tests/integration/stack/test_kept_aside.py",
+    "pipelines/engines/": "tests/integration/jobs",
+    "pipelines/streaming/": "tests/integration/jobs",
+    "flink-jobs/": "tests/integration/jobs/test_flink_run.py",
+    "gateway/dimse/": "tests/integration/gateway",
+    "gateway/process.py": "tests/integration/gateway/test_process.py",
+    "gateway/__main__.py": "tests/integration/gateway/test_process.py",
+    "deploy/web.py": "tests/integration/web/test_process.py",
+    "deploy/demo/": "tests/integration/stack/test_local.py",
+    "deploy/flink/": "tests/integration/jobs",
+    "deploy/local/": "tests/integration/stack/test_local.py",
+    "deploy/install/components/fetch_jars.py": "tests/unit/deploy/install/components/test_jars.py",
+    "deploy/install/disk.py": "tests/unit/deploy/install/test_preflight.py",
+    "schemas/settings/": "tests/unit/schemas/settings/test_reading.py",
+}
+
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 Node = TypeVar("Node", bound=ast.AST)
 
@@ -150,3 +170,31 @@ def is_unit_test_of_package(path: Path) -> bool:
 def module_of(path: Path) -> Path:
     """Return the path, without suffix, of the module that a unit test mirrors."""
     return path.relative_to("tests/unit").with_name(path.stem.removeprefix("test_"))
+
+
+def test_the_test_of_every_module_is_found() -> None:
+    mirrored = {module_of(path) for path in trees() if is_unit_test_of_package(path)}
+    lacking = [
+        path for path in trees() if is_product(path) and has_behaviour(path) and path.with_suffix("") not in mirrored
+    ]
+    homeless = [str(path) for path in lacking if place_of_tests(path) is None]
+
+    assert not homeless, listing(
+        "write tests/unit/.../test_<module>.py, or name another place in TESTED_ELSEWHERE", homeless
+    )
+
+
+def test_every_other_place_of_tests_exists() -> None:
+    assert not [place for place in TESTED_ELSEWHERE.values() if not (ROOT / place).exists()]
+
+
+def place_of_tests(path: Path) -> str | None:
+    """Return where a module without a mirrored unit test is tested; None when no place is named."""
+    beginnings = [beginning for beginning in TESTED_ELSEWHERE if str(path).startswith(beginning)]
+    return TESTED_ELSEWHERE[max(beginnings, key=len)] if beginnings else None
+
+
+def has_behaviour(path: Path) -> bool:
+    """True if a function of the module has several statements; ports, errors and tables have none such."""
+    here = [node for node in ast.walk(trees()[path]) if isinstance(node, FunctionNode) and node.name != "__init__"]
+    return any(len(node.body) - (ast.get_docstring(node) is not None) > 1 for node in here)
