@@ -1,10 +1,8 @@
 """DICOM over TLS: certificates decide who is heard, and no handshake lasts for ever."""
 
-import shutil
 import socket
 import ssl
 import struct
-import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from hashlib import sha256
@@ -16,6 +14,7 @@ from pynetdicom import AE
 
 from schemas.telemetry import GATEWAY_TURNED_AWAY
 from tests.integration.gateway.conftest import ALLOWED
+from tests.support.machine.certificates import issue
 from tests.support.worlds.gateway import GatewaySections
 from tests.support.worlds.running_gateway import (
     CT,
@@ -26,31 +25,6 @@ from tests.support.worlds.running_gateway import (
     slice_of,
     wait_for,
 )
-
-
-def openssl(*arguments: str) -> None:
-    command = shutil.which("openssl") or pytest.skip("openssl is not here")
-    subprocess.run([command, *arguments], check=True, capture_output=True, timeout=60)
-
-
-def issue(folder: Path, name: str, authority: str) -> tuple[Path, Path]:
-    """Make a key and a certificate that an authority signs; an authority signs its own."""
-    key, certificate = folder / f"{name}.key", folder / f"{name}.pem"
-    signed = [] if name == authority else ["-CA", f"{folder / authority}.pem", "-CAkey", f"{folder / authority}.key"]
-    kind = "CA:TRUE" if name == authority else "CA:FALSE"
-    openssl(
-        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"),
-        *(
-            "-subj",
-            f"/CN={name}",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-            "-addext",
-            f"basicConstraints=critical,{kind}",
-        ),
-        *("-keyout", str(key), "-out", str(certificate), *signed),
-    )
-    return certificate, key
 
 
 @pytest.fixture(scope="module")

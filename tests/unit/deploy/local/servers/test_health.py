@@ -1,9 +1,7 @@
 """A health check asks a server at its address, in its own protocol, and returns what is wrong."""
 
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +12,7 @@ import pytest
 from deploy.local.servers import applications, health
 from schemas.settings.dimse import DimseSettings
 from schemas.settings.servers import CatalogSettings
+from tests.support.machine.certificates import issue
 
 # The first byte of a DICOM node's answer: accepted, rejected (PS3.8 9.3.3, 9.3.4).
 ACCEPTED, REJECTED = b"\x02", b"\x03"
@@ -46,14 +45,7 @@ def saying(answer: bytes) -> Callable[[socket.socket], None]:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    command = shutil.which("openssl") or pytest.skip("openssl is not installed")
-    kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=door")
-    made = folder / "door.pem", folder / "door.key"
-    subprocess.run(
-        [command, "req", "-x509", *kind, "-out", made[0], "-keyout", made[1]], check=True, capture_output=True
-    )
-    return made
+    return issue(tmp_path_factory.mktemp("tls"), "door", "door")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "", "0.0.0.0"])  # noqa: S104
