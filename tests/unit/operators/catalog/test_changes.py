@@ -8,7 +8,7 @@ from operators.catalog.ports import KnownRows, SeriesTotals
 from operators.catalog.projection import StorableInstance, series_row, storable_instance, study_row
 from operators.catalog.rows import ConflictRow, Content, SeriesKey
 from schemas.events import Facts
-from tests.support.worlds.catalog_histories import CT, MR, instance
+from tests.support.worlds.catalog_histories import CT, JPEG, MR, instance
 
 SERIES = SeriesKey("local", "1.2.1", "1.2.1.1")
 
@@ -46,6 +46,55 @@ def test_a_repeat_changes_nothing() -> None:
         frozenset(),
         (),
     )
+
+
+def test_each_instance_of_a_batch_is_written_and_their_series_are_counted() -> None:
+    ones = [storable_instance(instance(series=series, sop=sop)) for series, sop in (("1", "1"), ("1", "2"), ("2", "3"))]
+    change = instance_change(known(), ones)
+
+    assert {row.sop_uid for row in change.shown} == {one.event.sop_uid for one in ones}
+    assert change.touched == {one.series_key for one in ones}
+
+
+def test_a_repeated_content_keeps_the_row_of_its_first_transfer_in_any_order() -> None:
+    late, early = storable_instance(instance(transfer="t2")), storable_instance(instance(transfer="t1"))
+    after, together = instance_change(known(shown=[late.content]), [early]), instance_change(known(), [early, late])
+
+    assert [row.transfer_id for row in after.shown] == ["t1"]
+    assert [row.transfer_id for row in together.shown] == ["t1"]
+
+
+def test_a_replayed_content_has_its_conflict_once_more_and_no_row() -> None:
+    shown, late = storable_instance(instance()), storable_instance(instance(content="b", second=5))
+    lost = instance_change(known(shown=[shown.content]), [late]).lost
+    for again in (shown, late):
+        change = instance_change(known(shown=[shown.content], lost=lost), [again])
+
+        assert change.conflicts == ((shown.content, lost[0]),)
+        assert (change.shown, change.lost, change.cleared, change.touched) == ((), (), (), frozenset())
+
+
+def test_a_new_content_has_its_own_conflict_and_no_earlier_one() -> None:
+    shown, *others = (storable_instance(instance(content=name, second=at)) for at, name in enumerate("abc"))
+    lost = instance_change(known(shown=[shown.content]), others).lost
+    new = storable_instance(instance(content="d", second=9))
+    change = instance_change(known(shown=[shown.content], lost=lost), [new])
+
+    assert len(lost) == 2
+    assert [row.data_hash for _, row in change.conflicts] == [new.content.data_hash]
+
+
+def test_conflicts_get_new_kinds_when_the_shown_content_changes() -> None:
+    first, second, third = (storable_instance(instance(content=name, second=9 - at)) for at, name in enumerate("abc"))
+    lost = instance_change(known(shown=[second.content]), [first]).lost
+    re_encoded = storable_instance(replace(third.event, transfer_syntax=JPEG))
+    change = instance_change(known(shown=[second.content], lost=lost), [re_encoded])
+
+    assert [row.kind for row in lost] == ["content"]
+    assert {row.data_hash: row.kind for row in change.lost} == {
+        first.content.data_hash: "re-encoded",
+        second.content.data_hash: "re-encoded",
+    }
 
 
 def test_a_later_content_is_lost_beside_the_shown_one() -> None:
@@ -87,6 +136,38 @@ def test_the_first_instance_gives_study_and_series_their_attributes() -> None:
     (study,), (series,) = study_and_series_changes(known(), [second, first], totals)
 
     assert (study.study_description, study.first_sop_uid, series.first_sop_uid) == ("FIRST", "1.2.1.9.1", "1.2.1.9.1")
+
+
+def test_an_earlier_content_of_the_first_instance_gives_the_study_its_attributes() -> None:
+    before = storable_instance(instance(content="b", second=5, facts=Facts(study_description="LATE")))
+    first = storable_instance(instance(content="a", second=0, facts=Facts(study_description="EARLY")))
+    (study,), _ = study_and_series_changes(known(rows=[before]), [first], {SERIES: SeriesTotals(1, 1001, (CT,))})
+
+    assert (study.study_description, study.first_data_hash, study.instances) == ("EARLY", first.content.data_hash, 1)
+
+
+def test_a_later_instance_changes_counts_and_no_attributes() -> None:
+    before = storable_instance(instance(sop="1", second=1, facts=Facts(study_description="FIRST")))
+    later = storable_instance(instance(sop="2", second=2, facts=Facts(study_description="LATER")))
+    (study,), (series,) = study_and_series_changes(
+        known(rows=[before]), [later], {SERIES: SeriesTotals(2, 2002, (CT,))}
+    )
+
+    assert (study.study_description, study.first_sop_uid) == ("FIRST", before.event.sop_uid)
+    assert (study.instances, series.instances, series.size_bytes) == (2, 2, 2002)
+
+
+def test_rows_that_are_written_have_the_new_version() -> None:
+    (study,), (series,) = study_and_series_changes(known(), [storable_instance(instance())], {})
+
+    assert (study.version, series.version) == (5, 5)
+
+
+def test_a_series_without_a_modality_is_counted_and_adds_none_to_its_study() -> None:
+    one = storable_instance(instance(facts=Facts()))
+    (study,), _ = study_and_series_changes(known(), [one], {SERIES: SeriesTotals(1, 1001, (CT,))})
+
+    assert (study.series, study.modalities, study.sop_classes) == (1, (), (CT,))
 
 
 def test_counts_of_a_study_are_those_of_its_series_that_show_something() -> None:

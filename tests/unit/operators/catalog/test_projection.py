@@ -1,12 +1,14 @@
 """From an event to its rows: what is checked, what each level takes, and which identifiers are refused."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import date, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from operators.catalog.projection import (
+    MAX_PARTITION,
     MAX_WARNINGS,
     check_identifiers,
     check_partition,
@@ -17,13 +19,24 @@ from operators.catalog.projection import (
     study_row,
     transfer_row,
 )
+from operators.catalog.rows import QuarantineRow
 from operators.dicom.frames import unpack
 from operators.errors import Rejected
-from schemas.events import Facts, Frames
+from schemas.events import Facts, Frames, QuarantineState
 from tests.support.worlds.catalog_histories import NOON, due, ended, instance, quarantined
 
 
-@pytest.mark.parametrize("change", [{"tenant": "No One"}, {"study_uid": "1..2"}, {"event_id": "7"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tenant": "No One"},
+        {"tenant": ""},
+        {"study_uid": "1..2"},
+        {"study_uid": "1." * 32 + "1"},
+        {"event_id": "7"},
+        {"event_id": ended().event_id.upper()},
+    ],
+)
 def test_an_event_with_an_impossible_identifier_is_rejected(change: dict[str, Any]) -> None:
     check_identifiers(ended())
 
@@ -31,10 +44,13 @@ def test_an_event_with_an_impossible_identifier_is_rejected(change: dict[str, An
         check_identifiers(replace(ended(), **change))
 
 
-@pytest.mark.parametrize("partition", [-1, 2**31])
-def test_a_due_of_an_impossible_partition_is_rejected(partition: int) -> None:
-    check_partition(due(place=(15, 0)))
+@pytest.mark.parametrize("place", [None, (0, 0), (MAX_PARTITION, 0)])
+def test_a_due_may_name_any_partition_of_kafka_or_none(place: tuple[int, int] | None) -> None:
+    check_partition(due(place=place))
 
+
+@pytest.mark.parametrize("partition", [-1, MAX_PARTITION + 1])
+def test_a_due_of_an_impossible_partition_is_rejected(partition: int) -> None:
     with pytest.raises(Rejected, match="not-a-place"):
         check_partition(due(place=(partition, 0)))
 
@@ -43,8 +59,13 @@ def test_a_due_of_an_impossible_partition_is_rejected(partition: int) -> None:
     ("change", "reason"),
     [
         ({"object_key": "local/1/2/3.dcm"}, "not-its-object-key"),
+        ({"object_key": instance().object_key.replace("local", "other")}, "not-its-object-key"),
         ({"series_uid": "../1"}, "not-an-instance-of-ours"),
+        ({"sop_uid": ""}, "not-an-instance-of-ours"),
+        ({"data_hash": "A" * 64}, "not-an-instance-of-ours"),
         ({"frames": Frames(kind="native", offset=-1, length=1, count=1)}, "not-frames"),
+        ({"frames": Frames(kind="native", offset=1, length=-1, count=1)}, "not-frames"),
+        ({"frames": Frames(kind="native", offset=1, length=1, count=-1)}, "not-frames"),
     ],
 )
 def test_an_instance_whose_event_cannot_be_ours_is_rejected(change: dict[str, Any], reason: str) -> None:
@@ -71,6 +92,49 @@ def test_each_level_takes_its_own_facts() -> None:
     assert (row.instance_number, row.patient_id, row.version) == (7, "P1", 4)
 
 
+def test_each_row_has_the_key_of_its_instance() -> None:
+    one = storable_instance(instance(study="1.2.1", series="3", sop="4"))
+    study, series, row = study_row(one), series_row(one), instance_row(one, 1)
+
+    assert (study.tenant, study.study_uid) == one.study_key == ("local", "1.2.1")
+    assert (series.tenant, series.study_uid, series.series_uid) == one.series_key == ("local", "1.2.1", "1.2.1.3")
+    assert (row.tenant, row.study_uid, row.sop_uid) == one.key == ("local", "1.2.1", "1.2.1.9.4")
+
+
+def test_study_and_series_name_the_instance_that_gave_them_their_attributes() -> None:
+    one = storable_instance(instance(second=7))
+    first = (NOON + timedelta(seconds=7), one.event.sop_uid, one.event.data_hash)
+
+    assert one.precedence == first
+    for row in (study_row(one), series_row(one)):
+        assert (row.first_stored_at, row.first_sop_uid, row.first_data_hash) == first
+
+
+def test_the_earlier_stored_instance_precedes_whatever_its_uid_and_content() -> None:
+    late, early = instance(sop="1", second=2), instance(sop="2", second=1)
+    same_moment = instance(sop="2", second=2)
+    ordered = sorted([late, same_moment, early], key=lambda event: storable_instance(event).precedence)
+
+    assert ordered == [early, late, same_moment]
+
+
+def test_a_name_that_is_absent_has_no_folded_form() -> None:
+    row = study_row(storable_instance(instance(facts=Facts())))
+
+    assert (row.patient_name, row.patient_name_folded) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("fact", "ids"),
+    [(None, ()), ("", ()), ("S1", ("S1",)), ("S2\\S1\\S2", ("S2", "S1")), ("\\S1\\", ("S1",))],
+)
+def test_a_series_has_each_id_of_its_requests_once_in_their_order(fact: str | None, ids: tuple[str, ...]) -> None:
+    facts = Facts(scheduled_procedure_step_id=fact, requested_procedure_id=fact)
+    row = series_row(storable_instance(instance(facts=facts)))
+
+    assert (row.scheduled_procedure_step_ids, row.requested_procedure_ids) == (ids, ids)
+
+
 def test_a_new_study_and_series_count_nothing_before_their_instances_are_counted() -> None:
     one = storable_instance(instance())
 
@@ -84,11 +148,25 @@ def test_the_frames_of_an_instance_are_read_back_from_its_row() -> None:
 
 
 def test_a_value_that_cannot_be_stored_is_null_with_a_warning() -> None:
-    row = study_row(storable_instance(instance(facts=Facts(study_date="20261399"))))
-    warned = instance_row(storable_instance(instance(facts=Facts(study_date="20261399"))), 1).warnings
+    one = storable_instance(instance(facts=Facts(study_date="20261399")))
 
-    assert row.study_date is None
-    assert warned
+    assert study_row(one).study_date is None
+    assert instance_row(one, 1).warnings == ("study-date-unreadable",)
+
+
+def test_an_instance_has_each_of_its_warnings_once() -> None:
+    facts = Facts(study_date="x", patient_name="n" * 300)
+    one = storable_instance(instance(facts=facts, warnings=("uid-zeros", "uid-zeros")))
+
+    assert instance_row(one, 1).warnings == ("uid-zeros", "patient-name-cut", "study-date-unreadable")
+
+
+def test_an_instance_is_warned_of_attributes_that_are_left_out_of_its_study() -> None:
+    facts = Facts(patient_name="ä" * 256, study_description="b" * 250, referring_physician_name="ö" * 256)
+    one = storable_instance(instance(facts=facts))
+
+    assert instance_row(one, 1).warnings == ("attributes-cut",)
+    assert "00100010" not in study_row(one).attributes
 
 
 def test_warnings_are_distinct_and_bounded() -> None:
@@ -103,14 +181,29 @@ def test_a_transfers_end_is_its_row() -> None:
     row = transfer_row(ended(second=9, instances=3))
 
     assert (row.transfer_id, row.outcome, row.instances) == ("t1", "well", 3)
-    assert row.ended_at == NOON + timedelta(seconds=9)
+    assert (row.began_at, row.ended_at) == (NOON, NOON + timedelta(seconds=9))
+
+
+@pytest.mark.parametrize("state", ["held", "released", "discarded"])
+def test_a_quarantined_content_has_the_state_and_the_values_of_its_event(state: QuarantineState) -> None:
+    event = quarantined(state=state)
+
+    assert quarantine_row(event) == QuarantineRow(
+        **{column.name: getattr(event, column.name) for column in fields(QuarantineRow) if column.name != "event_id"},
+        event_id=UUID(event.event_id),
+    )
 
 
 @pytest.mark.parametrize(
-    "change", [{"tenant": "No One"}, {"data_hash": "../x"}, {"object_key": "local/x"}, {"event_id": "7"}]
+    "change",
+    [
+        {"tenant": "No One"},
+        {"data_hash": "../x"},
+        {"object_key": "local/x"},
+        {"object_key": f"other/{quarantined().data_hash}"},
+        {"event_id": "7"},
+    ],
 )
 def test_a_quarantined_content_that_cannot_be_ours_is_rejected(change: dict[str, Any]) -> None:
-    assert quarantine_row(quarantined()).reason == "no-usable-uid"
-
     with pytest.raises(Rejected, match="not-a-content-of-ours"):
         quarantine_row(replace(quarantined(), **change))
