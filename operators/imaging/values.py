@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from pydicom import Dataset
+from pydicom import Dataset, Sequence
 
 
 def value_of(data_set: Dataset, keyword: str) -> Any:
@@ -21,7 +21,7 @@ def value_of(data_set: Dataset, keyword: str) -> Any:
 def items_of(data_set: Dataset, keyword: str) -> list[Dataset]:
     """Return a sequence's items; an empty list when the element is not a sequence."""
     value = value_of(data_set, keyword)
-    return list(value) if value is not None and all(isinstance(item, Dataset) for item in value) else []
+    return list(value) if isinstance(value, Sequence) else []
 
 
 def numbers_of(data_set: Dataset, keyword: str) -> list[float]:

@@ -10,7 +10,7 @@ from pydicom.tag import Tag
 
 from operators.imaging.values import integer_of, items_of, number_of, numbers_of, text_of, value_of
 
-ROWS, SLOPE, PHOTOMETRIC, WINDOWS = 0x00280010, 0x00281053, 0x00280004, 0x00281050
+ROWS, SLOPE, PHOTOMETRIC, WINDOWS, INSTANCE_NUMBER = 0x00280010, 0x00281053, 0x00280004, 0x00281050, 0x00200013
 
 
 def data_set(tag: int, vr: str, raw: bytes) -> Dataset:
@@ -29,12 +29,34 @@ def test_an_empty_element_counts_as_absent() -> None:
     assert number_of(data_set(SLOPE, "DS", b""), "RescaleSlope", 1.0) == 1.0
 
 
+def test_what_stands_in_for_an_absent_element_is_the_default() -> None:
+    assert number_of(Dataset(), "RescaleSlope", 1.5) == 1.5
+    assert integer_of(Dataset(), "Rows", -1) == -1
+    assert text_of(Dataset(), "PhotometricInterpretation", "none") == "none"
+
+
+def test_a_value_is_read_as_it_was_sent() -> None:
+    assert value_of(data_set(ROWS, "US", b"\x00\x02"), "Rows") == 512
+    assert value_of(data_set(ROWS, "US", b"\x00\x00"), "Rows") == 0
+
+
+def test_memory_that_runs_out_is_no_absent_value() -> None:
+    class Full(Dataset):  # type: ignore[misc]
+        """A data set whose values do not fit into memory."""
+
+        def __contains__(self, name: object) -> bool:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        value_of(Full(), "Rows")
+
+
 @pytest.mark.parametrize("raw", [b"\x01", b"\x01\x02\x03"])
 def test_a_value_whose_length_does_not_fit_its_vr_counts_as_absent(raw: bytes) -> None:
     assert integer_of(data_set(ROWS, "US", raw), "Rows", -1) == -1
 
 
-@pytest.mark.parametrize("raw", [b"NaN", b"inf ", b"1\\nan", b"1\\two"])
+@pytest.mark.parametrize("raw", [b"NaN", b"inf ", b"1e999", b"1\\nan", b"1\\two", b"1\\\\2"])
 def test_numbers_are_none_when_one_of_them_is_not_a_finite_number(raw: bytes) -> None:
     assert numbers_of(data_set(WINDOWS, "DS", raw), "WindowCenter") == []
 
@@ -46,12 +68,36 @@ def test_several_numbers_are_read_in_their_order_and_the_first_one_alone() -> No
     assert number_of(windows, "WindowCenter", 0.0) == 40.0
 
 
+def test_an_integer_too_large_for_a_float_is_no_number() -> None:
+    assert numbers_of(data_set(INSTANCE_NUMBER, "IS", b"9" * 400), "InstanceNumber") == []
+
+
+@pytest.mark.parametrize(("vr", "raw"), [("LO", b"40"), ("SH", b" 40 "), ("IS", b"40"), ("US", b"\x28\x00")])
+def test_a_number_of_another_vr_is_read_too(vr: str, raw: bytes) -> None:
+    assert numbers_of(data_set(WINDOWS, vr, raw), "WindowCenter") == [40.0]
+
+
+@pytest.mark.parametrize(("raw", "integer"), [(b"7", 7), (b"7.9", 7), (b"-7.9", -7), (b"3\\4", 3)])
+def test_the_first_number_as_an_integer_loses_its_fraction(raw: bytes, integer: int) -> None:
+    assert integer_of(data_set(WINDOWS, "DS", raw), "WindowCenter", -1) == integer
+
+
+def test_a_sequence_has_its_items_and_no_numbers() -> None:
+    item = data_set(ROWS, "US", b"\x00\x02")
+    whole = Dataset()
+    whole.SharedFunctionalGroupsSequence = [item, Dataset()]
+
+    assert items_of(whole, "SharedFunctionalGroupsSequence") == [item, Dataset()]
+    assert numbers_of(whole, "SharedFunctionalGroupsSequence") == []
+
+
 def test_bytes_are_no_numbers() -> None:
     assert numbers_of(data_set(WINDOWS, "OB", b"40"), "WindowCenter") == []
 
 
-def test_an_element_that_should_be_a_sequence_and_is_none_has_no_items() -> None:
-    assert items_of(data_set(PHOTOMETRIC, "CS", b"RGB "), "PhotometricInterpretation") == []
+@pytest.mark.parametrize(("vr", "raw"), [("CS", b"RGB "), ("CS", b"A\\B "), ("US", b"\x01\x00"), ("OB", b"\x01\x00")])
+def test_an_element_that_should_be_a_sequence_and_is_none_has_no_items(vr: str, raw: bytes) -> None:
+    assert items_of(data_set(PHOTOMETRIC, vr, raw), "PhotometricInterpretation") == []
 
 
 def test_text_is_read_in_capitals_without_spaces_around_it() -> None:
@@ -60,3 +106,7 @@ def test_text_is_read_in_capitals_without_spaces_around_it() -> None:
 
 def test_several_texts_are_none() -> None:
     assert text_of(data_set(PHOTOMETRIC, "CS", b"RGB\\YBR_FULL"), "PhotometricInterpretation", "none") == "none"
+
+
+def test_a_number_is_no_text() -> None:
+    assert text_of(data_set(PHOTOMETRIC, "US", b"\x01\x00"), "PhotometricInterpretation", "none") == "none"
