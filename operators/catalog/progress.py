@@ -64,7 +64,8 @@ class ShardProgress:
 def read_progress(data: bytes | None) -> ShardProgress:
     """Read a progress from its bytes, or return a new one for None.
 
-    Raises ValueError when another version wrote the bytes, or they are no progress.
+    Raises ValueError when another version wrote the bytes, or they are no progress; UnknownSchema for a due of a newer
+    writer.
     """
     if data is None:
         return ShardProgress()
