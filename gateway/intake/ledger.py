@@ -75,8 +75,11 @@ class Ledger:
     def snapshot(self) -> Iterator[Line]:
         """Yield the fewest lines that lead to this state."""
         for transfer in self.transfers.values():
-            yield from _snapshot(transfer)
+            yield from _beginning(transfer)
+        # Before the ends: a transfer whose ends are all published is forgotten unless it has an open intent.
         yield from (intended(intent) for intent in self.intents.values())
+        for transfer in self.transfers.values():
+            yield from _ending(transfer)
 
     def _begun(self, line: Line) -> None:
         began_at = datetime.fromisoformat(line["began_at"])
@@ -163,11 +166,14 @@ def end_published(transfer_id: str, study_uid: str) -> Line:
     return {"kind": "told", "transfer": transfer_id, "study": study_uid}
 
 
-def _snapshot(transfer: RecordedTransfer) -> Iterator[Line]:
+def _beginning(transfer: RecordedTransfer) -> Iterator[Line]:
     yield begun(transfer.transfer_id, transfer.tenant, transfer.began_at)
     for study_uid, hashes in transfer.published.items():
         listed = [data_hash.hex() for data_hash in hashes]
         yield {"kind": "published", "transfer": transfer.transfer_id, "study": study_uid, "hashes": listed}
+
+
+def _ending(transfer: RecordedTransfer) -> Iterator[Line]:
     if transfer.outcome and transfer.ended_at:
         yield ended(transfer.transfer_id, transfer.outcome, transfer.ended_at)
     yield from (end_published(transfer.transfer_id, study_uid) for study_uid in transfer.ended_studies)

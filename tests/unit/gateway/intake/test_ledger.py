@@ -97,6 +97,16 @@ def test_a_snapshot_at_any_moment_leads_to_the_same_state_and_future(length: int
     assert copy.is_empty
 
 
+def test_an_intent_whose_done_was_lost_stays_open_although_its_end_is_published() -> None:
+    # A disk that was full for a while has not taken the line "done".
+    lines = [BEGUN, intended(intent(1)), ENDED, end_published("t-1", FIRST_STUDY)]
+    ledger = ledger_of(lines)
+
+    assert (ledger.intents, ledger.ends()) == ({1: intent(1)}, [])
+    assert state_of(ledger_of(ledger.snapshot())) == state_of(ledger)
+    assert ledger_of([*ledger.snapshot(), done(1)]).is_empty
+
+
 def test_a_snapshot_has_one_line_for_each_study_and_none_for_closed_intents() -> None:
     closed = [line for number in range(1, 101) for line in (intended(intent(number)), done(number))]
     ledger = ledger_of([BEGUN, *closed, intended(intent(101))])
