@@ -18,7 +18,7 @@ from api.http.ranges import Span, parse_range
 from api.http.streaming import Chunks, StreamedResponse, in_order, single_chunk
 from api.services import Services, hold_inflated, reader_of, services_of
 from operators.catalog.ports import Location
-from operators.dicom.bulkdata import Beyond, ValueLocation, seek
+from operators.dicom.bulkdata import BeyondWindow, ValueLocation, seek
 from operators.dicom.json import bulk_value
 from operators.dicom.scan import PIXEL_TAGS
 from operators.dicom.transfer_syntaxes import DEFLATED
@@ -143,7 +143,7 @@ async def _find_place(services: Services, reader: ArchiveReader, location: Locat
         async with services.header_slots:
             window = await reader.read_range(location, start, min(end, start + HEADER_BYTES))
             found = await services.run_in_parser(seek, window, start, end, location.transfer_syntax, tag)
-        if not isinstance(found, Beyond):
+        if not isinstance(found, BeyondWindow):
             return found
         start = found.position
     return None

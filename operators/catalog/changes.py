@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from operators.catalog import contents
-from operators.catalog.contents import Contents
+from operators.catalog.contents import Contents, merge
 from operators.catalog.ports import KnownRows, SeriesTotals
 from operators.catalog.projection import StorableInstance, instance_row, series_row, study_row
 from operators.catalog.rows import ConflictRow, Content, InstanceRow, SeriesKey, SeriesRow, StudyKey, StudyRow
@@ -20,7 +19,7 @@ COUNTED = ("modalities", "sop_classes", "series", "instances", "size_bytes")
 
 @dataclass(frozen=True)
 class InstanceChange:
-    """The changes at the level of instances.
+    """The changes that a batch makes at the level of instances.
 
     `shown` and `lost` are rows to write, `cleared` the keys of conflict rows to delete, `touched` the series to count
     again. `conflicts` has (shown, lost) of every conflict that a content of the batch takes part in, new or not.
@@ -34,64 +33,70 @@ class InstanceChange:
 
 
 def instance_change(known: KnownRows, arrived: Sequence[StorableInstance]) -> InstanceChange:
-    """Return the changes that these instances make at their own level; repeats make none."""
+    """Return the changes that these instances make at their own level; a repeated instance makes none."""
     rows: list[InstanceRow] = []
     lost: list[ConflictRow] = []
     cleared: list[tuple[str, ...]] = []
     touched: set[SeriesKey] = set()
     conflicts: list[tuple[Content, ConflictRow]] = []
-    for key, group in _grouped(arrived, lambda one: one.key).items():
-        shown, lost_before = known.shown.get(key), known.lost.get(key, ())
-        now = contents.merge((*((shown,) if shown else ()), *lost_before), (one.content for one in group))
-        lost += [row for row in now.lost if row not in lost_before]
-        cleared += [(*key, row.data_hash) for row in lost_before if row.data_hash == now.shown.data_hash]
-        fresh = {one.event.data_hash for one in group}
-        conflicts += [(now.shown, row) for row in now.lost if fresh & {now.shown.data_hash, row.data_hash}]
-        if now.shown != shown:
-            rows.append(_row(now, group, known.version))
-            touched |= {SeriesKey(key.tenant, key.study_uid, one.series_uid) for one in (shown, now.shown) if one}
+    for key, group in _grouped(arrived, lambda instance: instance.key).items():
+        shown_before, lost_before = known.shown.get(key), known.lost.get(key, ())
+        contents_before = (*((shown_before,) if shown_before else ()), *lost_before)
+        merged = merge(contents_before, (instance.content for instance in group))
+        lost += [row for row in merged.lost if row not in lost_before]
+        cleared += [(*key, row.data_hash) for row in lost_before if row.data_hash == merged.shown.data_hash]
+        in_batch = {instance.event.data_hash for instance in group}
+        conflicts += [(merged.shown, row) for row in merged.lost if in_batch & {merged.shown.data_hash, row.data_hash}]
+        if merged.shown != shown_before:
+            rows.append(_shown_row(merged, group, known.version))
+            touched |= {_series_of(content) for content in (shown_before, merged.shown) if content}
     return InstanceChange(tuple(rows), tuple(lost), tuple(cleared), frozenset(touched), tuple(conflicts))
 
 
 def study_and_series_changes(
     known: KnownRows, arrived: Sequence[StorableInstance], series_totals: Mapping[SeriesKey, SeriesTotals]
 ) -> tuple[tuple[StudyRow, ...], tuple[SeriesRow, ...]]:
-    """Return the rows of studies and series to write: attributes of the first instance, counts of the rows below.
+    """Return the rows of studies and series to write: attributes of the first instance, counts of the rows below it.
 
-    `series_totals` has the counts of every touched series.
+    `series_totals` has the counts of every series in InstanceChange.touched.
     """
-    series = _with_first_instances(known.series, arrived, lambda one: one.series_key, series_row)
+    series = _with_first_instances(known.series, arrived, lambda instance: instance.series_key, series_row)
     series |= {key: replace(series[key], **totals.__dict__) for key, totals in series_totals.items()}
-    studies = _with_first_instances(known.studies, arrived, lambda one: one.study_key, study_row)
+    studies = _with_first_instances(known.studies, arrived, lambda instance: instance.study_key, study_row)
     of_study = _grouped(series.values(), lambda row: StudyKey(row.tenant, row.study_uid))
     studies |= {key: replace(row, **_totals(of_study[key])) for key, row in studies.items()}
     return _changed(known.studies, studies, known.version), _changed(known.series, series, known.version)
 
 
-def _grouped(ones: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+def _series_of(content: Content) -> SeriesKey:
+    return SeriesKey(content.tenant, content.study_uid, content.series_uid)
+
+
+def _grouped(values: Iterable[T], key_of: Callable[[T], K]) -> dict[K, list[T]]:
     groups: dict[K, list[T]] = {}
-    for one in ones:
-        groups.setdefault(key(one), []).append(one)
+    for value in values:
+        groups.setdefault(key_of(value), []).append(value)
     return groups
 
 
-def _row(now: Contents, group: Iterable[StorableInstance], version: int) -> InstanceRow:
-    return next(instance_row(one, version) for one in group if one.content == now.shown)
+def _shown_row(merged: Contents, group: Iterable[StorableInstance], version: int) -> InstanceRow:
+    return next(instance_row(instance, version) for instance in group if instance.content == merged.shown)
 
 
 def _with_first_instances(
     known: Mapping[Any, R],
     arrived: Sequence[StorableInstance],
-    key: Callable[[StorableInstance], Any],
+    key_of: Callable[[StorableInstance], Any],
     row_of: Callable[[StorableInstance], R],
 ) -> dict[Any, R]:
+    """Return the rows with the attributes of their first instance, known or arrived, and with unchanged counts."""
     rows = dict(known)
-    for one_key, group in _grouped(arrived, key).items():
-        first, before = min(group, key=lambda one: one.precedence), known.get(one_key)
+    for key, group in _grouped(arrived, key_of).items():
+        first, before = min(group, key=lambda instance: instance.precedence), known.get(key)
         if before is None:
-            rows[one_key] = row_of(first)
+            rows[key] = row_of(first)
         elif first.precedence < (before.first_stored_at, before.first_sop_uid, before.first_data_hash):
-            rows[one_key] = _keep_counts(row_of(first), before)
+            rows[key] = _keep_counts(row_of(first), before)
     return rows
 
 

@@ -9,7 +9,7 @@ from schemas.topics import INSTANCE_CONFLICT
 
 
 def conflict_output(shown: Content, lost: ConflictRow) -> Output:
-    """Return the event of a conflict, made of its two rows alone, so that it is the same whenever it is made."""
+    """Return the event of a conflict; made from its two rows alone, it is the same each time it is made."""
     names = (shown.tenant, shown.study_uid, shown.sop_uid)
     event = InstanceConflict(
         event_id=event_id("instance-conflict", *names, lost.data_hash, shown.data_hash),

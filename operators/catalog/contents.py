@@ -1,4 +1,4 @@
-"""Which content of an instance is shown: the same one in whatever order, and however often, the contents arrived."""
+"""The choice of an instance's shown content: it depends neither on the order of arrival nor on repeats."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ class Contents:
 
 
 def merge(known: Iterable[Content], arrived: Iterable[Content]) -> Contents:
-    """Choose the shown one among all contents, at least one, that are known or have arrived under one instance's UIDs.
+    """Choose the shown content among all that are known or have arrived under one instance's UIDs, at least one.
 
-    It is the minimum of (stored_at, data hash). Of the repeats of one content, the first one is kept.
+    It is the minimum of (stored_at, data hash). If a content is repeated, the least by precedence() is kept.
     """
     first: dict[str, Content] = {}
     for content in (*known, *arrived):
@@ -26,7 +26,7 @@ def merge(known: Iterable[Content], arrived: Iterable[Content]) -> Contents:
         if other is None or precedence(content) < precedence(other):
             first[content.data_hash] = content
     shown = min(first.values(), key=precedence)
-    return Contents(shown, tuple(_conflict(shown, one) for one in first.values() if one is not shown))
+    return Contents(shown, tuple(_conflict(shown, other) for other in first.values() if other is not shown))
 
 
 def precedence(content: Content) -> tuple[datetime, str, str]:

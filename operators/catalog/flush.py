@@ -38,7 +38,7 @@ OPERATOR = "catalog"
 # A restart of the database or a deadlock costs one attempt; a longer outage is left to the engine's back-off.
 ATTEMPTS = 3
 
-# After the job has lost its state it announces every revision again: in steps, so that no flush holds a whole archive.
+# A job that has lost its state announces every revision again: in steps, so that no flush holds a whole archive's.
 ANNOUNCED_AT_ONCE = 1000
 
 Writable = StorableInstance | TransferRow | QuarantineRow
@@ -47,7 +47,7 @@ Entry = tuple[Record, Writable]
 
 @dataclass
 class Batch:
-    """A batch sorted out: what to write, each with its record; dues; dead letters; and all studies concerned."""
+    """A decoded batch: the entries to write, each with its record; dues; dead letters; the studies concerned."""
 
     entries: list[Entry] = field(default_factory=list)
     dues: list[StudyDue] = field(default_factory=list)
@@ -58,8 +58,8 @@ class Batch:
 def flush(catalog: Catalog, shard: int, head: bytes | None, records: tuple[Record, ...], now: float) -> Flushed:
     """Write a shard's batch and settle the studies that are due; `head` is the shard's progress, None at first.
 
-    The same batch again changes no row and sends the same events. Raises Unavailable when the database cannot answer,
-    UnknownSchema for an event of a newer writer, ValueError for a progress that cannot be read.
+    Flushing a batch again changes no row and returns the same events. Raises Unavailable when the database cannot
+    answer, UnknownSchema for an event of a newer writer, ValueError for a progress that cannot be read.
     """
     at = datetime.fromtimestamp(now, UTC)
     batch = sort_out(records, at)
@@ -105,7 +105,7 @@ def _commit(catalog: Catalog, shard: int, progress: ShardProgress, batch: Batch,
         outputs = [*batch.dead_letters, *_write_or_reject(tables, batch.entries, now)]
         ready = (due for due in progress.waiting if progress.is_ready(due))
         last = [row for due in ready if (row := settle(tables, due, shard, now))]
-        # The shard is held: no other revision can be added before this commits.
+        # The transaction holds the shard: no other revision can be added before it commits.
         new = tables.revisions(shard, progress.announced, ANNOUNCED_AT_ONCE)
         versions = tables.versions(tuple(batch.studies))
     after = replace(
@@ -118,15 +118,15 @@ def _commit(catalog: Catalog, shard: int, progress: ShardProgress, batch: Batch,
 
 
 def _write_or_reject(tables: CatalogTables, entries: Sequence[Entry], now: datetime) -> list[Output]:
-    """Write all entries that the database takes; return the events of conflicts, and dead letters for the others.
+    """Write the entries that the database accepts; return the events of conflicts, and dead letters for the others.
 
-    Entries that are refused together are halved until the one to blame is found.
+    Entries that are refused together are halved until the faulty one is found.
     """
     if not entries:
         return []
     try:
         with tables.savepoint():
-            return list(write(tables, [one for _, one in entries]))
+            return list(write(tables, [writable for _, writable in entries]))
     except Rejected as error:
         if len(entries) == 1:
             return [rejected(entries[0][0], OPERATOR, error.reason, now)]
@@ -135,21 +135,22 @@ def _write_or_reject(tables: CatalogTables, entries: Sequence[Entry], now: datet
         return first + _write_or_reject(tables, entries[middle:], now)
 
 
-def write(tables: CatalogTables, ones: Sequence[Writable]) -> tuple[Output, ...]:
+def write(tables: CatalogTables, writables: Sequence[Writable]) -> tuple[Output, ...]:
     """Write rows and the rows counted from them; return the event of every conflict that they are part of, new or not.
 
-    So a crash between commit and sending loses no event: the batch comes again, and finds its conflicts in the rows.
+    Old conflicts are returned too, so that a crash between commit and sending loses no event: the batch comes again and
+    finds its conflicts in the rows.
     """
-    if transfers := [one for one in ones if isinstance(one, TransferRow)]:
+    if transfers := [row for row in writables if isinstance(row, TransferRow)]:
         tables.put_transfers(transfers)
-    if quarantined := [one for one in ones if isinstance(one, QuarantineRow)]:
+    if quarantined := [row for row in writables if isinstance(row, QuarantineRow)]:
         tables.put_quarantine(quarantined)
-    instances = [one for one in ones if isinstance(one, StorableInstance)]
+    instances = [instance for instance in writables if isinstance(instance, StorableInstance)]
     return _write_instances(tables, instances) if instances else ()
 
 
 def _write_instances(tables: CatalogTables, instances: Sequence[StorableInstance]) -> tuple[Output, ...]:
-    known = tables.known({one.key for one in instances})
+    known = tables.known({instance.key for instance in instances})
     change = instance_change(known, instances)
     tables.put_instances(change.shown, change.lost, change.cleared)
     tables.put_studies(*study_and_series_changes(known, instances, tables.series_totals(change.touched)))
@@ -157,7 +158,7 @@ def _write_instances(tables: CatalogTables, instances: Sequence[StorableInstance
 
 
 def settle(tables: CatalogTables, due: StudyDue, shard: int, now: datetime) -> RevisionRow | None:
-    """Make the next revision of a due study, if it shows other instances than before; return its last revision."""
+    """Add a revision of a due study if it shows other instances than its last one did; return its last revision."""
     state = tables.state(StudyKey(due.tenant, due.study_uid))
     revision = next_revision(state, due, shard, now)
     if revision is None:

@@ -1,4 +1,4 @@
-"""The ports of the catalog: what its writer, its readers and its operators ask for; `connectors/` has two of each."""
+"""The ports of the catalog, for its writer, its readers and the archive's operators; `connectors/` has two of each."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -60,18 +60,18 @@ class StudyState:
 class CatalogTables(Protocol):
     """The catalog's tables inside one transaction that holds a shard.
 
-    The writer reads the rows that a batch concerns, works out the new ones, and writes them whole. Every method raises
-    Rejected when the database refuses the data for what it is, and Unavailable when it cannot answer; after either
-    error nothing may be written before the enclosing savepoint or transaction has been left. Writing the same rows
-    again changes nothing. No write may undo a later one: an attempt that was overtaken leaves the newer row in place.
-    Versions rise, and one that was given is never given again, even when its transaction fails.
+    The writer reads the rows that a batch concerns, computes the new rows, and writes them whole. Every method raises
+    Rejected when the database refuses the data themselves, and Unavailable when it cannot answer; after either error
+    nothing may be written before the enclosing savepoint or transaction has been left. Writing the same rows again
+    changes nothing. No write may undo a later write: an attempt that was overtaken leaves the newer row in place.
+    Versions rise, and no version is given twice, even when its transaction fails.
     """
 
     def savepoint(self) -> AbstractContextManager[None]:
         """Open a block whose writes are undone when an exception leaves it."""
 
     def known(self, keys: Collection[InstanceKey]) -> KnownRows:
-        """Return the contents under these instances' keys, and their studies with every series of them."""
+        """Return the contents under these keys, and the rows of their studies and of every series in those studies."""
 
     def put_instances(
         self, shown: Collection[InstanceRow], lost: Collection[ConflictRow], cleared: Collection[tuple[str, ...]]
@@ -79,13 +79,13 @@ class CatalogTables(Protocol):
         """Write instances and conflicts; delete the conflicts under `cleared`: an instance's key and a data hash."""
 
     def put_transfers(self, rows: Collection[TransferRow]) -> None:
-        """Write the ends of transfers; of one transfer's ends for a study, the greatest (ended_at, event id) stays."""
+        """Write ends of transfers; for one transfer and study, the row with the greatest (ended_at, event id) stays."""
 
     def put_quarantine(self, rows: Collection[QuarantineRow]) -> None:
-        """Write quarantined contents; of one content's rows, the greatest (stored_at, occurred_at, event id) stays."""
+        """Write quarantined contents; for one content, the greatest (stored_at, occurred_at, event id) stays."""
 
     def series_totals(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, SeriesTotals]:
-        """Return the counts of every one of these series, zero for a series without shown instances."""
+        """Return the counts of each of these series, zero for a series without shown instances."""
 
     def put_studies(self, studies: Collection[StudyRow], series: Collection[SeriesRow]) -> None:
         """Write studies and series."""
@@ -100,15 +100,15 @@ class CatalogTables(Protocol):
         """Add a revision."""
 
     def revisions(self, shard: int, above: int, most: int) -> tuple[RevisionRow, ...]:
-        """Return the shard's revisions with versions above `above`, the lowest `most` of them, in rising order."""
+        """Return the shard's `most` lowest revisions with versions above `above`, in rising order of version."""
 
 
 class Catalog(Protocol):
     """The catalog's database, for the one writer of each shard.
 
-    While a transaction is open, no other transaction of the same shard can be: an earlier attempt that is still dying
-    cannot write after a newer one. Transactions of different shards run beside each other. An error on leaving may mean
-    that the commit was made and its answer lost: the caller writes the same batch again.
+    Only one transaction of a shard can be open at a time: an earlier attempt that is still dying cannot write after a
+    newer one. Transactions of different shards run in parallel. An error on leaving may mean that the commit was made
+    and its answer lost: the caller then writes the same batch again.
     """
 
     def transaction(self, shard: int) -> AbstractContextManager[CatalogTables]:
@@ -126,9 +126,9 @@ class ConflictPair:
 class HiddenRows(Protocol):
     """The rows that queries do not show, for the operators of an archive: quarantined contents, and conflicts.
 
-    A tenant of None asks for all tenants, which no reader of the archive may. Every method returns at most `most` rows,
-    the latest first, and raises Unavailable when the catalog does not answer. Rows follow their events: an object that
-    was quarantined a moment ago may still be missing.
+    A tenant of None means all tenants: never pass it for a reader of the archive. Every method returns at most `most`
+    rows, the latest first, and raises Unavailable when the catalog does not answer. Rows are written after their
+    events: an object that was quarantined a moment ago may still be missing.
     """
 
     def quarantined(
@@ -136,11 +136,11 @@ class HiddenRows(Protocol):
     ) -> tuple[QuarantineRow, ...]:
         """Return contents that are or were in quarantine, with data hashes that start with `beginning`.
 
-        With `held_at`, only those that are still held at that moment.
+        With `held_at`, only contents that are still held at that moment.
         """
 
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
-        """Return conflicts; with `sop_uid`, those of the instances with this UID, in whatever study."""
+        """Return conflicts; with `sop_uid`, only those of instances with this UID, in any study."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class Page:
-    """A page of results in a stable order, and how many more results there are after it."""
+    """A page of results in a stable order, and the number of results after it."""
 
     hits: tuple[Hit, ...]
     remaining: int
@@ -195,7 +195,7 @@ class Page:
 class Location:
     """Where a shown instance's object is, and what is needed to serve it.
 
-    `frames` is in the form that operators/dicom/frames.py packs, and empty unless the instance was asked for alone.
+    `frames` is in the packed form of operators/dicom/frames.py, and empty unless locate_one() returned the location.
     """
 
     study_uid: str
@@ -216,9 +216,10 @@ class Location:
 class CatalogQueries(Protocol):
     """Reading the catalog, one tenant at a time: no method returns another tenant's rows.
 
-    Only shown instances are found, and the studies and series that have any. Each call reads a consistent state of the
-    catalog, but two calls may not read the same one: between two pages a study can appear. An object may have moved to
-    another tier since its location was read. Every method raises Unavailable when the catalog does not answer in time.
+    Only shown instances are found, and studies and series with shown instances. Each call reads a consistent state of
+    the catalog, but two calls may read different states: between two pages a study can appear. An object may have moved
+    to another tier since its location was read. Every method raises Unavailable when the catalog does not answer in
+    time.
     """
 
     async def search(self, tenant: str, query: Query) -> Page:

@@ -20,10 +20,10 @@ Partition = tuple[str, int]
 
 @dataclass(frozen=True)
 class ShardProgress:
-    """The last offset applied of each partition, the dues that wait, and the version of the last announced revision.
+    """The last applied offset of each partition, the waiting dues, and the version of the last announced revision.
 
-    A progress that was lost begins again at version 0: all revisions are announced again, and consumers ignore versions
-    that they have seen.
+    A lost progress begins again at version 0: all revisions are announced again, and consumers ignore versions that
+    they have seen.
     """
 
     applied: Mapping[Partition, int] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class ShardProgress:
     announced: int = 0
 
     def advanced(self, records: Iterable[Record], dues: Iterable[StudyDue], now: datetime) -> "ShardProgress":
-        """Return the progress after these records are applied and these dues wait too, each one once.
+        """Return the progress after these records are applied and these dues wait too; a repeated due waits once.
 
         A due older than the retention of instance-stored is dropped: the records that it waits for have expired.
         """
@@ -44,7 +44,7 @@ class ShardProgress:
         return ShardProgress(applied, tuple(waiting.values()), self.announced)
 
     def is_ready(self, due: StudyDue) -> bool:
-        """True if every record that the due counts is applied; a shard reads each partition in order."""
+        """True if every instance that the due counts is applied; a partition is read in the order of its offsets."""
         if due.instance_partition is None or due.instance_offset is None:
             return True
         return self.applied.get((INSTANCE_STORED.name, due.instance_partition), -1) >= due.instance_offset
@@ -62,7 +62,7 @@ class ShardProgress:
 
 
 def read_progress(data: bytes | None) -> ShardProgress:
-    """Read a progress from its bytes, or return a new one for None.
+    """Read a progress from its bytes; None gives an empty progress.
 
     Raises ValueError when another version wrote the bytes, or they are no progress; UnknownSchema for a due of a newer
     writer.
@@ -78,8 +78,10 @@ def read_progress(data: bytes | None) -> ShardProgress:
                 stored["announced"],
             )
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError("the catalog's state of a shard cannot be read") from error
-    raise ValueError("the catalog's state of a shard was written by another version")
+        raise ValueError(
+            "the catalog's state of a shard cannot be read: restore the job from an earlier savepoint"
+        ) from error
+    raise ValueError("the catalog's state of a shard was written by another version: run the release that wrote it")
 
 
 def _due(text: str) -> StudyDue:

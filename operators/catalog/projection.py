@@ -1,4 +1,4 @@
-"""From an event to the rows that it makes when nothing else has arrived."""
+"""The rows that an event makes when nothing else has arrived."""
 
 import re
 from dataclasses import dataclass, field, fields
@@ -35,13 +35,14 @@ EVENT_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 # The facts that a level's row has columns for.
 COLUMNS: dict[Level, tuple[Attribute, ...]] = {
-    level: tuple(one for one in FACTS if one.level == level and one.matching) for level in LEVELS
+    level: tuple(attribute for attribute in FACTS if attribute.level == level and attribute.matching)
+    for level in LEVELS
 }
 
 
 @dataclass(frozen=True)
 class StorableInstance:
-    """An instance that arrived: its event, its facts as storable values, and the content that it is known by."""
+    """An instance that arrived: its event, its facts as storable values, and its content as the catalog compares it."""
 
     event: InstanceStored
     values: dict[str, Any] = field(repr=False)
@@ -65,18 +66,18 @@ class StorableInstance:
 
     @property
     def precedence(self) -> tuple[datetime, str, str]:
-        """Return the key that orders instances: the first one gives its study and series their attributes."""
+        """Return the key that orders instances: the first instance gives its study and series their attributes."""
         return self.event.stored_at, self.event.sop_uid, self.event.data_hash
 
 
 def check_identifiers(event: InstanceStored | TransferEnded | StudyDue) -> None:
-    """Raise Rejected unless an event's tenant, study UID and id have the form that our events give them."""
+    """Raise Rejected unless an event's tenant, study UID and id have the form that they have in our events."""
     if not (TENANT.fullmatch(event.tenant) and is_uid(event.study_uid) and EVENT_ID.fullmatch(event.event_id)):
         raise Rejected("not-a-study-of-ours")
 
 
 def check_partition(event: StudyDue) -> None:
-    """Raise Rejected when a due names a partition that no topic has: fastavro reads numbers larger than an int."""
+    """Raise Rejected when a due names a partition that no topic has: fastavro also reads numbers larger than an int."""
     if not 0 <= (event.instance_partition or 0) <= MAX_PARTITION:
         raise Rejected("not-a-place")
 
@@ -92,10 +93,10 @@ def storable_instance(event: InstanceStored) -> StorableInstance:
 
 
 def instance_row(instance: StorableInstance, version: int) -> InstanceRow:
-    """Return the row of an instance of which nothing else has arrived."""
+    """Return the row of an instance when nothing else has arrived under its UIDs."""
     event = instance.event
     attributes, cut = _attributes("instance", instance)
-    # An instance is warned of what would be lost of it at every level, whether or not its study takes its attributes.
+    # The warnings tell of attributes cut at every level, even if study and series take theirs from another instance.
     above = _attributes("series", instance)[1] + _attributes("study", instance)[1]
     return InstanceRow(
         **instance.content.__dict__,
@@ -112,7 +113,7 @@ def instance_row(instance: StorableInstance, version: int) -> InstanceRow:
 
 
 def series_row(instance: StorableInstance) -> SeriesRow:
-    """Return the row of a series of which nothing else has arrived, before its instances are counted."""
+    """Return the row of a series when nothing else of it has arrived, before its instances are counted."""
     return SeriesRow(
         **instance.series_key._asdict(),
         **_first_instance(instance),
@@ -122,7 +123,7 @@ def series_row(instance: StorableInstance) -> SeriesRow:
 
 
 def study_row(instance: StorableInstance) -> StudyRow:
-    """Return the row of a study of which nothing else has arrived, before its instances are counted."""
+    """Return the row of a study when nothing else of it has arrived, before its instances are counted."""
     return StudyRow(
         **instance.study_key._asdict(),
         **_first_instance(instance),
@@ -146,7 +147,7 @@ def transfer_row(event: TransferEnded) -> TransferRow:
 
 
 def quarantine_row(event: InstanceQuarantined) -> QuarantineRow:
-    """Return the row of a content in quarantine, or released or discarded from it.
+    """Return the row of a content that is in quarantine, or was released or discarded from it.
 
     Raises Rejected when its tenant, hash, key or event id cannot be ours.
     """
@@ -198,19 +199,19 @@ def _attributes(level: Level, instance: StorableInstance) -> tuple[DicomJson, tu
 
 
 def _columns(level: Level, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns of a level's row that its facts give, in the forms that are answered and matched."""
+    """Return the columns of a level's row that hold facts, in the forms that answers and matching need."""
     columns: dict[str, Any] = {}
-    for one in COLUMNS[level]:
-        value = values[one.name]
-        if one.matching == "texts":
-            columns[one.column] = _distinct(value)
+    for attribute in COLUMNS[level]:
+        value = values[attribute.name]
+        if attribute.matching == "texts":
+            columns[attribute.column] = _distinct(value)
             continue
-        columns[one.name] = value
-        if one.matching == "name":
-            columns[one.column] = None if value is None else fold(value)
+        columns[attribute.name] = value
+        if attribute.matching == "name":
+            columns[attribute.column] = None if value is None else fold(value)
     return columns
 
 
 def _distinct(texts: str | None) -> tuple[str, ...]:
-    """Return the values that backslashes separate, each one once, without empty ones."""
+    """Return the non-empty values between backslashes, each once."""
     return tuple(dict.fromkeys(part for part in (texts or "").split("\\") if part))

@@ -1,9 +1,9 @@
-"""A query as a value: what the parameters of a QIDO request, or the keys of a C-FIND, ask of the catalog.
+"""A query as a value, made from the parameters of a QIDO request or the keys of a C-FIND.
 
 Matching follows PS3.4 C.2.2.2, the parameters PS3.18 8.3.4. Where the standard leaves a choice, this is ours: text
 matches with case, names without case and accents; a name matches when one of its component groups does; a partial time
-(HH, HHMM) covers the whole hour or minute; date and time match independently of each other, and as they are written in
-the objects, for a time zone in the query is ignored. A list of UIDs may also come as repeated parameters.
+(HH, HHMM) covers the whole hour or minute; date and time match independently of each other and as the objects hold
+them, so a time zone in the query is ignored. A list of UIDs may also be given as repeated parameters.
 """
 
 import re
@@ -29,7 +29,7 @@ MAX_STARS = 8
 MIN_LITERALS = 2
 MAX_DIGITS = 9
 MAX_PATH_LENGTH = 8
-# Of one attribute, with multiplevaluematching.
+# The most values for one attribute, with multiplevaluematching.
 MAX_VALUES = 64
 
 
@@ -47,9 +47,9 @@ class Match:
 
 @dataclass(frozen=True)
 class Query:
-    """A query: its level, the UIDs that its path names, its conditions, and the page and attributes that it wants.
+    """A query: its level, the UIDs that its path names, its conditions, and the page and attributes to return.
 
-    `include` has the tags that are wanted besides the default ones, None for all there are.
+    `include` has the tags to return besides the default ones; None means all attributes.
     """
 
     level: Level
@@ -63,7 +63,7 @@ class Query:
 
     @property
     def parents(self) -> tuple[Level, ...]:
-        """Return the upper levels in the answer: those that the path leaves open; all of them with includefield."""
+        """Return the upper levels in the answer: those that the path does not name, or all with includefield."""
         named = {"study": self.study_uid, "series": self.series_uid}
         upper = LEVELS[: LEVELS.index(self.level)]
         return tuple(level for level in upper if self.include != frozenset() or named[level] is None)
@@ -71,13 +71,13 @@ class Query:
 
 @dataclass(frozen=True)
 class PageLimits:
-    """The number of results of a page: when the query gives no limit, and at most."""
+    """The number of results on a page: the default when a query gives no limit, and the most that it can have."""
 
     default_limit: int = 100
     most_limit: int = 1000
 
 
-BY_PATH: Mapping[str, Attribute] = {one.path: one for one in ATTRIBUTES if one.matching}
+BY_PATH: Mapping[str, Attribute] = {attribute.path: attribute for attribute in ATTRIBUTES if attribute.matching}
 
 # Parameters that name no attribute; accept and charset belong to content negotiation.
 CONTROLS = ("limit", "offset", "includefield", "fuzzymatching", "emptyvaluematching", "multiplevaluematching")
@@ -133,7 +133,7 @@ def like_pattern(pattern: str) -> str:
 def is_met(match: Match, value: Any) -> bool:
     """True if a column's value meets the condition, by the rules that the connectors' SQL follows too."""
     if isinstance(value, tuple):
-        return any(is_met(match, one) for one in value) or (match.operator == "empty" and not value)
+        return any(is_met(match, member) for member in value) or (match.operator == "empty" and not value)
     if match.operator == "empty":
         return value is None or value == ""
     return value is not None and IS_MET[match.operator](value, match.values)
@@ -192,7 +192,7 @@ def _warnings(controls: Mapping[str, list[str]], ignored: list[str]) -> tuple[st
     warnings = []
     if _flag(controls, "fuzzymatching"):
         warnings.append("The fuzzymatching parameter is not supported. Only literal matching has been performed.")
-    # The names go into a header of HTTP: only what could be an attribute's name is repeated.
+    # The names go into an HTTP header: a name that no attribute could have is left out.
     names = sorted({name for name in ignored if re.fullmatch(r"[A-Za-z0-9.]{1,80}", name)})[:8]
     if ignored:
         listed = f" ({', '.join(names)})" if names else ""
@@ -232,7 +232,7 @@ def _include(texts: list[str]) -> frozenset[str] | None:
 
 @dataclass(frozen=True)
 class _Rules:
-    """The rules of this query: if two quotes ask for empty values, and if backslashes separate several values.
+    """The rules of a query: if "" matches empty values, and if backslashes separate several values.
 
     Source: PS3.18 8.3.4.5 and 8.3.4.6.
     """
@@ -264,7 +264,7 @@ def _any_of(attribute: Attribute, text: str) -> Match | None:
     texts = [part.strip(" ") for part in text.split("\\", MAX_VALUES)]
     if len(texts) > MAX_VALUES:
         raise BadQuery(f"{attribute.keyword} has more than {MAX_VALUES} values: ask for fewer at once")
-    matches = [READERS[attribute.matching](attribute, one) for one in texts if one.strip("*")]
+    matches = [READERS[attribute.matching](attribute, part) for part in texts if part.strip("*")]
     if len(matches) < len(texts) or None in matches:
         return None
     values = tuple(dict.fromkeys(value for match in matches if match for value in match.values))
@@ -280,7 +280,7 @@ def _text(attribute: Attribute, text: str) -> Match:
 
 
 def _check_pattern(attribute: Attribute, pattern: str) -> None:
-    """Raise BadQuery for a pattern that costs much and selects little; in short codes one character selects enough."""
+    """Raise BadQuery for a pattern that costs much and selects little; for short codes one character is enough."""
     literals = sum(c not in "*?" for c in pattern)
     if "*" in pattern and literals < MIN_LITERALS and attribute.matching in ("text", "name"):
         raise BadQuery(
@@ -291,7 +291,7 @@ def _check_pattern(attribute: Attribute, pattern: str) -> None:
 
 
 def _name(attribute: Attribute, text: str) -> Match | None:
-    """Match any whole component group, or all groups together when the pattern itself contains an =."""
+    """Match any whole component group, or all groups together when the pattern contains an =."""
     groups = (group.strip(" ").rstrip("^").rstrip(" ") for group in fold(text).split("="))
     pattern = re.sub(r"\*+", "*", "=".join(groups)).rstrip("=")
     if not pattern.strip("*"):
@@ -342,7 +342,7 @@ def _time(attribute: Attribute, text: str) -> Match:
 
 
 def _moments(attribute: Attribute, text: str) -> tuple[time, time]:
-    """Return the first and the last moment of a time, perhaps partial; second 60 counts as 59 (PS3.5 6.2)."""
+    """Return the first and the last moment of a time, which may be partial; second 60 counts as 59 (PS3.5 6.2)."""
     found = re.fullmatch(r"([0-9]{2})(?:([0-9]{2})(?:([0-9]{2})(?:\.([0-9]{1,6}))?)?)?", text)
     try:
         if found:
@@ -369,7 +369,7 @@ def _range(text: str, ends: Callable[[str], tuple[Any, Any]]) -> tuple[Any, Any]
     return ends(low)[0] if low else None, ends(high)[1] if high else None
 
 
-# How an attribute is matched that may be asked for with several values at once; for UIDs a list always may.
+# The kinds of matching that take several values with multiplevaluematching; UIDs take a list without it.
 MULTIPLE: frozenset[Matching] = frozenset({"text", "texts", "code", "codes", "name", "number"})
 READERS: Mapping[Matching | None, Callable[[Attribute, str], Match | None]] = {
     "text": _text,

@@ -16,7 +16,7 @@ MAX_SERIES = 1000
 
 
 def next_revision(state: StudyState, due: StudyDue, shard: int, now: datetime) -> RevisionRow | None:
-    """Return the revision that a due makes; None when the last one shows the same, or no instance ever arrived."""
+    """Return the revision that a due makes; None when the last revision shows the same, or no instance ever arrived."""
     last, now_shown = state.last, digest((sop_uid, data_hash) for _, sop_uid, data_hash in state.shown)
     if now_shown == (last.digest if last else digest(())):
         return None
@@ -33,7 +33,7 @@ def next_revision(state: StudyState, due: StudyDue, shard: int, now: datetime) -
         settled_at=now,
         instances=study.instances if study else 0,
         size_bytes=study.size_bytes if study else 0,
-        series=tuple(one.__dict__ for one in series[:MAX_SERIES]),
+        series=tuple(settled.__dict__ for settled in series[:MAX_SERIES]),
         series_truncated=len(series) > MAX_SERIES,
         modalities=study.modalities if study else (),
         sop_classes=study.sop_classes if study else (),
@@ -50,13 +50,13 @@ def settled_series(state: StudyState) -> tuple[SettledSeries, ...]:
 
 
 def revision_outputs(revisions: Iterable[RevisionRow]) -> tuple[Output, ...]:
-    """Return the events of these revisions, each one once, lowest version first."""
+    """Return the events of these revisions, each revision once, lowest version first."""
     by_version = {row.version: row for row in revisions}
     return tuple(Output(STUDY_SETTLED, revision_event(by_version[version])) for version in sorted(by_version))
 
 
 def revision_event(row: RevisionRow) -> StudySettled:
-    """Return the event of a revision, made of its row alone, so that it is the same whenever it is made."""
+    """Return the event of a revision; made from its row alone, it is the same each time it is made."""
     return StudySettled(
         event_id=event_id(row.tenant, row.study_uid, "settled", str(row.version)),
         tenant=row.tenant,
@@ -69,7 +69,7 @@ def revision_event(row: RevisionRow) -> StudySettled:
         signal=cast("Signal", row.signal),
         instances=row.instances,
         size_bytes=row.size_bytes,
-        series=tuple(SettledSeries(**one) for one in row.series),
+        series=tuple(SettledSeries(**settled) for settled in row.series),
         series_truncated=row.series_truncated,
         modalities=row.modalities,
         sop_classes=row.sop_classes,

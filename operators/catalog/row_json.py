@@ -1,6 +1,6 @@
-"""The DICOM JSON of a row (PS3.18 F.2): the attributes that a query's answer has, from the values of one instance.
+"""The DICOM JSON of a row (PS3.18 F.2): the attributes of a query's answer, from the values of one instance.
 
-Counts, modalities, availability and addresses are not in it: they come from other rows, and the reader adds them.
+It has no counts, modalities, availability and addresses: they come from other rows, and the reader adds them.
 """
 
 from collections.abc import Mapping
@@ -22,11 +22,14 @@ ANSWERED = {level: answered_at(level) for level in LEVELS}
 def row_json(level: Level, values: Mapping[str, Any]) -> tuple[DicomJson, tuple[str, ...]]:
     """Return the attributes of a level's row, and a warning code when some had to be left out.
 
-    `values` has facts and UIDs by their names; an attribute whose value is None is absent, one with an empty text is
-    there without a value. The largest attributes are left out until the rest, as compact JSON, has LIMIT_BYTES at most.
+    `values` has facts and UIDs by their names; an attribute is absent if its value is None, and present without a value
+    if it is an empty text. The largest attributes are left out until the rest, as compact JSON, fits LIMIT_BYTES.
     """
-    wanted = ((one, _items(one, values) if one.vr == "SQ" else values[one.name]) for one in ANSWERED[level])
-    found = {one.path: element(one.vr, value) for one, value in wanted if value is not None}
+    wanted = (
+        (attribute, _items(attribute, values) if attribute.vr == "SQ" else values[attribute.name])
+        for attribute in ANSWERED[level]
+    )
+    found = {attribute.path: element(attribute.vr, value) for attribute, value in wanted if value is not None}
     if CHARACTER_SET in found:
         # JSON is UTF-8, whatever the file was (PS3.18 F.2, CP-2518).
         found[CHARACTER_SET] = {"vr": "CS", "Value": ["ISO_IR 192"]}
@@ -36,13 +39,14 @@ def row_json(level: Level, values: Mapping[str, Any]) -> tuple[DicomJson, tuple[
 
 
 def _items(sequence: Attribute, values: Mapping[str, Any]) -> list[DicomJson] | None:
-    """Return the items of a sequence, made of facts that have one value for each item; None when all are absent."""
+    """Return the items of a sequence, made from facts with a value for each item; None when all facts are absent."""
     members = items_of(sequence)
-    if all(values[one.name] is None for one in members):
+    if all(values[member.name] is None for member in members):
         return None
-    items = zip_longest(*((values[one.name] or "").split("\\") for one in members), fillvalue="")
+    items = zip_longest(*((values[member.name] or "").split("\\") for member in members), fillvalue="")
     return [
-        {f"{one.tag:08X}": element(one.vr, text) for one, text in zip(members, item, strict=True)} for item in items
+        {f"{member.tag:08X}": element(member.vr, text) for member, text in zip(members, item, strict=True)}
+        for item in items
     ]
 
 
@@ -57,7 +61,7 @@ def _without_largest(found: DicomJson) -> DicomJson:
     largest_last = sorted(found, key=lambda tag: (len(orjson.dumps(found[tag])), tag))
     while len(orjson.dumps(found)) > LIMIT_BYTES:
         left_out = largest_last.pop()
-        found = {tag: one for tag, one in found.items() if tag != left_out}
+        found = {tag: kept for tag, kept in found.items() if tag != left_out}
     return found
 
 
@@ -78,7 +82,7 @@ def _time(value: time) -> list[str]:
     return [value.isoformat().replace(":", "")]
 
 
-# How the value of a VR is written; texts for all others.
+# The writers of values by VR; the values of every other VR are texts.
 VALUES: dict[str, Any] = {
     "SQ": lambda items: items,
     "PN": _name,

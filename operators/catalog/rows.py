@@ -33,7 +33,7 @@ class InstanceKey(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRow:
-    """A study: the attributes of its first instance, and counts of its rows."""
+    """A study: the attributes of its first instance, and counts of its shown series and instances."""
 
     tenant: str
     study_uid: str
@@ -64,7 +64,7 @@ class StudyRow:
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesRow:
-    """A series: the attributes of its first instance, and counts of its rows."""
+    """A series: the attributes of its first instance, and counts of its shown instances."""
 
     tenant: str
     study_uid: str
@@ -141,7 +141,7 @@ class Content:
 
 @dataclass(frozen=True, kw_only=True)
 class ConflictRow(Content):
-    """A content that is kept beside the shown one and not shown; `kind` is how it differs from the shown one."""
+    """A content that is kept but not shown; `kind` is how it differs from the shown content."""
 
     kind: str
 
@@ -185,7 +185,7 @@ class TransferRow:
 class QuarantineRow:
     """A content that was refused and is held in quarantine, or was released or discarded.
 
-    Of all its events, the one with the greatest (stored_at, occurred_at, event id) gives the row.
+    The row comes from the content's event with the greatest (stored_at, occurred_at, event id).
     """
 
     tenant: str

@@ -1,4 +1,4 @@
-"""Facts as values that a database takes: typed, bounded and clean; what was lost is named by a warning code."""
+"""Facts as values that a database accepts: typed, bounded and clean; a warning code names each fact that lost data."""
 
 import re
 from collections.abc import Callable
@@ -14,7 +14,7 @@ TEXT_LENGTH = 256
 # PostgreSQL's integer.
 LEAST, MOST = -(2**31), 2**31 - 1
 
-# NUL ends a C string and a lone surrogate has no UTF-8: PostgreSQL takes neither.
+# NUL ends a C string and a lone surrogate has no UTF-8: PostgreSQL accepts neither.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # PS3.5 6.2; the forms with dots and colons are ACR-NEMA's, which old files still hold.
 DATE = re.compile(r"([0-9]{4})(\.?)([0-9]{2})\2([0-9]{2})")
@@ -25,8 +25,8 @@ NUMBER = re.compile(r"[+-]?[0-9]{1,12}")
 def storable_values(facts: Facts) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return every fact under its name as a typed value, and a warning code for each that was lost or cut.
 
-    Text is str, dates and times are date and time without a zone, numbers int; None is absent or unreadable,
-    an empty str an element without a value.
+    Text is str, dates and times are date and time without a zone, numbers int. None means absent or unreadable, an
+    empty str means an element without a value.
     """
     values: dict[str, Any] = {}
     warnings = []
@@ -87,4 +87,4 @@ def _count(fact: int) -> tuple[int | None, str]:
 
 
 READERS: dict[str, Callable[[Any], tuple[Any, str]]] = {"DA": _date, "TM": _time, "IS": _number, "US": _count}
-VRS = {one.name: one.vr for one in FACTS}
+VRS = {attribute.name: attribute.vr for attribute in FACTS}

@@ -1,8 +1,8 @@
-"""The attributes that the archive reads, stores, matches and answers: a row for each, and all other tables follow.
+"""The table of the attributes that the archive reads, stores, matches and returns; other tables are derived from it.
 
-To match one more attribute in queries, add its row here, and its column to `schemas/catalog/` and to the row class of
-its level. One that no event carries yet is also a new field of Facts and of its Avro schema. The test of this module
-names whatever is still missing.
+To match another attribute in queries, add its row here, and its column to `schemas/catalog/` and to the row class of
+its level. An attribute that no event carries yet also needs a field in Facts and in its Avro schema. The test of this
+module names what is still missing.
 """
 
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["study", "series", "instance"]
-# How a query's value is compared with the attribute's (PS3.4 C.2.2.2). Codes, uids and texts are several values.
+# How a query's value is compared with the attribute's (PS3.4 C.2.2.2); "codes", "uids" and "texts" are several values.
 Matching = Literal["text", "code", "name", "uid", "date", "time", "number", "codes", "uids", "texts"]
-# Whether a query's answer has the attribute: always, even empty (type 2); if it is known; at every level, if it is
-# known; as the reader works it out; or never.
+# When a query's answer has the attribute: always, even empty (type 2); if its value is known; at every level, if its
+# value is known; with a value that the reader computes; or never.
 Answered = Literal["always", "if-known", "everywhere", "by-reader", "never"]
 
 LEVELS: tuple[Level, ...] = ("study", "series", "instance")
@@ -24,9 +24,9 @@ class Attribute:
     """One attribute of DICOM's information model.
 
     `path` is its tag as eight hexadecimal digits. For an attribute in the items of a sequence, the sequence's tag and a
-    dot come first; `keyword` has the same form. `name` is what its value is called in events and rows. A fact is read
-    from the header and travels in events as the field `name` of Facts; the other attributes are the event's UIDs, or
-    what the catalog derives from its rows.
+    dot come first; `keyword` has the same form. `name` is the name of its value in events and rows. A fact is read from
+    the header and carried by events in the field `name` of Facts; the other attributes are UIDs of the event, or are
+    derived by the catalog from its rows.
     """
 
     keyword: str
@@ -50,7 +50,7 @@ class Attribute:
 
     @property
     def column(self) -> str:
-        """Return the column of the level's table that is matched.
+        """Return the column that queries match, in the table of the attribute's level.
 
         Person names are matched without case and accents, in a column of their own. An attribute of a sequence's items
         has a value for each item, so its column holds several.
@@ -58,8 +58,8 @@ class Attribute:
         return self.name + {"name": "_folded", "texts": "s"}.get(self.matching or "", "")
 
 
-# PS3.6 6 for tags and VRs; PS3.18 tables 10.6.1-5 (matched) and 10.6.3-3 to -5 (answered), and what viewers ask for
-# besides. Specific Character Set comes first: the texts after it are decoded by it.
+# PS3.6 6 for tags and VRs; PS3.18 tables 10.6.1-5 (matched) and 10.6.3-3 to -5 (answered), and the attributes that
+# viewers also ask for. Specific Character Set comes first: it says how the texts after it are decoded.
 ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("SpecificCharacterSet", "00080005", "CS", "instance", "specific_character_set", None, "everywhere"),
     Attribute("TimezoneOffsetFromUTC", "00080201", "SH", "instance", "timezone_offset_from_utc", None, "everywhere"),
@@ -123,23 +123,30 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("BitsAllocated", "00280100", "US", "instance", "bits_allocated", "number"),
 )
 
-FACTS: tuple[Attribute, ...] = tuple(one for one in ATTRIBUTES if one.is_fact)
-SEQUENCES: tuple[Attribute, ...] = tuple(one for one in ATTRIBUTES if one.vr == "SQ")
-TAGS = {one.keyword: one.tag for one in ATTRIBUTES}
+FACTS: tuple[Attribute, ...] = tuple(attribute for attribute in ATTRIBUTES if attribute.is_fact)
+SEQUENCES: tuple[Attribute, ...] = tuple(attribute for attribute in ATTRIBUTES if attribute.vr == "SQ")
+TAGS = {attribute.keyword: attribute.tag for attribute in ATTRIBUTES}
 
 
 def items_of(sequence: Attribute) -> tuple[Attribute, ...]:
     """Return the attributes that lie in the items of this sequence."""
-    return tuple(one for one in ATTRIBUTES if one.sequence == sequence.path)
+    return tuple(attribute for attribute in ATTRIBUTES if attribute.sequence == sequence.path)
 
 
 def answered_at(level: Level) -> tuple[Attribute, ...]:
-    """Return the top-level attributes whose values a row of this level answers, those of every level first, by tag."""
-    everywhere = [one for one in ATTRIBUTES if one.answered == "everywhere"]
-    own = [one for one in ATTRIBUTES if one.level == level and one.answered in {"always", "if-known"}]
-    return (*everywhere, *sorted((one for one in own if not one.sequence), key=lambda one: one.tag))
+    """Return the top-level attributes in an answer of this level: those of every level, then the level's own by tag."""
+    everywhere = [attribute for attribute in ATTRIBUTES if attribute.answered == "everywhere"]
+    own = [
+        attribute
+        for attribute in ATTRIBUTES
+        if attribute.level == level and attribute.answered in {"always", "if-known"}
+    ]
+    return (
+        *everywhere,
+        *sorted((attribute for attribute in own if not attribute.sequence), key=lambda attribute: attribute.tag),
+    )
 
 
 def required_at(level: Level) -> Iterator[Attribute]:
     """Return the attributes that every answer of this level has, empty when they are not known."""
-    return (one for one in ATTRIBUTES if one.level == level and one.answered == "always")
+    return (attribute for attribute in ATTRIBUTES if attribute.level == level and attribute.answered == "always")

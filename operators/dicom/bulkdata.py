@@ -1,4 +1,4 @@
-"""Single values and frames served without reading the whole object: where they lie, and how they are streamed.
+"""Find and stream single values and frames of an object without reading the whole object.
 
 Source: PS3.18 F.2.6 (bulk data), PS3.5 8.1 and 8.2 (native pixels).
 """
@@ -33,24 +33,24 @@ class ValueLocation(NamedTuple):
     end: int
 
 
-class Beyond(NamedTuple):
-    """The value is not in the window; an element begins at `position`, and the search goes on there."""
+class BeyondWindow(NamedTuple):
+    """The value is not in the window; an element begins at `position`, where the search must continue."""
 
     position: int
 
 
-def seek(window: bytes, start: int, end: int, transfer_syntax: str, tag: int) -> ValueLocation | Beyond | None:
-    """Find a top-level element's value in a window of an object, whose `start` is where an element begins.
+def seek(window: bytes, start: int, end: int, transfer_syntax: str, tag: int) -> ValueLocation | BeyondWindow | None:
+    """Find a top-level element's value in a window of an object; an element begins at `start`, as the window does.
 
-    `end` is where the elements to be searched end. None when the element is not there, or has no bytes of its own: a
-    sequence, or an undefined length. Raises Rejected("unreadable-header").
+    `end` is where the elements to be searched end. None when the element is absent, is a sequence, or has an undefined
+    length. Raises Rejected("unreadable-header").
     """
     last = _LastElement()
     is_cut_off = start + len(window) < end
     try:
         _read_up_to(tag, window, transfer_syntax, last)
     except Rejected:
-        # Behind an element that was read, the window may end within the next one's header.
+        # After at least one element, a failure may only mean that the window ends within the next element's header.
         if last.start == 0 or not is_cut_off:
             raise
     if last.tag == tag:
@@ -69,21 +69,21 @@ class _LastElement:
     length: int = 0
 
 
-def _next_search(last: _LastElement, start: int, end: int, tag: int, *, is_cut_off: bool) -> Beyond | None:
-    """Return where the search goes on behind the last element of a window; None when the wanted one is not there."""
+def _next_search(last: _LastElement, start: int, end: int, tag: int, *, is_cut_off: bool) -> BeyondWindow | None:
+    """Return where the search continues after the last element of a window; None when the wanted element is absent."""
     after = start + last.start + last.length
     if last.tag > tag or after >= end or last.start == 0:
         return None
     if last.length != UNDEFINED:
-        return Beyond(after)
+        return BeyondWindow(after)
     if is_cut_off:
-        # A sequence that does not end in the window: nothing tells where the next element begins.
+        # The sequence ends beyond the window: where the next element begins is unknown.
         raise Rejected("unreadable-header")
     return None
 
 
 def _read_up_to(tag: int, window: bytes, transfer_syntax: str, last: _LastElement) -> None:
-    """Read elements until this tag or a greater one; `last` follows them, also when Rejected is raised."""
+    """Read elements up to this tag or a greater one; `last` is set to each in turn, even if Rejected is raised."""
     stream, syntax = BytesIO(window), transfer_syntax_of(transfer_syntax)
 
     def stop(found: int, vr: str | None, length: int) -> bool:
@@ -99,7 +99,7 @@ def _read_up_to(tag: int, window: bytes, transfer_syntax: str, last: _LastElemen
 
 
 class BitFrame(NamedTuple):
-    """A frame of single bits: the bytes that hold it, how many bits of the first byte come before it, its bits."""
+    """A frame of one-bit pixels: the bytes that hold it, the number of bits to skip in the first byte, and its bits."""
 
     location: ValueLocation
     skip: int
@@ -107,13 +107,13 @@ class BitFrame(NamedTuple):
 
 
 class BitFrames(NamedTuple):
-    """Frames of single bits, one directly behind the other: where all of them lie in the object, the bits of each."""
+    """Frames of one-bit pixels, stored without gaps: where all of them lie in the object, and the bits of each."""
 
     pixels: ValueLocation
     bits: int
 
     def frame(self, number: int) -> BitFrame | None:
-        """Locate a frame, the first is number 1; None when the pixels end before the frame does."""
+        """Locate a frame, counted from 1; None when the pixels end before the frame does."""
         first, skip = divmod((number - 1) * self.bits, 8)
         start = self.pixels.start + first
         end = start + -(-(skip + self.bits) // 8)
@@ -121,9 +121,9 @@ class BitFrames(NamedTuple):
 
 
 def bit_frames(header: bytes, prefix_length: int, transfer_syntax: str) -> BitFrames | None:
-    """Find frames whose pixels are single bits, and which may begin within a byte (PS3.5 8.1.1); None for others.
+    """Find the frames of an image with one-bit pixels; None for any other image.
 
-    `header` reaches beyond the pixel element's own header.
+    Such a frame may begin within a byte (PS3.5 8.1.1). `header` must include the header of the pixel element.
     """
     found = scan(header[prefix_length:], transfer_syntax, frozenset(SHAPE))
     rows, columns, samples, allocated = (int.from_bytes(found.raw(tag, 2) or b"\1", "little") for tag in SHAPE)
@@ -135,13 +135,13 @@ def bit_frames(header: bytes, prefix_length: int, transfer_syntax: str) -> BitFr
 
 
 def align(raw: bytes, skip: int, bits: int) -> bytes:
-    """Return `bits` bits, without the first `skip`, moved to the lowest bit of the first byte, zeros behind them."""
+    """Return `bits` bits after the first `skip`, moved to the lowest bit of the first byte and padded with zeros."""
     number = int.from_bytes(raw, "little") >> skip & ((1 << bits) - 1)
     return number.to_bytes(-(-bits // 8), "little")
 
 
 async def stream_aligned(chunks: Chunks, skip: int, bits: int) -> Chunks:
-    """Stream what align() returns for all chunks together."""
+    """Stream what align() would return for all chunks joined."""
     held = b""
     async with aclosing(chunks):
         async for chunk in chunks:
@@ -154,7 +154,7 @@ async def stream_aligned(chunks: Chunks, skip: int, bits: int) -> Chunks:
 
 
 def inflate_object(whole: bytes, prefix_length: int) -> tuple[bytearray, Frames]:
-    """Return a deflated object's inflated data set, up to the scan's limit, and where its frames lie in that.
+    """Return a deflated object's inflated data set, up to the scan's limit, and where its frames lie in it.
 
     Raises Rejected as scan() does.
     """
@@ -165,9 +165,9 @@ def inflate_object(whole: bytes, prefix_length: int) -> tuple[bytearray, Frames]
 async def stream_fragments(chunks: Chunks, tables: int = 0) -> Chunks:
     """Stream the values of encapsulated fragments, without their headers: a frame's code stream (PS3.5 A.4).
 
-    The first `tables` items are offset tables and left out. The sequence's delimiter ends the stream. Of a last
-    fragment that is cut short, the bytes that are there are streamed. Raises Rejected(BAD_FRAME) when something else
-    stands where an item should begin, or when there are more than MAX_FRAGMENTS.
+    The first `tables` items are offset tables and are left out. The sequence's delimiter ends the stream. A last
+    fragment that is cut short is streamed as far as it goes. Raises Rejected(BAD_FRAME) when no item begins where one
+    should, or when there are more than MAX_FRAGMENTS.
     """
     items = _Fragments(tables)
     async with aclosing(chunks):
@@ -182,7 +182,7 @@ async def stream_fragments(chunks: Chunks, tables: int = 0) -> Chunks:
 
 @dataclass
 class _Fragments:
-    """Items that arrive in chunks: `left` is the bytes still to come of the last one, `head` the next one's header."""
+    """Reads items from chunks: `left` bytes of the item have not arrived; `head` is the next item's partial header."""
 
     tables: int
     count: int = 0

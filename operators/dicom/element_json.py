@@ -1,6 +1,6 @@
-"""The DICOM JSON of single elements straight from their bytes, for the simple values that most headers consist of.
+"""DICOM JSON of single elements, made directly from their bytes, for the simple values that most headers consist of.
 
-This takes 3 us an element, and pydicom 45. A value with rules of its own (another character set, a name with several
+This takes 3 us for an element; pydicom takes 45. A value with special rules (another character set, a name with several
 component groups) is left to pydicom. Source: PS3.18 F.2.
 """
 
@@ -22,7 +22,7 @@ FORMATS = {"US": "H", "UL": "I", "SS": "h", "SL": "i", "FL": "f", "FD": "d"}
 
 
 def simple_element(vr: str, raw: bytes, order: str) -> JsonElement | None:
-    """Return the element with this VR and value, numbers in struct's byte order; None when pydicom has to read it.
+    """Return the element with this VR and value; None when pydicom must read it. `order` is struct's byte order.
 
     Text is read here only when it is printable ASCII, which means the same in every character set.
     """
@@ -43,7 +43,7 @@ def inline_binary(vr: str, raw: bytes) -> JsonElement:
 
 
 def _ascii(raw: bytes) -> str | None:
-    """Read printable ASCII without its padding; None for anything else, escape sequences among them."""
+    """Read printable ASCII without its padding; None for any other bytes, such as escape sequences."""
     if not raw.isascii():
         return None
     text = raw.decode("ascii").rstrip(PADDING)

@@ -16,16 +16,16 @@ MAX_NUMBER_BYTES = 128
 MAX_INT = (1 << 31) - 1
 MAX_ITEMS = 16
 
-# Name, tag and VR of every fact at the top level of a data set, as the loop over all of them reads them fastest.
-TOP_LEVEL = tuple((one.name, one.tag, one.vr) for one in FACTS if not one.sequence)
-# What the scan has to look for.
-WANTED = frozenset(one.tag for one in (*FACTS, *SEQUENCES) if not one.sequence)
+# Name, tag and VR of every fact at the top level of a data set: plain tuples, for the loop over them is a hot path.
+TOP_LEVEL = tuple((attribute.name, attribute.tag, attribute.vr) for attribute in FACTS if not attribute.sequence)
+# The tags that the scan must look for.
+WANTED = frozenset(attribute.tag for attribute in (*FACTS, *SEQUENCES) if not attribute.sequence)
 
 # The letters of struct for the VRs that hold one binary number.
 NUMBER_VRS = {"US": "H", "UL": "I", "SS": "h", "SL": "i"}
 US_BYTES = 2
 DIGITS = re.compile("[+]?[0-9]{1,9}")
-# No store takes them: NUL and lone surrogates.
+# NUL and lone surrogates, which no store accepts.
 NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 PADDING = " \0"
 
@@ -57,7 +57,7 @@ def read_facts(header: Header) -> tuple[Facts, set[Oddity]]:
 
 
 class _Reader:
-    """The facts of one data set while they are read: `found` has those read before, Specific Character Set first."""
+    """Reads the facts of one data set; `found` has the facts read so far, Specific Character Set first."""
 
     def __init__(self, header: Header) -> None:
         self.header = header
@@ -70,7 +70,7 @@ class _Reader:
         return self.found.get("specific_character_set") or ""
 
     def number(self, value: ValueSpan) -> int | None:
-        """Read an unsigned number that should be a US; None, with a warning, when the value is no such number."""
+        """Read a number that should have VR US; None, and an oddity, if the value is no number from 0 to 2**31 - 1."""
         found_vr, start, length = value
         raw = bytes(self.header.data[start : start + min(length, MAX_NUMBER_BYTES)])
         if found_vr == "US" and length == US_BYTES:
@@ -83,7 +83,7 @@ class _Reader:
         return number
 
     def text(self, value: ValueSpan, vr: str) -> str:
-        """Read a text that is not plain ASCII: decoded, each value trimmed, storable, and bounded in length."""
+        """Read any text: decode it, trim each value, drop characters that no store accepts, and cut the text."""
         found_vr, start, length = value
         raw = bytes(self.header.data[start : start + min(length, MAX_TEXT_BYTES)])
         if found_vr not in {vr, ""}:
@@ -97,7 +97,7 @@ class _Reader:
         return text[:MAX_TEXT_LENGTH]
 
     def _storable(self, raw: bytes, vr: str) -> str:
-        """Decode a text, and leave out padding and the characters that no store takes."""
+        """Decode a text; leave out padding and the characters that no store accepts."""
         encodings = encodings_of(self.character_set).names if vr in CHARACTER_SET_VRS else DEFAULT_REPERTOIRE
         text, is_exact = decode(raw, encodings)
         if not is_exact or (encodings == DEFAULT_REPERTOIRE and not raw.isascii()):
@@ -120,7 +120,7 @@ class _Reader:
 
 
 def _printable(raw: Buffer) -> str | None:
-    """Read a single value of printable ASCII; None for any other value, escape sequences among them."""
+    """Read a single value of printable ASCII; None for any other value, such as escape sequences."""
     try:
         text = str(raw, "ascii").strip(PADDING)
     except UnicodeDecodeError:
@@ -129,7 +129,7 @@ def _printable(raw: Buffer) -> str | None:
 
 
 def _parsed(raw: bytes, letter: str | None, order: str) -> int | None:
-    """Read a binary number of this struct letter, or a text without one; None unless it is in 0 to 2**31 - 1."""
+    """Read a binary number of this struct letter, or digits if it is None; None unless from 0 to 2**31 - 1."""
     number = -1
     text = raw.decode("latin-1").strip(PADDING)
     if letter and len(raw) >= struct.calcsize(order + letter):
@@ -140,4 +140,7 @@ def _parsed(raw: bytes, letter: str | None, order: str) -> int | None:
 
 
 # Name, tag and VR of the facts in each sequence's items, by the sequence's path.
-ITEMS = {sequence.path: tuple((one.name, one.tag, one.vr) for one in items_of(sequence)) for sequence in SEQUENCES}
+ITEMS = {
+    sequence.path: tuple((attribute.name, attribute.tag, attribute.vr) for attribute in items_of(sequence))
+    for sequence in SEQUENCES
+}

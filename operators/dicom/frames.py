@@ -41,7 +41,7 @@ IMAGE_END_WITHIN_BYTES = 10
 
 @dataclass(frozen=True)
 class Shape:
-    """The shape of an image's frames, None where its header has no readable value; `count` is Number of Frames."""
+    """The shape of an image's frames; a field that its header does not tell is None. `count` is Number of Frames."""
 
     rows: int | None
     columns: int | None
@@ -60,9 +60,9 @@ class Shape:
 
 
 def stored_samples(samples: int, photometric_interpretation: str | None) -> int:
-    """Return how many samples a native frame stores for each pixel, of the `samples` that a pixel has.
+    """Return the number of samples that a native frame stores for each pixel; a pixel has `samples`.
 
-    Where two neighbours in a row share their chroma, that is 2 of 3. Source: PS3.3 C.7.6.3.1.2, PS3.5 8.2.
+    It is 2 of 3 when two neighbours in a row share their chroma. Source: PS3.3 C.7.6.3.1.2, PS3.5 8.2.
     """
     is_shared = samples == COLOUR_SAMPLES and photometric_interpretation in SHARED_CHROMA
     return SHARED_CHROMA_SAMPLES if is_shared else samples
@@ -86,8 +86,8 @@ class Located:
 def locate(header: Header, transfer_syntax: str, shape: Shape, base: int) -> Located:
     """Locate every frame of an image; `base` is where the data set begins in the object.
 
-    The kind is none without Pixel Data. It is unlisted when the list of frames would be longer than 64 KiB, or when
-    nothing reliable tells where frames begin. Frames that are cut off are not counted.
+    The kind is "none" without Pixel Data. It is "unlisted" for a deflated data set, when the list of lengths would be
+    longer than 64 KiB, or when nothing reliable tells where frames begin. Native frames that are cut off do not count.
     """
     pixels, count = header.pixels, max(shape.count or 1, 1)
     if pixels is None:
@@ -173,9 +173,9 @@ def _first_fragments(
 
 
 def _by_table(offsets: Sequence[int], fragments: Sequence[Fragment]) -> list[int] | None:
-    """Return the fragments that begin at a table's offsets, which count from the first fragment's header.
+    """Return the index of the fragment at each offset of a table, which counts from the first fragment's header.
 
-    None unless every offset is where a fragment begins, and the offsets rise from 0.
+    None unless a fragment begins at every offset, and the offsets rise from 0.
     """
     index = {fragment.start - fragments[0].start: number for number, fragment in enumerate(fragments)}
     firsts = [index.get(offset, -1) for offset in offsets]
@@ -200,7 +200,7 @@ def _numbers(raw: bytes, letter: Literal["I", "Q"]) -> tuple[int, ...]:
 
 
 def move_frames(frames: Frames, difference: int) -> Frames:
-    """Return the same frames with all offsets moved by `difference` bytes, as behind another prefix."""
+    """Return the same frames with all offsets moved by `difference` bytes, as after another prefix."""
     return replace(frames, offset=frames.offset + difference) if frames.kind in {"native", "encapsulated"} else frames
 
 
@@ -224,7 +224,7 @@ def frame_range(frames: Frames, number: int) -> tuple[int, int]:
 def _bounds(lengths: bytes) -> tuple[int, ...]:
     """Return where each frame begins, from the first frame on, and where the last one ends.
 
-    Cached, for a client that reads one frame often reads them all.
+    Cached because a client that reads one frame often reads them all.
     """
     return tuple(accumulate(_varints(lengths), initial=0))
 
@@ -232,8 +232,8 @@ def _bounds(lengths: bytes) -> tuple[int, ...]:
 def frame_bytes(range_bytes: bytes) -> bytes:
     """Return an encapsulated frame's code stream: its fragments joined, without their headers (PS3.5 A.4).
 
-    Of a last fragment that is cut short, the bytes that are there are returned.
-    Raises Rejected(BAD_FRAME) when something else stands where an item should begin.
+    A last fragment that is cut short is returned as far as it goes.
+    Raises Rejected(BAD_FRAME) when no item begins where one should.
     """
     pieces, position = [], 0
     while position < len(range_bytes):
@@ -249,13 +249,13 @@ def frame_bytes(range_bytes: bytes) -> bytes:
 
 
 def pack(frames: Frames) -> bytes:
-    """Return the catalog's form of frames: version, kind, offset, length and count as varints, then the lengths."""
+    """Encode frames for the catalog: version and kind in a byte each, three varints, then the lengths of frames."""
     numbers = b"".join(_varint(number) for number in (frames.offset, frames.length, frames.count))
     return bytes((PACKED_VERSION, KINDS.index(frames.kind))) + numbers + frames.lengths
 
 
 def unpack(packed: bytes) -> Frames:
-    """Return the frames that pack() made these bytes of; raises ValueError for any other bytes."""
+    """Return the frames that pack() encoded as these bytes; raises ValueError for any other bytes."""
     if len(packed) < 2 or packed[0] != PACKED_VERSION or packed[1] >= len(KINDS):  # noqa: PLR2004 (version, kind)
         raise ValueError("not packed frames of a known version")
     numbers, position = [], 2

@@ -22,9 +22,9 @@ UIDS = tuple(TAGS[name] for name in ("StudyInstanceUID", "SeriesInstanceUID", "S
 WANTED = facts.WANTED | {*UIDS, EXTENDED_OFFSET_TABLE}
 LEADING_ZERO = re.compile(r"(?:^|\.)0[0-9]")
 
-# The fields of the event that an examination and an envelope hold under the same names.
-OF_EXAMINATION = ("sop_class", "header_length", "facts", "frames", "warnings")
-OF_ENVELOPE = (
+# The fields of the event that are copied from an examination and from an envelope, where they have the same names.
+EXAMINATION_FIELDS = ("sop_class", "header_length", "facts", "frames", "warnings")
+ENVELOPE_FIELDS = (
     *("transfer_syntax", "prefix_hash", "prefix_length", "origin"),
     *("calling_ae", "called_ae", "received_at", "stored_at"),
 )
@@ -47,7 +47,7 @@ class Examination:
 def examine(dataset: Buffer, transfer_syntax: str, prefix_length: int, limits: ScanLimits = LIMITS) -> Examination:
     """Read UIDs, facts and frames of a data set that begins `prefix_length` bytes into its object.
 
-    The header of a deflated data set is all of it: no byte of the object is where Pixel Data begins.
+    All of a deflated data set counts as header, for Pixel Data begins at no byte of the object.
     Raises Rejected with a Reason.
     """
     header = scan(dataset, transfer_syntax, WANTED, limits)
@@ -89,7 +89,7 @@ def _shape(found: Facts) -> Shape:
 
 
 def move_examination(examination: Examination, difference: int) -> Examination:
-    """Return the same examination with all offsets moved by `difference` bytes, as behind another prefix."""
+    """Return the same examination with all offsets moved by `difference` bytes, as after another prefix."""
     return replace(
         examination,
         header_length=examination.header_length + difference,
@@ -98,7 +98,7 @@ def move_examination(examination: Examination, difference: int) -> Examination:
 
 
 def data_hasher(transfer_syntax: str) -> "hashlib._Hash":
-    """Begin the hash that identifies content: update it with the bytes of the data set."""
+    """Return the hash that identifies content, to be updated with all bytes of the data set."""
     return hashlib.sha256(transfer_syntax.encode() + b"\0")
 
 
@@ -108,7 +108,7 @@ def prefix_hash(prefix: Buffer) -> str:
 
 
 def inline_header(prefix: Buffer, dataset: Buffer, examination: Examination) -> bytes | None:
-    """Return the header's bytes for the event; None when they are more than an event carries."""
+    """Return the header's bytes for the event; None when they are longer than an event carries."""
     if examination.header_length > MAX_INLINE_HEADER_BYTES:
         return None
     return bytes(prefix) + bytes(dataset[: examination.header_length - len(prefix)])
@@ -125,7 +125,7 @@ def instance_stored(  # noqa: PLR0913 (an event gathers what five places know)
 ) -> InstanceStored:
     """Return the event of an object that is stored under this identity with this envelope.
 
-    A repeat names the transfer that carries it now; all else, the event id too, is the stored object's.
+    A repeat's event names the transfer that brought the repeat; all else, the event id too, is the stored object's.
     """
     transfer = transfer_id or envelope.transfer_id
     return InstanceStored(
@@ -136,7 +136,7 @@ def instance_stored(  # noqa: PLR0913 (an event gathers what five places know)
         object_key=identity.key,
         size_bytes=size_bytes,
         header=header,
-        **(vars(identity) | _copied(examination, OF_EXAMINATION) | _copied(envelope, OF_ENVELOPE)),
+        **(vars(identity) | _copied(examination, EXAMINATION_FIELDS) | _copied(envelope, ENVELOPE_FIELDS)),
     )
 
 
@@ -147,10 +147,10 @@ def _copied(record: object, names: tuple[str, ...]) -> dict[str, Any]:
 def event_of_object(
     key: str, envelope: Envelope, whole: Buffer, *, transfer_id: str | None = None, limits: ScanLimits = LIMITS
 ) -> InstanceStored:
-    """Return the event of a stored object, made again from all its bytes and its envelope.
+    """Return the event of a stored object, made from all its bytes and its envelope.
 
-    It equals the event of the moment when the object was stored. Raises ValueError for a key that is not an instance's,
-    Rejected for bytes that are no instance.
+    Without `transfer_id` it equals the event made when the object was stored. Raises ValueError for a key that is not
+    an instance's, Rejected for bytes that are no instance.
     """
     identity = Identity.of(key)
     with memoryview(whole) as view, view[envelope.prefix_length :] as dataset:

@@ -20,7 +20,7 @@ from operators.dicom.transfer_syntaxes import transfer_syntax_of
 from operators.errors import Rejected
 
 INLINE_BYTES = 1024
-# A longer value of one of these VRs is answered as an address too: PS3.18 F.2.2 allows it for any VR.
+# A longer value of these VRs is replaced by an address too: PS3.18 F.2.2 allows that for any VR.
 TEXT_BYTES = 64 * 1024
 ADDRESSABLE_VRS = frozenset({"DS", "FD", "FL", "IS", "LT", "SL", "SS", "ST", "SV", "UC", "UL", "US", "UT", "UV"})
 DEPTH = 64
@@ -36,7 +36,7 @@ UTF_8 = {"vr": "CS", "Value": ["ISO_IR 192"]}
 
 @dataclass(frozen=True)
 class CpuDeadline:
-    """When the reading of a header is given up: once `clock`, in CPU seconds of the thread, is past `end`."""
+    """When to stop reading a header: once `clock`, in CPU seconds of the thread, is past `end`."""
 
     clock: Callable[[], float] = lambda: 0.0
     end: float = 0.0
@@ -62,7 +62,7 @@ def dicom_json(
 
 
 def dumps(attributes: Any) -> bytes:
-    """Return DICOM JSON as UTF-8 bytes; a lone surrogate becomes a question mark, too large a number a string."""
+    """Return DICOM JSON as UTF-8 bytes; a lone surrogate becomes a question mark, a too large number a string."""
     try:
         return orjson.dumps(attributes)
     except orjson.JSONEncodeError:
@@ -70,7 +70,7 @@ def dumps(attributes: Any) -> bytes:
 
 
 def with_address(json: bytes, address: str) -> bytes:
-    """Return the JSON of a header, made with an empty address, as if it had been made with this address.
+    """Put an address into a header's JSON that was made with an empty address.
 
     No value can be mistaken for an address: quotation marks inside texts are escaped.
     """
@@ -121,7 +121,7 @@ def _is_pixels(tag: int, _vr: str | None, _length: int) -> bool:
 
 
 def _json(data_set: Dataset, address: str, depth: int, deadline: CpuDeadline) -> DicomJson:
-    """Return a data set's elements, without group lengths and those that cannot be read."""
+    """Return a data set's elements, without group lengths and without elements that cannot be read."""
     deadline.check()
     return {
         f"{tag:08X}": found
@@ -136,7 +136,7 @@ def _element(data_set: Dataset, tag: int, parent: str, depth: int, deadline: Cpu
         raw = data_set.get_item(tag)
         if isinstance(raw.value, bytes) and tag not in LUT_DESCRIPTORS:
             order = "<" if raw.is_little_endian else ">"
-            found = _of_bytes(raw.VR or _known_vr(tag), raw.value, address, order)
+            found = _from_bytes(raw.VR or _known_vr(tag), raw.value, address, order)
             if found is not None:
                 return found
         deadline.check()
@@ -163,8 +163,8 @@ def _known_vr(tag: int) -> str:
         return ""
 
 
-def _of_bytes(vr: str, value: bytes, address: str, order: str) -> dict[str, Any] | None:
-    """Return an element that can be made of its bytes alone; None when pydicom has to read it."""
+def _from_bytes(vr: str, value: bytes, address: str, order: str) -> dict[str, Any] | None:
+    """Return an element that can be made from its bytes alone; None when pydicom must read it."""
     if vr in OPAQUE_VRS:
         return inline_binary(vr, value) if len(value) <= INLINE_BYTES else {"vr": vr, "BulkDataURI": address}
     if len(value) > TEXT_BYTES and vr in ADDRESSABLE_VRS:
@@ -185,19 +185,19 @@ def _binary(element: DataElement, address: str) -> dict[str, Any]:
 
 
 def _plain(element: DataElement) -> dict[str, Any]:
-    """Return any other element; a value that should be a number and is none is answered as text (PS3.18 F.2.3)."""
+    """Return any other element; a value that should be a number but is not becomes text (PS3.18 F.2.3)."""
     try:
         found = dict(element.to_json_dict(None, 0))
     except (ValueError, TypeError, OverflowError):
         return {"vr": element.VR, "Value": list(_texts(element.value))}
-    if "Value" in found:  # PS3.18 F.2.5: an empty one among others is null
-        found["Value"] = [None if one == "" else one for one in found["Value"]]
+    if "Value" in found:  # PS3.18 F.2.5: an empty value among others is null
+        found["Value"] = [None if value == "" else value for value in found["Value"]]
     return found
 
 
 def _texts(value: Any) -> Iterator[str | None]:
-    for one in value if isinstance(value, list | tuple) or hasattr(value, "append") else [value]:
-        yield str(one) or None
+    for part in value if isinstance(value, list | tuple) or hasattr(value, "append") else [value]:
+        yield str(part) or None
 
 
 def _uid(uid: str) -> dict[str, Any]:
@@ -206,9 +206,9 @@ def _uid(uid: str) -> dict[str, Any]:
 
 def _encodable(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _encodable(one) for key, one in value.items()}
+        return {key: _encodable(member) for key, member in value.items()}
     if isinstance(value, list):
-        return [_encodable(one) for one in value]
+        return [_encodable(member) for member in value]
     if isinstance(value, int) and value.bit_length() >= JSON_BITS:
         return str(value)
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

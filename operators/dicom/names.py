@@ -7,7 +7,7 @@ def fold(name: str) -> str:
     """Return the name casefolded, without combining marks, its component groups joined by = (PS3.5 6.2.1.1).
 
     Padding, the separators of empty components at the end of a group, and empty groups at the end are removed too.
-    Stored names and the names that queries ask for are folded alike. Folding twice changes nothing.
+    Stored names and the names in queries are folded alike. Folding twice changes nothing.
     """
     decomposed = unicodedata.normalize("NFKD", name)
     # Casefolding can make new marks (U+0130), so they are removed last.

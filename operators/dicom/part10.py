@@ -1,4 +1,4 @@
-"""The beginning of a Part 10 file: its preamble and file meta, as we write them and as anybody does (PS3.10 7.1)."""
+"""The preamble and file meta at the beginning of a Part 10 file: write ours, and read any sender's (PS3.10 7.1)."""
 
 import struct
 from typing import NamedTuple
@@ -21,12 +21,12 @@ UL_BYTES = 4
 MAX_META_ELEMENTS = 1000
 MAX_META_BYTES = 1 << 20
 MAX_UID_BYTES = 128
-# When the file meta has not ended within this many bytes of a file, it never ends in a way that is accepted.
+# File meta that has not ended within this many bytes of a file is never accepted.
 MAX_BEGINNING_BYTES = META_START + MAX_META_BYTES + 64 * 1024
 
 
 class FileMeta(NamedTuple):
-    """The file meta of a Part 10 file: the UIDs are empty where it has none; `prefix_length` is where it ends."""
+    """The file meta of a Part 10 file: `prefix_length` is where it ends; a UID that is absent is empty."""
 
     prefix_length: int
     transfer_syntax: str
@@ -75,9 +75,9 @@ def split_part10(buffer: Buffer) -> FileMeta:
 
 
 def split_incoming_part10(beginning: Buffer, *, is_whole: bool) -> FileMeta | None:
-    """Read the file meta of a file whose beginning has come; None while the file meta may go on behind it.
+    """Read the file meta from the part of a file that has arrived; None when more bytes may be needed.
 
-    The answer is the one that split_part10 gives for the whole file, except for file meta longer than 1 MiB.
+    The result is what split_part10 returns for the whole file, unless the file meta is longer than 1 MiB.
     Raises Rejected(NOT_PART10, TRUNCATED_META or NO_TRANSFER_SYNTAX).
     """
     if len(beginning) < META_START and not is_whole:
@@ -86,7 +86,7 @@ def split_incoming_part10(beginning: Buffer, *, is_whole: bool) -> FileMeta | No
     try:
         found = split_part10(beginning)
     except Rejected as error:
-        # With more bytes the file meta may end, or name its transfer syntax; the magic word never comes later.
+        # More bytes may complete the file meta or bring its transfer syntax, but never the magic word.
         if is_final or error.reason == Reason.NOT_PART10.value:
             raise
         return None
@@ -94,7 +94,7 @@ def split_incoming_part10(beginning: Buffer, *, is_whole: bool) -> FileMeta | No
 
 
 def _read_values(buffer: Buffer) -> tuple[int, dict[int, str]]:
-    """Return where the file meta ends, which may be behind the buffer, and its values by element number."""
+    """Return where the file meta ends, which may be beyond the buffer, and its values by element number."""
     position, end, values = META_START, len(buffer), dict[int, str]()
     for _ in range(MAX_META_ELEMENTS):
         if position >= min(end, META_START + MAX_META_BYTES):

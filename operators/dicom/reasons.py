@@ -1,4 +1,4 @@
-"""The codes that leave this package: why an instance is rejected, and what is odd about one that is accepted."""
+"""The codes that leave this package: why an instance is rejected, and what is odd about an accepted instance."""
 
 from enum import StrEnum
 

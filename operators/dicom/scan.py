@@ -1,4 +1,4 @@
-"""The header scan: one bounded pass over a data set's bytes finds where wanted values lie and where the pixels begin.
+"""The header scan: a bounded pass over a data set's bytes that finds wanted values and where the pixels begin.
 
 It decodes no values. Nothing here recurses, allocates what a length field claims, or reads values that were not asked
 for, so that hostile bytes cost no more than others. Source: PS3.5 7 (elements, sequences), A (transfer syntaxes).
@@ -79,7 +79,7 @@ class ScanLimits:
 
 LIMITS = ScanLimits()
 
-# The sequences that scan_items reads the items of; a longer one is left unread.
+# The sequences whose items scan_items reads, and the longest sequence that it reads.
 READ_SEQUENCES = frozenset(sequence.tag for sequence in SEQUENCES)
 MAX_SEQUENCE_BYTES = 64 << 10
 
@@ -100,7 +100,7 @@ class Pixels(NamedTuple):
 class Header:
     """The result of a scan; all offsets count from the first byte of `data`.
 
-    `data` is the data set, or the beginning of what a deflated one inflates to. `end` is where Pixel Data begins, or
+    `data` is the data set, or the beginning of the inflated data set. `end` is where Pixel Data begins, or
     where the data set ends without any. `values` has the wanted top-level values by tag. `order` is the byte order of
     numbers as struct writes it.
     """
@@ -125,8 +125,8 @@ class Header:
 def scan(buffer: Buffer, transfer_syntax: str, wanted: frozenset[int], limits: ScanLimits = LIMITS) -> Header:
     """Find the header's end, the wanted top-level values and the pixel element.
 
-    Of an element that comes twice, the last one counts, as for pydicom. Sequences of defined length are walked through
-    for the limits only: an ill-formed one is left alone.
+    If an element occurs twice, the last one counts, as in pydicom. Sequences of defined length are walked through only
+    to enforce the limits: an ill-formed one is accepted.
     Raises Rejected with a Reason for a data set that is cut short, ill-formed or over a limit.
     """
     if transfer_syntax in DEFLATED:
@@ -134,7 +134,7 @@ def scan(buffer: Buffer, transfer_syntax: str, wanted: frozenset[int], limits: S
     syntax, oddities = _actual_syntax(buffer, SYNTAXES.get(transfer_syntax, EXPLICIT_LITTLE))
     found = _Scan(buffer, syntax, wanted, limits, limits.small_bytes)
     if found.end > min(limits.items, limits.elements) * SMALLEST_BYTES:
-        # A header this long may hold more items or elements than allowed, in values that the first pass jumped over.
+        # A header this long may have more items or elements than allowed, in values that the first pass jumped over.
         found = _Scan(buffer, syntax, wanted, limits, small_bytes=0)
     oddities |= found.oddities
     return Header(buffer, found.end, found.values, found.pixels, syntax.order, False, frozenset(oddities))
@@ -176,7 +176,7 @@ def _inflated(stream: Any, buffer: Buffer) -> Iterator[bytes]:
 
 
 class _IllFormed(Exception):
-    """The sequence or item that is being walked through does not keep to the form that its header promised."""
+    """The sequence or item being walked through does not have the form that its header declares."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
@@ -185,7 +185,7 @@ class _IllFormed(Exception):
 
 @dataclass(frozen=True, eq=False)
 class _Syntax:
-    """How elements are written: readers of their headers, and the tags and VRs as the numbers that these return."""
+    """How elements are written: readers of their headers, and tags and VRs as the numbers that the readers return."""
 
     order: str
     is_explicit: bool
@@ -244,7 +244,7 @@ def _is_capitals(vr: bytes) -> bool:
 
 @cache
 def _watched(wanted: frozenset[int], order: str) -> dict[int, int]:
-    """Return the tags that the scan keeps or ends at, by the numbers that their bytes are read as."""
+    """Return the tags at which the scan keeps a value or ends, by the numbers that their bytes are read as."""
     return {_as_read(tag, order): tag for tag in (*wanted, *PIXEL_TAGS)}
 
 
@@ -254,7 +254,7 @@ def _read_sequences(wanted: frozenset[int], order: str) -> dict[int, int]:
 
 
 class _Kind(Enum):
-    """The contents of a level of nesting: items, elements, or items that are fragments and not walked through."""
+    """The contents of a level of nesting: items, elements, or fragments, which are items that are jumped over."""
 
     SEQUENCE = auto()
     ITEM = auto()
@@ -271,7 +271,7 @@ class _Level(NamedTuple):
 
 
 class _Scan:
-    """One pass over a data set. Values of at most `small_bytes`, too small for nesting too deep, are jumped over."""
+    """One pass over a data set. Values of at most `small_bytes` cannot be nested too deep and are jumped over."""
 
     def __init__(
         self, buffer: Buffer, syntax: _Syntax, wanted: frozenset[int], limits: ScanLimits, small_bytes: int
@@ -292,7 +292,7 @@ class _Scan:
     def _walk_explicit(self, syntax: _Syntax, watched: dict[int, int]) -> int:
         """Walk over the elements of the data set itself; return where Pixel Data or everything ends.
 
-        The hot path: the reader of the next header checks the bounds, for it fails beyond the last byte.
+        The hot path: it needs no check of bounds, because reading the next header beyond the last byte fails.
         """
         buffer, values, element, pixels = self.buffer, self.values, syntax.element, syntax.pixels
         short_vr, position, lengths, count = syntax.short_vrs.get, 0, 0, 0
@@ -364,7 +364,7 @@ class _Scan:
     def _long_element(
         self, position: int, tag: int, number: int, length: int, syntax: _Syntax
     ) -> tuple[int, str, int, int]:
-        """Return tag, VR, start and length, as they count, of a top-level element without a 16-bit length."""
+        """Return tag, VR, start and length, as _consume() changes them, of an element without a 16-bit length."""
         vr, start, length = self._long_form(position, tag, number, length, syntax)
         if length > self.small_bytes and tag not in syntax.pixels:
             tag, length = self._consume(tag, vr, start, length, syntax)
@@ -380,17 +380,17 @@ class _Scan:
             self.oddities.add(Oddity.UNEXPECTED_VR)
             if length:
                 return name.decode(), position + 8, length
-            # PS3.5 7.1.2: every VR to come has two reserved bytes and a 32-bit length.
+            # PS3.5 7.1.2: every future VR has two reserved bytes and a 32-bit length.
             return name.decode(), position + 12, syntax.length(self.buffer, position + 8)[0]
         is_delimiter = tag in (syntax.item_end, syntax.sequence_end)
         self.oddities.add(Oddity.STRAY_DELIMITER if is_delimiter else Oddity.OTHER_VR_ENCODING)
         return "", position + 8, syntax.length(self.buffer, position + 4)[0]
 
     def _consume(self, tag: int, vr: str, start: int, length: int, syntax: _Syntax) -> tuple[int, int]:
-        """Walk through a value that may be a sequence; return the tag and the length that it counts with.
+        """Walk through a value that may be a sequence; return its tag and its actual length.
 
-        The bytes of a value of undefined length are no value that could be wanted: it counts with the tag of an item,
-        which nobody wants. Only the place of a sequence to be read is kept, its end marker included.
+        A value of undefined length gets the tag of an item, which is never wanted, so that the caller keeps no value.
+        The location of a sequence in READ_SEQUENCES is kept here, its end marker included.
         """
         if length == UNDEFINED:
             end = self._walk(_level(self.buffer, vr, start, (True, len(self.buffer)), syntax), start)
@@ -403,9 +403,9 @@ class _Scan:
         return tag, length
 
     def _walk(self, level: _Level, position: int) -> int:
-        """Walk through a sequence and everything in it; return the position behind it.
+        """Walk through a sequence and everything in it; return the position after it.
 
-        At an ill-formed byte, the innermost level of defined length is left; without one the data set is rejected.
+        After a fault, go on at the end of the innermost level of defined length; without one reject the data set.
         """
         stack = [level]
         while stack:
@@ -441,8 +441,8 @@ class _Scan:
             raise Rejected(Reason.TOO_MANY_ITEMS.value)
         is_item_open: bool = length == UNDEFINED
         if kind is _Kind.FRAGMENTS:
-            return _bounded(self.buffer, start, length, end)
-        item_end = end if is_item_open else _bounded(self.buffer, start, length, end)
+            return _end_of_value(self.buffer, start, length, end)
+        item_end = end if is_item_open else _end_of_value(self.buffer, start, length, end)
         if not is_item_open and length <= self._small(stack):
             return item_end
         stack.append(_Level(_Kind.ITEM, item_end, is_item_open, _item_syntax(self.buffer, start, syntax)))
@@ -467,7 +467,7 @@ class _Scan:
             raise Rejected(Reason.TOO_MANY_ELEMENTS.value)
         if length == UNDEFINED:
             return self._enter(stack, _level(self.buffer, vr, start, (True, end), syntax), start)
-        value_end: int = _bounded(self.buffer, start, length, end)
+        value_end: int = _end_of_value(self.buffer, start, length, end)
         if length > self._small(stack) and _is_sequence(self.buffer, vr, start):
             return self._enter(stack, _level(self.buffer, vr, start, (False, value_end), syntax), start)
         return value_end
@@ -487,7 +487,7 @@ class _Scan:
 
 
 class _ItemScan(_Scan):
-    """A pass over one sequence: `found` has where the wanted values of each of its items lie."""
+    """A pass over one sequence: `found` has the locations of the wanted values, for each item."""
 
     def __init__(self, header: Header, value: ValueSpan, wanted: frozenset[int]) -> None:
         vr, start, length = value
@@ -523,10 +523,10 @@ class _ItemScan(_Scan):
 
 
 def scan_items(header: Header, tag: int, wanted: frozenset[int]) -> tuple[dict[int, ValueSpan], ...]:
-    """Return where the wanted values lie in each item of a sequence of READ_SEQUENCES that the scan was asked for.
+    """Return where the wanted values lie, for each item of a sequence in READ_SEQUENCES that the scan was asked for.
 
-    Nothing for an absent sequence, or one longer than MAX_SEQUENCE_BYTES; for an ill-formed one, the items before the
-    fault.
+    Empty for a sequence that is absent or longer than MAX_SEQUENCE_BYTES. For an ill-formed sequence, the items before
+    the fault.
     """
     value = header.values.get(tag)
     if value is None or value[2] > MAX_SEQUENCE_BYTES:
@@ -535,15 +535,15 @@ def scan_items(header: Header, tag: int, wanted: frozenset[int]) -> tuple[dict[i
 
 
 def _level(buffer: Buffer, vr: str, start: int, bound: tuple[bool, int], syntax: _Syntax) -> _Level:
-    """Return the level of a sequence's value; `bound` is whether a delimiter ends it, and its end at the latest."""
+    """Return the level of a sequence's value; `bound` is if a delimiter ends it, and where it ends at the latest."""
     is_open, end = bound
     if syntax.order == ">" and bytes(buffer[start : start + 4]) == LITTLE_ITEM:
-        syntax = IMPLICIT_LITTLE  # PS3.5 6.2.2: UN of undefined length, whatever is around it
+        syntax = IMPLICIT_LITTLE  # PS3.5 6.2.2: UN of undefined length is written so, whatever the data set's syntax
     return _Level(_Kind.FRAGMENTS if is_open and vr in OPAQUE_VRS else _Kind.SEQUENCE, end, is_open, syntax)
 
 
 def _item_syntax(buffer: Buffer, start: int, syntax: _Syntax) -> _Syntax:
-    """Return how an item is written: in UN, and by some writers elsewhere, without VRs (PS3.5 6.2.2)."""
+    """Return how an item is written: without VRs in UN (PS3.5 6.2.2), and by some writers in other sequences too."""
     vr = bytes(buffer[start + 4 : start + 6])
     return syntax if syntax.is_explicit and _is_capitals(vr) else IMPLICIT_OF[syntax]
 
@@ -553,7 +553,7 @@ def _is_sequence(buffer: Buffer, vr: str, start: int) -> bool:
     return vr == "SQ" or (vr in {"", "UN"} and bytes(buffer[start : start + 4]) in {LITTLE_ITEM, BIG_ITEM})
 
 
-def _bounded(buffer: Buffer, start: int, length: int, end: int) -> int:
+def _end_of_value(buffer: Buffer, start: int, length: int, end: int) -> int:
     """Return where a value ends; raises _IllFormed when that is beyond the end of its level."""
     if start + length > end:
         raise _IllFormed(Reason.TRUNCATED_HEADER if start + length > len(buffer) else Reason.BAD_SEQUENCE)

@@ -11,9 +11,9 @@ CHARACTER_SET_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 
 ESCAPE = b"\x1b"
 ESCAPED = re.compile(rb"[^\x1b]+|\x1b[^\x1b]*")
-# After an escape sequence, these bring the first character set back: PS3.5 6.1.2.5.3.
+# After an escape sequence, these restore the first character set: PS3.5 6.1.2.5.3.
 RESETTING = re.compile(rb"[\t\n\f\r]")
-# Some writers spell the underscore or the spaces of a defined term otherwise.
+# Some writers put other characters in place of the underscore or the spaces of a defined term.
 SPELLING = re.compile("^ISO.(?:(2022).)?IR.")
 
 
@@ -25,7 +25,7 @@ class Encodings(NamedTuple):
 
 
 class DecodedText(NamedTuple):
-    """A text, and whether every byte of it belonged to its encoding; those that did not became U+FFFD."""
+    """A text, and whether every byte of it could be decoded; bytes that could not became U+FFFD."""
 
     text: str
     is_exact: bool
@@ -59,7 +59,7 @@ def decode(raw: bytes, encodings: tuple[str, ...]) -> DecodedText:
 
 
 def _piece(raw: bytes, encodings: tuple[str, ...]) -> DecodedText:
-    """Decode the bytes after one escape sequence, or none; an unknown sequence leaves the first encoding in force."""
+    """Decode bytes that may begin with an escape sequence; after an unknown one the first encoding still applies."""
     length = 4 if raw.startswith((b"\x1b$(", b"\x1b$)")) else 3
     encoding = charset.CODES_TO_ENCODINGS.get(raw[:length], encodings[0])
     try:

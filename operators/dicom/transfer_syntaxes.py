@@ -38,7 +38,7 @@ ENCAPSULATED = TransferSyntax(is_encapsulated=True)
 
 # The data set is one deflate stream: no byte range of the object is a value or a frame.
 DEFLATED = frozenset(uid for uid, syntax in UNENCAPSULATED.items() if syntax.is_deflated)
-# Frames lie one behind the other in the object, without headers.
+# Frames follow each other in the object, without headers.
 NATIVE = frozenset(UNENCAPSULATED) - DEFLATED
 
 

@@ -1,6 +1,6 @@
 """Command sets of DIMSE messages (PS3.7 6.3, 9.3), read and written in both roles. No I/O.
 
-Everything is packed with struct: a response built as a pydicom data set was a third of the cost of a slice.
+Everything is packed with struct: building a response as a pydicom data set was a third of the cost of a slice.
 """
 
 import struct

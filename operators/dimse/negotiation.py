@@ -1,4 +1,4 @@
-"""Association requests and their answers (PS3.8 9.3.2 to 9.3.4): read and written in both roles, and the acceptor's rules.
+"""Association requests and answers (PS3.8 9.3.2 to 9.3.4): read and written in both roles, and the acceptor's rules.
 
 No I/O. Everything is parsed with struct, in time that follows from its length: pynetdicom, which the tests compare this
 with, takes 187 ms for 128 contexts of 64 transfer syntaxes.
@@ -36,14 +36,14 @@ APPLICATION_ITEM, PROPOSED_ITEM, ANSWERED_ITEM, USER_ITEM = 0x10, 0x20, 0x21, 0x
 ABSTRACT_ITEM, TRANSFER_ITEM = 0x30, 0x40
 # PS3.8 D.1, PS3.7 D.3.3.
 LENGTH_ITEM, CLASS_ITEM, WINDOW_ITEM, VERSION_ITEM = 0x51, 0x52, 0x53, 0x55
-# There are 128 numbers for contexts (PS3.8 9.3.2.2); as many again are enough for the other items.
+# There are 128 numbers for contexts (PS3.8 9.3.2.2); another 128 are enough for the other items.
 MOST_ITEMS = 256
 Item = tuple[int, bytes]
 
 # PS3.8 table 9-18.
 ACCEPTED, NO_ABSTRACT_SYNTAX, NO_TRANSFER_SYNTAX = 0, 3, 4
-# All transfer syntaxes of the standard, retired ones too, for their encodings are known. The keys are as peers write
-# them, with padding or without.
+# All transfer syntaxes of the standard, even if retired, for their encodings are known. The keys are the bytes that
+# peers send, with or without padding.
 TRANSFER_SYNTAXES = {
     uid.encode() + padding: uid
     for uid, (_, kind, *_) in UID_dictionary.items()
@@ -94,7 +94,7 @@ class AssociateRejected:
 
 @dataclass(frozen=True)
 class Terms:
-    """Our side of a negotiation: our longest PDU, our implementation, and how much of a request is read."""
+    """Our side of a negotiation: our longest PDU, our implementation, and the limits that a request must keep."""
 
     pdu_bytes: int
     most_contexts: int
@@ -107,7 +107,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class ProposedContext:
-    """A presentation context as proposed: its transfer syntaxes as they were written, in the requestor's order."""
+    """A proposed presentation context: its transfer syntaxes as the bytes received, in the requestor's order."""
 
     context_id: int
     abstract_syntax: str
@@ -117,12 +117,12 @@ class ProposedContext:
     def leading_unknown(self) -> int:
         """Return the number of transfer syntaxes before the first one that is known."""
         proposed = self.transfer_syntaxes
-        return next((index for index, one in enumerate(proposed) if one in TRANSFER_SYNTAXES), len(proposed))
+        return next((index for index, syntax in enumerate(proposed) if syntax in TRANSFER_SYNTAXES), len(proposed))
 
 
 @dataclass(frozen=True)
 class AssociateRequest:
-    """The content of an A-ASSOCIATE-RQ; of the user information the items that we understand, by kind."""
+    """The content of an A-ASSOCIATE-RQ; `user_information` has the items that we understand, by kind."""
 
     version: int
     called_ae: str
@@ -152,7 +152,7 @@ def reject(reason: str) -> AssociateRejected:
 def read_request(pdu: bytes, terms: Terms) -> AssociateRequest:
     """Read an A-ASSOCIATE-RQ with its header (PS3.8 9.3.2); raises Violation.
 
-    Unknown items are passed over (PS3.8 9.3.1); an item that may come once must not come twice.
+    Unknown items are ignored (PS3.8 9.3.1); an item that may occur once must not occur twice.
     """
     called_ae, calling_ae = read_titles(pdu)
     items = _items(pdu[ASSOCIATE.size :], "too-many-items", MOST_ITEMS)
@@ -185,7 +185,7 @@ def _title(raw: bytes) -> str:
 def _items(data: bytes, reason: str, most: int) -> list[Item]:
     """Cut items into kind and value; raises Violation(reason) if there are more than `most`.
 
-    There may be 8,192 transfer syntaxes: one loop without generators or views takes half of the time.
+    There may be 8,192 transfer syntaxes: a single loop without generators or views takes half the time.
     """
     items: list[Item] = []
     start, end, head, unpack = 0, len(data), ITEM.size, ITEM.unpack_from
@@ -262,27 +262,30 @@ def _objection(request: AssociateRequest, terms: Terms) -> AssociateRejected | N
 
 
 def _are_ids_valid(proposed: tuple[ProposedContext, ...]) -> bool:
-    ids = {one.context_id for one in proposed}
-    return len(ids) == len(proposed) and all(one % 2 == 1 for one in ids)
+    ids = {context.context_id for context in proposed}
+    return len(ids) == len(proposed) and all(context_id % 2 == 1 for context_id in ids)
 
 
 def _accept(pdu: bytes, request: AssociateRequest, terms: Terms, is_served: Callable[[str], bool]) -> AssociateAccepted:
-    chosen = [(one, *_choose(one, is_served)) for one in request.contexts]
+    chosen = [(context, *_choose(context, is_served)) for context in request.contexts]
     return AssociateAccepted(
         calling_ae=request.calling_ae,
         called_ae=request.called_ae,
         contexts={
-            one.context_id: PresentationContext(one.abstract_syntax, uid) for one, result, uid in chosen if not result
+            context.context_id: PresentationContext(context.abstract_syntax, uid)
+            for context, result, uid in chosen
+            if result == ACCEPTED
         },
         peer_pdu_bytes=_longest_pdu(request.user_information),
-        pdu=_accept_pdu(pdu, request, [(one.context_id, result, uid) for one, result, uid in chosen], terms),
+        pdu=_accept_pdu(pdu, request, [(context.context_id, result, uid) for context, result, uid in chosen], terms),
     )
 
 
 def _choose(proposed: ProposedContext, is_served: Callable[[str], bool]) -> tuple[int, str]:
-    """Return the result for a context and its transfer syntax.
+    """Return a context's result and its transfer syntax.
 
-    The first known one in the requestor's order is taken, for with any other order senders decompress before they send.
+    The first known transfer syntax in the requestor's order is accepted: with any other order senders decompress before
+    they send.
     """
     syntaxes = proposed.transfer_syntaxes
     if not is_served(proposed.abstract_syntax):
@@ -316,12 +319,12 @@ def _associate_pdu(kind: int, titles: bytes, contexts: Iterable[bytes], informat
 
 
 def _uid(text: str) -> bytes:
-    """Encode a UID for the answer; that of a refused context may be any text, and is not significant (table 9-18)."""
+    """Encode a UID for the answer; for a refused context it may be any text and has no meaning (table 9-18)."""
     return text[:UID_LENGTH].encode("ascii", "replace")
 
 
 def _our_information(terms: Terms, *, is_asynchronous: bool = False) -> bytes:
-    # One operation at a time (PS3.7 D.3.3.3): many associations store at once instead.
+    # We take one operation at a time (PS3.7 D.3.3.3): a sender stores in parallel over several associations.
     window = _item(WINDOW_ITEM, struct.pack(">HH", 1, 1)) if is_asynchronous else b""
     return (
         _item(LENGTH_ITEM, struct.pack(">I", terms.pdu_bytes))
@@ -345,7 +348,7 @@ def request_pdu(calling_ae: str, called_ae: str, contexts: Sequence[ProposedCont
 
 
 def _proposed_item(context: ProposedContext) -> bytes:
-    syntaxes = b"".join(_item(TRANSFER_ITEM, one) for one in context.transfer_syntaxes)
+    syntaxes = b"".join(_item(TRANSFER_ITEM, syntax) for syntax in context.transfer_syntaxes)
     abstract = _item(ABSTRACT_ITEM, context.abstract_syntax.encode("ascii"))
     return _item(PROPOSED_ITEM, bytes((context.context_id, 0, 0, 0)) + abstract + syntaxes)
 
@@ -367,7 +370,7 @@ def read_answer(pdu: bytes, proposed: Sequence[ProposedContext]) -> AssociateAcc
 
 
 def _accepted_contexts(items: list[Item], proposed: Sequence[ProposedContext]) -> dict[int, PresentationContext]:
-    abstracts = {one.context_id: one.abstract_syntax for one in proposed}
+    abstracts = {context.context_id: context.abstract_syntax for context in proposed}
     answers = (_answered(value) for kind, value in items if kind == ANSWERED_ITEM)
     return {
         number: PresentationContext(abstracts[number], uid)

@@ -1,4 +1,4 @@
-"""PDUs of the DICOM upper layer (PS3.8 9.3): read out of a byte stream as acceptor, and written. No I/O.
+"""PDUs of the DICOM upper layer (PS3.8 9.3): read from a byte stream as acceptor, and written. No I/O.
 
 Everything is parsed with struct in place, in time that follows from its length: pynetdicom, which the tests compare
 this with, takes 10 to 17 CPU seconds for a gigabyte of P-DATA.
@@ -23,7 +23,7 @@ RELEASE_RP_PDU = PDU_HEADER.pack(RELEASE_RP, FIXED_BYTES) + bytes(FIXED_BYTES)
 # PS3.8 E.2: in the message control header, bit 0 marks a command, bit 1 the last fragment.
 IS_COMMAND, IS_LAST = 0x01, 0x02
 
-# Anybody may open a socket: a peer that has not associated yet gets a small buffer.
+# Anybody can open a connection: a peer without an association yet gets only a small buffer.
 FIRST_BUFFER_BYTES = 16 * 1024
 
 
@@ -42,9 +42,9 @@ class Violation(Exception):
 class PduListener(Protocol):
     """Receives the PDUs that a PduReader finds, each once and in their order.
 
-    Every method is called from within PduReader.received. A method may raise Violation, which received passes on, and
-    may call PduReader.stop; after that nothing more is called. Nothing but an A-ABORT comes before the association
-    request, and no second request comes.
+    Every method is called from within PduReader.received. A method may raise Violation, which leaves `received` too,
+    and may call PduReader.stop, after which no method is called. Before the association request only an A-ABORT can
+    come, and the request comes once.
     """
 
     def associate_requested(self, pdu: bytes) -> None:
@@ -64,10 +64,10 @@ class PduListener(Protocol):
 
 
 class PduReader:
-    """Cuts a byte stream into PDUs, the same ones however the stream is divided.
+    """Cuts a byte stream into PDUs, which do not depend on how the stream is divided.
 
-    Pieces of data values are passed on as they come: nothing waits for a PDU to be complete, and a declared length
-    never makes memory grow. There is one receive buffer, small until `widen` is called.
+    The listener gets the pieces of data values as they arrive: none waits until its PDU is complete, and no declared
+    length makes memory grow. There is one receive buffer, small until `widen` is called.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class PduReader:
         self._is_first = True
         self._is_wide = self._is_stopped = False
         self._kind = 0
-        # Bytes that are still to come: of the PDU, and of the data value.
+        # Bytes that have not arrived yet: of the PDU, and of the data value.
         self._pdu_left = 0
         self._value_left = 0
         self._collected = bytearray()
@@ -101,11 +101,11 @@ class PduReader:
         return self._buffer[self._end :]
 
     def widen(self) -> None:
-        """Use the large buffer from the next `received` on, for the association is accepted."""
+        """Replace the buffer by the large one when `received` returns next; call this on acceptance."""
         self._is_wide = True
 
     def stop(self) -> None:
-        """Call the listener no more, whatever has already been received."""
+        """Stop calling the listener, even for bytes that have already been received."""
         self._is_stopped = True
 
     def received(self, size_bytes: int) -> None:
@@ -158,7 +158,7 @@ class PduReader:
         if self._kind in (RELEASE_RQ, ABORT) and self._pdu_left != FIXED_BYTES:
             raise Violation("malformed-pdu", 6)
         if self._kind == DATA and self._pdu_left < VALUE_HEADER.size:
-            # PS3.8 9.3.5: one value or more. Empty PDUs would keep an association alive for ever, at our cost.
+            # PS3.8 9.3.5: a P-DATA-TF has one value or more. Empty PDUs could keep an association open for ever.
             raise Violation("malformed-pdu", 6)
         if self._pdu_left > (self._first_bytes if self._is_first else self._most_bytes):
             raise Violation("pdu-too-long", 6)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.dicom import bulkdata
-from operators.dicom.bulkdata import Beyond, ValueLocation, align, seek, stream_aligned, stream_fragments
+from operators.dicom.bulkdata import BeyondWindow, ValueLocation, align, seek, stream_aligned, stream_fragments
 from operators.dicom.frames import ITEM, ITEM_HEADER, SEQUENCE_END, frame_bytes
 from operators.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
 from operators.errors import Rejected
@@ -28,7 +28,7 @@ DATA = FIRST + element(WANTED, b"y" * 2000)
 def test_a_window_that_ends_in_an_elements_header_tells_where_the_search_goes_on(size: int) -> None:
     found = seek(DATA[:size], 0, len(DATA), EXPLICIT_VR_LITTLE_ENDIAN, WANTED)
 
-    assert found in (Beyond(len(FIRST)), ValueLocation(len(FIRST) + 12, len(DATA)))
+    assert found in (BeyondWindow(len(FIRST)), ValueLocation(len(FIRST) + 12, len(DATA)))
     assert seek(DATA[len(FIRST) :], len(FIRST), len(DATA), EXPLICIT_VR_LITTLE_ENDIAN, WANTED) == ValueLocation(
         44, len(DATA)
     )
