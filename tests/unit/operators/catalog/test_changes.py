@@ -1,4 +1,4 @@
-"""The changes of a batch: which rows it writes, deletes and counts again, from what the catalog already has."""
+"""The changes of a batch: which rows it writes, deletes and counts again, given the rows of the catalog."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,16 +19,16 @@ def known(
     """Return known rows under version 5: contents, and the study and series rows that these instances made."""
     return KnownRows(
         5,
-        {one.study_key: study_row(one) for one in rows},
-        {one.series_key: series_row(one) for one in rows},
-        {storable_instance(instance()).key: one for one in shown},
+        {arrived.study_key: study_row(arrived) for arrived in rows},
+        {arrived.series_key: series_row(arrived) for arrived in rows},
+        {storable_instance(instance()).key: content for content in shown},
         {storable_instance(instance()).key: tuple(lost)} if lost else {},
     )
 
 
 def test_a_new_instance_is_written_under_the_new_version_and_its_series_is_counted() -> None:
-    one = storable_instance(instance())
-    change = instance_change(known(), [one])
+    arrived = storable_instance(instance())
+    change = instance_change(known(), [arrived])
 
     assert [(row.sop_uid, row.version) for row in change.shown] == [("1.2.1.9.1", 5)]
     assert change.touched == {SERIES}
@@ -36,8 +36,8 @@ def test_a_new_instance_is_written_under_the_new_version_and_its_series_is_count
 
 
 def test_a_repeat_changes_nothing() -> None:
-    one = storable_instance(instance())
-    change = instance_change(known(shown=[one.content]), [one, one])
+    arrived = storable_instance(instance())
+    change = instance_change(known(shown=[arrived.content]), [arrived, arrived])
 
     assert (change.shown, change.lost, change.cleared, change.touched, change.conflicts) == (
         (),
@@ -49,11 +49,13 @@ def test_a_repeat_changes_nothing() -> None:
 
 
 def test_each_instance_of_a_batch_is_written_and_their_series_are_counted() -> None:
-    ones = [storable_instance(instance(series=series, sop=sop)) for series, sop in (("1", "1"), ("1", "2"), ("2", "3"))]
-    change = instance_change(known(), ones)
+    arrived = [
+        storable_instance(instance(series=series, sop=sop)) for series, sop in (("1", "1"), ("1", "2"), ("2", "3"))
+    ]
+    change = instance_change(known(), arrived)
 
-    assert {row.sop_uid for row in change.shown} == {one.event.sop_uid for one in ones}
-    assert change.touched == {one.series_key for one in ones}
+    assert {row.sop_uid for row in change.shown} == {stored.event.sop_uid for stored in arrived}
+    assert change.touched == {stored.series_key for stored in arrived}
 
 
 def test_a_repeated_content_keeps_the_row_of_its_first_transfer_in_any_order() -> None:
@@ -97,18 +99,18 @@ def test_conflicts_get_new_kinds_when_the_shown_content_changes() -> None:
     }
 
 
-def test_a_later_content_is_lost_beside_the_shown_one() -> None:
+def test_a_later_content_becomes_a_conflict_of_the_shown_one() -> None:
     shown, late = storable_instance(instance()), storable_instance(instance(content="b", second=5))
     change = instance_change(known(shown=[shown.content]), [late])
 
     assert (change.shown, change.touched) == ((), frozenset())
     assert [row.data_hash for row in change.lost] == [late.content.data_hash]
-    assert [(one.data_hash, other.data_hash) for one, other in change.conflicts] == [
+    assert [(winner.data_hash, loser.data_hash) for winner, loser in change.conflicts] == [
         (shown.content.data_hash, late.content.data_hash)
     ]
 
 
-def test_an_earlier_content_takes_the_place_and_clears_its_conflict() -> None:
+def test_an_earlier_content_becomes_the_shown_one_and_its_conflict_is_cleared() -> None:
     shown = storable_instance(instance(second=5))
     lost = instance_change(known(shown=[shown.content]), [storable_instance(instance(content="b", second=9))]).lost
     change = instance_change(
@@ -164,13 +166,13 @@ def test_rows_that_are_written_have_the_new_version() -> None:
 
 
 def test_a_series_without_a_modality_is_counted_and_adds_none_to_its_study() -> None:
-    one = storable_instance(instance(facts=Facts()))
-    (study,), _ = study_and_series_changes(known(), [one], {SERIES: SeriesTotals(1, 1001, (CT,))})
+    arrived = storable_instance(instance(facts=Facts()))
+    (study,), _ = study_and_series_changes(known(), [arrived], {SERIES: SeriesTotals(1, 1001, (CT,))})
 
     assert (study.series, study.modalities, study.sop_classes) == (1, (), (CT,))
 
 
-def test_counts_of_a_study_are_those_of_its_series_that_show_something() -> None:
+def test_a_study_counts_only_its_series_with_shown_instances() -> None:
     ct, mr = storable_instance(instance()), storable_instance(instance(series="2", sop="2", facts=Facts(modality="MR")))
     totals = {SERIES: SeriesTotals(3, 300, (CT,)), mr.series_key: SeriesTotals(0, 0, ())}
     (study,), _ = study_and_series_changes(known(), [ct, mr], totals)
@@ -192,10 +194,10 @@ def test_an_earlier_instance_changes_attributes_and_keeps_the_counts() -> None:
     assert (series.series_description, series.instances, series.size_bytes) == ("EARLY", 7, 70)
 
 
-def test_rows_that_stay_as_they_are_are_not_written() -> None:
-    one = storable_instance(instance())
+def test_unchanged_rows_are_not_written() -> None:
+    arrived = storable_instance(instance())
     counted = {SERIES: SeriesTotals(1, 1001, (CT,))}
-    studies, series = study_and_series_changes(known(), [one], counted)
-    rows = replace(known(), studies={one.study_key: studies[0]}, series={SERIES: series[0]})
+    studies, series = study_and_series_changes(known(), [arrived], counted)
+    rows = replace(known(), studies={arrived.study_key: studies[0]}, series={SERIES: series[0]})
 
-    assert study_and_series_changes(rows, [one], counted) == ((), ())
+    assert study_and_series_changes(rows, [arrived], counted) == ((), ())

@@ -1,4 +1,4 @@
-"""The event of a conflict is made of its two rows alone."""
+"""The event of a conflict is made from its two rows alone."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from tests.support.worlds.catalog_histories import JPEG, instance
 def event_of(shown_second: int, lost_second: int, **lost_values: Any) -> InstanceConflict:
     """Return the event of content "a", which is shown, and content "b", which has these other values."""
     shown, lost = instance(second=shown_second), instance(content="b", second=lost_second, **lost_values)
-    contents = merge((), [storable_instance(one).content for one in (shown, lost)])
+    contents = merge((), [storable_instance(event).content for event in (shown, lost)])
     output = conflict_output(contents.shown, contents.lost[0])
     assert output.topic is INSTANCE_CONFLICT
     assert isinstance(output.event, InstanceConflict)
@@ -60,5 +60,5 @@ def test_a_conflict_is_dated_by_the_later_content() -> None:
     assert event_of(1, 5).occurred_at == instance(second=5).stored_at
 
 
-def test_the_same_two_contents_have_the_same_event_id_whenever_it_is_made() -> None:
+def test_the_event_id_of_a_conflict_depends_only_on_its_two_contents() -> None:
     assert event_of(1, 5).event_id == event_of(1, 5).event_id == event_of(2, 9).event_id

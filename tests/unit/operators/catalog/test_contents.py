@@ -26,4 +26,4 @@ def test_the_kind_of_a_conflict_tells_how_the_contents_differ(change: dict[str, 
     found = contents.merge([], [lost, shown])
 
     assert found.shown == shown
-    assert [one.kind for one in found.lost] == [kind]
+    assert [row.kind for row in found.lost] == [kind]

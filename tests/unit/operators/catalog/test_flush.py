@@ -26,7 +26,7 @@ from tests.support.worlds.catalog_histories import (
 
 
 def events(flushed: Flushed, kind: type[Any]) -> list[Any]:
-    return [one.event for one in flushed.outputs if isinstance(one.event, kind)]
+    return [output.event for output in flushed.outputs if isinstance(output.event, kind)]
 
 
 def test_a_conflict_is_announced_with_both_contents_and_again_on_a_replay() -> None:
@@ -51,7 +51,7 @@ def test_the_same_content_by_dimse_and_stow_is_one_row_and_no_conflict() -> None
         assert row.data_hash == by_dimse.data_hash
         assert catalog.tables.conflicts == {}
         assert events(flushed, InstanceConflict) == events(flushed, RecordRejected) == []
-        assert [one.instances for one in catalog.tables.studies.values()] == [1]
+        assert [study.instances for study in catalog.tables.studies.values()] == [1]
 
 
 def test_a_quarantined_content_belongs_to_no_study() -> None:
@@ -67,7 +67,7 @@ def test_an_impossible_quarantine_event_is_a_dead_letter() -> None:
     catalog = MemoryCatalog()
     flushed = run(catalog, [[record(replace(quarantined(), object_key="local/x"))]])
 
-    assert [one.reason for one in events(flushed, RecordRejected)] == ["not-a-content-of-ours"]
+    assert [dead.reason for dead in events(flushed, RecordRejected)] == ["not-a-content-of-ours"]
     assert catalog.tables.quarantine == {}
 
 
@@ -107,14 +107,14 @@ def test_a_progress_that_cannot_be_read_fails_the_flush() -> None:
         flush(MemoryCatalog(), 0, b"no progress", (), 0)
 
 
-def test_a_due_waits_until_what_it_counts_is_applied() -> None:
+def test_a_due_waits_until_the_instances_that_it_counts_are_applied() -> None:
     catalog = MemoryCatalog()
     early = run(catalog, [[record(instance(), 3), record(due(place=(0, 4)))]])
     elsewhere = run(catalog, [[record(instance(study="1.2.2"), 9, partition=1)]], early.head)
     ready = run(catalog, [[record(instance(sop="2"), 4)]], elsewhere.head)
 
     assert events(early, StudySettled) == events(elsewhere, StudySettled) == []
-    assert [one.instances for one in events(ready, StudySettled)] == [2]
+    assert [settled.instances for settled in events(ready, StudySettled)] == [2]
     assert read_progress(ready.head).waiting == ()
 
 
@@ -122,7 +122,7 @@ def test_a_rejected_record_counts_as_applied() -> None:
     bad = replace(record(instance(sop="2"), 4), value=b"no event")
     flushed = run(MemoryCatalog(), [[record(instance(), 3), record(due(place=(0, 4)))], [bad]])
 
-    assert [one.instances for one in events(flushed, StudySettled)] == [1]
+    assert [settled.instances for settled in events(flushed, StudySettled)] == [1]
 
 
 def test_a_due_is_dropped_once_the_instances_it_counts_have_expired() -> None:
@@ -135,19 +135,19 @@ def test_a_due_is_dropped_once_the_instances_it_counts_have_expired() -> None:
 
 
 def test_a_due_with_an_impossible_partition_is_a_dead_letter() -> None:
-    # fastavro reads numbers that are too large for an int of Avro.
+    # fastavro reads numbers that are too large for Avro's int.
     good = record(due(place=(2**31 - 1, 3)))
     bad = replace(good, value=good.value.replace(b"\xfe\xff\xff\xff\x0f", b"\x80\x80\x80\x80\x10"))
     flushed = flush(MemoryCatalog(), 3, None, (bad,), NOON.timestamp())
 
     assert bad.value != good.value
-    assert [one.reason for one in events(flushed, RecordRejected)] == ["not-a-place"]
+    assert [dead.reason for dead in events(flushed, RecordRejected)] == ["not-a-place"]
 
 
-def test_a_due_in_the_batch_of_its_instances_settles_whatever_their_order() -> None:
+def test_a_due_settles_even_before_its_instances_in_the_same_batch() -> None:
     flushed = run(MemoryCatalog(), [[record(due(place=(0, 0))), record(instance(), 0)]])
 
-    assert [one.revision for one in events(flushed, StudySettled)] == [1]
+    assert [settled.revision for settled in events(flushed, StudySettled)] == [1]
 
 
 def test_a_study_without_instances_gets_no_revision() -> None:
@@ -164,23 +164,23 @@ def test_a_job_that_lost_its_state_announces_all_revisions_again_in_steps() -> N
     run(catalog, [numbered([instance(), due()])])
     (row,) = catalog.tables.revision_rows.values()
     more = [replace(row, study_uid=f"1.3.{number}", version=number + 10) for number in range(ANNOUNCED_AT_ONCE)]
-    catalog.tables.revision_rows.update({(one.tenant, one.study_uid, 1): one for one in more})
+    catalog.tables.revision_rows.update({(added.tenant, added.study_uid, 1): added for added in more})
     first = run(catalog, [()])
     second = run(catalog, [()], first.head)
 
     assert [len(first.outputs), len(second.outputs)] == [ANNOUNCED_AT_ONCE, 1]
-    versions = [one.version for one in events(first, StudySettled) + events(second, StudySettled)]
+    versions = [settled.version for settled in events(first, StudySettled) + events(second, StudySettled)]
     assert versions == sorted(versions)
 
 
-def test_a_database_that_does_not_answer_is_unavailable_after_some_attempts() -> None:
+def test_a_database_that_refuses_every_attempt_is_unavailable() -> None:
     catalog = MemoryCatalog(outage=Outage.REFUSES)
 
     with pytest.raises(Unavailable):
         flush(catalog, 0, None, numbered([instance()]), 0)
 
 
-def test_the_latest_end_of_a_transfer_stays() -> None:
+def test_the_latest_end_of_a_transfer_is_kept() -> None:
     catalog = MemoryCatalog()
     late = ended(second=2, instances=5)
     run(catalog, [numbered([late]), numbered([ended(second=1, instances=9)])])

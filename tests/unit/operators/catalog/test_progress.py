@@ -1,4 +1,4 @@
-"""A shard's progress: what is applied, which dues wait, and bytes that are read back or refused."""
+"""A shard's progress: the offsets applied, the dues that wait, and bytes that are read back or refused."""
 
 import base64
 from datetime import timedelta
@@ -13,7 +13,7 @@ from tests.support.worlds.catalog_histories import NOON, due, instance, record
 TOPIC = INSTANCE_STORED.name
 
 
-def test_an_older_record_does_not_take_the_progress_back() -> None:
+def test_an_older_record_does_not_lower_the_applied_offset() -> None:
     records = [record(instance(sop=str(offset)), offset) for offset in (7, 3)]
     progress = ShardProgress().advanced(records, [], NOON)
 
@@ -75,7 +75,7 @@ def test_a_progress_is_read_back_from_its_bytes() -> None:
     assert read_progress(progress.to_bytes()) == progress
 
 
-def test_a_shard_without_state_begins_at_nothing() -> None:
+def test_a_shard_without_state_begins_with_an_empty_progress() -> None:
     assert read_progress(None) == ShardProgress()
 
 

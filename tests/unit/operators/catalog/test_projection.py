@@ -1,4 +1,4 @@
-"""From an event to its rows: what is checked, what each level takes, and which identifiers are refused."""
+"""The rows of an event: how it is checked, which facts each level has, and which identifiers are refused."""
 
 from dataclasses import fields, replace
 from datetime import date, timedelta
@@ -73,7 +73,7 @@ def test_an_instance_whose_event_cannot_be_ours_is_rejected(change: dict[str, An
         storable_instance(replace(instance(), **change))
 
 
-def test_each_level_takes_its_own_facts() -> None:
+def test_the_row_of_each_level_has_its_own_facts() -> None:
     facts = Facts(
         patient_id="P1",
         patient_name="Müller^Anna",
@@ -83,8 +83,8 @@ def test_each_level_takes_its_own_facts() -> None:
         series_description="AXIAL",
         instance_number="7",
     )
-    one = storable_instance(instance(facts=facts))
-    study, series, row = study_row(one), series_row(one), instance_row(one, 4)
+    stored = storable_instance(instance(facts=facts))
+    study, series, row = study_row(stored), series_row(stored), instance_row(stored, 4)
 
     assert (study.patient_id, study.study_date, study.study_description) == ("P1", date(2026, 3, 1), "HEAD")
     assert study.patient_name_folded == "muller^anna"
@@ -93,20 +93,20 @@ def test_each_level_takes_its_own_facts() -> None:
 
 
 def test_each_row_has_the_key_of_its_instance() -> None:
-    one = storable_instance(instance(study="1.2.1", series="3", sop="4"))
-    study, series, row = study_row(one), series_row(one), instance_row(one, 1)
+    stored = storable_instance(instance(study="1.2.1", series="3", sop="4"))
+    study, series, row = study_row(stored), series_row(stored), instance_row(stored, 1)
 
-    assert (study.tenant, study.study_uid) == one.study_key == ("local", "1.2.1")
-    assert (series.tenant, series.study_uid, series.series_uid) == one.series_key == ("local", "1.2.1", "1.2.1.3")
-    assert (row.tenant, row.study_uid, row.sop_uid) == one.key == ("local", "1.2.1", "1.2.1.9.4")
+    assert (study.tenant, study.study_uid) == stored.study_key == ("local", "1.2.1")
+    assert (series.tenant, series.study_uid, series.series_uid) == stored.series_key == ("local", "1.2.1", "1.2.1.3")
+    assert (row.tenant, row.study_uid, row.sop_uid) == stored.key == ("local", "1.2.1", "1.2.1.9.4")
 
 
 def test_study_and_series_name_the_instance_that_gave_them_their_attributes() -> None:
-    one = storable_instance(instance(second=7))
-    first = (NOON + timedelta(seconds=7), one.event.sop_uid, one.event.data_hash)
+    stored = storable_instance(instance(second=7))
+    first = (NOON + timedelta(seconds=7), stored.event.sop_uid, stored.event.data_hash)
 
-    assert one.precedence == first
-    for row in (study_row(one), series_row(one)):
+    assert stored.precedence == first
+    for row in (study_row(stored), series_row(stored)):
         assert (row.first_stored_at, row.first_sop_uid, row.first_data_hash) == first
 
 
@@ -135,10 +135,10 @@ def test_a_series_has_each_id_of_its_requests_once_in_their_order(fact: str | No
     assert (row.scheduled_procedure_step_ids, row.requested_procedure_ids) == (ids, ids)
 
 
-def test_a_new_study_and_series_count_nothing_before_their_instances_are_counted() -> None:
-    one = storable_instance(instance())
+def test_the_rows_of_a_new_study_and_series_begin_with_counts_of_zero() -> None:
+    stored = storable_instance(instance())
 
-    assert (study_row(one).series, study_row(one).instances, series_row(one).instances) == (0, 0, 0)
+    assert (study_row(stored).series, study_row(stored).instances, series_row(stored).instances) == (0, 0, 0)
 
 
 def test_the_frames_of_an_instance_are_read_back_from_its_row() -> None:
@@ -148,25 +148,25 @@ def test_the_frames_of_an_instance_are_read_back_from_its_row() -> None:
 
 
 def test_a_value_that_cannot_be_stored_is_null_with_a_warning() -> None:
-    one = storable_instance(instance(facts=Facts(study_date="20261399")))
+    stored = storable_instance(instance(facts=Facts(study_date="20261399")))
 
-    assert study_row(one).study_date is None
-    assert instance_row(one, 1).warnings == ("study-date-unreadable",)
+    assert study_row(stored).study_date is None
+    assert instance_row(stored, 1).warnings == ("study-date-unreadable",)
 
 
 def test_an_instance_has_each_of_its_warnings_once() -> None:
     facts = Facts(study_date="x", patient_name="n" * 300)
-    one = storable_instance(instance(facts=facts, warnings=("uid-zeros", "uid-zeros")))
+    stored = storable_instance(instance(facts=facts, warnings=("uid-zeros", "uid-zeros")))
 
-    assert instance_row(one, 1).warnings == ("uid-zeros", "patient-name-cut", "study-date-unreadable")
+    assert instance_row(stored, 1).warnings == ("uid-zeros", "patient-name-cut", "study-date-unreadable")
 
 
 def test_an_instance_is_warned_of_attributes_that_are_left_out_of_its_study() -> None:
     facts = Facts(patient_name="ä" * 256, study_description="b" * 250, referring_physician_name="ö" * 256)
-    one = storable_instance(instance(facts=facts))
+    stored = storable_instance(instance(facts=facts))
 
-    assert instance_row(one, 1).warnings == ("attributes-cut",)
-    assert "00100010" not in study_row(one).attributes
+    assert instance_row(stored, 1).warnings == ("attributes-cut",)
+    assert "00100010" not in study_row(stored).attributes
 
 
 def test_warnings_are_distinct_and_bounded() -> None:
@@ -177,7 +177,7 @@ def test_warnings_are_distinct_and_bounded() -> None:
     assert len(row.warnings) == len(set(row.warnings)) == MAX_WARNINGS
 
 
-def test_a_transfers_end_is_its_row() -> None:
+def test_the_end_of_a_transfer_gives_its_row() -> None:
     row = transfer_row(ended(second=9, instances=3))
 
     assert (row.transfer_id, row.outcome, row.instances) == ("t1", "well", 3)

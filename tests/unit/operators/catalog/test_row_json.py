@@ -1,4 +1,4 @@
-"""A row's DICOM JSON: what a query answers at each level, within its limit."""
+"""A row's DICOM JSON: the attributes that a query returns at each level, within a limit of size."""
 
 import orjson
 
@@ -9,7 +9,7 @@ from schemas.events import Facts
 from tests.support.worlds.catalog_histories import instance
 
 
-def test_attributes_are_dicom_json() -> None:
+def test_the_attributes_of_a_row_are_dicom_json() -> None:
     facts = Facts(
         specific_character_set="ISO_IR 100",
         patient_name="Yamada^Tarou=山田^太郎",
@@ -48,7 +48,7 @@ def requests(step_ids: str | None, procedure_ids: str | None) -> object:
     return found.get("00400275")
 
 
-def test_the_facts_of_a_sequences_items_are_answered_as_items() -> None:
+def test_the_facts_of_a_sequences_items_become_items() -> None:
     assert requests("S1\\", "R1\\R2") == {
         "vr": "SQ",
         "Value": [

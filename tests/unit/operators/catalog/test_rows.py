@@ -1,4 +1,4 @@
-"""The rows are the tables: column for column, in their order."""
+"""Each row class has the columns of its table, in the table's order."""
 
 import re
 from dataclasses import fields
@@ -32,4 +32,4 @@ def test_a_row_has_the_columns_of_its_table_in_order(kind: type[Any]) -> None:
     )
     columns += re.findall(rf"ALTER TABLE {table} ADD COLUMN ([a-z_]+)", DDL)
 
-    assert [one.name for one in fields(kind)] == columns
+    assert [column.name for column in fields(kind)] == columns

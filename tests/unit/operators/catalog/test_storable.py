@@ -1,4 +1,4 @@
-"""Facts as a database takes them: typed, bounded and clean, with a warning for each one that was lost or cut."""
+"""Facts as a database accepts them: typed, bounded and clean, with a warning for each fact that was lost or cut."""
 
 from dataclasses import replace
 from datetime import date, time

@@ -1,4 +1,4 @@
-"""One row for each attribute: schemas, columns and rows that cannot be derived from it are held equal to it here."""
+"""The table of attributes agrees with the schemas, columns and row classes that are not derived from it."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from operators.dicom.attributes import ATTRIBUTES, FACTS, LEVELS, Attribute, Lev
 from schemas.events import Facts
 
 ROWS: dict[Level, type[Any]] = {"study": StudyRow, "series": SeriesRow, "instance": InstanceRow}
-MATCHED = [one for one in ATTRIBUTES if one.matching]
+MATCHED = [attribute for attribute in ATTRIBUTES if attribute.matching]
 SCHEMAS = Path(schemas.__file__).parent
 
 
@@ -33,8 +33,8 @@ def test_keyword_tag_and_vr_are_those_of_the_dictionary(attribute: Attribute) ->
 
 
 def test_every_attribute_has_one_row() -> None:
-    assert len({one.path for one in ATTRIBUTES}) == len(ATTRIBUTES)
-    assert len({one.keyword for one in ATTRIBUTES}) == len(ATTRIBUTES)
+    assert len({attribute.path for attribute in ATTRIBUTES}) == len(ATTRIBUTES)
+    assert len({attribute.keyword for attribute in ATTRIBUTES}) == len(ATTRIBUTES)
 
 
 def test_the_character_set_is_read_before_the_texts_that_it_decodes() -> None:
@@ -42,14 +42,14 @@ def test_the_character_set_is_read_before_the_texts_that_it_decodes() -> None:
 
 
 def test_the_facts_are_the_fields_of_the_event() -> None:
-    assert sorted(one.name for one in FACTS) == sorted(one.name for one in fields(Facts))
+    assert sorted(fact.name for fact in FACTS) == sorted(field.name for field in fields(Facts))
 
 
-def test_the_facts_are_fields_of_the_newest_schema() -> None:
+def test_the_facts_are_the_fields_of_the_newest_schema() -> None:
     schema = json.loads(max(SCHEMAS.glob("avro/instance_stored/v*.avsc")).read_text())
-    (facts,) = (one["type"] for one in schema["fields"] if one["name"] == "facts")
+    (facts,) = (field["type"] for field in schema["fields"] if field["name"] == "facts")
 
-    assert sorted(one.name for one in FACTS) == sorted(one["name"] for one in facts["fields"])
+    assert sorted(fact.name for fact in FACTS) == sorted(field["name"] for field in facts["fields"])
 
 
 @pytest.mark.parametrize("attribute", MATCHED, ids=name_of)
@@ -60,14 +60,14 @@ def test_a_matched_attribute_has_its_column(attribute: Attribute) -> None:
     added = re.findall(rf"ALTER TABLE {attribute.level} ADD COLUMN (\w+)", ddl)
 
     assert attribute.column in {*re.findall(r'^    "?([a-z_]+)"? ', table[1], re.MULTILINE), *added}
-    assert attribute.column in {one.name for one in fields(ROWS[attribute.level])}
+    assert attribute.column in {field.name for field in fields(ROWS[attribute.level])}
 
 
-@pytest.mark.parametrize("attribute", [one for one in FACTS if one.matching == "name"], ids=name_of)
-def test_a_name_is_kept_beside_the_form_of_it_that_is_matched(attribute: Attribute) -> None:
-    assert attribute.name in {one.name for one in fields(ROWS[attribute.level])}
+@pytest.mark.parametrize("attribute", [attribute for attribute in FACTS if attribute.matching == "name"], ids=name_of)
+def test_a_persons_name_has_a_column_besides_its_folded_form(attribute: Attribute) -> None:
+    assert attribute.name in {field.name for field in fields(ROWS[attribute.level])}
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_an_attribute_that_every_answer_has_is_among_those_answered(level: Level) -> None:
+def test_the_required_attributes_are_among_those_answered(level: Level) -> None:
     assert set(required_at(level)) <= set(answered_at(level))

@@ -1,4 +1,4 @@
-"""Values found in windows of an object, frames of single bits, and the streams of fragments."""
+"""Values found in windows of an object, frames of one-bit pixels, and streams of fragments."""
 
 import asyncio
 import struct
@@ -25,7 +25,7 @@ DATA = FIRST + element(WANTED, b"y" * 2000)
 
 
 @pytest.mark.parametrize("size", range(len(FIRST), len(FIRST) + 30))
-def test_a_window_that_ends_in_an_elements_header_tells_where_the_search_goes_on(size: int) -> None:
+def test_a_window_that_ends_within_a_later_header_says_where_to_continue(size: int) -> None:
     found = seek(DATA[:size], 0, len(DATA), EXPLICIT_VR_LITTLE_ENDIAN, WANTED)
 
     assert found in (BeyondWindow(len(FIRST)), ValueLocation(len(FIRST) + 12, len(DATA)))
@@ -35,7 +35,7 @@ def test_a_window_that_ends_in_an_elements_header_tells_where_the_search_goes_on
 
 
 @pytest.mark.parametrize("size", range(8, 12))
-def test_a_window_that_ends_in_its_first_elements_header_is_unreadable(size: int) -> None:
+def test_a_window_that_ends_within_its_first_header_is_unreadable(size: int) -> None:
     with pytest.raises(Rejected, match="unreadable-header"):
         seek(DATA[:size], 0, len(DATA), EXPLICIT_VR_LITTLE_ENDIAN, WANTED)
 
@@ -59,7 +59,9 @@ SIZES = st.lists(st.integers(1, 9), max_size=12)
 
 
 @given(st.binary(min_size=1, max_size=40), SIZES, st.data())
-def test_streamed_bits_are_those_aligned_at_once(data: bytes, sizes: list[int], draw: st.DataObject) -> None:
+def test_bits_aligned_in_a_stream_equal_bits_aligned_at_once(
+    data: bytes, sizes: list[int], draw: st.DataObject
+) -> None:
     skip = draw.draw(st.integers(0, 7))
     count = draw.draw(st.integers(0, len(data) * 8 - skip))
 
@@ -71,8 +73,8 @@ def item(data: bytes) -> bytes:
 
 
 @given(st.lists(st.binary(max_size=9), max_size=9), SIZES)
-def test_streamed_fragments_are_the_frame(fragments: list[bytes], sizes: list[int]) -> None:
-    frame = b"".join(item(one) for one in fragments)
+def test_streamed_fragments_join_to_the_frame(fragments: list[bytes], sizes: list[int]) -> None:
+    frame = b"".join(item(fragment) for fragment in fragments)
 
     assert all_of(stream_fragments(chunked(frame, sizes))) == frame_bytes(frame)
 
@@ -81,15 +83,13 @@ def test_streamed_fragments_are_the_frame(fragments: list[bytes], sizes: list[in
 def test_a_stream_has_the_fragments_between_offset_table_and_delimiter(
     fragments: list[bytes], sizes: list[int], after: bytes
 ) -> None:
-    value = b"".join(item(one) for one in fragments) + ITEM_HEADER.pack(*SEQUENCE_END, 0) + after
+    value = b"".join(item(fragment) for fragment in fragments) + ITEM_HEADER.pack(*SEQUENCE_END, 0) + after
 
     assert all_of(stream_fragments(chunked(value, sizes), tables=1)) == b"".join(fragments[1:])
 
 
 @pytest.mark.parametrize("data", [item(b"a") * 3, b"no item there"])
-def test_too_many_fragments_or_none_where_one_should_begin_are_a_bad_frame(
-    data: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_many_fragments_or_a_missing_item_are_a_bad_frame(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulkdata, "MAX_FRAGMENTS", 2)
     with pytest.raises(Rejected, match="bad-frame"):
         all_of(stream_fragments(chunked(data, [])))

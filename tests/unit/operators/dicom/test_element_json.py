@@ -1,4 +1,4 @@
-"""Simple values become DICOM JSON straight from their bytes, as pydicom would say them; all others are left to pydicom."""
+"""Simple values become the DICOM JSON that pydicom makes, directly from their bytes; others are left to pydicom."""
 
 import struct
 from typing import Any
@@ -82,7 +82,7 @@ def test_a_value_of_padding_alone_counts_as_empty(vr: str, raw: bytes) -> None:
         ("??", b"text"),
     ],
 )
-def test_a_value_with_rules_of_its_own_is_left_to_pydicom(vr: str, raw: bytes) -> None:
+def test_a_value_with_special_rules_is_left_to_pydicom(vr: str, raw: bytes) -> None:
     assert simple_element(vr, raw, LITTLE) is None
 
 
@@ -97,14 +97,14 @@ def test_a_binary_value_is_base64() -> None:
 
 
 @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="\\"), min_size=1, max_size=64))
-def test_printable_text_is_what_pydicom_says(text: str) -> None:
+def test_printable_text_is_written_as_pydicom_writes_it(text: str) -> None:
     oracle = DataElement(0x00080070, "LO", text).to_json_dict(None, 0)
 
     assert simple_element("LO", text.encode(), LITTLE) == oracle
 
 
 @given(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=5))
-def test_integers_are_what_pydicom_says(numbers: list[int]) -> None:
+def test_integers_are_written_as_pydicom_writes_them(numbers: list[int]) -> None:
     raw = "\\".join(map(str, numbers))
     oracle = DataElement(0x00200013, "IS", raw).to_json_dict(None, 0)
 

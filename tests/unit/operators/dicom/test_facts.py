@@ -41,7 +41,7 @@ REVIEWED = {
     # UN, as 64 KiB fit no short VR: pydicom gives bytes, here the beginning of the text.
     ("odd/fuzz/cat01_tag_overflow__TC0023_patientid_over_64KB.dcm", "patient_id"),
     ("odd/fuzz/cat01_tag_overflow__TC0107_patientsex_over_64KB.dcm", "patient_sex"),
-    # A NUL within the value, which no store takes.
+    # A NUL within the value, which no store accepts.
     ("odd/fuzz/cat02_vr_mismatch__TC0257_implicit_patname_binary.dcm", "patient_name"),
     ("odd/fuzz/cat08_string_encoding__TC0419_null_b_FU_x00ZZ_.dcm", "patient_id"),
 }
@@ -52,7 +52,7 @@ NOT_READ_BY_PYDICOM = "sop/pydicom-data/emri_small_jpeg_2k_lossless_too_short.dc
 def text_of(value: Any) -> str | None:
     """Return pydicom's value in the form of a fact: values joined, padding trimmed."""
     if isinstance(value, MultiValue | list):
-        return "\\".join(str(one).strip(" ") for one in value)
+        return "\\".join(str(part).strip(" ") for part in value)
     return "" if value is None else str(value).strip(" ")
 
 
@@ -169,7 +169,7 @@ def test_an_absent_fact_is_none() -> None:
 
 
 def item(step: str | None, procedure: str | None = None, **more: Any) -> Dataset:
-    """Return an item; None leaves an element out."""
+    """Return an item of Request Attributes Sequence; an id that is None is left out."""
     made = Dataset()
     for keyword, value in {"ScheduledProcedureStepID": step, "RequestedProcedureID": procedure, **more}.items():
         if value is not None:
@@ -184,15 +184,15 @@ def code() -> Dataset:
 
 
 def facts(items: list[Dataset], transfer_syntax: str = EXPLICIT_VR_LITTLE_ENDIAN, *, is_open: bool = False) -> Facts:
-    """Return what is read of an image with these items."""
+    """Return the facts that are read from an image with these items in its Request Attributes Sequence."""
     whole = Dataset()
     whole.SpecificCharacterSet = "ISO_IR 100"
     whole.SOPClassUID, whole.SOPInstanceUID, whole.StudyInstanceUID, whole.SeriesInstanceUID = CT, "1.1", "1.2", "1.3"
     whole.RequestAttributesSequence = items
     whole["RequestAttributesSequence"].is_undefined_length = is_open
-    for one in items:
-        one.is_undefined_length_sequence_item = is_open
-        for element in one:
+    for written in items:
+        written.is_undefined_length_sequence_item = is_open
+        for element in written:
             if element.VR == "SQ":
                 element.is_undefined_length = is_open
     is_little = transfer_syntax != EXPLICIT_VR_BIG_ENDIAN
@@ -221,7 +221,7 @@ def test_a_sequence_without_values_gives_no_fact(items: list[Dataset]) -> None:
     assert (found.scheduled_procedure_step_id, found.requested_procedure_id) == (None, None)
 
 
-def test_sixteen_items_at_most_and_no_long_sequence_are_read() -> None:
+def test_only_sixteen_items_are_read_and_a_long_sequence_is_not() -> None:
     many, long = facts([item(str(n)) for n in range(20)]), facts([item("S", "R" * 16)] * 4000)
 
     assert (many.scheduled_procedure_step_id or "").count("\\") == 15
@@ -245,7 +245,7 @@ def test_request_ids_are_those_that_pydicom_finds(corpus: Path) -> None:
 
 
 def by_pydicom(whole: bytes) -> tuple[str | None, str | None]:
-    """Return the values as pydicom reads them."""
+    """Return the ids of scheduled steps and of requested procedures as pydicom reads them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -256,5 +256,5 @@ def by_pydicom(whole: bytes) -> tuple[str | None, str | None]:
 
 
 def joined(items: list[Dataset], keyword: str) -> str | None:
-    texts = [str(one.get(keyword) or "") for one in items]
+    texts = [str(found.get(keyword) or "") for found in items]
     return "\\".join(texts) if any(texts) else None

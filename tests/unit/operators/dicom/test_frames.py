@@ -58,7 +58,7 @@ REVIEWED = {
     ("odd/fuzz/cat04_pixel_data__TC0305_bits_ba_zero.dcm", "unlisted", 1),
     ("odd/fuzz/cat04_pixel_data__TC0311_bits_ba_nine.dcm", "native", 1),
     ("odd/fuzz/cat04_pixel_data__TC0317_bits_ba_128.dcm", "native 0", 1),
-    # Fewer bytes than a frame has: a frame that is cut off is not listed.
+    # Fewer bytes than a frame has: a native frame that is cut off is not listed.
     ("odd/fuzz/cat04_pixel_data__TC0293_buf_one_byte.dcm", "native 0", 1),
     ("odd/pydicom/MR_truncated.dcm", "native 0", 1),
     ("synthetic/truncated_pixels.dcm", "native 0", 1),
@@ -202,7 +202,7 @@ def test_frames_without_end_markers_are_found_by_start_markers() -> None:
 
 
 # Encapsulated pixels in which nothing reliable tells where frames begin.
-UNSAYABLE = {
+NOT_LOCATABLE = {
     "more frames than fragments": items(b"", b"ab") + END,
     "fragments without markers": items(b"", b"ab", b"cd", b"ef", b"gh") + END,
     "no items": b"",
@@ -210,9 +210,9 @@ UNSAYABLE = {
 }
 
 
-@pytest.mark.parametrize("claim", UNSAYABLE)
+@pytest.mark.parametrize("claim", NOT_LOCATABLE)
 def test_frames_that_cannot_be_located_are_unlisted(claim: str) -> None:
-    frames = found(data_set(UNSAYABLE[claim]), 3).frames
+    frames = found(data_set(NOT_LOCATABLE[claim]), 3).frames
 
     assert (frames.kind, frames.count, frames.lengths) == ("unlisted", 3, b"")
 
@@ -223,7 +223,7 @@ def test_an_offset_table_without_fragments_has_no_frames() -> None:
     assert (frames.kind, frames.count) == ("encapsulated", 0)
 
 
-def test_of_a_fragment_cut_short_the_bytes_there_are_listed_with_a_warning() -> None:
+def test_a_fragment_cut_short_is_listed_as_far_as_it_goes_with_a_warning() -> None:
     data = data_set(items(b"", b"abcdefgh"))[:-3]
     located = found(data, 1)
 
@@ -250,12 +250,12 @@ def test_frames_of_too_many_fragments_are_unlisted_without_a_warning() -> None:
     assert located == Located(Frames(kind="unlisted", count=1))
 
 
-# Rows, columns, samples, bits allocated, photometric interpretation, frames, bytes there: length and count listed.
+# Rows, columns, samples, bits allocated, photometric interpretation, frames, size in bytes: length and count listed.
 NATIVE = {
     "one frame": ((4, 4, 1, 8, "MONOCHROME2", None, 16), (16, 1)),
     "padding": ((3, 3, 1, 8, "MONOCHROME2", None, 10), (9, 1)),
     "three frames": ((4, 4, 1, 16, "MONOCHROME2", 3, 96), (32, 3)),
-    "three frames of which two are there": ((4, 4, 1, 16, "MONOCHROME2", 3, 90), (32, 2)),
+    "three frames of which the last is cut off": ((4, 4, 1, 16, "MONOCHROME2", 3, 90), (32, 2)),
     "colour": ((4, 4, 3, 8, "RGB", 2, 96), (48, 2)),
     "halved chroma": ((4, 4, 3, 8, "YBR_FULL_422", 2, 64), (32, 2)),
     "halved chroma of a limited range": ((4, 4, 3, 8, "YBR_PARTIAL_422", 2, 64), (32, 2)),
@@ -279,7 +279,7 @@ def test_native_frames_follow_from_the_images_shape(claim: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["rows", "columns", "bits_allocated"])
-def test_native_frames_of_no_known_shape_are_unlisted(field: str) -> None:
+def test_native_frames_of_an_unknown_shape_are_unlisted(field: str) -> None:
     header = scan(data_set(bytes(4), is_open=False), EXPLICIT_VR_LITTLE_ENDIAN, WANTED)
     known = {"rows": 1, "columns": 4, "bits_allocated": 8, field: None}
     shape = Shape(samples=1, photometric_interpretation=None, count=1, **known)
@@ -297,7 +297,7 @@ def test_a_data_set_without_pixel_data_has_no_frames() -> None:
     "frames", [Frames(), Frames(kind="unlisted", count=3), Frames(kind="native", length=4, count=3)]
 )
 @pytest.mark.parametrize("number", [-1, 0, 4])
-def test_a_frame_number_beyond_the_frames_is_refused(frames: Frames, number: int) -> None:
+def test_a_frame_number_outside_the_frames_is_refused(frames: Frames, number: int) -> None:
     with pytest.raises(Rejected, match="no-such-frame"):
         frame_range(frames, number)
 
@@ -308,7 +308,7 @@ def test_frames_that_are_not_listed_have_no_range() -> None:
 
 
 @pytest.mark.parametrize("junk", [b"a", b"no item at all", items(b"ab") + b"\xfe\xff"])
-def test_a_range_that_is_no_frame_is_refused(junk: bytes) -> None:
+def test_a_range_that_holds_no_frame_is_refused(junk: bytes) -> None:
     with pytest.raises(Rejected, match="bad-frame"):
         frame_bytes(junk)
 

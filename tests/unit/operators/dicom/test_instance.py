@@ -1,4 +1,4 @@
-"""The examination of a data set, the hashes of an instance, and its event: equal whenever it is made again."""
+"""The examination of a data set, the hashes of an instance, and its event, which is equal each time it is made."""
 
 import hashlib
 import mmap
@@ -149,7 +149,7 @@ def test_the_data_hash_covers_transfer_syntax_and_data_set() -> None:
 
 
 def stored(whole: bytes) -> tuple[str, Envelope, Any]:
-    """Return key, envelope and event of a Part 10 file that is stored as the STOW door does."""
+    """Return key, envelope and event of a Part 10 file that is stored as STOW stores it."""
     meta = split_part10(whole)
     dataset = memoryview(whole)[meta.prefix_length :]
     read = examine(dataset, meta.transfer_syntax, meta.prefix_length)
@@ -172,8 +172,8 @@ def stored(whole: bytes) -> tuple[str, Envelope, Any]:
     return identity.key, envelope, instance_stored(identity, read, envelope, header, len(whole))
 
 
-def test_an_object_and_its_envelope_give_the_same_event_again(corpus: Path) -> None:
-    again = 0
+def test_a_stored_object_and_its_envelope_give_its_event_again(corpus: Path) -> None:
+    compared = 0
     for name, whole in corpus_files(corpus):
         if name in REFUSED:
             continue
@@ -184,12 +184,12 @@ def test_an_object_and_its_envelope_give_the_same_event_again(corpus: Path) -> N
 
         assert rebuilt == event
         assert decode(encode(event)) == event
-        again += 1
+        compared += 1
 
-    assert again == 584 - len(REFUSED)
+    assert compared == 584 - len(REFUSED)
 
 
-def test_the_event_id_is_made_of_the_stored_instance() -> None:
+def test_the_event_id_is_derived_from_the_stored_instance() -> None:
     whole = part10_prefix(CT, "1.2.3.4", EXPLICIT_VR_LITTLE_ENDIAN) + data_set()
     key, _, event = stored(whole)
 
@@ -198,7 +198,7 @@ def test_the_event_id_is_made_of_the_stored_instance() -> None:
     assert (event.header, event.header_length) == (whole, len(whole))
 
 
-def test_a_repeat_names_the_transfer_that_carries_it_now_and_nothing_else() -> None:
+def test_a_repeats_event_differs_in_its_transfer_alone() -> None:
     whole = part10_prefix(CT, "1.2.3.4", EXPLICIT_VR_LITTLE_ENDIAN) + data_set()
     key, envelope, event = stored(whole)
     repeat = event_of_object(key, envelope, whole, transfer_id="transfer-2")
@@ -206,7 +206,7 @@ def test_a_repeat_names_the_transfer_that_carries_it_now_and_nothing_else() -> N
     assert repeat == replace(event, transfer_id="transfer-2", cause=("transfer-2",))
 
 
-def test_behind_another_prefix_the_examination_differs_in_its_offsets_alone(corpus: Path) -> None:
+def test_another_prefix_changes_only_the_offsets_of_an_examination(corpus: Path) -> None:
     whole = (corpus / "ts/pydicom/SC_rgb_jpeg_dcmtk.dcm").read_bytes()
     meta = split_part10(whole)
     theirs = examine_file(whole)
@@ -216,7 +216,7 @@ def test_behind_another_prefix_the_examination_differs_in_its_offsets_alone(corp
     assert move_examination(mine, meta.prefix_length - len(ours)) == theirs
 
 
-def test_a_header_over_128_kib_is_left_in_the_object() -> None:
+def test_a_header_over_128_kib_is_not_in_the_event() -> None:
     def header(text_bytes: int) -> bytes | None:
         long = struct.pack("<HH2sxxI", 0x0040, 0xA160, b"UT", text_bytes) + bytes(text_bytes)
         data = data_set() + long
@@ -230,7 +230,7 @@ def test_a_header_over_128_kib_is_left_in_the_object() -> None:
     assert header(MAX_INLINE_HEADER_BYTES - fixed + 1) is None
 
 
-def test_the_header_of_a_deflated_object_is_all_of_it(corpus: Path) -> None:
+def test_all_of_a_deflated_object_counts_as_header(corpus: Path) -> None:
     whole = (corpus / "ts/pydicom/image_dfl.dcm").read_bytes()
     read = examine_file(whole)
 

@@ -1,4 +1,4 @@
-"""Preamble and file meta: ours as pydicom reads it, and those of any file, found as soon as they are complete."""
+"""Preamble and file meta: pydicom reads ours, and those of any file are found as soon as they are complete."""
 
 import io
 import struct
@@ -36,14 +36,14 @@ def test_pydicom_reads_our_prefix() -> None:
     assert split_part10(written) == (len(written), EXPLICIT_VR_LITTLE_ENDIAN, CT, "1.2.3")
 
 
-def test_our_prefix_is_a_function_of_three_uids() -> None:
+def test_our_prefix_is_the_same_for_the_same_three_uids() -> None:
     written = part10_prefix(CT, "1.2.3", EXPLICIT_VR_LITTLE_ENDIAN)
 
     assert prefix_hash(written) == "a177ca7cec90b979eded8f60a712f1639a9335980fd132658af3f29171c7314d"
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_our_prefix_is_made_of_uids_only(place: int) -> None:
+def test_our_prefix_takes_only_uids(place: int) -> None:
     arguments = [CT, "1.2.3", EXPLICIT_VR_LITTLE_ENDIAN]
     arguments[place] = "../1"
 
@@ -129,19 +129,19 @@ def split(whole: bytes) -> FileMeta | str:
 
 
 @pytest.mark.parametrize("whole", FILES.values(), ids=list(FILES))
-def test_the_file_meta_of_a_beginning_is_that_of_the_whole_file(whole: bytes) -> None:
+def test_a_beginning_gives_the_file_meta_of_the_whole_file_or_none(whole: bytes) -> None:
     said = {answer(whole[:length], is_whole=False) for length in range(len(whole) + 1)}
 
     assert said <= {None, split(whole)}
     assert answer(whole, is_whole=True) == split(whole)
 
 
-def test_a_file_meta_is_found_with_the_first_byte_behind_it() -> None:
+def test_file_meta_is_found_once_the_next_element_has_arrived() -> None:
     assert answer(GOOD[:META_END], is_whole=False) is None
     assert answer(GOOD[: META_END + 8], is_whole=False) == split(GOOD)
 
 
-def test_a_file_meta_that_does_not_end_is_given_up() -> None:
+def test_file_meta_that_does_not_end_is_refused() -> None:
     endless = bytes(128) + b"DICM" + b"\2\0\x02\x01OB\0\0" + struct.pack("<I", 2**31)
 
     assert answer(endless.ljust(MAX_BEGINNING_BYTES - 1, b"\0"), is_whole=False) is None

@@ -1,4 +1,4 @@
-"""The header scan: pydicom is the oracle over the corpus, and each limit is met and passed by one."""
+"""The header scan: pydicom is the oracle over the corpus, and each limit is met, then exceeded by one."""
 
 import io
 import mmap
@@ -33,7 +33,7 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 
 # The differences from pydicom, each one reviewed: (file, difference).
 REVIEWED = {
-    # 200 nested sequences: pydicom's recursion ends it, our limit does.
+    # 200 nested sequences: pydicom ends at Python's recursion limit, we end at our own.
     ("synthetic/nest_200.dcm", "too-deep"),
     # The last element is longer than the file; pydicom keeps the short value, here the data set is truncated.
     ("sop/pydicom/rtplan_truncated.dcm", "truncated-header"),
@@ -101,7 +101,7 @@ def defined_nesting(depth: int) -> bytes:
 
 
 def hidden_nesting(depth: int) -> bytes:
-    """Return a nesting inside a private UN of defined length, which only its first bytes show."""
+    """Return a nesting inside a private UN of defined length; only its first bytes show that it is a sequence."""
     inner = implicit_nesting(depth - 1)
     return element(0x00291010, "UN", tag_and_length(0xFFFEE000, len(inner)) + inner)
 
@@ -152,7 +152,7 @@ def test_every_file_is_scanned_within_a_second(corpus: Path) -> None:
 
 
 @pytest.mark.parametrize("nesting", [open_nesting, defined_nesting, hidden_nesting])
-def test_sixty_four_levels_are_read_and_one_more_is_refused(nesting: Callable[[int], bytes]) -> None:
+def test_64_levels_are_read_and_65_are_refused(nesting: Callable[[int], bytes]) -> None:
     at_limit, over = (reason_of(nesting(depth) + PIXELS) for depth in (LIMITS.depth, LIMITS.depth + 1))
 
     assert (at_limit, over) == (None, "too-deep")
@@ -167,7 +167,7 @@ def test_the_limit_of_depth_holds_without_vrs_too() -> None:
 
 
 @pytest.mark.parametrize("is_open", [True, False])
-def test_a_hundred_thousand_items_are_read_and_one_more_is_refused(is_open: bool) -> None:  # noqa: FBT001
+def test_100000_items_are_read_and_one_more_is_refused(is_open: bool) -> None:  # noqa: FBT001
     def reason(items: int) -> str | None:
         value = tag_and_length(0xFFFEE000, 0) * items
         sequence = OPEN_SEQUENCE + value + SEQUENCE_END if is_open else element(0x0040A730, "SQ", value)
@@ -296,13 +296,13 @@ def test_pixels_of_odd_length_are_a_warning() -> None:
     assert header.oddities == {Oddity.ODD_LENGTH}
 
 
-def test_a_few_bytes_behind_the_last_element_are_a_warning() -> None:
+def test_a_few_bytes_after_the_last_element_are_a_warning() -> None:
     header = scan_wanted(STUDY + b"\0\0\0")
 
     assert header.oddities == {Oddity.TRAILING_BYTES}
 
 
-def test_the_last_of_two_values_counts_as_for_pydicom() -> None:
+def test_the_last_of_two_values_counts_as_in_pydicom() -> None:
     header = scan_wanted(STUDY + element(0x0020000D, "UI", b"1.2.4\0"))
 
     assert header.raw(0x0020000D) == b"1.2.4\0"
@@ -324,7 +324,7 @@ def test_nested_encapsulated_pixels_are_jumped_over() -> None:
     assert header.end == len(nested + STUDY)
 
 
-def test_an_ill_formed_item_of_defined_length_is_left_alone() -> None:
+def test_an_ill_formed_item_of_defined_length_is_jumped_over() -> None:
     inside = b"\xff" * 2_000
     nested = OPEN_SEQUENCE + tag_and_length(0xFFFEE000, len(inside)) + inside + SEQUENCE_END
     header = scan_wanted(nested + STUDY + PIXELS)

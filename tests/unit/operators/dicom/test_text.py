@@ -30,7 +30,7 @@ TEXTS: dict[str, tuple[bytes, str, str, bool, bool]] = {
     "an unknown set": (b"AB", "KLINGON", "AB", True, False),
     "a codec of Python is no set": (b"+AGE-", "utf-7", "+AGE-", True, False),
     "a misspelt set": (b"\xe9", "ISO-IR 100", "é", True, False),
-    "a set that allows no other beside it": ("é".encode(), "ISO_IR 192\\ISO 2022 IR 100", "é", True, False),
+    "a set that must stand alone": ("é".encode(), "ISO_IR 192\\ISO 2022 IR 100", "é", True, False),
 }
 
 

@@ -13,13 +13,13 @@ from operators.dicom.transfer_syntaxes import (
 )
 
 JPEG = "1.2.840.10008.1.2.4.50"
-# Deflated and without pixels, which pydicom takes for any compressed syntax.
+# Deflated and without pixels: pydicom treats them like any compressed syntax.
 JPIP_DEFLATED = {JPIP_REFERENCED_DEFLATE, JPIP_HTJ2K_REFERENCED_DEFLATE}
 
 
 @pytest.mark.parametrize("uid", sorted(set(AllTransferSyntaxes) - JPIP_DEFLATED))
-def test_a_transfer_syntax_is_what_pydicom_knows_of_it(uid: str) -> None:
-    (known,) = (one for one in AllTransferSyntaxes if one == uid)
+def test_a_transfer_syntax_is_written_as_pydicom_says(uid: str) -> None:
+    (known,) = (syntax_uid for syntax_uid in AllTransferSyntaxes if syntax_uid == uid)
     syntax = transfer_syntax_of(uid)
 
     assert syntax.is_explicit == (not known.is_implicit_VR)

@@ -1,4 +1,4 @@
-"""Command sets are read as pynetdicom writes them, and written as pynetdicom reads them, in both roles."""
+"""Command sets that pynetdicom writes are read, and those written are read by pynetdicom, in both roles."""
 
 import struct
 from contextlib import suppress
@@ -72,7 +72,7 @@ RESPONSES = [(0x0000, ""), (0xB007, ""), (0xA700, "not stored, try again later")
 
 
 @pytest.mark.parametrize(("status", "comment"), RESPONSES)
-def test_a_response_is_one_that_pynetdicom_reads(status: int, comment: str) -> None:
+def test_pynetdicom_reads_our_response(status: int, comment: str) -> None:
     request = parse_command(store_command(sop_uid="1.2.3", message_id=65535))
 
     packed = response(request, status, comment)
@@ -87,13 +87,13 @@ def test_a_response_is_one_that_pynetdicom_reads(status: int, comment: str) -> N
     assert answer.get("ErrorComment", "") == comment
 
 
-def test_requests_are_those_that_pynetdicom_writes() -> None:
+def test_our_requests_equal_those_of_pynetdicom() -> None:
     ours = [decoded(store_request(7, CT, "1.2.3.4")), decoded(echo_request(9))]
     theirs = [decoded(store_command()), decoded(echo_command())]
 
-    for one in [*ours, *theirs]:
+    for command in [*ours, *theirs]:
         # Any value but 0101 says that a data set follows (PS3.7 E.1).
-        one.CommandDataSetType = int(one.CommandDataSetType != 0x0101)
+        command.CommandDataSetType = int(command.CommandDataSetType != 0x0101)
     assert ours == theirs
 
 
@@ -113,7 +113,7 @@ def test_a_response_by_pynetdicom_is_read(status: int, comment: str) -> None:
 
 
 @pytest.mark.parametrize("status", [status for status, _ in RESPONSES])
-def test_a_response_of_ours_is_read_back(status: int) -> None:
+def test_our_response_is_read_back(status: int) -> None:
     command = parse_command(store_command())
 
     assert parse_response(response(command, status, "why")) == CommandResponse(0x8001, 7, status, "1.2.3.4", "why")

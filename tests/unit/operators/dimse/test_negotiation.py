@@ -1,4 +1,4 @@
-"""Requests are answered as pynetdicom answers them, by the requestor's order, within limits; both roles agree."""
+"""Requests are answered as pynetdicom answers them, in the requestor's order and within limits; both roles agree."""
 
 import struct
 import time
@@ -79,7 +79,7 @@ ASSOCIATE = request((CT, [EXPLICIT]))
 
 
 @given(st.binary(max_size=400), st.data())
-def test_any_bytes_are_answered_or_a_violation(noise: bytes, data: st.DataObject) -> None:
+def test_any_bytes_get_an_answer_or_are_a_violation(noise: bytes, data: st.DataObject) -> None:
     pdu = bytearray(ASSOCIATE)
     start = data.draw(st.integers(6, len(pdu)))
     pdu[start : start + len(noise)] = noise
@@ -106,13 +106,13 @@ def raw(*items: bytes, called: bytes = b"FLUORO", calling: bytes = b"SENDER") ->
     return struct.pack(">BxI", 1, len(body)) + body
 
 
-ONE = context(1, CT_SYNTAX, item(0x40, EXPLICIT.encode()))
+CT_CONTEXT = context(1, CT_SYNTAX, item(0x40, EXPLICIT.encode()))
 SYNTAXES = [item(0x40, f"1.2.3.4.{number}".encode()) for number in range(65)]
 ROLES = item(0x54, struct.pack(">H", len(CT)) + CT.encode() + b"\1\1") * 1_950
 
 # Requests over a limit, and the reason that the abort is counted under.
 FLOODS = {
-    "contexts": ([CONTEXT_NAME, *[ONE] * 12_000, item(0x50, LENGTH)], "too-many-items"),
+    "contexts": ([CONTEXT_NAME, *[CT_CONTEXT] * 12_000, item(0x50, LENGTH)], "too-many-items"),
     "application contexts": ([CONTEXT_NAME] * 20_000, "too-many-items"),
     "empty items": ([item(0x99, b"")] * 120_000, "too-many-items"),
     "transfer syntaxes": ([CONTEXT_NAME, context(1, CT_SYNTAX, *SYNTAXES)], "too-many-transfer-syntaxes"),
@@ -124,13 +124,13 @@ FLOODS = {
         [CONTEXT_NAME, *(context(2 * number + 1, CT_SYNTAX, *SYNTAXES[:64]) for number in range(128))],
         "too-many-unknown-syntaxes",
     ),
-    "two user informations": ([CONTEXT_NAME, ONE, item(0x50, ROLES), item(0x50, ROLES)], "malformed-associate"),
+    "two user informations": ([CONTEXT_NAME, CT_CONTEXT, item(0x50, ROLES), item(0x50, ROLES)], "malformed-associate"),
     "two abstract syntaxes": ([CONTEXT_NAME, context(1, CT_SYNTAX, CT_SYNTAX, SYNTAXES[0])], "malformed-associate"),
     "no transfer syntax": ([CONTEXT_NAME, context(1, CT_SYNTAX)], "malformed-associate"),
-    "no context name": ([ONE, item(0x50, LENGTH)], "malformed-associate"),
+    "no context name": ([CT_CONTEXT, item(0x50, LENGTH)], "malformed-associate"),
     "half a context": ([CONTEXT_NAME, item(0x20, b"\1\0")], "malformed-associate"),
     "an item beyond the end": ([CONTEXT_NAME, item(0x20, b"")[:2] + b"\xff\xff"], "malformed-associate"),
-    "a length of two bytes": ([CONTEXT_NAME, ONE, item(0x50, item(0x51, b"\0\0"))], "malformed-associate"),
+    "a length of two bytes": ([CONTEXT_NAME, CT_CONTEXT, item(0x50, item(0x51, b"\0\0"))], "malformed-associate"),
 }
 
 
@@ -160,8 +160,8 @@ def test_the_largest_request_allowed_is_answered_within_100_ms() -> None:
     assert time.process_time() - began < 0.1
 
 
-def test_user_information_has_a_limit() -> None:
-    pdu = raw(CONTEXT_NAME, ONE, item(0x50, LENGTH + ROLES))
+def test_user_information_over_its_limit_is_a_violation() -> None:
+    pdu = raw(CONTEXT_NAME, CT_CONTEXT, item(0x50, LENGTH + ROLES))
 
     with pytest.raises(Violation, match="user-information-too-long"):
         negotiate(pdu, replace(TERMS, user_information_bytes=1024), is_served)
@@ -171,11 +171,11 @@ def test_user_information_has_a_limit() -> None:
 @pytest.mark.parametrize("place", ["called", "calling"])
 def test_a_malformed_title_is_a_violation(title: bytes, place: str) -> None:
     with pytest.raises(Violation, match="malformed-associate"):
-        negotiate(raw(CONTEXT_NAME, ONE, **{place: title}), TERMS, is_served)
+        negotiate(raw(CONTEXT_NAME, CT_CONTEXT, **{place: title}), TERMS, is_served)
 
 
 def test_padding_and_unknown_items_change_nothing() -> None:
-    plain = accepted(raw(CONTEXT_NAME, ONE, item(0x50, LENGTH)))
+    plain = accepted(raw(CONTEXT_NAME, CT_CONTEXT, item(0x50, LENGTH)))
     padded = context(1, item(0x99, b"?"), item(0x30, CT.encode() + b"\0"), item(0x40, EXPLICIT.encode() + b"\0"))
     odd = raw(
         item(0x99, b""),
@@ -205,36 +205,36 @@ def test_contexts_are_chosen_and_answered_as_pynetdicom_does(proposed: list[tupl
     pdu = request(*proposed)
     answer, decoded = accepted(pdu), A_ASSOCIATE_AC()
     decoded.decode(answer.pdu)
-    asked = A_ASSOCIATE_RQ()
-    asked.decode(pdu)
+    their_request = A_ASSOCIATE_RQ()
+    their_request.decode(pdu)
 
     theirs = [
-        negotiate_as_acceptor([one], [build_context(one.abstract_syntax, known(one.transfer_syntax))])[0][0]
-        if one.abstract_syntax != STUDY_FIND
-        else negotiate_as_acceptor([one], [])[0][0]
-        for one in asked.to_primitive().presentation_context_definition_list
+        negotiate_as_acceptor([asked], [build_context(asked.abstract_syntax, known(asked.transfer_syntax))])[0][0]
+        if asked.abstract_syntax != STUDY_FIND
+        else negotiate_as_acceptor([asked], [])[0][0]
+        for asked in their_request.to_primitive().presentation_context_definition_list
     ]
 
-    assert [(one.context_id, one.result) for one in decoded.presentation_context] == [
-        (one.context_id, one.result) for one in theirs
+    assert [(result.context_id, result.result) for result in decoded.presentation_context] == [
+        (result.context_id, result.result) for result in theirs
     ]
-    assert {number: one.transfer_syntax for number, one in answer.contexts.items()} == {
-        one.context_id: one.transfer_syntax[0] for one in theirs if one.result == 0
+    assert {number: context.transfer_syntax for number, context in answer.contexts.items()} == {
+        result.context_id: result.transfer_syntax[0] for result in theirs if result.result == 0
     }
 
 
 def known(syntaxes: Sequence[str]) -> list[str]:
-    return [one for one in syntaxes if one != "1.2.3.4"] or [JPEG]
+    return [syntax for syntax in syntaxes if syntax != "1.2.3.4"] or [JPEG]
 
 
 @pytest.mark.parametrize("order", [[JPEG, EXPLICIT, IMPLICIT], [IMPLICIT, EXPLICIT], [EXPLICIT, JPEG]])
-def test_the_requestors_first_transfer_syntax_is_taken(order: list[str]) -> None:
+def test_the_requestors_first_transfer_syntax_is_accepted(order: list[str]) -> None:
     answer = accepted(request((CT, order)))
 
     assert answer.contexts[1].transfer_syntax == order[0]
 
 
-def test_each_context_of_one_class_has_its_own_choice() -> None:
+def test_contexts_of_one_class_get_their_own_transfer_syntaxes() -> None:
     answer = accepted(request((CT, [EXPLICIT, JPEG]), (CT, [JPEG, EXPLICIT])))
 
     assert [context.transfer_syntax for context in answer.contexts.values()] == [EXPLICIT, JPEG]
@@ -243,15 +243,15 @@ def test_each_context_of_one_class_has_its_own_choice() -> None:
 def test_storage_private_and_retired_classes_are_served_and_queries_are_not() -> None:
     proposed = [VERIFICATION, CT, RETIRED_US, PRIVATE, STUDY_FIND]
 
-    answer = accepted(request(*((one, [IMPLICIT]) for one in proposed)))
+    answer = accepted(request(*((sop_class, [IMPLICIT]) for sop_class in proposed)))
 
-    assert [one.abstract_syntax for one in answer.contexts.values()] == proposed[:4]
+    assert [context.abstract_syntax for context in answer.contexts.values()] == proposed[:4]
 
 
 def test_an_unknown_transfer_syntax_is_not_accepted() -> None:
     answer = accepted(request((CT, ["1.2.3.4"]), (CT, ["1.2.3.4", EXPLICIT])))
 
-    assert {number: one.transfer_syntax for number, one in answer.contexts.items()} == {3: EXPLICIT}
+    assert {number: context.transfer_syntax for number, context in answer.contexts.items()} == {3: EXPLICIT}
 
 
 def test_128_contexts_are_accepted() -> None:
@@ -266,7 +266,7 @@ def test_the_answer_names_our_longest_pdu_and_one_operation_at_a_time() -> None:
     decoded.decode(accepted(request((CT, [EXPLICIT]), window=8)).pdu)
 
     information = decoded.to_primitive().user_information
-    window = next(one for one in information if isinstance(one, AsynchronousOperationsWindowNegotiation))
+    window = next(entry for entry in information if isinstance(entry, AsynchronousOperationsWindowNegotiation))
     assert decoded.user_information.maximum_length == TERMS.pdu_bytes
     assert (window.maximum_number_operations_invoked, window.maximum_number_operations_performed) == (1, 1)
 
@@ -303,7 +303,7 @@ PROPOSED = [
 ]
 
 
-def test_a_request_of_ours_is_read_by_pynetdicom_as_it_was_meant() -> None:
+def test_pynetdicom_reads_our_request() -> None:
     decoded = A_ASSOCIATE_RQ()
 
     decoded.decode(request_pdu("SENDER", "ARCHIVE", PROPOSED, TERMS))
@@ -312,18 +312,18 @@ def test_a_request_of_ours_is_read_by_pynetdicom_as_it_was_meant() -> None:
     assert (decoded.calling_ae_title, decoded.called_ae_title) == ("SENDER", "ARCHIVE")
     assert primitive.application_context_name == "1.2.840.10008.3.1.1.1"
     assert [
-        (one.context_id, one.abstract_syntax, one.transfer_syntax)
-        for one in primitive.presentation_context_definition_list
+        (context.context_id, context.abstract_syntax, context.transfer_syntax)
+        for context in primitive.presentation_context_definition_list
     ] == [(1, VERIFICATION, [IMPLICIT]), (3, CT, [JPEG, EXPLICIT]), (5, STUDY_FIND, [IMPLICIT])]
     assert decoded.user_information.maximum_length == TERMS.pdu_bytes
     assert decoded.user_information.implementation_class_uid == TERMS.implementation_uid
 
 
-def test_both_roles_come_to_the_same_association() -> None:
+def test_requestor_and_acceptor_agree_on_the_association() -> None:
     answer = accepted(request_pdu("SENDER", "ARCHIVE", PROPOSED, TERMS))
 
     assert read_answer(answer.pdu, PROPOSED) == answer
-    assert {number: one.transfer_syntax for number, one in answer.contexts.items()} == {1: IMPLICIT, 3: JPEG}
+    assert {number: context.transfer_syntax for number, context in answer.contexts.items()} == {1: IMPLICIT, 3: JPEG}
 
 
 def test_an_acceptance_by_pynetdicom_is_read_with_its_contexts_and_length() -> None:
@@ -340,7 +340,7 @@ def test_an_acceptance_by_pynetdicom_is_read_with_its_contexts_and_length() -> N
     answer = read_answer(pdu.encode(), PROPOSED)
 
     assert isinstance(answer, AssociateAccepted)
-    assert {number: (one.abstract_syntax, one.transfer_syntax) for number, one in answer.contexts.items()} == {
+    assert {number: (found.abstract_syntax, found.transfer_syntax) for number, found in answer.contexts.items()} == {
         1: (VERIFICATION, IMPLICIT),
         3: (CT, EXPLICIT),
     }

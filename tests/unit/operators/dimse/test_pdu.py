@@ -1,4 +1,4 @@
-"""However a byte stream is divided, the same PDUs are read from it, and what no peer may send is a violation."""
+"""The PDUs read from a byte stream do not depend on its division, and a PDU that no peer may send is a violation."""
 
 import struct
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ def data_pdu(*values: tuple[int, int, bytes]) -> bytes:
 values = st.tuples(st.integers(0, 255), st.integers(0, 3), st.binary(max_size=900))
 streams = st.lists(
     st.one_of(
-        st.lists(values, min_size=1, max_size=4).map(lambda some: data_pdu(*some)),
+        st.lists(values, min_size=1, max_size=4).map(lambda drawn: data_pdu(*drawn)),
         st.just(RELEASE_RQ_PDU),
     ),
     max_size=6,
@@ -92,7 +92,7 @@ def test_any_division_of_the_stream_gives_the_same_pdus(pdus: list[bytes], data:
     assert whole.found == cut.found == bytewise.found
 
 
-def test_values_of_a_pdu_come_with_context_and_control() -> None:
+def test_each_value_of_a_pdu_is_reported_with_context_and_control() -> None:
     recorder = Recorder()
 
     feed(reader(recorder), ASSOCIATE + data_pdu((1, 3, b"command"), (1, 2, b"data")) + RELEASE_RQ_PDU)
@@ -124,7 +124,7 @@ def test_an_abort_is_read_at_any_time() -> None:
         (ASSOCIATE + data_pdu(), "malformed-pdu"),
     ],
 )
-def test_what_no_peer_may_send_is_a_violation(stream: bytes, reason: str) -> None:
+def test_a_pdu_that_no_peer_may_send_is_a_violation(stream: bytes, reason: str) -> None:
     with pytest.raises(Violation) as caught:
         feed(reader(Recorder()), stream)
 
@@ -145,7 +145,7 @@ def test_the_buffer_is_small_until_the_association_is_accepted() -> None:
     assert len(early.space()) == 256 * 1024
 
 
-def test_a_stopped_reader_passes_on_nothing_more_of_what_it_has_received() -> None:
+def test_a_stopped_reader_reports_no_more_of_the_received_bytes() -> None:
     @dataclass
     class StopsAtData(Recorder):
         def data_arrived(self, context_id: int, control: int, piece: memoryview, *, is_whole: bool) -> None:
@@ -163,7 +163,7 @@ def test_a_stopped_reader_passes_on_nothing_more_of_what_it_has_received() -> No
     ("pdu", "theirs"),
     [(RELEASE_RQ_PDU, A_RELEASE_RQ), (RELEASE_RP_PDU, A_RELEASE_RP), (abort_pdu(6), A_ABORT_RQ)],
 )
-def test_fixed_pdus_are_those_of_pynetdicom(pdu: bytes, theirs: Any) -> None:
+def test_fixed_pdus_equal_those_of_pynetdicom(pdu: bytes, theirs: Any) -> None:
     decoded = theirs()
     decoded.decode(pdu)
 
@@ -176,7 +176,7 @@ def test_an_abort_names_the_provider_and_the_reason() -> None:
 
 @pytest.mark.parametrize("peer_pdu_bytes", [0, 16, 128, 4096, 2**20])
 @pytest.mark.parametrize("kind", [1, 0], ids=["command", "data set"])
-def test_messages_keep_to_the_peers_maximum_in_even_values(peer_pdu_bytes: int, kind: int) -> None:
+def test_a_message_is_cut_into_even_values_within_the_peers_maximum(peer_pdu_bytes: int, kind: int) -> None:
     message = bytes(range(256))
 
     stream = data_pdus(5, message, peer_pdu_bytes, kind)

@@ -1,4 +1,4 @@
-"""Storage classes are the standard's, retired ones too, and every private UID; nothing else is."""
+"""Storage classes are those of the standard, even if retired, and every private UID, and nothing else."""
 
 import pytest
 
@@ -20,5 +20,5 @@ def test_only_storage_classes_and_private_uids_are_stored(uid: str, *, is_stored
     assert is_storage(uid) == is_stored
 
 
-def test_one_class_is_verification() -> None:
+def test_only_the_verification_class_is_verification() -> None:
     assert [uid for uid, _ in CLASSES if is_verification(uid)] == ["1.2.840.10008.1.1"]
