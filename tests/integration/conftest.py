@@ -1,4 +1,4 @@
-"""The real stack, started once for all integration tests, by the code that starts it for people."""
+"""The real stack, started once for all integration tests by the same code that starts it for users."""
 
 import os
 import shutil
@@ -13,13 +13,13 @@ from deploy.local import checks
 from deploy.local.data_folder import DataFolder
 from deploy.local.running import RunningStack, brought_up
 
-# Of the user's settings only those of the installation hold in tests.
+# The only settings of the user that tests take over: those of the installation.
 INSTALLED = ("FLUORO_CACHE", "FLUORO_MINIO")
 
 
 @pytest.fixture(scope="session")
 def installed() -> layout.Layout:
-    """Return where the stack is installed; skip the test where it is not, and fail it where CI is set."""
+    """Return where the stack is installed; if it is not, skip the test, or fail it when CI is set."""
     here = layout.here()
     if absent := checks.missing(here):
         reason = f"not installed: {', '.join(absent)}; run make install"
@@ -29,7 +29,7 @@ def installed() -> layout.Layout:
 
 @pytest.fixture(scope="session")
 def data_folder(installed: layout.Layout) -> Iterator[Path]:
-    """A folder that the database's user reaches, which pytest's own are not."""
+    """A folder that the database's user can reach, unlike pytest's own folders."""
     assert installed
     folder = Path(tempfile.mkdtemp(prefix="fluoro-test-"))
     folder.chmod(0o755)
@@ -39,7 +39,7 @@ def data_folder(installed: layout.Layout) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def stack(data_folder: Path) -> Iterator[RunningStack]:
-    """The whole stack on free ports and a folder of its own."""
+    """The whole stack on free ports, with a folder of its own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_") or name in INSTALLED}
     out = data_folder.with_name("up.log")
     with brought_up(DataFolder(data_folder), kept, options=("--free-ports",), out=out) as started:

@@ -1,4 +1,4 @@
-"""The laws of when a study is due, in virtual time, with restarts at any point."""
+"""Laws of when a study is due, in virtual time, with restarts at any point."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -43,7 +43,7 @@ def test_two_hundred_transfers_of_one_instance_make_one_due() -> None:
 
 @dataclass(frozen=True)
 class Stop:
-    """The job is killed after `after` records, and goes on from its last checkpoint `down_s` seconds later."""
+    """The job is killed after `after` records, and continues from its last checkpoint `down_s` seconds later."""
 
     after: int
     down_s: float
@@ -51,24 +51,24 @@ class Stop:
 
 @dataclass(frozen=True)
 class History:
-    """Gaps between instances (s); whether each has a transfer of its own; where checkpoints lie; where it stops."""
+    """Instances with gaps of seconds, each in its own transfer or all in one; checkpoints after counts of records."""
 
     gaps: list[float]
-    alone: bool
+    has_own_transfers: bool
     checkpoints: list[int]
     stops: list[Stop]
 
     def records(self) -> list[tuple[float, Record]]:
-        """Return what lies in the topics, with the moment at which each record came there."""
+        """Return the records of the topics, each with the second at which it was published."""
         records: list[tuple[float, Record]] = []
         at = 0.0
         for number, gap in enumerate([0.0, *self.gaps]):
             at += gap
-            transfer = f"t{number}" if self.alone else "t"
+            transfer = f"t{number}" if self.has_own_transfers else "t"
             records.append((at, instance(number, transfer)))
-            if self.alone:
+            if self.has_own_transfers:
                 records.append((at, ended(transfer, began_s=at, ended_s=at)))
-        return records if self.alone else [*records, (at, ended("t", len(self.gaps) + 1, ended_s=at))]
+        return records if self.has_own_transfers else [*records, (at, ended("t", len(self.gaps) + 1, ended_s=at))]
 
 
 gaps = st.lists(st.floats(0, QUIET_S - 1), max_size=12)
@@ -77,7 +77,7 @@ stops = st.lists(st.builds(Stop, st.integers(0, 26), st.floats(0, 20 * QUIET_S))
 
 
 def drive(history: History) -> Engine:
-    """Run the job over what comes, killed and started again where the history says."""
+    """Run the job over a history's records; kill it and start it again where the history says."""
     ran, records = engine(), history.records()
     saved, saved_at, at = ran.snapshot(), 0, 0
     waiting = sorted(history.stops, key=lambda stop: stop.after)
@@ -108,19 +108,19 @@ def test_a_backlog_is_never_due_between_instances_that_came_close_together(histo
 
 @settings(max_examples=100, deadline=None)
 @given(st.builds(History, gaps, st.booleans(), places, stops))
-def test_a_replay_gives_dues_the_same_ids(history: History) -> None:
+def test_a_replay_makes_dues_with_the_same_ids(history: History) -> None:
     ran = drive(history)
 
-    said = {(due.instance_offset, due.signal): due.event_id for due in dues(ran)}
-    assert {due.event_id for due in dues(ran)} == set(said.values())
+    ids = {(due.instance_offset, due.signal): due.event_id for due in dues(ran)}
+    assert {due.event_id for due in dues(ran)} == set(ids.values())
 
 
 @st.composite
 def deliveries(draw: st.DrawFn) -> tuple[list[list[int]], list[Record]]:
-    """Transfers that share instances; their records in any order of the two topics, some repeated."""
+    """Return transfers that share instances, and their records in any order, some repeated."""
     carried = draw(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=6, unique=True), min_size=1, max_size=4))
-    instances: list[Record] = [instance(number, f"t{one}") for one, numbers in enumerate(carried) for number in numbers]
-    ends: list[Record] = [ended(f"t{one}", len(numbers), began_s=one) for one, numbers in enumerate(carried)]
+    instances: list[Record] = [instance(n, f"t{transfer}") for transfer, numbers in enumerate(carried) for n in numbers]
+    ends: list[Record] = [ended(f"t{began}", len(numbers), began_s=began) for began, numbers in enumerate(carried)]
     records = draw(st.permutations([*instances, *ends]))
     repeats = draw(st.lists(st.sampled_from(records), max_size=6))
     return carried, [*records, *repeats]
@@ -157,9 +157,9 @@ anything = st.lists(
 
 @settings(max_examples=300, deadline=None)
 @given(anything)
-def test_every_window_closes_by_the_limit_and_nothing_stays(records: list[tuple[float, Record]]) -> None:
+def test_every_window_closes_by_the_limit_and_leaves_no_state(records: list[tuple[float, Record]]) -> None:
     ran = engine()
-    for offset, (at, record) in enumerate(sorted(records, key=lambda one: one[0])):
+    for offset, (at, record) in enumerate(sorted(records, key=lambda timed: timed[0])):
         ran.run_until(at)
         ran.feed(KEY, arrived(record, offset))
     ran.run_until(ran.now + FOREVER)
@@ -175,7 +175,7 @@ def test_every_window_closes_by_the_limit_and_nothing_stays(records: list[tuple[
 @given(anything)
 def test_there_is_no_due_without_an_instance(records: list[tuple[float, Record]]) -> None:
     ran = engine()
-    for offset, (at, record) in enumerate(sorted(records, key=lambda one: one[0])):
+    for offset, (at, record) in enumerate(sorted(records, key=lambda timed: timed[0])):
         ran.run_until(at)
         if isinstance(record, TransferEnded):
             ran.feed(KEY, arrived(record, offset))

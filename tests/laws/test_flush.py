@@ -29,12 +29,12 @@ def shown_digest(tables: MemoryTables, study: str) -> str:
 def test_the_same_events_in_any_order_batches_and_repetition_give_the_same_tables(
     events: list[Event], data: st.DataObject
 ) -> None:
-    one, other = MemoryCatalog(), MemoryCatalog()
-    run(one, [numbered(events)])
+    in_order, in_disorder = MemoryCatalog(), MemoryCatalog()
+    run(in_order, [numbered(events)])
     shuffled = data.draw(st.permutations(numbered(events)))
-    run(other, data.draw(batches(shuffled)))
+    run(in_disorder, data.draw(batches(shuffled)))
 
-    assert held(other.tables) == held(one.tables)
+    assert held(in_disorder.tables) == held(in_order.tables)
 
 
 @settings(deadline=None)
@@ -63,11 +63,11 @@ def test_counts_equal_recounts(events: list[Event], data: st.DataObject) -> None
         assert series.size_bytes == sum(row.size_bytes for row in rows)
     for study in tables.studies.values():
         rows = [row for row in tables.instances.values() if row.study_uid == study.study_uid]
-        shown = [one for one in tables.series.values() if one.study_uid == study.study_uid and one.instances]
+        shown = [row for row in tables.series.values() if row.study_uid == study.study_uid and row.instances]
         assert (study.instances, study.series) == (len(rows), len({row.series_uid for row in rows}))
         assert study.size_bytes == sum(row.size_bytes for row in rows)
         assert study.sop_classes == tuple(sorted({row.sop_class for row in rows}))
-        assert study.modalities == tuple(sorted({one.modality for one in shown if one.modality}))
+        assert study.modalities == tuple(sorted({row.modality for row in shown if row.modality}))
 
 
 @settings(deadline=None)
@@ -78,13 +78,14 @@ def test_the_minimum_of_an_instances_contents_is_shown_and_the_others_are_confli
     catalog = MemoryCatalog()
     run(catalog, data.draw(batches(numbered(events))))
 
-    came = defaultdict(set)
-    for event in (one for one in events if isinstance(one, InstanceStored)):
-        came[event.sop_uid].add((event.stored_at, event.data_hash))
+    arrived = defaultdict(set)
+    for event in events:
+        if isinstance(event, InstanceStored):
+            arrived[event.sop_uid].add((event.stored_at, event.data_hash))
     shown = {row.sop_uid: (row.stored_at, row.data_hash) for row in catalog.tables.instances.values()}
     lost = {(row.sop_uid, row.data_hash) for row in catalog.tables.conflicts.values()}
-    assert shown == {sop_uid: min(contents) for sop_uid, contents in came.items()}
-    everything = {(sop_uid, data_hash) for sop_uid, contents in came.items() for _, data_hash in contents}
+    assert shown == {sop_uid: min(contents) for sop_uid, contents in arrived.items()}
+    everything = {(sop_uid, data_hash) for sop_uid, contents in arrived.items() for _, data_hash in contents}
     assert lost == everything - {(sop_uid, data_hash) for sop_uid, (_, data_hash) in shown.items()}
 
 
@@ -95,7 +96,7 @@ def test_every_conflict_row_was_announced_with_its_values(events: list[Event], d
     shuffled = data.draw(st.permutations(numbered(events)))
     outputs = run(catalog, data.draw(batches(shuffled))).outputs
     shown = {(row.study_uid, row.sop_uid): row for row in catalog.tables.instances.values()}
-    announced = {one.event for one in outputs if isinstance(one.event, InstanceConflict)}
+    announced = {output.event for output in outputs if isinstance(output.event, InstanceConflict)}
 
     for row in catalog.tables.conflicts.values():
         winner = memory_catalog._content(shown[row.study_uid, row.sop_uid])
@@ -109,12 +110,13 @@ def test_the_last_event_of_a_quarantined_content_gives_its_row(events: list[Even
     shuffled = data.draw(st.permutations(numbered(events)))
     run(catalog, data.draw(batches(shuffled)))
 
-    said = defaultdict(set)
-    for event in (one for one in events if isinstance(one, InstanceQuarantined)):
-        said[event.data_hash].add((event.stored_at, event.occurred_at, event.event_id, event.state))
+    arrived = defaultdict(set)
+    for event in events:
+        if isinstance(event, InstanceQuarantined):
+            arrived[event.data_hash].add((event.stored_at, event.occurred_at, event.event_id, event.state))
     rows = catalog.tables.quarantine.values()
     kept = {row.data_hash: (row.stored_at, row.occurred_at, str(row.event_id), row.state) for row in rows}
-    assert kept == {data_hash: max(words) for data_hash, words in said.items()}
+    assert kept == {data_hash: max(states) for data_hash, states in arrived.items()}
 
 
 @settings(deadline=None)
@@ -128,9 +130,9 @@ def test_revisions_count_up_and_the_last_one_is_what_the_tables_show(events: lis
     for study in STUDIES:
         rows = [row for key, row in sorted(catalog.tables.revision_rows.items()) if key[1] == study]
         assert [row.revision for row in rows] == list(range(1, len(rows) + 1))
-        assert all(one.digest != other.digest and one.version < other.version for one, other in pairwise(rows))
+        assert all(old.digest != new.digest and old.version < new.version for old, new in pairwise(rows))
         assert (rows[-1].digest if rows else digest(())) == shown_digest(catalog.tables, study)
-    settled = {one.event for one in outputs if isinstance(one.event, StudySettled)}
+    settled = {output.event for output in outputs if isinstance(output.event, StudySettled)}
     assert len({(event.study_uid, event.revision) for event in settled}) == len(settled)
     versions = [row.version for row in catalog.tables.revision_rows.values()]
     assert read_progress(head).announced == max(versions, default=0)
@@ -146,7 +148,7 @@ def test_a_lost_answer_of_the_database_neither_loses_nor_doubles_a_row(
     expected = run(whole, parts)
     head: bytes | None = None
     announced: set[StudySettled] = set()
-    for second, batch in enumerate(parts):
+    for batch in parts:
         torn.outage = data.draw(st.sampled_from((Outage.LOSES_ANSWER, Outage.REFUSES, Outage.NONE)))
         try:
             run(torn, [batch], head)
@@ -154,11 +156,10 @@ def test_a_lost_answer_of_the_database_neither_loses_nor_doubles_a_row(
             torn.outage = Outage.NONE
         flushed = run(torn, [batch], head)
         head = flushed.head
-        announced |= {one.event for one in flushed.outputs if isinstance(one.event, StudySettled)}
-        assert second < len(parts)
+        announced |= {output.event for output in flushed.outputs if isinstance(output.event, StudySettled)}
 
     assert held(torn.tables) == held(whole.tables)
-    digests = [one.event.digest for one in expected.outputs if isinstance(one.event, StudySettled)]
+    digests = [output.event.digest for output in expected.outputs if isinstance(output.event, StudySettled)]
     assert {event.digest for event in announced} == set(digests)
     assert len({(event.study_uid, event.revision) for event in announced}) == len(announced)
 

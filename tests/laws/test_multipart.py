@@ -1,4 +1,4 @@
-"""However a body is cut into chunks, its parts are the same, and another parser finds them too."""
+"""The parts of a body do not depend on how it is cut into chunks, and another parser finds the same parts."""
 
 import email
 import email.policy
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from operators.errors import Rejected
 from tests.unit.gateway.stow.test_multipart import Part, parts_of
 
-# Contents that look like boundaries more often than chance would have it.
+# Contents that look like boundaries more often than random bytes do.
 PIECES = st.sampled_from(
     [b"\r", b"\n", b"\r\n", b"-", b"--", b"--B", b"--BB", b"\r\n--", b"x", b": ", b"\0", b"A", b" "]
 )
@@ -44,24 +44,25 @@ def test_bytes_one_at_a_time_have_the_same_parts(body: bytes) -> None:
     assert outcome([framed[at : at + 1] for at in range(len(framed))]) == outcome([framed])
 
 
-@given(contents=st.lists(CONTENT.filter(lambda one: b"\r\n--B" not in b"\r\n" + one), max_size=5), places=CUTS)
+@given(contents=st.lists(CONTENT.filter(lambda content: b"\r\n--B" not in b"\r\n" + content), max_size=5), places=CUTS)
 def test_the_contents_of_a_well_formed_body_are_its_parts(contents: list[bytes], places: list[int]) -> None:
-    parts = b"".join(b"--B\r\nA: b\r\n\r\n" + one + b"\r\n" for one in contents)
+    parts = b"".join(b"--B\r\nA: b\r\n\r\n" + content + b"\r\n" for content in contents)
 
     found = outcome(cut(b"ignored\r\n" + parts + b"--B--\r\nignored" if parts else b"--B--", places))
 
-    assert found == [({"a": "b"}, one) for one in contents]
+    assert found == [({"a": "b"}, content) for content in contents]
 
 
 TEXT = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=12)
 LINES = st.lists(TEXT, max_size=4).map(lambda lines: "\r\n".join(lines).encode())
 
 
-@given(contents=st.lists(LINES.filter(lambda one: b"--B" not in one), min_size=1, max_size=4), places=CUTS)
+@given(contents=st.lists(LINES.filter(lambda lines: b"--B" not in lines), min_size=1, max_size=4), places=CUTS)
 def test_the_standard_librarys_parser_finds_the_same_parts_in_well_formed_bodies(
     contents: list[bytes], places: list[int]
 ) -> None:
-    body = b"".join(b"--B\r\nContent-Type: text/plain\r\n\r\n" + one + b"\r\n" for one in contents) + b"--B--\r\n"
+    parts = (b"--B\r\nContent-Type: text/plain\r\n\r\n" + content + b"\r\n" for content in contents)
+    body = b"".join(parts) + b"--B--\r\n"
     message = email.message_from_bytes(
         b"Content-Type: multipart/related; boundary=B\r\n\r\n" + body, policy=email.policy.HTTP
     )

@@ -10,7 +10,7 @@ from operators.dicom.attributes import LEVELS, Level
 from operators.errors import BadQuery
 
 NAMES = st.one_of(
-    st.sampled_from([one.keyword for one in BY_PATH.values()] + [*BY_PATH]),
+    st.sampled_from([attribute.keyword for attribute in BY_PATH.values()] + [*BY_PATH]),
     st.sampled_from(["limit", "offset", "includefield", "fuzzymatching", "emptyvaluematching", "accept"]),
     st.sampled_from(
         ["multiplevaluematching", "00400275.ScheduledProcedureStepID", "RequestAttributesSequence.00401001"]

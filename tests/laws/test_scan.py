@@ -84,10 +84,10 @@ def mutated(draw: st.DrawFn) -> tuple[str, bytes]:
     return transfer_syntax, bytes(data)
 
 
-def outcome(act: Callable[[], Any]) -> Any:
-    """Return the result of an act, or the reason of its rejection."""
+def outcome(call: Callable[[], Any]) -> Any:
+    """Return the result of a call, or the reason of its rejection."""
     try:
-        return act()
+        return call()
     except Rejected as rejected:
         return rejected.reason
 
@@ -98,7 +98,7 @@ def read(buffer: Buffer, transfer_syntax: str) -> Examination | str:
 
 
 def is_bounded(result: Examination | str, size: int) -> bool:
-    """True if a result is what an event may carry: codes, storable texts, frames within the object."""
+    """True if an event may carry a result: a known reason, or storable texts and frames within the object."""
     if isinstance(result, str):
         return result in REASONS
     texts = [value for value in vars(result.facts).values() if isinstance(value, str)]
@@ -151,7 +151,7 @@ def test_a_cut_in_the_header_never_gives_another_instance(cut: int, transfer_syn
 
 
 @given(case=mutated())
-def test_every_kind_of_buffer_gives_the_same(case: tuple[str, bytes]) -> None:
+def test_every_kind_of_buffer_gives_the_same_examination(case: tuple[str, bytes]) -> None:
     transfer_syntax, data = case
     mapped = mmap.mmap(-1, max(len(data), 1))
     mapped.write(data)
@@ -268,6 +268,6 @@ def test_any_range_is_a_frame_or_refused(junk: bytes) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 2])
-def test_a_listed_frame_has_a_number(number: int) -> None:
+def test_a_number_outside_the_listed_frames_is_refused(number: int) -> None:
     with pytest.raises(Rejected, match="no-such-frame"):
         frame_range(Frames(kind="encapsulated", offset=0, count=1, lengths=b"\x09"), number)

@@ -41,7 +41,7 @@ def deep(levels: int) -> bytes:
     return (OPEN_SEQUENCE + OPEN_ITEM) * levels + (ITEM_END + SEQUENCE_END) * levels
 
 
-def within(levels: int) -> bytes:
+def deep_with_lengths(levels: int) -> bytes:
     inner = b""
     for _ in range(levels):
         inner = element(0x0040A730, "SQ", item(inner))
@@ -58,20 +58,20 @@ def deflated(data: bytes) -> bytes:
 
 
 def zeros(megabytes: int, before: bytes = b"") -> bytes:
-    """Return a deflated stream of `before` and megabytes of zeros, made of one block again and again."""
+    """Return a deflated stream of `before` and megabytes of zeros, made by repeating one block."""
     deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     head = deflate.compress(before) + deflate.flush(zlib.Z_FULL_FLUSH)
     block = deflate.compress(bytes(1 << 20)) + deflate.flush(zlib.Z_FULL_FLUSH)
     return head + block * megabytes + deflate.flush()
 
 
-def thick(megabytes: int) -> bytes:
-    """Return a text of this many megabytes, deflated to a ninety-ninth."""
+def long_text(megabytes: int) -> bytes:
+    """Return a deflated text of this many megabytes, padded to a ninety-ninth of its size."""
     text = zeros(megabytes, UIDS + element(0x00400310, "UT", b"", megabytes << 20))
     return text + bytes((megabytes << 20) // 99 - len(text))
 
 
-# By name: the transfer syntax, how a data set of some amount is made, the amount, and the reason of a rejection.
+# By name: transfer syntax, maker of a data set of a given amount, amount, and reason of the rejection ("" if accepted).
 CASES: dict[str, tuple[str, Callable[[int], bytes], int, str]] = {
     "tiny elements": (EXPLICIT_VR_LITTLE_ENDIAN, lambda n: UIDS + EMPTY * n, 1_000_000, "too-many-elements"),
     "tiny elements within the limit": (EXPLICIT_VR_LITTLE_ENDIAN, lambda n: UIDS + EMPTY * n, 199_990, ""),
@@ -96,7 +96,12 @@ CASES: dict[str, tuple[str, Callable[[int], bytes], int, str]] = {
     ),
     "many sequences": (EXPLICIT_VR_LITTLE_ENDIAN, lambda n: UIDS + (OPEN_SEQUENCE + SEQUENCE_END) * n, 199_000, ""),
     "many deep sequences": (EXPLICIT_VR_LITTLE_ENDIAN, lambda n: UIDS + deep(64) * n, 1_500, ""),
-    "many deep sequences of defined length": (EXPLICIT_VR_LITTLE_ENDIAN, lambda n: UIDS + within(64) * n, 1_500, ""),
+    "many deep sequences of defined length": (
+        EXPLICIT_VR_LITTLE_ENDIAN,
+        lambda n: UIDS + deep_with_lengths(64) * n,
+        1_500,
+        "",
+    ),
     "ever deeper": (EXPLICIT_VR_LITTLE_ENDIAN, lambda n: UIDS + deep(n), 100_000, "too-deep"),
     "lying items in items": (
         EXPLICIT_VR_LITTLE_ENDIAN,
@@ -152,7 +157,7 @@ CASES: dict[str, tuple[str, Callable[[int], bytes], int, str]] = {
         "",
     ),
     "a deflate bomb": (DEFLATED, zeros, 1024, "too-inflated"),
-    "as much as may be inflated": (DEFLATED, thick, 500, "truncated-header"),
+    "as much as may be inflated": (DEFLATED, long_text, 500, "truncated-header"),
     "deflated elements": (DEFLATED, lambda n: deflated(UIDS + EMPTY * n) + bytes(n // 10), 199_990, ""),
     "a lie deep in deflated bytes": (
         DEFLATED,
@@ -161,7 +166,7 @@ CASES: dict[str, tuple[str, Callable[[int], bytes], int, str]] = {
         "truncated-header",
     ),
     "empty deflate blocks": (DEFLATED, lambda n: b"\0\0\0\xff\xff" * n, 10_000_000, "no-usable-uid"),
-    "bytes behind a deflated data set": (DEFLATED, lambda n: deflated(UIDS) + bytes(n), 100_000_000, ""),
+    "bytes after a deflated data set": (DEFLATED, lambda n: deflated(UIDS) + bytes(n), 100_000_000, ""),
 }
 
 
@@ -183,7 +188,7 @@ def test_the_most_expensive_data_sets_cost_seconds_and_megabytes(case: str) -> N
     transfer_syntax, make, amount, reason = CASES[case]
     data = make(amount)
     before_bytes, began = memory_bytes("VmRSS"), time.process_time()
-    # Let the peak begin anew.
+    # Reset the peak of resident memory, VmHWM (proc(5)).
     Path("/proc/self/clear_refs").write_text("5")
     found = reason_of(data, transfer_syntax)
     took_s, took_bytes = time.process_time() - began, memory_bytes("VmHWM") - before_bytes

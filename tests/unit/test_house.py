@@ -26,7 +26,7 @@ INDIRECT_OPENING = re.compile(r"(Gives?|Says?|Tells?|Whether)\b")
 TESTED_ELSEWHERE = {
     "operators/connectors/": "tests/integration/connectors",
     "operators/connectors/kafka/positions.py": "tests/integration/jobs",
-    "operators/connectors/postgres/hidden_rows.py": "tests/integration/stack/test_kept_aside.py",
+    "operators/connectors/postgres/hidden_rows.py": "tests/integration/stack/test_quarantine_and_conflicts.py",
     "pipelines/engines/": "tests/integration/jobs",
     "pipelines/streaming/": "tests/integration/jobs",
     "flink-jobs/": "tests/integration/jobs/test_flink_run.py",

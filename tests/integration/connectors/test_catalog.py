@@ -1,4 +1,4 @@
-"""The catalog's writer: one suite for PostgreSQL and its memory twin, then the behaviour of a database alone."""
+"""The catalog's writer: tests of both PostgreSQL and its memory twin, then tests of PostgreSQL alone."""
 
 import asyncio
 import itertools
@@ -79,7 +79,7 @@ class IsolatedCatalog:
         return self.read(self.tenant)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        """Return a table's rows by key."""
+        """Return a table's rows in the order of their keys."""
         return [row for _, row in sorted(self.tables[table].items())]
 
 
@@ -127,7 +127,7 @@ def read_tables(settings: CatalogSettings, tenant: str) -> dict[str, dict[Any, A
 
 def read_table(connection: psycopg.Connection[tuple[Any, ...]], table: str, tenant: str) -> dict[Any, Any]:
     kind, width = KEYS[table]
-    names = [one.name for one in fields(kind)]
+    names = [column.name for column in fields(kind)]
     columns = ", ".join(f'"{name}"' for name in names)
     found = connection.execute(f"SELECT {columns} FROM {table} WHERE tenant = %s", (tenant,))  # noqa: S608
     rows = [
@@ -150,15 +150,15 @@ KEY_COLUMNS = {
 
 
 def settled(flushed: Flushed) -> list[StudySettled]:
-    return [one.event for one in flushed.outputs if isinstance(one.event, StudySettled)]
+    return [output.event for output in flushed.outputs if isinstance(output.event, StudySettled)]
 
 
 def cataloged(flushed: Flushed) -> list[StudyCataloged]:
-    return [one.event for one in flushed.outputs if isinstance(one.event, StudyCataloged)]
+    return [output.event for output in flushed.outputs if isinstance(output.event, StudyCataloged)]
 
 
 def refused(flushed: Flushed) -> list[RecordRejected]:
-    return [one.event for one in flushed.outputs if isinstance(one.event, RecordRejected)]
+    return [output.event for output in flushed.outputs if isinstance(output.event, RecordRejected)]
 
 
 def test_a_batch_makes_rows_of_every_level(isolated: IsolatedCatalog) -> None:
@@ -174,10 +174,10 @@ def test_a_repeat_keeps_the_version_and_is_still_cataloged(isolated: IsolatedCat
     first = isolated.run([instance()])
     again = isolated.run([instance()])
 
-    assert [one.version for one in cataloged(again)] == [one.version for one in cataloged(first)]
+    assert [event.version for event in cataloged(again)] == [event.version for event in cataloged(first)]
 
 
-def test_another_content_is_kept_beside_and_never_shown(isolated: IsolatedCatalog) -> None:
+def test_a_later_content_is_kept_and_not_shown(isolated: IsolatedCatalog) -> None:
     isolated.run([instance(content="a", second=1)], [instance(content="b", second=2)])
 
     (shown,), (lost,) = isolated.rows("instance"), isolated.rows("conflict")
@@ -185,7 +185,7 @@ def test_another_content_is_kept_beside_and_never_shown(isolated: IsolatedCatalo
     assert (lost["kind"], lost["data_hash"] != shown["data_hash"]) == ("content", True)
 
 
-def test_an_earlier_content_is_shown_instead_in_its_own_series(isolated: IsolatedCatalog) -> None:
+def test_an_earlier_content_replaces_the_shown_one_in_its_own_series(isolated: IsolatedCatalog) -> None:
     isolated.run([instance(content="a", series="1", second=2)], [instance(content="b", series="2", second=1)])
 
     (shown,) = isolated.rows("instance")
@@ -195,7 +195,7 @@ def test_an_earlier_content_is_shown_instead_in_its_own_series(isolated: Isolate
     assert isolated.rows("study")[0]["series"] == 1
 
 
-def test_a_content_that_turns_out_to_be_the_first_is_shown_and_no_conflict_any_more(isolated: IsolatedCatalog) -> None:
+def test_a_conflicting_content_that_turns_out_to_be_first_is_shown(isolated: IsolatedCatalog) -> None:
     early, late = instance(content="a", second=1), instance(content="b", second=2)
     isolated.run([early], [late], [replace(late, stored_at=NOON)])
 
@@ -203,11 +203,11 @@ def test_a_content_that_turns_out_to_be_the_first_is_shown_and_no_conflict_any_m
     assert (shown["data_hash"], lost["data_hash"]) == (late.data_hash, early.data_hash)
 
 
-def test_only_the_record_that_is_refused_is_rejected(isolated: IsolatedCatalog) -> None:
+def test_only_the_record_that_the_database_refuses_is_rejected(isolated: IsolatedCatalog) -> None:
     good, bad = [instance(sop=str(number)) for number in range(7)], instance(sop="9", transfer="t\0")
     flushed = isolated.run([*good[:4], bad, *good[4:]])
 
-    assert [(one.origin_offset, one.reason) for one in refused(flushed)] == [(4, "refused-by-the-database")]
+    assert [(event.origin_offset, event.reason) for event in refused(flushed)] == [(4, "refused-by-the-database")]
     assert isolated.rows("study")[0]["instances"] == 7
 
 
@@ -234,33 +234,33 @@ def test_a_due_makes_a_revision_and_a_late_instance_the_next(isolated: IsolatedC
     nothing_new = isolated.run([due(number=2)], head=first.head)
     second = isolated.run([instance(sop="2"), due(number=3)], head=nothing_new.head)
 
-    assert [one.revision for one in settled(first)] == [1]
+    assert [event.revision for event in settled(first)] == [1]
     assert settled(nothing_new) == settled(first)
-    assert [(one.revision, one.instances) for one in settled(second)] == [(2, 2)]
+    assert [(event.revision, event.instances) for event in settled(second)] == [(2, 2)]
 
 
-def test_revisions_that_a_crash_kept_from_being_sent_go_out_in_order(isolated: IsolatedCatalog) -> None:
+def test_revisions_that_a_crash_left_unsent_are_sent_in_order(isolated: IsolatedCatalog) -> None:
     isolated.run([instance(study="1.2.1"), due("1.2.1")])
     isolated.run([instance(study="1.2.2"), due("1.2.2")])
     flushed = isolated.run([instance(study="1.2.3")])
 
-    assert [one.study_uid for one in settled(flushed)] == ["1.2.1", "1.2.2"]
-    assert [one.version for one in settled(flushed)] == sorted(one.version for one in settled(flushed))
+    assert [event.study_uid for event in settled(flushed)] == ["1.2.1", "1.2.2"]
+    assert [event.version for event in settled(flushed)] == sorted(event.version for event in settled(flushed))
 
 
-def test_an_announcement_is_the_same_whenever_it_is_made(isolated: IsolatedCatalog) -> None:
+def test_announcing_a_revision_again_gives_the_same_event(isolated: IsolatedCatalog) -> None:
     facts = Facts(patient_name="Ångström^Åsa", modality="CT", body_part_examined="HEAD")
     first = isolated.run([instance(facts=facts), instance(sop="2", series="2"), due()])
     later = isolated.run([due(number=2)])
 
     assert settled(first) == settled(later)
-    assert [(one.modality, one.body_part, one.instances) for one in settled(first)[0].series] == [
+    assert [(event.modality, event.body_part, event.instances) for event in settled(first)[0].series] == [
         ("CT", "HEAD", 1),
         ("CT", None, 1),
     ]
 
 
-def test_the_latest_event_of_a_quarantined_content_stays(isolated: IsolatedCatalog) -> None:
+def test_the_latest_event_of_a_quarantined_content_gives_its_row(isolated: IsolatedCatalog) -> None:
     held_again, released = quarantined(second=120), quarantined(state="released")
     isolated.run([quarantined(), released], [held_again], [released])
 
@@ -268,7 +268,7 @@ def test_the_latest_event_of_a_quarantined_content_stays(isolated: IsolatedCatal
     assert (row["state"], str(row["event_id"])) == ("held", held_again.event_id)
 
 
-def test_a_content_stored_again_after_its_release_is_held_whatever_the_releasers_clock(
+def test_a_content_stored_again_is_held_even_if_its_release_is_dated_later(
     isolated: IsolatedCatalog,
 ) -> None:
     held_again, released = quarantined(second=30), quarantined(state="released")
@@ -316,7 +316,7 @@ def test_operators_find_both_contents_of_a_conflict(isolated: IsolatedCatalog, r
         lost.data_hash,
         "content",
     )
-    assert [one.lost.data_hash for one in hidden.conflicts(isolated.tenant, 1)] == [other[1].data_hash]
+    assert [pair.lost.data_hash for pair in hidden.conflicts(isolated.tenant, 1)] == [other[1].data_hash]
     assert hidden.conflicts("nobody", 9) == ()
 
 
@@ -340,12 +340,12 @@ def test_postgresql_has_the_rows_that_its_memory_twin_has(
     flushed = run(postgres, parts, shard=real.shard)
 
     assert real.tables == held(twin.tables)
-    assert [(one.study_uid, one.revision, one.digest, one.series) for one in settled(flushed)] == [
-        (one.study_uid, one.revision, one.digest, one.series) for one in settled(expected)
+    assert [(event.study_uid, event.revision, event.digest, event.series) for event in settled(flushed)] == [
+        (event.study_uid, event.revision, event.digest, event.series) for event in settled(expected)
     ]
 
 
-def test_a_shard_that_is_held_is_not_written(postgres: PostgresCatalog, writer: CatalogSettings) -> None:
+def test_a_shard_held_by_another_attempt_is_unavailable(postgres: PostgresCatalog, writer: CatalogSettings) -> None:
     impatient = PostgresCatalog(replace(writer, statement_s=0.2))
     shard = next(SHARDS)
     with postgres.transaction(shard), pytest.raises(Unavailable), impatient.transaction(shard):
@@ -381,7 +381,7 @@ def test_a_lost_connection_costs_one_attempt(postgres: PostgresCatalog, writer: 
         ("42P01", psycopg.errors.UndefinedTable),
     ],
 )
-def test_the_error_state_tells_whether_the_data_or_the_moment_is_to_blame(
+def test_the_sqlstate_decides_between_rejected_and_unavailable(
     postgres: PostgresCatalog, state: str, raised: type[Exception]
 ) -> None:
     with pytest.raises(raised), postgres.transaction(next(SHARDS)):
@@ -437,7 +437,7 @@ async def twice_at_once(settings: CatalogSettings) -> None:
     await asyncio.gather(migrations.apply(settings), migrations.apply(settings))
 
 
-def test_ddl_may_be_applied_again_by_any_number_at_once(owner: CatalogSettings) -> None:
+def test_ddl_may_be_applied_again_and_by_several_at_once(owner: CatalogSettings) -> None:
     asyncio.run(twice_at_once(owner))
 
 

@@ -1,4 +1,4 @@
-"""The event log's port, held by the real broker and by its memory twin alike."""
+"""The contract of the event log's port, tested on the real broker and on its memory twin."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ async def in_memory() -> AsyncIterator[EventLog]:
 
 @pytest.fixture(params=["memory", "kafka"])
 def run(request: pytest.FixtureRequest) -> Run:
-    """Run a test against each log."""
+    """Return a function that runs a test on each log."""
     opened: Any = in_memory
     if request.param == "kafka":
         settings = request.getfixturevalue("broker")
@@ -70,7 +70,7 @@ def new_study() -> str:
     return f"1.2.{int.from_bytes(os.urandom(8), 'big')}"
 
 
-def test_a_studys_events_lie_in_one_partition_in_order(run: Run) -> None:
+def test_a_studys_events_are_in_one_partition_in_order(run: Run) -> None:
     async def test(log: EventLog) -> None:
         study_uid = new_study()
         places = [await log.publish(TRANSFER_ENDED, ended(study_uid, number)) for number in range(5)]
@@ -95,7 +95,7 @@ def test_check_returns_when_the_broker_answers(run: Run) -> None:
     run(test)
 
 
-def test_a_record_is_the_event_under_its_studys_key_at_its_time(broker: BrokerSettings) -> None:
+def test_a_record_has_the_event_its_studys_key_and_its_time(broker: BrokerSettings) -> None:
     event = ended(new_study())
 
     async def publish() -> Position:
@@ -122,11 +122,11 @@ def read(broker: BrokerSettings, place: Position) -> Any:
         reader.close()
 
 
-def test_topics_are_made_once_and_made_again_without_harm(broker: BrokerSettings) -> None:
+def test_creating_existing_topics_again_does_no_harm(broker: BrokerSettings) -> None:
     asyncio.run(create_topics(broker))
 
 
-def test_a_broker_that_is_not_there_is_unavailable_in_time() -> None:
+def test_an_absent_broker_is_unavailable_in_time() -> None:
     async def test() -> None:
         async with (
             KafkaEventLog(BrokerSettings(bootstrap="127.0.0.1:1", produce_s=0.5)) as real,

@@ -1,4 +1,4 @@
-"""The object store's port, held by the real store and by its memory twin alike."""
+"""The contract of the object store's port, tested on the real store and on its memory twin."""
 
 import asyncio
 import os
@@ -44,7 +44,7 @@ async def in_memory() -> AsyncIterator[ObjectStore]:
 
 @pytest.fixture(params=["memory", "s3"])
 def run(request: pytest.FixtureRequest) -> Run:
-    """Run a test against each store; keys of its own, since the real one stays."""
+    """Return a function that runs a test on each store; tests use new keys, for the real store keeps its objects."""
     if request.param == "memory":
         opened = in_memory
     else:
@@ -73,7 +73,7 @@ async def whole(store: ObjectStore, key: str, start: int = 0, end: int | None = 
 
 
 @pytest.mark.parametrize("size_bytes", [1, 100, 600_000, 5_000_000])
-def test_what_is_put_is_read_back_with_its_envelope(run: Run, size_bytes: int) -> None:
+def test_an_object_is_read_back_with_its_envelope(run: Run, size_bytes: int) -> None:
     data = os.urandom(size_bytes)
     sent = upload(data)
 
@@ -111,7 +111,7 @@ def test_a_wrong_checksum_stores_nothing(run: Run) -> None:
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, 5), (5, 9), (3, None), (0, 1000), (10, 10), (16, 20), (400, None)])
-def test_a_range_is_what_a_slice_would_be(run: Run, start: int, end: int | None) -> None:
+def test_a_range_equals_a_slice(run: Run, start: int, end: int | None) -> None:
     data = b"sixteen bytes it"
     sent = upload(data)
 
@@ -122,7 +122,7 @@ def test_a_range_is_what_a_slice_would_be(run: Run, start: int, end: int | None)
     run(test)
 
 
-def test_what_is_not_there_is_not_there(run: Run) -> None:
+def test_an_absent_object_has_no_head_and_no_bytes(run: Run) -> None:
     async def test(store: ObjectStore) -> None:
         assert await store.head(Bucket.HOT, "local/nothing.dcm") is None
         with pytest.raises(KeyError):
@@ -131,33 +131,33 @@ def test_what_is_not_there_is_not_there(run: Run) -> None:
     run(test)
 
 
-def test_keys_under_a_prefix_come_in_order(run: Run) -> None:
+def test_keys_under_a_prefix_are_listed_in_order(run: Run) -> None:
     folder = os.urandom(8).hex()
     sent = [upload(b"x", f"{number}.dcm", folder) for number in (3, 1, 2)]
 
     async def test(store: ObjectStore) -> None:
-        for one in sent:
-            await store.put(Bucket.HOT, one)
+        for object_ in sent:
+            await store.put(Bucket.HOT, object_)
         found = [key async for key in store.keys(Bucket.HOT, f"local/{folder}/")]
         assert found == [f"local/{folder}/{number}.dcm" for number in (1, 2, 3)]
 
     run(test)
 
 
-def test_sizes_under_a_prefix_come_with_their_keys(run: Run) -> None:
+def test_sizes_under_a_prefix_are_listed_with_their_keys(run: Run) -> None:
     folder = os.urandom(8).hex()
     sent = [upload(bytes(10 * number), f"{number}.dcm", folder) for number in (3, 1, 2)]
 
     async def test(store: ObjectStore) -> None:
-        for one in sent:
-            await store.put(Bucket.QUARANTINE, one)
+        for object_ in sent:
+            await store.put(Bucket.QUARANTINE, object_)
         found = [size async for size in store.sizes(Bucket.QUARANTINE, f"local/{folder}/")]
         assert found == [(f"local/{folder}/{number}.dcm", 10 * number) for number in (1, 2, 3)]
 
     run(test)
 
 
-def test_what_is_deleted_is_gone_and_may_be_stored_anew(run: Run) -> None:
+def test_a_deleted_object_is_gone_and_may_be_stored_again(run: Run) -> None:
     sent = upload(b"some content")
 
     async def test(store: ObjectStore) -> None:
@@ -170,7 +170,7 @@ def test_what_is_deleted_is_gone_and_may_be_stored_anew(run: Run) -> None:
     run(test)
 
 
-def test_a_reason_lies_beside_what_is_in_quarantine(run: Run) -> None:
+def test_a_quarantined_object_keeps_its_reason(run: Run) -> None:
     sent = replace(upload(b"some content"), envelope=replace(ENVELOPE, reason="no-usable-uid"))
 
     async def test(store: ObjectStore) -> None:
@@ -182,7 +182,7 @@ def test_a_reason_lies_beside_what_is_in_quarantine(run: Run) -> None:
     run(test)
 
 
-def test_the_stack_s_store_takes_a_lifecycle_rule(stack: RunningStack) -> None:
+def test_the_stacks_store_accepts_a_lifecycle_rule(stack: RunningStack) -> None:
     async def test() -> bool:
         async with S3ObjectStore(load(StoreSettings, stack.env)) as store:
             return await store.expire(Bucket.QUARANTINE, 30)
@@ -191,7 +191,7 @@ def test_the_stack_s_store_takes_a_lifecycle_rule(stack: RunningStack) -> None:
 
 
 @pytest.mark.parametrize(("status", "raises"), [("501 Not Implemented", False), ("503 Slow Down", True)])
-def test_a_store_without_lifecycle_rules_says_so(status: str, raises: bool) -> None:  # noqa: FBT001
+def test_only_a_store_without_lifecycle_rules_is_reported_as_such(status: str, raises: bool) -> None:  # noqa: FBT001
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with closing(writer), suppress(ConnectionError):
             await reader.readuntil(b"</LifecycleConfiguration>")
@@ -210,11 +210,11 @@ def test_a_store_without_lifecycle_rules_says_so(status: str, raises: bool) -> N
     assert asyncio.run(test()) is (None if raises else False)
 
 
-def test_many_at_once_are_all_stored(run: Run) -> None:
+def test_objects_that_are_put_at_once_are_all_stored(run: Run) -> None:
     sent = [upload(os.urandom(50_000)) for _ in range(40)]
 
     async def test(store: ObjectStore) -> None:
-        assert all(await asyncio.gather(*(store.put(Bucket.HOT, one) for one in sent)))
+        assert all(await asyncio.gather(*(store.put(Bucket.HOT, object_) for object_ in sent)))
 
     run(test)
 
@@ -224,14 +224,14 @@ def test_one_of_many_writers_of_a_key_wins(run: Run) -> None:
 
     async def test(store: ObjectStore) -> None:
         won = await asyncio.gather(*(store.put(Bucket.HOT, sent) for _ in range(8)), return_exceptions=True)
-        assert [one for one in won if one is True] == [True]
+        assert [result for result in won if result is True] == [True]
 
     run(test)
 
 
-def test_connections_that_rested_longer_than_the_time_limit_still_serve(stack: RunningStack) -> None:
+def test_connections_idle_for_longer_than_the_time_limit_still_serve(stack: RunningStack) -> None:
     settings = replace(load(StoreSettings, stack.env), no_progress_s=0.5)
-    # Whether the last bytes find the connection paused depends on the size: many, to hit it.
+    # The size decides if the connection is paused when the last bytes arrive: of many sizes, some pause it.
     sent = [upload(os.urandom(500_000 + 50_000 * step)) for step in range(20)]
 
     async def slowly(store: ObjectStore, key: str) -> None:
@@ -240,16 +240,16 @@ def test_connections_that_rested_longer_than_the_time_limit_still_serve(stack: R
 
     async def test() -> list[bytes]:
         async with S3ObjectStore(settings) as store:
-            for one in sent:
-                await store.put(Bucket.HOT, one)
-            await asyncio.gather(*(slowly(store, one.key) for one in sent))
+            for object_ in sent:
+                await store.put(Bucket.HOT, object_)
+            await asyncio.gather(*(slowly(store, object_.key) for object_ in sent))
             await asyncio.sleep(2 * settings.no_progress_s)
-            return await asyncio.gather(*(whole(store, one.key, 0, 7) for one in sent))
+            return await asyncio.gather(*(whole(store, object_.key, 0, 7) for object_ in sent))
 
-    assert asyncio.run(test()) == [next(iter(one.parts)) for one in sent]
+    assert asyncio.run(test()) == [next(iter(object_.parts)) for object_ in sent]
 
 
-def test_check_returns_when_the_buckets_are_there(run: Run) -> None:
+def test_check_returns_when_the_buckets_exist(run: Run) -> None:
     async def test(store: ObjectStore) -> None:
         await store.check()
 
@@ -271,7 +271,7 @@ def test_a_store_that_refuses_is_unavailable() -> None:
 
 
 @pytest.mark.parametrize("closes", [True, False])
-def test_an_early_answer_ends_the_sending(closes: bool) -> None:  # noqa: FBT001
+def test_an_answer_before_the_end_of_the_body_stops_the_upload(closes: bool) -> None:  # noqa: FBT001
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with closing(writer), suppress(ConnectionError):
             await reader.readuntil(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""The catalog's reader: one suite for PostgreSQL and its memory twin, then the behaviour of a database alone."""
+"""The catalog's reader: tests of both PostgreSQL and its memory twin, then tests of PostgreSQL alone."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -31,19 +31,19 @@ from tests.support.worlds.reading import cataloged, ordered, part10, stored
 if TYPE_CHECKING:
     from deploy.local.running import RunningStack
 
-# Patient IDs that an escape forgotten would confuse.
+# Patient IDs that a query confuses with each other if it forgets to escape a character.
 IDS = ("P_1", "PX1", "P%1", "P\\1", "P1", "p_1", "P_12", "Ä%_\\*?", "'; --")
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A tenant with rows in it, and a way to its reader."""
+    """A tenant with rows, and a function that makes its reader."""
 
     tenant: str
     reader: Callable[[], Any]
 
     def asked(self, ask: Callable[[CatalogQueries], Awaitable[Any]]) -> Any:
-        """Open a reader, ask, close it."""
+        """Return the reader's answer; the reader is opened for it and closed again."""
 
         async def opened() -> Any:
             async with self.reader() as queries:
@@ -56,7 +56,7 @@ class Archive:
         return page
 
     def uids(self, pairs: str, level: Level = "study", **path: str) -> list[str]:
-        """Return the UIDs, of the level, that a query string finds."""
+        """Return the UIDs of this level that a query string finds."""
         query = parse([tuple(pair.split("=", 1)) for pair in pairs.split("&") if pair], level, **path)  # type: ignore[misc,arg-type]
         return [uid_of(hit) for hit in self.search(query).hits]
 
@@ -66,7 +66,7 @@ def uid_of(hit: Hit) -> str:
 
 
 def files() -> Iterator[bytes]:
-    """Return one study per patient ID on days in a row, the first with series in no order, and one without a date."""
+    """Yield a study for each patient ID, on consecutive days; the first has unordered series. The last has no date."""
     for number, patient_id in enumerate(IDS):
         study = f"1.2.{number}"
         yield part10(
@@ -105,8 +105,8 @@ def files() -> Iterator[bytes]:
     )
 
 
-class Closed:
-    """A reader that needs no opening."""
+class AlwaysOpen:
+    """A reader in memory, which needs no opening."""
 
     def __init__(self, queries: CatalogQueries) -> None:
         self.queries = queries
@@ -120,13 +120,13 @@ class Closed:
 
 @pytest.fixture(scope="module", params=["memory", "postgres"])
 def archive(request: pytest.FixtureRequest) -> Archive:
-    """The same rows behind each reader, written as the catalog job writes them."""
+    """The same rows for each reader, written as the catalog job writes them."""
     tenant = f"read-{uuid4().hex[:12]}"
     records = [stored(whole, number, tenant)[1] for number, whole in enumerate(files())]
     if request.param == "memory":
         memory = MemoryCatalog()
         cataloged(memory, records)
-        return Archive(tenant, lambda: Closed(MemoryQueries(rows=memory.tables)))
+        return Archive(tenant, lambda: AlwaysOpen(MemoryQueries(rows=memory.tables)))
     stack: RunningStack = request.getfixturevalue("stack")
     with closing(PostgresCatalog(stack.catalog("writer"))) as catalog:
         cataloged(catalog, records)
@@ -207,7 +207,7 @@ def test_series_and_instances_are_found_by_number_within_their_study(
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_pages_together_are_the_whole_and_each_counts_what_remains(archive: Archive, level: Level) -> None:
+def test_pages_together_have_every_hit_and_each_counts_the_rest(archive: Archive, level: Level) -> None:
     whole = archive.search(Query(level, limit=1000))
     pages = [archive.search(Query(level, limit=4, offset=offset)) for offset in range(0, len(whole.hits) + 4, 4)]
 
@@ -228,15 +228,17 @@ def crowd(request: pytest.FixtureRequest) -> Archive:
     _, record = stored(whole, 0, tenant)
     template = decode(record.value)
     assert isinstance(template, InstanceStored)
-    events = [study_of(template, number) for number in range(MANY)]
+    events = [instance_of(template, number) for number in range(MANY)]
     stack: RunningStack = request.getfixturevalue("stack")
     with closing(PostgresCatalog(stack.catalog("writer"))) as catalog:
-        cataloged(catalog, [replace(record, key=study_key(tenant, one.study_uid), value=encode(one)) for one in events])
+        cataloged(
+            catalog, [replace(record, key=study_key(tenant, event.study_uid), value=encode(event)) for event in events]
+        )
     return Archive(tenant, lambda: PostgresQueries(stack.catalog("reader")))
 
 
-def study_of(template: InstanceStored, number: int) -> InstanceStored:
-    """Return a tenth of a study: ten instances each, in series of two."""
+def instance_of(template: InstanceStored, number: int) -> InstanceStored:
+    """Return an instance of a study that has ten, in series of two."""
     study, series = f"1.7.{number // 10}", f"1.7.{number // 10}.{number % 5}"
     identity = Identity(template.tenant, study, series, f"{series}.{number}", template.data_hash)
     return replace(
@@ -275,18 +277,18 @@ def test_a_hit_has_its_own_level_and_the_levels_above(archive: Archive) -> None:
     assert (instance.instance.tier, instance.instance.transfer_syntax) == ("hot", "1.2.840.10008.1.2.1")
 
 
-def test_instances_are_located_in_order_and_one_with_its_frames(archive: Archive) -> None:
+def test_instances_are_located_in_order_and_a_single_one_with_its_frames(archive: Archive) -> None:
     def located(*path: str) -> list[str]:
         found = archive.asked(lambda queries: queries.locate(archive.tenant, *path))
         return [location.sop_uid for location in found]
 
-    one: Location = archive.asked(lambda queries: queries.locate_one(archive.tenant, "1.3", "1.3.1", "1.3.1.1"))
+    single: Location = archive.asked(lambda queries: queries.locate_one(archive.tenant, "1.3", "1.3.1", "1.3.1.1"))
 
     assert located("1.2.0") == [f"1.2.0.{uid}" for uid in ("1.1", "4.1", "4.2", "2.1", "2.2", "3.1", "3.2")]
     assert located("1.2.0", "1.2.0.2") == ["1.2.0.2.1", "1.2.0.2.2"]
     assert located("1.9") == []
-    assert one.frames
-    assert one.object_key.endswith(f"1.3.1.1_{one.data_hash}.dcm")
+    assert single.frames
+    assert single.object_key.endswith(f"1.3.1.1_{single.data_hash}.dcm")
     assert archive.asked(lambda queries: queries.locate_one(archive.tenant, "1.3", "1.9", "1.3.1.1")) is None
 
 
@@ -299,7 +301,7 @@ def test_a_check_returns_when_the_catalog_answers(archive: Archive) -> None:
     archive.asked(lambda queries: queries.check())
 
 
-# The behaviour of a database alone.
+# PostgreSQL alone.
 
 
 @pytest.fixture(scope="module")
@@ -335,7 +337,7 @@ def test_a_statement_that_takes_too_long_is_unavailable(reader: CatalogSettings)
         asyncio.run(asked())
 
 
-def test_no_tenant_stays_on_a_connection(reader: CatalogSettings) -> None:
+def test_a_pooled_connection_keeps_no_tenant(reader: CatalogSettings) -> None:
     async def asked() -> list[Any]:
         async with PostgresQueries(replace(reader, connections=1)) as queries:
             await queries.search("local", Query("study"))
@@ -356,7 +358,7 @@ def test_the_reader_cannot_write(reader: CatalogSettings) -> None:
         asyncio.run(asked())
 
 
-def test_a_query_is_answered_though_every_pooled_connection_died(reader: CatalogSettings) -> None:
+def test_a_query_is_answered_even_if_every_pooled_connection_died(reader: CatalogSettings) -> None:
     async def asked() -> Page:
         async with PostgresQueries(replace(reader, connections=2)) as queries:
             await queries.check()

@@ -1,4 +1,4 @@
-"""A gateway over loopback on memory twins, with stock DICOM clients: it stores exactly what was sent."""
+"""A gateway over loopback on memory twins, with unmodified DICOM clients: it stores exactly the bytes sent."""
 
 import re
 import socket
@@ -38,7 +38,7 @@ def data_set_of(path: Path) -> bytes:
 
 
 def corpus_files(corpus: Path) -> list[Path]:
-    """Return a file of every transfer syntax that the corpus has in a file that agrees with its own file meta."""
+    """Return a file for each transfer syntax in the corpus, among the files that agree with their file meta."""
     chosen: dict[str, Path] = {}
     for path in sorted((corpus / "ts").rglob("*.dcm")):
         with suppress(Rejected):
@@ -50,7 +50,7 @@ def corpus_files(corpus: Path) -> list[Path]:
 
 
 @pytest.fixture
-def as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def unchanged_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pynetdicom send a file's data set bytes untouched, with the UIDs of its file meta in the command."""
     monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)
 
@@ -78,7 +78,7 @@ def send_file(port: int, path: Path) -> int:
         return int(association.send_c_store(path).Status)
 
 
-@pytest.mark.usefixtures("as_it_is")
+@pytest.mark.usefixtures("unchanged_bytes")
 def test_every_transfer_syntax_is_stored_as_sent(gateway: RunningGateway, corpus: Path) -> None:
     sent = corpus_files(corpus)
 
@@ -97,7 +97,7 @@ def test_every_transfer_syntax_is_stored_as_sent(gateway: RunningGateway, corpus
         assert by_key[event.object_key] == prefix + data
 
 
-def test_an_association_ends_its_transfer_once_with_its_count(gateway: RunningGateway) -> None:
+def test_an_association_reports_its_transfers_end_once_with_its_count(gateway: RunningGateway) -> None:
     with associated(gateway.port) as association:
         statuses = [association.send_c_store(slice_of(number)).Status for number in range(1, 4)]
 
@@ -130,7 +130,7 @@ def test_a_large_instance_goes_through_the_spool(gateway: RunningGateway, settin
 
 @pytest.mark.parametrize("part", ["store", "events"])
 @pytest.mark.parametrize("outage", [Outage.REFUSES, Outage.LOSES_ANSWER])
-def test_an_outage_is_a_retryable_answer_and_the_retry_is_stored(
+def test_an_outage_is_answered_with_a700_and_the_retry_is_stored(
     gateway: RunningGateway, part: str, outage: Outage
 ) -> None:
     failing = getattr(gateway, part)
@@ -146,7 +146,7 @@ def test_an_outage_is_a_retryable_answer_and_the_retry_is_stored(
     wait_for(lambda: gateway.ended == [("partial", 1)])
 
 
-@pytest.mark.usefixtures("as_it_is")
+@pytest.mark.usefixtures("unchanged_bytes")
 @pytest.mark.parametrize(
     ("change", "status"),
     [
@@ -182,14 +182,14 @@ def test_a_lost_connection_ends_the_transfer_as_aborted(gateway: RunningGateway)
     wait_for(lambda: not gateway.door.connections)
 
 
-def test_a_sender_that_does_not_wait_is_answered_in_order(gateway: RunningGateway) -> None:
+def test_a_sender_that_does_not_wait_for_answers_is_answered_in_order(gateway: RunningGateway) -> None:
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=WAIT_S) as connection:
         connection.sendall(associate_pdu() + pipelined(range(1, 41)))
         received = b""
         while not received.endswith(RELEASE_RP_PDU):
             received += connection.recv(65536)
 
-    # (0000,0120), the message that is answered, two bytes long.
+    # (0000,0120) Message ID Being Responded To, two bytes long.
     answered = [
         struct.unpack("<H", found)[0]
         for found in re.findall(rb"\x00\x00\x20\x01\x02\x00\x00\x00(..)", received, re.DOTALL)
@@ -218,9 +218,9 @@ def test_dcmtk_stores_a_series(gateway: RunningGateway, dcmtk: Programs, tmp_pat
 
     dcmtk.run("storescu", "--max-pdu", pdu_bytes, "127.0.0.1", gateway.port, *files)
 
-    assert sorted(held[-8192:] for held in gateway.objects()) == sorted(data_set_of(one)[-8192:] for one in files)
+    assert sorted(held[-8192:] for held in gateway.objects()) == sorted(data_set_of(path)[-8192:] for path in files)
     wait_for(lambda: gateway.ended == [("well", 5)])
 
 
-def test_dcmtk_echoes(gateway: RunningGateway, dcmtk: Programs) -> None:
+def test_dcmtks_echo_succeeds(gateway: RunningGateway, dcmtk: Programs) -> None:
     dcmtk.run("echoscu", "127.0.0.1", gateway.port)

@@ -33,11 +33,11 @@ def test_every_kind_of_hostile_peer_is_ended_and_leaves_nothing(
     gateway: RunningGateway, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR, logger="asyncio"):
-        came = asyncio.run(attack(Peer(gateway.port), SOCKETS, seconds=3.0, grace_s=20.0))
+        attacks = asyncio.run(attack(Peer(gateway.port), SOCKETS, seconds=3.0, grace_s=20.0))
         wait_for(lambda: not gateway.door.connections)
 
-    assert {name for name, (_, calls, _) in came.items() if calls == 0} == set()
-    assert {name for name, (_, _, held) in came.items() if held} == set()
+    assert {name for name, (_, calls, _) in attacks.items() if calls == 0} == set()
+    assert {name for name, (_, _, held) in attacks.items() if held} == set()
     assert gateway.door.intake.room.held_bytes == 0
     assert gateway.stored == []
     assert caplog.records == []
@@ -60,14 +60,14 @@ def stored(port: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Bytes:
-    """Any data set under the UIDs that the command names."""
+    """A data set of any bytes, and the UIDs that the command names for it."""
 
     parts: tuple[bytes, ...]
     sop_class: str = CT
     sop_uid: str = "1.2.3.4.5"
 
 
-# A setting, one more than it allows, and the reason that is counted.
+# By setting: its value, a data set that exceeds it, the transfer syntax, and the reason that is counted.
 STRUCTURES = {
     "depth": (4, UIDS + deep(5), EXPLICIT_VR_LITTLE_ENDIAN, "too-deep"),
     "items": (10, UIDS + element(0x0040A730, "SQ", item() * 11), EXPLICIT_VR_LITTLE_ENDIAN, "too-many-items"),

@@ -26,7 +26,7 @@ from tests.support.worlds.running_gateway import (
 )
 
 
-def test_more_associations_than_allowed_are_rejected_for_now(settings: GatewaySections) -> None:
+def test_an_association_over_the_limit_gets_a_transient_rejection(settings: GatewaySections) -> None:
     rejected = []
     with running(settings.changed(associations=1)) as gateway, associated(gateway.port):
         entity = AE("SENDER")
@@ -40,7 +40,7 @@ def test_more_associations_than_allowed_are_rejected_for_now(settings: GatewaySe
 
 @dataclass(frozen=True)
 class SilentPeer:
-    """A peer that sends some bytes, and then nothing more."""
+    """A peer that sends these bytes and then nothing more, and the gateway's settings."""
 
     sent: bytes
     changes: dict[str, float]
@@ -76,7 +76,7 @@ def test_an_association_that_falls_silent_is_aborted(
         assert gateway.door.associated == 0
 
 
-def test_a_pdu_that_comes_too_slowly_is_aborted(settings: GatewaySections) -> None:
+def test_a_peer_whose_pdu_arrives_too_slowly_is_aborted(settings: GatewaySections) -> None:
     hasty = settings.changed(silence_s=0.3, slowest_bytes_per_s=100_000.0)
     with running(hasty) as gateway, associated(gateway.port, release=False) as association:
         peer = association.dul.socket.socket
@@ -90,7 +90,7 @@ def test_a_pdu_that_comes_too_slowly_is_aborted(settings: GatewaySections) -> No
         wait_for(is_ended)
 
 
-def test_a_process_without_memory_takes_no_association_for_now(gateway: RunningGateway) -> None:
+def test_a_process_without_free_memory_rejects_associations_until_it_has_some(gateway: RunningGateway) -> None:
     gateway.door.intake.room.held_bytes = gateway.door.intake.room.most_bytes
     entity = AE("SENDER")
     entity.add_requested_context(CT)

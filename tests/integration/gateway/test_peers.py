@@ -1,4 +1,4 @@
-"""Each caller is its peer, and may do what its peer may."""
+"""Each caller is recognised as a peer, and may do what that peer may do."""
 
 import struct
 from contextlib import ExitStack
@@ -21,7 +21,7 @@ from tests.support.worlds.running_gateway import (
     wait_for,
 )
 
-# calling AE, called AE, source -> the rejection, or the results of the contexts for CT and Verification.
+# Calling AE, called AE, source: the rejection, or the results of the contexts for CT and Verification.
 MATRIX = [
     ("CT1", "FLUORO", "127.0.0.1", (0, 0)),
     ("CT1", "OTHER", "127.0.0.1", (1, 1, 7)),
@@ -45,7 +45,7 @@ def test_every_caller_is_answered_with_what_its_peer_may_use(allowed: GatewaySec
     assert received == [expected for *_, expected in MATRIX]
 
 
-def test_a_request_from_an_address_without_peer_is_not_read(allowed: GatewaySections) -> None:
+def test_a_request_from_an_address_without_a_peer_is_not_read(allowed: GatewaySections) -> None:
     with running(allowed) as gateway:
         received = answer_to(gateway.port, struct.pack(">BxI", 1, 100_000) + b"\xff" * 100_000, STRANGER)
 

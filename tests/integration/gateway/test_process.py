@@ -1,4 +1,4 @@
-"""The gateway as people start it: its start line, its exit codes, the shared end of its processes."""
+"""The gateway as users start it: its start line, its exit codes, and how its processes end together."""
 
 import os
 import signal
@@ -79,7 +79,7 @@ def started(folder: Path, **changes: str) -> Iterator[Started]:
 def wait_for(condition: Callable[[], bool], every_s: float = 0.02) -> None:
     end = time.monotonic() + WAIT_S
     while not condition():
-        assert time.monotonic() < end, "the condition never held"
+        assert time.monotonic() < end, f"the condition did not hold within {WAIT_S:.0f} s"
         time.sleep(every_s)
 
 
@@ -92,7 +92,7 @@ def slice_of(number: int) -> Dataset:
     return content
 
 
-def test_without_store_and_broker_it_answers_echoes_and_refuses_instances_for_now(tmp_path: Path) -> None:
+def test_without_store_and_broker_echoes_succeed_and_instances_get_a700(tmp_path: Path) -> None:
     entity = AE("SENDER")
     entity.add_requested_context(VERIFICATION)
     entity.add_requested_context(CT, ExplicitVRLittleEndian)
@@ -108,7 +108,7 @@ def test_without_store_and_broker_it_answers_echoes_and_refuses_instances_for_no
     assert took_s < 15
 
 
-def test_a_signal_ends_it_with_exit_code_0(tmp_path: Path) -> None:
+def test_a_signal_ends_the_gateway_with_exit_code_0(tmp_path: Path) -> None:
     with started(tmp_path) as gateway:
         workers = gateway.workers
         gateway.parent.send_signal(signal.SIGTERM)
@@ -192,12 +192,12 @@ def test_a_changed_peers_file_reaches_every_process(tmp_path: Path) -> None:
         path.with_suffix(".new").write_text(PEER.replace('"FEW"', '"BENCH"'))
         path.with_suffix(".new").replace(path)
 
-        # Either process may take a call: many calls in a row must all have the new answer.
+        # Either process may accept a call, so many calls in a row must all get the new answer.
         wait_for(lambda: all(first_answer() == ACCEPTED for _ in range(8)), every_s=0.2)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.255.255.1", ""])  # noqa: S104
-def test_it_refuses_to_listen_to_a_network_without_tls(host: str) -> None:
+def test_the_gateway_refuses_to_listen_to_a_network_without_tls(host: str) -> None:
     with command({"FLUORO_DIMSE_HOST": host}) as process:
         _, said = process.communicate(timeout=WAIT_S)
 
@@ -208,7 +208,7 @@ def test_it_refuses_to_listen_to_a_network_without_tls(host: str) -> None:
     assert "FLUORO_DIMSE_PLAINTEXT_PUBLIC=1" in said
 
 
-def test_with_plaintext_public_it_listens_and_accepts_callers_from_this_machine_only(tmp_path: Path) -> None:
+def test_with_plaintext_public_only_callers_from_this_machine_are_accepted(tmp_path: Path) -> None:
     with started(tmp_path, FLUORO_DIMSE_HOST="0.0.0.0", FLUORO_DIMSE_PLAINTEXT_PUBLIC="1") as gateway:  # noqa: S104
         association = caller("SENDER").associate("127.0.0.1", gateway.port)
         assert association.is_established

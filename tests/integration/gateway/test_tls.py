@@ -1,4 +1,4 @@
-"""DICOM over TLS: certificates decide who is heard, and no handshake lasts for ever."""
+"""DICOM over TLS: certificates decide which callers are accepted, and no handshake lasts for ever."""
 
 import socket
 import ssl
@@ -61,7 +61,7 @@ def test_a_series_is_stored_over_tls(encrypted: GatewaySections, certificates: P
         )
         assert association.is_established
         with closing(association.dul.socket.socket):
-            statuses = [association.send_c_store(one).Status for one in (large, slice_of(2))]
+            statuses = [association.send_c_store(dataset).Status for dataset in (large, slice_of(2))]
             association.release()
 
         assert statuses == [0, 0]
@@ -81,7 +81,7 @@ def tls_answer(port: int, context: ssl.SSLContext, calling: str) -> int:
 
 
 @pytest.mark.parametrize("kind", [5, 7], ids=["released", "aborted"])
-def test_a_tls_socket_that_the_peer_keeps_open_is_closed_soon(
+def test_a_tls_socket_that_the_peer_keeps_open_is_closed_in_time(
     encrypted: GatewaySections, certificates: Path, caplog: pytest.LogCaptureFixture, kind: int
 ) -> None:
     with (
@@ -133,7 +133,7 @@ def test_a_handshake_that_fails_is_counted_and_its_connection_is_closed(
     assert GATEWAY_TURNED_AWAY.labels("handshake")._value.get() == refused + (not is_accepted)
 
 
-def test_a_handshake_that_never_comes_is_ended(encrypted: GatewaySections) -> None:
+def test_a_connection_without_a_handshake_is_closed_in_time(encrypted: GatewaySections) -> None:
     with running(encrypted.changed(associate_s=0.2)) as gateway, connected(gateway.port, b"") as silent:
         assert silent.recv(1) == b""
         wait_for(lambda: not gateway.door.admission.unassociated)

@@ -1,4 +1,4 @@
-"""A store or broker that fails, whichever way: the sender hears A700 in time, and all heals by itself."""
+"""A store or broker that fails in any way: the sender gets A700 in time, and the gateway recovers unaided."""
 
 import asyncio
 import socket
@@ -27,100 +27,102 @@ from tests.support.senders.sender import Peer
 from tests.support.worlds.gateway import door_of, gateway_in
 
 ANSWERED_S = 15.0
-AGAIN = 0xA700
+TRY_AGAIN = 0xA700
 STORED = 0x0000
 
 
 @asynccontextmanager
 async def gateway(folder: Path, store: ObjectStore, events: EventLog) -> AsyncIterator[Peer]:
-    """Have a gateway with the settings that people get."""
+    """Run a gateway with the default settings."""
     with socket.create_server(("127.0.0.1", 0)) as door:
         async with door_of(door, gateway_in(folder), Connectors(store, events)):
             yield Peer(door.getsockname()[1])
 
 
 @dataclass(frozen=True)
-class Heard:
-    """The status that a sender was answered with, and the seconds that it waited."""
+class TimedStatus:
+    """The status that a sender got, and the seconds that it waited for it."""
 
     status: int
     took_s: float
 
 
-async def told(peer: Peer, instance: Instance) -> Heard:
+async def send_to(peer: Peer, instance: Instance) -> TimedStatus:
     """Send an instance in an association of its own."""
 
-    def send() -> Heard:
+    def send() -> TimedStatus:
         with associated(peer, instance.sop_class, instance.transfer_syntax) as association:
             began = time.monotonic()
             status = association.store(instance)
-            return Heard(status, time.monotonic() - began)
+            return TimedStatus(status, time.monotonic() - began)
 
     return await asyncio.to_thread(send)
 
 
-async def until_healed(folder: Path) -> None:
-    """Return when nothing is open any more."""
+async def until_outbox_files_are_empty(folder: Path) -> None:
+    """Return once the files of the outbox are empty."""
     async with asyncio.timeout(30):
-        while sum(path.stat().st_size for path in (folder / "outbox").iterdir()):  # noqa: ASYNC110 - files tell nobody
+        while sum(path.stat().st_size for path in (folder / "outbox").iterdir()):  # noqa: ASYNC110 - files do not notify
             await asyncio.sleep(0.05)
 
 
-async def through(fault: str, folder: Path) -> None:
-    """Send on a good day, on a bad one, and on the next good one, over connections that are kept."""
+async def send_before_during_and_after(fault: str, folder: Path) -> None:
+    """Send while the store works, while it has a fault, and while it works again, over the same connections."""
     first, second = instances(Volume(slices=2, size=64, seed=7))
-    day, events = FaultyStore(), MemoryEventLog()
+    faulty, events = FaultyStore(), MemoryEventLog()
     async with (
-        listening(day.serve) as port,
+        listening(faulty.serve) as port,
         S3ObjectStore(StoreSettings(endpoint=f"http://127.0.0.1:{port}")) as store,
         gateway(folder, store, events) as peer,
     ):
-        assert (await told(peer, first)).status == STORED
-        day.fault = fault
-        bad = await told(peer, second)
-        day.fault = "works"
-        assert bad.status == AGAIN, fault
+        assert (await send_to(peer, first)).status == STORED
+        faulty.fault = fault
+        bad = await send_to(peer, second)
+        faulty.fault = "works"
+        assert bad.status == TRY_AGAIN, fault
         assert bad.took_s < ANSWERED_S, fault
-        assert (await told(peer, second)).status == STORED
-        await until_healed(folder)
+        assert (await send_to(peer, second)).status == STORED
+        await until_outbox_files_are_empty(folder)
     published = [event for event in events.events(INSTANCE_STORED) if isinstance(event, InstanceStored)]
-    assert len(day.objects) == 2
-    assert {f"/{Bucket.HOT}/{event.object_key}" for event in published} == set(day.objects)
+    assert len(faulty.objects) == 2
+    assert {f"/{Bucket.HOT}/{event.object_key}" for event in published} == set(faulty.objects)
 
 
-def test_a_store_that_fails_costs_a_sender_an_a700_in_time_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failing_store_costs_a_sender_only_an_a700_in_time(tmp_path: Path) -> None:
     async def every_fault() -> None:
         faults = ("silent", "slow", "fails", "cuts_off", "full")
         folders = [tmp_path / fault for fault in faults]
-        await asyncio.gather(*(through(fault, folder) for fault, folder in zip(faults, folders, strict=True)))
+        await asyncio.gather(
+            *(send_before_during_and_after(fault, folder) for fault, folder in zip(faults, folders, strict=True))
+        )
 
     asyncio.run(every_fault())
 
 
-def test_a_repeat_at_a_store_that_takes_its_time_is_answered_in_time_too(tmp_path: Path) -> None:
-    (one,) = instances(Volume(slices=1, size=64))
+def test_a_repeat_at_a_slow_store_is_answered_in_time(tmp_path: Path) -> None:
+    (instance,) = instances(Volume(slices=1, size=64))
 
-    async def test() -> Heard:
-        day = FaultyStore(slow_s=4.8)
-        async with listening(day.serve) as port:
+    async def test() -> TimedStatus:
+        faulty = FaultyStore(slow_s=4.8)
+        async with listening(faulty.serve) as port:
             settings = StoreSettings(endpoint=f"http://127.0.0.1:{port}")
             async with S3ObjectStore(settings) as store, gateway(tmp_path, store, MemoryEventLog()) as peer:
-                assert (await told(peer, one)).status == STORED
-                day.fault = "slow"
-                heard = await told(peer, one)
-                day.fault = "works"
-                return heard
+                assert (await send_to(peer, instance)).status == STORED
+                faulty.fault = "slow"
+                answered = await send_to(peer, instance)
+                faulty.fault = "works"
+                return answered
 
-    heard = asyncio.run(test())
+    answered = asyncio.run(test())
 
-    assert heard.status in (STORED, AGAIN)
-    assert heard.took_s < ANSWERED_S
+    assert answered.status in (STORED, TRY_AGAIN)
+    assert answered.took_s < ANSWERED_S
 
 
-def test_a_bucket_that_is_not_there_is_trouble_and_not_an_object_that_is_not_there(tmp_path: Path) -> None:
-    (one,) = instances(Volume(slices=1, size=64))
+def test_a_missing_bucket_is_an_outage_and_not_a_missing_object(tmp_path: Path) -> None:
+    (instance,) = instances(Volume(slices=1, size=64))
 
-    async def test() -> Heard:
+    async def test() -> TimedStatus:
         async with listening(FaultyStore(has_buckets=False).serve) as port:
             settings = StoreSettings(endpoint=f"http://127.0.0.1:{port}")
             async with S3ObjectStore(settings) as store, gateway(tmp_path, store, MemoryEventLog()) as peer:
@@ -128,26 +130,26 @@ def test_a_bucket_that_is_not_there_is_trouble_and_not_an_object_that_is_not_the
                     await store.head(Bucket.HOT, "local/1.dcm")
                 with pytest.raises(Unavailable):
                     await anext(aiter(store.read(Bucket.HOT, "local/1.dcm")))
-                return await told(peer, one)
+                return await send_to(peer, instance)
 
-    assert asyncio.run(test()).status == AGAIN
+    assert asyncio.run(test()).status == TRY_AGAIN
 
 
-def test_a_broker_that_fails_costs_a_sender_an_a700_in_time(tmp_path: Path) -> None:
-    async def sent(folder: Path, port: int) -> Heard:
-        (one,) = instances(Volume(slices=1, size=64))
+def test_a_failing_broker_costs_a_sender_an_a700_in_time(tmp_path: Path) -> None:
+    async def sent(folder: Path, port: int) -> TimedStatus:
+        (instance,) = instances(Volume(slices=1, size=64))
         async with (
             KafkaEventLog(BrokerSettings(bootstrap=f"127.0.0.1:{port}")) as events,
             gateway(folder, MemoryObjectStore(), events) as peer,
         ):
-            return await told(peer, one)
+            return await send_to(peer, instance)
 
-    async def test() -> tuple[Heard, Heard]:
-        with closing(socket.create_server(("127.0.0.1", 0))) as gone:
-            nobody = gone.getsockname()[1]
-        async with listening(swallow) as hole:
-            return await asyncio.gather(sent(tmp_path / "nobody", nobody), sent(tmp_path / "hole", hole))
+    async def test() -> tuple[TimedStatus, TimedStatus]:
+        with closing(socket.create_server(("127.0.0.1", 0))) as closed:
+            absent = closed.getsockname()[1]
+        async with listening(swallow) as silent:
+            return await asyncio.gather(sent(tmp_path / "absent", absent), sent(tmp_path / "silent", silent))
 
-    for heard in asyncio.run(test()):
-        assert heard.status == AGAIN
-        assert heard.took_s < ANSWERED_S
+    for answered in asyncio.run(test()):
+        assert answered.status == TRY_AGAIN
+        assert answered.took_s < ANSWERED_S

@@ -1,4 +1,4 @@
-"""The catalog job on real servers: records become rows and revisions, through an outage of the database too."""
+"""The catalog job on real servers: records become rows and revisions, even if the database is down for a while."""
 
 import asyncio
 import time
@@ -106,13 +106,13 @@ def test_records_become_rows_and_a_revision(stack: RunningStack, broker: BrokerS
 def test_a_quarantined_instance_becomes_a_row_and_a_conflict_an_event(
     stack: RunningStack, broker: BrokerSettings
 ) -> None:
-    aside = PostgresHiddenRows(stack.catalog("writer"))
+    hidden = PostgresHiddenRows(stack.catalog("writer"))
     shown, lost = instance(study="1.2.74", content="a"), instance(study="1.2.74", content="b", second=1)
     publish(broker, quarantined(), lost, shown)
-    wait_until(lambda: len(aside.conflicts(TENANT, 9)) == 1, SOON_S, "no conflict")
-    wait_until(lambda: len(aside.quarantined(TENANT, 9)) == 1, SOON_S, "no quarantined instance")
+    wait_until(lambda: len(hidden.conflicts(TENANT, 9)) == 1, SOON_S, "no conflict")
+    wait_until(lambda: len(hidden.quarantined(TENANT, 9)) == 1, SOON_S, "no quarantined instance")
     publish(broker, quarantined(state="released"))
-    wait_until(lambda: aside.quarantined(TENANT, 9, held_at=NOON) == (), SOON_S, "not released")
+    wait_until(lambda: hidden.quarantined(TENANT, 9, held_at=NOON) == (), SOON_S, "not released")
     announced = {event for event in read(broker, INSTANCE_CONFLICT, 1) if event.study_uid == "1.2.74"}
 
     assert [(event.shown_data_hash, event.lost_data_hash) for event in announced] == [(shown.data_hash, lost.data_hash)]

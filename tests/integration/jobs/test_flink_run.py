@@ -1,4 +1,4 @@
-"""A job that `flink run` starts on a cluster that is there: guarded as the jobs of the local stack are."""
+"""A job that `flink run` starts on a running cluster has the same safeguards as the jobs of the local stack."""
 
 import json
 import os
@@ -20,7 +20,7 @@ SOON_S = 60.0
 
 
 class Client:
-    """Flink's command line, with a folder of checkpoints of its own; what it starts is cancelled at the end."""
+    """Flink's command line, with its own folder of checkpoints; the jobs that it starts are cancelled at the end."""
 
     def __init__(self, stack: RunningStack, layout: Layout, folder: Path) -> None:
         self.checkpoints = folder / "checkpoints"
@@ -32,7 +32,7 @@ class Client:
             "FLUORO_JOB_CHECKPOINT_DIR": str(self.checkpoints),
             "FLINK_CONF_DIR": str(folder / "conf"),
             "FLINK_LOG_DIR": str(folder),
-            # Flink's client does not look through a link.
+            # Flink's client does not follow a symbolic link.
             "FLINK_OPT_DIR": str((layout.flink_home / "opt").resolve()),
             "PYTHONPATH": str(ROOT),
         }
@@ -53,14 +53,14 @@ class Client:
         )
 
     def restored(self, job_id: str) -> Mapping[str, Any]:
-        """Return the checkpoint that a job went on from."""
+        """Return the checkpoint that a job was restored from."""
         self._started.append(job_id)
         found: Mapping[str, Any] = httpx.get(f"{self._stack.flink_url}/jobs/{job_id}/checkpoints").json()
         restored: Mapping[str, Any] = found["latest"]["restored"]
         return restored
 
     def cancel_all(self) -> None:
-        """Cancel what was started, so that it takes no slot of the stack's own jobs."""
+        """Cancel the jobs that were started, so that they take no slots from the stack's own jobs."""
         for job_id in self._started:
             httpx.patch(f"{self._stack.flink_url}/jobs/{job_id}?mode=cancel").raise_for_status()
 
@@ -73,13 +73,13 @@ def client(stack: RunningStack, installed: Layout, tmp_path: Path) -> Iterator[C
 
 
 def logged(done: "subprocess.CompletedProcess[str]", event: str) -> dict[str, Any]:
-    """Return the line that a script has logged of this event."""
+    """Return the line that a script logged for this event."""
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("{")]
     return next(line for line in map(json.loads, lines) if line["event"] == event)
 
 
 def copied(written: Path, to: Path) -> bool:
-    """Copy a running job's checkpoints; false while there is none, or when one was removed meanwhile."""
+    """Copy a running job's checkpoints; False if there is none, or if one was removed meanwhile."""
     shutil.rmtree(to, ignore_errors=True)
     try:
         shutil.copytree(written, to)
@@ -88,7 +88,7 @@ def copied(written: Path, to: Path) -> bool:
     return any(to.glob("*/*/chk-*/_metadata"))
 
 
-def test_a_job_goes_on_from_its_newest_checkpoint(stack: RunningStack, client: Client) -> None:
+def test_a_job_is_restored_from_its_newest_checkpoint(stack: RunningStack, client: Client) -> None:
     written = stack.plan.job.checkpoint_dir / "study"
     wait_until(lambda: copied(written, client.checkpoints / "study"), SOON_S, "no checkpoint")
 
@@ -98,7 +98,7 @@ def test_a_job_goes_on_from_its_newest_checkpoint(stack: RunningStack, client: C
     assert str(client.checkpoints) in path
 
 
-def test_state_of_other_shards_refuses_the_job(client: Client) -> None:
+def test_a_job_is_refused_when_its_state_is_of_other_shards(client: Client) -> None:
     metadata = client.checkpoints / "catalog" / "process-8" / "run" / "chk-1" / "_metadata"
     metadata.parent.mkdir(parents=True)
     metadata.write_bytes(b"x")

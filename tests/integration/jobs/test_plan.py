@@ -34,7 +34,7 @@ def plan(installed: Layout, tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 
 @pytest.mark.parametrize("job", PYTHON_OPERATOR)
-def test_every_operator_has_a_uid_of_its_own(plan: Plan, job: str) -> None:
+def test_every_operator_has_its_own_uid(plan: Plan, job: str) -> None:
     uids = [operator["uid"] for operator in plan[job]]
 
     assert all(uid and job in uid for uid in uids)

@@ -58,7 +58,7 @@ class Broker:
 
 
 def found(consumer: Consumer, wanted: Callable[[Event], bool], within_s: float) -> Iterator[Event]:
-    """Yield wanted events until there was one and nothing more arrives."""
+    """Yield wanted events until at least one was found and no more records arrive."""
     deadline, any_found = time.monotonic() + within_s, False
     while time.monotonic() < deadline:
         message = consumer.poll(1.0)
@@ -98,16 +98,16 @@ def test_a_released_transfer_makes_a_study_due(broker: Broker, study: str) -> No
     assert due.instance_offset is not None
 
 
-def test_a_poison_record_is_rejected_and_the_rest_goes_on(broker: Broker, study: str) -> None:
+def test_a_poison_record_is_rejected_and_later_records_are_processed(broker: Broker, study: str) -> None:
     poison = uuid.uuid4().bytes
     broker.send(INSTANCE_STORED, study_key(TENANT, study), poison)
     broker.publish(*(instance(number, study, study=study) for number in (1, 2)), ended(study, 2, study=study))
 
     rejected = broker.wait_for(
-        RECORD_REJECTED, lambda one: isinstance(one, RecordRejected) and one.origin_value == poison
+        RECORD_REJECTED, lambda event: isinstance(event, RecordRejected) and event.origin_value == poison
     )
-    assert {one.operator for one in rejected if isinstance(one, RecordRejected)} >= {"study"}
-    assert {one.reason for one in rejected if isinstance(one, RecordRejected)} == {"not-an-event"}
+    assert {event.operator for event in rejected if isinstance(event, RecordRejected)} >= {"study"}
+    assert {event.reason for event in rejected if isinstance(event, RecordRejected)} == {"not-an-event"}
     assert broker.wait_for(STUDY_DUE, due_of(study))
 
 

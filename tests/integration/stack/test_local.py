@@ -1,4 +1,4 @@
-"""The local stack: it comes up, survives the loss of each server, and leaves nothing behind."""
+"""The local stack: it starts, survives the loss of each server, and leaves nothing behind."""
 
 import os
 import shutil
@@ -73,7 +73,7 @@ def test_the_whole_stack_takes_at_most_four_gibibytes_of_memory(stack: RunningSt
 
 
 @pytest.mark.parametrize("role", ["owner", "writer", "reader"])
-def test_each_role_reaches_the_catalog_as_itself(stack: RunningStack, role: str) -> None:
+def test_each_role_connects_to_the_catalog_under_its_own_name(stack: RunningStack, role: str) -> None:
     rows = execute(stack.catalog(role), "SELECT current_user, count(*) >= 0 FROM study")
 
     assert rows == [(role, True)]
@@ -94,7 +94,9 @@ def test_no_secret_is_on_a_command_line(stack: RunningStack) -> None:
 
 
 @pytest.mark.parametrize("words", [("up",), ("up", "--free-ports"), ("clean-data",)])
-def test_data_in_use_are_left_alone(stack: RunningStack, words: tuple[str, ...]) -> None:
+def test_a_running_stacks_data_can_be_neither_started_again_nor_cleaned(
+    stack: RunningStack, words: tuple[str, ...]
+) -> None:
     done = command(stack.folder.root, *words)
 
     assert done.returncode == 1
@@ -110,7 +112,7 @@ def test_status_names_every_server(stack: RunningStack) -> None:
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_a_killed_server_comes_back(stack: RunningStack, name: str) -> None:
+def test_a_killed_server_is_started_again(stack: RunningStack, name: str) -> None:
     before = stack.state().servers[name]
     stack.kill(name)
     stack.wait_healthy(name, 120)
@@ -124,8 +126,8 @@ def test_a_killed_server_comes_back(stack: RunningStack, name: str) -> None:
 def test_the_demo_succeeds_with_a_new_study_each_time(stack: RunningStack) -> None:
     done = [run(stack.folder.root, "deploy.demo", "--once") for _ in range(2)]
 
-    assert [one.returncode for one in done] == [0, 0], done[0].stderr + done[1].stderr
-    assert all("Every step succeeded" in one.stdout for one in done)
+    assert [demo.returncode for demo in done] == [0, 0], done[0].stderr + done[1].stderr
+    assert all("Every step succeeded" in demo.stdout for demo in done)
 
 
 @pytest.fixture
@@ -147,7 +149,7 @@ def clean_environ() -> dict[str, str]:
 def test_a_killed_supervisor_leaves_nothing_and_the_next_start_finds_the_data(own_folder: Path) -> None:
     folder, options = DataFolder(own_folder / "data"), ("--free-ports",)
     with brought_up(folder, clean_environ(), options=options, out=own_folder / "first.log") as first:
-        execute(first.catalog("owner"), "CREATE TABLE kept AS SELECT 1 AS one")
+        execute(first.catalog("owner"), "CREATE TABLE kept AS SELECT 1 AS number")
         ports, state = first.plan.ports, first.state()
         os.kill(state.supervisor.pid, signal.SIGKILL)
         wait_until(lambda: nothing_left(folder, state, ports), 15, "something is left of a killed supervisor")

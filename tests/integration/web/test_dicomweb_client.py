@@ -1,4 +1,4 @@
-"""A stock client, dicomweb-client, reads from the running stack what a modality sent to it."""
+"""dicomweb-client, unmodified, reads from the running stack the study that a modality sent to it."""
 
 import time
 import warnings
@@ -60,10 +60,10 @@ def send(sent: Sent, stack: "RunningStack") -> None:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait, bounded, until something is so."""
+    """Wait until the condition holds; fail after WAIT_S."""
     end = time.monotonic() + WAIT_S
     while not condition():
-        assert time.monotonic() < end, "it never came to be so"
+        assert time.monotonic() < end, f"the condition did not hold within {WAIT_S:.0f} s"
         time.sleep(0.1)
 
 
@@ -74,7 +74,7 @@ def client(stack: "RunningStack") -> DICOMwebClient:
 
 @pytest.fixture(scope="module")
 def sent(stack: "RunningStack", client: DICOMwebClient) -> Sent:
-    """The study, sent and catalogued."""
+    """The study, sent and cataloged."""
     study = Sent()
     send(study, stack)
     wait_for(lambda: len(client.search_for_instances(study.study)) == len(study.files))
@@ -83,7 +83,7 @@ def sent(stack: "RunningStack", client: DICOMwebClient) -> Sent:
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """Our truncated test images and long-standing habits of the client warn: that is not what is tested here."""
+    """Hide warnings about our truncated test images and about the client's own code: they are not tested here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -107,16 +107,16 @@ def test_the_study_is_found(client: DICOMwebClient, sent: Sent, filters: dict[st
     assert sent.study in [study["0020000D"]["Value"][0] for study in found]
 
 
-def test_its_series_and_instances_are_found(client: DICOMwebClient, sent: Sent) -> None:
+def test_the_studys_series_and_instances_are_found(client: DICOMwebClient, sent: Sent) -> None:
     series = client.search_for_series(sent.study)
     instances = client.search_for_instances(sent.study, sent.native)
 
-    assert [one["0020000E"]["Value"][0] for one in series] == [sent.native, sent.compressed]
-    assert [one["00080018"]["Value"][0] for one in instances] == [sent.uid(index) for index in range(3)]
+    assert [found["0020000E"]["Value"][0] for found in series] == [sent.native, sent.compressed]
+    assert [found["00080018"]["Value"][0] for found in instances] == [sent.uid(index) for index in range(3)]
 
 
 @pytest.mark.parametrize("index", [0, 3])
-def test_an_instance_comes_back_as_it_was_sent(client: DICOMwebClient, sent: Sent, index: int) -> None:
+def test_an_instance_is_retrieved_as_it_was_sent(client: DICOMwebClient, sent: Sent, index: int) -> None:
     series = sent.native if index == 0 else sent.compressed
     syntax = str(sent.datasets[index].file_meta.TransferSyntaxUID)
     found = client.retrieve_instance(sent.study, series, sent.uid(index), media_types=(("application/dicom", syntax),))
@@ -125,17 +125,17 @@ def test_an_instance_comes_back_as_it_was_sent(client: DICOMwebClient, sent: Sen
     assert found == sent.datasets[index]
 
 
-def test_a_series_and_a_study_come_back_whole(client: DICOMwebClient, sent: Sent) -> None:
+def test_a_series_and_a_study_are_retrieved_whole(client: DICOMwebClient, sent: Sent) -> None:
     series = client.retrieve_series(sent.study, sent.native)
     study = client.retrieve_study(sent.study, media_types=(("application/dicom", "*"),))
 
     assert series == sent.datasets[:3]
-    assert {one.SOPInstanceUID for one in study} == {one.SOPInstanceUID for one in sent.datasets}
+    assert {found.SOPInstanceUID for found in study} == {dataset.SOPInstanceUID for dataset in sent.datasets}
 
 
-def test_metadata_reads_back_as_the_header_that_was_sent(client: DICOMwebClient, sent: Sent) -> None:
+def test_metadata_equals_the_header_that_was_sent(client: DICOMwebClient, sent: Sent) -> None:
     found = client.retrieve_series_metadata(sent.study, sent.native)
-    headers = [Dataset.from_json(one) for one in found]
+    headers = [Dataset.from_json(attributes) for attributes in found]
 
     for header, dataset in zip(headers, sent.datasets, strict=False):
         assert header.PatientName == dataset.PatientName
@@ -143,7 +143,7 @@ def test_metadata_reads_back_as_the_header_that_was_sent(client: DICOMwebClient,
         assert header.Rows == dataset.Rows
 
 
-def test_frames_come_back_in_the_order_asked_for(client: DICOMwebClient, sent: Sent) -> None:
+def test_frames_are_returned_in_the_requested_order(client: DICOMwebClient, sent: Sent) -> None:
     native = client.retrieve_instance_frames(sent.study, sent.native, sent.uid(0), [1], media_types=(OCTETS,))
     compressed = client.retrieve_instance_frames(
         sent.study, sent.compressed, sent.uid(3), [2, 1], media_types=(("image/jpeg", JPEGBaseline8Bit),)
@@ -168,11 +168,11 @@ def test_a_series_that_the_client_has_is_not_sent_again(client: DICOMwebClient, 
     )
 
 
-def test_pixels_come_in_ranges(client: DICOMwebClient, sent: Sent) -> None:
+def test_a_range_of_pixels_is_returned(client: DICOMwebClient, sent: Sent) -> None:
     address = f"{client.base_url}/studies/{sent.study}/series/{sent.native}/instances/{sent.uid(0)}/bulkdata/7FE00010"
     with httpx.Client() as plain:
-        one = plain.get(address, headers={"range": "bytes=2-5"})
-        none = plain.get(address, headers={"range": "bytes=5000-"})
+        inside = plain.get(address, headers={"range": "bytes=2-5"})
+        beyond = plain.get(address, headers={"range": "bytes=5000-"})
 
-    assert (one.status_code, one.content) == (206, sent.datasets[0].PixelData[2:6])
-    assert (none.status_code, none.headers["content-range"]) == (416, "bytes */12")
+    assert (inside.status_code, inside.content) == (206, sent.datasets[0].PixelData[2:6])
+    assert (beyond.status_code, beyond.headers["content-range"]) == (416, "bytes */12")

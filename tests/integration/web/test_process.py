@@ -1,4 +1,4 @@
-"""The web origin as a process whose servers are all away: how it starts, answers and ends."""
+"""The web origin as a process while all its servers are down: how it starts, answers and ends."""
 
 import re
 import signal
@@ -22,7 +22,7 @@ POST = "POST /dicomweb/studies HTTP/1.1\r\nHost: localhost\r\n"
 
 @contextmanager
 def web(folder: Path, **settings: str) -> Iterator[tuple[int, Popen[str]]]:
-    """A running origin whose servers are all away."""
+    """A running origin while all its servers are down."""
     port = free_port()
     process = started(
         "deploy.web",
@@ -112,7 +112,7 @@ def test_a_client_that_stops_in_the_middle_of_a_request_is_disconnected(
 
 
 @pytest.mark.parametrize("workers", [2])
-def test_the_metrics_of_any_worker_are_those_of_all(tmp_path: Path, workers: int) -> None:
+def test_each_worker_reports_the_metrics_of_all_workers(tmp_path: Path, workers: int) -> None:
     asked = 20
     with web(tmp_path, FLUORO_API_WORKERS=str(workers)) as (port, _):
         for _ in range(asked):

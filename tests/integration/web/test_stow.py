@@ -1,4 +1,4 @@
-"""Stock clients store over the web in the running stack, as a modality does by DIMSE."""
+"""Unmodified clients store in the running stack by STOW, as a modality does by DIMSE."""
 
 import shutil
 import subprocess
@@ -46,27 +46,27 @@ def files(count: int) -> tuple[str, list[bytes]]:
 def wait_for(condition: Callable[[], bool]) -> None:
     until = time.monotonic() + WAIT_S
     while not condition():
-        assert time.monotonic() < until, "it did not come about in time"
+        assert time.monotonic() < until, f"the condition did not hold within {WAIT_S:.0f} s"
         time.sleep(0.1)
 
 
 def instances(stack: "RunningStack", study: str) -> list[str]:
     answer = httpx.get(f"{stack.api_url}/dicomweb/studies/{study}/instances")
-    return [one["00080018"]["Value"][0] for one in answer.json()]
+    return [found["00080018"]["Value"][0] for found in answer.json()]
 
 
 def test_dicomweb_client_retrieves_what_it_stored(stack: "RunningStack", client: DICOMwebClient) -> None:
     study, sent = files(3)
-    datasets = [dcmread(BytesIO(one)) for one in sent]
+    datasets = [dcmread(BytesIO(file)) for file in sent]
 
     answer = client.store_instances(datasets, study)
     wait_for(lambda: len(instances(stack, study)) == len(sent))
     found = client.retrieve_study(study, media_types=(("application/dicom", "*"),))
 
-    uids = [one.SOPInstanceUID for one in datasets]
+    uids = [dataset.SOPInstanceUID for dataset in datasets]
     assert [item.ReferencedSOPInstanceUID for item in answer.ReferencedSOPSequence] == uids
     assert "FailedSOPSequence" not in answer
-    assert sorted(found, key=lambda one: one.InstanceNumber) == datasets
+    assert sorted(found, key=lambda dataset: dataset.InstanceNumber) == datasets
 
 
 def test_the_readmes_curl_command_stores_a_file(stack: "RunningStack", tmp_path: Path) -> None:
@@ -81,9 +81,9 @@ def test_the_readmes_curl_command_stores_a_file(stack: "RunningStack", tmp_path:
     wait_for(lambda: len(instances(stack, study)) == 1)
 
 
-def test_the_same_content_through_both_doors_at_once_is_one_row(stack: "RunningStack") -> None:
+def test_the_same_content_by_dimse_and_stow_at_once_is_one_row(stack: "RunningStack") -> None:
     study, sent = files(8)
-    datasets = [dcmread(BytesIO(one)) for one in sent]
+    datasets = [dcmread(BytesIO(file)) for file in sent]
     together, statuses = threading.Barrier(2), list[int]()
 
     def by_dimse() -> None:
@@ -104,4 +104,4 @@ def test_the_same_content_through_both_doors_at_once_is_one_row(stack: "RunningS
     wait_for(lambda: len(instances(stack, study)) == len(sent))
 
     assert (answer.status_code, statuses) == (200, [0] * len(sent))
-    assert sorted(instances(stack, study)) == sorted(str(one.SOPInstanceUID) for one in datasets)
+    assert sorted(instances(stack, study)) == sorted(str(dataset.SOPInstanceUID) for dataset in datasets)

@@ -44,7 +44,7 @@ def test_a_state_that_the_caller_names_is_left_to_the_engine(environ: Mapping[st
     assert engine.taken[0][2] is None
 
 
-def test_state_of_other_shards_refuses_the_job(settings: JobSettings, tmp_path: Path) -> None:
+def test_a_job_is_refused_when_its_state_is_of_other_shards(settings: JobSettings, tmp_path: Path) -> None:
     write(folder_of(CATALOG, JobSettings(checkpoint_dir=tmp_path, shards=8)), "a", 1, 100)
 
     with pytest.raises(OtherState, match="process-8"):

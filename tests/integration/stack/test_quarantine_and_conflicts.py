@@ -1,4 +1,4 @@
-"""Refused and conflicting instances, from a door to the operators' commands, on the running stack."""
+"""Refused and conflicting instances on the running stack, from STOW to the operators' commands."""
 
 import json
 import subprocess
@@ -31,13 +31,13 @@ def post(base: str, file: bytes) -> StowReply:
     return store_file(base, b"", memoryview(file))
 
 
-def ask(stack: RunningStack, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run an operator's command beside the local stack."""
+def run_on_stack(stack: RunningStack, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run an operator's command on the local stack."""
     return run_command({"FLUORO_DATA": str(stack.folder.root)}, *arguments)
 
 
 def run_command(variables: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run an operator's command with these variables alone; it shows neither a traceback nor a patient's name."""
+    """Run an operator's command with only these variables; fail if it shows a traceback or a patient's name."""
     command, env = (sys.executable, "-m", "deploy.commands", *arguments), {"PATH": "", **variables}
     done = subprocess.run(
         command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SOON_S, check=False
@@ -48,16 +48,16 @@ def run_command(variables: Mapping[str, str], *arguments: str) -> "subprocess.Co
 
 
 def listed(stack: RunningStack, group: str, *arguments: str) -> list[dict[str, Any]]:
-    done = ask(stack, group, "list", "--json", "--tenant", "local", *arguments)
-    assert (done.returncode, done.stderr) == (0, says_where(stack))
+    done = run_on_stack(stack, group, "list", "--json", "--tenant", "local", *arguments)
+    assert (done.returncode, done.stderr) == (0, stack_line(stack))
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def says_where(stack: RunningStack) -> str:
+def stack_line(stack: RunningStack) -> str:
     return f"On the local stack in {stack.folder.root}:\n"
 
 
-def the_row(stack: RunningStack, size_bytes: int, state: str = "held") -> dict[str, Any]:
+def quarantined_row(stack: RunningStack, size_bytes: int, state: str = "held") -> dict[str, Any]:
     """Return the row of the quarantined object of `size_bytes`, once it is in this state."""
     found: list[dict[str, Any]] = []
 
@@ -83,44 +83,46 @@ def test_a_mismatch_is_kept_shown_and_released(stack: RunningStack, base: str, t
     file = part10(PatientName=CANARY, **uids)
     sent = part10_prefix(MR, "1.2.81.1.1", EXPLICIT) + file[split_part10(file).prefix_length :]
     refused = post(base, sent)
-    row = the_row(stack, len(sent))
+    row = quarantined_row(stack, len(sent))
     saved = tmp_path / "kept.dcm"
 
     assert (refused.status, row["reason"]) == (409, "sop-class-mismatch")
-    assert ask(stack, "quarantine", "show", row["data_hash"][:12], "--save", str(saved)).returncode == 0
+    assert run_on_stack(stack, "quarantine", "show", row["data_hash"][:12], "--save", str(saved)).returncode == 0
     assert saved.read_bytes() == sent
-    assert row["data_hash"][:12] in ask(stack, "quarantine", "list").stdout
-    released = ask(stack, "quarantine", "release", row["data_hash"])
-    assert (released.returncode, released.stderr) == (0, says_where(stack))
-    the_row(stack, len(sent), "released")
+    assert row["data_hash"][:12] in run_on_stack(stack, "quarantine", "list").stdout
+    released = run_on_stack(stack, "quarantine", "release", row["data_hash"])
+    assert (released.returncode, released.stderr) == (0, stack_line(stack))
+    quarantined_row(stack, len(sent), "released")
     wait_until(lambda: len(found(base, "1.2.81")) == 1, SOON_S, "what was released is not found")
     (returned,) = Archive(base).instances("1.2.81")
     back = returned.buffer.getvalue()
     assert back[split_part10(back).prefix_length :] == file[split_part10(file).prefix_length :]
-    assert ask(stack, "quarantine", "release", row["data_hash"]).returncode == 1
+    assert run_on_stack(stack, "quarantine", "release", row["data_hash"]).returncode == 1
 
 
-def test_what_nobody_can_read_is_kept_not_released_and_discarded(
+def test_an_unreadable_instance_is_kept_cannot_be_released_and_is_discarded(
     stack: RunningStack, base: str, tmp_path: Path
 ) -> None:
     sent = part10(PatientName=CANARY, SOPInstanceUID="1.2.82.1.8").replace(b"1.2.82.1.8", b"1.2/82.1.8")
     statuses = {post(base, sent).status for _ in range(2)}
-    row = the_row(stack, len(sent))
+    row = quarantined_row(stack, len(sent))
     saved = tmp_path / "kept.dcm"
 
     assert (statuses, row["reason"], row["state"]) == ({409}, "no-usable-uid", "held")
-    refused = ask(stack, "quarantine", "release", row["data_hash"])
+    refused = run_on_stack(stack, "quarantine", "release", row["data_hash"])
     assert refused.returncode == 1
     assert "no-usable-uid" in refused.stderr
-    assert ask(stack, "quarantine", "show", row["data_hash"], "--save", str(saved)).returncode == 0
+    assert run_on_stack(stack, "quarantine", "show", row["data_hash"], "--save", str(saved)).returncode == 0
     assert saved.read_bytes() == sent
-    assert ask(stack, "quarantine", "discard", row["data_hash"]).returncode == 1
-    assert ask(stack, "quarantine", "discard", row["data_hash"], "--yes").returncode == 0
-    the_row(stack, len(sent), "discarded")
-    assert ask(stack, "quarantine", "show", row["data_hash"], "--save", str(tmp_path / "gone")).returncode == 1
+    assert run_on_stack(stack, "quarantine", "discard", row["data_hash"]).returncode == 1
+    assert run_on_stack(stack, "quarantine", "discard", row["data_hash"], "--yes").returncode == 0
+    quarantined_row(stack, len(sent), "discarded")
+    assert run_on_stack(stack, "quarantine", "show", row["data_hash"], "--save", str(tmp_path / "gone")).returncode == 1
 
 
-def test_other_bytes_under_one_uid_are_kept_listed_and_had_back(stack: RunningStack, base: str, tmp_path: Path) -> None:
+def test_a_conflicting_content_is_kept_listed_and_saved_to_a_file(
+    stack: RunningStack, base: str, tmp_path: Path
+) -> None:
     uids: dict[str, Any] = {
         "StudyInstanceUID": "1.2.83",
         "SeriesInstanceUID": "1.2.83.1",
@@ -134,19 +136,19 @@ def test_other_bytes_under_one_uid_are_kept_listed_and_had_back(stack: RunningSt
 
     wait_until(lambda: len(conflicts()) == 1, SOON_S, "no conflict is listed")
     (row,) = conflicts()
-    done = ask(stack, "conflicts", "show", "1.2.83.1.1", "--save", str(tmp_path / "lost"))
+    done = run_on_stack(stack, "conflicts", "show", "1.2.83.1.1", "--save", str(tmp_path / "lost"))
     (lost,) = (tmp_path / "lost").iterdir()
 
     assert (row["kind"], done.returncode) == ("patient", 0)
     assert lost.read_bytes() == second
-    assert "1.2.83.1.1" in ask(stack, "conflicts", "list").stdout
-    assert ask(stack, "conflicts", "show", "1.2.83.1.2").returncode == 1
+    assert "1.2.83.1.1" in run_on_stack(stack, "conflicts", "list").stdout
+    assert run_on_stack(stack, "conflicts", "show", "1.2.83.1.2").returncode == 1
 
 
-def test_beside_a_cluster_the_variables_alone_are_enough(stack: RunningStack, base: str, tmp_path: Path) -> None:
+def test_beside_a_cluster_the_commands_need_only_variables(stack: RunningStack, base: str, tmp_path: Path) -> None:
     sent = part10(PatientName=CANARY, SOPInstanceUID="1.2.84.1.88").replace(b"1.2.84.1.88", b"1.2/84.1.88")
     assert post(base, sent).status == 409
-    row = the_row(stack, len(sent))
+    row = quarantined_row(stack, len(sent))
     variables = {"FLUORO_DATA": str(tmp_path), **stack.plan.settings("writer")}
     saved = tmp_path / "kept.dcm"
     shown = run_command(variables, "quarantine", "show", row["data_hash"], "--json", "--save", str(saved))
@@ -159,4 +161,4 @@ def test_beside_a_cluster_the_variables_alone_are_enough(stack: RunningStack, ba
     assert (reader.returncode, reader.stdout, "should be writer" in reader.stderr) == (2, "", True)
     assert (refused.returncode, "no-usable-uid" in refused.stderr) == (1, True)
     assert (discarded.returncode, discarded.stderr) == (0, "")
-    the_row(stack, len(sent), "discarded")
+    quarantined_row(stack, len(sent), "discarded")
