@@ -1,4 +1,4 @@
-"""The composition root of the gateway: settings from the environment, one listening socket, a process per core.
+"""The composition root of the gateway: settings from the environment, one listening socket, several processes.
 
     python -m gateway [--help]
 
@@ -56,7 +56,7 @@ class GatewayProcessSettings:
 
 @dataclass(frozen=True)
 class Shared:
-    """The things that every process of a gateway has from its parent."""
+    """The objects that every process of a gateway inherits from its parent."""
 
     settings: GatewayProcessSettings
     listening: socket.socket
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _check(settings: DimseSettings) -> None:
-    """Check the files that the settings name and the address; raises SettingsError with all problems at once."""
+    """Check the address and the files that the settings name; raises SettingsError with all problems at once."""
     problems = [problem] if (problem := _plaintext_problem(settings)) else []
     for check in (PeersFile(settings).load, lambda: tls_context(settings)):
         try:
@@ -116,11 +116,11 @@ def _listen(settings: DimseSettings) -> socket.socket:
 
 
 def _supervise(listening: socket.socket, settings: GatewayProcessSettings) -> int:
-    """Start the processes, pass signals on, and end all processes as soon as one has ended."""
+    """Start the processes, forward signals to them, and end all as soon as one has ended; return the exit code."""
     shared = Shared(settings, listening, AssociationCounts(settings.dimse.processes))
     started = [_start(index, shared) for index in range(settings.dimse.processes)]
     children = [process for process, _ in started]
-    is_stopping = _pass_signals_on(children)
+    is_stopping = _forward_signals(children)
     if all(_is_ready(ready) for _, ready in started):
         host, port = listening.getsockname()[:2]
         print(f"listening on {host}:{port} as {settings.dimse.ae_title}", flush=True)  # noqa: T201
@@ -144,17 +144,17 @@ def _start(index: int, shared: Shared) -> tuple[ForkProcess, Connection]:
     return process, ours
 
 
-def _pass_signals_on(processes: Sequence[ForkProcess]) -> Callable[[], bool]:
-    """Pass SIGTERM and SIGINT on; return a function that is true once one has come."""
+def _forward_signals(processes: Sequence[ForkProcess]) -> Callable[[], bool]:
+    """Forward SIGTERM and SIGINT; return a function that returns True once a signal was received."""
     received = []
 
-    def pass_on(number: int, _: FrameType | None) -> None:
+    def forward(number: int, _: FrameType | None) -> None:
         received.append(number)
         for process in processes:
             process.terminate()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, pass_on)
+        signal.signal(number, forward)
     return lambda: bool(received)
 
 
@@ -171,7 +171,7 @@ def _end(processes: Sequence[ForkProcess]) -> None:
 def _child(index: int, shared: Shared, ready: Connection, parent: int) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
-        # The parent died before the line above.
+        # The parent died before prctl was called, so its death sends no signal.
         return
     set_up_logs("gateway")
     for library in ("pynetdicom", "pydicom"):

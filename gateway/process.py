@@ -1,4 +1,4 @@
-"""One gateway process: an event loop that takes connections from a shared socket until a signal stops it."""
+"""One gateway process: an event loop that accepts connections from a shared socket until a signal stops it."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from schemas.settings.dimse import DimseSettings
 from schemas.settings.reading import SettingsError
 from schemas.telemetry import GATEWAY_PEERS, GATEWAY_PEERS_READ
 
-PEERS_AGAIN_S = 1.0
+PEERS_CHECK_S = 1.0
 
 log = structlog.get_logger()
 
@@ -33,7 +33,7 @@ async def serve(
     ready: Callable[[], None],
     counts: AssociationCounts,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then give the instances in work a bounded time to be stored."""
+    """Serve until SIGTERM or SIGINT, then allow the instances that are being stored STOP_S seconds to finish."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -41,7 +41,7 @@ async def serve(
         if not loop.is_closed():
             loop.call_soon_threadsafe(stopping.set)
 
-    # Not the loop's own handlers: the loop removes them when it ends, and a second signal would then kill the process.
+    # Not the loop's own handlers: the loop removes them when it ends, and then a second signal would kill the process.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     async with open_door(listening, settings, intake, counts):
@@ -56,7 +56,7 @@ async def open_door(
     intake: AbstractAsyncContextManager[Intake],
     counts: AssociationCounts | None = None,
 ) -> AsyncIterator[Door]:
-    """Take connections, and store what they send through the intake, while this context is entered.
+    """Accept connections, and store the instances that they send through the intake, until the context is left.
 
     Starts even if store and broker do not answer. All processes of a gateway share `counts`. Raises SettingsError if
     the peers file or a certificate cannot be used.
@@ -84,13 +84,13 @@ def _admission_limits(settings: DimseSettings) -> AdmissionLimits:
 
 
 async def _reread(file: PeersFile, door: Door) -> None:
-    """Put the peers file in force whenever it changes; a file with mistakes changes nothing, and is logged once."""
+    """Put the peers file in force whenever it changes; a file with mistakes changes nothing and is logged once."""
     while True:
-        await asyncio.sleep(PEERS_AGAIN_S)
+        await asyncio.sleep(PEERS_CHECK_S)
         try:
             if file.has_changed():
                 _put_in_force(file.load(), door)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one file, the next may be right
+        except Exception as error:  # noqa: BLE001 - any error of one file: the next may be right
             is_mistake = isinstance(error, SettingsError)
             problems = str(error).splitlines() if is_mistake else [type(error).__name__]
             GATEWAY_PEERS_READ.labels("refused").inc()

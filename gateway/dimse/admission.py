@@ -1,9 +1,9 @@
-"""Which connections may come in, and which one is dropped when all places are taken. No I/O and no clock here.
+"""The choice of connections that are admitted, and of the connection that is dropped when all places are taken.
 
-A flood and a modality may call from one address, under titles that anybody can invent: only their behaviour tells
-them apart. A connection that has not associated yet is dropped for a newer one, the oldest of the busiest address first. An
-association is dropped when it sends nothing: for anybody once that has lasted long enough, and at once for a caller
-that has fewer associations.
+A flood and a modality may call from one address, under titles that anybody can invent: only their behaviour tells them
+apart. A connection that has not associated yet is dropped for a newer connection, the oldest of the busiest address
+first. An association that sends next to no data for `yield_s` seconds is dropped for any caller. An association that
+never sent a data set is dropped at once for a caller that has fewer associations. No I/O and no clock.
 """
 
 import mmap
@@ -16,17 +16,18 @@ import numpy as np
 
 from gateway.dimse.peers import Address, Peer
 
-# The part of the places for connections without an association that is kept for addresses of peers.
+# The share of the places for connections without an association that only addresses of peers may use.
 KEPT_FOR_PEERS = 0.1
 LEAST_UNASSOCIATED = 16
 ALL_ASSOCIATIONS = "all"
 
 
 class AssociationCounts:
-    """Counts of associations and connections by name, shared by all processes: each has its own row, and reads the sum.
+    """Counts of associations and connections by name, over all processes: each process has a row, and reads the sum.
 
-    Among a million names two may share a count by chance, and then share a limit. Nobody outside can work out which
-    two: the hash of a text has a secret that the parent of all processes draws when it starts (PYTHONHASHSEED unset).
+    Two of a million names may share a count by chance, and then share a limit. No caller can find out which names
+    share one: the hash of a text depends on a secret that the parent process draws at its start, if PYTHONHASHSEED is
+    unset.
     """
 
     SLOTS = 2**20
@@ -37,7 +38,7 @@ class AssociationCounts:
         self._own = self._rows[0]
 
     def use_row(self, process: int) -> None:
-        """Count in the row of this process from here on."""
+        """Count in the row of this process from now on."""
         self._own = self._rows[process]
 
     def count(self, name: str) -> int:
@@ -45,11 +46,11 @@ class AssociationCounts:
         return int(self._rows[:, self._slot(name)].sum())
 
     def add(self, name: str) -> None:
-        """Count one more."""
+        """Raise the count of a name by 1."""
         self._own[self._slot(name)] += 1
 
     def remove(self, name: str) -> None:
-        """Count one less."""
+        """Lower the count of a name by 1."""
         self._own[self._slot(name)] -= 1
 
     def _slot(self, name: str) -> int:
@@ -58,9 +59,9 @@ class AssociationCounts:
 
 @dataclass(frozen=True)
 class ConnectionSource:
-    """Where a connection comes from.
+    """The address that a connection comes from.
 
-    `is_peer_address` is true if a peer may call from the address, `is_shared` if a balancer puts many callers behind it.
+    `is_peer_address` is true if a peer may call from it, `is_shared` if it is a balancer's and stands for many callers.
     """
 
     address: Address
@@ -77,18 +78,18 @@ class ManagedConnection(Protocol):
 
     @property
     def source(self) -> ConnectionSource:
-        """Return where the connection comes from."""
+        """Return the address that the connection comes from."""
 
     @property
     def calling_ae(self) -> str:
-        """Return the calling AE title of the association that is accepted or about to be."""
+        """Return the calling AE title of the association, which is accepted or about to be accepted."""
 
     @property
     def has_begun_data_set(self) -> bool:
         """True if the association has ever begun to send a data set, or has ended."""
 
     def unproductive_s(self) -> float | None:
-        """Return for how many seconds next to nothing came; None while a data set is being stored."""
+        """Return for how many seconds less than a fair rate arrived; None while a data set is being stored."""
 
     def drop(self) -> None:
         """End the connection, so that another can take its place."""
@@ -96,9 +97,9 @@ class ManagedConnection(Protocol):
 
 @dataclass(frozen=True)
 class AdmissionLimits:
-    """How many associations there may be, and how many connections from an address that no peer has.
+    """The most associations, and the most connections from an address that no peer has.
 
-    An association that has been unproductive for `yield_s` seconds may be dropped for another.
+    An association that has been unproductive for `yield_s` seconds may be dropped for another one.
     """
 
     associations: int
@@ -108,7 +109,7 @@ class AdmissionLimits:
 
     @property
     def unassociated(self) -> int:
-        """Return how many connections of one process may be without an association."""
+        """Return the most connections of one process that may be without an association."""
         return max(LEAST_UNASSOCIATED, -(-self.associations // self.processes))
 
 
@@ -118,7 +119,7 @@ class Admission:
 
     limits: AdmissionLimits
     counts: AssociationCounts
-    # Both in the order in which the connections came.
+    # Both in the order in which the connections were added.
     _unassociated: dict[ManagedConnection, None] = field(default_factory=dict)
     _associated: dict[ManagedConnection, Peer] = field(default_factory=dict)
 
@@ -133,7 +134,7 @@ class Admission:
         return len(self._unassociated)
 
     def add_connection(self, connection: ManagedConnection) -> str | None:
-        """Count a new connection, for which another may be dropped; return the reason if there is no place."""
+        """Count a new connection, and drop another for it if need be; return the reason if there is no place for it."""
         source = connection.source
         if not (source.is_peer_address or source.is_shared) and self._is_address_full(source):
             return "address-full"
@@ -152,16 +153,16 @@ class Admission:
     def _oldest_unassociated(self, *, only_others: bool) -> ManagedConnection | None:
         """Return the oldest connection of the address that has most of them.
 
-        Addresses that no peer has come first; with `only_others` no other is returned.
+        Addresses that no peer has are preferred; with `only_others` only they are considered.
         """
-        others = [one for one in self._unassociated if not one.source.is_peer_address]
+        others = [connection for connection in self._unassociated if not connection.source.is_peer_address]
         return _oldest_of_largest(others if others or only_others else self._unassociated, _origin)
 
     def add_association(self, connection: ManagedConnection, peer: Peer) -> bool:
-        """Count a connection as an association, for which another may be dropped; False if there is no place."""
+        """Count a connection as an association, and drop another for it if need be; False if there is no place."""
         rivals = self._rivals(peer)
         if rivals is not None:
-            victim = self._longest_unproductive(rivals) or self._one_too_many(rivals, connection)
+            victim = self._longest_unproductive(rivals) or self._idle_of_busier_caller(rivals, connection)
             if victim is None:
                 return False
             victim.drop()
@@ -172,29 +173,31 @@ class Admission:
         return True
 
     def _rivals(self, peer: Peer) -> list[ManagedConnection] | None:
-        """Return the associations of which one must be dropped before this peer may associate; None if there is room."""
+        """Return the associations of which one must be dropped for this peer to associate; None if there is room."""
         if self.counts.count(_peer_name(peer)) >= peer.associations:
-            return [one for one, other in self._associated.items() if other.name == peer.name]
+            return [rival for rival, its_peer in self._associated.items() if its_peer.name == peer.name]
         is_full = self.counts.count(ALL_ASSOCIATIONS) >= self.limits.associations
         return list(self._associated) if is_full else None
 
     def _longest_unproductive(self, rivals: Iterable[ManagedConnection]) -> ManagedConnection | None:
-        durations_s = {one: lasted_s for one in rivals if (lasted_s := one.unproductive_s()) is not None}
+        durations_s = {rival: lasted_s for rival in rivals if (lasted_s := rival.unproductive_s()) is not None}
         longest = max(durations_s, key=durations_s.__getitem__, default=None)
         return longest if longest is not None and durations_s[longest] >= self.limits.yield_s else None
 
-    def _one_too_many(self, rivals: list[ManagedConnection], connection: ManagedConnection) -> ManagedConnection | None:
-        """Return the oldest association without any data set, of the caller that has most associations.
+    def _idle_of_busier_caller(
+        self, rivals: list[ManagedConnection], connection: ManagedConnection
+    ) -> ManagedConnection | None:
+        """Return the oldest association without any data set, of the caller that has most such associations.
 
-        Only of callers that have more than the new connection's caller would have.
+        Only callers count that have more associations than the new connection's caller would have.
         """
         sizes = Counter(map(_caller, rivals))
         most = sizes[_caller(connection)] + 1
-        idle = [one for one in rivals if not one.has_begun_data_set and sizes[_caller(one)] > most]
+        idle = [rival for rival in rivals if not rival.has_begun_data_set and sizes[_caller(rival)] > most]
         return _oldest_of_largest(idle, _caller)
 
     def remove(self, connection: ManagedConnection) -> None:
-        """Free the place of a closed connection; a second call changes nothing."""
+        """Free the place of a closed connection; repeated calls change nothing."""
         if connection in self._unassociated:
             del self._unassociated[connection]
         elif (peer := self._associated.pop(connection, None)) is not None:
@@ -208,16 +211,16 @@ class Admission:
 def _oldest_of_largest(
     connections: Iterable[ManagedConnection], group_of: Callable[[ManagedConnection], object]
 ) -> ManagedConnection | None:
-    """Return the first connection of the group that has most."""
+    """Return the first connection of the largest group; None without connections."""
     connections = list(connections)
     sizes = Counter(map(group_of, connections))
-    return max(connections, key=lambda one: sizes[group_of(one)], default=None)
+    return max(connections, key=lambda connection: sizes[group_of(connection)], default=None)
 
 
 def _origin(connection: ManagedConnection) -> object:
     """Return the group of a connection without an association: its address.
 
-    A connection from a shared address is a group of its own, for such an address would always have most.
+    A connection from a shared address is a group of its own: otherwise such an address would always be the busiest.
     """
     return connection if connection.source.is_shared else connection.source.address
 

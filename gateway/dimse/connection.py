@@ -1,4 +1,4 @@
-"""One connection to the DIMSE door as an asyncio protocol: its bytes, its state, its end."""
+"""One connection to the DIMSE door, as an asyncio protocol: its bytes, its states and its end."""
 
 import asyncio
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ DISCARDED_BYTES = 4096
 
 @dataclass(frozen=True)
 class Exchange:
-    """The messages of an accepted association as they come in, and the requests that they make."""
+    """The incoming messages of an accepted association, and the requests that they make."""
 
     messages: MessageAssembler
     requests: Requests
@@ -43,7 +43,7 @@ class DimseConnection(asyncio.BufferedProtocol):
 
     def __init__(self, door: Door, source: ConnectionSource) -> None:
         self.source = source
-        # Empty until an association is requested.
+        # Empty until an association request is negotiated.
         self.calling_ae = ""
         self.state = AssociationState.CONNECTING
         # The task of the TLS handshake, until the connection is made.
@@ -66,10 +66,10 @@ class DimseConnection(asyncio.BufferedProtocol):
 
     @property
     def task(self) -> "asyncio.Task[None] | None":
-        """Return the task that answers requests, if any is in work."""
+        """Return the task that answers requests; None while there is none to answer."""
         return self._exchange.requests.task if self._exchange else None
 
-    # Asked by admission.
+    # Called by admission.
 
     @property
     def has_begun_data_set(self) -> bool:
@@ -77,14 +77,14 @@ class DimseConnection(asyncio.BufferedProtocol):
         return self._pace.has_begun_data_set or self.state.is_ended
 
     def unproductive_s(self) -> float | None:
-        """Return for how many seconds next to nothing came; None while a data set is stored, or it is closing."""
+        """Return for how many seconds less than a fair rate arrived; None while storing or closing."""
         if self._transport.is_closing():
             return None
         unproductive_s = self._pace.unproductive_s()
         return inf if self.state.is_ended and unproductive_s is not None else unproductive_s
 
     def drop(self) -> None:
-        """Leave the place to another connection: at once if the association has ended, or is not connected yet."""
+        """End the connection so that another can take its place: at once before it is made or after our last PDU."""
         if self.state is AssociationState.CONNECTING and self.connecting is not None:
             self.connecting.cancel()
         elif self.state.is_ended:
@@ -95,7 +95,7 @@ class DimseConnection(asyncio.BufferedProtocol):
     # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to receive: with TLS, after the handshake."""
+        """Begin to receive; asyncio calls this after the TLS handshake, if there is one."""
         self._transport, self.state = cast("asyncio.Transport", transport), AssociationState.CONNECTED
         self._door.connections.add(self)
         self._timer = self._loop.call_later(self._pace.check_s, self._check_limits)
@@ -106,7 +106,7 @@ class DimseConnection(asyncio.BufferedProtocol):
         return memoryview(bytearray(DISCARDED_BYTES)) if self.state.is_ended else self._reader.space()
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Parse what was received."""
+        """Parse the received bytes."""
         if self.state.is_ended:
             return
         was_between_pdus = self._reader.is_between_pdus
@@ -118,16 +118,16 @@ class DimseConnection(asyncio.BufferedProtocol):
         self._pace.received(self._reader.completed, was_between_pdus=was_between_pdus)
 
     def eof_received(self) -> bool:
-        """Let asyncio close our side too, and do it after a while even if the peer does not read our answers."""
+        """Let asyncio close our side too; close it after `silence_s` even if the peer does not read our answers."""
         self._close_later()
         return False
 
     def pause_writing(self) -> None:
-        """Abort: our answers are small, so a peer that lets them pile up does not read them."""
+        """Abort: our answers are small, so they pile up only if the peer does not read them."""
         self.abort("not-reading")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Finish, after the request that is in work."""
+        """Finish now, or when the request that is being answered has ended."""
         del exc
         self.state = AssociationState.CLOSED
         if self._timer is not None:
@@ -158,7 +158,7 @@ class DimseConnection(asyncio.BufferedProtocol):
             self._reject(reject("too-many"))
 
     def data_arrived(self, context_id: int, control: int, piece: memoryview, *, is_whole: bool) -> None:
-        """Pass the next piece of a data value on to the message that it belongs to."""
+        """Add the next piece of a data value to the message that it belongs to."""
         exchange = self._receiving()
         if exchange is not None:
             if not control & IS_COMMAND:
@@ -166,7 +166,7 @@ class DimseConnection(asyncio.BufferedProtocol):
             exchange.messages.data_arrived(context_id, control, piece, is_whole=is_whole)
 
     def release_requested(self) -> None:
-        """Queue the release request behind the requests that came before it."""
+        """Queue the release request after the requests that came before it."""
         exchange = self._receiving()
         if exchange is None:
             return
@@ -176,7 +176,7 @@ class DimseConnection(asyncio.BufferedProtocol):
         exchange.requests.add_release()
 
     def aborted(self) -> None:
-        """Close at once, without what is not sent yet."""
+        """Close at once, and discard answers that are not sent yet."""
         GATEWAY_ABORTED.labels("peer").inc()
         self._stop_reading()
         self._transport.abort()
@@ -194,11 +194,11 @@ class DimseConnection(asyncio.BufferedProtocol):
         self._transport.write(agreed.pdu)
         self._reader.widen()
         self._pace.associated(peer.idle_s)
-        known, intake = self._settings, self._door.intake
+        settings, intake = self._settings, self._door.intake
         transfer = intake.new_transfer(peer.tenant, agreed.calling_ae, agreed.called_ae)
         association = Association(agreed, transfer, intake.acceptance)
-        requests = Requests(self, association, self._transport, self._pace, known.unanswered_requests)
-        limits = MessageLimits(known.command_bytes, known.fragments, known.fragment_bytes)
+        requests = Requests(self, association, self._transport, self._pace, settings.unanswered_requests)
+        limits = MessageLimits(settings.command_bytes, settings.fragments, settings.fragment_bytes)
         self._exchange = Exchange(MessageAssembler(agreed.contexts, requests.begin, requests.add, limits), requests)
         self._is_associated = True
         GATEWAY_ASSOCIATED.labels("accepted").inc()
@@ -210,7 +210,7 @@ class DimseConnection(asyncio.BufferedProtocol):
         self._send_last(answer.pdu)
 
     def release(self) -> None:
-        """Answer the release request, and end the transfer as its sender wished."""
+        """Answer the release request, and end the transfer as complete."""
         self._send_last(RELEASE_RP_PDU)
         if self._exchange is not None:
             self._exchange.requests.association.transfer.complete()
@@ -251,40 +251,40 @@ class DimseConnection(asyncio.BufferedProtocol):
         self.finish()
 
     def stop(self) -> None:
-        """End now, or after the request that is in work."""
+        """End now, or when the request that is being answered has ended."""
         if self.task is None:
             self.abort("shutdown")
         elif not self.state.is_ended:
             self.state = AssociationState.STOPPING
 
     def close(self) -> None:
-        """Close the connection, whatever was sent; only once, for a TLS transport has no socket the second time."""
+        """Close the connection in any state; a second call does nothing, for a closing TLS transport has no socket."""
         if not self._transport.is_closing():
             self._transport.close()
 
     def finish(self) -> None:
-        """Free the connection's place and all else; called only when it is closed and no request of it is in work."""
+        """Free the connection's place and all that it holds; called once it is closed and none of its requests runs."""
         if self._exchange is not None:
             self._exchange.requests.close()
         self._door.admission.remove(self)
         self._end_association()
 
     def _send_last(self, pdu: bytes) -> None:
-        """Send our last PDU; the peer has a while to read it and to close.
+        """Send our last PDU; the peer has `silence_s` seconds to read it and to close.
 
-        PS3.8 9.2.3: the side that closes first may take the answer from the other.
+        If we closed first, the peer might lose the PDU (PS3.8 9.2.3).
         """
         self._stop_reading()
         self._transport.write(pdu)
         self._close_later()
 
     def _stop_reading(self) -> None:
-        """Parse and send nothing more. The connection keeps its place in admission until it is closed."""
+        """Stop parsing and answering. The connection keeps its place in admission until it is closed."""
         self.state = AssociationState.ENDED
         self._reader.stop()
 
     def _close_later(self) -> None:
-        """Close the connection after a while. The timer takes the place of the one that checks the limits."""
+        """Close the connection after `silence_s` seconds. This timer replaces the timer that checks the limits."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(self._settings.silence_s, self._transport.abort)
@@ -302,7 +302,7 @@ class DimseConnection(asyncio.BufferedProtocol):
             self.abort(reason)
 
     def _overdue(self) -> str | None:
-        """Return the name of the limit that is passed; while a request is in work, the limits of its service hold."""
+        """Return the name of the exceeded limit; None while a request is answered, which its service limits."""
         if self.task is not None:
             return None
         if self._exchange is None:

@@ -14,25 +14,25 @@ from schemas.settings.dimse import DimseSettings
 
 
 class OpenConnection(Protocol):
-    """A connection as its door closes it."""
+    """A connection, as far as its door needs it to close it."""
 
     @property
     def task(self) -> "asyncio.Task[None] | None":
-        """Return the task that answers its requests, if any is in work."""
+        """Return the task that answers its requests; None while there is none to answer."""
 
     def stop(self) -> None:
-        """End now, or after the request that is in work."""
+        """End now, or when the request that is being answered has ended."""
 
     def abort(self, reason: str) -> None:
         """Send an A-ABORT and close, unless the association has already ended."""
 
     def close(self) -> None:
-        """Close the connection, whatever was sent."""
+        """Close the connection, in any state."""
 
 
 @dataclass
 class Door:
-    """The settings, the intake, the peers and the places that the connections of one process share."""
+    """The settings, intake, admission and peers that the connections of one process share, and these connections."""
 
     settings: DimseSettings
     terms: Terms
@@ -44,13 +44,13 @@ class Door:
 
     @property
     def associated(self) -> int:
-        """Return the number of associations."""
+        """Return the number of associations of this process."""
         return self.admission.associated
 
     def find_peer(self, pdu: bytes, address: Address, certificate: Certificate | None) -> Peer | str:
         """Return the peer that an association request comes from, or the reason to reject it.
 
-        Of a request from an address that no peer has, not even the titles are read. Raises Violation.
+        A request from an address that no peer has is not read at all. Raises Violation.
         """
         if not self.peers.has_address(address):
             return "address"
@@ -64,7 +64,7 @@ class Door:
         return negotiate(pdu, self.terms, partial(is_served, names=peer.services))
 
     async def close(self, within_s: float) -> None:
-        """Let the requests in work be answered for at most `within_s`, and end every connection."""
+        """Wait at most `within_s` seconds until the running requests are answered, and end every connection."""
         for connection in list(self.connections):
             connection.stop()
         tasks = [connection.task for connection in self.connections if connection.task is not None]

@@ -1,4 +1,4 @@
-"""Takes connections from the listening socket that all processes of a gateway share."""
+"""Accepts connections from the listening socket that all processes of a gateway share."""
 
 import asyncio
 import ipaddress
@@ -12,15 +12,15 @@ from gateway.dimse.connection import DimseConnection
 from gateway.dimse.door import Door
 from gateway.dimse.peers import address_of
 
-ACCEPT_AGAIN_S = 0.1
+ACCEPT_RETRY_S = 0.1
 
 log = structlog.get_logger()
 
 
 class Listener:
-    """Takes one connection in each turn of the event loop.
+    """Accepts one connection in each turn of the event loop.
 
-    asyncio's own server takes all that wait, so that one process would have them all.
+    asyncio's own server accepts all waiting connections at once, so that one process could get them all.
     """
 
     def __init__(self, listening: socket.socket, door: Door, tls: ssl.SSLContext | None) -> None:
@@ -29,30 +29,30 @@ class Listener:
         self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._connecting: set[asyncio.Task[object]] = set()
-        self._balancers = [ipaddress.ip_network(one) for one in door.settings.balancers.split(",") if one]
+        self._balancers = [ipaddress.ip_network(text) for text in door.settings.balancers.split(",") if text]
 
     def start(self) -> None:
-        """Take connections from here on."""
+        """Accept connections from now on."""
         self._listening.setblocking(False)
-        self._loop.add_reader(self._listening, self._take)
+        self._loop.add_reader(self._listening, self._accept_next)
 
     def stop(self) -> None:
-        """Take no more connections, and end those that are not made yet."""
+        """Accept no more connections, and end those whose TLS handshake is not done."""
         self._loop.remove_reader(self._listening)
         for task in self._connecting:
             task.cancel()
 
-    def _take(self) -> None:
+    def _accept_next(self) -> None:
         try:
             accepted, address = self._listening.accept()
         except (BlockingIOError, ConnectionAbortedError):
-            # Another process was faster, or the peer closed.
+            # Another process accepted the connection, or the peer closed it.
             return
         except OSError as error:
-            # Out of descriptors, most likely: trying again at once would only keep the loop busy.
+            # Most likely there is no free descriptor: trying again at once would only keep the loop busy.
             log.warning("accept_failed", errno=error.errno)
             self._loop.remove_reader(self._listening)
-            self._loop.call_later(ACCEPT_AGAIN_S, self._loop.add_reader, self._listening, self._take)
+            self._loop.call_later(ACCEPT_RETRY_S, self._loop.add_reader, self._listening, self._accept_next)
             return
         connection = DimseConnection(self._door, self._source(address[0]))
         if reason := self._door.admission.add_connection(connection):
@@ -73,7 +73,7 @@ class Listener:
         task.add_done_callback(self._connecting.discard)
 
     async def _connect(self, accepted: socket.socket, connection: DimseConnection) -> None:
-        """Connect the socket with its protocol object; a TLS handshake that fails, or takes too long, ends both."""
+        """Connect the socket to its protocol object; a TLS handshake that fails or takes too long ends both."""
         settings = self._door.settings
         accepted.setblocking(False)
         limits = {"ssl_handshake_timeout": settings.associate_s, "ssl_shutdown_timeout": settings.silence_s}

@@ -1,4 +1,4 @@
-"""Presentation data values put together into DIMSE requests (PS3.7 6.3, PS3.8 E)."""
+"""The assembly of presentation data values into DIMSE requests (PS3.7 6.3, PS3.8 E)."""
 
 from collections.abc import Callable, Container
 from dataclasses import dataclass
@@ -10,10 +10,11 @@ from operators.dimse.pdu import IS_COMMAND, IS_LAST, Violation
 
 @dataclass(frozen=True)
 class MessageLimits:
-    """The size of one message's command set, and how small its fragments may be once there are many.
+    """The most bytes of a message's command set, and how small its fragments may be.
 
-    A command set of C-STORE takes 200 to 400 bytes. A fragment costs 3 us whatever is in it: an instance of 1 GiB in
-    fragments of one byte would cost an hour.
+    After the first `fragments` fragments, each further one must add `fragment_bytes` bytes on average. A command set of
+    C-STORE takes 200 to 400 bytes. A fragment of any size costs 3 us: an instance of 1 GiB in fragments of one byte
+    would cost an hour.
     """
 
     command_bytes: int = 16 * 1024
@@ -22,10 +23,10 @@ class MessageLimits:
 
 
 class MessageAssembler:
-    """Puts the messages of one association together; raises Violation for what no peer may send.
+    """Assembles the messages of one association; raises Violation for a message that no peer may send.
 
-    `begin` is called with each command set and the number of its context, and returns the request, whose body takes
-    the data set. `deliver` is called with each complete request.
+    `begin` is called with each command set and the number of its context, and returns the request; the data set is
+    written to the request's body. `deliver` is called with each complete request.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class MessageAssembler:
         return not self._has_begun
 
     def data_arrived(self, context_id: int, control: int, piece: memoryview, *, is_whole: bool) -> None:
-        """Take the next piece of a presentation data value; `is_whole` if the value ends with it."""
+        """Add the next piece of a presentation data value; `is_whole` if the value ends with it."""
         if context_id not in self._context_ids:
             raise Violation("unknown-context")
         if not self._has_begun:

@@ -1,6 +1,6 @@
-"""Who may associate: the peers of a TOML file, which is read again when it changes; without a file, only this machine.
+"""The peers that may associate: those of a TOML file, which is read again when it changes; else only this machine.
 
-A caller is the first peer of the file that it matches. deploy/peers.example.toml explains the file to its writers.
+A caller is the first peer of the file that it matches. deploy/peers.example.toml explains how to write the file.
 """
 
 import ipaddress
@@ -56,7 +56,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class Peer:
-    """A rule for callers: which ones match it, the tenant of their data, their services, and their limits."""
+    """A rule for callers: the callers that match it, the tenant of their data, their services, and their limits."""
 
     name: str
     calling_ae: str
@@ -86,7 +86,7 @@ def _is_within(inner: Network, outer: Network) -> bool:
     return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
 
 
-# In this order: the reason for a rejection, and the condition without which the caller is rejected.
+# Checked in this order: the reason for a rejection, and the condition that a caller must meet.
 CHECKS: tuple[tuple[str, Callable[[Peer, Caller], bool]], ...] = (
     ("calling-ae", lambda peer, caller: peer.calling_ae in (ANY, caller.calling_ae)),
     ("called-ae", lambda peer, caller: peer.called_ae in (ANY, caller.called_ae)),
@@ -110,7 +110,7 @@ class Peers:
         return any(peer.has_address(address) for peer in self.peers)
 
     def find(self, caller: Caller) -> Peer | str:
-        """Return the peer that a caller is, or the reason to reject it: a name in negotiation.REJECTIONS."""
+        """Return the first peer that a caller matches, or the reason to reject it: a name in negotiation.REJECTIONS."""
         found = [peer for peer in self.peers if peer.has_address(caller.address)]
         if not found:
             return "address"
@@ -122,7 +122,7 @@ class Peers:
 
 
 def address_of(text: str) -> Address:
-    """Return the address that a socket names; an IPv4 address mapped into IPv6 becomes the IPv4 address."""
+    """Return a socket's address; an IPv4 address mapped into IPv6 becomes the IPv4 address."""
     address = ipaddress.ip_address(text)
     return getattr(address, "ipv4_mapped", None) or address
 
@@ -136,7 +136,7 @@ class PeersFile:
         self._version = self._read_version()
 
     def load(self) -> Peers:
-        """Return the peers of the file; raises SettingsError with a line for everything that is wrong."""
+        """Return the peers of the file; raises SettingsError with a line for each problem."""
         if not self._settings.peers_file:
             return loopback_only(self._settings)
         try:
@@ -150,7 +150,7 @@ class PeersFile:
             raise SettingsError("\n".join(f"{self._path}: {line}" for line in str(error).splitlines())) from error
 
     def has_changed(self) -> bool:
-        """True, once, after the file was changed."""
+        """True if the file was changed since the last call."""
         before, self._version = self._version, self._read_version()
         return self._version != before
 
@@ -165,7 +165,7 @@ class PeersFile:
 
 
 def loopback_only(settings: DimseSettings) -> Peers:
-    """Return the peers without a file: one, which has every caller from this machine and every service."""
+    """Return the peers without a file: a single peer, for every caller from this machine and every service."""
     return Peers(
         (
             Peer(
@@ -183,7 +183,7 @@ def loopback_only(settings: DimseSettings) -> Peers:
 
 
 def parse(text: str, settings: DimseSettings) -> Peers:
-    """Return the peers of a file's text; raises SettingsError with a line for everything that is wrong."""
+    """Return the peers of a file's text; raises SettingsError with a line for each problem."""
     if len(text) > MOST_FILE_BYTES:
         raise SettingsError(f"longer than {MOST_FILE_BYTES} bytes")
     try:
@@ -191,7 +191,7 @@ def parse(text: str, settings: DimseSettings) -> Peers:
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(str(error)) from error
     except (ValueError, RecursionError) as error:
-        # Not foreseen by tomllib itself: int() takes no number of 5,000 digits.
+        # tomllib lets these errors through, such as int()'s for a number of 5,000 digits.
         raise SettingsError("nested too deeply, or a number of too many digits") from error
     tables = whole.get("peer", [])
     problems = [f"{key}: is unknown; only [[peer]] is allowed" for key in whole if key != "peer"]
@@ -267,7 +267,7 @@ def _number(kinds: tuple[type, ...], least: float, wanted: str) -> Callable[[Any
 
 
 def _list(value: Any, wanted: str) -> list[str]:
-    if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
+    if not isinstance(value, list) or not value or not all(isinstance(member, str) for member in value):
         raise ValueError(f"should be a list of {wanted}")
     return value
 
@@ -279,14 +279,14 @@ def _networks(value: Any) -> tuple[Network, ...]:
 def _services(value: Any) -> frozenset[str]:
     services = frozenset(_list(value, f"services: {', '.join(sorted(SERVICE_NAMES))}"))
     if not services <= SERVICE_NAMES:
-        raise ValueError(f"should be of {', '.join(sorted(SERVICE_NAMES))}")
+        raise ValueError(f"should be any of {', '.join(sorted(SERVICE_NAMES))}")
     return services
 
 
 def _certificate(value: Any) -> str:
     wanted = value.replace(":", "").lower() if isinstance(value, str) else ""
     if wanted.startswith("sha256"):
-        # As openssl prints it, or without colons.
+        # A fingerprint may have colons, as openssl prints it.
         value = f"sha256:{wanted.removeprefix('sha256')}"
     if not isinstance(value, str) or not (FINGERPRINT.fullmatch(value) or COMMON_NAME.fullmatch(value)):
         raise ValueError('should be "CN=" and the common name, or "sha256:" and the fingerprint')
@@ -306,4 +306,4 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "idle_s": _number((int, float), 0.1, "a number of seconds, 0.1 or more"),
     "certificate": _certificate,
 }
-REQUIRED = frozenset(one.name for one in fields(Peer) if one.default is MISSING)
+REQUIRED = frozenset(key.name for key in fields(Peer) if key.default is MISSING)

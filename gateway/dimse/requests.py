@@ -1,4 +1,4 @@
-"""The requests of one association, in a queue that one coroutine answers in order."""
+"""The requests of one association, in a queue that a single task answers in order."""
 
 import asyncio
 from collections import deque
@@ -17,10 +17,10 @@ log = structlog.get_logger()
 
 
 class RequestOwner(Protocol):
-    """The connection whose requests these are.
+    """The connection that the requests came over.
 
     `release` is called when every request before the release request is answered, `finish` when the connection is
-    closed and the request that was in work has ended. `abort` may be called in any state.
+    closed and no request is being answered any more. `abort` may be called in any state.
     """
 
     @property
@@ -34,13 +34,13 @@ class RequestOwner(Protocol):
         """Send an A-ABORT and close."""
 
     def finish(self) -> None:
-        """Release what the association holds."""
+        """Free everything that the association holds."""
 
 
 class Requests:
     """The queue of one association's requests, and the task that answers them.
 
-    While a request is answered, one more is received; then nothing is read until the queue is empty.
+    While one request is answered, the next is received; after that nothing is read until the queue is empty.
     """
 
     def __init__(
@@ -65,22 +65,22 @@ class Requests:
         return request
 
     def add(self, request: Request) -> None:
-        """Take a complete request; raises Violation if too many already wait."""
+        """Queue a complete request; raises Violation if more than `most` wait."""
         if request.body is not None:
             self._pace.data_set_received()
         self._waiting.append(request)
         if len(self._waiting) > self._most:
-            # One buffer has room for 3,000 echoes, and reading them keeps the event loop from all other peers.
+            # One buffer has room for 3,000 echoes, and no other peer is served while they are parsed.
             raise Violation("too-many-unanswered")
         self._proceed()
 
     def add_release(self) -> None:
-        """Take the release request, which is answered after all others."""
+        """Queue the release request, which is answered after all others."""
         self._waiting.append(None)
         self._proceed()
 
     def close(self) -> None:
-        """Release what the waiting requests hold: none of them is answered any more."""
+        """Free everything that the waiting requests hold: none of them will be answered."""
         for request in self._waiting:
             if request is not None:
                 request.close()
@@ -90,7 +90,7 @@ class Requests:
         if self.task is None:
             self._start()
         elif not self._is_paused:
-            # The next instance may arrive while one is stored; a third one waits in the socket.
+            # The next instance may arrive while one is stored; a third must wait in the socket.
             self._is_paused = True
             self._transport.pause_reading()
 
@@ -129,23 +129,23 @@ class Requests:
         self._transport.write(data_pdus(context_id, command_set, most_bytes))
         if data_set:
             self._transport.write(data_pdus(context_id, data_set, most_bytes, 0))
-        self._pace.turn_passed()
+        self._pace.peers_turn_began()
 
     def _resume_reading(self) -> None:
-        """Read again once the queue is empty: also after a release, or the end of the connection would not be seen."""
+        """Read again once the queue is empty; also after a release, to notice the connection's end."""
         if self._is_paused and not self._waiting and not self._transport.is_closing():
             self._is_paused = False
-            self._pace.turn_passed()
+            self._pace.peers_turn_began()
             self._transport.resume_reading()
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self.task = None
         if not task.cancelled() and (error := task.exception()):
-            # First the peer, for logging may fail too.
+            # The peer is aborted first, for logging may fail too.
             self._owner.abort("internal")
             log.error("association_failed", exc_info=error)
         if self._owner.state is AssociationState.CLOSED:
             self._owner.finish()
         elif self._waiting and self._owner.state < AssociationState.STOPPING:
-            # A request that came after the task's last look into the queue and before this callback.
+            # A request arrived after the task last looked into the queue and before this callback.
             self._start()

@@ -9,16 +9,16 @@ class AssociationState(IntEnum):
     Whatever the state, the connection counts in admission until it is CLOSED.
     """
 
-    # The socket is accepted, the TLS handshake not done.
+    # The socket is accepted, but the TLS handshake is not done.
     CONNECTING = 0
-    # Connected, and no association request answered yet.
+    # Connected, but no association request is answered yet.
     CONNECTED = 1
     ESTABLISHED = 2
     # The peer has requested release: the requests before it are answered, and no more may come (PS3.8 9.2, Sta8).
     RELEASING = 3
-    # The process stops: the request in work is answered, and no other.
+    # The process is stopping: only the request that is being answered still is.
     STOPPING = 4
-    # Our last PDU is sent, a release, a rejection or an abort: nothing is read, and the peer has a while to close.
+    # Our last PDU (a release, a rejection or an abort) is sent: nothing is parsed, and the peer has time to close.
     ENDED = 5
     CLOSED = 6
 

@@ -1,4 +1,4 @@
-"""DICOM over TLS (PS3.15 B.9 and following: the profiles that cite BCP 195), by asyncio's own TLS."""
+"""DICOM over TLS (PS3.15 B.9 and following: the profiles that cite BCP 195), with asyncio's own TLS."""
 
 import asyncio
 import hashlib
@@ -9,12 +9,12 @@ from gateway.dimse.peers import Certificate
 from schemas.settings.dimse import DimseSettings
 from schemas.settings.reading import SettingsError
 
-# RFC 9325 4.2: forward secrecy and authenticated encryption only. The suites of TLS 1.3 all are.
+# RFC 9325 4.2: only suites with forward secrecy and authenticated encryption, which all suites of TLS 1.3 have.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 def tls_context(settings: DimseSettings) -> ssl.SSLContext | None:
-    """Return the TLS context, None if the settings name no certificate; raises SettingsError with a line per problem."""
+    """Return the TLS context, None if the settings name no certificate; raises SettingsError, a line per problem."""
     if problems := _combinations(settings):
         raise SettingsError("\n".join(problems))
     if not settings.tls_certificate:
@@ -42,7 +42,7 @@ def _combinations(settings: DimseSettings) -> list[str]:
 
 
 def _no_passphrase() -> str:
-    raise ValueError("the key has a passphrase, which nobody can enter here")
+    raise ValueError("the key has a passphrase, which nobody can enter here: use a key without one")
 
 
 def _require_certificates(context: ssl.SSLContext, authorities: str) -> None:

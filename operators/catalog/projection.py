@@ -96,7 +96,7 @@ def instance_row(instance: StorableInstance, version: int) -> InstanceRow:
     """Return the row of an instance when nothing else has arrived under its UIDs."""
     event = instance.event
     attributes, cut = _attributes("instance", instance)
-    # The warnings tell of attributes cut at every level, even if study and series take theirs from another instance.
+    # The warnings name the attributes cut at every level, even if study and series take theirs from another instance.
     above = _attributes("series", instance)[1] + _attributes("study", instance)[1]
     return InstanceRow(
         **instance.content.__dict__,

@@ -1,1 +1,1 @@
-"""The DIMSE services that this archive offers as provider: a module each, and a table of them."""
+"""The DIMSE services that this archive provides: a module for each, and a table of them."""

@@ -9,7 +9,7 @@ from operators.dimse.sop_classes import is_verification
 
 @dataclass(frozen=True, slots=True)
 class CEchoRequest:
-    """A C-ECHO, which always succeeds: also while the object store and the broker are down."""
+    """A C-ECHO, which always succeeds, even while the object store and the broker are down."""
 
     context_id: int
     command: Command
@@ -20,7 +20,7 @@ class CEchoRequest:
         respond(self.context_id, response(self.command, SUCCESS))
 
     def close(self) -> None:
-        """Release nothing, for an echo holds nothing."""
+        """Do nothing, for an echo holds nothing."""
 
 
 def begin(_: Association, command: Command, context_id: int) -> CEchoRequest:

@@ -12,7 +12,7 @@ from operators.dimse.negotiation import AssociateAccepted
 
 @dataclass(frozen=True)
 class Association:
-    """An accepted association as its services see it: the agreement, and the way in for its instances."""
+    """An accepted association as its services see it: its agreement, its transfer, and the intake of its instances."""
 
     agreed: AssociateAccepted
     transfer: Transfer
@@ -23,42 +23,42 @@ class DataSetSink(Protocol):
     """Takes the data set of one request as it arrives."""
 
     def write(self, piece: memoryview, /) -> None:
-        """Take the next bytes; the view is valid only during the call."""
+        """Append the next bytes; the view is valid only during the call."""
 
 
 class Respond(Protocol):
-    """Sends one response message, unless the association has ended meanwhile."""
+    """Sends one response message; does nothing if the association has ended meanwhile."""
 
     def __call__(self, context_id: int, command_set: bytes, data_set: bytes = b"") -> None:
-        """Send a command set, and a data set where the response has one."""
+        """Send a command set, and a data set if the response has one."""
 
 
 class Request(Protocol):
     """One request, from its command set to its answer.
 
     The data set is written to `body` as it arrives. `answer` is called at most once, when the request is complete and
-    all requests before it are answered; it sends every response of the request and releases what the request holds.
-    An exception aborts the association. `close` is called instead if the request will not be answered: it came only
-    in part, or the connection is closed.
+    all requests before it are answered; it sends every response of the request and frees everything that the request
+    holds. An exception aborts the association. `close` is called instead if the request will not be answered: only a
+    part of it arrived, or the connection is closed.
     """
 
     @property
     def body(self) -> DataSetSink | None:
-        """Return where the data set goes; None if the request has no data set."""
+        """Return the sink for the data set; None if the request has no data set."""
 
     async def answer(self, respond: Respond) -> None:
-        """Do what was requested, and respond."""
+        """Carry out the request, and respond."""
 
     def close(self) -> None:
-        """Release what the request holds."""
+        """Free everything that the request holds."""
 
 
 @dataclass(frozen=True)
 class Service:
     """One DIMSE service: a row of the table.
 
-    `begin` is called with each command set of the service, when its context is one that the service serves and a data
-    set follows exactly if `has_data_set`. It may raise Violation.
+    `begin` is called with each command set of the service, if the service serves its context and a data set follows
+    exactly when `has_data_set` is true. It may raise Violation.
     """
 
     name: str

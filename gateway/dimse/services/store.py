@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class CStoreRequest:
-    """A C-STORE and the instance that it brings."""
+    """A C-STORE and the instance that it sends."""
 
     association: Association
     context_id: int
@@ -61,8 +61,8 @@ class CStoreRequest:
 def begin(association: Association, command: Command, context_id: int) -> CStoreRequest:
     """Return the request of a C-STORE, with memory for its instance.
 
-    The instance counts as one of its context's class: the class in the command may be any text, and this one is logged.
-    A command that names another class is refused once its data set has come.
+    The instance counts as one of the context's class, which is also logged: the class in the command may be any text. A
+    command that names another class is refused once its data set has arrived.
     """
     context = association.agreed.contexts[context_id]
     incoming = association.acceptance.receive(context.abstract_syntax, command.sop_uid, context.transfer_syntax)

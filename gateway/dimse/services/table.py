@@ -1,4 +1,4 @@
-"""The table of DIMSE services. A new service is a module beside this one and a row here.
+"""The table of DIMSE services. A new service is a new module in this folder and a row here.
 
 The names that a peer may be allowed, the contexts that a negotiation accepts and the commands that are answered all
 follow from this table.
@@ -38,12 +38,12 @@ def begin(association: Association, command: Command, context_id: int) -> Reques
 
 @dataclass(frozen=True, slots=True)
 class CCancelRequest:
-    """A C-CANCEL: it has no response, and nothing here takes long enough to be cancelled (PS3.7 9.3.2.3)."""
+    """A C-CANCEL: it has no response, and no request here takes long enough to be cancelled (PS3.7 9.3.2.3)."""
 
     body: None = None
 
     async def answer(self, respond: Respond) -> None:
-        """Respond nothing."""
+        """Send no response."""
 
     def close(self) -> None:
-        """Release nothing, for a cancel holds nothing."""
+        """Do nothing, for a cancel holds nothing."""

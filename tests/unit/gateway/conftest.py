@@ -1,4 +1,4 @@
-"""A fixture that fills the disk, as one process sees it."""
+"""A fixture that makes the disk look full to this process."""
 
 import resource
 import signal

@@ -1,4 +1,4 @@
-"""A flood never shuts a working sender out, idle connections are dropped first, and limits hold over all processes."""
+"""A flood shuts no working sender out, idle connections are dropped first, and limits hold over all processes."""
 
 import multiprocessing
 import zlib
@@ -18,7 +18,7 @@ ELSEWHERE = ConnectionSource(ip_address("203.0.113.1"), is_peer_address=False)
 
 @dataclass(eq=False)
 class Connection:
-    """A connection as admission sees it."""
+    """A connection, as far as admission sees it."""
 
     source: ConnectionSource = HERE
     calling_ae: str = "HOSTILE"
@@ -35,8 +35,8 @@ class Connection:
         self.admission = None
 
 
-def admission(bounds: AdmissionLimits = LIMITS) -> Admission:
-    return Admission(bounds, AssociationCounts())
+def admission() -> Admission:
+    return Admission(LIMITS, AssociationCounts())
 
 
 def entered(admitted: Admission, connection: Connection) -> str | None:
@@ -51,7 +51,7 @@ def associated(admitted: Admission, connection: Connection, peer: Peer = PEER) -
 
 def crowd(admitted: Admission, size: int, connection: Connection) -> list[Connection]:
     connections = [replace(connection, admission=None) for _ in range(size)]
-    assert all(associated(admitted, one) for one in connections)
+    assert all(associated(admitted, member) for member in connections)
     return connections
 
 
@@ -59,10 +59,10 @@ def test_the_oldest_connection_is_dropped_for_a_new_one() -> None:
     admitted = admission()
     waiting = [Connection() for _ in range(300)]
 
-    refused = [entered(admitted, one) for one in waiting]
+    refused = [entered(admitted, connection) for connection in waiting]
 
     assert refused == [None] * 300
-    assert [one.admission is not None for one in waiting] == [False] * 200 + [True] * 100
+    assert [connection.admission is not None for connection in waiting] == [False] * 200 + [True] * 100
 
 
 def test_a_flood_from_one_address_drops_its_own_connections() -> None:
@@ -76,11 +76,11 @@ def test_a_flood_from_one_address_drops_its_own_connections() -> None:
     assert modality.admission is not None
 
 
-def test_an_address_that_no_peer_has_gets_few_connections() -> None:
+def test_an_address_that_no_peer_has_gets_at_most_per_address_connections() -> None:
     admitted = admission()
     flood = [Connection(ELSEWHERE) for _ in range(21)]
 
-    assert [entered(admitted, one) for one in flood] == [None] * 20 + ["address-full"]
+    assert [entered(admitted, connection) for connection in flood] == [None] * 20 + ["address-full"]
     admitted.remove(flood[0])
     assert entered(admitted, Connection(ELSEWHERE)) is None
 
@@ -92,23 +92,23 @@ def test_a_balancers_address_is_not_counted() -> None:
     assert {entered(admitted, Connection(shared)) for _ in range(80)} == {None}
 
 
-def test_addresses_without_peer_leave_places_for_peers_and_are_dropped_for_them() -> None:
+def test_addresses_without_a_peer_leave_places_for_peers_and_are_dropped_for_them() -> None:
     admitted = admission()
     addresses = [ConnectionSource(ip_address(f"203.0.113.{number}"), is_peer_address=False) for number in range(200)]
     others = [Connection(address) for address in addresses]
-    for one in others:
-        entered(admitted, one)
+    for connection in others:
+        entered(admitted, connection)
     assert admitted.unassociated == 90
 
     peers = [Connection(ConnectionSource(ip_address(f"10.0.0.{number}"), is_peer_address=True)) for number in range(50)]
-    for one in peers:
-        entered(admitted, one)
+    for connection in peers:
+        entered(admitted, connection)
 
-    assert all(one.admission is not None for one in peers)
+    assert all(connection.admission is not None for connection in peers)
     assert admitted.unassociated == 100
 
 
-def test_no_peer_is_dropped_for_an_address_without_peer() -> None:
+def test_no_peer_is_dropped_for_an_address_without_a_peer() -> None:
     admitted = admission()
     for number in range(100):
         entered(admitted, Connection(ConnectionSource(ip_address(f"10.0.0.{number}"), is_peer_address=True)))
@@ -124,7 +124,7 @@ def test_a_peer_has_its_own_limit() -> None:
     assert associated(admitted, Connection())
 
 
-def test_all_associations_have_a_limit_and_a_closed_one_frees_its_place() -> None:
+def test_all_associations_share_a_limit_and_a_closed_one_frees_its_place() -> None:
     admitted = admission()
     busy = crowd(admitted, 100, Connection(has_begun_data_set=True))
     assert not associated(admitted, Connection())
@@ -137,7 +137,7 @@ def test_all_associations_have_a_limit_and_a_closed_one_frees_its_place() -> Non
 
 
 @pytest.mark.parametrize("lasted_s", [5.0, 100.0])
-def test_an_association_that_sends_nothing_for_long_is_dropped(lasted_s: float) -> None:
+def test_an_association_that_is_unproductive_for_yield_s_is_dropped(lasted_s: float) -> None:
     admitted = admission()
     crowd(admitted, 99, Connection(has_begun_data_set=True))
     (quiet,) = crowd(admitted, 1, Connection(has_begun_data_set=True, lasted_s=lasted_s))
@@ -153,7 +153,7 @@ def test_an_association_that_waits_for_our_answer_is_never_dropped() -> None:
     assert not associated(admitted, Connection(calling_ae="MODALITY"))
 
 
-def test_a_caller_with_fewer_associations_comes_in_at_once() -> None:
+def test_a_caller_with_fewer_associations_gets_a_place_at_once() -> None:
     admitted = admission()
     crowd(admitted, 100, Connection())
 
@@ -192,7 +192,7 @@ def test_the_counts_hold_over_all_processes() -> None:
     assert (counts.count("peer ct1"), counts.count("peer ct2")) == (2, 0)
 
 
-def test_nobody_can_work_out_which_names_share_a_count() -> None:
+def test_names_that_share_a_crc_rarely_share_a_count() -> None:
     counts, slots = AssociationCounts(), dict[int, str]()
     pairs = []
     for name in (f"address 203.0.{number // 256}.{number % 256}" for number in range(2**14)):
@@ -200,8 +200,8 @@ def test_nobody_can_work_out_which_names_share_a_count() -> None:
         if slot in slots:
             pairs.append((slots[slot], name))
         slots[slot] = name
-    for one, _ in pairs:
-        counts.add(one)
+    for name, _ in pairs:
+        counts.add(name)
 
     assert len(pairs) > 20
     assert sum(counts.count(other) for _, other in pairs) < 3

@@ -1,4 +1,4 @@
-"""A connection keeps its place until its socket is closed, and every way to end it or to keep silent is bounded."""
+"""A connection keeps its place until its socket is closed, and no end of it and no silence lasts for ever."""
 
 import asyncio
 import socket
@@ -127,7 +127,7 @@ def test_a_released_connection_counts_until_its_socket_is_closed_and_is_dropped_
     assert asyncio.run(held()) == ([0] * 3 + [ACCEPT] * 3, 3, 3)
 
 
-def test_a_released_connection_that_keeps_sending_is_closed(tmp_path: Path) -> None:
+def test_a_released_connection_is_closed_even_if_it_keeps_sending(tmp_path: Path) -> None:
     async def ends() -> None:
         async with memory_door(settings(tmp_path).changed(silence_s=0.2)) as (listening, door):
             peer = await connected(listening, associate_request() + release_request())
@@ -143,7 +143,7 @@ def test_a_released_connection_that_keeps_sending_is_closed(tmp_path: Path) -> N
     asyncio.run(ends())
 
 
-def test_echoes_keep_no_storing_peer_out(tmp_path: Path) -> None:
+def test_peers_that_only_echo_shut_no_storing_peer_out(tmp_path: Path) -> None:
     async def hears() -> list[int]:
         async with memory_door(settings(tmp_path).changed(associations=2, yield_s=0.2)) as (listening, door):
             echoing = [await connected(listening, associate_request(VERIFICATION)) for _ in range(2)]
@@ -172,7 +172,7 @@ def test_echoes_keep_no_storing_peer_out(tmp_path: Path) -> None:
     assert asyncio.run(hears()) == [ACCEPT, P_DATA]
 
 
-def test_an_association_with_rare_echoes_is_idle_not_stalled(tmp_path: Path) -> None:
+def test_an_association_between_rare_echoes_is_idle_not_stalled(tmp_path: Path) -> None:
     async def kinds() -> list[int]:
         patient = settings(tmp_path).changed(stall_s=0.1, idle_s=30.0)
         async with memory_door(patient) as (listening, _):
@@ -196,7 +196,7 @@ def half_close(writer: asyncio.StreamWriter) -> None:
 
 
 @pytest.mark.parametrize(("end", "silence_s"), [(abort, 30.0), (half_close, 0.2)])
-def test_an_ended_connection_is_closed_soon_even_if_its_peer_reads_no_answer(
+def test_an_ended_connection_is_closed_in_time_even_if_its_peer_reads_no_answer(
     tmp_path: Path, end: Callable[[asyncio.StreamWriter], None], silence_s: float
 ) -> None:
     async def ends() -> None:
@@ -206,14 +206,14 @@ def test_an_ended_connection_is_closed_soon_even_if_its_peer_reads_no_answer(
         ):
             peer = await connected(listening, associate_request(VERIFICATION))
             assert await next_kind(peer) == ACCEPT
-            one = only_connection(door)
+            connection = only_connection(door)
             # More answers than the sockets hold: some stay in the transport's buffer.
-            one._transport.set_write_buffer_limits(high=2**24)
-            one._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            connection._transport.set_write_buffer_limits(high=2**24)
+            connection._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
             peer[1].transport.pause_reading()  # type: ignore[attr-defined]
             peer[1].write(echo_message(1) * 5_000)
-            await until(lambda: one._pace._completed_pdus == 5_001 and one.task is None)
-            assert one._transport.get_write_buffer_size()
+            await until(lambda: connection._pace._completed_pdus == 5_001 and connection.task is None)
+            assert connection._transport.get_write_buffer_size()
             end(peer[1])
             await until(lambda: not door.connections)
             assert door.admission.associated == 0

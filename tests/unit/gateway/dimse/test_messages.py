@@ -1,4 +1,4 @@
-"""Presentation data values become requests; what no sender may send is a violation."""
+"""Presentation data values become requests; a message that no sender may send is a violation."""
 
 from functools import partial
 from pathlib import Path
@@ -83,7 +83,7 @@ TINY = [(1, 0, b"x")] * (MessageLimits().fragments + 1)
         ([(1, COMMAND, b"")] * (MessageLimits().fragments + 1), "tiny-fragments"),
     ],
 )
-def test_what_no_sender_may_send_is_a_violation(
+def test_a_message_that_no_sender_may_send_is_a_violation(
     messages: MessageAssembler, values: list[tuple[int, int, bytes]], reason: str
 ) -> None:
     with pytest.raises(Violation) as caught:
@@ -92,9 +92,7 @@ def test_what_no_sender_may_send_is_a_violation(
     assert caught.value.reason == reason
 
 
-def test_fragments_may_be_small_while_they_are_few_and_are_counted_anew_for_each_message(
-    messages: MessageAssembler, delivered: list[Request]
-) -> None:
+def test_each_message_may_have_a_few_small_fragments(messages: MessageAssembler, delivered: list[Request]) -> None:
     few = TINY[: MessageLimits().fragments - 2]
 
     for _ in range(3):
@@ -103,9 +101,7 @@ def test_fragments_may_be_small_while_they_are_few_and_are_counted_anew_for_each
     assert [request.body.size_bytes for request in stores(delivered)] == [len(few)] * 3
 
 
-def test_a_message_that_will_never_be_complete_gives_its_memory_back(
-    messages: MessageAssembler, process: GatewayProcess
-) -> None:
+def test_closing_an_incomplete_message_frees_its_memory(messages: MessageAssembler, process: GatewayProcess) -> None:
     send(messages, (1, COMMAND | LAST, store_command()), (1, 0, b"half"))
     held_bytes = process.acceptance.room.held_bytes
 

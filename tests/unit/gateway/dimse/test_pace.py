@@ -1,4 +1,4 @@
-"""Each limit of time has its name and passes at its second; echoes are not productive, data sets at a fair rate are."""
+"""Each limit of time is exceeded after its seconds, under its name; only data sets at a fair rate are productive."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ def pace(clock: Clock) -> Pace:
     return accepted
 
 
-def test_the_association_request_has_its_time(clock: Clock) -> None:
+def test_an_association_request_is_overdue_after_associate_s(clock: Clock) -> None:
     pace = Pace(SETTINGS, clock)
 
     clock.after(10.0)
@@ -100,16 +100,16 @@ def test_the_time_of_a_pdu_begins_with_its_first_byte(clock: Clock, pace: Pace) 
     assert pace.overdue(10, is_between_messages=True) is None
 
 
-def test_an_answer_gives_the_peer_its_whole_time_again(clock: Clock, pace: Pace) -> None:
+def test_the_peers_idle_time_begins_again_after_an_answer(clock: Clock, pace: Pace) -> None:
     pace.received(3, was_between_pdus=True)
     clock.after(59.0)
-    pace.turn_passed()
+    pace.peers_turn_began()
     clock.after(59.0)
 
     assert pace.overdue(None, is_between_messages=True) is None
 
 
-def test_data_at_a_fair_rate_is_productive_and_less_is_not(clock: Clock, pace: Pace) -> None:
+def test_only_data_above_the_slowest_rate_is_productive(clock: Clock, pace: Pace) -> None:
     clock.after(1.0)
     pace.data_bytes = 1_001
     pace.measure()
@@ -121,7 +121,7 @@ def test_data_at_a_fair_rate_is_productive_and_less_is_not(clock: Clock, pace: P
     assert (productive, pace.unproductive_s()) == (0.0, 1.0)
 
 
-def test_a_whole_data_set_is_productive_however_small(clock: Clock, pace: Pace) -> None:
+def test_a_whole_data_set_of_any_size_is_productive(clock: Clock, pace: Pace) -> None:
     clock.after(30.0)
 
     pace.data_set_received()
@@ -129,7 +129,7 @@ def test_a_whole_data_set_is_productive_however_small(clock: Clock, pace: Pace) 
     assert pace.unproductive_s() == 0.0
 
 
-def test_while_a_data_set_is_stored_the_peer_is_not_unproductive(clock: Clock, pace: Pace) -> None:
+def test_a_peer_is_never_unproductive_while_its_data_set_is_stored(clock: Clock, pace: Pace) -> None:
     pace.store_began()
     clock.after(30.0)
     pace.data_set_received()
@@ -141,7 +141,7 @@ def test_while_a_data_set_is_stored_the_peer_is_not_unproductive(clock: Clock, p
     assert (while_stored, pace.unproductive_s()) == (None, 2.0)
 
 
-def test_limits_are_checked_four_times_in_the_shortest_and_at_least_once_a_second(clock: Clock) -> None:
+def test_limits_are_checked_every_quarter_of_the_shortest_or_every_second(clock: Clock) -> None:
     pace = Pace(SETTINGS, clock)
     before = pace.check_s
     pace.associated(0.4)

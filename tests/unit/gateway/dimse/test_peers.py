@@ -1,4 +1,4 @@
-"""Every rejection has its reason, every mistake in the peers file is named, and nothing is allowed by default."""
+"""Every rejection has a reason, every mistake in the peers file is named, and only this machine needs no peers file."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -51,7 +51,7 @@ NOBODY = None
 GOOD = Certificate("ab" * 32, "safe.example.org")
 OTHER = Certificate("cd" * 32, "other.example.org")
 
-# calling AE, called AE, address, certificate -> the peer's name, or why there is none.
+# Calling AE, called AE, address, certificate: the peer's name, or the reason of the rejection.
 MATRIX = [
     ("CT1", "FLUORO", "10.1.2.3", NOBODY, "ct1"),
     ("CT1", "FLUORO", "fd00::1", NOBODY, "ct1"),
@@ -83,13 +83,13 @@ def found(peers: Peers, caller: Caller) -> str:
 
 
 @pytest.mark.parametrize(("calling", "called", "address", "certificate", "expected"), MATRIX)
-def test_a_caller_is_its_peer_or_refused_with_the_reason(
+def test_a_caller_is_recognised_as_its_peer_or_refused_with_a_reason(
     calling: str, called: str, address: str, certificate: Certificate | None, expected: str
 ) -> None:
     assert found(PEERS, Caller(address_of(address), calling, called, certificate)) == expected
 
 
-def test_every_reason_has_its_rejection() -> None:
+def test_every_reason_has_a_rejection() -> None:
     reasons = {reason for *_, reason in MATRIX} - {peer.name for peer in PEERS.peers}
 
     assert {reason: REJECTIONS[reason] for reason in reasons} == {
@@ -109,7 +109,7 @@ def test_a_caller_is_the_first_peer_that_it_matches() -> None:
     assert found(peers, Caller(here, "CT2", "FLUORO")) == "rest"
 
 
-def test_a_peer_takes_what_its_lines_leave_out_from_the_settings() -> None:
+def test_a_peer_takes_missing_values_from_the_settings() -> None:
     ct1, mr, *_ = PEERS.peers
 
     assert (mr.tenant, mr.services, mr.associations, mr.idle_s) == ("clinic", frozenset({"echo"}), 3, 7)
@@ -144,7 +144,7 @@ def test_without_a_file_the_only_called_title_still_holds() -> None:
 
 def changed(line: str) -> str:
     key = line.partition(" =")[0]
-    return "\n".join([*(one for one in CT1.splitlines() if not one.startswith(f"{key} =")), line])
+    return "\n".join([*(kept for kept in CT1.splitlines() if not kept.startswith(f"{key} =")), line])
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def changed(line: str) -> str:
         (changed('networks = "10.0.0.0/8"'), 'peer ct1: networks: should be a list of networks, such as "10.1.0.0/16"'),
         (changed("networks = []"), 'peer ct1: networks: should be a list of networks, such as "10.1.0.0/16"'),
         (changed('networks = ["10.0.0.1/8"]'), "peer ct1: networks: 10.0.0.1/8 has host bits set"),
-        (changed('services = ["move"]'), "peer ct1: services: should be of echo, store"),
+        (changed('services = ["move"]'), "peer ct1: services: should be any of echo, store"),
         (changed("associations = 0"), "peer ct1: associations: should be a whole number, 1 or more"),
         (changed("associations = true"), "peer ct1: associations: should be a whole number, 1 or more"),
         (changed(f"associations = {'9' * 5000}"), "nested too deeply, or a number of too many digits"),
@@ -201,7 +201,7 @@ def test_all_mistakes_are_named_at_once() -> None:
     ]
 
 
-def test_a_certificate_is_a_mistake_where_clients_are_asked_for_none() -> None:
+def test_a_certificate_without_a_client_ca_is_a_mistake() -> None:
     with pytest.raises(SettingsError, match="peer safe: certificate: needs FLUORO_DIMSE_TLS_CLIENT_CA"):
         parse(SAFE, DimseSettings())
 

@@ -1,4 +1,4 @@
-"""Requests are answered in order, each once, however they come; a peer that does not wait for answers is aborted."""
+"""Requests are answered once each and in order; a peer that sends too many without waiting for answers is aborted."""
 
 import asyncio
 import socket
@@ -50,7 +50,7 @@ def test_a_request_that_arrives_just_as_the_task_ends_is_answered(tmp_path: Path
                 writer.write(store_message(1))
                 await gated.reached.wait()
                 gated.gate.set()
-                # Readable in the very turn of the loop in which the task wakes and ends.
+                # The bytes are readable in the same turn of the loop in which the task wakes and ends.
                 writer.get_extra_info("socket")._sock.send(second)
                 kinds = [(await next_pdu(reader))[0] for _ in range(2)]
                 writer.transport.abort()
@@ -111,7 +111,7 @@ def test_a_peer_that_keeps_sending_requests_without_reading_the_answers_is_abort
     assert counted._value.get() == before + 1
 
 
-def test_a_few_requests_may_come_before_their_turn(tmp_path: Path) -> None:
+def test_a_peer_may_send_a_few_requests_without_waiting_for_answers(tmp_path: Path) -> None:
     async def kinds() -> list[int]:
         async with memory_door(settings(tmp_path).changed(unanswered_requests=8)) as (listening, _):
             peer = await connected(listening, associate_request(VERIFICATION))
@@ -123,7 +123,9 @@ def test_a_few_requests_may_come_before_their_turn(tmp_path: Path) -> None:
     assert asyncio.run(kinds()) == [ACCEPT] + [P_DATA] * 8 + [RELEASE_RP]
 
 
-def test_no_request_is_begun_once_the_door_closes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_request_is_answered_once_the_door_closes_except_the_running_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Counting(GatedStore):
         puts = 0
 
@@ -140,8 +142,8 @@ def test_no_request_is_begun_once_the_door_closes(tmp_path: Path, monkeypatch: p
                 peer = await associated(listening)
                 peer[1].write(store_message(1) + store_message(2) + store_message(3))
                 await gated.reached.wait()
-                one = only_connection(door)
-                await until(lambda: one._exchange and one._exchange.requests._waiting)
+                connection = only_connection(door)
+                await until(lambda: connection._exchange and connection._exchange.requests._waiting)
             peer[1].transport.abort()
         return gated.puts
 

@@ -1,4 +1,4 @@
-"""The TLS context of the DIMSE door allows what BCP 195 allows, and settings that cannot make one are named."""
+"""The DIMSE door's TLS context allows only what BCP 195 allows; settings that cannot make a context are named."""
 
 import asyncio
 import ssl
@@ -30,7 +30,7 @@ ISSUED = [
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with certificates and keys, with a key that has a passphrase, and with files that are neither."""
+    """Return a folder with certificates, keys, a key that has a passphrase, and files that are no certificates."""
     folder = tmp_path_factory.mktemp("tls")
     for name, authority, subject, kind in ISSUED:
         issue(folder, name, authority, subject, kind)
@@ -41,7 +41,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(folder: Path, certificate: str = "door.pem", key: str = "door.key", ca: str = "") -> DimseSettings:
-    """Return settings with these files of a folder; '' for none."""
+    """Return settings that name these files of a folder; an empty name means no file."""
     paths = [str(folder / name) if name else "" for name in (certificate, key, ca)]
     return DimseSettings(tls_certificate=paths[0], tls_key=paths[1], tls_client_ca=paths[2])
 
@@ -126,7 +126,7 @@ def handshake(server_context: ssl.SSLContext, client_context: ssl.SSLContext) ->
 
 
 def client(folder: Path, name: str = "") -> ssl.SSLContext:
-    """Return the context of a client that shows the certificate of this name; '' for none."""
+    """Return the context of a client that presents the certificate of this name, none if it is empty."""
     context = ssl.create_default_context(cafile=folder / "ca.pem")
     if name:
         context.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
@@ -134,7 +134,7 @@ def client(folder: Path, name: str = "") -> ssl.SSLContext:
 
 
 def lenient(folder: Path, name: str) -> ssl.SSLContext:
-    """Return the context of a server that allows whatever OpenSSL can do."""
+    """Return the context of a server that allows everything that OpenSSL can do."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -143,7 +143,7 @@ def lenient(folder: Path, name: str) -> ssl.SSLContext:
 
 
 def only(ciphers: str) -> Callable[[ssl.SSLContext], None]:
-    """Return the change of a client that speaks TLS 1.2 with these suites."""
+    """Return a function that limits a client to TLS 1.2 with these suites."""
 
     def change(context: ssl.SSLContext) -> None:
         context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -192,7 +192,7 @@ def test_clients_with_forward_secrecy_and_authenticated_encryption_are_served(
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 @pytest.mark.parametrize(("name", "change"), REFUSED.values(), ids=REFUSED)
-def test_clients_without_them_are_refused_although_openssl_could_serve_them(
+def test_clients_without_either_are_refused_although_openssl_could_serve_them(
     certificates: Path, name: str, change: Callable[[ssl.SSLContext], None]
 ) -> None:
     caller = client(certificates)
@@ -211,7 +211,7 @@ def test_the_door_chooses_the_suite_and_never_renegotiates(certificates: Path) -
 
 
 def shown(folder: Path, name: str, ca: str = "ca.pem", version: ssl.TLSVersion | None = None) -> Certificate | None:
-    """Return the certificate that a client of this name shows to a door with this client CA."""
+    """Return the certificate that a client of this name presents to a door with this client CA."""
     caller = client(folder, name)
     if version is not None:
         caller.maximum_version = version
@@ -223,7 +223,7 @@ def shown(folder: Path, name: str, ca: str = "ca.pem", version: ssl.TLSVersion |
     ("name", "common_name"),
     [("ct1", "ct1"), ("named", "safe.example.org"), ("no-name", ""), ("two-names", ""), ("joined-names", "")],
 )
-def test_a_client_is_known_by_its_fingerprint_and_its_only_common_name(
+def test_a_clients_certificate_has_its_fingerprint_and_its_only_common_name(
     certificates: Path, name: str, common_name: str
 ) -> None:
     der = ssl.PEM_cert_to_DER_cert((certificates / f"{name}.pem").read_text())
@@ -233,7 +233,7 @@ def test_a_client_is_known_by_its_fingerprint_and_its_only_common_name(
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["TLS 1.2", "TLS 1.3"])
 @pytest.mark.parametrize("name", ["", "foreign"], ids=["no certificate", "foreign certificate"])
-def test_with_a_client_ca_a_client_without_its_certificate_is_refused(
+def test_with_a_client_ca_a_client_without_a_certificate_of_it_is_refused(
     certificates: Path, name: str, version: ssl.TLSVersion
 ) -> None:
     with pytest.raises(ssl.SSLError):

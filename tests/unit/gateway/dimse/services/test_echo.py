@@ -8,7 +8,7 @@ from operators.dimse.commands import C_ECHO, Command, parse_response
 VERIFICATION = "1.2.840.10008.1.1"
 
 
-def test_an_echo_succeeds_in_the_context_that_it_came_in() -> None:
+def test_an_echo_succeeds_in_its_own_context() -> None:
     responses: list[tuple[int, bytes]] = []
     request = CEchoRequest(3, Command(C_ECHO, 9, VERIFICATION, "", has_data=False))
 

@@ -1,4 +1,4 @@
-"""A C-STORE is answered with what became of its instance."""
+"""A C-STORE is answered with the outcome for its instance."""
 
 import asyncio
 import socket
@@ -29,7 +29,7 @@ from tests.support.worlds.intake import CT, EXPLICIT, IntakeWorld, data_set
 FullDisk = Callable[[], AbstractContextManager[None]]
 
 
-def test_a_spool_that_is_full_is_answered_a700(tmp_path: Path, full_disk: FullDisk) -> None:
+def test_a_full_spool_is_answered_with_a700(tmp_path: Path, full_disk: FullDisk) -> None:
     async def answered() -> bytes:
         connectors = Connectors(MemoryObjectStore(), MemoryEventLog())
         with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -66,7 +66,7 @@ def status_of(request: CStoreRequest) -> int:
     return answer.status
 
 
-def test_an_instance_is_stored_and_its_memory_given_back(tmp_path: Path) -> None:
+def test_an_instance_is_stored_and_its_memory_freed(tmp_path: Path) -> None:
     request = begun(tmp_path, CT, CT)
     request.body.write(memoryview(data_set(1, "1.2.3")))
 
@@ -75,7 +75,7 @@ def test_an_instance_is_stored_and_its_memory_given_back(tmp_path: Path) -> None
     assert request.association.acceptance.room.held_bytes == 0
 
 
-def test_another_class_than_the_contexts_is_refused_after_its_data(tmp_path: Path) -> None:
+def test_another_class_than_the_contexts_is_refused_after_the_data_set(tmp_path: Path) -> None:
     request = begun(tmp_path, MR, CT)
     request.body.write(memoryview(data_set(1, "1.2.3")))
 
@@ -84,5 +84,5 @@ def test_another_class_than_the_contexts_is_refused_after_its_data(tmp_path: Pat
     assert status_of(request) == 0x0122
 
 
-def test_the_class_of_an_instance_is_its_contexts_whatever_the_command_says(tmp_path: Path) -> None:
+def test_an_instances_class_is_that_of_the_context_not_of_the_command(tmp_path: Path) -> None:
     assert begun(tmp_path, CT, "1.9.8").incoming.sop_class == CT

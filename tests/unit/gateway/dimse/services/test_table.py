@@ -1,4 +1,4 @@
-"""What is negotiated, what a peer may be allowed and what is answered follow from one table."""
+"""The contexts accepted, the services that a peer may use and the commands answered all follow from one table."""
 
 import asyncio
 from pathlib import Path
@@ -25,7 +25,7 @@ def association(tmp_path: Path) -> Association:
     return Association(AssociateAccepted("SENDER", "FLUORO", CONTEXTS, 0, b""), process.transfer, process.acceptance)
 
 
-def test_names_and_commands_are_the_tables_and_each_is_there_once() -> None:
+def test_every_service_has_its_own_name_and_command() -> None:
     assert {"echo", "store"} == SERVICE_NAMES
     assert len({service.name for service in SERVICES}) == len(SERVICES)
     assert len({service.command_field for service in SERVICES}) == len(SERVICES)
@@ -42,7 +42,7 @@ def test_names_and_commands_are_the_tables_and_each_is_there_once() -> None:
         (STUDY_FIND, SERVICE_NAMES, False),
     ],
 )
-def test_a_context_is_served_by_an_allowed_service_or_not_at_all(
+def test_only_a_service_with_an_allowed_name_serves_a_context(
     abstract_syntax: str, names: set[str], *, expected: bool
 ) -> None:
     assert is_served(abstract_syntax, names) == expected
@@ -65,7 +65,7 @@ def test_a_command_that_its_context_does_not_allow_is_a_violation(
         begin(association, Command(command_field, 7, CT, "1.2.3", has_data=has_data), context_id)
 
 
-def test_a_cancel_is_a_request_without_response(association: Association) -> None:
+def test_a_cancel_is_a_request_without_a_response(association: Association) -> None:
     responses: list[bytes] = []
 
     request = begin(association, Command(C_CANCEL, 7, "", "", has_data=False), 1)
