@@ -1,4 +1,4 @@
-"""The composition root of the gateway: settings from the environment, one listening socket, several processes.
+"""The composition root of the gateway: settings from the environment, one listening socket, a process per core.
 
     python -m gateway [--help]
 

@@ -1,1 +1,1 @@
-"""The catalog's rules: how events become rows, how due studies become revisions, and what queries may ask."""
+"""The catalog's rules: how events become rows, how due studies become revisions, and how queries match."""

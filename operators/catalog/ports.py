@@ -193,7 +193,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Location:
-    """Where a shown instance's object is, and what is needed to serve it.
+    """The location of a shown instance's object, and the values that are needed to serve it.
 
     `frames` is in the packed form of operators/dicom/frames.py, and empty unless locate_one() returned the location.
     """

@@ -79,7 +79,7 @@ def read_progress(data: bytes | None) -> ShardProgress:
             )
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            "the catalog's state of a shard cannot be read: restore the job from an earlier savepoint"
+            "the catalog's state of a shard cannot be read: restore the job from an earlier checkpoint"
         ) from error
     raise ValueError("the catalog's state of a shard was written by another version: run the release that wrote it")
 

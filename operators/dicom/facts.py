@@ -31,7 +31,7 @@ PADDING = " \0"
 
 
 def read_facts(header: Header) -> tuple[Facts, set[Oddity]]:
-    """Return the facts, and what is odd about their values.
+    """Return the facts, and the oddities of their values.
 
     The hot path: nearly every value is short printable ASCII under the VR that the standard gives it.
     """

@@ -77,7 +77,7 @@ class Fragment(NamedTuple):
 
 @dataclass(frozen=True)
 class Located:
-    """The frames that were located, and what is odd about how they are stored."""
+    """The located frames, and the oddities of their storage."""
 
     frames: Frames
     oddities: frozenset[Oddity] = frozenset()

@@ -1,4 +1,4 @@
-"""The codes that leave this package: why an instance is rejected, and what is odd about an accepted instance."""
+"""The codes that leave this package: the reasons of rejections, and the oddities of accepted instances."""
 
 from enum import StrEnum
 

@@ -121,7 +121,9 @@ def test_the_last_event_of_a_quarantined_content_gives_its_row(events: list[Even
 
 @settings(deadline=None)
 @given(HISTORIES, st.data())
-def test_revisions_count_up_and_the_last_one_is_what_the_tables_show(events: list[Event], data: st.DataObject) -> None:
+def test_revisions_count_up_and_the_last_one_has_the_digest_of_the_tables(
+    events: list[Event], data: st.DataObject
+) -> None:
     catalog = MemoryCatalog()
     final = [due(study, number=100) for study in STUDIES]
     outputs = run(catalog, data.draw(batches(numbered([*events, *final])))).outputs

@@ -52,7 +52,7 @@ def test_any_parameters_are_read_or_refused_with_advice(pairs: list[tuple[str, s
 
 
 @given(st.text(ALPHABET, max_size=8), st.text(ALPHABET, max_size=6))
-def test_a_pattern_matches_what_the_standard_says(text: str, pattern: str) -> None:
+def test_a_pattern_matches_as_the_standard_defines(text: str, pattern: str) -> None:
     assert is_like(text, pattern) == dicom_like(text, pattern)
 
 

@@ -39,7 +39,7 @@ class CStoreRequest:
         respond(self.context_id, response(self.command, status.code, status.comment))
 
     def close(self) -> None:
-        """Discard what has arrived of the instance."""
+        """Discard the part of the instance that has arrived."""
         self.body.close()
 
     async def _store(self) -> Status:

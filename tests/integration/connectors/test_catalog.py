@@ -211,7 +211,7 @@ def test_only_the_record_that_the_database_refuses_is_rejected(isolated: Isolate
     assert isolated.rows("study")[0]["instances"] == 7
 
 
-def test_a_savepoint_undoes_what_was_written_in_it(isolated: IsolatedCatalog) -> None:
+def test_a_savepoint_undoes_the_writes_in_it(isolated: IsolatedCatalog) -> None:
     isolated.run([instance()])
     before = isolated.tables
     study, key = StudyKey(isolated.tenant, "1.2.1"), InstanceKey(isolated.tenant, "1.2.1", "1.2.1.9.1")

@@ -312,7 +312,7 @@ def reader(request: pytest.FixtureRequest) -> CatalogSettings:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text("P_%\\1*?2Ä'", min_size=1, max_size=6))
-def test_any_pattern_finds_in_postgresql_what_the_definition_says(archive: Archive, pattern: str) -> None:
+def test_postgresql_finds_the_ids_that_match_any_pattern_by_definition(archive: Archive, pattern: str) -> None:
     match = Match(BY_PATH["00100020"], "like", (pattern,))
     found = {hit.study_uid for hit in archive.search(Query("study", matches=(match,))).hits}
 

@@ -35,7 +35,7 @@ MATRIX = [
 ]
 
 
-def test_every_caller_is_answered_with_what_its_peer_may_use(allowed: GatewaySections) -> None:
+def test_every_caller_is_answered_with_the_services_of_its_peer(allowed: GatewaySections) -> None:
     with running(allowed) as gateway:
         received = [
             answer_to(gateway.port, associate_request(calling, called), source) for calling, called, source, _ in MATRIX

@@ -170,7 +170,7 @@ def nothing_left(folder: DataFolder, state: StackState, ports: Mapping[str, int]
     return not processes_left and not leftovers and all(is_port_free(port) for port in ports.values())
 
 
-def test_two_stacks_run_beside_each_other(stack: RunningStack, own_folder: Path) -> None:
+def test_two_stacks_run_at_the_same_time(stack: RunningStack, own_folder: Path) -> None:
     folder, out = DataFolder(own_folder / "data"), own_folder / "other.log"
     with brought_up(folder, clean_environ(), options=("--free-ports",), out=out) as other:
         ports = other.plan.ports

@@ -55,7 +55,7 @@ def instances(stack: "RunningStack", study: str) -> list[str]:
     return [found["00080018"]["Value"][0] for found in answer.json()]
 
 
-def test_dicomweb_client_retrieves_what_it_stored(stack: "RunningStack", client: DICOMwebClient) -> None:
+def test_dicomweb_client_retrieves_the_study_that_it_stored(stack: "RunningStack", client: DICOMwebClient) -> None:
     study, sent = files(3)
     datasets = [dcmread(BytesIO(file)) for file in sent]
 

@@ -64,7 +64,7 @@ def test_a_matched_attribute_has_its_column(attribute: Attribute) -> None:
 
 
 @pytest.mark.parametrize("attribute", [attribute for attribute in FACTS if attribute.matching == "name"], ids=name_of)
-def test_a_persons_name_has_a_column_besides_its_folded_form(attribute: Attribute) -> None:
+def test_a_persons_name_has_a_column_in_addition_to_its_folded_form(attribute: Attribute) -> None:
     assert attribute.name in {field.name for field in fields(ROWS[attribute.level])}
 
 
