@@ -103,9 +103,9 @@ class Acceptance:
         return Incoming(sop_class, sop_uid, transfer_syntax, prefix, self._body(prefix, transfer_syntax))
 
     def receive_part10(self, sop_class: str, transfer_syntax: str, prefix: bytes) -> Incoming:
-        """Begin to receive the data set of a Part 10 file, after the file's own prefix; an empty `sop_class` is not compared.
+        """Begin to receive the data set of a Part 10 file, after the file's own prefix.
 
-        The instance UID of the file meta is not compared with the data set: after a change of the data set it is
+        An empty `sop_class` is not compared with the data set. The instance UID of the file meta is not compared with the data set: after a change of the data set it is
         often left as it was.
         """
         return Incoming(sop_class or None, None, transfer_syntax, prefix, self._body(prefix, transfer_syntax))
@@ -120,9 +120,9 @@ class Acceptance:
     async def accept(self, transfer: Transfer, incoming: Incoming) -> Receipt:
         """Store the instance and publish its event.
 
-        Raises Rejected for an instance that can never be stored; it is quarantined, unless it is too large,
-        the quarantine is full or it belongs to another study. Raises Unavailable for an instance that may be stored when it is sent again: its
-        object may exist already, the outbox then publishes its event, and the transfer is partial.
+        Raises Rejected for an instance that can never be stored; it is quarantined, unless it is too large, the
+        quarantine is full or it belongs to another study. Raises Unavailable for an instance that may be stored when
+        it is sent again: its object may exist already, the outbox then publishes its event, and the transfer is partial.
         """
         try:
             return await self._accept(transfer, incoming)
