@@ -1,7 +1,7 @@
 """The principal of an HTTP request, found by the same rules in the STOW door and in the read API.
 
-There is no access control yet, so the only principal is a client on this machine. The rules on Host, Origin and proxies
-keep a web page that is open on this machine from acting as that client.
+There is no access control yet, so the only principal is a client on this machine. The rules on Host, Origin,
+Sec-Fetch-Site and proxies keep a web page that is open on this machine from acting as that client.
 """
 
 import ipaddress
@@ -15,6 +15,8 @@ from operators.access.principal import NotAllowed, Principal
 HOSTS = ("localhost", "127.0.0.1", "[::1]")
 # HTTP/1.0 is left out, because its requests may lack a Host; granian names that version "1".
 HTTP_VERSIONS = ("1.1", "2", "2.0", "3")
+# A page of this server, and a user who typed the address or opened a bookmark.
+OWN_SITES = ("same-origin", "none")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,15 @@ def _has_foreign_origin(head: RequestHead) -> bool:
     return any(_split_origin(origin) != _split_host(head.headers["host"][0]) for origin in origins)
 
 
+def _is_for_foreign_page(head: RequestHead) -> bool:
+    """True if a browser says that it asks for a page of another origin.
+
+    A browser sends no Origin with the GET of an image, a script or a link, but this header, which no page can set
+    (W3C Fetch Metadata). Another port of this machine is of the same site, and another origin all the same.
+    """
+    return any(site not in OWN_SITES for site in head.headers.get("sec-fetch-site", []))
+
+
 def _split_host(host: str) -> tuple[str, str]:
     """Return the name and the port of a Host header; port 80 when it has none."""
     name, colon, port = host.rpartition(":")
@@ -94,4 +105,5 @@ RULES: tuple[tuple[str, str, Callable[[RequestHead], bool]], ...] = (
     ("forwarded", "send requests without a proxy: there is no access control yet", _is_forwarded),
     ("host", "Host must be localhost, 127.0.0.1 or [::1], with or without a port", _has_foreign_host),
     ("origin", "pages of another origin may not send requests: use a page of this server", _has_foreign_origin),
+    ("fetch-site", "pages of another origin may not read or link here: enter the address", _is_for_foreign_page),
 )

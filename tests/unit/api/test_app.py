@@ -60,6 +60,8 @@ def exchange(headers: Headers, **changes: Any) -> tuple[int, dict[str, Any]]:
         ([(b"host", b"LOCALHOST")], {}),
         ([*HOST, (b"origin", b"http://localhost:8060")], {}),
         ([(b"host", b"localhost"), (b"origin", b"http://localhost")], {}),
+        ([*HOST, (b"sec-fetch-site", b"same-origin")], {}),
+        ([*HOST, (b"sec-fetch-site", b"none")], {}),
     ],
 )
 def test_a_client_on_this_machine_is_answered(headers: Headers, changes: dict[str, Any]) -> None:
@@ -84,6 +86,8 @@ def test_a_client_on_this_machine_is_answered(headers: Headers, changes: dict[st
         ([*HOST, (b"origin", b"http://localhost:3000")], {}, "origin"),
         ([*HOST, (b"origin", b"https://evil.example")], {}, "origin"),
         ([*HOST, (b"origin", b"null")], {}, "origin"),
+        ([*HOST, (b"sec-fetch-site", b"cross-site")], {}, "fetch-site"),
+        ([*HOST, (b"sec-fetch-site", b"same-site")], {}, "fetch-site"),
         ([(b"host", b"localhost"), (b"origin", b"https://localhost")], {}, "origin"),
         ([(b"host", b"localhost:8060"), (b"origin", b"http://127.0.0.1:8060")], {}, "origin"),
     ],

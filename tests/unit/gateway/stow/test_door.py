@@ -207,6 +207,8 @@ REFUSALS: dict[str, tuple[dict[str, str], str, int, str]] = {
     "length": ({"content-length": str(9 * 2**30)}, "", 413, "request-bytes"),
     "cut": ({"content-length": "12"}, "", 400, "content-length"),
     "origin": ({"origin": "http://evil.example"}, "", 403, "origin"),
+    "cross-site": ({"sec-fetch-site": "cross-site"}, "", 403, "fetch-site"),
+    "same-site": ({"sec-fetch-site": "same-site"}, "", 403, "fetch-site"),
     "sandboxed": ({"origin": "null"}, "", 403, "origin"),
     "host": ({"host": "evil.example:8060"}, "", 403, "host"),
     "port": ({"host": "localhost:@evil.example"}, "", 403, "host"),

@@ -36,6 +36,28 @@ def test_each_rule_refuses_with_its_own_reason(head: RequestHead, reason: str) -
         principal_of(head, "local")
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "", "Same-Origin-not", "none, cross-site"])
+def test_a_browser_that_asks_for_a_page_of_another_origin_is_refused(site: str) -> None:
+    head = RequestHead("1.1", "127.0.0.1", HEADERS | {"sec-fetch-site": [site]})
+
+    with pytest.raises(NotAllowed, match="fetch-site"):
+        principal_of(head, "local")
+
+
+def test_a_second_fetch_site_hides_no_first_one() -> None:
+    head = RequestHead("1.1", "127.0.0.1", HEADERS | {"sec-fetch-site": ["same-origin", "cross-site"]})
+
+    with pytest.raises(NotAllowed, match="fetch-site"):
+        principal_of(head, "local")
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_a_browser_that_asks_for_a_page_of_this_server_or_for_its_user_is_let_in(site: str) -> None:
+    head = RequestHead("1.1", "127.0.0.1", HEADERS | {"sec-fetch-site": [site]})
+
+    assert principal_of(head, "local").tenant == "local"
+
+
 def test_a_scope_without_a_client_has_no_peer_address() -> None:
     head = RequestHead.of({"http_version": "1.1", "client": None, "headers": [(b"Host", b"a"), (b"host", b"b")]})
 
