@@ -1,7 +1,7 @@
 """Create topics, buckets or tables on a server before first use: `python -m deploy.prepare topics|buckets|catalog`.
 
-What exists already is left unchanged. Settings come from the environment. A server that does not answer is tried again
-for half a minute.
+What exists already is left unchanged, save for the few settings of topics that the archive cannot do without. Settings
+come from the environment. A server that does not answer is tried again for half a minute.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from schemas.objects import Bucket
 from schemas.settings.intake import QuarantineSettings
 from schemas.settings.reading import SettingsError, load
 from schemas.settings.servers import BrokerSettings, CatalogSettings, StoreSettings
+from schemas.telemetry import set_up_logs
 
 WAIT_S = 30.0
 RETRY_S = 0.2
@@ -26,10 +27,10 @@ NO_LIFECYCLE = (
 
 
 async def topics() -> None:
-    """Create every topic of schemas/topics.py."""
-    from operators.connectors.kafka.log import create_topics  # noqa: PLC0415 - each preparation imports only its own client
+    """Create every topic of schemas/topics.py, and alter those of other hands where the archive needs it."""
+    from operators.connectors.kafka.topics import prepare_topics  # noqa: PLC0415 - each preparation imports only its own client
 
-    await create_topics(load(BrokerSettings, os.environ))
+    await prepare_topics(load(BrokerSettings, os.environ))
 
 
 async def buckets() -> None:
@@ -81,4 +82,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    set_up_logs("prepare")
     sys.exit(main())

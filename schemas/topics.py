@@ -1,5 +1,6 @@
 """All topics of the broker: the event of each, its producers and consumers, how long its records are kept."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.events import (
@@ -16,6 +17,9 @@ from schemas.events import (
 
 PARTITIONS = 16
 DAY_MS = 24 * 3600 * 1000
+# The broker dates every record when it appends it. Dated by its sender, the event of something old would be deleted at
+# the broker's next retention check, and one from a clock that is an hour ahead would be refused.
+DATED_BY_BROKER = {"message.timestamp.type": "LogAppendTime"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,18 @@ class Topic:
             "retention.ms": str(self.retention_ms),
             "max.message.bytes": str(self.max_message_bytes),
             "compression.type": "producer",
+            **DATED_BY_BROKER,
         }
+
+    def changes_to(self, present: Mapping[str, str]) -> dict[str, str]:
+        """Return the settings to change at a topic that exists already with these settings.
+
+        Only what the archive cannot do without: who dates the records, and room for the largest record.
+        """
+        changes = {name: value for name, value in DATED_BY_BROKER.items() if present.get(name) != value}
+        if int(present.get("max.message.bytes", 0)) < self.max_message_bytes:
+            changes["max.message.bytes"] = str(self.max_message_bytes)
+        return changes
 
 
 INSTANCE_STORED = Topic(

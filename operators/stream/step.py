@@ -13,7 +13,7 @@ from schemas.topics import Topic
 
 @dataclass(frozen=True)
 class Record:
-    """One record of a topic, undecoded; `timestamp_ms` is Kafka's, in Unix milliseconds."""
+    """One record of a topic, undecoded; `timestamp_ms` is when the broker appended it, by its clock, in Unix time."""
 
     topic: str
     partition: int

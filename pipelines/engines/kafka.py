@@ -90,7 +90,10 @@ def record(row: Any) -> Record:
 
 
 def outgoing(output: Output) -> Row:
-    """Return the outgoing row of an output; a dead letter has the key of the rejected record."""
+    """Return the outgoing row of an output; a dead letter has the key of the rejected record.
+
+    The broker replaces the time of the row by that of the append.
+    """
     event = output.event
     key = (event.origin_key or b"") if isinstance(event, RecordRejected) else record_key(event)
     return Row(output.topic.name, key, encode(event), int(event.occurred_at.timestamp() * 1000))

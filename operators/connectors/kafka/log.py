@@ -6,14 +6,14 @@ from functools import partial
 from typing import Any, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
 
 from operators.errors import Unavailable
 from operators.store.ports import Position
 from schemas.codec import encode
 from schemas.events import Event
 from schemas.settings.servers import BrokerSettings
-from schemas.topics import PARTITIONS, TOPICS, Topic, record_key
+from schemas.topics import TOPICS, Topic, record_key
 
 CHECK_S = 2.0
 # The interval of polls while a delivery report is awaited; on average it delays an answer by half of this.
@@ -115,7 +115,6 @@ class Deliveries:
                 topic.name,
                 key=record_key(event),
                 value=encode(event),
-                timestamp=int(event.occurred_at.timestamp() * 1000),
                 on_delivery=partial(self._report, reported),
             )
         except (BufferError, KafkaException) as error:
@@ -147,20 +146,3 @@ def _settle(reported: "asyncio.Future[Position]", error: KafkaError | None, posi
         reported.set_result(position)
     else:
         reported.set_exception(Unavailable(f"broker-{error.name()}"))
-
-
-async def create_topics(settings: BrokerSettings, partitions: int = PARTITIONS, replication: int = 1) -> None:
-    """Create the registered topics that do not exist; raises Unavailable when the broker does not answer."""
-    client = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 3})
-    wanted = [NewTopic(topic.name, partitions, replication, config=topic.config) for topic in TOPICS]
-    created = client.create_topics(wanted, request_timeout=settings.produce_s)
-    for future in created.values():
-        await asyncio.to_thread(_ensure_created, future)
-
-
-def _ensure_created(future: Any) -> None:
-    try:
-        future.result()
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise Unavailable("broker") from error

@@ -1,7 +1,8 @@
 """The object store and the event log in memory: the behaviour of real servers without I/O, and outages on demand."""
 
 import base64
-from collections.abc import AsyncGenerator, AsyncIterator
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from zlib import crc32
@@ -110,10 +111,12 @@ class MemoryObjectStore(Failing):
 class MemoryEventLog(Failing):
     """An EventLog in memory; every event is encoded and decoded as for a broker.
 
-    `records` are by topic name and partition: key, value, and time in Unix milliseconds.
+    `records` are by topic name and partition: key, value, and the time of the append in Unix milliseconds. `clock` is
+    the broker's, in Unix seconds.
     """
 
     records: dict[tuple[str, int], list[tuple[bytes, bytes, int]]] = field(default_factory=dict)
+    clock: Callable[[], float] = time.time
 
     async def publish(self, topic: Topic, event: Event) -> Position:
         """Append the event to the partition of its key; return its position."""
@@ -121,7 +124,7 @@ class MemoryEventLog(Failing):
         key = record_key(event)
         partition = crc32(key) % PARTITIONS
         records = self.records.setdefault((topic.name, partition), [])
-        records.append((key, encode(event), int(event.occurred_at.timestamp() * 1000)))
+        records.append((key, encode(event), int(self.clock() * 1000)))
         self.after_request("broker")
         return Position(partition, len(records) - 1)
 

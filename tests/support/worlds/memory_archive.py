@@ -40,9 +40,9 @@ class MemoryArchive:
         """Write the rows of everything that was stored, as the catalog job does."""
         places = sorted(place for place in self.events.records if place[0] == INSTANCE_STORED.name)
         records = [
-            Record(topic, partition, offset, stored_ms, key, value)
+            Record(topic, partition, offset, appended_ms, key, value)
             for topic, partition in places
-            for offset, (key, value, stored_ms) in enumerate(self.events.records[topic, partition])
+            for offset, (key, value, appended_ms) in enumerate(self.events.records[topic, partition])
         ]
         cataloged(self.world.catalog, records)
 

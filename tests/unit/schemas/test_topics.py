@@ -1,8 +1,10 @@
 """Every event has its topic, only restricted topics hold patient data, and keys keep a study's records in order."""
 
+import pytest
+
 from schemas import codec
 from schemas.events import EVENTS, Event
-from schemas.topics import TOPICS, study_key
+from schemas.topics import TOPICS, TRANSFER_ENDED, Topic, study_key
 
 
 def test_every_event_has_a_topic() -> None:
@@ -22,3 +24,23 @@ def described(kind: type[Event]) -> str:
 
 def test_all_records_of_a_study_have_one_key() -> None:
     assert study_key("local", "1.2.3") == b"local/1.2.3"
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
+def test_a_topic_with_our_settings_is_left_as_it_is(topic: Topic) -> None:
+    assert topic.changes_to(topic.config) == {}
+
+
+@pytest.mark.parametrize(
+    ("changed", "changes"),
+    [
+        ({"message.timestamp.type": "CreateTime"}, {"message.timestamp.type": "LogAppendTime"}),
+        ({"max.message.bytes": "1000"}, {"max.message.bytes": str(TRANSFER_ENDED.max_message_bytes)}),
+        ({"max.message.bytes": "104857600"}, {}),
+        ({"retention.ms": "3600000"}, {}),
+        ({"compression.type": "gzip"}, {}),
+        ({"min.insync.replicas": "2"}, {}),
+    ],
+)
+def test_only_what_the_archive_cannot_do_without_is_changed(changed: dict[str, str], changes: dict[str, str]) -> None:
+    assert TRANSFER_ENDED.changes_to({**TRANSFER_ENDED.config, **changed}) == changes
