@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from gateway.intake.deadlines import ANNOUNCE_S, within
 from gateway.intake.failpoints import Reached, pass_by
 from gateway.intake.outbox import Outbox
 from gateway.intake.quarantine import Quarantine
@@ -28,10 +29,6 @@ from schemas.events import InstanceStored
 from schemas.objects import Envelope, Identity
 from schemas.telemetry import GATEWAY_BYTES, GATEWAY_REJECTED
 from schemas.topics import INSTANCE_STORED
-
-# For what follows a PUT, which asks store and broker. A sender is answered within 15 s of a fault: a PUT may take 5 of
-# them without progress, a look-up of the tiers 1.
-ANNOUNCE_S = 9.0
 
 
 @dataclass(frozen=True)
@@ -182,15 +179,12 @@ class Acceptance:
         moved = await self._ports.tiers.find_moved(upload.key)
         is_new = moved is None and await self._ports.tiers.put(upload)
         self._ports.reached("after_put")
-        try:
-            async with asyncio.timeout(ANNOUNCE_S):
-                if is_new:
-                    event = _event_of_new(examined, upload)
-                else:
-                    event = await self._event_of_repeat(transfer, examined, moved)
-                await self._ports.events.publish(INSTANCE_STORED, event)
-        except TimeoutError as error:
-            raise Unavailable("slow") from error
+        async with within(ANNOUNCE_S):
+            if is_new:
+                event = _event_of_new(examined, upload)
+            else:
+                event = await self._event_of_repeat(transfer, examined, moved)
+            await self._ports.events.publish(INSTANCE_STORED, event)
         return Receipt(event, is_repeat=not is_new)
 
     async def _event_of_repeat(

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import structlog
 
+from gateway.intake.deadlines import ANNOUNCE_S, within
 from operators.errors import Rejected, Unavailable
 from operators.store import quarantine
 from operators.store.ports import EventLog, ObjectStore, StoredObject, Upload
@@ -50,28 +51,33 @@ class Quarantine:
         leaves no room for it, Unavailable when store or broker do not answer in time.
         """
         upload = replace(upload, envelope=replace(upload.envelope, reason=reason))
-        stored = await self._put(upload)
-        await self._events.publish(INSTANCE_QUARANTINED, quarantine.held(stored, self._rules.kept))
+        is_new, full = False, None
+        try:
+            is_new = await self._put(upload)
+        except Rejected as error:
+            # An object that is stored already takes no more room.
+            full = error
+        async with within(ANNOUNCE_S):
+            stored = _stored(upload) if is_new else await self._earlier(upload, full)
+            await self._events.publish(INSTANCE_QUARANTINED, quarantine.held(stored, self._rules.kept))
         GATEWAY_QUARANTINED.labels(reason).inc()
 
-    async def _put(self, upload: Upload) -> StoredObject:
-        """Store the object unless its key exists; return the object that is stored under the key."""
+    async def _put(self, upload: Upload) -> bool:
+        """Store the object unless its key exists; True if it is new. Raises Rejected("quarantine-full")."""
         tenant, _ = quarantine.tenant_and_hash(upload.key)
-        try:
-            with self._quota.reserved(tenant, upload.size_bytes) as reservation:
-                reservation.is_used = await self._store.put(Bucket.QUARANTINE, upload)
-        except Rejected:
-            # An object that is stored already takes no more room.
-            if stored := await self._store.head(Bucket.QUARANTINE, upload.key):
-                return stored
-            _log_full(upload)
-            raise
-        if reservation.is_used:
-            return StoredObject(upload.key, upload.size_bytes, upload.envelope)
+        with self._quota.reserved(tenant, upload.size_bytes) as reservation:
+            reservation.is_used = await self._store.put(Bucket.QUARANTINE, upload)
+        return reservation.is_used
+
+    async def _earlier(self, upload: Upload, full: Rejected | None) -> StoredObject:
+        """Return the object that was stored under the upload's key before; raises `full` if there is none."""
         stored = await self._store.head(Bucket.QUARANTINE, upload.key)
-        if stored is None:
+        if stored is not None:
+            return stored
+        if full is None:
             raise Unavailable("store-object-went")
-        return stored
+        _log_full(upload)
+        raise full
 
     async def watch(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         """Measure the quarantine every measure_s until cancelled; before the first measurement it counts as empty."""
@@ -95,6 +101,10 @@ class Quarantine:
         self._tenants |= found.keys()
         for tenant in self._tenants:
             GATEWAY_QUARANTINE_BYTES.labels(tenant).set(found[tenant])
+
+
+def _stored(upload: Upload) -> StoredObject:
+    return StoredObject(upload.key, upload.size_bytes, upload.envelope)
 
 
 def _log_full(upload: Upload) -> None:

@@ -13,12 +13,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 
-from operators.errors import Unavailable
+from gateway.intake.deadlines import LOOKUP_S, within
 from operators.store.ports import ObjectStore, StoredObject, Upload
 from schemas.objects import TIERS, Bucket
-
-# A sender is answered within 15 s of a fault: the PUT may take 5 of them without progress, the event 9.
-LOOKUP_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -44,11 +41,8 @@ class TieredStore:
         """Return the object of this key in a colder tier that is in use; None, without a request, if none is in use."""
         if not self._colder:
             return None
-        try:
-            async with asyncio.timeout(LOOKUP_S):
-                found = await asyncio.gather(*(self._head(bucket, key) for bucket in self._colder))
-        except TimeoutError as error:
-            raise Unavailable("slow") from error
+        async with within(LOOKUP_S):
+            found = await asyncio.gather(*(self._head(bucket, key) for bucket in self._colder))
         return next(filter(None, found), None)
 
     async def find(self, key: str) -> TieredObject | None:

@@ -10,11 +10,11 @@ from gateway.intake.quarantine import LEAST_BYTES, Quarantine, QuarantineRules, 
 from gateway.intake.status import QUARANTINE_FULL, of_rejected
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage, crc32c_of
 from operators.errors import Rejected, Unavailable
-from operators.store.ports import Upload
-from schemas.events import InstanceQuarantined
+from operators.store.ports import Position, StoredObject, Upload
+from schemas.events import Event, InstanceQuarantined
 from schemas.objects import Bucket, Envelope
 from schemas.telemetry import GATEWAY_QUARANTINE_BYTES, GATEWAY_QUARANTINE_FULL, GATEWAY_QUARANTINED
-from schemas.topics import INSTANCE_QUARANTINED
+from schemas.topics import INSTANCE_QUARANTINED, Topic
 
 NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 HASH = "ab" * 32
@@ -116,6 +116,47 @@ def test_after_an_outage_the_same_content_can_be_sent_again(world: QuarantineWor
 
     assert len({event.event_id for event in world.published}) == 1
     assert len(world.store.objects) == 1
+
+
+class SilentStore(MemoryObjectStore):
+    """A store that answers a PUT, and no HEAD."""
+
+    async def head(self, bucket: Bucket, key: str) -> StoredObject | None:  # noqa: ARG002
+        await asyncio.Event().wait()
+        return None
+
+
+class SilentEventLog(MemoryEventLog):
+    """A broker that acknowledges nothing."""
+
+    async def publish(self, topic: Topic, event: Event) -> Position:  # noqa: ARG002
+        await asyncio.Event().wait()
+        return Position(0, 0)
+
+
+async def keep_within_5_s(world: QuarantineWorld, data: bytes, key: str) -> None:
+    async with asyncio.timeout(5):
+        await world.quarantine.keep(upload(data, key), REASON)
+
+
+@pytest.mark.parametrize(
+    ("world", "before", "key"),
+    [
+        (QuarantineWorld(SilentStore()), FIVE, HASH),
+        (QuarantineWorld(SilentStore()), SIX, OTHER),
+        (QuarantineWorld(events=SilentEventLog()), b"", HASH),
+    ],
+    ids=["a repeat is looked up", "the quota is full", "the event is published"],
+)
+def test_what_follows_the_put_has_one_limit_of_time(
+    world: QuarantineWorld, before: bytes, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.intake.quarantine.ANNOUNCE_S", 0.01)
+    if before:
+        world.keep(before, f"local/{HASH}")
+
+    with pytest.raises(Unavailable, match="slow"):
+        asyncio.run(keep_within_5_s(world, OTHER_FIVE, f"local/{key}"))
 
 
 def test_over_the_quota_nothing_is_stored_and_the_sender_is_told_why(world: QuarantineWorld) -> None:

@@ -8,13 +8,11 @@ from typing import Any
 
 import pytest
 
-from gateway.intake.accept import ANNOUNCE_S
-from gateway.intake.tiers import LOOKUP_S, TieredObject, TieredStore
+from gateway.intake.tiers import TieredObject, TieredStore
 from operators.connectors.memory.stores import MemoryObjectStore, Outage, StoredBytes, crc32c_of
 from operators.errors import Unavailable
 from operators.store.ports import StoredObject, Upload
 from schemas.objects import TIERS, Bucket, Envelope
-from schemas.settings.servers import StoreSettings
 
 NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 KEY = f"local/1.2.3/1.2.3.9/1.2.3.1_{'ab' * 32}.dcm"
@@ -160,10 +158,6 @@ def test_a_store_that_refuses_is_unavailable_and_not_a_missing_object(
 
     with pytest.raises(Unavailable, match="store"):
         asyncio.run(request_of(tiers))
-
-
-def test_a_sender_is_answered_within_15_s_of_a_fault() -> None:
-    assert LOOKUP_S + StoreSettings().no_progress_s + ANNOUNCE_S <= 15
 
 
 async def content(tiers: TieredStore, one: TieredObject, end: int | None) -> bytes:
