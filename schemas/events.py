@@ -84,7 +84,10 @@ class Frames:
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceStored(Event):
-    """An instance is stored in the object store. Holds patient data."""
+    """An instance is stored in the object store. Holds patient data.
+
+    A reader that needs more of the header than `facts` reads the object's first `header_length` bytes.
+    """
 
     study_uid: str
     series_uid: str
@@ -97,7 +100,6 @@ class InstanceStored(Event):
     prefix_hash: str
     prefix_length: int
     header_length: int
-    header: bytes | None = field(repr=False)
     facts: Facts
     frames: Frames
     warnings: tuple[str, ...] = ()

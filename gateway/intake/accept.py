@@ -202,17 +202,9 @@ class Acceptance:
             examined.identity,
             examination,
             envelope,
-            instance.inline_header(await self._prefix_of(found), examined.data, examination),
             found.stored.size_bytes,
             transfer_id=transfer.transfer_id,
         )
-
-    async def _prefix_of(self, found: TieredObject) -> bytes:
-        length = found.stored.envelope.prefix_length
-        try:
-            return b"".join([chunk async for chunk in self._ports.tiers.read(found, length)])
-        except KeyError as error:
-            raise Unavailable("store-object-went") from error
 
     async def _quarantine(
         self, transfer: Transfer, incoming: Incoming, data: Buffer, received_at: datetime, reason: str
@@ -273,5 +265,4 @@ def _upload(key: str, incoming: Incoming, data: Buffer, envelope: Envelope) -> U
 
 
 def _event_of_new(examined: _ExaminedInstance, upload: Upload) -> InstanceStored:
-    header = instance.inline_header(examined.incoming.prefix, examined.data, examined.examination)
-    return instance.instance_stored(examined.identity, examined.examination, upload.envelope, header, upload.size_bytes)
+    return instance.instance_stored(examined.identity, examined.examination, upload.envelope, upload.size_bytes)

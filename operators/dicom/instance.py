@@ -14,7 +14,6 @@ from operators.errors import Rejected
 from schemas.events import Facts, Frames, InstanceStored, event_id
 from schemas.objects import Envelope, Identity, is_uid
 
-MAX_INLINE_HEADER_BYTES = 128 << 10
 MAX_UID_BYTES = 128
 
 # In the order of Examination's fields.
@@ -107,18 +106,10 @@ def prefix_hash(prefix: Buffer) -> str:
     return hashlib.sha256(prefix).hexdigest()
 
 
-def inline_header(prefix: Buffer, dataset: Buffer, examination: Examination) -> bytes | None:
-    """Return the header's bytes for the event; None when they are longer than an event carries."""
-    if examination.header_length > MAX_INLINE_HEADER_BYTES:
-        return None
-    return bytes(prefix) + bytes(dataset[: examination.header_length - len(prefix)])
-
-
-def instance_stored(  # noqa: PLR0913 (an event gathers what five places know)
+def instance_stored(
     identity: Identity,
     examination: Examination,
     envelope: Envelope,
-    header: bytes | None,
     size_bytes: int,
     *,
     transfer_id: str | None = None,
@@ -135,7 +126,6 @@ def instance_stored(  # noqa: PLR0913 (an event gathers what five places know)
         transfer_id=transfer,
         object_key=identity.key,
         size_bytes=size_bytes,
-        header=header,
         **(vars(identity) | _copied(examination, EXAMINATION_FIELDS) | _copied(envelope, ENVELOPE_FIELDS)),
     )
 
@@ -155,5 +145,4 @@ def event_of_object(
     identity = Identity.of(key)
     with memoryview(whole) as view, view[envelope.prefix_length :] as dataset:
         examination = examine(dataset, envelope.transfer_syntax, envelope.prefix_length, limits)
-        header = inline_header(view[: envelope.prefix_length], dataset, examination)
-    return instance_stored(identity, examination, envelope, header, len(whole), transfer_id=transfer_id)
+    return instance_stored(identity, examination, envelope, len(whole), transfer_id=transfer_id)

@@ -62,7 +62,6 @@ def instance(  # noqa: PLR0913  a table of cases changes one field at a time
         prefix_hash="0" * 64,
         prefix_length=300,
         header_length=900,
-        header=None,
         facts=facts or Facts(patient_id="P1", modality="CT", study_date="20260301", series_number=series),
         frames=Frames(kind="native", offset=900, length=100, count=1),
         transfer_id=transfer,

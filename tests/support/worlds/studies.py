@@ -32,7 +32,6 @@ def instance(number: int, transfer: str = "t1", *, study: str = STUDY, modality:
         prefix_hash="0" * 64,
         prefix_length=300,
         header_length=900,
-        header=b"\x08\x00",
         facts=Facts(modality=modality),
         frames=Frames(),
         transfer_id=transfer,

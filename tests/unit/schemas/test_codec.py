@@ -10,17 +10,29 @@ from typing import Any
 import fastavro
 import pytest
 
+from operators.dicom.facts import ITEMS, MAX_ITEMS, MAX_TEXT_LENGTH
+from operators.dicom.frames import MAX_LENGTHS_BYTES
 from schemas import codec
-from schemas.events import EVENTS, Event, InstanceStored
+from schemas.events import EVENTS, Event, Facts, InstanceStored
 
 VERSIONS = codec.versions()
 NAMES = [f"{version.name}/{version.path.name}" for version in VERSIONS]
 
 
-def example(version: codec.SchemaVersion) -> Event:
-    path = version.path.with_suffix(".example.json")
-    kind = next(kind for kind in EVENTS if codec.newest(kind.__name__).name == version.name)
-    return codec._event(kind, typed(json.loads(path.read_text()), version.schema))
+def example(version: codec.SchemaVersion) -> dict[str, Any]:
+    """Return the record of the version's example."""
+    return typed(json.loads(version.path.with_suffix(".example.json").read_text()), version.schema)
+
+
+def written(version: codec.SchemaVersion, record: dict[str, Any]) -> bytes:
+    """Return an event as the release that had this version wrote it."""
+    body = io.BytesIO()
+    fastavro.schemaless_writer(body, version.schema, record)
+    return codec.MARKER + version.fingerprint + body.getvalue()
+
+
+def instance_stored(number: int) -> codec.SchemaVersion:
+    return next(version for version in VERSIONS if (version.name, version.number) == ("instance_stored", number))
 
 
 def typed(record: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
@@ -41,7 +53,7 @@ def typed_value(value: Any, kind: Any) -> Any:
 
 @pytest.mark.parametrize("version", VERSIONS, ids=NAMES)
 def test_every_version_has_an_example_that_survives_the_round_trip(version: codec.SchemaVersion) -> None:
-    event = example(version)
+    event = codec.decode(written(version, example(version)))
 
     assert codec.decode(codec.encode(event)) == event
 
@@ -67,12 +79,18 @@ def test_no_two_versions_share_a_fingerprint() -> None:
 @pytest.mark.parametrize("version", VERSIONS, ids=NAMES)
 def test_every_version_is_readable_by_the_newest_reader(version: codec.SchemaVersion) -> None:
     kind = next(kind for kind in EVENTS if codec.newest(kind.__name__).name == version.name)
-    body = io.BytesIO()
-    fastavro.schemaless_writer(body, version.schema, codec._record(example(version)))
-    found = codec.decode(codec.MARKER + version.fingerprint + body.getvalue())
+    found = codec.decode(written(version, example(version)))
 
     assert isinstance(found, kind)
-    assert found.event_id == example(version).event_id
+    assert found.event_id == example(version)["event_id"]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_header_bytes_of_an_older_event_are_dropped(number: int) -> None:
+    version = instance_stored(number)
+    record = example(version)
+
+    assert codec.decode(written(version, record | {"header": bytes(131072)})) == codec.decode(written(version, record))
 
 
 @pytest.mark.parametrize("kind", EVENTS, ids=[kind.__name__ for kind in EVENTS])
@@ -94,15 +112,23 @@ def test_an_unknown_fingerprint_raises_another_error_than_garbage() -> None:
 
 
 def test_a_truncated_body_is_not_an_event() -> None:
-    data = codec.encode(example(VERSIONS[0]))
+    data = written(VERSIONS[0], example(VERSIONS[0]))
 
     with pytest.raises(codec.NotAnEvent):
         codec.decode(data[:-1])
 
 
-def test_an_event_with_the_largest_inline_header_fits_half_a_mebibyte() -> None:
-    event = next(example(version) for version in VERSIONS if version.name == "instance_stored")
+def test_the_largest_event_fits_half_a_mebibyte() -> None:
+    version = instance_stored(3)
+    event = codec.decode(written(version, example(version)))
     assert isinstance(event, InstanceStored)
-    frames = dataclasses.replace(event.frames, kind="encapsulated", lengths=bytes(65536))
+    in_items = {name for members in ITEMS.values() for name, _, _ in members}
+    texts = [field.name for field in dataclasses.fields(Facts) if field.type == str | None]
+    # Four bytes for each character.
+    longest: dict[str, Any] = {
+        name: "\U0001f9b4" * MAX_TEXT_LENGTH * (MAX_ITEMS if name in in_items else 1) for name in texts
+    }
+    frames = dataclasses.replace(event.frames, kind="encapsulated", lengths=bytes(MAX_LENGTHS_BYTES))
+    largest = dataclasses.replace(event, facts=dataclasses.replace(event.facts, **longest), frames=frames)
 
-    assert len(codec.encode(dataclasses.replace(event, header=bytes(131072), frames=frames))) <= 512 * 1024
+    assert 256 * 1024 < len(codec.encode(largest)) <= 512 * 1024

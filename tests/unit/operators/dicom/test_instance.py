@@ -13,11 +13,9 @@ import pytest
 
 from operators.dicom.attributes import TAGS
 from operators.dicom.instance import (
-    MAX_INLINE_HEADER_BYTES,
     data_hasher,
     event_of_object,
     examine,
-    inline_header,
     instance_stored,
     move_examination,
     prefix_hash,
@@ -168,8 +166,7 @@ def stored(whole: bytes) -> tuple[str, Envelope, Any]:
         prefix_hash=prefix_hash(whole[: meta.prefix_length]),
         header_length=read.header_length,
     )
-    header = inline_header(whole[: meta.prefix_length], dataset, read)
-    return identity.key, envelope, instance_stored(identity, read, envelope, header, len(whole))
+    return identity.key, envelope, instance_stored(identity, read, envelope, len(whole))
 
 
 def test_a_stored_object_and_its_envelope_give_its_event_again(corpus: Path) -> None:
@@ -195,7 +192,7 @@ def test_the_event_id_is_derived_from_the_stored_instance() -> None:
 
     assert event.event_id == event_id("instance-stored", "local", "1.2", "1.2.3.4", Identity.of(key).data_hash)
     assert (event.occurred_at, event.cause, event.object_key) == (STORED_AT, ("transfer-1",), key)
-    assert (event.header, event.header_length) == (whole, len(whole))
+    assert (event.header_length, event.size_bytes) == (len(whole), len(whole))
 
 
 def test_a_repeats_event_differs_in_its_transfer_alone() -> None:
@@ -216,18 +213,12 @@ def test_another_prefix_changes_only_the_offsets_of_an_examination(corpus: Path)
     assert move_examination(mine, meta.prefix_length - len(ours)) == theirs
 
 
-def test_a_header_over_128_kib_is_not_in_the_event() -> None:
-    def header(text_bytes: int) -> bytes | None:
-        long = struct.pack("<HH2sxxI", 0x0040, 0xA160, b"UT", text_bytes) + bytes(text_bytes)
-        data = data_set() + long
-        return inline_header(b"prefix", data, examine(data, EXPLICIT_VR_LITTLE_ENDIAN, len(b"prefix")))
+def test_an_event_carries_no_bytes_of_its_header() -> None:
+    private = b"PRIVATE VALUE, NO FACT"
+    element = struct.pack("<HH2sH", 0x0043, 0x1010, b"LO", len(private)) + private
+    _, _, event = stored(part10_prefix(CT, "1.2.3.4", EXPLICIT_VR_LITTLE_ENDIAN) + data_set() + element)
 
-    fixed = len(b"prefix" + data_set()) + 12
-    at_limit = header(MAX_INLINE_HEADER_BYTES - fixed)
-
-    assert at_limit is not None
-    assert len(at_limit) == MAX_INLINE_HEADER_BYTES
-    assert header(MAX_INLINE_HEADER_BYTES - fixed + 1) is None
+    assert private not in encode(event)
 
 
 def test_all_of_a_deflated_object_counts_as_header(corpus: Path) -> None:
