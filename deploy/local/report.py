@@ -33,9 +33,10 @@ def memory(running: RunningStack) -> str:
 
 
 def servers(state: StackState) -> list[str]:
-    """Return a line for each server."""
+    """Return a line for each server, and one for the watchdog."""
+    watchdog = {"watchdog": state.watchdog} if state.watchdog else {}
     return [
         f"  {name:<10}{'healthy' if server.is_healthy else 'not healthy'}, process {server.process.pid},"
         f" started {server.starts} times"
-        for name, server in state.servers.items()
+        for name, server in ({**state.servers, **watchdog}).items()
     ]

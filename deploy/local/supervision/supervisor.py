@@ -9,11 +9,10 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from deploy.local.data_folder import DataFolder
 from deploy.local.supervision import processes
 from deploy.local.supervision.processes import Process
 from deploy.local.supervision.programs import (
-    ROOT,
     Program,
     ServerProgram,
     SetupProgram,
@@ -31,13 +29,11 @@ from deploy.local.supervision.programs import (
     mark,
     tied_to_this_process,
 )
+from deploy.local.supervision.restarts import Restarts
 from deploy.local.supervision.stack_state import ServerState, StackState
+from deploy.local.supervision.watchdog_process import WatchdogProcess
 
 MAX_STARTS = 5
-BACK_OFF_S = 0.2
-MAX_BACK_OFF_S = 5.0
-# A server that ran for this long is started again without waiting.
-LONG_RUN_S = 10.0
 CHECK_EVERY_S = 0.1
 LAST_LINES = 8
 LOG_BYTES = 32 * 2**20
@@ -61,24 +57,6 @@ class ServerProcess:
         return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
 
 
-@dataclass
-class Restarts:
-    """How a server's starts went, and how long to wait before the next one."""
-
-    starts: int = 0
-    unhealthy: int = 0
-    short_runs: int = 0
-
-    def add(self, ran_s: float, *, was_healthy: bool) -> None:
-        """Count a run that has ended after `ran_s` seconds."""
-        self.unhealthy = 0 if was_healthy else self.unhealthy + 1
-        self.short_runs = 0 if was_healthy and ran_s > LONG_RUN_S else self.short_runs + 1
-
-    def wait_s(self) -> float:
-        """Return the seconds to wait before the next start; they double with every short run."""
-        return min(BACK_OFF_S * 2 ** (self.short_runs - 1), MAX_BACK_OFF_S) if self.short_runs else 0
-
-
 class Supervisor:
     """One run of the stack in one data folder, which the caller holds."""
 
@@ -96,6 +74,7 @@ class Supervisor:
         self.say = say
         self.began = time.monotonic()
         self.servers: dict[str, ServerProcess] = {}
+        self.watchdog = WatchdogProcess(self.run_id, folder.root)
         # Set once a server is healthy, or a setup is done.
         self.available = {name: asyncio.Event() for name in self.programs}
         self.is_ready = False
@@ -106,20 +85,22 @@ class Supervisor:
         Raises Failed when a server does not become healthy, or a setup fails. Everything is stopped when this returns or raises.
         """
         rotate_logs(self.folder.logs)
-        with self.watched():
-            self.write_state()
-            try:
-                async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(self.keep(program)) for program in self.programs.values()]
-                    tasks += [group.create_task(self.trim_logs()), group.create_task(self.announce(when_ready))]
-                    await stop.wait()
-                    for task in tasks:
-                        task.cancel()
-            except ExceptionGroup as failures:
-                failed = failures.subgroup(Failed)
-                raise (failed.exceptions[0] if failed else failures) from None
-            finally:
-                await self.stop_all()
+        await self.watchdog.start()
+        self.write_state()
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self.keep(program)) for program in self.programs.values()]
+                tasks += [group.create_task(self.trim_logs()), group.create_task(self.announce(when_ready))]
+                tasks += [group.create_task(self.watchdog.keep(self.note_watchdog))]
+                await stop.wait()
+                for task in tasks:
+                    task.cancel()
+        except ExceptionGroup as failures:
+            failed = failures.subgroup(Failed)
+            raise (failed.exceptions[0] if failed else failures) from None
+        finally:
+            await self.stop_all()
+            await self.watchdog.dismiss()
 
     async def announce(self, when_ready: Callable[[], Awaitable[None]]) -> None:
         """Wait until every program is available, write that to the state file, and call `when_ready`."""
@@ -264,13 +245,19 @@ class Supervisor:
         """Report an event with the seconds since the supervisor's start."""
         self.say(f"{time.monotonic() - self.began:6.1f} s  {event}")
 
+    def note_watchdog(self, event: str) -> None:
+        """Report what became of the watchdog, and write the new one to the state file."""
+        self.report(event)
+        self.write_state()
+
     def write_state(self) -> None:
         """Write the state file, for other processes."""
         servers = {
             name: ServerState(child.process, child.is_healthy, child.starts) for name, child in self.servers.items()
         }
         us = processes.identify(os.getpid())
-        state = StackState(self.run_id, processes.boot_id(), us, servers, self.is_ready, self.plan)
+        boot, watchdog = processes.boot_id(), self.watchdog.state
+        state = StackState(self.run_id, boot, us, servers, watchdog, is_ready=self.is_ready, plan=self.plan)
         state.write(self.folder.state)
 
     async def trim_logs(self) -> None:
@@ -281,20 +268,6 @@ class Supervisor:
                 if log.stat().st_size > LOG_BYTES:
                     shutil.copyfile(log, earlier(log))
                     os.truncate(log, 0)
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Run a watchdog for the block, which cleans up if this process is killed."""
-        script = ROOT / "deploy" / "local" / "supervision" / "watchdog.py"
-        command = [sys.executable, "-I", "-S", str(script), self.run_id, str(self.folder.root)]
-        watchdog = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-        try:
-            yield
-        finally:
-            with suppress(subprocess.TimeoutExpired):
-                watchdog.communicate(b".", timeout=5)
-            watchdog.kill()
-            watchdog.wait()
 
 
 def rotate_logs(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -54,6 +55,14 @@ def test_each_server_has_a_line_with_its_health_its_process_and_its_starts() -> 
     assert report.servers(state) == [
         "  web       healthy, process 17, started 1 times",
         "  postgres  not healthy, process 18, started 3 times",
+    ]
+
+
+def test_the_watchdog_has_a_line_with_its_starts() -> None:
+    watchdog = ServerState(Process(19, 1), is_healthy=True, starts=2)
+
+    assert report.servers(replace(state_of(), watchdog=watchdog)) == [
+        "  watchdog  healthy, process 19, started 2 times"
     ]
 
 

@@ -1,5 +1,6 @@
 """Other processes can read the state of a stack until the system boots again."""
 
+import json
 import os
 
 import pytest
@@ -14,7 +15,19 @@ def test_a_state_counts_until_the_next_boot(folder: DataFolder, is_same_boot: bo
     us = processes.identify(os.getpid())
     boot = processes.boot_id() if is_same_boot else "another boot"
     servers = {"one": ServerState(us, is_healthy=True, starts=2)}
-    state = StackState("run", boot, us, servers, is_ready=True, plan={"ports": {"web": 8060}})
+    watchdog = ServerState(us, is_healthy=True, starts=3)
+    state = StackState("run", boot, us, servers, watchdog, is_ready=True, plan={"ports": {"web": 8060}})
     state.write(folder.state)
 
     assert StackState.read(folder.state) == (state if is_same_boot else None)
+
+
+def test_a_state_of_the_release_before_has_no_watchdog(folder: DataFolder) -> None:
+    us = processes.identify(os.getpid())
+    state = StackState("run", processes.boot_id(), us, {})
+    state.write(folder.state)
+    record = json.loads(folder.state.read_text())
+    del record["watchdog"]
+    folder.state.write_text(json.dumps(record))
+
+    assert StackState.read(folder.state) == state
