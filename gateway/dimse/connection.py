@@ -132,7 +132,6 @@ class DimseConnection(asyncio.BufferedProtocol):
         self.state = AssociationState.CLOSED
         if self._timer is not None:
             self._timer.cancel()
-        self._door.connections.discard(self)
         if self._exchange is not None:
             self._exchange.messages.close()
         if self.task is None:
@@ -266,6 +265,7 @@ class DimseConnection(asyncio.BufferedProtocol):
         """Free the connection's place and all that it holds; called once it is closed and none of its requests runs."""
         if self._exchange is not None:
             self._exchange.requests.close()
+        self._door.connections.discard(self)
         self._door.admission.remove(self)
         self._end_association()
 

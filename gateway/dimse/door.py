@@ -40,6 +40,7 @@ class Door:
     admission: Admission
     # Replaced as a whole when the file changes: an association keeps the peer that it was accepted as.
     peers: Peers
+    # Until they are closed and none of their requests is being answered.
     connections: set[OpenConnection] = field(default_factory=set)
 
     @property

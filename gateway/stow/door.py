@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.intake.lifespan import Intake
 from gateway.intake.status import BROKEN_OFF, Status
+from gateway.intake.transfer import Transfer
 from gateway.stow.body import ClientGone, RequestBody
 from gateway.stow.delivery import Delivery, PartResult
 from gateway.stow.multipart import MultipartLimits, PartBegun, PartEnded, Scanner
@@ -60,6 +61,8 @@ class Stow:
     settings: StowSettings
     tenant: str
     requests: dict[asyncio.Task[Any], RequestBody] = field(default_factory=dict)
+    # The ends of transfers whose last parts are still being stored; a request that was cancelled does not wait for its.
+    endings: set[asyncio.Task[None]] = field(default_factory=set)
     is_closing: bool = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,13 +87,15 @@ class Stow:
         await _send(send, response)
 
     async def close(self, within_s: float) -> None:
-        """Accept no more requests; break off those that have not ended after `within_s`, and wait until they have."""
+        """Accept no more requests; break off those that have not ended after `within_s`, and wait until all have."""
         self.is_closing = True
         if self.requests:
             _, late = await asyncio.wait(self.requests, timeout=within_s)
             for body in self.requests.values():
                 body.break_off(_closing)
             await asyncio.gather(*late, return_exceptions=True)
+        if self.endings:
+            await asyncio.wait(self.endings)
 
     async def _response(self, scope: Scope, receive: Receive, task: "asyncio.Task[Any]") -> StowResponse:
         head = RequestHead.of(scope)
@@ -136,15 +141,10 @@ class Stow:
                 transfer.mark_partial()
             transfer.complete()
         finally:
-            await asyncio.shield(delivery.settle())
-            transfer.abort()
-            log.info(
-                "store_ended",
-                transfer=transfer.transfer_id,
-                outcome=transfer.outcome,
-                instances=transfer.instances,
-                status=status,
-            )
+            ending = asyncio.create_task(_end(transfer, delivery, status))
+            self.endings.add(ending)
+            ending.add_done_callback(self.endings.discard)
+            await asyncio.shield(ending)
         return response
 
     async def _delivered(self, request: StoreRequest, body: RequestBody, delivery: Delivery) -> StowResponse:
@@ -181,6 +181,21 @@ class Stow:
                 raise
             return error
         return None
+
+
+async def _end(transfer: Transfer, delivery: Delivery, status: int) -> None:
+    """Settle the parts of a request, then end its transfer: in a task of its own, which no cancel of the request reaches."""
+    try:
+        await delivery.settle()
+    finally:
+        transfer.abort()
+        log.info(
+            "store_ended",
+            transfer=transfer.transfer_id,
+            outcome=transfer.outcome,
+            instances=transfer.instances,
+            status=status,
+        )
 
 
 async def _deliver_single(body: RequestBody, delivery: Delivery) -> None:
