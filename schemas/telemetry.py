@@ -52,6 +52,13 @@ def exposition() -> bytes:
     return generate_latest(registry)
 
 
+# Any process.
+PRODUCER_BROKEN = Counter(
+    "fluoro_producer_broken_total",
+    "Producers that failed for good and were replaced, by librdkafka's error.",
+    ["error"],
+)
+
 # The gateway. The `outcome` of an instance is one of gateway/intake/status.py.
 GATEWAY_ASSOCIATIONS = Gauge("fluoro_gateway_associations", "Associations that are open.")
 GATEWAY_ASSOCIATED = Counter(

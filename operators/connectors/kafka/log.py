@@ -4,7 +4,9 @@ import asyncio
 from contextlib import suppress
 from functools import partial
 from typing import Any, Self
+from weakref import WeakSet
 
+import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
@@ -13,6 +15,7 @@ from operators.store.ports import Position
 from schemas.codec import encode
 from schemas.events import Event
 from schemas.settings.servers import BrokerSettings
+from schemas.telemetry import PRODUCER_BROKEN
 from schemas.topics import TOPICS, Topic, record_key
 
 CHECK_S = 2.0
@@ -21,6 +24,8 @@ POLL_S = 0.002
 QUEUE_KBYTES = 64 * 1024
 # The longest wait of a record for others in its batch; a longer wait would only delay every answer.
 LINGER_MS = 1
+
+log = structlog.get_logger()
 
 
 def producer_config(settings: BrokerSettings) -> dict[str, Any]:
@@ -51,11 +56,16 @@ def producer_config(settings: BrokerSettings) -> dict[str, Any]:
 
 
 class KafkaEventLog:
-    """An EventLog in a Kafka cluster; it belongs to the event loop that first publishes."""
+    """An EventLog in a Kafka cluster; it belongs to the event loop that first publishes.
+
+    A producer that fails for good is replaced, and no event is refused for it unless it was in that producer's hands.
+    """
 
     def __init__(self, settings: BrokerSettings) -> None:
         self._settings = settings
         self._deliveries: Deliveries | None = None
+        # Every producer that may still report: the loop's next poll of it keeps it alive.
+        self._reporting: WeakSet[Deliveries] = WeakSet()
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,17 +74,18 @@ class KafkaEventLog:
         await self.close()
 
     async def close(self) -> None:
-        """Wait for the delivery reports that are outstanding, for at most `produce_s`."""
-        if self._deliveries is not None:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._deliveries.idle.wait(), self._settings.produce_s)
+        """Wait for the reports that are outstanding, also at producers that were replaced; for at most `produce_s`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.produce_s):
+                for deliveries in tuple(self._reporting):
+                    await deliveries.idle.wait()
 
     async def publish(self, topic: Topic, event: Event) -> Position:
         """Append an event under its key; return its position once the broker has acknowledged it.
 
-        librdkafka reports every record within `produce_s`. Raises Unavailable when the report is an error.
+        Raises Unavailable when the report is an error, or does not come within `produce_s`.
         """
-        return await self._opened().send(topic, event)
+        return await self._send(topic, event)
 
     async def check(self) -> None:
         """Return once the broker has answered; raises Unavailable when it does not within CHECK_S."""
@@ -84,10 +95,21 @@ class KafkaEventLog:
         except KafkaException as error:
             raise Unavailable("broker") from error
 
+    def _send(self, topic: Topic, event: Event) -> "asyncio.Future[Position]":
+        """Queue an event, at a new producer if the present one turns out to be broken."""
+        deliveries = self._opened()
+        try:
+            return deliveries.send(topic, event)
+        except Unavailable:
+            if not deliveries.is_broken:
+                raise
+        return self._opened().send(topic, event)
+
     def _opened(self) -> "Deliveries":
         if self._deliveries is None or self._deliveries.is_broken:
-            loop = asyncio.get_running_loop()
-            self._deliveries = Deliveries(Producer(producer_config(self._settings)), loop)
+            producer = Producer(producer_config(self._settings))
+            self._deliveries = Deliveries(producer, asyncio.get_running_loop(), self._settings.produce_s)
+            self._reporting.add(self._deliveries)
         return self._deliveries
 
 
@@ -95,20 +117,25 @@ class Deliveries:
     """A producer and its delivery reports, which an event loop polls for while any report is awaited.
 
     No thread waits for reports, because for every record it would take the interpreter from the loop and then wake the
-    loop. After a fatal error `is_broken` is True and the producer must be replaced. `idle` is set while no report is
-    awaited.
+    loop. After a fatal error `is_broken` is True and the producer must be replaced; it is still polled until it is
+    empty. `idle` is set while no report is awaited.
     """
 
-    def __init__(self, producer: Producer, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, producer: Producer, loop: asyncio.AbstractEventLoop, produce_s: float) -> None:
         self.is_broken = False
-        self._producer = producer
-        self._loop = loop
         self.idle = asyncio.Event()
         self.idle.set()
-        self._awaited = 0
+        self._producer = producer
+        self._loop = loop
+        self._produce_s = produce_s
+        # When each awaited report is overdue, by the loop's clock: the oldest record first.
+        self._awaited: dict[asyncio.Future[Position], float] = {}
 
     def send(self, topic: Topic, event: Event) -> "asyncio.Future[Position]":
-        """Queue an event; the future is done when its report arrives. Raises Unavailable if the queue is full."""
+        """Queue an event; the future is done when its report arrives, at the latest after `produce_s`.
+
+        Raises Unavailable if the queue is full or the producer is broken.
+        """
         reported: asyncio.Future[Position] = self._loop.create_future()
         try:
             self._producer.produce(
@@ -117,28 +144,64 @@ class Deliveries:
                 value=encode(event),
                 on_delivery=partial(self._report, reported),
             )
-        except (BufferError, KafkaException) as error:
+        except BufferError as error:
             raise Unavailable("broker") from error
-        self._awaited += 1
-        if self._awaited == 1:
+        except KafkaException as error:
+            self._note(error)
+            raise Unavailable("broker") from error
+        if not self._awaited:
             self.idle.clear()
             self._loop.call_later(POLL_S, self._poll)
+        self._awaited[reported] = self._loop.time() + self._produce_s
         return reported
 
     def _poll(self) -> None:
-        self._producer.poll(0)
-        if self._awaited:
-            self._loop.call_later(POLL_S, self._poll)
-        else:
+        """Take the reports that have come. Nothing that goes wrong here may end the polling: records would wait for ever."""
+        try:
+            self._producer.poll(0)
+        except Exception as error:  # noqa: BLE001 - a fatal error, or what a report raised: either way a new producer
+            self._note(error)
+        self._give_up_overdue()
+        if not self._awaited:
             self.idle.set()
+        # A producer that is dropped before it is empty would never be freed: its records refer to it.
+        if self._awaited or (self.is_broken and len(self._producer)):
+            self._loop.call_later(POLL_S, self._poll)
 
     def _report(self, reported: "asyncio.Future[Position]", error: KafkaError | None, message: Message) -> None:
-        self._awaited -= 1
+        self._awaited.pop(reported, None)
         if error is not None and error.fatal():
-            # An idempotent producer sends nothing more after a fatal error.
-            self.is_broken = True
+            self._break(error.name())
         if not reported.done():
             _settle(reported, error, Position(message.partition() or 0, message.offset() or 0))
+
+    def _give_up_overdue(self) -> None:
+        """Fail the records whose reports are overdue; librdkafka's own limit should have reported them before."""
+        now = self._loop.time()
+        while self._awaited and (oldest := next(iter(self._awaited.items())))[1] <= now:
+            del self._awaited[oldest[0]]
+            if not oldest[0].done():
+                oldest[0].set_exception(Unavailable("broker-no-report"))
+
+    def _note(self, error: Exception) -> None:
+        """Note what `produce` or `poll` raised; only a queue's or a record's own error leaves the producer in use."""
+        cause = error.args[0] if isinstance(error, KafkaException) else None
+        if cause is None:
+            self._break(type(error).__name__)
+        elif cause.fatal() or cause.code() == KafkaError._FATAL:  # noqa: SLF001 - the name of a public constant
+            self._break(cause.name())
+
+    def _break(self, name: str) -> None:
+        """Use the producer no more: after a fatal error an idempotent producer sends nothing.
+
+        Records that it has sent may still be acknowledged; those in its queue are reported as errors at once.
+        """
+        if self.is_broken:
+            return
+        self.is_broken = True
+        PRODUCER_BROKEN.labels(name).inc()
+        log.error("producer_broken", error=name)
+        self._producer.purge(in_queue=True, in_flight=False, blocking=False)
 
 
 def _settle(reported: "asyncio.Future[Position]", error: KafkaError | None, position: Position) -> None:

@@ -1,0 +1,168 @@
+"""A producer that fails for good is replaced, and no record waits for its report for ever."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+
+from operators.connectors.kafka.log import Deliveries, KafkaEventLog
+from operators.errors import Unavailable
+from schemas.events import TransferEnded, event_id
+from schemas.settings.servers import BrokerSettings
+from schemas.topics import TRANSFER_ENDED
+from tests.support.machine.mock_kafka import MockKafka, break_for_good
+
+BEGAN = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
+PRODUCE_S = 3.0
+SLOW_MS = 1000
+BOUND_S = 20.0
+
+World = Callable[[MockKafka, KafkaEventLog], Awaitable[None]]
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[tuple[MockKafka, KafkaEventLog]]:
+    """Yield a broker and a log whose producer has had one record acknowledged."""
+    broker = MockKafka()
+    log = KafkaEventLog(BrokerSettings(bootstrap=broker.bootstrap, produce_s=PRODUCE_S))
+    async with log, asyncio.timeout(BOUND_S):
+        await log.publish(TRANSFER_ENDED, ended(0))
+        yield broker, log
+
+
+def run(test: World) -> None:
+    async def inside() -> None:
+        async with opened() as (broker, log):
+            await test(broker, log)
+
+    asyncio.run(inside())
+
+
+def ended(number: int) -> TransferEnded:
+    return TransferEnded(
+        event_id=event_id("log", str(number)),
+        tenant="local",
+        occurred_at=BEGAN,
+        transfer_id=str(number),
+        study_uid="1.2.3",
+        outcome="well",
+        instances=number,
+        began_at=BEGAN,
+    )
+
+
+def producer_of(log: KafkaEventLog) -> Any:
+    assert log._deliveries is not None
+    return log._deliveries._producer
+
+
+async def in_flight(broker: MockKafka, log: KafkaEventLog, number: int) -> "asyncio.Task[Any]":
+    """Publish an event that the broker has received and answers after SLOW_MS."""
+    broker.answer_after(SLOW_MS)
+    publishing = asyncio.create_task(log.publish(TRANSFER_ENDED, ended(number)))
+    await asyncio.sleep(0)
+    producer_of(log).flush(0.2)
+    return publishing
+
+
+def test_a_fatal_error_with_a_record_in_flight_neither_holds_it_nor_stops_the_next() -> None:
+    async def test(broker: MockKafka, log: KafkaEventLog) -> None:
+        publishing = await in_flight(broker, log, 1)
+        break_for_good(producer_of(log))
+        broker.answer_after(0)
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        position = await log.publish(TRANSFER_ENDED, ended(2))
+        outcomes = await asyncio.gather(publishing, return_exceptions=True)
+
+        assert position.offset >= 1
+        assert loop.time() - began_at < PRODUCE_S
+        assert not isinstance(outcomes[0], BaseException) or isinstance(outcomes[0], Unavailable)
+
+    run(test)
+
+
+def test_a_fatal_error_while_nothing_is_in_flight_costs_no_event() -> None:
+    async def test(_: MockKafka, log: KafkaEventLog) -> None:
+        before = producer_of(log)
+        break_for_good(before)
+
+        assert (await log.publish(TRANSFER_ENDED, ended(1))).offset == 1
+        assert producer_of(log) is not before
+
+    run(test)
+
+
+def test_a_fatal_error_is_logged_and_counted_once() -> None:
+    def counted() -> float:
+        return REGISTRY.get_sample_value("fluoro_producer_broken_total", {"error": "INVALID_PRODUCER_EPOCH"}) or 0.0
+
+    async def test(broker: MockKafka, log: KafkaEventLog) -> None:
+        before = counted()
+        publishing = await in_flight(broker, log, 1)
+        break_for_good(producer_of(log))
+        with capture_logs() as logs:
+            await asyncio.gather(publishing, return_exceptions=True)
+
+        assert [(entry["event"], entry["error"]) for entry in logs] == [("producer_broken", "INVALID_PRODUCER_EPOCH")]
+        assert counted() == before + 1
+
+    run(test)
+
+
+def test_closing_waits_for_the_records_of_a_producer_that_was_replaced() -> None:
+    async def test(broker: MockKafka, log: KafkaEventLog) -> None:
+        publishing = await in_flight(broker, log, 1)
+        before = log._opened()
+        break_for_good(producer_of(log))
+        with pytest.raises(Unavailable):
+            before.send(TRANSFER_ENDED, ended(2))
+        after = log._opened()
+        was_open = not publishing.done()
+        await log.close()
+        await asyncio.sleep(0)
+
+        assert after is not before
+        assert was_open
+        assert publishing.done()
+
+    run(test)
+
+
+def test_an_error_of_one_report_stops_no_other() -> None:
+    async def test(_: MockKafka, log: KafkaEventLog) -> None:
+        def fail(*_: object) -> None:
+            raise RuntimeError
+
+        producer_of(log).produce(TRANSFER_ENDED.name, b"", on_delivery=fail)
+
+        assert (await log.publish(TRANSFER_ENDED, ended(1))).offset >= 0
+        assert (await log.publish(TRANSFER_ENDED, ended(2))).offset >= 0
+
+    run(test)
+
+
+class SilentProducer:
+    """A producer that never reports what became of a record."""
+
+    def produce(self, *_: object, **__: object) -> None:
+        """Take a record."""
+
+    def poll(self, _: float) -> None:
+        """Report nothing."""
+
+
+def test_a_record_without_a_report_is_unavailable_after_produce_s() -> None:
+    async def test() -> None:
+        deliveries = Deliveries(SilentProducer(), asyncio.get_running_loop(), 0.05)
+        async with asyncio.timeout(BOUND_S):
+            with pytest.raises(Unavailable):
+                await deliveries.send(TRANSFER_ENDED, ended(1))
+            await deliveries.idle.wait()
+
+    asyncio.run(test())
