@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from gateway.intake.deadlines import ANNOUNCE_S, within
 from gateway.intake.failpoints import Reached, pass_by
-from gateway.intake.outbox import Outbox
+from gateway.intake.outbox.outbox import Outbox
 from gateway.intake.quarantine import Quarantine
 from gateway.intake.spool import Body, Buffer, Room, SpoolLimits
 from gateway.intake.tiers import TieredObject, TieredStore

@@ -14,7 +14,7 @@ import structlog
 
 from gateway.intake.accept import Acceptance, AcceptancePorts
 from gateway.intake.failpoints import Reached, armed
-from gateway.intake.outbox import Outbox, OutboxPorts, adopt
+from gateway.intake.outbox.outbox import Outbox, OutboxPorts, adopt
 from gateway.intake.quarantine import Quarantine, QuarantineRules
 from gateway.intake.rebuild import Rebuilder
 from gateway.intake.spool import Room, SpoolLimits

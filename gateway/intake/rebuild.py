@@ -5,7 +5,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.intake.ledger import Intent
+from gateway.intake.outbox.ledger import Intent
 from gateway.intake.tiers import TieredObject, TieredStore
 from operators.dicom import instance
 from operators.dicom.scan import LIMITS, ScanLimits

@@ -12,8 +12,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
 from gateway.intake.accept import Acceptance, AcceptancePorts, Incoming, Receipt
-from gateway.intake.journal import Journal
-from gateway.intake.outbox import Outbox, OutboxPorts, finish, ownerless
+from gateway.intake.outbox.journal import Journal
+from gateway.intake.outbox.outbox import Outbox, OutboxPorts, finish, ownerless
 from gateway.intake.quarantine import Quarantine, QuarantineRules
 from gateway.intake.rebuild import Rebuilder
 from gateway.intake.spool import Room, SpoolLimits

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.intake.journal import Journal
 from gateway.intake.lifespan import Connectors, open_intake
-from gateway.intake.outbox import Outbox
+from gateway.intake.outbox.journal import Journal
+from gateway.intake.outbox.outbox import Outbox
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
 from schemas.objects import Bucket
 from schemas.settings.intake import QuarantineSettings

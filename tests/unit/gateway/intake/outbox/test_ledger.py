@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.intake.ledger import Intent, Ledger, Line, begun, done, end_published, ended, given_up, intended
+from gateway.intake.outbox.ledger import Intent, Ledger, Line, begun, done, end_published, ended, given_up, intended
 from schemas.objects import Envelope, Identity
 
 NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)

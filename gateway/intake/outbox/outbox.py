@@ -15,10 +15,10 @@ from typing import Self, TypeVar
 
 import structlog
 
-from gateway.intake import ledger
 from gateway.intake.failpoints import Reached, pass_by
-from gateway.intake.journal import Journal
-from gateway.intake.ledger import Intent, Ledger
+from gateway.intake.outbox import ledger
+from gateway.intake.outbox.journal import Journal
+from gateway.intake.outbox.ledger import Intent, Ledger
 from gateway.intake.transfer import TransferEnd
 from operators.errors import Rejected, Unavailable
 from operators.store.ports import EventLog

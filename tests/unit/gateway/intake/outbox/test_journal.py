@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.intake.journal import Journal
+from gateway.intake.outbox.journal import Journal
 
 FullDisk = Callable[[], AbstractContextManager[None]]
 

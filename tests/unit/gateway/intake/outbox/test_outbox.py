@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.intake.journal import Journal
-from gateway.intake.outbox import adopt
+from gateway.intake.outbox.journal import Journal
+from gateway.intake.outbox.outbox import adopt
 from operators.connectors.memory.stores import Outage
 from operators.errors import Unavailable
 from tests.support.worlds.intake import FullJournal, IntakeWorld, VirtualTime, killed_during
@@ -235,7 +235,7 @@ def test_outboxes_are_taken_over_after_their_folder_was_unreadable_for_a_while(
             raise refusal
         return real(folder)
 
-    monkeypatch.setattr("gateway.intake.outbox.Journal.ownerless", sometimes)
+    monkeypatch.setattr("gateway.intake.outbox.outbox.Journal.ownerless", sometimes)
 
     async def adopting() -> None:
         task = asyncio.create_task(adopt(world.folder, world.outbox_ports()))
