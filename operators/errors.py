@@ -20,5 +20,9 @@ class Unavailable(Exception):
         self.what = what
 
 
+class Unreadable(Unavailable):
+    """A store answers, but cannot give the bytes of an object that it has: the object is damaged, or the store ails."""
+
+
 class BadQuery(ValueError):
     """The client asked in a way that has no answer; the text says what to do instead and repeats no value."""

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from operators.errors import Rejected
 from schemas.events import Event
 from schemas.objects import Bucket, Envelope
 from schemas.topics import Topic
@@ -19,11 +20,21 @@ class Position:
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object that is in the store: its size and its envelope."""
+    """An object that is in the store: its size, its envelope, and the store's tag of this version of it."""
 
     key: str
     size_bytes: int
     envelope: Envelope
+    etag: str = ""
+
+
+class NoEnvelope(Rejected):
+    """The object has no envelope: this archive did not write it, or its metadata are lost; `etag` is its version's tag."""
+
+    def __init__(self, size_bytes: int, etag: str) -> None:
+        super().__init__("no-envelope")
+        self.size_bytes = size_bytes
+        self.etag = etag
 
 
 @dataclass(frozen=True)
@@ -40,8 +51,9 @@ class Upload:
 class ObjectStore(Protocol):
     """A store of objects in buckets: S3, as far as this archive needs it.
 
-    Objects are never changed: a key is written once, read often, and perhaps deleted. A read that follows a write or
-    a delete, by any process, sees it. Callers may use one store for many requests at a time, all from one event loop.
+    Objects are never changed: a key is written once, read often, and perhaps deleted; only an object that is damaged is
+    replaced. A read that follows a write or a delete, by any process, sees it. Callers may use one store for many
+    requests at a time, all from one event loop.
 
     Every method raises Unavailable when the store does not answer in time, refuses, or lacks the bucket. Then it is not
     known what happened: a PUT or DELETE may have been carried out, and may still be carried out later. So callers
@@ -57,16 +69,24 @@ class ObjectStore(Protocol):
         parts are not copied, and must not change until this returns or raises.
         """
 
-    async def head(self, bucket: Bucket, key: str) -> StoredObject | None:
-        """Return an object's size and envelope; None when there is no such object.
+    async def replace(self, bucket: Bucket, upload: Upload, etag: str) -> bool:
+        """Store the object in place of the version with this tag; False when the key has another version, or none.
 
-        Raises Rejected("no-envelope") for an object that this archive did not write.
+        All else is as for `put`. A tag may follow from the content alone: then an equal object is replaced too.
+        """
+
+    async def head(self, bucket: Bucket, key: str) -> StoredObject | None:
+        """Return an object's size, envelope and tag, as the store was told; None when there is no such object.
+
+        Says nothing about the bytes: they may be damaged. Raises NoEnvelope for an object that this archive did not
+        write, Unreadable when the store answers that it cannot look: the object's metadata may be damaged.
         """
 
     def read(self, bucket: Bucket, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the object's bytes from start to end (exclusive), in chunks of any size; fewer if it is shorter.
 
         The request is made with the first chunk. Raises KeyError, before the first chunk, when there is no such
+        object, and Unreadable, perhaps after some chunks, when the store answers but does not give all bytes of its
         object. The bytes are not compared with a checksum. Closing the generator before its end frees its connection
         at once.
         """

@@ -2,15 +2,16 @@
 
 import base64
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from hashlib import sha256
 from zlib import crc32
 
 import google_crc32c
 
-from operators.errors import Unavailable
-from operators.store.ports import Position, StoredObject, Upload
+from operators.errors import Unavailable, Unreadable
+from operators.store.ports import NoEnvelope, Position, StoredObject, Upload
 from schemas.codec import decode, encode
 from schemas.events import Event
 from schemas.objects import Bucket, Envelope
@@ -46,10 +47,29 @@ class Failing:
 
 @dataclass(frozen=True)
 class StoredBytes:
-    """An object as a store keeps it: its bytes and its metadata."""
+    """An object as a store keeps it: its bytes, its metadata, and how many of the bytes it can still read."""
 
     data: bytes
     metadata: dict[str, str]
+    etag: str = ""
+    readable_bytes: int | None = None
+
+
+def _altered(held: StoredBytes) -> StoredBytes:
+    middle = len(held.data) // 2
+    return replace(held, data=held.data[:middle] + bytes([held.data[middle] ^ 1]) + held.data[middle + 1 :])
+
+
+# What may become of an object on a store's disk, by name. A store that checks its disk, as MinIO does, cannot read what
+# is altered or cut short; a store that does not gives the wrong bytes.
+DAMAGES: Mapping[str, Callable[[StoredBytes], StoredBytes]] = {
+    "altered": _altered,
+    "short": lambda held: replace(held, data=held.data[: len(held.data) // 2]),
+    "empty": lambda held: replace(held, data=b""),
+    "unreadable": lambda held: replace(held, readable_bytes=0),
+    "broken off": lambda held: replace(held, readable_bytes=len(held.data) // 2),
+    "no metadata": lambda held: replace(held, metadata={}),
+}
 
 
 @dataclass
@@ -60,30 +80,47 @@ class MemoryObjectStore(Failing):
 
     async def put(self, bucket: Bucket, upload: Upload) -> bool:
         """Store the object unless its key exists; True when this call stored it."""
+        return self._put(bucket, upload, lambda held: held is None)
+
+    async def replace(self, bucket: Bucket, upload: Upload, etag: str) -> bool:
+        """Store the object in place of the version with this tag; False when the key has another version, or none."""
+        return self._put(bucket, upload, lambda held: held is not None and held.etag == etag)
+
+    def _put(self, bucket: Bucket, upload: Upload, condition: Callable[[StoredBytes | None], bool]) -> bool:
         self.before_request("store")
         data = b"".join(upload.parts)
         if len(data) != upload.size_bytes or crc32c_of(data) != upload.crc32c:
             raise Unavailable("store-checksum")
-        is_new = (bucket, upload.key) not in self.objects
-        if is_new:
-            self.objects[bucket, upload.key] = StoredBytes(data, upload.envelope.to_metadata())
+        is_stored = condition(self.objects.get((bucket, upload.key)))
+        if is_stored:
+            self.objects[bucket, upload.key] = StoredBytes(
+                data, upload.envelope.to_metadata(), sha256(data).hexdigest()
+            )
         self.after_request("store")
-        return is_new
+        return is_stored
 
     async def head(self, bucket: Bucket, key: str) -> StoredObject | None:
-        """Return an object's size and envelope; None when there is no such object."""
+        """Return an object's size, envelope and tag; None when there is no such object. Raises NoEnvelope."""
         self.before_request("store")
         found = self.objects.get((bucket, key))
-        return StoredObject(key, len(found.data), Envelope.from_metadata(found.metadata)) if found else None
+        if found is None:
+            return None
+        if not found.metadata:
+            raise NoEnvelope(len(found.data), found.etag)
+        return StoredObject(key, len(found.data), Envelope.from_metadata(found.metadata), found.etag)
 
     async def read(
         self, bucket: Bucket, key: str, start: int = 0, end: int | None = None
     ) -> AsyncGenerator[bytes, None]:
         """Yield the object's bytes from start to end (exclusive); raises KeyError when there is no such object."""
         self.before_request("store")
-        data = self.objects[bucket, key].data[start:end]
-        for offset in range(0, len(data), CHUNK_BYTES):
-            yield data[offset : offset + CHUNK_BYTES]
+        held = self.objects[bucket, key]
+        data = held.data[start:end]
+        readable = len(data) if held.readable_bytes is None else max(held.readable_bytes - start, 0)
+        for offset in range(0, min(len(data), readable), CHUNK_BYTES):
+            yield data[offset : min(offset + CHUNK_BYTES, readable)]
+        if readable < len(data):
+            raise Unreadable("store")
 
     async def keys(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[str]:
         """Yield the keys that begin with a prefix, in order."""
@@ -105,6 +142,10 @@ class MemoryObjectStore(Failing):
     async def check(self) -> None:
         """Return when the store answers; raises Unavailable."""
         self.before_request("store")
+
+    def damage(self, bucket: Bucket, key: str, how: str) -> None:
+        """Damage an object as DAMAGES says, as a disk would: its tag stays."""
+        self.objects[bucket, key] = DAMAGES[how](self.objects[bucket, key])
 
 
 @dataclass

@@ -16,15 +16,15 @@ from urllib.parse import quote, urlencode, urlsplit
 from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
+from aiohttp import ClientError, ClientPayloadError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
 from minio.xml import findall, findtext
 from multidict import CIMultiDictProxy
 from yarl import URL
 
 from operators.connectors.s3.signature import Signer
 from operators.connectors.s3.wire import KEEP_ALIVE_S, ConnectionPool, HttpResponse
-from operators.errors import Rejected, Unavailable
-from operators.store.ports import StoredObject, Upload
+from operators.errors import Unavailable, Unreadable
+from operators.store.ports import NoEnvelope, StoredObject, Upload
 from schemas.objects import Bucket, Envelope
 from schemas.settings.servers import StoreSettings
 
@@ -34,6 +34,8 @@ LIFECYCLE = (
     "<Status>Enabled</Status><Filter><Prefix></Prefix></Filter><Expiration><Days>{days}</Days></Expiration></Rule>"
     "</LifecycleConfiguration>"
 )
+# The statuses of a PUT with If-Match: another version is there, or no object.
+NOT_THIS_VERSION = (HTTPStatus.PRECONDITION_FAILED, HTTPStatus.NOT_FOUND)
 # The statuses with which stores that do not support lifecycle rules refuse them.
 NO_LIFECYCLE_RULES = (HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.BAD_REQUEST)
 
@@ -67,33 +69,40 @@ class S3ObjectStore:
 
         Raises Unavailable also when connecting, sending a chunk or waiting for the response takes too long.
         """
-        headers = {META + name: value for name, value in upload.envelope.to_metadata().items()}
-        headers |= {"x-amz-checksum-crc32c": upload.crc32c, "if-none-match": "*"}
-        headers["content-length"] = str(upload.size_bytes)
+        response = await self._put(bucket, upload, {"if-none-match": "*"})
+        return response.status != HTTPStatus.PRECONDITION_FAILED and _is_stored(response, upload.crc32c)
+
+    async def replace(self, bucket: Bucket, upload: Upload, etag: str) -> bool:
+        """Store the object in place of the version with this tag; False when the key has another version, or none."""
+        response = await self._put(bucket, upload, {"if-match": etag})
+        return response.status not in NOT_THIS_VERSION and _is_stored(response, upload.crc32c)
+
+    async def _put(self, bucket: Bucket, upload: Upload, condition: dict[str, str]) -> HttpResponse:
+        headers = {META + name: value for name, value in upload.envelope.to_metadata().items()} | condition
+        headers |= {"x-amz-checksum-crc32c": upload.crc32c, "content-length": str(upload.size_bytes)}
         head = self._head("PUT", f"{bucket}/{upload.key}", headers)
         with _as_unavailable():
             async with asyncio.timeout(self._settings.connect_s) as deadline:
-                response = await self._connections.exchange(head, upload.parts, self._extend(deadline))
-        return _is_stored(response, upload.crc32c)
+                return await self._connections.exchange(head, upload.parts, self._extend(deadline))
 
     async def head(self, bucket: Bucket, key: str) -> StoredObject | None:
-        """Return an object's size and envelope; None when there is no such object.
-
-        Raises Rejected("no-envelope") for an object that the gateway did not write.
-        """
+        """Return an object's size, envelope and tag; None when there is no such object. Raises NoEnvelope."""
         with _as_unavailable():
             async with self._request("HEAD", f"{bucket}/{key}") as response:
                 if response.status == HTTPStatus.NOT_FOUND:
                     await self._expect_bucket(bucket)
                     return None
-                _expect(response, HTTPStatus.OK)
-                size_bytes = int(response.headers["content-length"])
-                return StoredObject(key, size_bytes, _envelope(response.headers))
+                _expect_readable(response, HTTPStatus.OK)
+                return _stored_object(key, response.headers)
 
     async def read(
         self, bucket: Bucket, key: str, start: int = 0, end: int | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the object's bytes from start to end (exclusive); raises KeyError when there is no such object."""
+        """Yield the object's bytes from start to end (exclusive); raises KeyError when there is no such object.
+
+        Raises Unreadable for the answers that MinIO gives for an object whose bytes are damaged on its disk: 503, or a
+        body that breaks off. It answers HEAD as if nothing were wrong.
+        """
         if end is not None and end <= start:
             return
         last = "" if end is None else end - 1
@@ -105,7 +114,7 @@ class S3ObjectStore:
                     raise KeyError(key)
                 if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                     return
-                _expect(response, HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
+                _expect_readable(response, HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
                 while chunk := await self._next(response):
                     yield chunk
 
@@ -230,13 +239,13 @@ class _as_unavailable:  # noqa: N801 - reads as what it does
         pass
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, ClientPayloadError):
+            raise Unreadable("store-broke-off") from error
         if isinstance(error, ClientError | TimeoutError | OSError | EOFError | ET.ParseError):
             raise Unavailable("store") from error
 
 
 def _is_stored(response: HttpResponse, crc32c: str) -> bool:
-    if response.status == HTTPStatus.PRECONDITION_FAILED:
-        return False
     _expect(response, HTTPStatus.OK)
     if response.headers.get("x-amz-checksum-crc32c") != crc32c:
         raise Unavailable("store-checksum")
@@ -253,9 +262,16 @@ def _expect(response: ClientResponse | HttpResponse, *wanted: HTTPStatus) -> Non
         raise Unavailable(f"store-{response.status}")
 
 
-def _envelope(headers: CIMultiDictProxy[str]) -> Envelope:
+def _expect_readable(response: ClientResponse, *wanted: HTTPStatus) -> None:
+    if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise Unreadable(f"store-{response.status}")
+    _expect(response, *wanted)
+
+
+def _stored_object(key: str, headers: CIMultiDictProxy[str]) -> StoredObject:
     metadata = {name.lower().removeprefix(META): value for name, value in headers.items()}
+    size_bytes, etag = int(headers["content-length"]), headers.get("etag", "")
     try:
-        return Envelope.from_metadata(metadata)
+        return StoredObject(key, size_bytes, Envelope.from_metadata(metadata), etag)
     except (KeyError, ValueError) as error:
-        raise Rejected("no-envelope") from error
+        raise NoEnvelope(size_bytes, etag) from error

@@ -12,11 +12,12 @@ import pytest
 from deploy.local.running import RunningStack
 from operators.connectors.memory.stores import MemoryObjectStore, Outage, crc32c_of
 from operators.connectors.s3.store import S3ObjectStore
-from operators.errors import Unavailable
-from operators.store.ports import ObjectStore, Upload
+from operators.errors import Unavailable, Unreadable
+from operators.store.ports import NoEnvelope, ObjectStore, Upload
 from schemas.objects import Bucket, Envelope
 from schemas.settings.reading import load
 from schemas.settings.servers import StoreSettings
+from tests.support.machine.damaged_disk import DAMAGES, damage, damage_metadata
 
 Opened = Callable[[], AsyncIterator[ObjectStore]]
 Test = Callable[[ObjectStore], Awaitable[None]]
@@ -68,11 +69,24 @@ def upload(data: bytes, name: str = "1.dcm", folder: str | None = None) -> Uploa
     return Upload(key, (data[:7], bytearray(data[7:9]), memoryview(data)[9:]), len(data), crc32c_of(data), ENVELOPE)
 
 
+async def put_without_metadata(store: ObjectStore, sent: Upload) -> None:
+    """Store an object as a tool that copies bytes alone would."""
+    if isinstance(store, MemoryObjectStore):
+        await store.put(Bucket.HOT, sent)
+        store.damage(Bucket.HOT, sent.key, "no metadata")
+        return
+    assert isinstance(store, S3ObjectStore)
+    headers = {"content-length": str(sent.size_bytes)}
+    path = f"{Bucket.HOT}/{sent.key}"
+    async with store._request("PUT", path, headers=headers, body=b"".join(sent.parts)) as response:
+        assert response.status == 200
+
+
 async def whole(store: ObjectStore, key: str, start: int = 0, end: int | None = None) -> bytes:
     return b"".join([chunk async for chunk in store.read(Bucket.HOT, key, start, end)])
 
 
-@pytest.mark.parametrize("size_bytes", [1, 100, 600_000, 5_000_000])
+@pytest.mark.parametrize("size_bytes", [0, 1, 100, 600_000, 5_000_000])
 def test_an_object_is_read_back_with_its_envelope(run: Run, size_bytes: int) -> None:
     data = os.urandom(size_bytes)
     sent = upload(data)
@@ -97,6 +111,137 @@ def test_a_key_is_written_once(run: Run) -> None:
         assert await whole(store, first.key) == b"the first content"
 
     run(test)
+
+
+async def tag_of(store: ObjectStore, key: str) -> str:
+    found = await store.head(Bucket.HOT, key)
+    assert found is not None
+    return found.etag
+
+
+def test_only_the_version_that_was_looked_at_is_replaced(run: Run) -> None:
+    first = upload(b"the first content")
+    second, third = (replace(upload(data), key=first.key) for data in (b"the second content", b"the third content"))
+
+    async def test(store: ObjectStore) -> None:
+        await store.put(Bucket.HOT, first)
+        tag = await tag_of(store, first.key)
+        assert await store.replace(Bucket.HOT, second, tag)
+        assert not await store.replace(Bucket.HOT, third, tag)
+        assert await whole(store, first.key) == b"the second content"
+
+    run(test)
+
+
+def test_an_absent_object_is_not_replaced(run: Run) -> None:
+    sent = upload(b"some content")
+
+    async def test(store: ObjectStore) -> None:
+        assert not await store.replace(Bucket.HOT, sent, '"00000000000000000000000000000000"')
+        assert await store.head(Bucket.HOT, sent.key) is None
+
+    run(test)
+
+
+def test_a_replacement_with_a_wrong_checksum_changes_nothing(run: Run) -> None:
+    first = upload(b"the first content")
+    second = replace(upload(b"the second content"), key=first.key, crc32c=first.crc32c)
+
+    async def test(store: ObjectStore) -> None:
+        await store.put(Bucket.HOT, first)
+        with pytest.raises(Unavailable):
+            await store.replace(Bucket.HOT, second, await tag_of(store, first.key))
+        assert await whole(store, first.key) == b"the first content"
+
+    run(test)
+
+
+def test_one_of_many_that_replace_a_version_wins(run: Run) -> None:
+    first = upload(b"the first content")
+    others = [replace(upload(os.urandom(50_000)), key=first.key) for _ in range(8)]
+
+    async def test(store: ObjectStore) -> None:
+        await store.put(Bucket.HOT, first)
+        tag = await tag_of(store, first.key)
+        replaced = (store.replace(Bucket.HOT, other, tag) for other in others)
+        won = await asyncio.gather(*replaced, return_exceptions=True)
+        assert [result for result in won if result is True] == [True]
+
+    run(test)
+
+
+Damage = Callable[[str, str], None]
+# A large object has a file of its own on MinIO's disk, a small one lies within its metadata.
+SIZES = [20_000, 3_000_000]
+
+
+@pytest.fixture
+def stored_in(request: pytest.FixtureRequest, run: Run) -> tuple[Run, Callable[[ObjectStore], Damage]]:
+    """Return `run`, and a function that returns the function that damages an object of a store."""
+
+    def damaging(store: ObjectStore) -> Damage:
+        if isinstance(store, MemoryObjectStore):
+            return lambda key, how: store.damage(Bucket.HOT, key, {"altered": "broken off"}.get(how, "unreadable"))
+        folder = request.getfixturevalue("stack").folder.root / "minio"
+        return lambda key, how: damage(folder, Bucket.HOT, key, how)
+
+    return run, damaging
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("size_bytes", SIZES)
+def test_an_object_that_is_damaged_on_the_disk_is_found_but_unreadable_until_it_is_replaced(
+    stored_in: tuple[Run, Callable[[ObjectStore], Damage]], how: str, size_bytes: int
+) -> None:
+    run, damaging = stored_in
+    sent = upload(os.urandom(size_bytes))
+
+    async def test(store: ObjectStore) -> None:
+        await store.put(Bucket.HOT, sent)
+        damaging(store)(sent.key, how)
+        found = await store.head(Bucket.HOT, sent.key)
+        assert found is not None
+        assert (found.size_bytes, found.envelope) == (size_bytes, ENVELOPE)
+        assert not await store.put(Bucket.HOT, sent)
+        with pytest.raises(Unreadable):
+            await whole(store, sent.key)
+        assert await store.replace(Bucket.HOT, sent, found.etag)
+        assert await whole(store, sent.key) == b"".join(sent.parts)
+
+    run(test)
+
+
+def test_an_object_without_metadata_has_no_envelope_but_a_size_and_a_tag(run: Run) -> None:
+    sent = upload(b"some content")
+
+    async def test(store: ObjectStore) -> None:
+        await put_without_metadata(store, sent)
+        with pytest.raises(NoEnvelope) as caught:
+            await store.head(Bucket.HOT, sent.key)
+        assert caught.value.size_bytes == sent.size_bytes
+        assert await store.replace(Bucket.HOT, sent, caught.value.etag)
+        found = await store.head(Bucket.HOT, sent.key)
+        assert found is not None
+        assert found.envelope == ENVELOPE
+
+    run(test)
+
+
+def test_metadata_that_are_damaged_on_the_disk_refuse_everything(stack: RunningStack) -> None:
+    sent = upload(os.urandom(20_000))
+
+    async def test() -> None:
+        async with S3ObjectStore(load(StoreSettings, stack.env)) as store:
+            await store.put(Bucket.HOT, sent)
+            tag = await tag_of(store, sent.key)
+            damage_metadata(stack.folder.root / "minio", Bucket.HOT, sent.key)
+            with pytest.raises(Unreadable):
+                await store.head(Bucket.HOT, sent.key)
+            for put in (store.put(Bucket.HOT, sent), store.replace(Bucket.HOT, sent, tag)):
+                with pytest.raises(Unavailable):
+                    await put
+
+    asyncio.run(test())
 
 
 def test_a_wrong_checksum_stores_nothing(run: Run) -> None:
