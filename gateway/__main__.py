@@ -3,7 +3,8 @@
     python -m gateway [--help]
 
 Settings are FLUORO_DIMSE_*, FLUORO_INTAKE_*, FLUORO_QUARANTINE_*, FLUORO_STORE_* and FLUORO_BROKER_* (.env.example
-lists each with its default). Exits 0 after SIGTERM, 1 when one of its processes died, 2 for settings with mistakes.
+lists each with its default). A process that ends is started again. Exits 0 after SIGTERM, 1 when a process was started five
+times in a row without becoming ready, 2 for settings with mistakes.
 """
 
 import argparse
@@ -11,23 +12,21 @@ import asyncio
 import ctypes
 import ipaddress
 import logging
-import multiprocessing
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkProcess
-from types import FrameType
+from dataclasses import dataclass, replace
+from functools import partial
 
 from prometheus_client import start_http_server
 
+from gateway.children import Children, Post
 from gateway.dimse.admission import AssociationCounts
 from gateway.dimse.peers import PeersFile
 from gateway.dimse.tls import tls_context
-from gateway.intake.lifespan import STOP_S, Connectors, open_intake
+from gateway.intake.lifespan import Connectors, open_intake
 from gateway.process import serve
 from operators.connectors.kafka.log import KafkaEventLog
 from operators.connectors.s3.store import S3ObjectStore
@@ -35,12 +34,10 @@ from schemas.settings.dimse import DimseSettings
 from schemas.settings.intake import IntakeSettings, QuarantineSettings
 from schemas.settings.reading import SettingsError, load_all
 from schemas.settings.servers import BrokerSettings, StoreSettings
-from schemas.telemetry import set_up_logs
+from schemas.telemetry import GATEWAY_PROCESS_STARTS, set_up_logs
 
 BACKLOG = 128
 PR_SET_PDEATHSIG = 1
-START_S = 30.0
-FORK = multiprocessing.get_context("fork")
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,7 @@ class Shared:
     settings: GatewayProcessSettings
     listening: socket.socket
     counts: AssociationCounts
+    parent: int
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -116,61 +114,18 @@ def _listen(settings: DimseSettings) -> socket.socket:
 
 
 def _supervise(listening: socket.socket, settings: GatewayProcessSettings) -> int:
-    """Start the processes, forward signals to them, and end all as soon as one has ended; return the exit code."""
-    shared = Shared(settings, listening, AssociationCounts(settings.dimse.processes))
-    started = [_start(index, shared) for index in range(settings.dimse.processes)]
-    children = [process for process, _ in started]
-    is_stopping = _forward_signals(children)
-    if all(_is_ready(ready) for _, ready in started):
-        host, port = listening.getsockname()[:2]
-        print(f"listening on {host}:{port} as {settings.dimse.ae_title}", flush=True)  # noqa: T201
-        wait([process.sentinel for process in children])
-    _end(children)
-    return 0 if is_stopping() and not any(process.exitcode for process in children) else 1
+    """Keep the processes running until a signal stops them; return the exit code."""
+    set_up_logs("gateway")
+    shared = Shared(settings, listening, AssociationCounts(settings.dimse.processes), os.getpid())
+    host, port = listening.getsockname()[:2]
+    children = Children(settings.dimse.processes, partial(_child, shared), shared.counts.clear)
+    line = f"listening on {host}:{port} as {settings.dimse.ae_title}"
+    return 0 if children.run(lambda: print(line, flush=True)) else 1  # noqa: T201
 
 
-def _is_ready(ready: Connection) -> bool:
-    try:
-        return ready.poll(START_S) and bool(ready.recv())
-    except EOFError:
-        return False
-
-
-def _start(index: int, shared: Shared) -> tuple[ForkProcess, Connection]:
-    ours, theirs = FORK.Pipe(duplex=False)
-    process = FORK.Process(target=_child, args=(index, shared, theirs, os.getpid()), name=f"gateway-{index}")
-    process.start()
-    theirs.close()
-    return process, ours
-
-
-def _forward_signals(processes: Sequence[ForkProcess]) -> Callable[[], bool]:
-    """Forward SIGTERM and SIGINT; return a function that returns True once a signal was received."""
-    received = []
-
-    def forward(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        for process in processes:
-            process.terminate()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, forward)
-    return lambda: bool(received)
-
-
-def _end(processes: Sequence[ForkProcess]) -> None:
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join(4 * STOP_S)
-        if process.is_alive():
-            process.kill()
-            process.join()
-
-
-def _child(index: int, shared: Shared, ready: Connection, parent: int) -> None:
+def _child(shared: Shared, post: Post, ready: Callable[[], None]) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
+    if os.getppid() != shared.parent:
         # The parent died before prctl was called, so its death sends no signal.
         return
     set_up_logs("gateway")
@@ -178,14 +133,19 @@ def _child(index: int, shared: Shared, ready: Connection, parent: int) -> None:
         # The warnings of these libraries quote what peers send.
         logging.getLogger(library).setLevel(logging.CRITICAL)
     dimse = shared.settings.dimse
+    GATEWAY_PROCESS_STARTS.set(post.starts)
     if dimse.metrics_port:
-        start_http_server(dimse.metrics_port + index, addr=dimse.host)
-    shared.counts.use_row(index)
-    asyncio.run(_serve(shared, lambda: ready.send(True)))
+        start_http_server(dimse.metrics_port + post.index, addr=dimse.host)
+    shared.counts.use_row(post.index)
+    asyncio.run(_serve(shared, _settings_at(post, shared.settings), ready))
 
 
-async def _serve(shared: Shared, ready: Callable[[], None]) -> None:
-    settings = shared.settings
+def _settings_at(post: Post, settings: GatewayProcessSettings) -> GatewayProcessSettings:
+    """Return the settings of a process: a failpoint ends only the first one in each place, so that the next one can heal."""
+    return settings if post.starts == 1 else replace(settings, intake=replace(settings.intake, failpoint=""))
+
+
+async def _serve(shared: Shared, settings: GatewayProcessSettings, ready: Callable[[], None]) -> None:
     async with S3ObjectStore(settings.store) as store, KafkaEventLog(settings.broker) as events:
         intake = open_intake(settings.intake, settings.quarantine, Connectors(store, events))
         await serve(shared.listening, settings.dimse, intake, ready, shared.counts)

@@ -60,6 +60,9 @@ PRODUCER_BROKEN = Counter(
 )
 
 # The gateway. The `outcome` of an instance is one of gateway/intake/status.py.
+GATEWAY_PROCESS_STARTS = Gauge(
+    "fluoro_gateway_process_starts", "How often a process was started in the place of the one that answers."
+)
 GATEWAY_ASSOCIATIONS = Gauge("fluoro_gateway_associations", "Associations that are open.")
 GATEWAY_ASSOCIATED = Counter(
     "fluoro_gateway_association_requests_total", "Association requests by answer.", ["outcome"]

@@ -41,6 +41,10 @@ class AssociationCounts:
         """Count in the row of this process from now on."""
         self._own = self._rows[process]
 
+    def clear(self, process: int) -> None:
+        """Forget the counts of a process that has ended."""
+        self._rows[process] = 0
+
     def count(self, name: str) -> int:
         """Return the count over all processes."""
         return int(self._rows[:, self._slot(name)].sum())

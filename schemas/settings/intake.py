@@ -36,6 +36,7 @@ class IntakeSettings:
     # How long an object whose PUT has failed may still appear in the store.
     late_put_s: float = setting(60.0, least=0)
     # Where a process kills itself: `after_put`, or `after_put:3` for the third time that it gets there; empty: nowhere.
+    # The process that the gateway starts in its place does not.
     failpoint: str = setting("", rule=FAILPOINT, tests=True)
 
 

@@ -29,11 +29,10 @@ from deploy.local.supervision.programs import (
     mark,
     tied_to_this_process,
 )
-from deploy.local.supervision.restarts import Restarts
 from deploy.local.supervision.stack_state import ServerState, StackState
 from deploy.local.supervision.watchdog_process import WatchdogProcess
+from operators.restarts import MAX_STARTS, Restarts
 
-MAX_STARTS = 5
 CHECK_EVERY_S = 0.1
 LAST_LINES = 8
 LOG_BYTES = 32 * 2**20
@@ -149,7 +148,7 @@ class Supervisor:
             self.report(f"{server.name} {problem}")
             await self.end_family(child)
             restarts.add(time.monotonic() - began, was_healthy=was_healthy)
-            if restarts.unhealthy == MAX_STARTS:
+            if restarts.is_hopeless:
                 raise Failed(
                     self.failure_of(server, f"{problem}, {MAX_STARTS} starts in a row without becoming healthy")
                 )

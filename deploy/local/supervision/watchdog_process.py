@@ -11,8 +11,8 @@ from pathlib import Path
 
 from deploy.local.supervision import processes
 from deploy.local.supervision.programs import ROOT
-from deploy.local.supervision.restarts import Restarts
 from deploy.local.supervision.stack_state import ServerState
+from operators.restarts import Restarts
 
 DISMISSED_WITHIN_S = 5.0
 SCRIPT = ROOT / "deploy" / "local" / "supervision" / "watchdog.py"

@@ -1,5 +1,6 @@
-"""The gateway as users start it: its start line, its exit codes, and how its processes end together."""
+"""The gateway as users start it: its start line, its exit codes, and what becomes of the others when one of its processes ends."""
 
+import json
 import os
 import signal
 import socket
@@ -10,13 +11,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
+from pynetdicom.association import Association
 
+from operators.restarts import MAX_STARTS
 from tests.support.senders.scu import request
 from tests.support.senders.sender import Peer
 
@@ -131,13 +135,84 @@ def test_repeated_signals_change_nothing(tmp_path: Path) -> None:
         assert gateway.parent.wait(WAIT_S) == 0
 
 
-def test_a_dead_process_ends_all_others_so_that_a_supervisor_can_restart_them(tmp_path: Path) -> None:
-    with started(tmp_path) as gateway:
-        first, second = gateway.workers
-        first.kill()
+def holder_of(association: Association, workers: list[psutil.Process]) -> psutil.Process:
+    """Return the process that has accepted an association."""
+    port = association.dul.socket.socket.getsockname()[1]
+    return next(worker for worker in workers if port in {one.raddr.port for one in connections_of(worker)})
 
-        assert gateway.parent.wait(WAIT_S) == 1
-        assert not second.is_running()
+
+def connections_of(worker: psutil.Process) -> list[Any]:
+    return [one for one in worker.net_connections("tcp") if one.status == psutil.CONN_ESTABLISHED]
+
+
+def echoes(association: Association) -> bool:
+    return bool(association.is_established and association.send_c_echo().get("Status") == 0)
+
+
+def associations_in_both(gateway: Started) -> dict[int, Association]:
+    """Return an association in each process of the gateway, by the id of the process."""
+    found: dict[int, Association] = {}
+
+    def is_in_both() -> bool:
+        association = caller("SENDER").associate("127.0.0.1", gateway.port)
+        found[holder_of(association, gateway.workers).pid] = association
+        return len(found) == len(gateway.workers)
+
+    wait_for(is_in_both)
+    return found
+
+
+def test_a_dead_process_breaks_only_its_own_associations_and_has_a_successor(tmp_path: Path) -> None:
+    with started(tmp_path) as gateway:
+        workers = gateway.workers
+        held = associations_in_both(gateway)
+        workers[0].kill()
+        wait_for(lambda: len(gateway.workers) == len(workers) and workers[0] not in gateway.workers)
+        echoed = {pid: echoes(association) for pid, association in held.items()}
+        again = associations_in_both(gateway)
+
+        assert echoed == {workers[0].pid: False, workers[1].pid: True}
+        assert workers[1].pid in again
+        assert gateway.parent.poll() is None
+
+
+def test_the_places_of_a_dead_processs_associations_are_free_again(tmp_path: Path) -> None:
+    path = tmp_path / "peers.toml"
+    path.write_text(PEER)
+    with started(tmp_path, FLUORO_DIMSE_PEERS_FILE=str(path), FLUORO_DIMSE_PROCESSES="1") as gateway:
+        (first,) = gateway.workers
+        held = [caller("FEW").associate("127.0.0.1", gateway.port, ae_title="FLUORO") for _ in range(3)]
+        first.kill()
+        wait_for(lambda: gateway.workers not in ([], [first]))
+        calls = [caller("FEW").associate("127.0.0.1", gateway.port, ae_title="FLUORO") for _ in range(3)]
+
+        assert all(call.is_established for call in calls)
+        assert not any(echoes(one) for one in held)
+
+
+def test_a_signal_while_a_process_is_started_again_ends_the_gateway_with_exit_code_0(tmp_path: Path) -> None:
+    with started(tmp_path) as gateway:
+        workers = gateway.workers
+        workers[0].kill()
+        wait_for(lambda: len(gateway.workers) == len(workers) and workers[0] not in gateway.workers)
+        successors = gateway.workers
+        gateway.parent.send_signal(signal.SIGTERM)
+
+        assert gateway.parent.wait(WAIT_S) == 0
+        assert not any(worker.is_running() for worker in successors)
+
+
+def test_processes_that_never_become_ready_end_the_gateway_with_exit_code_1(tmp_path: Path) -> None:
+    # The spool folder cannot be made, so that no process can open its intake.
+    (tmp_path / "file").touch()
+    env = DOWN | {"FLUORO_DIMSE_PORT": "0", "FLUORO_INTAKE_SPOOL_DIR": str(tmp_path / "file" / "spool")}
+    with command(env) as process:
+        printed, logged = process.communicate(timeout=WAIT_S)
+
+    assert (process.returncode, printed) == (1, "")
+    ends = [json.loads(line) for line in logged.splitlines() if '"gateway_process_ended"' in line]
+    assert [end["index"] for end in ends].count(0) == MAX_STARTS
+    assert {end["exit_code"] for end in ends} == {1}
 
 
 def test_processes_die_with_their_parent(tmp_path: Path) -> None:

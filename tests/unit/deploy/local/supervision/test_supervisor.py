@@ -15,7 +15,8 @@ from deploy.local.data_folder import DataFolder
 from deploy.local.running import wait_until
 from deploy.local.supervision import processes
 from deploy.local.supervision.programs import Program, ServerProgram, SetupProgram, mark
-from deploy.local.supervision.supervisor import MAX_STARTS, Supervisor
+from deploy.local.supervision.supervisor import Supervisor
+from operators.restarts import MAX_STARTS
 
 BOUND_S = 20.0
 SLEEPER = "import time; time.sleep(600)"
