@@ -1,0 +1,209 @@
+"""The whole path under one clock: senders, two gateways, the study job and the catalog job, and what befalls them."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from random import Random
+
+from gateway.intake.transfer import Transfer
+from operators.connectors.memory.catalog import MemoryCatalog
+from operators.connectors.memory.stores import StoredBytes
+from operators.dicom.attributes import TAGS
+from operators.dicom.instance import data_hasher
+from operators.errors import Unavailable
+from schemas.objects import Bucket, Identity
+from tests.support.data.small_instances import short_element
+from tests.support.worlds.catalog_histories import NOON
+from tests.support.worlds.intake import CT, EXPLICIT
+from tests.support.worlds.path.gateways import Clock, Machines, Process, ProcessKilled
+from tests.support.worlds.path.jobs import CatalogJob, StudyJob
+
+PATIENT_COMMENTS = 0x00104000
+GATEWAYS = 2
+JOB_TURN_S = 1.0
+RETRY_S = 8.0
+# Some senders never repeat what was not acknowledged, the others do it a few times.
+TRIES = 4
+# Longer than the outbox waits for a late PUT.
+HEALED_WITHIN_S = 90.0
+# Longer than the study job's limit and its other times together.
+IDLE_WITHIN_S = 400.0
+
+
+@dataclass(frozen=True)
+class Content:
+    """One content of an instance: its study, its number in the study, and which of its contents."""
+
+    study: int
+    number: int
+    variant: int = 0
+
+    @property
+    def study_uid(self) -> str:
+        return f"1.2.3.{self.study}"
+
+    @property
+    def sop_uid(self) -> str:
+        return f"1.2.3.{self.study}.9.{self.number}"
+
+    @property
+    def data_hash(self) -> str:
+        hasher = data_hasher(EXPLICIT)
+        hasher.update(self.data)
+        return hasher.hexdigest()
+
+    @property
+    def data(self) -> bytes:
+        return _data(self)
+
+
+@cache
+def _data(content: Content) -> bytes:
+    elements = (
+        (TAGS["SOPClassUID"], "UI", CT),
+        (TAGS["SOPInstanceUID"], "UI", content.sop_uid),
+        (TAGS["Modality"], "CS", "CT"),
+        (PATIENT_COMMENTS, "LT", f"{content.variant}"),
+        (TAGS["StudyInstanceUID"], "UI", content.study_uid),
+        (TAGS["SeriesInstanceUID"], "UI", f"{content.study_uid}.9"),
+    )
+    return b"".join(short_element(tag, vr, value.encode()) for tag, vr, value in elements)
+
+
+@dataclass
+class Archive:
+    """The machines, the processes that run on them, and what senders were told."""
+
+    folder: Path
+    chance: Random
+    # The content of each acknowledged instance, with the second of its first acknowledgement.
+    acknowledged: dict[Content, float] = field(default_factory=dict)
+    sent: dict[Content, float] = field(default_factory=dict)
+    failures: list[BaseException] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.machines = Machines(self.folder, self.chance)
+        self.catalog = MemoryCatalog()
+        self.clocks = [Clock(self.true_time) for _ in range(GATEWAYS)]
+        self.gateways = [Process(self.machines, clock) for clock in self.clocks]
+        self._dead: list[Process] = []
+        self.study_job = StudyJob(self.machines.events, self.chance, self.now_s)
+        self.catalog_job = CatalogJob(self.machines.events, self.catalog, self.chance)
+        self.senders: list[asyncio.Task[None]] = []
+        self._jobs = self._loop.create_task(self._run_jobs())
+
+    @property
+    def now_s(self) -> float:
+        """Return the true time in Unix seconds."""
+        return NOON.timestamp() + self._loop.time()
+
+    def true_time(self) -> datetime:
+        """Return the true time."""
+        return NOON + timedelta(seconds=self._loop.time())
+
+    async def _run_jobs(self) -> None:
+        while True:
+            await asyncio.sleep(self.chance.uniform(0, 2 * JOB_TURN_S))
+            if self.chance.random() < 0.7:
+                await self.study_job.work(self.now_s)
+            if self.chance.random() < 0.7:
+                await self.catalog_job.work(self.now_s)
+            if self.chance.random() < 0.2:
+                self.study_job.checkpoint()
+            if self.chance.random() < 0.2:
+                self.catalog_job.checkpoint()
+
+    @property
+    def stored(self) -> set[Content]:
+        """Return the contents that were sent and have an object."""
+        hashes = {Identity.of(key).data_hash for bucket, key in self.machines.store.objects if bucket is Bucket.HOT}
+        return {content for content in self.sent if content.data_hash in hashes}
+
+    def send(self, gateway: int, contents: tuple[Content, ...]) -> None:
+        """Send these contents in one association; perhaps send what was not acknowledged again, to any gateway."""
+        self.senders.append(self._loop.create_task(self._send(gateway, contents)))
+
+    async def _send(self, gateway: int, contents: tuple[Content, ...]) -> None:
+        for _ in range(self.chance.choice((1, TRIES))):
+            contents = await self._associate(self.gateways[gateway], contents)
+            if not contents:
+                return
+            await asyncio.sleep(self.chance.uniform(0, RETRY_S))
+            gateway = self.chance.randrange(GATEWAYS)
+
+    async def _associate(self, process: Process, contents: tuple[Content, ...]) -> tuple[Content, ...]:
+        """Send these contents to a process; return those that were not acknowledged."""
+        unanswered = list(contents)
+        transfer = process.begin_transfer()
+        try:
+            for content in contents:
+                self.sent.setdefault(content, self._loop.time())
+                if await self._store(process, transfer, content):
+                    unanswered.remove(content)
+                    self.acknowledged.setdefault(content, self._loop.time())
+            await process.serve(_end(transfer, is_aborted=self.chance.random() < 0.2))
+        except ProcessKilled:
+            return tuple(unanswered)
+        return tuple(unanswered)
+
+    async def _store(self, process: Process, transfer: Transfer, content: Content) -> bool:
+        incoming = process.receive(content.sop_uid, content.data)
+        try:
+            await process.serve(process.acceptance.accept(transfer, incoming))
+        except Unavailable:
+            return False
+        finally:
+            incoming.body.close()
+        return True
+
+    async def kill_gateway(self, number: int, down_s: float) -> None:
+        """Kill a gateway, and start another process in its place after some seconds."""
+        self.failures += self.gateways[number].failures()
+        if not self.gateways[number].is_dead.done():
+            self.gateways[number].kill()
+        await asyncio.sleep(down_s)
+        self._dead.append(self.gateways[number])
+        self.gateways[number] = Process(self.machines, self.clocks[number])
+
+    def damage(self, which: int, how: str) -> None:
+        """Damage the bytes of one stored instance on the store's disk."""
+        keys = sorted(key for bucket, key in self.machines.store.objects if bucket is Bucket.HOT)
+        if not keys:
+            return
+        place = Bucket.HOT, keys[which % len(keys)]
+        kept = self.machines.store.objects[place]
+        damaged = {"flip": kept.data[:-1] + bytes((kept.data[-1] ^ 1,)), "cut": kept.data[:-3], "empty": b""}[how]
+        self.machines.store.objects[place] = StoredBytes(damaged, kept.metadata)
+
+    async def settle(self) -> None:
+        """End all faults, and wait until nothing is left to do. Raises AssertionError if something is."""
+        for faults in (self.machines.store_faults, self.machines.broker_faults):
+            faults.refused = faults.answer_lost = faults.late = 0.0
+        await asyncio.gather(*self.senders)
+        for number, process in enumerate(self.gateways):
+            if process.is_dead.done():
+                self._dead.append(process)
+                self.gateways[number] = Process(self.machines, self.clocks[number])
+        await asyncio.sleep(HEALED_WITHIN_S)
+        deadline = self._loop.time() + IDLE_WITHIN_S
+        while not (self.study_job.is_idle and self.catalog_job.is_idle):
+            assert self._loop.time() < deadline, "the jobs do not become idle"
+            await asyncio.sleep(JOB_TURN_S)
+            await self.catalog_job.flush_all(self.now_s)
+        self.failures += [error for process in self.gateways for error in process.failures()]
+
+    async def repeat_everything(self) -> None:
+        """Send every content again that was ever sent."""
+        for content in list(self.sent):
+            assert not await self._associate(self.gateways[0], (content,)), "a repeat without faults is acknowledged"
+        await self.settle()
+
+
+async def _end(transfer: Transfer, *, is_aborted: bool) -> None:
+    if is_aborted:
+        transfer.abort()
+    else:
+        transfer.complete()

@@ -1,0 +1,154 @@
+"""The study job and the catalog job over the broker in memory; they are killed, and go on from their checkpoints."""
+
+from collections.abc import Iterable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+from zlib import crc32
+
+from operators.catalog.flush import flush
+from operators.connectors.memory.catalog import MemoryCatalog
+from operators.connectors.memory.stores import MemoryEventLog
+from operators.stream.arrival import arrival
+from operators.stream.step import Output, Record
+from operators.study.due import due_step, identity
+from schemas.settings.jobs import StudySettings
+from schemas.topics import INSTANCE_STORED, STUDY_DUE, TRANSFER_ENDED, Topic
+from tests.support.worlds.virtual_time import Engine
+
+SHARDS = 2
+# The most records that a job reads from a partition at a time.
+READ_AT_ONCE = 4
+SETTINGS = StudySettings(released_s=2, quiet_s=10, quiet_by_modality="", quiet_open_s=20, limit_s=120)
+
+
+@dataclass
+class Source:
+    """The offsets at which a job reads on."""
+
+    events: MemoryEventLog
+    topics: tuple[Topic, ...]
+    chance: Random
+    offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def read(self, most: int = READ_AT_ONCE) -> list[Record]:
+        """Return the next records: partitions in any order, and each partition in its own."""
+        waiting = self._waiting()
+        self.chance.shuffle(waiting)
+        return [record for partition in waiting for record in self._take(partition, most)]
+
+    @property
+    def is_at_end(self) -> bool:
+        """True if every record was read."""
+        return not self._waiting()
+
+    def _waiting(self) -> list[tuple[str, int]]:
+        names = {topic.name for topic in self.topics}
+        return [
+            place
+            for place, records in self.events.records.items()
+            if place[0] in names and len(records) > self.offsets.get(place, 0)
+        ]
+
+    def _take(self, partition: tuple[str, int], most: int) -> list[Record]:
+        start = self.offsets.get(partition, 0)
+        taken = self.events.records[partition][start : start + self.chance.randint(1, most)]
+        self.offsets[partition] = start + len(taken)
+        return [
+            Record(*partition, start + index, time_ms, key, value) for index, (key, value, time_ms) in enumerate(taken)
+        ]
+
+
+class Sink:
+    """What a job has sent; an attempt that dies may lose what it has not sent yet."""
+
+    def __init__(self, events: MemoryEventLog) -> None:
+        self._events = events
+
+    async def send(self, outputs: Iterable[Output]) -> None:
+        """Append these outputs to their topics."""
+        for output in outputs:
+            await self._events.publish(output.topic, output.event)
+
+
+class StudyJob:
+    """The study job: the real step in an engine of virtual time."""
+
+    def __init__(self, events: MemoryEventLog, chance: Random, now: float) -> None:
+        self._source = Source(events, (INSTANCE_STORED, TRANSFER_ENDED), chance)
+        self._sink = Sink(events)
+        self._engine = Engine(due_step(SETTINGS), identity, now)
+        self.checkpoint()
+
+    async def work(self, now: float) -> None:
+        """Read on, let timers fire, and send what is due."""
+        self._engine.run_until(now)
+        for record in self._source.read():
+            self._engine.feed(record.key.decode(), arrival(record))
+        await self._sink.send(self._engine.outputs)
+        self._engine.outputs.clear()
+
+    def checkpoint(self) -> None:
+        """Complete a checkpoint."""
+        self._saved = (self._engine.snapshot(), dict(self._source.offsets))
+
+    def restart(self, now: float) -> None:
+        """Go on from the last checkpoint."""
+        state, offsets = self._saved
+        self._engine.restore(state, now)
+        self._source.offsets = dict(offsets)
+
+    @property
+    def is_idle(self) -> bool:
+        """True if every record was read and no study waits for anything."""
+        return self._source.is_at_end and not self._engine.heads
+
+
+class CatalogJob:
+    """The catalog job: the real flush over buffers that are in each checkpoint."""
+
+    def __init__(self, events: MemoryEventLog, catalog: MemoryCatalog, chance: Random) -> None:
+        self._catalog = catalog
+        self._chance = chance
+        self._source = Source(events, (INSTANCE_STORED, TRANSFER_ENDED, STUDY_DUE), chance)
+        self._sink = Sink(events)
+        self._buffers: dict[int, list[Record]] = {shard: [] for shard in range(SHARDS)}
+        self._heads: dict[int, bytes] = {}
+        self.checkpoint()
+
+    async def work(self, now: float, *, dies_after_commit: bool = False) -> None:
+        """Read on and flush some of the buffers; if it dies after a commit, nothing of that flush is sent."""
+        for record in self._source.read():
+            self._buffers[crc32(record.key) % SHARDS].append(record)
+        for shard in self._chance.sample(range(SHARDS), self._chance.randint(0, SHARDS)):
+            await self._flush(shard, now, is_sent=not dies_after_commit)
+        if dies_after_commit:
+            self.restart()
+
+    async def flush_all(self, now: float) -> None:
+        """Flush every buffer."""
+        for shard in range(SHARDS):
+            await self._flush(shard, now, is_sent=True)
+
+    def checkpoint(self) -> None:
+        """Complete a checkpoint."""
+        self._saved: Any = deepcopy((self._source.offsets, self._buffers, self._heads))
+
+    def restart(self) -> None:
+        """Go on from the last checkpoint."""
+        self._source.offsets, self._buffers, self._heads = deepcopy(self._saved)
+
+    @property
+    def is_idle(self) -> bool:
+        """True if every record was read and flushed."""
+        return self._source.is_at_end and not any(self._buffers.values())
+
+    async def _flush(self, shard: int, now: float, *, is_sent: bool) -> None:
+        if not self._buffers[shard]:
+            return
+        flushed = flush(self._catalog, shard, self._heads.get(shard), tuple(self._buffers[shard]), now)
+        self._buffers[shard] = []
+        self._heads[shard] = flushed.head
+        if is_sent:
+            await self._sink.send(flushed.outputs)

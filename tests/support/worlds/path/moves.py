@@ -1,0 +1,87 @@
+"""What may befall the archive: moves of the senders and faults of servers, processes and jobs, drawn at random."""
+
+import asyncio
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from tests.support.worlds.path.archive import Archive, Content
+
+
+@dataclass(frozen=True)
+class Send:
+    """A sender sends these contents to a gateway in one association."""
+
+    gateway: int
+    contents: tuple[Content, ...]
+
+    async def happen(self, archive: Archive) -> None:
+        archive.send(self.gateway, self.contents)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A server fails: these shares of requests are refused, lose their answer, or are carried out late."""
+
+    server: str
+    refused: float
+    answer_lost: float
+    late: float
+
+    async def happen(self, archive: Archive) -> None:
+        machines = archive.machines
+        faults = machines.store_faults if self.server == "store" else machines.broker_faults
+        faults.refused, faults.answer_lost, faults.late = self.refused, self.answer_lost, self.late
+
+
+@dataclass(frozen=True)
+class KillGateway:
+    """A gateway is killed, and is back some seconds later."""
+
+    gateway: int
+    down_s: float
+
+    async def happen(self, archive: Archive) -> None:
+        await archive.kill_gateway(self.gateway, self.down_s)
+
+
+@dataclass(frozen=True)
+class KillJob:
+    """A job is killed, and goes on from its last checkpoint; the catalog job perhaps between commit and output."""
+
+    job: str
+    after_commit: bool
+
+    async def happen(self, archive: Archive) -> None:
+        if self.job == "study":
+            archive.study_job.restart(archive.now_s)
+        elif self.after_commit:
+            await archive.catalog_job.work(archive.now_s, dies_after_commit=True)
+        else:
+            archive.catalog_job.restart()
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Time passes."""
+
+    seconds: float
+
+    async def happen(self, archive: Archive) -> None:  # noqa: ARG002
+        await asyncio.sleep(self.seconds)
+
+
+Move = Send | Fault | KillGateway | KillJob | Pass
+
+_shares = st.sampled_from((0.0, 0.0, 0.2, 0.6, 1.0))
+_contents = st.builds(Content, st.integers(1, 2), st.integers(1, 3), st.integers(0, 1))
+_sends = st.builds(Send, st.integers(0, 1), st.lists(_contents, min_size=1, max_size=4).map(tuple))
+_moves: st.SearchStrategy[Move] = st.one_of(
+    _sends,
+    _sends,
+    st.builds(Fault, st.sampled_from(("store", "broker")), _shares, _shares, _shares),
+    st.builds(KillGateway, st.integers(0, 1), st.floats(0, 20)),
+    st.builds(KillJob, st.sampled_from(("study", "catalog")), st.booleans()),
+    st.builds(Pass, st.floats(0, 60)),
+)
+HISTORIES = st.lists(_moves, max_size=14)
