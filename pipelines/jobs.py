@@ -33,7 +33,7 @@ class Job:
         return function
 
 
-STUDY = Job("study", "thread", (INSTANCE_STORED, TRANSFER_ENDED), (BrokerSettings, StudySettings))
+STUDY = Job("study", "thread", (INSTANCE_STORED, TRANSFER_ENDED), (BrokerSettings, StudySettings, JobSettings))
 CATALOG = Job(
     "catalog",
     "process",

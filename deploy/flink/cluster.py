@@ -1,9 +1,9 @@
 """All jobs on this machine, in one JVM: `python -m deploy.flink.cluster`.
 
 The JVM holds a Flink cluster with its web page. Each job is submitted on its own, goes on from its newest complete
-checkpoint and restarts by itself. A line is printed when every job runs. The process ends with status 0 on TERM or
-Ctrl-C, and with status 1 and the reason when a job did not start or cannot go on. Settings: FLUORO_*, FLINK_HOME,
-JAVA_HOME.
+checkpoint and restarts by itself. A job that stops for good is left out, until an operator resumes it; the others go
+on. A line is printed when every job runs. The process ends with status 0 on TERM or Ctrl-C, and with status 1 and the
+reason when a job did not start or cannot go on. Settings: FLUORO_*, FLINK_HOME, JAVA_HOME.
 """
 
 import os
@@ -14,14 +14,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import structlog
 
-from deploy.flink import jvm
+from deploy.flink import jvm, stopped
 from deploy.flink.folder import ClusterFolder, choose
 from deploy.flink.jvm import NotStarted
 from deploy.flink.minicluster import MiniCluster
 from deploy.flink.rest import JobState, Rest, causes
+from deploy.flink.stopped import StoppedJob
 from operators.connectors.kafka.positions import Positions
 from operators.errors import Unavailable
 from pipelines.jobs import JOBS, Job
@@ -84,12 +86,14 @@ def run(launch: Launch) -> None:
 def serve(launch: Launch, cluster: MiniCluster, machine: "subprocess.Popen[bytes]") -> None:
     """Submit the jobs, wait until they run, then watch them."""
     began = time.time()
-    running = [start.submit(cluster, job, launch.environ) for job in launch.jobs]
-    running = until_healthy(launch, cluster, running)
+    stopped.resume_at_start(launch.settings)
+    for one in stopped.stopped_jobs(launch.settings).values():
+        log_stopped(one)
+    running = until_healthy(launch, cluster, with_resumed(launch, cluster, []))
     if not launch.stopping.is_set():
-        names = ", ".join(job.name for job in launch.jobs)
+        names = ", ".join(submitted.job.name for submitted in running)
         print(f"jobs run: {names}; http://127.0.0.1:{launch.settings.rest_port}", flush=True)
-        watch(launch, running, machine, began)
+        watch(launch, cluster, running, machine, began)
 
 
 def until_healthy(launch: Launch, cluster: MiniCluster, running: list[RunningJob]) -> list[RunningJob]:
@@ -99,12 +103,12 @@ def until_healthy(launch: Launch, cluster: MiniCluster, running: list[RunningJob
     """
     rest, deadline = Rest(launch.settings.rest_port), time.monotonic() + READY_S
     while not launch.stopping.wait(POLL_S):
-        states = [rest.job(submitted.job_id) for submitted in running]
-        if all(state.is_running for state in states):
+        pairs = without_stopped(launch, [(submitted, rest.job(submitted.job_id)) for submitted in running])
+        running = [submitted for submitted, _ in pairs]
+        if all(state.is_running for _, state in pairs):
             break
         if time.monotonic() > deadline:
-            raise NotHealthy("; ".join(described(state) for state in states if not state.is_running))
-        pairs = zip(running, states, strict=True)
+            raise NotHealthy("; ".join(described(state) for _, state in pairs if not state.is_running))
         running = [recovered(launch, cluster, with_failure_logged(job, state), state) for job, state in pairs]
     return running
 
@@ -122,8 +126,38 @@ def recovered(launch: Launch, cluster: MiniCluster, running: RunningJob, state: 
     return start.submit_from(cluster, running.job, launch.environ, running.older)
 
 
-def watch(launch: Launch, running: list[RunningJob], machine: "subprocess.Popen[bytes]", began: float) -> None:
-    """Log restarts and remove old checkpoints until `stopping` is set.
+def with_resumed(launch: Launch, cluster: MiniCluster, running: list[RunningJob]) -> list[RunningJob]:
+    """Return the running jobs, with those submitted that do not run and have not stopped for good."""
+    absent = {submitted.job.name for submitted in running} | stopped.stopped_jobs(launch.settings).keys()
+    wanted = [job for job in launch.jobs if job.name not in absent]
+    return running + [start.submit(cluster, job, launch.environ) for job in wanted]
+
+
+def without_stopped(launch: Launch, pairs: list[tuple[RunningJob, JobState]]) -> list[tuple[RunningJob, JobState]]:
+    """Return the jobs with their states, without those that have stopped for good; these are written down and logged."""
+    for submitted, state in pairs:
+        if state.stop is not None:
+            one = StoppedJob(submitted.job.name, state.stop, datetime.fromtimestamp(state.failed_at_ms / 1000, UTC))
+            stopped.write(one, launch.settings)
+            log_stopped(one)
+    return [(submitted, state) for submitted, state in pairs if state.stop is None]
+
+
+def log_stopped(one: StoppedJob) -> None:
+    """Log that a job has stopped for good, why, and what to do."""
+    log.error("job_stopped", job=one.name, reason=one.stop.reason, why=one.stop.why, do=one.advice)
+
+
+def watch(
+    launch: Launch,
+    cluster: MiniCluster,
+    running: list[RunningJob],
+    machine: "subprocess.Popen[bytes]",
+    began: float,
+) -> None:
+    """Log restarts, leave out jobs that stop, submit those that are resumed, and remove old checkpoints.
+
+    Ends once `stopping` is set.
 
     Raises NotHealthy when a job or the JVM has ended.
     """
@@ -131,9 +165,9 @@ def watch(launch: Launch, running: list[RunningJob], machine: "subprocess.Popen[
     while not launch.stopping.wait(WATCH_S):
         if machine.poll() is not None:
             raise NotHealthy(f"the JVM of the jobs ended with status {machine.returncode}")
-        states = [rest.job(submitted.job_id) for submitted in running]
-        pairs = zip(running, states, strict=True)
+        pairs = without_stopped(launch, [(submitted, rest.job(submitted.job_id)) for submitted in running])
         running = [still_going(with_failure_logged(job, state), state) for job, state in pairs]
+        running = with_resumed(launch, cluster, running)
         if time.monotonic() - cleaned > CLEAN_S:
             cleaned = time.monotonic()
             remove_old(launch, began)

@@ -7,9 +7,13 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
+from operators.stream.step import Stop
+
 ANSWER_S = 5.0
 LINE_CHARACTERS = 300
-OUR_PACKAGES = ("schemas.", "operators.", "pipelines.")
+OUR_PACKAGES = ("schemas.", "operators.", "pipelines.", "fluoro.")
+# The failure of a job that was stopped for good, with its stop as text.
+STOPPED = re.compile(r"^Caused by: fluoro\.KafkaRecords\$JobStopped: (.+)$", re.MULTILINE)
 ENDED = ("FAILED", "CANCELED", "FINISHED", "SUSPENDED")
 
 
@@ -27,6 +31,12 @@ class JobState:
     def has_ended(self) -> bool:
         """True if Flink will not start the job again."""
         return self.state in ENDED
+
+    @property
+    def stop(self) -> Stop | None:
+        """Return the stop that has ended the job for good; None if the job goes on, or has ended by another cause."""
+        found = STOPPED.search(self.failure) if self.state == "FAILED" else None
+        return Stop.of(found[1]) if found else None
 
 
 class Rest:

@@ -6,6 +6,7 @@ Times are Unix seconds.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 from schemas.events import Event
 from schemas.topics import Topic
@@ -42,6 +43,25 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """The end of a job that the engine must not restart: a restart would fail in the same way, or hide a fault.
+
+    `reason` is a code, by which a launcher knows what to do. `why` is a line for operators, without patient data.
+    """
+
+    reason: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.why}"
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Return the stop with this text."""
+        return cls(*text.split(": ", 1))
+
+
+@dataclass(frozen=True)
 class Step:
     """The result of a step: the state to keep, the outputs to send, and the time of the next call without a record.
 
@@ -70,10 +90,15 @@ IdentityFunction = Callable[[Event], str]
 
 @dataclass(frozen=True)
 class Flushed:
-    """The result of a flush: the shard's state to keep, the outputs to send."""
+    """The result of a flush: the shard's state to keep, the outputs to send.
+
+    With a stop, the engine sends the outputs, calls no flush any more, and ends the job. The state is not kept: once an
+    operator or the launcher starts the job again, the same records are flushed again.
+    """
 
     head: bytes
     outputs: tuple[Output, ...] = ()
+    stop: Stop | None = None
 
 
 # flush(shard, head, records, now) -> Flushed: write one shard's records, in order of arrival. The engine keeps the

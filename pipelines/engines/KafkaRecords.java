@@ -12,17 +12,23 @@ import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
 import org.apache.flink.connector.kafka.source.reader.deserializer.KafkaRecordDeserializationSchema;
 import org.apache.flink.kafka.shaded.org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.flink.kafka.shaded.org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.flink.runtime.execution.SuppressRestartsException;
+import org.apache.flink.runtime.state.FunctionInitializationContext;
+import org.apache.flink.runtime.state.FunctionSnapshotContext;
 import org.apache.flink.streaming.api.TimerService;
+import org.apache.flink.streaming.api.checkpoint.CheckpointedFunction;
 import org.apache.flink.streaming.api.functions.KeyedProcessFunction;
+import org.apache.flink.streaming.api.functions.ProcessFunction;
 import org.apache.flink.types.Row;
 import org.apache.flink.util.Collector;
 
 /**
- * Complete Kafka records as rows, because PyFlink's own schemas pass only the value to Python; and ticks among them.
+ * Complete Kafka records as rows, because PyFlink's own schemas pass only the value to Python; and among them ticks and
+ * stops.
  *
  * <p>An incoming row is (key, record). Flink partitions it by the key, which is made here so that no Python operator is
  * needed for it; the record is (topic, partition, offset, timestamp in ms, key, value). An outgoing row is (topic, key,
- * value, timestamp in ms). Nothing is decoded here, so no content of a record can make this fail.
+ * value, timestamp in ms); without a topic it is a stop, and its value is the reason. Nothing is decoded here, so no content of a record can make this fail.
  */
 public final class KafkaRecords {
     private static final TypeInformation<byte[]> BYTES = PrimitiveArrayTypeInfo.BYTE_PRIMITIVE_ARRAY_TYPE_INFO;
@@ -44,6 +50,20 @@ public final class KafkaRecords {
     /** Passes records on, and adds a tick (an empty record) everyMs after the first record of a key or after a tick. */
     public static KeyedProcessFunction<Row, Row, Row> ticker(long everyMs) {
         return new Ticker(everyMs);
+    }
+
+    /** Passes rows on, and fails the job for good at the first checkpoint after a stop, with the stop's reason. */
+    public static ProcessFunction<Row, Row> stopper() {
+        return new Stopper();
+    }
+
+    /** The failure of a job that must not be restarted; its message is the value of the stop's row. */
+    public static final class JobStopped extends Exception {
+        private static final long serialVersionUID = 1L;
+
+        JobStopped(String reason) {
+            super(reason);
+        }
     }
 
     private static final class Reader implements KafkaRecordDeserializationSchema<Row> {
@@ -122,6 +142,37 @@ public final class KafkaRecords {
             armed.clear();
             Row tick = Row.of("", 0, 0L, 0L, new byte[0], new byte[0]);
             out.collect(Row.of(context.getCurrentKey().getField(0), tick));
+        }
+    }
+
+    /**
+     * In Java, because Flink restarts a job after any error of Python. It does not fail at once: the rows before the stop
+     * may still be in the producer's buffer, which is dropped with the task. Before a checkpoint the sink waits until the
+     * broker has acknowledged them, and only then is the state of this operator asked for. That checkpoint fails, so the
+     * job can only go on from before the stop, and its records come again.
+     */
+    private static final class Stopper extends ProcessFunction<Row, Row> implements CheckpointedFunction {
+        private static final long serialVersionUID = 1L;
+        private transient String reason;
+
+        @Override
+        public void processElement(Row row, Context context, Collector<Row> out) {
+            String topic = (String) row.getField(0);
+            if (!topic.isEmpty()) {
+                out.collect(row);
+            } else if (reason == null) {
+                reason = new String((byte[]) row.getField(2), StandardCharsets.UTF_8);
+            }
+        }
+
+        @Override
+        public void initializeState(FunctionInitializationContext context) {}
+
+        @Override
+        public void snapshotState(FunctionSnapshotContext context) {
+            if (reason != null) {
+                throw new SuppressRestartsException(new JobStopped(reason));
+            }
         }
     }
 

@@ -10,10 +10,13 @@ from pyflink.common.typeinfo import Types
 from pyflink.datastream import DataStream, KeyedProcessFunction, KeyedStream, RuntimeContext
 from pyflink.datastream.state import ListStateDescriptor, ValueStateDescriptor
 
+from operators.stream.arrival import UNKNOWN_SCHEMA
 from operators.stream.rejections import Rejections, note_batch
-from operators.stream.step import FlushFunction
-from pipelines.engines.kafka import OUTGOING, outgoing, record, with_ticks
+from operators.stream.step import Flushed, FlushFunction, Record, Stop
+from pipelines.engines.kafka import OUTGOING, outgoing, record, stop_row, with_ticks
 from pipelines.engines.packed import pack, unpack
+from schemas.codec import UnknownSchema
+from schemas.settings.jobs import JobSettings
 
 BATCH_BYTES = 8 * 2**20
 TICK = ""
@@ -21,23 +24,25 @@ TICK = ""
 FlushFactory = Callable[[], AbstractContextManager[FlushFunction]]
 
 
-def flush_by_shard(
-    stream: KeyedStream, name: str, factory: FlushFactory, batch_records: int, batch_s: float
-) -> DataStream:
+def flush_by_shard(stream: KeyedStream, name: str, factory: FlushFactory, settings: JobSettings) -> DataStream:
     """Return the rows of a flush of each shard's records: at `batch_records` or 8 MiB, or `batch_s` after the first.
 
     The factory is called once in each worker; the context that it returns is closed with the worker.
     """
-    function = FlushByShard(factory, batch_records)
-    return with_ticks(stream, name, batch_s).process(function, OUTGOING).name(f"{name} batches").uid(name)
+    function = FlushByShard(factory, settings)
+    return with_ticks(stream, name, settings.batch_s).process(function, OUTGOING).name(f"{name} batches").uid(name)
 
 
 class FlushByShard(KeyedProcessFunction):  # type: ignore[misc]
-    """A flush as a Flink operator; its buffer is state, so after a failure the same records are flushed again."""
+    """A flush as a Flink operator; its buffer is state, so after a failure the same records are flushed again.
 
-    def __init__(self, factory: FlushFactory, batch_records: int) -> None:
+    Too many rejected records, an event of a newer release, or a stop of the flush stop the job. After a stop nothing is
+    done any more, since nothing that is done would be kept.
+    """
+
+    def __init__(self, factory: FlushFactory, settings: JobSettings) -> None:
         self._factory = factory
-        self._batch_records = batch_records
+        self._settings = settings
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state and the flush."""
@@ -45,7 +50,8 @@ class FlushByShard(KeyedProcessFunction):  # type: ignore[misc]
         self._head = runtime_context.get_state(ValueStateDescriptor("head", Types.PICKLED_BYTE_ARRAY()))
         self._buffer = runtime_context.get_list_state(ListStateDescriptor("buffer", Types.PICKLED_BYTE_ARRAY()))
         self._sizes: dict[str, tuple[int, int]] = {}
-        self._rejections = Rejections()
+        self._rejections = Rejections(self._settings)
+        self._is_stopped = False
         self._flush = self._opened.enter_context(self._factory())
 
     def close(self) -> None:
@@ -54,10 +60,12 @@ class FlushByShard(KeyedProcessFunction):  # type: ignore[misc]
 
     def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
         """Buffer a record, and flush at a full batch or a tick; the tick after a full batch comes early."""
+        if self._is_stopped:
+            return
         shard, arrived = ctx.get_current_key(), record(value)
         is_tick = arrived.topic == TICK
         count, size = self._size(shard) if is_tick else self._buffered(shard, pack(arrived))
-        is_full = count >= self._batch_records or size >= BATCH_BYTES
+        is_full = count >= self._settings.batch_records or size >= BATCH_BYTES
         if is_full or (count and is_tick):
             yield from self._flush_buffer(shard)
 
@@ -75,11 +83,20 @@ class FlushByShard(KeyedProcessFunction):  # type: ignore[misc]
             self._sizes[shard] = (len(sizes), sum(sizes))
         return self._sizes[shard]
 
-    def _flush_buffer(self, shard: str) -> list[Row]:
+    def _flush_buffer(self, shard: str) -> Iterator[Row]:
         records = tuple(unpack(packed) for packed in self._buffer.get())
-        flushed = self._flush(int(shard), self._head.value(), records, time.time())
+        flushed = self._flushed(shard, records)
         self._head.update(flushed.head)
         self._buffer.clear()
         self._sizes[shard] = (0, 0)
-        note_batch(self._rejections, records, flushed.outputs)
-        return [outgoing(output) for output in flushed.outputs]
+        yield from map(outgoing, flushed.outputs)
+        if stop := flushed.stop or note_batch(self._rejections, records, flushed.outputs):
+            self._is_stopped = True
+            yield stop_row(stop)
+
+    def _flushed(self, shard: str, records: tuple[Record, ...]) -> Flushed:
+        head = self._head.value()
+        try:
+            return self._flush(int(shard), head, records, time.time())
+        except UnknownSchema as error:
+            return Flushed(head or b"", stop=Stop(UNKNOWN_SCHEMA, str(error)))

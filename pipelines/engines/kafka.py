@@ -14,7 +14,7 @@ from pyflink.datastream.connectors.kafka import (
 )
 from pyflink.java_gateway import get_gateway
 
-from operators.stream.step import Output, Record
+from operators.stream.step import Output, Record, Stop
 from schemas.codec import encode
 from schemas.events import RecordRejected
 from schemas.settings.servers import BrokerSettings
@@ -99,8 +99,17 @@ def outgoing(output: Output) -> Row:
     return Row(output.topic.name, key, encode(event), int(event.occurred_at.timestamp() * 1000))
 
 
+def stop_row(stop: Stop) -> Row:
+    """Return the row that ends the job, once all rows before it are written."""
+    return Row("", b"", str(stop).encode(), 0)
+
+
 def send(stream: DataStream, broker: BrokerSettings, group: str) -> None:
-    """Write outputs to their topics, at least once, each to the partition of its key (murmur2, Kafka's default)."""
+    """Write outputs to their topics, at least once, each to the partition of its key (murmur2, Kafka's default).
+
+    A stop among them fails the job at the next checkpoint, before which the broker acknowledges the outputs before the
+    stop; Flink does not restart the job then.
+    """
     builder = (
         KafkaSink.builder()
         .set_bootstrap_servers(broker.bootstrap)
@@ -110,7 +119,13 @@ def send(stream: DataStream, broker: BrokerSettings, group: str) -> None:
         .set_property("max.request.size", str(max(topic.max_message_bytes for topic in TOPICS) + FRAMING_BYTES))
     )
     builder._j_builder.setRecordSerializer(_java().writer())  # noqa: SLF001
-    stream.sink_to(builder.build()).name(f"{group} outputs").uid(f"{group}-outputs")
+    _stoppable(stream, group).sink_to(builder.build()).name(f"{group} outputs").uid(f"{group}-outputs")
+
+
+def _stoppable(stream: DataStream, group: str) -> DataStream:
+    row_type = stream._j_data_stream.getType()  # noqa: SLF001
+    stoppable = DataStream(stream._j_data_stream.process(_java().stopper(), row_type))  # noqa: SLF001
+    return stoppable.name(f"{group} stops").uid(f"{group}-stops")
 
 
 def _java() -> Any:

@@ -5,6 +5,7 @@ A key's state is one value. The entries that the step keeps for events are in a 
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,56 +15,78 @@ from pyflink.datastream import DataStream, KeyedProcessFunction, KeyedStream, Ru
 from pyflink.datastream.state import MapStateDescriptor, StateTtlConfig, ValueStateDescriptor
 
 from operators.errors import Rejected
-from operators.stream.arrival import arrival
+from operators.stream.arrival import UNKNOWN_SCHEMA, arrival
 from operators.stream.dead_letter import rejected
 from operators.stream.rejections import Rejections
-from operators.stream.step import IdentityFunction, Record, Step, StepFunction
-from pipelines.engines.kafka import OUTGOING, outgoing, record
+from operators.stream.step import IdentityFunction, Record, Step, StepFunction, Stop
+from pipelines.engines.kafka import OUTGOING, outgoing, record, stop_row
 from pipelines.engines.timers import TimerState, after_step, after_timer, rearmed_if_early
+from schemas.codec import UnknownSchema
+from schemas.settings.jobs import JobSettings
 
 # The entries that RocksDB filters before it asks for the time again; Flink's default.
 CLEAN_AFTER = 1000
 
 
-def keyed_steps(
-    stream: KeyedStream, name: str, step: StepFunction, identity: IdentityFunction, remember_s: float
-) -> DataStream:
-    """Return the outputs of a step over each key's records; entries expire `remember_s` after their last write."""
-    return stream.process(KeyedSteps(name, step, identity, remember_s), OUTGOING).name(f"{name} steps").uid(name)
+@dataclass(frozen=True)
+class KeyedStep:
+    """A step, its name, and the identity under which it keeps an entry for an event.
+
+    An entry expires `remember_s` after its last write.
+    """
+
+    name: str
+    step: StepFunction
+    identity: IdentityFunction
+    remember_s: float
+
+
+def keyed_steps(stream: KeyedStream, keyed: KeyedStep, settings: JobSettings) -> DataStream:
+    """Return the outputs of a step over each key's records, and a stop after too many rejected records."""
+    return stream.process(KeyedSteps(keyed, settings), OUTGOING).name(f"{keyed.name} steps").uid(keyed.name)
 
 
 class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
-    """A step as a Flink operator; a rejected record becomes a dead letter, any other error fails the job."""
+    """A step as a Flink operator.
 
-    def __init__(self, name: str, step: StepFunction, identity: IdentityFunction, remember_s: float) -> None:
-        self._name = name
-        self._step = step
-        self._identity = identity
-        self._remember_s = remember_s
+    A rejected record becomes a dead letter. Too many of them, or an event of a newer release, stop the job; any other
+    error fails it. After a stop nothing is done any more, since nothing that is done would be kept.
+    """
+
+    def __init__(self, keyed: KeyedStep, settings: JobSettings) -> None:
+        self._keyed = keyed
+        self._settings = settings
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state, and take the present time as the start of the job."""
         self._kept = runtime_context.get_state(ValueStateDescriptor("kept", Types.PICKLED_BYTE_ARRAY()))
         remembered = MapStateDescriptor("remembered", Types.STRING(), Types.PICKLED_BYTE_ARRAY())
-        remembered.enable_time_to_live(time_to_live(self._remember_s))
+        remembered.enable_time_to_live(time_to_live(self._keyed.remember_s))
         self._remembered = runtime_context.get_map_state(remembered)
-        self._rejections = Rejections()
+        self._rejections = Rejections(self._settings)
+        self._is_stopped = False
         self._started = time.time()
 
     def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
-        """Call the step with a record. Raises TooManyRejected."""
-        arrived = record(value)
+        """Call the step with a record; yield its outputs or the record's dead letter, and a stop."""
+        if self._is_stopped:
+            return
+        arrived, reason, stop = record(value), None, None
         try:
-            outputs = self._processed(arrived, ctx)
+            yield from self._processed(arrived, ctx)
         except Rejected as error:
-            outputs = [outgoing(rejected(arrived, self._name, error.reason, datetime.now(UTC)))]
-            self._rejections.note(rejected=True)
-        else:
-            self._rejections.note(rejected=False)
-        yield from outputs
+            reason = error.reason
+            yield outgoing(rejected(arrived, self._keyed.name, reason, datetime.now(UTC)))
+        except UnknownSchema as error:
+            stop = Stop(UNKNOWN_SCHEMA, str(error))
+        if stop := stop or self._rejections.note(arrived, reason):
+            self._is_stopped = True
+            yield stop_row(stop)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Row]:
         """Call the step without a record if the time that it asked for has come."""
+        if self._is_stopped:
+            return
         now_ms = max(timestamp, int(time.time() * 1000))
         state = after_timer(TimerState.read(self._kept.value()), timestamp)
         if state is None:
@@ -71,12 +94,13 @@ class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
         if later := rearmed_if_early(state, now_ms):
             self._keep(*later, ctx)
             return
-        yield from self._after(state, self._step(state.head, None, None, now_ms / 1000, self._started), now_ms, ctx)
+        step = self._keyed.step(state.head, None, None, now_ms / 1000, self._started)
+        yield from self._after(state, step, now_ms, ctx)
 
     def _processed(self, undecoded: Record, ctx: KeyedProcessFunction.Context) -> list[Row]:
         arrived, now = arrival(undecoded), time.time()
-        state, identity = TimerState.read(self._kept.value()), self._identity(arrived.event)
-        step = self._step(state.head, self._remembered.get(identity), arrived, now, self._started)
+        state, identity = TimerState.read(self._kept.value()), self._keyed.identity(arrived.event)
+        step = self._keyed.step(state.head, self._remembered.get(identity), arrived, now, self._started)
         if step.remember is not None:
             self._remembered.put(identity, step.remember)
         return self._after(state, step, int(now * 1000), ctx)

@@ -11,6 +11,8 @@ The script cannot find out:
 - the mode and the shards of a savepoint named with `-s`: only the job's own checkpoints are checked;
 - failures after the submission, such as a checkpoint whose metadata can be read but whose state cannot: the job then
   restarts again and again, and its page in Flink's web interface shows the error;
+- that a job has stopped for good, after too many rejected records or at an event of a newer release: Flink shows it as
+  FAILED with the reason, and starting the script again resumes it;
 - that a running job's state includes records that the broker has lost: a mark takes effect at the job's next start.
 """
 

@@ -19,7 +19,7 @@ from schemas.settings.servers import BrokerSettings, CatalogSettings
 def build(env: StreamExecutionEnvironment, broker: BrokerSettings, catalog: CatalogSettings, job: JobSettings) -> None:
     """Build the job's graph in an environment."""
     arriving = records(env, broker, Reading(CATALOG.name, CATALOG.reads, shards=job.shards))
-    flushed = flush_by_shard(arriving, CATALOG.name, partial(catalog_flush, catalog), job.batch_records, job.batch_s)
+    flushed = flush_by_shard(arriving, CATALOG.name, partial(catalog_flush, catalog), job)
     send(flushed, broker, CATALOG.name)
 
 

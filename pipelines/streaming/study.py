@@ -4,9 +4,9 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 from operators.study.due import due_step, identity
 from pipelines.engines.kafka import Reading, records, send
-from pipelines.engines.steps import keyed_steps
+from pipelines.engines.steps import KeyedStep, keyed_steps
 from pipelines.jobs import STUDY
-from schemas.settings.jobs import StudySettings
+from schemas.settings.jobs import JobSettings, StudySettings
 from schemas.settings.servers import BrokerSettings
 
 # The step removes its entries itself. Entries that it failed to remove expire after this many times the longest time
@@ -14,8 +14,9 @@ from schemas.settings.servers import BrokerSettings
 LIMITS_REMEMBERED = 4
 
 
-def build(env: StreamExecutionEnvironment, broker: BrokerSettings, settings: StudySettings) -> None:
+def build(env: StreamExecutionEnvironment, broker: BrokerSettings, settings: StudySettings, job: JobSettings) -> None:
     """Build the job's graph in an environment."""
     arriving = records(env, broker, Reading(STUDY.name, STUDY.reads))
     remember_s = LIMITS_REMEMBERED * (settings.limit_s + settings.quiet_open_s)
-    send(keyed_steps(arriving, STUDY.name, due_step(settings), identity, remember_s), broker, STUDY.name)
+    step = KeyedStep(STUDY.name, due_step(settings), identity, remember_s)
+    send(keyed_steps(arriving, step, job), broker, STUDY.name)

@@ -43,4 +43,7 @@ class JobSettings:
     shards: int = setting(1, least=1, most=128)
     batch_records: int = setting(500, least=1)
     batch_s: float = setting(0.1, least=0.001)
+    # A job stops for good when this many records in a row were rejected, or more than this share of the last 10,000.
+    rejected_in_a_row: int = setting(1000, least=1)
+    rejected_share: float = setting(0.01, least=0, most=1)
     rest_port: int = setting(8081, **PORT)

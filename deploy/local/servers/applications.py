@@ -1,5 +1,6 @@
 """Fluoro's own servers: the Flink cluster with its jobs, the DIMSE gateway, and the web server."""
 
+from deploy.flink.stopped import stopped_jobs
 from deploy.local.servers import health
 from deploy.local.stack import Stack
 from deploy.local.supervision.programs import Program, ServerProgram
@@ -23,7 +24,7 @@ def flink(stack: Stack) -> ServerProgram:
         command=stack.python("-m", "deploy.flink.cluster"),
         needs=("topics", "buckets", "catalog"),
         env=stack.env(stack.job, stack.broker, stack.store, stack.catalog("writer"), stack.study) | own,
-        check_health=health.runs_jobs(stack.job.rest_port, len(JOBS)),
+        check_health=health.runs_jobs(stack.job.rest_port, lambda: len(JOBS) - len(stopped_jobs(stack.job))),
         ready_s=120,
         stop_s=12,
     )

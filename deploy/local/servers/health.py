@@ -87,15 +87,16 @@ def takes_sessions(catalog: CatalogSettings) -> Check:
     return check
 
 
-def runs_jobs(port: int, jobs: int) -> Check:
-    """Return the check that at least `jobs` Flink jobs run, with all their tasks."""
+def runs_jobs(port: int, jobs: Callable[[], int]) -> Check:
+    """Return the check that at least `jobs()` Flink jobs run, with all their tasks."""
 
     def check() -> str | None:
         status, body = get(port, "/jobs/overview")
         if status != OK:
             return f"port {port}: /jobs/overview answers {status} {body[:200]!r}"
         running = [job["name"] for job in json.loads(body)["jobs"] if is_running(job)]
-        return None if len(running) >= jobs else f"only {running or 'no job'} of {jobs} jobs run"
+        wanted = jobs()
+        return None if len(running) >= wanted else f"only {running or 'no job'} of {wanted} jobs run"
 
     return check
 

@@ -25,7 +25,7 @@ def test_without_arguments_every_command_is_listed_with_a_line(capsys: pytest.Ca
     assert all(len(line.split()) > 4 and line.endswith(".") for line in lines)
 
 
-@pytest.mark.parametrize("arguments", [(), ("quarantine",), ("conflicts",), *EVERY])
+@pytest.mark.parametrize("arguments", [(), ("quarantine",), ("conflicts",), ("jobs",), *EVERY])
 def test_every_group_and_command_has_help(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([*arguments, "--help"])
@@ -41,6 +41,8 @@ def test_every_group_and_command_has_help(arguments: tuple[str, ...], capsys: py
         ["quarantine"],
         ["quarantine", "release"],
         ["quarantine", "show"],
+        ["jobs", "resume"],
+        ["jobs", "resume", "nothing"],
         ["quarantine", "list", "--most", "-1"],
         ["quarantine", "list", "--tenant", "A B"],
     ],
@@ -79,6 +81,8 @@ def test_a_wrong_value_is_refused_with_the_right_form(
         ["quarantine", "discard", "abcd", "--yes"],
         ["conflicts", "list"],
         ["conflicts", "show", "1.2"],
+        ["jobs", "list"],
+        ["jobs", "resume", "catalog"],
     ],
 )
 def test_each_command_needs_servers_to_work_with(

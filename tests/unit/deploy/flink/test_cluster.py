@@ -7,11 +7,21 @@ from typing import Any
 
 import pytest
 
-from deploy.flink.cluster import Launch, NotHealthy, recovered, still_going, with_failure_logged
+from deploy.flink import stopped
+from deploy.flink.cluster import (
+    Launch,
+    NotHealthy,
+    recovered,
+    still_going,
+    with_failure_logged,
+    with_resumed,
+    without_stopped,
+)
 from deploy.flink.folder import ClusterFolder
 from deploy.flink.minicluster import MiniCluster
 from deploy.flink.rest import JobState
-from pipelines.jobs import STUDY, Job
+from operators.stream.step import Stop
+from pipelines.jobs import CATALOG, STUDY, Job
 from pipelines.launch.start import RunningJob
 from schemas.settings.jobs import JobSettings
 
@@ -22,6 +32,7 @@ RESTARTING = JobState("study", "RESTARTING", is_running=False, failed_at_ms=1000
 FAILED = replace(RESTARTING, state="FAILED")
 OLDER = (Path("/data/study/thread/a/chk-2"), Path("/data/study/thread/a/chk-1"))
 RUNNING = RunningJob(STUDY, "first", OLDER)
+STOPPED = replace(FAILED, failure="x\nCaused by: fluoro.KafkaRecords$JobStopped: too-many-rejected: at offsets x/1 0-9")
 
 
 class Cluster(MiniCluster):
@@ -41,7 +52,9 @@ class Cluster(MiniCluster):
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Launch:
-    return Launch((STUDY,), ClusterFolder(tmp_path, tmp_path), JobSettings(), {}, threading.Event())
+    settings = JobSettings(checkpoint_dir=tmp_path / "checkpoints")
+    environ = {"FLUORO_JOB_CHECKPOINT_DIR": str(settings.checkpoint_dir)}
+    return Launch((STUDY, CATALOG), ClusterFolder(tmp_path, tmp_path), settings, environ, threading.Event())
 
 
 def test_a_job_that_cannot_read_its_checkpoint_goes_on_from_the_one_before(launch: Launch) -> None:
@@ -80,3 +93,23 @@ def test_a_failure_is_logged_once(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_job_that_restarts_is_still_going() -> None:
     assert still_going(RUNNING, RESTARTING) == RUNNING
+
+
+def test_a_job_that_has_stopped_is_left_out_and_does_not_end_the_others(
+    launch: Launch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = (RunningJob(CATALOG, "other"), replace(RESTARTING, name="catalog"))
+
+    assert without_stopped(launch, [(RUNNING, STOPPED), other]) == [other]
+    assert stopped.stopped_jobs(launch.settings)["study"].stop == Stop("too-many-rejected", "at offsets x/1 0-9")
+    assert "jobs resume study" in capsys.readouterr().out
+
+
+def test_a_job_that_has_stopped_is_submitted_only_once_it_is_resumed(launch: Launch) -> None:
+    cluster, other = Cluster(), RunningJob(CATALOG, "other")
+    without_stopped(launch, [(RUNNING, STOPPED)])
+
+    assert with_resumed(launch, cluster, [other]) == [other]
+    stopped.resume("study", launch.settings)
+    assert with_resumed(launch, cluster, [other]) == [other, RunningJob(STUDY, "second")]
+    assert len(cluster.submitted) == 1

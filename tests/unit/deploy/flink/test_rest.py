@@ -1,6 +1,9 @@
 """A job's stack trace is logged as classes of errors, without messages that may quote a record."""
 
-from deploy.flink.rest import causes
+import pytest
+
+from deploy.flink.rest import JobState, causes
+from operators.stream.step import Stop
 
 TRACE = """java.lang.RuntimeException: outer MUELLER^HANS
 \tat org.apache.flink.Task.run(Task.java:569)
@@ -24,3 +27,30 @@ def test_a_failure_of_embedded_python_is_described_by_its_own_class() -> None:
     trace = "pemja.core.PythonException: <class 'schemas.codec.UnknownSchema'>: no schema\n\tat x.steps(steps.py:1)"
 
     assert causes(trace) == "schemas.codec.UnknownSchema: no schema"
+
+
+STOPPED = """java.io.IOException: Could not perform checkpoint 7 for operator catalog batches (1/1)#0.
+\tat org.apache.flink.Task.run(Task.java:569)
+Caused by: org.apache.flink.runtime.execution.SuppressRestartsException: Unrecoverable failure.
+\t... 7 more
+Caused by: fluoro.KafkaRecords$JobStopped: too-many-rejected: 3 records in a row were rejected: at offsets x/1 0-2
+\tat fluoro.KafkaRecords$Stopper.snapshotState(KafkaRecords.java:170)
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "failure", "stop"),
+    [
+        ("FAILED", STOPPED, Stop("too-many-rejected", "3 records in a row were rejected: at offsets x/1 0-2")),
+        ("RUNNING", STOPPED, None),
+        ("FAILED", TRACE, None),
+        ("FAILED", "", None),
+    ],
+    ids=["stopped", "an earlier run's", "another failure", "no failure"],
+)
+def test_the_stop_of_a_job_is_read_from_its_failure(state: str, failure: str, stop: Stop | None) -> None:
+    assert JobState("catalog", state, is_running=False, failed_at_ms=1, failure=failure).stop == stop
+
+
+def test_the_reason_of_a_stop_is_described() -> None:
+    assert causes(STOPPED).endswith("too-many-rejected: 3 records in a row were rejected: at offsets x/1 0-2")

@@ -40,5 +40,5 @@ def test_a_record_that_can_never_be_decoded_is_rejected(given: Record, reason: s
 
 
 def test_an_event_that_a_newer_release_could_decode_is_not_rejected() -> None:
-    with pytest.raises(UnknownSchema):
+    with pytest.raises(UnknownSchema, match=r"^instance-stored/3 at offset 7: no schema with fingerprint 01010101"):
         arrival(record(value=MARKER + b"\x01" * 8 + GOOD[HEADER_BYTES:]))

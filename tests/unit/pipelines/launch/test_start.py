@@ -43,7 +43,12 @@ def test_a_first_start_is_without_state(environ: Mapping[str, str]) -> None:
     engine = Engine()
 
     assert start.submit(engine, STUDY, environ) == RunningJob(STUDY, "study-id")
-    assert engine.taken == [("study", (BrokerSettings(), StudySettings()), None)]
+    sections = (
+        BrokerSettings(),
+        StudySettings(),
+        JobSettings(checkpoint_dir=Path(environ["FLUORO_JOB_CHECKPOINT_DIR"])),
+    )
+    assert engine.taken == [("study", sections, None)]
 
 
 def test_a_job_continues_from_its_newest_checkpoint(tmp_path: Path, environ: Mapping[str, str]) -> None:
