@@ -14,15 +14,17 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+import structlog
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
-from granian.server import Server
+from granian.server.mp import MPServer
+from prometheus_client.multiprocess import mark_process_dead
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.app import create_app
@@ -47,6 +49,8 @@ from schemas.telemetry import set_up_logs
 DRAIN_S = 20
 POLL_S = 0.02
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,7 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    set_up_logs("web")
     with tempfile.TemporaryDirectory(prefix="fluoro-metrics-") as folder:
         if settings.api.workers > 1:
             # Then any worker answers /metrics for all; each reads this variable when it first imports the metrics.
@@ -189,9 +194,23 @@ def main() -> int:
     return 0
 
 
+class RespawningServer(MPServer):
+    """Granian's server, which starts a worker again when it dies; a worker that dies again within seconds ends all."""
+
+    def _respawn_workers(self, workers: Sequence[int], *arguments: Any, **options: Any) -> None:
+        # Granian's own log lines are not JSON, and it has no hook for a dead worker.
+        for index in workers:
+            dead = self.wrks[index].inner
+            log.error("web_worker_ended", index=index, exit_code=dead.exitcode)
+            if METRICS_FOLDER in os.environ:
+                # Otherwise its gauges count for ever, as open requests and open entries of an outbox.
+                mark_process_dead(dead.pid)  # type: ignore[no-untyped-call]
+        super()._respawn_workers(workers, *arguments, **options)
+
+
 def serve(settings: WebSettings) -> None:
     """Serve with the workers that the settings ask for; a client too slow to send a request's head is disconnected."""
-    server = Server(
+    server = RespawningServer(
         "deploy.web:build",
         address=settings.api.host,
         port=settings.api.port,
@@ -201,6 +220,7 @@ def serve(settings: WebSettings) -> None:
         websockets=False,
         workers=settings.api.workers,
         workers_kill_timeout=DRAIN_S,
+        respawn_failed_workers=True,
         factory=True,
         log_enabled=False,
     )

@@ -103,7 +103,9 @@ GATEWAY_BYTES = Counter("fluoro_gateway_bytes_total", "Bytes of data sets receiv
 GATEWAY_STORE_SECONDS = Histogram(
     "fluoro_gateway_store_seconds", "Seconds from the last byte of a C-STORE request to the response.", buckets=SECONDS
 )
-GATEWAY_OUTBOX_OPEN = Gauge("fluoro_gateway_outbox_open", "Outbox entries whose event is not published yet.")
+GATEWAY_OUTBOX_OPEN = Gauge(
+    "fluoro_gateway_outbox_open", "Outbox entries whose event is not published yet.", multiprocess_mode="livesum"
+)
 GATEWAY_HEALED = Counter("fluoro_gateway_healed_total", "Events published from the outbox after a failure.")
 
 # The STOW-RS door. `reason` is the reason code of the problem that refused a request, or broke off its body.

@@ -1,15 +1,19 @@
 """The web origin as a process while all its servers are down: how it starts, answers and ends."""
 
+import os
 import re
+import select
 import signal
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from tests.support.machine.processes import free_port, started
@@ -121,3 +125,84 @@ def test_each_worker_reports_the_metrics_of_all_workers(tmp_path: Path, workers:
         found = httpx.get(f"http://127.0.0.1:{port}/metrics").text
 
     assert re.search(rf'fluoro_stow_requests_total{{status="204"}} {asked}\.0', found)
+
+
+def workers_of(process: Popen[str]) -> list[psutil.Process]:
+    """Return the processes that answer requests."""
+    children = psutil.Process(process.pid).children()
+    return [child for child in children if "spawn_main" in command_line(child)]
+
+
+def command_line(process: psutil.Process) -> str:
+    """Return the command of a process; nothing for one that has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def worker_of(connection: socket.socket, workers: list[psutil.Process]) -> psutil.Process:
+    """Return the worker that accepts a connection, once it has."""
+    port, found = connection.getsockname()[1], list[psutil.Process]()
+
+    def is_found() -> bool:
+        found[:] = [worker for worker in workers if port in {one.raddr.port for one in accepted(worker)}]
+        return bool(found)
+
+    until(is_found)
+    return found[0]
+
+
+def accepted(worker: psutil.Process) -> list[Any]:
+    return [one for one in worker.net_connections("tcp") if one.status == psutil.CONN_ESTABLISHED]
+
+
+def lines_until(process: Popen[str], word: str) -> str:
+    """Return what a process has written to standard error, once a word is in it."""
+    assert process.stderr
+    found, descriptor = "", process.stderr.fileno()
+    while word not in found:
+        assert select.select([descriptor], [], [], WAIT_S)[0]
+        found += os.read(descriptor, 4096).decode()
+    return found
+
+
+def until(condition: Callable[[], bool]) -> None:
+    bound = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < bound
+        time.sleep(0.02)
+
+
+def test_a_dead_worker_breaks_only_its_own_requests_and_has_a_successor(tmp_path: Path) -> None:
+    body = multipart(part10())
+    head = f"{POST}Content-Type: {PARTS}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with web(tmp_path, FLUORO_API_WORKERS="2") as (port, process), ExitStack() as opened:
+        until(lambda: len(workers_of(process)) == 2)
+        workers = workers_of(process)
+        held: dict[int, list[socket.socket]] = {worker.pid: [] for worker in workers}
+
+        def is_in_both() -> bool:
+            connection = opened.enter_context(socket.create_connection(("127.0.0.1", port), WAIT_S))
+            connection.sendall(head + body[:-1])
+            held[worker_of(connection, workers).pid].append(connection)
+            return all(held.values())
+
+        def open_requests() -> float:
+            text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+            return float(text.split("\nfluoro_stow_open ")[1].split()[0])
+
+        until(is_in_both)
+        until(lambda: open_requests() == sum(map(len, held.values())))
+        dead, alive = workers
+        dead.kill()
+        until(lambda: len(workers_of(process)) == 2 and dead not in workers_of(process))
+        counted = open_requests()
+        for connection in held[alive.pid]:
+            connection.sendall(body[-1:])
+        answers = [connection.recv(100) for connection in held[alive.pid]]
+
+        assert '"event": "web_worker_ended"' in lines_until(process, "web_worker_ended")
+        assert counted == len(held[alive.pid])
+        assert all(answer.startswith(b"HTTP/1.1 503") for answer in answers)
+        assert all(httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200 for _ in range(8))
