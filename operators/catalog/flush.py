@@ -1,13 +1,24 @@
 """The flush of the catalog job: a shard's batch of events becomes rows and revisions in one transaction."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from uuid import UUID
 
 from operators.catalog.changes import instance_change, study_and_series_changes
 from operators.catalog.conflicts import conflict_output
-from operators.catalog.ports import Catalog, CatalogTables
-from operators.catalog.progress import ShardProgress, read_progress
+from operators.catalog.ports import Announcements, Catalog, CatalogTables
+from operators.catalog.progress import (
+    NO_IDS,
+    WENT_BACK,
+    ShardMemory,
+    ShardProgress,
+    TopicIds,
+    applied_by,
+    due_of,
+    read_memory,
+    waiting_row,
+)
 from operators.catalog.projection import (
     StorableInstance,
     check_identifiers,
@@ -17,11 +28,11 @@ from operators.catalog.projection import (
     transfer_row,
 )
 from operators.catalog.revisions import next_revision, revision_outputs
-from operators.catalog.rows import QuarantineRow, RevisionRow, StudyKey, TransferRow
+from operators.catalog.rows import QuarantineRow, RevisionRow, StudyKey, TopicPartition, TransferRow
 from operators.errors import Rejected, Unavailable
 from operators.stream.arrival import arrival
 from operators.stream.dead_letter import rejected
-from operators.stream.step import Flushed, Output, Record
+from operators.stream.step import Flushed, Output, Record, Stop
 from schemas.events import (
     Event,
     InstanceQuarantined,
@@ -31,7 +42,7 @@ from schemas.events import (
     TransferEnded,
     event_id,
 )
-from schemas.topics import STUDY_CATALOGED
+from schemas.topics import INSTANCE_STORED, STUDY_CATALOGED
 
 OPERATOR = "catalog"
 
@@ -40,6 +51,8 @@ ATTEMPTS = 3
 
 # A job that has lost its state announces every revision again: in steps, so that no flush holds a whole archive's.
 ANNOUNCED_AT_ONCE = 1000
+
+BEHIND = "the rows are behind what was committed: the database was replaced by an earlier state of itself"
 
 Writable = StorableInstance | TransferRow | QuarantineRow
 Entry = tuple[Record, Writable]
@@ -55,21 +68,42 @@ class Batch:
     studies: dict[StudyKey, None] = field(default_factory=dict)
 
 
-def flush(catalog: Catalog, shard: int, head: bytes | None, records: tuple[Record, ...], now: float) -> Flushed:
-    """Write a shard's batch and settle the studies that are due; `head` is the shard's progress, None at first.
+@dataclass(frozen=True)
+class Flushing:
+    """One flush: its shard, what the state remembers of it, the offsets that the batch applies, and the time."""
 
-    Flushing a batch again changes no row and returns the same events. Raises Unavailable when the database cannot
-    answer, UnknownSchema for an event of a newer writer, ValueError for a progress that cannot be read.
+    shard: int
+    memory: ShardMemory
+    applied: Mapping[TopicPartition, int]
+    topic_ids: TopicIds
+    now: datetime
+
+
+def flush(  # noqa: PLR0913  the engine gives the first four after the catalog
+    catalog: Catalog,
+    shard: int,
+    head: bytes | None,
+    records: tuple[Record, ...],
+    now: float,
+    *,
+    topic_ids: TopicIds = NO_IDS,
+) -> Flushed:
+    """Write a shard's batch and settle the studies that are due; `head` is the shard's memory, None at first.
+
+    `topic_ids` has the ids of the topics that the records come from. Flushing a batch again changes no row and returns
+    the same events. When the database was replaced by an earlier state of itself, nothing is written, and the result is
+    a stop. Raises Unavailable when the database cannot answer, UnknownSchema for an event of a newer writer, ValueError for a memory that cannot be read.
     """
     at = datetime.fromtimestamp(now, UTC)
     batch = sort_out(records, at)
-    progress = read_progress(head).advanced(records, batch.dues, at)
+    memory = read_memory(head, topic_ids)
+    flushing = Flushing(shard, memory, applied_by(records, topic_ids), topic_ids, at)
     for _ in range(ATTEMPTS - 1):
         try:
-            return _commit(catalog, shard, progress, batch, at)
+            return _commit(catalog, flushing, batch)
         except Unavailable:
             continue
-    return _commit(catalog, shard, progress, batch, at)
+    return _commit(catalog, flushing, batch)
 
 
 def sort_out(records: Sequence[Record], now: datetime) -> Batch:
@@ -100,21 +134,46 @@ def _add(batch: Batch, record: Record, event: Event) -> None:
     batch.studies[StudyKey(event.tenant, event.study_uid)] = None
 
 
-def _commit(catalog: Catalog, shard: int, progress: ShardProgress, batch: Batch, now: datetime) -> Flushed:
-    with catalog.transaction(shard) as tables:
-        outputs = [*batch.dead_letters, *_write_or_reject(tables, batch.entries, now)]
-        ready = (due for due in progress.waiting if progress.is_ready(due))
-        last = [row for due in ready if (row := settle(tables, due, shard, now))]
-        # The transaction holds the shard: no other revision can be added before it commits.
-        new = tables.revisions(shard, progress.announced, ANNOUNCED_AT_ONCE)
-        versions = tables.versions(tuple(batch.studies))
-    after = replace(
-        progress,
-        waiting=tuple(due for due in progress.waiting if not progress.is_ready(due)),
-        announced=new[-1].version if new else progress.announced,
-    )
-    cataloged = (_cataloged(study, version, now) for study, version in versions.items())
-    return Flushed(after.to_bytes(), (*outputs, *cataloged, *revision_outputs((*new, *last))))
+def _commit(catalog: Catalog, flushing: Flushing, batch: Batch) -> Flushed:
+    memory = flushing.memory
+    with catalog.transaction(flushing.shard) as tables:
+        before = tables.progress()
+        if memory.is_ahead_of(before):
+            tables.raise_versions(memory.sent)
+            tables.note_went_back()
+            return Flushed(memory.to_bytes(), stop=Stop(WENT_BACK, BEHIND))
+        return _written(tables, before, flushing, batch)
+
+
+def _written(tables: CatalogTables, before: ShardProgress, flushing: Flushing, batch: Batch) -> Flushed:
+    memory, now = flushing.memory, flushing.now
+    outputs = [*batch.dead_letters, *_write_or_reject(tables, batch.entries, now)]
+    after = before.advanced(memory.carried.applied).advanced(flushing.applied)
+    ready = _ready(tables, after, flushing, batch)
+    last = [row for due in ready if (row := settle(tables, due, flushing.shard, now))]
+    # What a checkpoint before says: a revision that was committed after it may not have been sent.
+    above = before.announced if memory.announced is None else memory.announced
+    # The transaction holds the shard: no other revision can be added before it commits.
+    settled = [UUID(due.event_id) for due in ready]
+    announced = tables.announce(tuple(batch.studies), settled, above, ANNOUNCED_AT_ONCE)
+    cataloged = (_cataloged(study, version, now) for study, version in announced.versions.items())
+    outputs += [*cataloged, *revision_outputs((*announced.revisions, *last))]
+    return Flushed(_remembered(memory, after, announced, above).to_bytes(), tuple(outputs))
+
+
+def _ready(tables: CatalogTables, after: ShardProgress, flushing: Flushing, batch: Batch) -> list[StudyDue]:
+    """Write the progress; return the dues that are ready now, each once: those of the batch, and those that waited."""
+    topic_ids, arrived = flushing.topic_ids, (*flushing.memory.carried.waiting, *batch.dues)
+    waiting = [waiting_row(due, topic_ids) for due in arrived if not after.is_ready(due, topic_ids)]
+    rows = tables.advance(after.applied, waiting, topic_ids.get(INSTANCE_STORED.name, ""))
+    at_once = [due for due in arrived if after.is_ready(due, topic_ids)]
+    return list({due.event_id: due for due in (*map(due_of, rows), *at_once)}.values())
+
+
+def _remembered(memory: ShardMemory, after: ShardProgress, announced: Announcements, above: int) -> ShardMemory:
+    revisions = [row.version for row in announced.revisions]
+    sent = max((memory.sent, *announced.versions.values(), *revisions))
+    return ShardMemory(after.applied, max((above, *revisions)), sent)
 
 
 def _write_or_reject(tables: CatalogTables, entries: Sequence[Entry], now: datetime) -> list[Output]:

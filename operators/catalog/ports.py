@@ -5,9 +5,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
+from uuid import UUID
 
+from operators.catalog.progress import ShardProgress
 from operators.catalog.query import Query
 from operators.catalog.rows import (
+    AppliedOffsetRow,
     ConflictRow,
     Content,
     InstanceKey,
@@ -18,7 +21,9 @@ from operators.catalog.rows import (
     SeriesRow,
     StudyKey,
     StudyRow,
+    TopicPartition,
     TransferRow,
+    WaitingDueRow,
 )
 
 
@@ -57,6 +62,18 @@ class StudyState:
     last: RevisionRow | None
 
 
+@dataclass(frozen=True)
+class Announcements:
+    """What a transaction announces after it has committed.
+
+    `versions` has the present version of each study of the batch that has a row, `revisions` the shard's next revisions
+    that were not announced, in rising order of version.
+    """
+
+    versions: Mapping[StudyKey, int]
+    revisions: tuple[RevisionRow, ...]
+
+
 class CatalogTables(Protocol):
     """The catalog's tables inside one transaction that holds a shard.
 
@@ -64,8 +81,15 @@ class CatalogTables(Protocol):
     Rejected when the database refuses the data themselves, and Unavailable when it cannot answer; after either error
     nothing may be written before the enclosing savepoint or transaction has been left. Writing the same rows again
     changes nothing. No write may undo a later write: an attempt that was overtaken leaves the newer row in place.
-    Versions rise, and no version is given twice, even when its transaction fails.
+    Versions rise, and no version is given twice, even when its transaction fails, or when the database is replaced by
+    an earlier state of itself: whoever has seen a version sees only higher ones later.
     """
+
+    def progress(self) -> ShardProgress:
+        """Return the shard's progress, as it was when the transaction took the shard."""
+
+    def raise_versions(self, above: int) -> None:
+        """Keep every later version above `above`, even if this transaction is undone."""
 
     def savepoint(self) -> AbstractContextManager[None]:
         """Open a block whose writes are undone when an exception leaves it."""
@@ -90,21 +114,35 @@ class CatalogTables(Protocol):
     def put_studies(self, studies: Collection[StudyRow], series: Collection[SeriesRow]) -> None:
         """Write studies and series."""
 
-    def versions(self, studies: Collection[StudyKey]) -> dict[StudyKey, int]:
-        """Return the version of each of these studies that has a row."""
-
     def state(self, study: StudyKey) -> StudyState:
         """Return the present state of a study."""
 
     def put_revision(self, row: RevisionRow) -> None:
         """Add a revision."""
 
-    def revisions(self, shard: int, above: int, most: int) -> tuple[RevisionRow, ...]:
-        """Return the shard's `most` lowest revisions with versions above `above`, in rising order of version."""
+    def note_went_back(self) -> None:
+        """Note that the shard's rows are behind what was committed, for whoever starts the job again."""
+
+    def advance(
+        self, applied: Mapping[TopicPartition, int], waiting: Collection[WaitingDueRow], topic_id: str
+    ) -> tuple[WaitingDueRow, ...]:
+        """Write the shard's applied offsets and dues that wait; a due that waits already is unchanged.
+
+        Return the waiting dues that are ready: the position that they wait for is applied, or it is in a deleted topic,
+        with another id than `topic_id`, and will never be. `applied` has the partitions that have waiting dues too.
+        """
+
+    def announce(
+        self, studies: Collection[StudyKey], settled: Collection[UUID], above: int, most: int
+    ) -> Announcements:
+        """Remove the settled dues from those that wait, and note the returned revisions as announced.
+
+        At most `most` revisions with versions above `above` are returned; all up to `above` count as announced.
+        """
 
 
 class Catalog(Protocol):
-    """The catalog's database, for the one writer of each shard.
+    """The catalog's database, for the one writer of each shard of a job with a fixed number of shards.
 
     Only one transaction of a shard can be open at a time: an earlier attempt that is still dying cannot write after a
     newer one. Transactions of different shards run in parallel. An error on leaving may mean that the commit was made
@@ -113,6 +151,31 @@ class Catalog(Protocol):
 
     def transaction(self, shard: int) -> AbstractContextManager[CatalogTables]:
         """Hold the shard, commit on leaving, and undo everything when an exception leaves the block."""
+
+
+class CatalogProgress(Protocol):
+    """The progress of all shards, for whoever starts and watches the catalog job.
+
+    `shards` is the job's number of shards. Every method raises Unavailable when the catalog does not answer.
+    """
+
+    def applied(self) -> tuple[AppliedOffsetRow, ...]:
+        """Return the applied offsets of every number of shards, also of topics that were deleted."""
+
+    def waiting(self, before: Mapping[TopicPartition, int]) -> int:
+        """Return how many dues wait for an offset that is lower than that of its partition in `before`."""
+
+    def went_back(self, shards: int) -> bool:
+        """True if a flush has noted that rows are behind what was committed, and no job has begun at the rows since."""
+
+    def note_begun(self, shards: int) -> None:
+        """Note that a job has begun at the rows' offsets."""
+
+    def forget(self) -> None:
+        """Remove all applied offsets; every waiting due is ready at the next flush of its shard.
+
+        Call it when the broker has lost records, and no job runs: its offsets name other records now.
+        """
 
 
 @dataclass(frozen=True)

@@ -1,87 +1,180 @@
-"""The progress of the catalog job in one shard, which it keeps between batches."""
+"""The progress of the catalog job in one shard: it lies in the catalog's own rows, and the engine's state remembers it.
+
+The rows change in the transactions that apply the records, so a database that is restored from a backup brings the
+progress that fits its other rows. The state's memory of them shows that the database has gone back.
+"""
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from types import MappingProxyType
+from uuid import UUID
 
 import orjson
 
+from operators.catalog.rows import AppliedOffsetRow, TopicPartition, WaitingDueRow
 from operators.stream.step import Record
 from schemas.codec import decode, encode
 from schemas.events import StudyDue
 from schemas.topics import INSTANCE_STORED
 
-VERSION = 1
+VERSION = 2
+# The version of releases that kept the whole progress in the engine's state.
+CARRIED_VERSION = 1
 
-# A topic and one of its partitions.
-Partition = tuple[str, int]
+# The reason of a stop at rows that are behind what was committed: the database was replaced by an earlier state of
+# itself, and the records in between are not in it. The job must begin again at the offsets of the rows.
+WENT_BACK = "catalog-went-back"
+
+# The id of no topic: a due that waits for a record of it is ready.
+NO_TOPIC = "none"
+
+# The present id of each topic.
+TopicIds = Mapping[str, str]
+NO_IDS: TopicIds = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class ShardProgress:
-    """The last applied offset of each partition, the waiting dues, and the version of the last announced revision.
+    """The last applied offset of each partition, and the highest version of an announced revision.
 
     A lost progress begins again at version 0: all revisions are announced again, and consumers ignore versions that
     they have seen.
     """
 
-    applied: Mapping[Partition, int] = field(default_factory=dict)
-    waiting: tuple[StudyDue, ...] = ()
+    applied: Mapping[TopicPartition, int] = field(default_factory=dict)
     announced: int = 0
 
-    def advanced(self, records: Iterable[Record], dues: Iterable[StudyDue], now: datetime) -> "ShardProgress":
-        """Return the progress after these records are applied and these dues wait too; a repeated due waits once.
+    def advanced(self, applied: Mapping[TopicPartition, int]) -> "ShardProgress":
+        """Return the progress after these offsets are applied too; none is lowered."""
+        higher = {place: max(offset, self.applied.get(place, -1)) for place, offset in applied.items()}
+        return ShardProgress({**self.applied, **higher}, self.announced)
 
-        A due older than the retention of instance-stored is dropped: the records that it waits for have expired.
-        """
-        applied = dict(self.applied)
-        for record in records:
-            partition = (record.topic, record.partition)
-            applied[partition] = max(record.offset, applied.get(partition, -1))
-        oldest = now - timedelta(milliseconds=INSTANCE_STORED.retention_ms)
-        waiting = {due.event_id: due for due in (*self.waiting, *dues) if due.occurred_at > oldest}
-        return ShardProgress(applied, tuple(waiting.values()), self.announced)
-
-    def is_ready(self, due: StudyDue) -> bool:
+    def is_ready(self, due: StudyDue, topic_ids: TopicIds) -> bool:
         """True if every instance that the due counts is applied; a partition is read in the order of its offsets."""
         if due.instance_partition is None or due.instance_offset is None:
             return True
-        return self.applied.get((INSTANCE_STORED.name, due.instance_partition), -1) >= due.instance_offset
+        place = topic_partition(INSTANCE_STORED.name, due.instance_partition, topic_ids)
+        return self.applied.get(place, -1) >= due.instance_offset
+
+
+@dataclass(frozen=True)
+class CarriedProgress:
+    """The progress that an earlier release kept in the engine's state; the first flush moves it into the rows."""
+
+    applied: Mapping[TopicPartition, int] = field(default_factory=dict)
+    waiting: tuple[StudyDue, ...] = ()
+
+
+@dataclass(frozen=True)
+class ShardMemory:
+    """What the engine's state knows of a shard: the offsets applied in its rows, and the versions that went out.
+
+    It is written after a flush has committed. A state that is restored has the memory of its checkpoint, so the rows of
+    the same database are never behind it, and what went out later goes out again. `announced` is the version of the last
+    announced revision, None for a job that began without state; `sent` is the highest version in any event.
+    """
+
+    applied: Mapping[TopicPartition, int] = field(default_factory=dict)
+    announced: int | None = None
+    sent: int = 0
+    carried: CarriedProgress = field(default_factory=CarriedProgress)
+
+    def is_ahead_of(self, progress: ShardProgress) -> bool:
+        """True if a partition's offset was applied, and the rows do not say so."""
+        return any(progress.applied.get(place, -1) < offset for place, offset in self.applied.items())
 
     def to_bytes(self) -> bytes:
-        """Return the progress as read_progress() reads it."""
-        return orjson.dumps(
-            {
-                "version": VERSION,
-                "applied": [[topic, partition, offset] for (topic, partition), offset in self.applied.items()],
-                "waiting": [base64.b64encode(encode(due)).decode() for due in self.waiting],
-                "announced": self.announced,
-            }
-        )
+        """Return the memory as read_memory() reads it."""
+        applied = [[*place, offset] for place, offset in self.applied.items()]
+        stored = {"version": VERSION, "applied": applied, "announced": self.announced, "sent": self.sent}
+        return orjson.dumps(stored)
 
 
-def read_progress(data: bytes | None) -> ShardProgress:
-    """Read a progress from its bytes; None gives an empty progress.
+def topic_partition(topic: str, partition: int, topic_ids: TopicIds) -> TopicPartition:
+    """Return a partition of the present topic; the id of a topic that is not known is empty."""
+    return TopicPartition(topic, topic_ids.get(topic, ""), partition)
 
-    Raises ValueError when another version wrote the bytes, or they are no progress; UnknownSchema for a due of a newer
+
+def applied_by(records: Iterable[Record], topic_ids: TopicIds) -> dict[TopicPartition, int]:
+    """Return the last offset of each partition in a batch."""
+    applied: dict[TopicPartition, int] = {}
+    for record in records:
+        place = topic_partition(record.topic, record.partition, topic_ids)
+        applied[place] = max(record.offset, applied.get(place, -1))
+    return applied
+
+
+def waiting_row(due: StudyDue, topic_ids: TopicIds) -> WaitingDueRow:
+    """Return the row of a due that waits for the last record that it counts."""
+    assert due.instance_partition is not None  # noqa: S101  such a due is ready
+    assert due.instance_offset is not None  # noqa: S101
+    topic_id = topic_ids.get(INSTANCE_STORED.name, "")
+    return WaitingDueRow(UUID(due.event_id), topic_id, due.instance_partition, due.instance_offset, encode(due))
+
+
+def due_of(row: WaitingDueRow) -> StudyDue:
+    """Return the due in a row. Raises UnknownSchema for a due of a newer writer."""
+    event = decode(row.event)
+    assert isinstance(event, StudyDue)  # noqa: S101  waiting_row() wrote it
+    return event
+
+
+def starting_offsets(
+    rows: Collection[AppliedOffsetRow], shards: int, topic_ids: TopicIds
+) -> dict[tuple[str, int], int]:
+    """Return for each (topic, partition) the offset at which a job without state begins, so that no record is missed.
+
+    That is the offset after the lowest of its shards. A partition is absent if it has no row in one of the shards, or
+    only rows of a deleted topic: it is read from its earliest record.
+    """
+    by_partition: dict[tuple[str, int], list[int]] = {}
+    for row in rows:
+        if row.shards == shards and topic_ids.get(row.topic, "") == row.topic_id:
+            by_partition.setdefault((row.topic, row.partition), []).append(row.offset)
+    return {place: min(offsets) + 1 for place, offsets in by_partition.items() if len(offsets) == shards}
+
+
+def read_positions(rows: Collection[AppliedOffsetRow], topic_ids: TopicIds) -> dict[tuple[str, int], int]:
+    """Return for each (topic, partition) the offset after the last record of it that any shard has applied."""
+    positions: dict[tuple[str, int], int] = {}
+    for row in rows:
+        if topic_ids.get(row.topic, "") == row.topic_id:
+            place = (row.topic, row.partition)
+            positions[place] = max(row.offset + 1, positions.get(place, 0))
+    return positions
+
+
+def read_memory(data: bytes | None, topic_ids: TopicIds) -> ShardMemory:
+    """Read a shard's memory from its bytes, or the progress that an earlier release kept there; None gives none.
+
+    Raises ValueError when another version wrote the bytes, or they are no memory; UnknownSchema for a due of a newer
     writer.
     """
     if data is None:
-        return ShardProgress()
+        return ShardMemory()
     try:
         stored = orjson.loads(data)
         if stored["version"] == VERSION:
-            return ShardProgress(
-                {(topic, partition): offset for topic, partition, offset in stored["applied"]},
-                tuple(_due(text) for text in stored["waiting"]),
-                stored["announced"],
-            )
+            applied = {TopicPartition(*place): offset for *place, offset in stored["applied"]}
+            return ShardMemory(applied, stored["announced"], stored["sent"])
+        if stored["version"] == CARRIED_VERSION:
+            return ShardMemory({}, stored["announced"], stored["announced"], _carried(stored, topic_ids))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             "the catalog's state of a shard cannot be read: restore the job from an earlier checkpoint"
         ) from error
     raise ValueError("the catalog's state of a shard was written by another version: run the release that wrote it")
+
+
+def _carried(stored: Mapping[str, object], topic_ids: TopicIds) -> CarriedProgress:
+    applied, waiting = stored["applied"], stored["waiting"]
+    if not (isinstance(applied, list) and isinstance(waiting, list)):
+        raise TypeError("not a progress")
+    return CarriedProgress(
+        {topic_partition(topic, partition, topic_ids): offset for topic, partition, offset in applied},
+        tuple(_due(text) for text in waiting),
+    )
 
 
 def _due(text: str) -> StudyDue:

@@ -204,3 +204,34 @@ class QuarantineRow:
     until: datetime
     occurred_at: datetime
     event_id: UUID
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a topic; a topic that was deleted and created again has another id, and its offsets begin again."""
+
+    topic: str
+    topic_id: str
+    partition: int
+
+
+@dataclass(frozen=True)
+class AppliedOffsetRow:
+    """The last applied offset of a partition in one shard of a job with `shards` shards."""
+
+    shards: int
+    shard: int
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class WaitingDueRow:
+    """A study-due, as Avro, that waits until the record of instance-stored at this position is applied."""
+
+    event_id: UUID
+    topic_id: str
+    partition: int
+    offset: int
+    event: bytes = field(repr=False)

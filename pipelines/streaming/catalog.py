@@ -19,12 +19,12 @@ from schemas.settings.servers import BrokerSettings, CatalogSettings
 def build(env: StreamExecutionEnvironment, broker: BrokerSettings, catalog: CatalogSettings, job: JobSettings) -> None:
     """Build the job's graph in an environment."""
     arriving = records(env, broker, Reading(CATALOG.name, CATALOG.reads, shards=job.shards))
-    flushed = flush_by_shard(arriving, CATALOG.name, partial(catalog_flush, catalog), job)
+    flushed = flush_by_shard(arriving, CATALOG.name, partial(catalog_flush, catalog, job.shards), job)
     send(flushed, broker, CATALOG.name)
 
 
 @contextmanager
-def catalog_flush(settings: CatalogSettings) -> Iterator[FlushFunction]:
+def catalog_flush(settings: CatalogSettings, shards: int) -> Iterator[FlushFunction]:
     """Yield a flush with its own connection, which is closed at the end."""
-    with PostgresCatalog(settings) as catalog:
+    with PostgresCatalog(settings, shards) as catalog:
         yield partial(flush, catalog)

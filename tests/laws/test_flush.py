@@ -1,6 +1,8 @@
 """Laws of the catalog: order, batches and repetition change nothing, counts are right, revisions count up."""
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from hypothesis import given, settings
@@ -8,14 +10,16 @@ from hypothesis import strategies as st
 
 from operators.catalog.conflicts import conflict_output
 from operators.catalog.digest import digest
-from operators.catalog.progress import ShardProgress, read_progress
+from operators.catalog.progress import ShardMemory, read_memory, starting_offsets
+from operators.catalog.rows import TopicPartition
 from operators.connectors.memory import catalog as memory_catalog
-from operators.connectors.memory.catalog import MemoryCatalog, MemoryTables
+from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress, MemoryTables
 from operators.connectors.memory.stores import Outage
 from operators.dicom.names import fold
 from operators.errors import Unavailable
-from schemas.events import Event, InstanceConflict, InstanceQuarantined, InstanceStored, StudyDue, StudySettled
-from tests.support.worlds.catalog_histories import ARRIVALS, DUES, HISTORIES, batches, due, held, numbered, run
+from operators.stream.step import Record
+from schemas.events import Event, InstanceConflict, InstanceQuarantined, InstanceStored, StudySettled
+from tests.support.worlds.catalog_histories import ARRIVALS, HISTORIES, batches, due, held, numbered, record, run
 
 STUDIES = ("1.2.1", "1.2.2")
 
@@ -137,7 +141,7 @@ def test_revisions_count_up_and_the_last_one_has_the_digest_of_the_tables(
     settled = {output.event for output in outputs if isinstance(output.event, StudySettled)}
     assert len({(event.study_uid, event.revision) for event in settled}) == len(settled)
     versions = [row.version for row in catalog.tables.revision_rows.values()]
-    assert read_progress(head).announced == max(versions, default=0)
+    assert read_memory(head, {}).announced == max(versions, default=0)
 
 
 @settings(deadline=None)
@@ -168,16 +172,129 @@ def test_a_lost_answer_of_the_database_neither_loses_nor_doubles_a_row(
 
 @settings(deadline=None)
 @given(
-    st.dictionaries(st.tuples(st.sampled_from(("instance-stored", "study-due")), st.integers(0, 15)), st.integers(0)),
-    st.lists(DUES, max_size=3),
+    st.dictionaries(
+        st.builds(
+            TopicPartition, st.sampled_from(("instance-stored", "study-due")), st.sampled_from("AB"), st.integers(0, 15)
+        ),
+        st.integers(0, 2**62),
+    ),
+    st.integers(0, 2**62) | st.none(),
     st.integers(0, 2**62),
 )
-def test_a_progress_is_read_as_it_was_written(
-    applied: dict[tuple[str, int], int], dues: list[StudyDue], announced: int
+def test_a_memory_is_read_as_it_was_written(
+    applied: dict[TopicPartition, int], announced: int | None, sent: int
 ) -> None:
-    head = ShardProgress({place: offset % 2**62 for place, offset in applied.items()}, tuple(dues), announced)
+    memory = ShardMemory(applied, announced, sent)
 
-    assert read_progress(head.to_bytes()) == head
+    assert read_memory(memory.to_bytes(), {}) == memory
+
+
+class Job:
+    """A catalog job over a log of records of one partition each topic, with checkpoints, kills and a database."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.catalog = MemoryCatalog()
+        self.log: dict[str, list[Record]] = {}
+        for one in records:
+            topic = self.log.setdefault(one.topic, [])
+            topic.append(replace(one, offset=len(topic)))
+        self.begins: dict[str, int] = dict.fromkeys(self.log, 0)
+        self.head: bytes | None = None
+        self.checkpoint: tuple[dict[str, int], bytes | None] = (dict(self.begins), None)
+        self.sent: list[Event] = []
+        self.backup = self.catalog.tables.backup()
+
+    def flush(self, topic: str, count: int) -> None:
+        """Flush the next records of a topic; a job whose database went back begins again at the rows' offsets."""
+        batch = self.log[topic][self.begins[topic] : self.begins[topic] + count]
+        flushed = run(self.catalog, [batch], self.head)
+        if flushed.stop:
+            self.begin_at_rows()
+            return
+        self.begins[topic] += len(batch)
+        self.head = flushed.head
+        self.sent += [output.event for output in flushed.outputs]
+
+    def begin_at_rows(self) -> None:
+        """Begin without state, as the launcher does."""
+        rows = starting_offsets(MemoryProgress(tables=self.catalog.tables).applied(), 1, {})
+        self.begins = {topic: rows.get((topic, 0), 0) for topic in self.log}
+        self.head = None
+        self.save()
+
+    def save(self) -> None:
+        """Complete a checkpoint: everything sent before it has arrived."""
+        self.checkpoint = (dict(self.begins), self.head)
+        self.arrived = len(self.sent)
+
+    def kill(self) -> None:
+        """Kill the job: what it sent after the checkpoint is lost, and it continues from there."""
+        begins, self.head = self.checkpoint
+        self.begins = dict(begins)
+        del self.sent[self.arrived :]
+
+    arrived = 0
+
+    def finish(self) -> None:
+        """Read every topic to its end, then as much again: a database that went back shows itself at a flush."""
+        for _ in range(2):
+            for topic in self.log:
+                self.flush(topic, 0)
+                self.flush(topic, len(self.log[topic]))
+
+
+Move = tuple[str, int, int]
+ANY_MOVES = st.lists(
+    st.tuples(st.sampled_from(("flush", "flush", "save", "kill")), st.integers(0, 2), st.integers(1, 6)), max_size=8
+)
+# A backup is taken between two moves, and the database becomes the backup between two later ones.
+MOVES: st.SearchStrategy[list[Move]] = st.tuples(ANY_MOVES, ANY_MOVES, ANY_MOVES).map(
+    lambda parts: [*parts[0], ("back up", 0, 0), *parts[1], ("restore", 0, 0), *parts[2]]
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(HISTORIES, MOVES)
+def test_a_database_that_goes_back_at_any_moment_misses_nothing_in_the_end(
+    events: list[Event], moves: list[Move]
+) -> None:
+    last = [replace(due(study, number=100), instance_partition=0) for study in STUDIES]
+    stored = sum(isinstance(event, InstanceStored) for event in events)
+    final: list[Event] = [replace(one, instance_offset=stored - 1) for one in last] if stored else []
+    job, whole = Job([record(event) for event in (*events, *final)]), MemoryCatalog()
+    run(whole, [numbered([*events, *final])])
+    for move, topic, count in moves:
+        if move == "flush" and job.log:
+            job.flush(sorted(job.log)[topic % len(job.log)], count)
+        elif move == "save":
+            job.save()
+        elif move == "kill":
+            job.kill()
+        elif move == "back up":
+            job.backup = job.catalog.tables.backup()
+        elif move == "restore":
+            # A database is replaced while nobody is connected, so the job's flush fails and it starts from a checkpoint.
+            job.catalog.tables.restore(job.backup)
+            job.kill()
+    job.finish()
+
+    tables = job.catalog.tables
+    assert held(tables) == held(whole.tables)
+    assert tables.waiting == {}
+    settled = [event for event in job.sent if isinstance(event, StudySettled)]
+    for study in STUDIES:
+        rows = sorted(
+            (row for key, row in tables.revision_rows.items() if key[1] == study), key=lambda row: row.revision
+        )
+        assert [row.revision for row in rows] == list(range(1, len(rows) + 1))
+        assert all(old.version < new.version for old, new in pairwise(rows))
+        assert (rows[-1].digest if rows else digest(())) == shown_digest(tables, study)
+        of_study = [event for event in settled if event.study_uid == study]
+        # Whoever ignores a version that is not above the last one has seen the present state in the end.
+        assert (max(of_study, key=lambda event: event.version).digest if of_study else digest(())) == shown_digest(
+            tables, study
+        )
+        assert len({event.digest for event in of_study if event.version == rows[-1].version}) == (1 if rows else 0)
 
 
 @settings(deadline=None)

@@ -1,14 +1,17 @@
 """The catalog's writer and its hidden rows in memory: the same transactions over rows in dicts."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from operators.catalog.ports import ConflictPair, KnownRows, SeriesTotals, StudyState
+from operators.catalog.ports import Announcements, ConflictPair, KnownRows, SeriesTotals, StudyState
+from operators.catalog.progress import NO_TOPIC, ShardProgress
 from operators.catalog.rows import (
+    AppliedOffsetRow,
     ConflictRow,
     Content,
     InstanceKey,
@@ -19,10 +22,16 @@ from operators.catalog.rows import (
     SeriesRow,
     StudyKey,
     StudyRow,
+    TopicPartition,
     TransferRow,
+    WaitingDueRow,
 )
 from operators.connectors.memory.stores import Failing
 from operators.errors import Rejected
+from schemas.topics import INSTANCE_STORED
+
+# A number of shards, and one of these shards.
+Shard = tuple[int, int]
 
 CONTENT = tuple(each.name for each in fields(Content))
 
@@ -38,7 +47,20 @@ class MemoryTables:
     revision_rows: dict[tuple[str, str, int], RevisionRow] = field(default_factory=dict)
     transfers: dict[tuple[str, str, str], TransferRow] = field(default_factory=dict)
     quarantine: dict[tuple[str, str], QuarantineRow] = field(default_factory=dict)
+    applied: dict[tuple[Shard, TopicPartition], int] = field(default_factory=dict)
+    waiting: dict[tuple[Shard, UUID], WaitingDueRow] = field(default_factory=dict)
+    announced: dict[Shard, int] = field(default_factory=dict)
+    behind: set[Shard] = field(default_factory=set)
     version: int = 0
+    shard: Shard = (1, 0)
+
+    def backup(self) -> "MemoryTables":
+        """Return a copy of all rows."""
+        return MemoryTables(**{name: copy(value) for name, value in self.__dict__.items()})
+
+    def restore(self, backup: "MemoryTables") -> None:
+        """Replace all rows by those of a backup; versions go on rising, as those of PostgreSQL do."""
+        self.__dict__.update(backup.backup().__dict__, version=self.version)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -96,10 +118,6 @@ class MemoryTables:
         self.studies.update({(row.tenant, row.study_uid): row for row in studies})
         self.series.update({(row.tenant, row.study_uid, row.series_uid): row for row in series})
 
-    def versions(self, studies: Collection[StudyKey]) -> dict[StudyKey, int]:
-        """Return the version of each of these studies that has a row."""
-        return {key: self.studies[key].version for key in studies if key in self.studies}
-
     def state(self, study: StudyKey) -> StudyState:
         """Return the present state of a study."""
         revisions = [row for key, row in self.revision_rows.items() if key[:2] == study]
@@ -117,10 +135,43 @@ class MemoryTables:
         """Add a revision."""
         self.revision_rows[row.tenant, row.study_uid, row.revision] = row
 
-    def revisions(self, shard: int, above: int, most: int) -> tuple[RevisionRow, ...]:
-        """Return the shard's revisions with versions above `above`, in order of version, at most `most`."""
-        found = [row for row in self.revision_rows.values() if row.shard == shard and row.version > above]
-        return tuple(sorted(found, key=lambda row: row.version)[:most])
+    def progress(self) -> ShardProgress:
+        """Return the progress of the shard that is held."""
+        applied = {place: offset for (shard, place), offset in self.applied.items() if shard == self.shard}
+        return ShardProgress(applied, self.announced.get(self.shard, 0))
+
+    def raise_versions(self, above: int) -> None:
+        """Keep every later version above `above`."""
+        self.version = max(self.version, above)
+
+    def note_went_back(self) -> None:
+        """Note that the rows of the shard that is held are behind what was committed."""
+        self.behind.add(self.shard)
+
+    def advance(
+        self, applied: Mapping[TopicPartition, int], waiting: Collection[WaitingDueRow], topic_id: str
+    ) -> tuple[WaitingDueRow, ...]:
+        """Write the progress; return the waiting dues that are ready."""
+        higher = {(self.shard, place): offset for place, offset in applied.items()}
+        self.applied |= {key: max(offset, self.applied.get(key, -1)) for key, offset in higher.items()}
+        self.waiting = {(self.shard, row.event_id): row for row in waiting} | self.waiting
+        reached = {place: offset for place, offset in applied.items() if place.topic == INSTANCE_STORED.name}
+        mine = [row for (shard, _), row in self.waiting.items() if shard == self.shard]
+        return tuple(row for row in mine if row.topic_id != topic_id or reached.get(_place(row), -1) >= row.offset)
+
+    def announce(
+        self, studies: Collection[StudyKey], settled: Collection[UUID], above: int, most: int
+    ) -> Announcements:
+        """Remove settled dues, and note the returned revisions as announced."""
+        self.waiting = {
+            key: row for key, row in self.waiting.items() if key not in {(self.shard, due) for due in settled}
+        }
+        found = [row for row in self.revision_rows.values() if row.shard == self.shard[1] and row.version > above]
+        revisions = tuple(sorted(found, key=lambda row: row.version)[:most])
+        higher = revisions[-1].version if revisions else above
+        self.announced[self.shard] = max(higher, self.announced.get(self.shard, 0))
+        versions = {key: self.studies[key].version for key in studies if key in self.studies}
+        return Announcements(versions, revisions)
 
     def _next_version(self) -> int:
         self.version += 1
@@ -132,17 +183,56 @@ class MemoryTables:
 
 @dataclass
 class MemoryCatalog(Failing):
-    """A Catalog in memory."""
+    """A Catalog in memory, for a job with this number of shards."""
 
     tables: MemoryTables = field(default_factory=MemoryTables)
+    shards: int = 1
 
     @contextmanager
-    def transaction(self, shard: int) -> Iterator[MemoryTables]:  # noqa: ARG002  transactions run one at a time
-        """Open a transaction that commits at the end of the block, and is undone by an exception."""
+    def transaction(self, shard: int) -> Iterator[MemoryTables]:
+        """Open a transaction that commits at the end of the block, and is undone by an exception.
+
+        Transactions run one at a time.
+        """
         self.before_request("catalog")
+        self.tables.shard = (self.shards, shard)
         with self.tables.savepoint():
             yield self.tables
         self.after_request("catalog")
+
+
+@dataclass
+class MemoryProgress(Failing):
+    """A CatalogProgress over a MemoryCatalog's tables."""
+
+    tables: MemoryTables = field(default_factory=MemoryTables)
+
+    def applied(self) -> tuple[AppliedOffsetRow, ...]:
+        """Return all applied offsets."""
+        self.before_request("catalog")
+        rows = [(*shard, *place, offset) for (shard, place), offset in self.tables.applied.items()]
+        return tuple(AppliedOffsetRow(*row) for row in rows)
+
+    def waiting(self, before: Mapping[TopicPartition, int]) -> int:
+        """Return how many dues wait for an offset below those of `before`."""
+        self.before_request("catalog")
+        return sum(row.offset < before.get(_place(row), 0) for row in self.tables.waiting.values())
+
+    def went_back(self, shards: int) -> bool:
+        """True if a shard's rows were found behind what was committed."""
+        self.before_request("catalog")
+        return any(shard[0] == shards for shard in self.tables.behind)
+
+    def note_begun(self, shards: int) -> None:
+        """Note that a job has begun at the rows' offsets."""
+        self.before_request("catalog")
+        self.tables.behind = {shard for shard in self.tables.behind if shard[0] != shards}
+
+    def forget(self) -> None:
+        """Remove all applied offsets, and make every waiting due ready."""
+        self.before_request("catalog")
+        self.tables.applied.clear()
+        self.tables.waiting = {key: replace(row, topic_id=NO_TOPIC) for key, row in self.tables.waiting.items()}
 
 
 @dataclass
@@ -178,6 +268,10 @@ class MemoryHiddenRows(Failing):
         latest = sorted(ordered, key=lambda row: row.stored_at, reverse=True)[:most]
         instances = self.tables.instances
         return tuple(ConflictPair(_content(instances[row.tenant, row.study_uid, row.sop_uid]), row) for row in latest)
+
+
+def _place(row: WaitingDueRow) -> TopicPartition:
+    return TopicPartition(INSTANCE_STORED.name, row.topic_id, row.partition)
 
 
 def _content(row: InstanceRow) -> Content:

@@ -1,16 +1,18 @@
 """Writing the catalog in PostgreSQL as the role writer: reading the rows that a batch changes, and guarded upserts."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import Any, Self, TypeVar
+from typing import Any, LiteralString, Self, TypeVar
+from uuid import UUID
 
 import orjson
 import psycopg
 from psycopg import Connection, errors, sql
 from psycopg.types.json import Json, set_json_dumps, set_json_loads
 
-from operators.catalog.ports import KnownRows, SeriesTotals, StudyState
+from operators.catalog.ports import Announcements, KnownRows, SeriesTotals, StudyState
+from operators.catalog.progress import ShardProgress
 from operators.catalog.rows import (
     ConflictRow,
     Content,
@@ -22,16 +24,22 @@ from operators.catalog.rows import (
     SeriesRow,
     StudyKey,
     StudyRow,
+    TopicPartition,
     TransferRow,
+    WaitingDueRow,
 )
 from operators.errors import Rejected, Unavailable
 from schemas.settings.servers import CatalogSettings
+from schemas.topics import INSTANCE_STORED
 
 T = TypeVar("T")
+Query = sql.Composed | LiteralString
 
 CONNECT_S = 2
 # The first key of the advisory lock on a shard; the second key is the shard's number.
 LOCKS = 0x666C756F
+# The key of the advisory lock on the sequence of versions, while it is raised.
+VERSIONS_LOCK = LOCKS + 1
 
 # The writer finds rows by key alone, but the statistics of tables that were empty a short time ago lead to other plans.
 # A client that vanished or hangs in a transaction must not hold a shard for long.
@@ -56,10 +64,15 @@ set_json_loads(orjson.loads)
 
 
 class PostgresCatalog:
-    """A Catalog over one connection, opened when needed and reopened after a loss; threads must not share it."""
+    """A Catalog over one connection, opened when needed and reopened after a loss; threads must not share it.
 
-    def __init__(self, settings: CatalogSettings) -> None:
+    A database that is replaced by an earlier state of itself breaks the connection. So each new connection raises the
+    versions above the present time in microseconds, and so above those that were given before and are lost.
+    """
+
+    def __init__(self, settings: CatalogSettings, shards: int = 1) -> None:
         self._settings = settings
+        self._shards = shards
         self._connection: Connection[tuple[Any, ...]] | None = None
 
     def __enter__(self) -> Self:
@@ -79,8 +92,7 @@ class PostgresCatalog:
         with translated():
             connection = self._connected()
             with connection.transaction():
-                connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, shard))
-                yield PostgresTables(connection)
+                yield _held(connection, (self._shards, shard))
 
     def _connected(self) -> Connection[tuple[Any, ...]]:
         if self._connection is None or self._connection.closed:
@@ -97,14 +109,27 @@ class PostgresCatalog:
                 application_name="fluoro-catalog",
                 **ALIVE,
             )
+            _raise_versions(self._connection, 0)
         return self._connection
 
 
 class PostgresTables:
-    """CatalogTables in PostgreSQL."""
+    """CatalogTables in PostgreSQL, for a shard (number of shards, shard) that the transaction has locked."""
 
-    def __init__(self, connection: Connection[tuple[Any, ...]]) -> None:
+    def __init__(
+        self, connection: Connection[tuple[Any, ...]], shard: tuple[int, int], progress: ShardProgress
+    ) -> None:
         self._connection = connection
+        self._shard = shard
+        self._progress = progress
+
+    def progress(self) -> ShardProgress:
+        """Return the shard's progress as it was when the shard was locked."""
+        return self._progress
+
+    def raise_versions(self, above: int) -> None:
+        """Keep every later version above `above`."""
+        _raise_versions(self._connection, above)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -164,11 +189,6 @@ class PostgresTables:
             self._put(PUT_STUDY, studies)
             self._put(PUT_SERIES, series)
 
-    def versions(self, studies: Collection[StudyKey]) -> dict[StudyKey, int]:
-        """Return the version of each of these studies that has a row."""
-        found = {row[:2]: row[2] for row in self._connection.execute(VERSIONS, _columns(studies, 2))}
-        return {study: found[study] for study in studies if study in found}
-
     def state(self, study: StudyKey) -> StudyState:
         """Return the present state of a study, in one round trip."""
         with self._connection.pipeline():
@@ -189,13 +209,53 @@ class PostgresTables:
         """Add a revision."""
         self._put(PUT_REVISION, [row])
 
-    def revisions(self, shard: int, above: int, most: int) -> tuple[RevisionRow, ...]:
-        """Return the shard's revisions with versions above `above`, in order of version, at most `most`."""
-        return tuple(_rows(RevisionRow, self._connection.execute(REVISIONS, (shard, above, most))))
+    def note_went_back(self) -> None:
+        """Note that the shard's rows are behind what was committed."""
+        self._connection.execute(PUT_WENT_BACK, self._shard)
+
+    def advance(
+        self, applied: Mapping[TopicPartition, int], waiting: Collection[WaitingDueRow], topic_id: str
+    ) -> tuple[WaitingDueRow, ...]:
+        """Write the progress and return the waiting dues that are ready, in one round trip."""
+        higher = [(*self._shard, *place, at) for place, at in applied.items() if at > self._applied(place)]
+        reached = {place.partition: at for place, at in applied.items() if _is_waited_for(place, topic_id)}
+        asked = {
+            "shards": self._shard[0],
+            "shard": self._shard[1],
+            "topic_id": topic_id,
+            "partitions": list(reached),
+            "offsets": list(reached.values()),
+        }
+        with self._connection.pipeline():
+            self._put_all(PUT_APPLIED, higher)
+            self._put_all(PUT_WAITING, [(*self._shard, *row.__dict__.values()) for row in waiting])
+            ready = self._connection.execute(READY, asked)
+            return tuple(_rows(WaitingDueRow, ready))
+
+    def announce(
+        self, studies: Collection[StudyKey], settled: Collection[UUID], above: int, most: int
+    ) -> Announcements:
+        """Remove settled dues, and note the returned revisions as announced, in one round trip."""
+        shards, shard = self._shard
+        with self._connection.pipeline():
+            self._put_all(REMOVE_WAITING, [(shards, shard, due) for due in settled])
+            versions = self._connection.execute(VERSIONS, _columns(studies, 2))
+            revisions = self._connection.execute(REVISIONS, (shard, above, most))
+            self._connection.execute(PUT_ANNOUNCED, (shards, shard, above, shard, above, most))
+            found = {row[:2]: row[2] for row in versions}
+            return Announcements(
+                {study: found[study] for study in studies if study in found}, tuple(_rows(RevisionRow, revisions))
+            )
+
+    def _applied(self, place: TopicPartition) -> int:
+        return self._progress.applied.get(place, -1)
 
     def _put(self, statement: sql.Composed, rows: Collection[Any]) -> None:
+        self._put_all(statement, [_values(row) for row in rows])
+
+    def _put_all(self, statement: Query, rows: Collection[Sequence[Any]]) -> None:
         if rows:
-            self._connection.cursor().executemany(statement, [_values(row) for row in rows])
+            self._connection.cursor().executemany(statement, rows)
 
 
 @contextmanager
@@ -211,6 +271,31 @@ def translated() -> Iterator[None]:
         raise Rejected("refused-by-the-database") from None
     except BLAMES_MOMENT as error:
         raise Unavailable("catalog") from error
+
+
+def _held(connection: Connection[tuple[Any, ...]], shard: tuple[int, int]) -> PostgresTables:
+    """Lock a shard and read its progress, in one round trip: each statement sees what was committed before it began."""
+    with connection.pipeline():
+        connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, shard[1]))
+        applied = connection.execute(APPLIED, shard)
+        announced = connection.execute(ANNOUNCED, shard)
+        offsets = {TopicPartition(topic, topic_id, partition): at for topic, topic_id, partition, at in applied}
+        return PostgresTables(connection, shard, ShardProgress(offsets, sum(row[0] for row in announced)))
+
+
+def _raise_versions(connection: Connection[tuple[Any, ...]], above: int) -> None:
+    """Raise the sequence of versions above this version and above the present time; it is never lowered.
+
+    A sequence does not take part in transactions. The lock keeps others from raising it at the same time, and the jump
+    is longer than any number of versions that others can be given meanwhile.
+    """
+    with connection.transaction(), connection.pipeline():
+        connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", (VERSIONS_LOCK,))
+        connection.execute(RAISE_VERSIONS, (above,))
+
+
+def _is_waited_for(place: TopicPartition, topic_id: str) -> bool:
+    return place.topic == INSTANCE_STORED.name and place.topic_id == topic_id
 
 
 def _columns(keys: Collection[tuple[str, ...]], width: int) -> list[list[str]]:
@@ -327,3 +412,35 @@ SERIES_TOTALS = """
 SHOWN_OF_STUDY = "SELECT series_uid, sop_uid, data_hash FROM instance WHERE tenant = %s AND study_uid = %s"
 LAST_REVISION = _select(RevisionRow, "revision WHERE tenant = %s AND study_uid = %s ORDER BY revision DESC LIMIT 1")
 REVISIONS = _select(RevisionRow, "revision WHERE shard = %s AND version > %s ORDER BY version LIMIT %s")
+
+APPLIED = 'SELECT topic, topic_id, "partition", "offset" FROM applied_offset WHERE shards = %s AND shard = %s'
+ANNOUNCED = "SELECT announced FROM shard_progress WHERE shards = %s AND shard = %s"
+PUT_APPLIED = """INSERT INTO applied_offset AS old VALUES (%s, %s, %s, %s, %s, %s)
+    ON CONFLICT (shards, shard, topic, topic_id, "partition")
+    DO UPDATE SET "offset" = excluded."offset" WHERE excluded."offset" > old."offset"
+"""
+PUT_WAITING = "INSERT INTO waiting_due VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
+REMOVE_WAITING = "DELETE FROM waiting_due WHERE shards = %s AND shard = %s AND event_id = %s"
+# For each partition a search in the index, whatever the number of rows: OFFSET 0 keeps the planner from another order.
+READY = """
+    SELECT due.* FROM unnest(%(partitions)s::integer[], %(offsets)s::bigint[]) AS reached ("partition", "offset")
+    CROSS JOIN LATERAL (
+        SELECT event_id, topic_id, "partition", "offset", event FROM waiting_due AS one
+        WHERE shards = %(shards)s AND shard = %(shard)s AND topic_id = %(topic_id)s
+          AND one."partition" = reached."partition" AND one."offset" <= reached."offset" OFFSET 0) AS due
+    UNION ALL
+    SELECT event_id, topic_id, "partition", "offset", event FROM waiting_due
+    WHERE shards = %(shards)s AND shard = %(shard)s AND topic_id < %(topic_id)s
+    UNION ALL
+    SELECT event_id, topic_id, "partition", "offset", event FROM waiting_due
+    WHERE shards = %(shards)s AND shard = %(shard)s AND topic_id > %(topic_id)s"""
+PUT_ANNOUNCED = """INSERT INTO shard_progress AS old (shards, shard, announced)
+    SELECT %s, %s, greatest(%s, max(version)) FROM (
+        SELECT version FROM revision WHERE shard = %s AND version > %s ORDER BY version LIMIT %s) AS next
+    ON CONFLICT (shards, shard) DO UPDATE SET announced = excluded.announced WHERE excluded.announced > old.announced"""
+PUT_WENT_BACK = """INSERT INTO shard_progress (shards, shard, went_back) VALUES (%s, %s, true)
+    ON CONFLICT (shards, shard) DO UPDATE SET went_back = true"""
+RAISE_VERSIONS = """
+    SELECT setval('version_seq', base + 1000000)
+    FROM greatest(%s::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS base, version_seq
+    WHERE base >= last_value"""

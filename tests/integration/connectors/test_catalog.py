@@ -15,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from operators.catalog.ports import Catalog, CatalogTables, HiddenRows
+from operators.catalog.ports import Catalog, CatalogProgress, CatalogTables, HiddenRows
+from operators.catalog.progress import WENT_BACK
 from operators.catalog.rows import (
     ConflictRow,
     InstanceKey,
@@ -24,15 +25,17 @@ from operators.catalog.rows import (
     SeriesRow,
     StudyKey,
     StudyRow,
+    TopicPartition,
     TransferRow,
 )
-from operators.connectors.memory.catalog import MemoryCatalog, MemoryHiddenRows
+from operators.connectors.memory.catalog import MemoryCatalog, MemoryHiddenRows, MemoryProgress
 from operators.connectors.memory.stores import Outage
 from operators.connectors.postgres import migrations
 from operators.connectors.postgres.catalog import PostgresCatalog
 from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
+from operators.connectors.postgres.progress import PostgresProgress
 from operators.errors import Rejected, Unavailable
-from operators.stream.step import Flushed
+from operators.stream.step import Flushed, Record
 from schemas.events import Event, Facts, RecordRejected, StudyCataloged, StudySettled
 from schemas.settings.servers import CatalogSettings
 from tests.support.worlds.catalog_histories import (
@@ -42,9 +45,11 @@ from tests.support.worlds.catalog_histories import (
     due,
     ended,
     held,
+    in_tenant,
     instance,
     numbered,
     quarantined,
+    record,
     run,
     unversioned,
 )
@@ -240,12 +245,83 @@ def test_a_due_makes_a_revision_and_a_late_instance_the_next(isolated: IsolatedC
 
 
 def test_revisions_that_a_crash_left_unsent_are_sent_in_order(isolated: IsolatedCatalog) -> None:
+    checkpoint = isolated.run([instance(study="1.2.9"), due("1.2.9")])
     isolated.run([instance(study="1.2.1"), due("1.2.1")])
     isolated.run([instance(study="1.2.2"), due("1.2.2")])
-    flushed = isolated.run([instance(study="1.2.3")])
+    flushed = isolated.run([instance(study="1.2.3")], head=checkpoint.head)
 
     assert [event.study_uid for event in settled(flushed)] == ["1.2.1", "1.2.2"]
     assert [event.version for event in settled(flushed)] == sorted(event.version for event in settled(flushed))
+
+
+def progress_of(isolated: IsolatedCatalog, request: pytest.FixtureRequest) -> CatalogProgress:
+    if isinstance(isolated.catalog, MemoryCatalog):
+        return MemoryProgress(tables=isolated.catalog.tables)
+    return PostgresProgress(request.getfixturevalue("writer"))
+
+
+def applied(isolated: IsolatedCatalog, request: pytest.FixtureRequest) -> dict[tuple[str, int], int]:
+    rows = progress_of(isolated, request).applied()
+    return {(row.topic, row.partition): row.offset for row in rows if row.shard == isolated.shard}
+
+
+def flushed(isolated: IsolatedCatalog, *records: Record, head: bytes | None = None) -> Flushed:
+    """Flush these records, as the records of the test's own tenant."""
+    return run(isolated.catalog, [records], head, isolated.shard)
+
+
+def own(isolated: IsolatedCatalog, event: Event, offset: int, partition: int = 0) -> Record:
+    return record(in_tenant(event, isolated.tenant), offset, partition)
+
+
+def test_applied_offsets_advance_and_are_never_lowered(
+    isolated: IsolatedCatalog, request: pytest.FixtureRequest
+) -> None:
+    flushed(isolated, own(isolated, instance(), 7), own(isolated, instance(sop="2"), 3, 1))
+    flushed(isolated, own(isolated, instance(), 5), own(isolated, due(place=(9, 9)), 0))
+
+    assert applied(isolated, request) == {("instance-stored", 0): 7, ("instance-stored", 1): 3, ("study-due", 0): 0}
+
+
+def test_a_due_waits_in_the_rows_until_its_instances_are_applied(isolated: IsolatedCatalog) -> None:
+    early = flushed(isolated, own(isolated, instance(), 3), own(isolated, due(place=(0, 4)), 0))
+    elsewhere = flushed(isolated, own(isolated, instance(study="1.2.2"), 9, 1))
+    # Without state: the waiting due is in the rows alone.
+    ready = flushed(isolated, own(isolated, instance(sop="2"), 4))
+    again = flushed(isolated, own(isolated, instance(sop="2"), 4))
+
+    assert settled(early) == settled(elsewhere) == settled(again) == []
+    assert [event.instances for event in settled(ready)] == [2]
+
+
+def test_dues_that_wait_for_lower_offsets_are_counted(
+    isolated: IsolatedCatalog, request: pytest.FixtureRequest
+) -> None:
+    flushed(isolated, *(own(isolated, due(number=at, place=(at, 4)), at) for at in range(3)))
+    progress = progress_of(isolated, request)
+    firsts = {TopicPartition("instance-stored", "", partition): 3 + partition for partition in range(3)}
+    before = progress.waiting({})
+    found = progress.waiting(firsts)
+    flushed(isolated, *(own(isolated, instance(), 4, at) for at in range(3)))
+
+    assert (before, found - progress.waiting(firsts)) == (0, 1)
+
+
+def test_a_database_that_went_back_is_noted_and_versions_rise(
+    isolated: IsolatedCatalog, request: pytest.FixtureRequest
+) -> None:
+    first = isolated.run([instance(), due()])
+    lost = isolate(isolated.catalog, isolated.read)
+    stop = flushed(lost, own(lost, instance(), 9), head=first.head).stop
+    noted = progress_of(isolated, request).went_back(1)
+    progress_of(isolated, request).note_begun(1)
+
+    assert noted
+    assert stop is not None
+    assert stop.reason == WENT_BACK
+    assert not progress_of(isolated, request).went_back(1)
+    assert applied(lost, request) == {}
+    assert settled(lost.run([instance(), due()]))[0].version > settled(first)[0].version
 
 
 def test_announcing_a_revision_again_gives_the_same_event(isolated: IsolatedCatalog) -> None:
@@ -321,6 +397,9 @@ def test_operators_find_both_contents_of_a_conflict(isolated: IsolatedCatalog, r
 
 
 def test_a_catalog_that_does_not_answer_operators_is_unavailable() -> None:
+    for progress in (PostgresProgress(CatalogSettings(port=1)), MemoryProgress(outage=Outage.REFUSES)):
+        with pytest.raises(Unavailable):
+            progress.applied()
     for hidden in (PostgresHiddenRows(CatalogSettings(port=1)), MemoryHiddenRows(outage=Outage.REFUSES)):
         with pytest.raises(Unavailable):
             hidden.conflicts(None, 1)

@@ -13,7 +13,7 @@ from operators.catalog.ports import Catalog
 from operators.connectors.memory.catalog import MemoryTables
 from operators.store import quarantine
 from operators.store.ports import StoredObject
-from operators.stream.step import Flushed, Output, Record
+from operators.stream.step import Flushed, Output, Record, Stop
 from schemas.codec import encode
 from schemas.events import (
     Event,
@@ -143,12 +143,13 @@ def numbered(events: Iterable[Event], tenant: str = "local") -> tuple[Record, ..
 def run(
     catalog: Catalog, batches: Iterable[Sequence[Record]], head: bytes | None = None, shard: int = SHARD
 ) -> Flushed:
-    """Flush batch after batch, a second apart; return the last head and all outputs."""
+    """Flush batch after batch, a second apart; return the last head, all outputs, and the last stop."""
     outputs: tuple[Output, ...] = ()
+    stop: Stop | None = None
     for second, batch in enumerate(batches):
         flushed = flush(catalog, shard, head, tuple(batch), NOON.timestamp() + second)
-        head, outputs = flushed.head, outputs + flushed.outputs
-    return Flushed(head or b"", outputs)
+        head, outputs, stop = flushed.head, outputs + flushed.outputs, flushed.stop
+    return Flushed(head or b"", outputs, stop)
 
 
 def held(tables: MemoryTables) -> dict[str, dict[Any, Any]]:

@@ -1,13 +1,14 @@
 """The flush of the catalog job, case by case; tests/laws has order, batches and repetition."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from operators.catalog.flush import ANNOUNCED_AT_ONCE, flush
-from operators.catalog.progress import read_progress
-from operators.connectors.memory.catalog import MemoryCatalog
+from operators.catalog.progress import WENT_BACK, starting_offsets
+from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress
 from operators.connectors.memory.stores import Outage
 from operators.errors import Unavailable
 from operators.stream.step import Flushed
@@ -115,7 +116,7 @@ def test_a_due_waits_until_the_instances_that_it_counts_are_applied() -> None:
 
     assert events(early, StudySettled) == events(elsewhere, StudySettled) == []
     assert [settled.instances for settled in events(ready, StudySettled)] == [2]
-    assert read_progress(ready.head).waiting == ()
+    assert catalog.tables.waiting == {}
 
 
 def test_a_rejected_record_counts_as_applied() -> None:
@@ -125,13 +126,33 @@ def test_a_rejected_record_counts_as_applied() -> None:
     assert [settled.instances for settled in events(flushed, StudySettled)] == [1]
 
 
-def test_a_due_is_dropped_once_the_instances_it_counts_have_expired() -> None:
+def test_a_due_of_a_deleted_topic_is_settled_since_its_instances_can_never_be_applied() -> None:
+    catalog = MemoryCatalog()
+    records = (record(instance(), 3), record(due(place=(0, 4))))
+    first = flush(catalog, 3, None, records, 0, topic_ids={"instance-stored": "A"})
+    again = flush(catalog, 3, None, (record(instance(study="1.2.2"), 0),), 0, topic_ids={"instance-stored": "B"})
+
+    assert events(first, StudySettled) == []
+    assert [settled.study_uid for settled in events(again, StudySettled)] == ["1.2.1"]
+
+
+def test_a_due_waits_however_old_it_is() -> None:
     catalog = MemoryCatalog()
     waiting = flush(catalog, 3, None, (record(due(place=(0, 3))),), NOON.timestamp())
     weeks_later = NOON.timestamp() + 14 * 86400
     late = flush(catalog, 3, waiting.head, (record(instance(sop="2"), 5000),), weeks_later)
 
-    assert events(late, StudySettled) == []
+    assert [settled.instances for settled in events(late, StudySettled)] == [1]
+
+
+def test_a_repeated_due_waits_once() -> None:
+    catalog = MemoryCatalog()
+    waiting = run(
+        catalog, [[record(due(place=(0, 4)), 0)], [record(due(place=(0, 4)), 0), record(due(place=(0, 4)), 1)]]
+    )
+    ready = run(catalog, [[record(instance(), 4)]], waiting.head)
+
+    assert len(events(ready, StudySettled)) == 1
 
 
 def test_a_due_with_an_impossible_partition_is_a_dead_letter() -> None:
@@ -159,18 +180,93 @@ def test_a_study_without_instances_gets_no_revision() -> None:
     assert len(catalog.tables.transfers) == 1
 
 
-def test_a_job_that_lost_its_state_announces_all_revisions_again_in_steps() -> None:
+def test_a_revision_that_a_kill_left_unsent_is_announced_though_its_due_no_longer_waits() -> None:
+    catalog = MemoryCatalog()
+    checkpoint = run(catalog, [[record(due(place=(0, 4)), 0)]])
+    unsent = run(catalog, [[record(instance(), 4)]], checkpoint.head)
+    again = run(catalog, [[record(instance(), 4)]], checkpoint.head)
+
+    assert events(again, StudySettled) == events(unsent, StudySettled) != []
+
+
+def test_a_catalog_that_lost_its_progress_announces_all_revisions_again_in_steps() -> None:
     catalog = MemoryCatalog()
     run(catalog, [numbered([instance(), due()])])
     (row,) = catalog.tables.revision_rows.values()
     more = [replace(row, study_uid=f"1.3.{number}", version=number + 10) for number in range(ANNOUNCED_AT_ONCE)]
     catalog.tables.revision_rows.update({(added.tenant, added.study_uid, 1): added for added in more})
+    catalog.tables.announced.clear()
     first = run(catalog, [()])
     second = run(catalog, [()], first.head)
 
     assert [len(first.outputs), len(second.outputs)] == [ANNOUNCED_AT_ONCE, 1]
     versions = [settled.version for settled in events(first, StudySettled) + events(second, StudySettled)]
     assert versions == sorted(versions)
+
+
+def test_a_job_without_state_announces_only_what_the_rows_say_is_new() -> None:
+    catalog = MemoryCatalog()
+    run(catalog, [numbered([instance(), due()])])
+
+    assert run(catalog, [()]).outputs == ()
+
+
+def test_a_database_that_went_back_stops_the_flush_before_it_writes() -> None:
+    catalog = MemoryCatalog()
+    backup = catalog.tables.backup()
+    first = run(catalog, [numbered([instance(), due()])])
+    catalog.tables.restore(backup)
+
+    stopped = run(catalog, [[record(instance(sop="2"), 5)]], first.head)
+
+    assert (stopped.stop and stopped.stop.reason, stopped.outputs) == (WENT_BACK, ())
+    assert catalog.tables.instances == {}
+    assert MemoryProgress(tables=catalog.tables).went_back(shards=1)
+
+
+def test_versions_outrank_those_that_a_lost_database_gave() -> None:
+    catalog = MemoryCatalog()
+    first = run(catalog, [numbered([instance(), due()])])
+    lost = MemoryCatalog()
+    assert run(lost, [()], first.head).stop
+    again = run(lost, [numbered([instance(), due()])])
+
+    assert events(again, StudySettled)[0].version > events(first, StudySettled)[0].version
+
+
+def test_a_database_that_went_back_is_filled_again_from_the_offsets_of_its_rows() -> None:
+    catalog = MemoryCatalog()
+    records = numbered([instance(), instance(sop="2"), instance(sop="3")])
+    run(catalog, [records[:1]])
+    backup = catalog.tables.backup()
+    run(catalog, [records[1:]])
+    catalog.tables.restore(backup)
+    begin = starting_offsets(MemoryProgress(tables=catalog.tables).applied(), 1, {})
+    run(catalog, [records[begin["instance-stored", 0] :]])
+
+    assert begin == {("instance-stored", 0): 1}
+    assert len(catalog.tables.instances) == 3
+
+
+def test_the_state_of_an_earlier_release_moves_into_the_rows() -> None:
+    catalog = MemoryCatalog()
+    state = (Path(__file__).parent / "shard_state_1.json").read_bytes()
+    run(catalog, [[record(instance(), 8)]], state)
+    ready = run(catalog, [[record(instance(sop="2"), 9)]], run(catalog, [()], state).head)
+
+    assert [settled.instances for settled in events(ready, StudySettled)] == [2]
+    rows = {(row.topic, row.partition): row.offset for row in MemoryProgress(tables=catalog.tables).applied()}
+    assert rows == {("instance-stored", 0): 9, ("instance-stored", 15): 0, ("study-due", 3): 2}
+
+
+def test_a_broker_that_lost_records_leaves_no_due_waiting() -> None:
+    catalog = MemoryCatalog()
+    run(catalog, [[record(instance(), 3), record(due(place=(0, 9)))]])
+    MemoryProgress(tables=catalog.tables).forget()
+    flushed = run(catalog, [()])
+
+    assert [settled.instances for settled in events(flushed, StudySettled)] == [1]
+    assert MemoryProgress(tables=catalog.tables).applied() == ()
 
 
 def test_a_database_that_refuses_every_attempt_is_unavailable() -> None:

@@ -1,82 +1,124 @@
-"""A shard's progress: the offsets applied, the dues that wait, and bytes that are read back or refused."""
+"""A shard's progress in rows, and what the engine's state remembers of it: bytes that are read back or refused."""
 
 import base64
-from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from operators.catalog.progress import ShardProgress, read_progress
-from schemas.codec import MARKER, UnknownSchema
+from operators.catalog.progress import (
+    CarriedProgress,
+    ShardMemory,
+    ShardProgress,
+    applied_by,
+    due_of,
+    read_memory,
+    read_positions,
+    starting_offsets,
+    waiting_row,
+)
+from operators.catalog.rows import AppliedOffsetRow, TopicPartition
+from schemas.codec import MARKER, UnknownSchema, encode
 from schemas.topics import INSTANCE_STORED
-from tests.support.worlds.catalog_histories import NOON, due, instance, record
+from tests.support.worlds.catalog_histories import due, instance, record
 
 TOPIC = INSTANCE_STORED.name
+IDS = {TOPIC: "A", "study-due": "B"}
+CARRIED = base64.b64encode(encode(due(place=(0, 9)))).decode()
+
+
+def place(partition: int = 0, topic: str = TOPIC, topic_id: str = "A") -> TopicPartition:
+    return TopicPartition(topic, topic_id, partition)
+
+
+def row(shard: int, offset: int, *, shards: int = 2, topic_id: str = "A", partition: int = 0) -> AppliedOffsetRow:
+    return AppliedOffsetRow(shards, shard, TOPIC, topic_id, partition, offset)
+
+
+def test_the_last_offset_of_each_partition_of_each_topic_is_applied() -> None:
+    records = [record(instance(), 7), record(instance(), 3), record(instance(), 3, partition=1), record(due(), 9)]
+
+    assert applied_by(records, IDS) == {place(): 7, place(1): 3, place(topic="study-due", topic_id="B"): 9}
 
 
 def test_an_older_record_does_not_lower_the_applied_offset() -> None:
-    records = [record(instance(sop=str(offset)), offset) for offset in (7, 3)]
-    progress = ShardProgress().advanced(records, [], NOON)
+    before = ShardProgress({place(): 7, place(1): 1}, 12)
 
-    assert progress.applied == {(TOPIC, 0): 7}
-
-
-def test_the_last_offset_of_each_partition_of_each_topic_is_kept_apart() -> None:
-    records = [record(instance(), 7), record(instance(), 3, partition=1), record(due(), 9)]
-    progress = ShardProgress({(TOPIC, 2): 4}).advanced(records, [], NOON)
-
-    assert progress.applied == {(TOPIC, 2): 4, (TOPIC, 0): 7, (TOPIC, 1): 3, ("study-due", 0): 9}
-
-
-def test_an_advanced_progress_leaves_the_one_before_as_it_was() -> None:
-    before = ShardProgress({(TOPIC, 0): 1}, (), 12)
-    after = before.advanced([record(instance(), 2)], [due()], NOON)
-
-    assert before == ShardProgress({(TOPIC, 0): 1}, (), 12)
-    assert after == ShardProgress({(TOPIC, 0): 2}, (due(),), 12)
+    assert before.advanced({place(): 3, place(2): 4}) == ShardProgress({place(): 7, place(1): 1, place(2): 4}, 12)
+    assert before == ShardProgress({place(): 7, place(1): 1}, 12)
 
 
 @pytest.mark.parametrize(("offset", "is_ready"), [(6, True), (7, True), (8, False)])
 def test_a_due_is_ready_when_the_last_record_that_it_counts_is_applied(offset: int, is_ready: bool) -> None:  # noqa: FBT001
-    progress = ShardProgress({(TOPIC, 0): 7})
-
-    assert progress.is_ready(due(place=(0, offset))) is is_ready
+    assert ShardProgress({place(): 7}).is_ready(due(place=(0, offset)), IDS) is is_ready
 
 
-def test_a_due_of_a_partition_without_records_waits() -> None:
-    assert not ShardProgress({(TOPIC, 0): 7}).is_ready(due(place=(1, 0)))
-
-
-def test_a_due_is_not_ready_for_records_of_another_topic() -> None:
-    assert not ShardProgress({("transfer-ended", 0): 7}).is_ready(due(place=(0, 7)))
+@pytest.mark.parametrize("applied", [place(1), place(topic="transfer-ended"), place(topic_id="before")])
+def test_a_due_is_not_ready_for_records_of_another_partition_or_topic(applied: TopicPartition) -> None:
+    assert not ShardProgress({applied: 7}).is_ready(due(place=(0, 7)), IDS)
 
 
 def test_a_due_that_counts_no_instances_is_always_ready() -> None:
-    assert ShardProgress().is_ready(due())
+    assert ShardProgress().is_ready(due(), IDS)
 
 
-def test_a_repeated_due_waits_once() -> None:
-    one, other = due(number=1), due(number=2)
-    progress = ShardProgress().advanced([], [one], NOON).advanced([], [one, other], NOON)
+def test_a_waiting_due_is_read_back_from_its_row() -> None:
+    waiting = waiting_row(due(place=(3, 9)), IDS)
 
-    assert progress.waiting == (one, other)
-
-
-def test_a_due_is_dropped_when_the_records_that_it_waits_for_have_expired() -> None:
-    retention = timedelta(milliseconds=INSTANCE_STORED.retention_ms)
-    waiting = ShardProgress(waiting=(due(),))
-
-    assert waiting.advanced([], [], NOON + retention - timedelta(seconds=1)).waiting == (due(),)
-    assert waiting.advanced([], [], NOON + retention).waiting == ()
+    assert (waiting.topic_id, waiting.partition, waiting.offset) == ("A", 3, 9)
+    assert due_of(waiting) == due(place=(3, 9))
 
 
-def test_a_progress_is_read_back_from_its_bytes() -> None:
-    progress = ShardProgress({(TOPIC, 0): 7, ("study-due", 15): 0}, (due(place=(0, 9)), due(number=2)), 1234)
+def test_a_job_without_state_begins_after_the_lowest_of_its_shards() -> None:
+    rows = [row(0, 7), row(1, 4), row(0, 9, shards=1)]
 
-    assert read_progress(progress.to_bytes()) == progress
+    assert starting_offsets(rows, 2, IDS) == {(TOPIC, 0): 5}
+    assert starting_offsets(rows, 1, IDS) == {(TOPIC, 0): 10}
 
 
-def test_a_shard_without_state_begins_with_an_empty_progress() -> None:
-    assert read_progress(None) == ShardProgress()
+def test_a_partition_that_a_shard_has_not_read_is_read_from_its_earliest_record() -> None:
+    assert starting_offsets([row(0, 7), row(0, 3, partition=1), row(1, 3, partition=1)], 2, IDS) == {(TOPIC, 1): 4}
+
+
+def test_offsets_of_a_deleted_topic_say_nothing_of_the_present_one() -> None:
+    rows = [row(0, 7, shards=1, topic_id="before")]
+
+    assert starting_offsets(rows, 1, IDS) == read_positions(rows, IDS) == {}
+
+
+def test_a_position_is_after_the_last_record_that_any_shard_has_applied() -> None:
+    assert read_positions([row(0, 7), row(1, 4), row(1, 3, partition=1)], IDS) == {(TOPIC, 0): 8, (TOPIC, 1): 4}
+
+
+@pytest.mark.parametrize(
+    ("offset", "is_ahead"), [({place(): 7}, False), ({place(): 8}, True), ({place(1): 0}, True), ({}, False)]
+)
+def test_rows_behind_what_is_remembered_are_noticed(offset: dict[TopicPartition, int], is_ahead: bool) -> None:  # noqa: FBT001
+    assert ShardMemory(offset).is_ahead_of(ShardProgress({place(): 7})) is is_ahead
+
+
+def test_a_memory_is_read_back_from_its_bytes() -> None:
+    memory = ShardMemory({place(): 7, place(15, "study-due", "B"): 0}, 1234, 1240)
+
+    assert read_memory(memory.to_bytes(), IDS) == memory
+
+
+def test_a_shard_without_state_remembers_nothing() -> None:
+    assert read_memory(None, IDS) == ShardMemory()
+
+
+def test_the_progress_that_an_earlier_release_kept_in_its_state_is_read() -> None:
+    data = f'{{"version":1,"applied":[["{TOPIC}",0,7]],"waiting":["{CARRIED}"],"announced":1234}}'
+    carried = CarriedProgress({place(): 7}, (due(place=(0, 9)),))
+
+    assert read_memory(data.encode(), IDS) == ShardMemory({}, 1234, 1234, carried)
+
+
+def test_the_bytes_of_an_earlier_release_are_read() -> None:
+    data = (Path(__file__).parent / "shard_state_1.json").read_bytes()
+    memory = read_memory(data, IDS)
+
+    assert (memory.announced, len(memory.carried.applied)) == (1777777777000123, 3)
+    assert [one.instance_offset for one in memory.carried.waiting] == [9]
 
 
 @pytest.mark.parametrize(
@@ -88,36 +130,35 @@ def test_a_shard_without_state_begins_with_an_empty_progress() -> None:
         b"[]",
         b"{}",
         b'{"version": 1}',
+        b'{"version": 2}',
+        b'{"version": 2, "applied": [["instance-stored", 0]], "announced": 0, "sent": 0}',
         b'{"version": 1, "applied": 7, "waiting": [], "announced": 0}',
         b'{"version": 1, "applied": [["instance-stored", 0]], "waiting": [], "announced": 0}',
         b'{"version": 1, "applied": [], "waiting": ["no base64"], "announced": 0}',
         b'{"version": 1, "applied": [], "waiting": ["AA=="], "announced": 0}',
     ],
 )
-def test_bytes_that_are_no_progress_are_refused(data: bytes) -> None:
+def test_bytes_that_are_no_memory_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="cannot be read"):
-        read_progress(data)
+        read_memory(data, IDS)
 
 
-def test_a_progress_of_another_version_is_refused() -> None:
-    data = ShardProgress().to_bytes().replace(b'"version":1', b'"version":2')
+def test_a_memory_of_another_version_is_refused() -> None:
+    data = ShardMemory().to_bytes().replace(b'"version":2', b'"version":3')
 
     with pytest.raises(ValueError, match="another version"):
-        read_progress(data)
+        read_memory(data, IDS)
 
 
 def test_a_due_of_a_newer_writer_is_an_unknown_schema() -> None:
     newer = base64.b64encode(MARKER + b"\1" * 8)
-    data = b'{"version":1,"applied":[],"waiting":["%b"],"announced":0}' % newer
 
     with pytest.raises(UnknownSchema):
-        read_progress(data)
+        read_memory(b'{"version":1,"applied":[],"waiting":["%b"],"announced":0}' % newer, IDS)
 
 
-def test_a_waiting_event_that_is_no_due_is_refused() -> None:
-    data = ShardProgress(waiting=(due(),)).to_bytes()
-    other = ShardProgress(waiting=(instance(),)).to_bytes()  # type: ignore[arg-type]
+def test_a_carried_event_that_is_no_due_is_refused() -> None:
+    other = base64.b64encode(encode(instance()))
 
-    assert read_progress(data).waiting == (due(),)
     with pytest.raises(ValueError, match="cannot be read"):
-        read_progress(other)
+        read_memory(b'{"version":1,"applied":[],"waiting":["%b"],"announced":0}' % other, IDS)

@@ -1,0 +1,83 @@
+"""The progress of the catalog job in PostgreSQL, for whoever starts and watches the job; as the role writer."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from operators.catalog.progress import NO_TOPIC
+from operators.catalog.rows import AppliedOffsetRow, TopicPartition
+from operators.errors import Unavailable
+from schemas.settings.servers import CatalogSettings
+from schemas.topics import INSTANCE_STORED
+
+CONNECT_S = 2
+OPTIONS = "-c timezone=UTC -c jit=off -c statement_timeout={ms}"
+
+
+class PostgresProgress:
+    """A CatalogProgress that opens a connection for each question, because questions are rare."""
+
+    def __init__(self, settings: CatalogSettings) -> None:
+        self._settings = settings
+
+    def applied(self) -> tuple[AppliedOffsetRow, ...]:
+        """Return all applied offsets."""
+        with self._connected() as connection:
+            return tuple(AppliedOffsetRow(*row) for row in connection.execute(APPLIED))
+
+    def waiting(self, before: Mapping[TopicPartition, int]) -> int:
+        """Return how many dues wait for an offset below those of `before`."""
+        places = [(place, offset) for place, offset in before.items() if place.topic == INSTANCE_STORED.name]
+        asked = (
+            [place.topic_id for place, _ in places],
+            [place.partition for place, _ in places],
+            [offset for _, offset in places],
+        )
+        with self._connected() as connection:
+            return sum(row[0] for row in connection.execute(WAITING, asked))
+
+    def went_back(self, shards: int) -> bool:
+        """True if a shard's rows were found behind what was committed."""
+        with self._connected() as connection:
+            return connection.execute(WENT_BACK, (shards,)).fetchone() is not None
+
+    def note_begun(self, shards: int) -> None:
+        """Note that a job has begun at the rows' offsets."""
+        with self._connected() as connection:
+            connection.execute("UPDATE shard_progress SET went_back = false WHERE shards = %s AND went_back", (shards,))
+
+    def forget(self) -> None:
+        """Remove all applied offsets, and make every waiting due ready."""
+        with self._connected() as connection:
+            connection.execute("DELETE FROM applied_offset")
+            connection.execute("UPDATE waiting_due SET topic_id = %s", (NO_TOPIC,))
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection[tuple[Any, ...]]]:
+        settings = self._settings
+        try:
+            with psycopg.connect(
+                host=settings.host,
+                port=settings.port,
+                dbname=settings.database,
+                user=settings.user,
+                password=settings.password,
+                connect_timeout=CONNECT_S,
+                options=OPTIONS.format(ms=int(settings.statement_s * 1000)),
+                application_name="fluoro-jobs",
+            ) as connection:
+                yield connection
+        except psycopg.OperationalError as error:
+            raise Unavailable("catalog") from error
+
+
+APPLIED = 'SELECT shards, shard, topic, topic_id, "partition", "offset" FROM applied_offset'
+WENT_BACK = "SELECT 1 FROM shard_progress WHERE shards = %s AND went_back LIMIT 1"
+WAITING = """
+    SELECT count(*) FROM waiting_due
+    JOIN unnest(%s::text[], %s::integer[], %s::bigint[]) AS first (topic_id, "partition", "offset")
+    USING (topic_id, "partition") WHERE first."offset" > waiting_due."offset"
+"""
