@@ -3,8 +3,9 @@
 import logging
 import os
 import sys
+import threading
 import warnings
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
@@ -15,15 +16,45 @@ from structlog.tracebacks import ExceptionDictTransformer
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15)
 
 
+# What is logged of an exception. Its text, its notes and the source that a SyntaxError quotes may hold a patient's data.
+KEPT_OF_EXCEPTION = ("exc_type", "frames", "is_cause", "is_group")
+
+
 def without_values(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Remove the messages of exceptions, which may quote a patient's data; their types and tracebacks stay."""
-    for exception in event.get("exception", ()):
-        exception.pop("exc_value", None)
+    """Keep only the types and tracebacks of exceptions, also of those in a group."""
+    if "exception" in event:
+        event["exception"] = [_without_values(raised) for raised in event["exception"]]
     return event
 
 
+def _without_values(raised: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: raised[name] for name in KEPT_OF_EXCEPTION}
+    members = [[_without_values(member) for member in chain] for chain in raised["exceptions"]]
+    return kept | ({"exceptions": members} if members else {})
+
+
+class LogWriter:
+    """Writes finished log lines to standard error.
+
+    A line that cannot be written, on a full disk for example, is counted and lost: what it tells of must not fail too.
+    """
+
+    def write(self, line: str) -> None:
+        """Write one line."""
+        try:
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            LOG_LINES_LOST.inc()
+
+    debug = info = warning = error = critical = write
+
+
 def set_up_logs(service: str) -> None:
-    """Write log lines as JSON to standard error, each with its service, time and level."""
+    """Write log lines as JSON to standard error, each with its service, time and level.
+
+    So are the exceptions that end a thread or a finalizer, in place of Python's own report, which quotes their texts.
+    """
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -34,13 +65,28 @@ def set_up_logs(service: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: LogWriter(),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
     # Libraries quote values in their warnings. All are ignored for the whole life of the process: a library that changes
     # the filters for a moment in one thread would turn other threads' warnings on again.
     warnings.simplefilter("ignore")
+    threading.excepthook = _log_thread_failed
+    sys.unraisablehook = _log_ignored
+
+
+def _log_thread_failed(raised: threading.ExceptHookArgs) -> None:
+    if not issubclass(raised.exc_type, SystemExit):
+        structlog.get_logger().error(
+            "thread_failed", exc_info=(raised.exc_type, raised.exc_value, raised.exc_traceback)
+        )
+
+
+def _log_ignored(raised: "sys.UnraisableHookArgs") -> None:
+    structlog.get_logger().error(
+        "exception_ignored", exc_info=(raised.exc_type, raised.exc_value, raised.exc_traceback)
+    )
 
 
 def exposition() -> bytes:
@@ -53,6 +99,7 @@ def exposition() -> bytes:
 
 
 # Any process.
+LOG_LINES_LOST = Counter("fluoro_log_lines_lost_total", "Log lines that could not be written.")
 PRODUCER_BROKEN = Counter(
     "fluoro_producer_broken_total",
     "Producers that failed for good and were replaced, by librdkafka's error.",
