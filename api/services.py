@@ -1,7 +1,7 @@
 """The connections, limits and caches that all requests share."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from operators.dicom.transfer_syntaxes import DEFLATED
 from operators.errors import RETRY_AFTER
 from operators.http.problem import Problem
 from operators.imaging.ports import Renderer
+from operators.readiness import Check
 from operators.store.ports import ObjectStore
 from schemas.settings.web import ApiSettings, RenderSettings
 from schemas.telemetry import API_LIMITED
@@ -23,8 +24,6 @@ from schemas.telemetry import API_LIMITED
 if TYPE_CHECKING:
     from operators.retrieval.reading import ArchiveReader
 
-# Returns when a server answers; raises Unavailable when it does not.
-Check = Callable[[], Awaitable[None]]
 T = TypeVar("T")
 
 
@@ -63,6 +62,8 @@ class Services:
     renderer: Renderer
     # By name, the checks of further servers that must answer before this service is ready.
     checks: Mapping[str, Check] = field(default_factory=dict)
+    # Returns the names of the process's background work that is failing.
+    failing: Callable[[], tuple[str, ...]] = tuple
     # One thread parses long headers, so that they delay no other request.
     parser: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "parser"))
     header_slots: asyncio.Semaphore = field(init=False)

@@ -39,6 +39,7 @@ from operators.connectors.s3.store import S3ObjectStore
 from operators.connectors.sandbox.pool import Sandbox
 from operators.imaging.ports import Renderer
 from operators.store.ports import EventLog, ObjectStore
+from operators.tasks import Background, report_unhandled, supervised
 from schemas.settings.intake import IntakeSettings, QuarantineSettings
 from schemas.settings.reading import SettingsError, load_all
 from schemas.settings.servers import BrokerSettings, CatalogSettings, StoreSettings
@@ -84,6 +85,7 @@ class Web:
     def __init__(self, settings: WebSettings, connectors: WebConnectors) -> None:
         self._settings = settings
         self._connectors = connectors
+        self._background = Background()
         services = Services(
             connectors.queries,
             connectors.objects,
@@ -91,6 +93,7 @@ class Web:
             settings.render,
             connectors.renderer,
             checks={"broker": connectors.events.check},
+            failing=self._background.failing,
         )
         self._api: ASGIApp = create_app(services, self._lifespan)
         self._stow: Stow | None = None
@@ -105,13 +108,15 @@ class Web:
     @asynccontextmanager
     async def _lifespan(self, _: Any) -> AsyncIterator[None]:
         settings, connectors = self._settings, self._connectors
+        asyncio.get_running_loop().set_exception_handler(report_unhandled)
         async with AsyncExitStack() as stack:
             for connector in connectors.to_open:
                 await stack.enter_async_context(connector)
             stores = Connectors(connectors.objects, connectors.events)
-            intake = await stack.enter_async_context(open_intake(settings.intake, settings.quarantine, stores))
+            opened = open_intake(settings.intake, settings.quarantine, stores, self._background)
+            intake = await stack.enter_async_context(opened)
             self._stow = stow = Stow(intake, settings.stow, settings.api.tenant)
-            announcing = asyncio.create_task(_announce(settings.api))
+            announcing = supervised("announcement", _announce(settings.api))
             with _stow_closed_at_signal(stow):
                 yield
             announcing.cancel()
@@ -143,7 +148,7 @@ def _stow_closed_at_signal(stow: Stow) -> Iterator[None]:
 
     def close() -> None:
         if not closing:
-            closing.append(loop.create_task(stow.close(STOP_S)))
+            closing.append(supervised("stow_closing", stow.close(STOP_S)))
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         del number, frame

@@ -30,6 +30,7 @@ from gateway.intake.lifespan import Connectors, open_intake
 from gateway.process import serve
 from operators.connectors.kafka.log import KafkaEventLog
 from operators.connectors.s3.store import S3ObjectStore
+from operators.tasks import Background
 from schemas.settings.dimse import DimseSettings
 from schemas.settings.intake import IntakeSettings, QuarantineSettings
 from schemas.settings.reading import SettingsError, load_all
@@ -147,7 +148,8 @@ def _settings_at(post: Post, settings: GatewayProcessSettings) -> GatewayProcess
 
 async def _serve(shared: Shared, settings: GatewayProcessSettings, ready: Callable[[], None]) -> None:
     async with S3ObjectStore(settings.store) as store, KafkaEventLog(settings.broker) as events:
-        intake = open_intake(settings.intake, settings.quarantine, Connectors(store, events))
+        background = Background()
+        intake = open_intake(settings.intake, settings.quarantine, Connectors(store, events), background)
         await serve(shared.listening, settings.dimse, intake, ready, shared.counts)
 
 

@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 import structlog
 
@@ -17,6 +18,7 @@ from gateway.dimse.tls import tls_context
 from gateway.intake.lifespan import STOP_S, Intake
 from operators.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from operators.dimse.negotiation import Terms
+from operators.tasks import report_unhandled
 from schemas.settings.dimse import DimseSettings
 from schemas.settings.reading import SettingsError
 from schemas.telemetry import GATEWAY_PEERS, GATEWAY_PEERS_READ
@@ -44,6 +46,7 @@ async def serve(
     # Not the loop's own handlers: the loop removes them when it ends, and then a second signal would kill the process.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    loop.set_exception_handler(report_unhandled)
     async with open_door(listening, settings, intake, counts):
         ready()
         await stopping.wait()
@@ -67,14 +70,14 @@ async def open_door(
     GATEWAY_PEERS.set(len(peers.peers))
     async with intake as entered:
         door = Door(settings, _terms(settings), entered, admission, peers)
-        rereading, listener = asyncio.create_task(_reread(file, door)), Listener(listening, door, tls)
-        listener.start()
-        try:
-            yield door
-        finally:
-            listener.stop()
-            rereading.cancel()
-            await door.close(STOP_S)
+        listener = Listener(listening, door, tls)
+        async with entered.background.running({"peers_reading": partial(_reread, file, door)}):
+            listener.start()
+            try:
+                yield door
+            finally:
+                listener.stop()
+                await door.close(STOP_S)
 
 
 def _admission_limits(settings: DimseSettings) -> AdmissionLimits:

@@ -1,9 +1,9 @@
 """WADO-RS rendered resources: pictures that can be shown without a DICOM viewer (PS3.18 10.4.1.1.3, 8.3.5, 8.7.4)."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -35,7 +35,7 @@ class AddressedPicture(NamedTuple):
 
 
 # Renders one picture; returns None for an instance without a picture.
-Render = Callable[[Rendering], Awaitable[AddressedPicture | None]]
+Render = Callable[[Rendering], Coroutine[Any, Any, AddressedPicture | None]]
 
 
 async def rendered(request: Request) -> Response:

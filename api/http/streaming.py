@@ -2,12 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+from operators.tasks import supervised
 
 T = TypeVar("T")
 
@@ -51,7 +53,7 @@ class StreamedResponse(Response):
 
     async def _send_chunks(self, receive: Receive, send: Send) -> bool:
         """Send every chunk; False when the client disconnected before the last."""
-        gone = asyncio.ensure_future(_disconnected(receive))
+        gone = supervised("client_watch", _disconnected(receive))
         try:
             async for chunk in self.chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -108,15 +110,15 @@ async def in_larger_chunks(chunks: Chunks, least_bytes: int) -> Chunks:
         yield b"".join(held)
 
 
-async def in_order(works: Iterable[Callable[[], Awaitable[T]]], at_once: int) -> AsyncGenerator[T, None]:
+async def in_order(works: Iterable[Callable[[], Coroutine[Any, Any, T]]], at_once: int) -> AsyncGenerator[T, None]:
     """Yield the results of the works in their order, with at most `at_once` works in progress.
 
     When the generator is closed early, works in progress are cancelled, and streams not yet yielded are closed.
     """
-    tasks: deque[asyncio.Future[T]] = deque()
+    tasks: deque[asyncio.Task[T]] = deque()
     try:
         for work in works:
-            tasks.append(asyncio.ensure_future(work()))
+            tasks.append(supervised("read_ahead", work(), is_awaited=True))
             if len(tasks) >= at_once:
                 yield await tasks.popleft()
         while tasks:

@@ -47,7 +47,7 @@ class DimseConnection(asyncio.BufferedProtocol):
         self.calling_ae = ""
         self.state = AssociationState.CONNECTING
         # The task of the TLS handshake, until the connection is made.
-        self.connecting: asyncio.Task[object] | None = None
+        self.connecting: asyncio.Task[bool] | None = None
         self._door = door
         self._settings = door.settings
         self._loop = asyncio.get_running_loop()
@@ -263,10 +263,11 @@ class DimseConnection(asyncio.BufferedProtocol):
 
     def finish(self) -> None:
         """Free the connection's place and all that it holds; called once it is closed and none of its requests runs."""
-        if self._exchange is not None:
-            self._exchange.requests.close()
+        # The place first, so that an error in what follows does not hold it for ever.
         self._door.connections.discard(self)
         self._door.admission.remove(self)
+        if self._exchange is not None:
+            self._exchange.requests.close()
         self._end_association()
 
     def _send_last(self, pdu: bytes) -> None:
@@ -294,11 +295,10 @@ class DimseConnection(asyncio.BufferedProtocol):
     def _check_limits(self) -> None:
         if self.state.is_ended:
             return
+        # First, so that a check that fails is not the last one.
+        self._timer = self._loop.call_later(self._pace.check_s, self._check_limits)
         self._pace.measure()
-        reason = self._overdue()
-        if reason is None:
-            self._timer = self._loop.call_later(self._pace.check_s, self._check_limits)
-        else:
+        if reason := self._overdue():
             self.abort(reason)
 
     def _overdue(self) -> str | None:

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+from functools import partial
 
 import structlog
 
@@ -11,6 +12,7 @@ from gateway.dimse.admission import ConnectionSource
 from gateway.dimse.connection import DimseConnection
 from gateway.dimse.door import Door
 from gateway.dimse.peers import address_of
+from operators.tasks import supervised
 
 ACCEPT_RETRY_S = 0.1
 
@@ -28,17 +30,21 @@ class Listener:
         self._door = door
         self._tls = tls
         self._loop = asyncio.get_running_loop()
-        self._connecting: set[asyncio.Task[object]] = set()
+        self._connecting: set[asyncio.Task[bool]] = set()
+        # Begins to accept again after an error; None while connections are accepted.
+        self._pause: asyncio.TimerHandle | None = None
         self._balancers = [ipaddress.ip_network(text) for text in door.settings.balancers.split(",") if text]
 
     def start(self) -> None:
         """Accept connections from now on."""
         self._listening.setblocking(False)
-        self._loop.add_reader(self._listening, self._accept_next)
+        self._resume()
 
     def stop(self) -> None:
         """Accept no more connections, and end those whose TLS handshake is not done."""
         self._loop.remove_reader(self._listening)
+        if self._pause is not None:
+            self._pause.cancel()
         for task in self._connecting:
             task.cancel()
 
@@ -52,7 +58,7 @@ class Listener:
             # Most likely there is no free descriptor: trying again at once would only keep the loop busy.
             log.warning("accept_failed", errno=error.errno)
             self._loop.remove_reader(self._listening)
-            self._loop.call_later(ACCEPT_RETRY_S, self._loop.add_reader, self._listening, self._accept_next)
+            self._resume_later()
             return
         connection = DimseConnection(self._door, self._source(address[0]))
         if reason := self._door.admission.add_connection(connection):
@@ -61,19 +67,39 @@ class Listener:
         else:
             self._begin(accepted, connection)
 
+    def _resume_later(self) -> None:
+        self._pause = self._loop.call_later(ACCEPT_RETRY_S, self._resume)
+
+    def _resume(self) -> None:
+        self._pause = None
+        try:
+            self._loop.add_reader(self._listening, self._accept_next)
+        except OSError as error:
+            # The kernel has no memory for it now. Without another try the process would never accept again.
+            log.warning("accept_failed", errno=error.errno)
+            self._resume_later()
+
     def _source(self, text: str) -> ConnectionSource:
         address = address_of(text)
         is_shared = any(address in network for network in self._balancers)
         return ConnectionSource(address, self._door.peers.has_address(address), is_shared=is_shared)
 
     def _begin(self, accepted: socket.socket, connection: DimseConnection) -> None:
-        task = self._loop.create_task(self._connect(accepted, connection))
+        task = supervised("connecting", self._connect(accepted, connection))
         connection.connecting = task
         self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
+        task.add_done_callback(partial(self._connected, accepted, connection))
 
-    async def _connect(self, accepted: socket.socket, connection: DimseConnection) -> None:
-        """Connect the socket to its protocol object; a TLS handshake that fails or takes too long ends both."""
+    def _connected(self, accepted: socket.socket, connection: DimseConnection, task: "asyncio.Task[bool]") -> None:
+        """Free the place of a connection that was not made, also when its task failed or never began."""
+        self._connecting.discard(task)
+        if task.cancelled() or task.exception() or not task.result():
+            connection.refuse("gave-way" if task.cancelled() else "handshake")
+            # A transport that was made for it no longer watches it; a second close does nothing.
+            accepted.close()
+
+    async def _connect(self, accepted: socket.socket, connection: DimseConnection) -> bool:
+        """Connect the socket to its protocol object; False if the TLS handshake failed or took too long."""
         settings = self._door.settings
         accepted.setblocking(False)
         limits = {"ssl_handshake_timeout": settings.associate_s, "ssl_shutdown_timeout": settings.silence_s}
@@ -81,7 +107,6 @@ class Listener:
             await self._loop.connect_accepted_socket(
                 lambda: connection, accepted, ssl=self._tls, **(limits if self._tls else {})
             )
-        except asyncio.CancelledError:
-            connection.refuse("gave-way")
         except OSError:
-            connection.refuse("handshake")
+            return False
+        return True

@@ -4,16 +4,13 @@ import asyncio
 from collections import deque
 from typing import Protocol
 
-import structlog
-
 from gateway.dimse.pace import Pace
 from gateway.dimse.services.service import Association, Request
 from gateway.dimse.services.table import begin
 from gateway.dimse.state import AssociationState
 from operators.dimse.commands import Command
 from operators.dimse.pdu import Violation, data_pdus
-
-log = structlog.get_logger()
+from operators.tasks import supervised
 
 
 class RequestOwner(Protocol):
@@ -95,7 +92,7 @@ class Requests:
             self._transport.pause_reading()
 
     def _start(self) -> None:
-        self.task = asyncio.get_running_loop().create_task(self._answer_all())
+        self.task = supervised("association", self._answer_all())
         self.task.add_done_callback(self._done)
 
     async def _answer_all(self) -> None:
@@ -140,10 +137,8 @@ class Requests:
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self.task = None
-        if not task.cancelled() and (error := task.exception()):
-            # The peer is aborted first, for logging may fail too.
+        if not task.cancelled() and task.exception():
             self._owner.abort("internal")
-            log.error("association_failed", exc_info=error)
         if self._owner.state is AssociationState.CLOSED:
             self._owner.finish()
         elif self._waiting and self._owner.state < AssociationState.STOPPING:

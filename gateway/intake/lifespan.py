@@ -2,15 +2,11 @@
 
 import asyncio
 import contextlib
-import signal
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from time import monotonic
-from typing import Any
-
-import structlog
 
 from gateway.intake.accept import Acceptance, AcceptancePorts
 from gateway.intake.failpoints import Reached, armed
@@ -22,12 +18,11 @@ from gateway.intake.tiers import TieredStore
 from gateway.intake.transfer import Transfer
 from operators.dicom.scan import ScanLimits
 from operators.store.ports import EventLog, ObjectStore
+from operators.tasks import Background, Work
 from schemas.objects import Bucket
 from schemas.settings.intake import IntakeSettings, QuarantineSettings
 
 STOP_S = 5.0
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -43,10 +38,11 @@ class Connectors:
 
 @dataclass(frozen=True)
 class Intake:
-    """The acceptance of instances and the outbox behind it, which all doors share."""
+    """The acceptance of instances, the outbox and the background work behind it, which all doors share."""
 
     acceptance: Acceptance
     outbox: Outbox
+    background: Background
 
     @property
     def room(self) -> Room:
@@ -60,11 +56,12 @@ class Intake:
 
 @contextlib.asynccontextmanager
 async def open_intake(
-    settings: IntakeSettings, quarantine_settings: QuarantineSettings, connectors: Connectors
+    settings: IntakeSettings, quarantine_settings: QuarantineSettings, connectors: Connectors, background: Background
 ) -> AsyncIterator[Intake]:
     """Open the intake, even if store and broker do not answer; after the block, give the outbox STOP_S to finish.
 
-    During the block, tasks work on the outbox, finish the outboxes of dead processes, and measure the quarantine.
+    During the block, background work empties the outbox, finishes the outboxes of dead processes, and measures the
+    quarantine.
     """
     settings.spool_dir.mkdir(parents=True, exist_ok=True)
     tiers, reached = TieredStore(connectors.store, connectors.tiers), armed(settings.failpoint)
@@ -72,14 +69,14 @@ async def open_intake(
     outbox = Outbox.create(settings.outbox_dir, ports)
     quarantine = Quarantine(connectors.store, connectors.events, _rules(quarantine_settings))
     acceptance = _acceptance(settings, tiers, outbox, ports, quarantine)
-    background = {
-        "outbox_failed": outbox.run(),
-        "outbox_adoption_failed": adopt(settings.outbox_dir, ports),
-        "quarantine_watch_failed": quarantine.watch(),
+    works: dict[str, Work] = {
+        "outbox": outbox.run,
+        "outbox_adoption": partial(adopt, settings.outbox_dir, ports),
+        "quarantine_watch": quarantine.watch,
     }
     try:
-        async with _running(background):
-            yield Intake(acceptance, outbox)
+        async with background.running(works):
+            yield Intake(acceptance, outbox, background)
     finally:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(outbox.settle(), STOP_S)
@@ -127,24 +124,3 @@ def _acceptance(
 
 def _rules(settings: QuarantineSettings) -> QuarantineRules:
     return QuarantineRules(timedelta(days=settings.days), settings.tenant_bytes, settings.measure_s)
-
-
-@contextlib.asynccontextmanager
-async def _running(work: Mapping[str, Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Run coroutines in the background during the block; the key of each is the log event for its failure."""
-    tasks = [asyncio.create_task(coroutine) for coroutine in work.values()]
-    for event, task in zip(work, tasks, strict=True):
-        task.add_done_callback(partial(_stop_process_if_failed, event))
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _stop_process_if_failed(event: str, task: "asyncio.Task[None]") -> None:
-    """Stop the process by SIGTERM: without the task it would lose events, or overfill the quarantine, unnoticed."""
-    if not task.cancelled() and (error := task.exception()):
-        log.critical(event, exc_info=error)
-        signal.raise_signal(signal.SIGTERM)

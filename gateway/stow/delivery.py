@@ -14,6 +14,7 @@ from gateway.stow.multipart import MediaType
 from operators.dicom.part10 import split_incoming_part10
 from operators.errors import Rejected, Unavailable
 from operators.http.media_types import DICOM
+from operators.tasks import supervised
 from schemas.objects import is_uid
 from schemas.telemetry import GATEWAY_INSTANCES, GATEWAY_STORE_SECONDS
 
@@ -163,7 +164,7 @@ class Delivery:
             self._gate.release()
             return
         self._results.append(PartResult(FAILED))
-        task = asyncio.create_task(self._settle_part(len(self._results) - 1, part))
+        task = supervised("store_part", self._settle_part(len(self._results) - 1, part))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -24,6 +24,7 @@ from operators.access.principal import NotAllowed, authorize
 from operators.errors import RETRY_AFTER, Rejected
 from operators.http.principal import RequestHead, principal_of
 from operators.http.problem import Problem, forbidden
+from operators.tasks import supervised
 from schemas.settings.web import StowSettings
 from schemas.telemetry import STOW_OPEN, STOW_REFUSED, STOW_REQUESTS
 
@@ -141,7 +142,7 @@ class Stow:
                 transfer.mark_partial()
             transfer.complete()
         finally:
-            ending = asyncio.create_task(_end(transfer, delivery, status))
+            ending = supervised("transfer_end", _end(transfer, delivery, status))
             self.endings.add(ending)
             ending.add_done_callback(self.endings.discard)
             await asyncio.shield(ending)

@@ -43,6 +43,10 @@ TESTED_ELSEWHERE = {
     "schemas/settings/": "tests/unit/schemas/settings/test_reading.py",
 }
 
+# The one module that makes tasks, and the calls that only it may make. Ruff sees asyncio's functions, not a loop's or a group's.
+TASKS = Path("operators/tasks.py")
+TASK_MAKERS = frozenset({"create_task", "ensure_future", "Task"})
+
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 Node = TypeVar("Node", bound=ast.AST)
 
@@ -153,6 +157,36 @@ def test_log_events_are_in_snake_case() -> None:
     wrong = [f"{path}:{call.lineno} {event}" for path, call, event in log_events() if not SNAKE_CASE.fullmatch(event)]
 
     assert not wrong, listing("name these events as past facts in snake_case, such as association_refused", wrong)
+
+
+def test_tasks_are_made_by_supervised_alone() -> None:
+    wrong = [
+        f"{path}:{node.lineno} {made_by(node)}"
+        for path, node in nodes(ast.Call)
+        if is_product(path) and path != TASKS and made_by(node) in TASK_MAKERS
+    ]
+
+    assert not wrong, listing("use operators.tasks.supervised: a task must not end without anybody knowing", wrong)
+
+
+def made_by(call: ast.Call) -> str:
+    """Return the last name of what is called."""
+    match call.func:
+        case ast.Attribute(_, name) | ast.Name(name):
+            return name
+        case _:
+            return ""
+
+
+def test_names_of_tasks_are_literal() -> None:
+    """A name is a metric's label, so that it must not depend on data."""
+    made = [(path, call) for path, call in nodes(ast.Call) if is_product(path) and made_by(call) == "supervised"]
+    wrong = [
+        f"{path}:{call.lineno}" for path, call in made if path != TASKS and not isinstance(call.args[0], ast.Constant)
+    ]
+
+    assert made
+    assert not wrong, listing("name these tasks by a literal", wrong)
 
 
 def test_every_unit_test_mirrors_a_module() -> None:

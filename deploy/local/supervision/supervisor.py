@@ -32,6 +32,7 @@ from deploy.local.supervision.programs import (
 from deploy.local.supervision.stack_state import ServerState, StackState
 from deploy.local.supervision.watchdog_process import WatchdogProcess
 from operators.restarts import MAX_STARTS, Restarts
+from operators.tasks import supervised
 
 CHECK_EVERY_S = 0.1
 LAST_LINES = 8
@@ -88,9 +89,10 @@ class Supervisor:
         self.write_state()
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self.keep(program)) for program in self.programs.values()]
-                tasks += [group.create_task(self.trim_logs()), group.create_task(self.announce(when_ready))]
-                tasks += [group.create_task(self.watchdog.keep(self.note_watchdog))]
+                tasks = [supervised("program", self.keep(program), group) for program in self.programs.values()]
+                tasks += [supervised("log_trimming", self.trim_logs(), group)]
+                tasks += [supervised("announcement", self.announce(when_ready), group)]
+                tasks += [supervised("watchdog", self.watchdog.keep(self.note_watchdog), group)]
                 await stop.wait()
                 for task in tasks:
                     task.cancel()
@@ -259,14 +261,24 @@ class Supervisor:
         state = StackState(self.run_id, boot, us, servers, watchdog, is_ready=self.is_ready, plan=self.plan)
         state.write(self.folder.state)
 
-    async def trim_logs(self) -> None:
+    async def trim_logs(self, every_s: float = 10) -> None:
         """Keep every log within LOG_BYTES while servers write to it."""
         while True:
-            await asyncio.sleep(10)
+            await asyncio.sleep(every_s)
             for log in self.folder.logs.glob("*.log"):
-                if log.stat().st_size > LOG_BYTES:
-                    shutil.copyfile(log, earlier(log))
-                    os.truncate(log, 0)
+                try:
+                    trim(log)
+                except OSError as error:
+                    self.report(f"{log.name} could not be kept when it was full: {error.strerror}")
+
+
+def trim(log: Path) -> None:
+    """Begin a log anew when it is longer than LOG_BYTES; a copy is kept if there is room for it. Raises OSError."""
+    if log.stat().st_size > LOG_BYTES:
+        try:
+            shutil.copyfile(log, earlier(log))
+        finally:
+            os.truncate(log, 0)
 
 
 def rotate_logs(folder: Path) -> None:

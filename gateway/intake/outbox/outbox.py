@@ -22,6 +22,7 @@ from gateway.intake.outbox.ledger import Intent, Ledger
 from gateway.intake.transfer import TransferEnd
 from operators.errors import Rejected, Unavailable
 from operators.store.ports import EventLog
+from operators.tasks import supervised
 from schemas.events import InstanceStored, Outcome
 from schemas.objects import Envelope, Identity
 from schemas.telemetry import GATEWAY_HEALED, GATEWAY_OUTBOX_OPEN
@@ -126,10 +127,13 @@ class Outbox:
         self._has_ended.set()
 
     async def run(self) -> None:
-        """Work until cancelled; the ends of transfers without a failed intent do not wait for retries."""
-        await asyncio.gather(
-            self._on_each(self._has_failed, self._retry_round), self._on_each(self._has_ended, self._end_round)
-        )
+        """Work until cancelled; the ends of transfers without a failed intent do not wait for retries.
+
+        Begins with what is left to do, so that it may be called again after it has failed.
+        """
+        async with asyncio.TaskGroup() as group:
+            supervised("outbox_retries", self._on_each(self._has_failed, self._retry_round), group)
+            supervised("outbox_ends", self._on_each(self._has_ended, self._end_round), group)
 
     async def settle(self) -> None:
         """Work until nothing is left to do."""
@@ -144,9 +148,9 @@ class Outbox:
 
     async def _on_each(self, is_due: asyncio.Event, work: Round) -> None:
         while True:
+            await self._repeat(work)
             await is_due.wait()
             is_due.clear()
-            await self._repeat(work)
 
     async def _repeat(self, work: Round) -> None:
         wait_s = LEAST_WAIT_S
@@ -247,7 +251,7 @@ async def adopt(folder: Path, ports: OutboxPorts) -> None:
         while True:
             with _disk_errors_logged("outbox_folder_unreadable"):
                 for outbox in ownerless(folder, ports):
-                    group.create_task(finish(outbox))
+                    supervised("outbox_finish", finish(outbox), group)
             await ports.sleep(ADOPT_S)
 
 

@@ -12,6 +12,7 @@ from operators.errors import Unavailable
 from operators.imaging.job import RenderJob
 from operators.imaging.ports import FrameRejected, RendererBusy
 from operators.imaging.reasons import OUT_OF_MEMORY, UNDECODABLE
+from operators.tasks import supervised
 from schemas.settings.web import RenderSettings
 from schemas.telemetry import API_CHILDREN_ENDED, API_RENDERED
 
@@ -55,7 +56,7 @@ class Sandbox:
             await self._turns.acquire()
         finally:
             self._waiting -= 1
-        work = asyncio.ensure_future(self._fetch_and_render(fetch))
+        work = supervised("rendering", self._fetch_and_render(fetch), is_awaited=True)
         self._under_way.add(work)
         work.add_done_callback(self._finish)
         # Cancelling the caller does not cancel the job: a process in the middle of a job could only be killed.

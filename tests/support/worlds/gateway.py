@@ -9,6 +9,7 @@ from typing import Any
 from gateway.dimse.door import Door
 from gateway.intake.lifespan import Connectors, open_intake
 from gateway.process import open_door
+from operators.tasks import Background
 from schemas.settings.dimse import DimseSettings
 from schemas.settings.intake import IntakeSettings, QuarantineSettings
 
@@ -45,4 +46,6 @@ def door_of(
     listening: socket.socket, sections: GatewaySections, connectors: Connectors
 ) -> AbstractAsyncContextManager[Door]:
     """Take connections as a gateway process with these settings does."""
-    return open_door(listening, sections.dimse, open_intake(sections.intake, sections.quarantine, connectors))
+    return open_door(
+        listening, sections.dimse, open_intake(sections.intake, sections.quarantine, connectors, Background())
+    )

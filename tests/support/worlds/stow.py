@@ -13,6 +13,7 @@ from starlette.types import Message, Receive
 from gateway.intake.lifespan import Connectors, Intake, open_intake
 from gateway.stow.door import Stow
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
+from operators.tasks import Background
 from schemas.codec import decode
 from schemas.events import InstanceStored, TransferEnded
 from schemas.objects import Bucket
@@ -144,5 +145,5 @@ async def stow_world(
     """Open a STOW-RS door over an intake, by default one with its folders in `folder`."""
     store, events = store or MemoryObjectStore(), MemoryEventLog()
     given = taking_in or intake_in(folder, late_put_s=0)
-    async with open_intake(given, QuarantineSettings(), Connectors(store, events)) as intake:
+    async with open_intake(given, QuarantineSettings(), Connectors(store, events), Background()) as intake:
         yield StowWorld(Stow(intake, settings or StowSettings(), "local"), intake, store, events)

@@ -14,8 +14,9 @@ from deploy.errors import Failed
 from deploy.local.data_folder import DataFolder
 from deploy.local.running import wait_until
 from deploy.local.supervision import processes
+from deploy.local.supervision import supervisor as module
 from deploy.local.supervision.programs import Program, ServerProgram, SetupProgram, mark
-from deploy.local.supervision.supervisor import Supervisor
+from deploy.local.supervision.supervisor import Supervisor, earlier
 from operators.restarts import MAX_STARTS
 
 BOUND_S = 20.0
@@ -160,3 +161,20 @@ def test_a_stopped_run_leaves_no_temporary_file(folder: DataFolder) -> None:
     supervise(folder, server("one"))
 
     assert not leftover.exists()
+
+
+def test_a_log_that_cannot_be_kept_is_begun_anew_and_stops_nothing(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fill(supervisor: Supervisor) -> None:
+        full = folder.log("one")
+        earlier(full).mkdir()
+        monkeypatch.setattr(module, "LOG_BYTES", 10)
+        full.write_text("x" * 100)
+        trimming = asyncio.create_task(supervisor.trim_logs(every_s=0.01))
+        await until_async(lambda: not full.stat().st_size)
+        trimming.cancel()
+
+    lines = supervise(folder, server("one"), then=fill)
+
+    assert any(line.endswith("one.log could not be kept when it was full: Is a directory") for line in lines)
