@@ -56,6 +56,7 @@ DICOMWEB: tuple[tuple[str, Endpoint], ...] = (
 # Anyone may send these requests: the answers have no patient data.
 OPEN: tuple[tuple[str, Endpoint], ...] = (
     ("/healthz", health.healthz),
+    ("/livez", health.healthz),
     ("/readyz", health.readyz),
     ("/metrics", health.metrics),
 )

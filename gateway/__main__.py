@@ -16,20 +16,22 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-
-from prometheus_client import start_http_server
+from typing import Any
 
 from gateway.children import Children, Post
 from gateway.dimse.admission import AssociationCounts
 from gateway.dimse.peers import PeersFile
 from gateway.dimse.tls import tls_context
+from gateway.health import States, serve_health
 from gateway.intake.lifespan import Connectors, open_intake
 from gateway.process import serve
 from operators.connectors.kafka.log import KafkaEventLog
 from operators.connectors.s3.store import S3ObjectStore
+from operators.readiness import readiness
 from operators.tasks import Background
 from schemas.settings.dimse import DimseSettings
 from schemas.settings.intake import IntakeSettings, QuarantineSettings
@@ -133,12 +135,9 @@ def _child(shared: Shared, post: Post, ready: Callable[[], None]) -> None:
     for library in ("pynetdicom", "pydicom"):
         # The warnings of these libraries quote what peers send.
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    dimse = shared.settings.dimse
     GATEWAY_PROCESS_STARTS.set(post.starts)
-    if dimse.metrics_port:
-        start_http_server(dimse.metrics_port + post.index, addr=dimse.host)
     shared.counts.use_row(post.index)
-    asyncio.run(_serve(shared, _settings_at(post, shared.settings), ready))
+    asyncio.run(_serve(shared, post, ready))
 
 
 def _settings_at(post: Post, settings: GatewayProcessSettings) -> GatewayProcessSettings:
@@ -146,11 +145,22 @@ def _settings_at(post: Post, settings: GatewayProcessSettings) -> GatewayProcess
     return settings if post.starts == 1 else replace(settings, intake=replace(settings.intake, failpoint=""))
 
 
-async def _serve(shared: Shared, settings: GatewayProcessSettings, ready: Callable[[], None]) -> None:
+async def _serve(shared: Shared, post: Post, ready: Callable[[], None]) -> None:
+    settings, background = _settings_at(post, shared.settings), Background()
     async with S3ObjectStore(settings.store) as store, KafkaEventLog(settings.broker) as events:
-        background = Background()
         intake = open_intake(settings.intake, settings.quarantine, Connectors(store, events), background)
-        await serve(shared.listening, settings.dimse, intake, ready, shared.counts)
+        checks = {"store": store.check, "broker": events.check}
+        with _health(settings.dimse, post.index, lambda: readiness(checks, background.failing())):
+            await serve(shared.listening, settings.dimse, intake, ready, shared.counts)
+
+
+def _health(
+    settings: DimseSettings, index: int, states: Callable[[], Coroutine[Any, Any, States]]
+) -> AbstractContextManager[object]:
+    """Answer at this process's own port, if the settings name one."""
+    if not settings.metrics_port:
+        return nullcontext()
+    return serve_health(settings.host, settings.metrics_port + index, states)
 
 
 if __name__ == "__main__":

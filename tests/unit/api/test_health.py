@@ -13,7 +13,7 @@ def get(path: str, world: World | None = None, **headers: str) -> httpx.Response
     return asyncio.run((world or World()).get(path, **headers))
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+@pytest.mark.parametrize("path", ["/healthz", "/livez", "/readyz", "/metrics"])
 def test_health_and_metrics_answer_to_any_host(path: str) -> None:
     assert get(path, host="10.0.0.7:8060").status_code == 200
 
