@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from operators.stream.arrival import UNKNOWN_SCHEMA
+from operators.stream.newer_release import UNKNOWN_SCHEMA, UNKNOWN_STATE
 from operators.stream.rejections import TOO_MANY_REJECTED
 from operators.stream.step import Stop
 from pipelines.jobs import JOBS
@@ -26,10 +26,11 @@ ADVICE: Mapping[str, str] = {
         f"FLUORO_JOB_REJECTED_IN_A_ROW and FLUORO_JOB_REJECTED_SHARE; then run: {RESUME}"
     ),
     UNKNOWN_SCHEMA: "upgrade the jobs to the release of the gateways; they go on at their next start",
+    UNKNOWN_STATE: "start the release that wrote the job's state, or a newer one; the job goes on at that start",
 }
 ANY_REASON = f"mend the cause; then run: {RESUME}"
-# A start may be that of a newer release, which knows more schemas.
-TRIED_AGAIN_AT_START = (UNKNOWN_SCHEMA,)
+# A start may be that of another release.
+TRIED_AGAIN_AT_START = (UNKNOWN_SCHEMA, UNKNOWN_STATE)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,6 @@ from operators.stream.step import Arrival, Record
 from schemas.codec import NotAnEvent, UnknownSchema, decode
 from schemas.topics import TOPICS, record_key
 
-# The reason of a stop at an event whose schema only a newer release has.
-UNKNOWN_SCHEMA = "unknown-schema"
 EVENT_OF = {topic.name: topic.event for topic in TOPICS}
 
 

@@ -10,14 +10,12 @@ from typing import Any
 
 import orjson
 
+from operators.stream.newer_release import UnknownState
+
 VERSION = 1
 # The end of a transfer with fewer instances does not show that the study is complete: some modalities open one
 # association per image.
 SEVERAL = 2
-
-
-class UnknownState(ValueError):
-    """State of a version that this code cannot read: the job must stop rather than guess."""
 
 
 @dataclass(frozen=True, kw_only=True)

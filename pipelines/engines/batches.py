@@ -10,12 +10,11 @@ from pyflink.common.typeinfo import Types
 from pyflink.datastream import DataStream, KeyedProcessFunction, KeyedStream, RuntimeContext
 from pyflink.datastream.state import ListStateDescriptor, ValueStateDescriptor
 
-from operators.stream.arrival import UNKNOWN_SCHEMA
+from operators.stream.newer_release import NEWER_RELEASE, stop_of
 from operators.stream.rejections import Rejections, note_batch
-from operators.stream.step import Flushed, FlushFunction, Record, Stop
+from operators.stream.step import FlushFunction, Stop
 from pipelines.engines.kafka import OUTGOING, outgoing, record, stop_row, with_ticks
 from pipelines.engines.packed import pack, unpack
-from schemas.codec import UnknownSchema
 from schemas.settings.jobs import JobSettings
 
 BATCH_BYTES = 8 * 2**20
@@ -36,7 +35,7 @@ def flush_by_shard(stream: KeyedStream, name: str, factory: FlushFactory, settin
 class FlushByShard(KeyedProcessFunction):  # type: ignore[misc]
     """A flush as a Flink operator; its buffer is state, so after a failure the same records are flushed again.
 
-    Too many rejected records, an event of a newer release, or a stop of the flush stop the job. After a stop nothing is
+    Too many rejected records, what a newer release wrote, or a stop of the flush stop the job. After a stop nothing is
     done any more, since nothing that is done would be kept.
     """
 
@@ -66,8 +65,12 @@ class FlushByShard(KeyedProcessFunction):  # type: ignore[misc]
         is_tick = arrived.topic == TICK
         count, size = self._size(shard) if is_tick else self._buffered(shard, pack(arrived))
         is_full = count >= self._settings.batch_records or size >= BATCH_BYTES
-        if is_full or (count and is_tick):
+        if not (is_full or (count and is_tick)):
+            return
+        try:
             yield from self._flush_buffer(shard)
+        except NEWER_RELEASE as error:
+            yield self._stop(stop_of(error))
 
     def _buffered(self, shard: str, packed: bytes) -> tuple[int, int]:
         """Add a record to a shard's buffer; return the count and the bytes of the buffered records."""
@@ -83,20 +86,16 @@ class FlushByShard(KeyedProcessFunction):  # type: ignore[misc]
             self._sizes[shard] = (len(sizes), sum(sizes))
         return self._sizes[shard]
 
-    def _flush_buffer(self, shard: str) -> Iterator[Row]:
+    def _flush_buffer(self, shard: str) -> list[Row]:
         records = tuple(unpack(packed) for packed in self._buffer.get())
-        flushed = self._flushed(shard, records)
+        flushed = self._flush(int(shard), self._head.value(), records, time.time())
         self._head.update(flushed.head)
         self._buffer.clear()
         self._sizes[shard] = (0, 0)
-        yield from map(outgoing, flushed.outputs)
-        if stop := flushed.stop or note_batch(self._rejections, records, flushed.outputs):
-            self._is_stopped = True
-            yield stop_row(stop)
+        rows = [outgoing(output) for output in flushed.outputs]
+        stop = flushed.stop or note_batch(self._rejections, records, flushed.outputs)
+        return [*rows, self._stop(stop)] if stop else rows
 
-    def _flushed(self, shard: str, records: tuple[Record, ...]) -> Flushed:
-        head = self._head.value()
-        try:
-            return self._flush(int(shard), head, records, time.time())
-        except UnknownSchema as error:
-            return Flushed(head or b"", stop=Stop(UNKNOWN_SCHEMA, str(error)))
+    def _stop(self, stop: Stop) -> Row:
+        self._is_stopped = True
+        return stop_row(stop)

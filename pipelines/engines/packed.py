@@ -2,6 +2,7 @@
 
 import struct
 
+from operators.stream.newer_release import UnknownState
 from operators.stream.step import Record
 
 VERSION = 1
@@ -17,10 +18,10 @@ def pack(record: Record) -> bytes:
 
 
 def unpack(data: bytes) -> Record:
-    """Return the record in the bytes of pack(). Raises ValueError for bytes of another layout."""
+    """Return the record in the bytes of pack(). Raises UnknownState for bytes of another layout."""
     version, partition, offset, timestamp_ms, topic_length, key_length = LAYOUT.unpack_from(data)
     if version != VERSION:
-        raise ValueError(
+        raise UnknownState(
             f"buffered record has version {version}, but this release reads {VERSION}: run the release that wrote it"
         )
     key_at = LAYOUT.size + topic_length

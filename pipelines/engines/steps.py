@@ -15,13 +15,13 @@ from pyflink.datastream import DataStream, KeyedProcessFunction, KeyedStream, Ru
 from pyflink.datastream.state import MapStateDescriptor, StateTtlConfig, ValueStateDescriptor
 
 from operators.errors import Rejected
-from operators.stream.arrival import UNKNOWN_SCHEMA, arrival
+from operators.stream.arrival import arrival
 from operators.stream.dead_letter import rejected
+from operators.stream.newer_release import NEWER_RELEASE, UnknownState, stop_of
 from operators.stream.rejections import Rejections
 from operators.stream.step import IdentityFunction, Record, Step, StepFunction, Stop
 from pipelines.engines.kafka import OUTGOING, outgoing, record, stop_row
 from pipelines.engines.timers import TimerState, after_step, after_timer, rearmed_if_early
-from schemas.codec import UnknownSchema
 from schemas.settings.jobs import JobSettings
 
 # The entries that RocksDB filters before it asks for the time again; Flink's default.
@@ -49,7 +49,7 @@ def keyed_steps(stream: KeyedStream, keyed: KeyedStep, settings: JobSettings) ->
 class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
     """A step as a Flink operator.
 
-    A rejected record becomes a dead letter. Too many of them, or an event of a newer release, stop the job; any other
+    A rejected record becomes a dead letter. Too many of them, or what a newer release wrote, stop the job; any other
     error fails it. After a stop nothing is done any more, since nothing that is done would be kept.
     """
 
@@ -77,25 +77,34 @@ class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
         except Rejected as error:
             reason = error.reason
             yield outgoing(rejected(arrived, self._keyed.name, reason, datetime.now(UTC)))
-        except UnknownSchema as error:
-            stop = Stop(UNKNOWN_SCHEMA, str(error))
+        except NEWER_RELEASE as error:
+            stop = stop_of(error)
         if stop := stop or self._rejections.note(arrived, reason):
-            self._is_stopped = True
-            yield stop_row(stop)
+            yield self._stop(stop)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Row]:
         """Call the step without a record if the time that it asked for has come."""
         if self._is_stopped:
             return
+        try:
+            yield from self._woken(timestamp, ctx)
+        except UnknownState as error:
+            yield self._stop(stop_of(error))
+
+    def _stop(self, stop: Stop) -> Row:
+        self._is_stopped = True
+        return stop_row(stop)
+
+    def _woken(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> list[Row]:
         now_ms = max(timestamp, int(time.time() * 1000))
         state = after_timer(TimerState.read(self._kept.value()), timestamp)
         if state is None:
-            return
+            return []
         if later := rearmed_if_early(state, now_ms):
             self._keep(*later, ctx)
-            return
+            return []
         step = self._keyed.step(state.head, None, None, now_ms / 1000, self._started)
-        yield from self._after(state, step, now_ms, ctx)
+        return self._after(state, step, now_ms, ctx)
 
     def _processed(self, undecoded: Record, ctx: KeyedProcessFunction.Context) -> list[Row]:
         arrived, now = arrival(undecoded), time.time()

@@ -8,6 +8,7 @@ import struct
 from dataclasses import dataclass
 from typing import Self
 
+from operators.stream.newer_release import UnknownState
 from operators.stream.step import Step
 
 VERSION = 1
@@ -25,12 +26,12 @@ class TimerState:
 
     @classmethod
     def read(cls, data: bytes | None) -> Self:
-        """Return the state in the bytes of write(); an empty state without bytes. Raises ValueError."""
+        """Return the state in the bytes of write(); an empty state without bytes. Raises UnknownState."""
         if data is None:
             return cls()
         version, wake_ms, timer_ms, has_head = LAYOUT.unpack_from(data)
         if version != VERSION:
-            raise ValueError(
+            raise UnknownState(
                 f"engine state has version {version}, but this release reads {VERSION}: run the release that wrote it"
             )
         return cls(data[LAYOUT.size :] if has_head else None, wake_ms, timer_ms)

@@ -48,6 +48,7 @@ def test_a_start_tries_again_only_what_another_release_may_mend(settings: JobSet
         ("too-many-rejected", "jobs resume catalog"),
         ("too-many-rejected", "record-rejected"),
         ("unknown-schema", "upgrade the jobs"),
+        ("unknown-state", "start the release"),
         ("another", "jobs resume catalog"),
     ],
 )

@@ -2,9 +2,9 @@
 
 import pytest
 
+from operators.stream.newer_release import UnknownState
 from operators.stream.step import Arrival
 from operators.study.due import due_step, identity
-from operators.study.state import UnknownState
 from schemas.events import InstanceStored, StudyDue, TransferEnded
 from schemas.settings.jobs import StudySettings
 from tests.support.worlds.studies import KEY, PARTITION, arrived, ended, instance

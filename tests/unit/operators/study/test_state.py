@@ -2,13 +2,13 @@
 
 import pytest
 
+from operators.stream.newer_release import UnknownState
 from operators.study.state import (
     LastDue,
     OpenWindow,
     SeenEvent,
     TransferEnds,
     TransferProgress,
-    UnknownState,
     WatchedStudy,
     read_seen,
     read_study,

@@ -117,3 +117,11 @@ def test_a_stop_of_a_flush_is_passed_on_once(flushed: Flushed | UnknownSchema) -
 
     assert made == [stop_row(Stop("unknown-schema", "instance-stored/0 at offset 1"))]
     assert calls == 1
+
+
+def test_a_buffer_of_a_newer_release_stops_the_job_unread() -> None:
+    function = opened(lambda *_: Flushed(b"h"))
+    function._buffer.add(b"\x09" + bytes(40))
+    why = "buffered record has version 9, but this release reads 1: run the release that wrote it"
+
+    assert rows_of(function, row(0), row(1), row(2)) == [stop_row(Stop("unknown-state", why))]

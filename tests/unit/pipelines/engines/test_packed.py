@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operators.stream.newer_release import UnknownState
 from operators.stream.step import Record
 from pipelines.engines.packed import pack, unpack
 
@@ -26,5 +27,5 @@ def test_a_packed_record_reads_back(one: Record) -> None:
 def test_bytes_of_another_layout_are_refused() -> None:
     packed = pack(Record("t", 0, 0, 0, b"", b""))
 
-    with pytest.raises(ValueError, match="version 9"):
+    with pytest.raises(UnknownState, match="version 9"):
         unpack(b"\x09" + packed[1:])

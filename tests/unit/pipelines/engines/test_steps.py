@@ -17,10 +17,13 @@ Row = tuple[str, int, int, int, bytes, bytes]
 
 
 class State:
-    """A key's state without content, which keeps nothing."""
+    """A key's state, which keeps nothing but what it is made with."""
 
-    def value(self) -> None:
-        return None
+    def __init__(self, content: bytes | None = None) -> None:
+        self._content = content
+
+    def value(self) -> bytes | None:
+        return self._content
 
     def get(self, _: str) -> None:
         return None
@@ -80,6 +83,17 @@ def test_an_event_of_a_newer_schema_stops_the_job_and_is_no_dead_letter() -> Non
 
     assert steps.rows(GOOD, NEWER, GOOD, NEWER) == [stop_row(Stop("unknown-schema", why))]
     assert steps.calls == 1
+
+
+def test_state_of_a_newer_release_stops_the_job_at_a_record_and_at_a_timer() -> None:
+    by_record, by_timer = CountedSteps(), CountedSteps()
+    for steps in (by_record, by_timer):
+        steps.operator._kept = State(b"\x09" + bytes(17))
+    stop = Stop("unknown-state", "engine state has version 9, but this release reads 1: run the release that wrote it")
+
+    assert by_record.rows(GOOD, GOOD) == [stop_row(stop)]
+    assert list(by_timer.operator.on_timer(1, None)) == [stop_row(stop)]
+    assert by_timer.rows(GOOD) == []
 
 
 def test_after_a_stop_no_timer_calls_the_step() -> None:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operators.stream.newer_release import UnknownState
 from operators.stream.step import Step
 from pipelines.engines.timers import TimerState, after_step, after_timer, rearmed_if_early
 
@@ -59,5 +60,5 @@ def test_the_bytes_of_an_earlier_release_are_read() -> None:
 
 
 def test_bytes_of_another_layout_are_refused() -> None:
-    with pytest.raises(ValueError, match="version 9"):
+    with pytest.raises(UnknownState, match="version 9"):
         TimerState.read(b"\x09" + b"\0" * 17)
