@@ -1,6 +1,7 @@
 """Each piece of background work that fails is logged, counted, and makes its process unready until it is well again."""
 
 import asyncio
+import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from structlog.testing import capture_logs
 
 from deploy.web import Web, WebConnectors, WebSettings
 from gateway import process
+from gateway.dimse.admission import AssociationCounts
 from gateway.health import serve_health
 from gateway.intake import lifespan
 from gateway.intake.lifespan import Connectors
@@ -24,7 +26,7 @@ from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
 from operators.connectors.sandbox.pool import Sandbox
 from operators.readiness import readiness
-from operators.tasks import PREFIX
+from operators.tasks import PREFIX, Background, report_unhandled
 from schemas.settings.intake import QuarantineSettings
 from schemas.settings.servers import BrokerSettings, CatalogSettings, StoreSettings
 from schemas.settings.web import ApiSettings, RenderSettings, StowSettings
@@ -144,3 +146,35 @@ def test_every_task_of_a_process_at_rest_is_known_here(
 
 def is_ours(task: "asyncio.Task[Any]") -> bool:
     return task.get_name().startswith(PREFIX)
+
+
+def test_a_web_process_reports_failed_callbacks(tmp_path: Path) -> None:
+    async def handler() -> object:
+        async with web_origin(tmp_path):
+            return asyncio.get_running_loop().get_exception_handler()
+
+    assert asyncio.run(handler()) is report_unhandled
+
+
+def test_a_gateway_process_reports_failed_callbacks(tmp_path: Path) -> None:
+    found: list[object] = []
+
+    def ready() -> None:
+        found.append(asyncio.get_running_loop().get_exception_handler())
+        signal.raise_signal(signal.SIGTERM)
+
+    async def served() -> None:
+        sections = gateway_in(tmp_path)
+        connectors = Connectors(MemoryObjectStore(), MemoryEventLog())
+        intake = lifespan.open_intake(sections.intake, sections.quarantine, connectors, Background())
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            await process.serve(listening, sections.dimse, intake, ready, AssociationCounts())
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        asyncio.run(served())
+    finally:
+        for number, handling in before.items():
+            signal.signal(number, handling)
+
+    assert found == [report_unhandled]

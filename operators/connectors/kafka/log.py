@@ -147,6 +147,8 @@ class Deliveries:
         except BufferError as error:
             raise Unavailable("broker") from error
         except KafkaException as error:
+            # First the poll, which knows the cause of a fatal error.
+            self._take_reports()
             self._note(error)
             raise Unavailable("broker") from error
         if not self._awaited:
@@ -156,17 +158,20 @@ class Deliveries:
         return reported
 
     def _poll(self) -> None:
-        """Take the reports that have come. Nothing that goes wrong here may end the polling: records would wait for ever."""
-        try:
-            self._producer.poll(0)
-        except Exception as error:  # noqa: BLE001 - a fatal error, or what a report raised: either way a new producer
-            self._note(error)
+        """Poll again and again. Nothing that goes wrong here may end it: records would wait for ever."""
+        self._take_reports()
         self._give_up_overdue()
         if not self._awaited:
             self.idle.set()
         # A producer that is dropped before it is empty would never be freed: its records refer to it.
         if self._awaited or (self.is_broken and len(self._producer)):
             self._loop.call_later(POLL_S, self._poll)
+
+    def _take_reports(self) -> None:
+        try:
+            self._producer.poll(0)
+        except Exception as error:  # noqa: BLE001 - a fatal error, or what a report raised: either way a new producer
+            self._note(error)
 
     def _report(self, reported: "asyncio.Future[Position]", error: KafkaError | None, message: Message) -> None:
         self._awaited.pop(reported, None)

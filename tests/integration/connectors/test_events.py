@@ -20,6 +20,7 @@ from schemas.events import TransferEnded, event_id
 from schemas.settings.reading import load
 from schemas.settings.servers import BrokerSettings
 from schemas.topics import PARTITIONS, TRANSFER_ENDED, study_key
+from tests.support.machine.mock_kafka import break_for_good
 
 Test = Callable[[EventLog], Awaitable[None]]
 Run = Callable[[Test], None]
@@ -121,6 +122,21 @@ def read(broker: BrokerSettings, place: Position) -> Any:
         return message
     finally:
         reader.close()
+
+
+def test_a_producer_that_failed_for_good_is_replaced(broker: BrokerSettings) -> None:
+    async def test() -> Position:
+        async with KafkaEventLog(broker) as log:
+            await log.publish(TRANSFER_ENDED, ended(new_study()))
+            assert log._deliveries is not None
+            in_flight = log._send(TRANSFER_ENDED, ended(new_study()))
+            break_for_good(log._deliveries._producer)
+            async with asyncio.timeout(broker.produce_s):
+                await asyncio.wait([in_flight])
+                in_flight.exception()
+                return await log.publish(TRANSFER_ENDED, ended(new_study()))
+
+    assert asyncio.run(test()).offset >= 0
 
 
 def test_creating_existing_topics_again_does_no_harm(broker: BrokerSettings) -> None:

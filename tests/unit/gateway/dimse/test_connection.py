@@ -6,11 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.dimse.connection import DimseConnection
 from gateway.dimse.door import OpenConnection
+from gateway.dimse.pace import Pace
+from gateway.dimse.requests import Requests
 from gateway.intake.lifespan import Connectors
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
+from operators.tasks import report_unhandled
 from schemas.topics import TRANSFER_ENDED
 from tests.support.worlds.dimse import (
     ABORT,
@@ -220,3 +224,43 @@ def test_an_ended_connection_is_closed_in_time_even_if_its_peer_reads_no_answer(
             peer[1].transport.abort()
 
     asyncio.run(ends())
+
+
+def test_a_check_of_the_limits_that_fails_is_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure, left = Pace.measure, [RuntimeError()]
+
+    def fail_once(pace: Pace) -> None:
+        if left:
+            raise left.pop()
+        measure(pace)
+
+    async def kinds() -> list[int]:
+        asyncio.get_running_loop().set_exception_handler(report_unhandled)
+        async with memory_door(settings(tmp_path).changed(idle_s=0.2)) as (listening, _):
+            monkeypatch.setattr(Pace, "measure", fail_once)
+            peer = await connected(listening, associate_request())
+            found = [await next_kind(peer) for _ in range(2)]
+            peer[1].transport.abort()
+            return found
+
+    with capture_logs() as logs:
+        assert asyncio.run(kinds()) == [ACCEPT, ABORT]
+    assert [entry["task"] for entry in logs if entry["event"] == "task_failed"] == ["callback"]
+
+
+def test_a_place_is_given_back_even_if_freeing_a_request_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Requests) -> None:
+        raise RuntimeError
+
+    async def associations() -> int:
+        asyncio.get_running_loop().set_exception_handler(report_unhandled)
+        async with memory_door(settings(tmp_path)) as (listening, door):
+            monkeypatch.setattr(Requests, "close", fail)
+            _, writer = await associated(listening)
+            writer.transport.abort()
+            await until(lambda: not door.connections)
+            return door.associated
+
+    with capture_logs() as logs:
+        assert asyncio.run(associations()) == 0
+    assert [entry["task"] for entry in logs if entry["event"] == "task_failed"] == ["callback"]

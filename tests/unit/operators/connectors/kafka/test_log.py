@@ -87,21 +87,23 @@ def test_a_fatal_error_with_a_record_in_flight_neither_holds_it_nor_stops_the_ne
     run(test)
 
 
+def counted() -> float:
+    return REGISTRY.get_sample_value("fluoro_producer_broken_total", {"error": "INVALID_PRODUCER_EPOCH"}) or 0.0
+
+
 def test_a_fatal_error_while_nothing_is_in_flight_costs_no_event() -> None:
     async def test(_: MockKafka, log: KafkaEventLog) -> None:
-        before = producer_of(log)
-        break_for_good(before)
+        producer, before = producer_of(log), counted()
+        break_for_good(producer)
 
         assert (await log.publish(TRANSFER_ENDED, ended(1))).offset == 1
-        assert producer_of(log) is not before
+        assert producer_of(log) is not producer
+        assert counted() == before + 1
 
     run(test)
 
 
 def test_a_fatal_error_is_logged_and_counted_once() -> None:
-    def counted() -> float:
-        return REGISTRY.get_sample_value("fluoro_producer_broken_total", {"error": "INVALID_PRODUCER_EPOCH"}) or 0.0
-
     async def test(broker: MockKafka, log: KafkaEventLog) -> None:
         before = counted()
         publishing = await in_flight(broker, log, 1)
