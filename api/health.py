@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from api.services import services_of
 from operators.errors import RETRY_AFTER
-from operators.readiness import is_ready, readiness
+from operators.readiness import is_ready
 from schemas.telemetry import exposition
 
 
@@ -18,9 +18,7 @@ async def healthz(_: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """Answer with the state of each server that this service needs, and of failing background work; 503 unless all is well."""
-    services = services_of(request)
-    checks = {"catalog": services.queries.check, "store": services.objects.check, **services.checks}
-    states = await readiness(checks, services.failing())
+    states = await services_of(request).readiness.states()
     return _json(states, 200 if is_ready(states) else 503)
 
 

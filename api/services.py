@@ -16,7 +16,7 @@ from operators.dicom.transfer_syntaxes import DEFLATED
 from operators.errors import RETRY_AFTER
 from operators.http.problem import Problem
 from operators.imaging.ports import Renderer
-from operators.readiness import Check
+from operators.readiness import Check, Readiness
 from operators.store.ports import ObjectStore
 from schemas.settings.web import ApiSettings, RenderSettings
 from schemas.telemetry import API_LIMITED
@@ -66,11 +66,14 @@ class Services:
     failing: Callable[[], tuple[str, ...]] = tuple
     # One thread parses long headers, so that they delay no other request.
     parser: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "parser"))
+    readiness: Readiness = field(init=False)
     header_slots: asyncio.Semaphore = field(init=False)
     header_cache: HeaderCache = field(init=False)
     inflated_slots: InflatedSlots = field(init=False)
 
     def __post_init__(self) -> None:
+        checks = {"catalog": self.queries.check, "store": self.objects.check, **self.checks}
+        object.__setattr__(self, "readiness", Readiness(checks, self.failing))
         object.__setattr__(self, "inflated_slots", InflatedSlots(self.settings.inflated_at_once))
         object.__setattr__(self, "header_cache", HeaderCache(self.settings.header_cache_bytes))
         object.__setattr__(self, "header_slots", asyncio.Semaphore(self.settings.headers_at_once))

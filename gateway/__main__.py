@@ -16,22 +16,21 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from gateway.children import Children, Post
 from gateway.dimse.admission import AssociationCounts
 from gateway.dimse.peers import PeersFile
 from gateway.dimse.tls import tls_context
-from gateway.health import States, serve_health
+from gateway.health import serve_health
 from gateway.intake.lifespan import Connectors, open_intake
 from gateway.process import serve
 from operators.connectors.kafka.log import KafkaEventLog
 from operators.connectors.s3.store import S3ObjectStore
-from operators.readiness import readiness
+from operators.readiness import Readiness
 from operators.tasks import Background
 from schemas.settings.dimse import DimseSettings
 from schemas.settings.intake import IntakeSettings, QuarantineSettings
@@ -149,18 +148,16 @@ async def _serve(shared: Shared, post: Post, ready: Callable[[], None]) -> None:
     settings, background = _settings_at(post, shared.settings), Background()
     async with S3ObjectStore(settings.store) as store, KafkaEventLog(settings.broker) as events:
         intake = open_intake(settings.intake, settings.quarantine, Connectors(store, events), background)
-        checks = {"store": store.check, "broker": events.check}
-        with _health(settings.dimse, post.index, lambda: readiness(checks, background.failing())):
+        readiness = Readiness({"store": store.check, "broker": events.check}, background.failing)
+        with _health(settings.dimse, post.index, readiness):
             await serve(shared.listening, settings.dimse, intake, ready, shared.counts)
 
 
-def _health(
-    settings: DimseSettings, index: int, states: Callable[[], Coroutine[Any, Any, States]]
-) -> AbstractContextManager[object]:
+def _health(settings: DimseSettings, index: int, readiness: Readiness) -> AbstractContextManager[object]:
     """Answer at this process's own port, if the settings name one."""
     if not settings.metrics_port:
         return nullcontext()
-    return serve_health(settings.host, settings.metrics_port + index, states)
+    return serve_health(settings.host, settings.metrics_port + index, readiness.states)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """The readiness of a process: whether the servers that it needs answer, and its background work goes on."""
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import structlog
@@ -8,6 +10,8 @@ import structlog
 from operators.errors import Unavailable
 
 CHECK_S = 3.0
+# How long an answer of the servers is used again: anyone may ask, and a check costs milliseconds and connections.
+FRESH_S = 1.0
 READY = "ready"
 
 # Returns when a server answers; raises Unavailable when it does not.
@@ -16,10 +20,30 @@ Check = Callable[[], Awaitable[None]]
 log = structlog.get_logger()
 
 
-async def readiness(checks: Mapping[str, Check], failing: Iterable[str] = ()) -> dict[str, str]:
-    """Return the state of each server by name, "ready" or "away", and of each background task that is "failing"."""
-    states = await asyncio.gather(*(_state(name, check) for name, check in checks.items()))
-    return dict(zip(checks, states, strict=True)) | dict.fromkeys(failing, "failing")
+class Readiness:
+    """The state of each server by name, and of the background work that `failing` names."""
+
+    def __init__(
+        self,
+        checks: Mapping[str, Check],
+        failing: Callable[[], Iterable[str]] = tuple,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._checks = checks
+        self._failing = failing
+        self._clock = clock
+        self._servers: dict[str, str] = {}
+        self._checked_at = -math.inf
+        self._checking = asyncio.Lock()
+
+    async def states(self) -> dict[str, str]:
+        """Return "ready" or "away" for each server, as of FRESH_S ago at most, and "failing" for each piece of failing work."""
+        async with self._checking:
+            if self._clock() - self._checked_at >= FRESH_S:
+                found = await asyncio.gather(*(_state(name, check) for name, check in self._checks.items()))
+                self._servers = dict(zip(self._checks, found, strict=True))
+                self._checked_at = self._clock()
+        return self._servers | dict.fromkeys(self._failing(), "failing")
 
 
 def is_ready(states: Mapping[str, str]) -> bool:

@@ -25,7 +25,7 @@ from gateway.intake.quarantine import Quarantine
 from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
 from operators.connectors.sandbox.pool import Sandbox
-from operators.readiness import readiness
+from operators.readiness import Readiness
 from operators.tasks import PREFIX, Background, report_unhandled
 from schemas.settings.intake import QuarantineSettings
 from schemas.settings.servers import BrokerSettings, CatalogSettings, StoreSettings
@@ -62,8 +62,8 @@ async def dimse_gateway(folder: Path) -> AsyncIterator[Ask]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         async with door_of(listening, gateway_in(folder), Connectors(store, events)) as door:
             checks = {"store": store.check, "broker": events.check}
-            failing = door.intake.background.failing
-            with serve_health("127.0.0.1", 0, lambda: readiness(checks, failing())) as port:
+            readiness = Readiness(checks, door.intake.background.failing)
+            with serve_health("127.0.0.1", 0, readiness.states) as port:
                 async with httpx.AsyncClient(trust_env=False) as client:
                     yield lambda: client.get(f"http://127.0.0.1:{port}/readyz", timeout=WAIT_S)
 

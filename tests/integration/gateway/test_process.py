@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 from pydicom.dataset import Dataset
@@ -110,6 +111,28 @@ def test_without_store_and_broker_echoes_succeed_and_instances_get_a700(tmp_path
 
     assert (echoed, refused) == (0x0000, 0xA700)
     assert took_s < 15
+
+
+def free_ports() -> int:
+    """Return a port that is free, as is the one after it."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as first, suppress(OSError):
+            port = int(first.getsockname()[1])
+            with socket.create_server(("127.0.0.1", port + 1)):
+                return port
+
+
+def test_every_process_says_whether_it_lives_and_is_ready(tmp_path: Path) -> None:
+    port = free_ports()
+    with started(tmp_path, FLUORO_DIMSE_METRICS_PORT=str(port)):
+        for index in range(2):
+            alive = httpx.get(f"http://127.0.0.1:{port + index}/livez", trust_env=False)
+            ready = httpx.get(f"http://127.0.0.1:{port + index}/readyz", trust_env=False)
+            metrics = httpx.get(f"http://127.0.0.1:{port + index}/metrics", trust_env=False)
+
+            assert (alive.status_code, alive.json()) == (200, {"status": "alive"})
+            assert (ready.status_code, ready.json()) == (503, {"store": "away", "broker": "away"})
+            assert "fluoro_gateway_associations" in metrics.text
 
 
 def test_a_signal_ends_the_gateway_with_exit_code_0(tmp_path: Path) -> None:

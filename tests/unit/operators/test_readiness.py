@@ -6,7 +6,7 @@ import pytest
 
 from operators import readiness as module
 from operators.errors import Unavailable
-from operators.readiness import is_ready, readiness
+from operators.readiness import FRESH_S, Readiness, is_ready
 
 
 async def answers() -> None:
@@ -28,10 +28,34 @@ async def breaks() -> None:
 def test_each_server_and_each_failing_task_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHECK_S", 0.01)
     checks = {"catalog": answers, "store": refuses, "broker": never_answers, "index": breaks}
-    states = asyncio.run(readiness(checks, ("outbox",)))
+    states = asyncio.run(Readiness(checks, lambda: ("outbox",)).states())
 
     assert states == {"catalog": "ready", "store": "away", "broker": "away", "index": "away", "outbox": "failing"}
     assert not is_ready(states)
+
+
+def test_many_questions_at_once_ask_each_server_once_a_second() -> None:
+    asked: list[float] = []
+    now = 0.0
+    failing: list[str] = []
+
+    async def check() -> None:
+        asked.append(now)
+        await asyncio.sleep(0)
+
+    async def ask() -> dict[str, str]:
+        nonlocal now
+        readiness = Readiness({"store": check}, lambda: failing, lambda: now)
+        await asyncio.gather(*(readiness.states() for _ in range(10)))
+        now += FRESH_S
+        await readiness.states()
+        failing.append("outbox")
+        return await readiness.states()
+
+    states = asyncio.run(ask())
+
+    assert asked == [0.0, FRESH_S]
+    assert states == {"store": "ready", "outbox": "failing"}
 
 
 @pytest.mark.parametrize(
