@@ -5,6 +5,7 @@ import re
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from operators.stream.step import Stop
@@ -39,6 +40,15 @@ class JobState:
         return Stop.of(found[1]) if found else None
 
 
+@dataclass(frozen=True)
+class JobRun:
+    """One run of a job, from its submission: its state and since when, and how often Flink has restarted it."""
+
+    state: JobState
+    since: datetime
+    restarts: int
+
+
 class Rest:
     """The REST API of one cluster."""
 
@@ -47,7 +57,20 @@ class Rest:
 
     def job(self, job_id: str) -> JobState:
         """Return a job's state. Raises OSError when the cluster does not answer."""
+        return self._state(job_id, self._get(f"/jobs/{job_id}"))
+
+    def newest_runs(self) -> dict[str, JobRun]:
+        """Return the newest run of each job, by the job's name. Raises OSError when the cluster does not answer."""
+        entries = sorted(self._get("/jobs/overview")["jobs"], key=lambda entry: int(entry["start-time"]))
+        return {name: self._run(job_id) for name, job_id in {one["name"]: one["jid"] for one in entries}.items()}
+
+    def _run(self, job_id: str) -> JobRun:
         job = self._get(f"/jobs/{job_id}")
+        since = datetime.fromtimestamp(job["timestamps"][job["state"]] / 1000, UTC)
+        metrics = self._get(f"/jobs/{job_id}/metrics?get=numRestarts")
+        return JobRun(self._state(job_id, job), since, sum(int(metric["value"]) for metric in metrics))
+
+    def _state(self, job_id: str, job: Any) -> JobState:
         tasks = [vertex["status"] for vertex in job["vertices"]]
         failed_at_ms, failure = self._failure(job_id)
         is_running = job["state"] == "RUNNING" and bool(tasks) and set(tasks) == {"RUNNING"}

@@ -3,17 +3,25 @@
 import os
 import signal
 
-from deploy.local import data_folder, report
+from deploy.errors import Failed
+from deploy.local import data_folder, jobs, report
 from deploy.local.report import say
 from deploy.local.running import STOP_S, RunningStack, wait_until
 from deploy.local.supervision import takeover
 
 
 def status() -> None:
-    """Print the servers, the addresses and the memory of the stack that runs; raises Failed when no stack runs."""
+    """Print the servers, the jobs, the addresses and the memory of the stack that runs.
+
+    Raises Failed when no stack runs, and, with what is wrong, when a server or a job of a stack that was ready does not.
+    """
     running = RunningStack(data_folder.here())
-    state = running.state()
-    say("\n".join([*report.servers(state), *report.addresses(running.plan), report.memory(running)]))
+    state, job_report = running.state(), jobs.report(running.plan.job)
+    lines = [*report.servers(state), *job_report.lines, *report.addresses(running.plan), report.memory(running)]
+    say("\n".join(lines))
+    problems = [*report.problems(state), *job_report.problems]
+    if state.is_ready and problems:
+        raise Failed(f"Degraded: {'; '.join(problems)}.")
     say("Ready." if state.is_ready else "Starting.")
 
 

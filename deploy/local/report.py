@@ -40,3 +40,8 @@ def servers(state: StackState) -> list[str]:
         f" started {server.starts} times"
         for name, server in ({**state.servers, **watchdog}).items()
     ]
+
+
+def problems(state: StackState) -> list[str]:
+    """Return a problem for each server that is not healthy."""
+    return [f"{name} is not healthy" for name, server in state.servers.items() if not server.is_healthy]

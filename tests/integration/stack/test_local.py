@@ -104,11 +104,11 @@ def test_a_running_stacks_data_can_be_neither_started_again_nor_cleaned(
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_status_names_every_server(stack: RunningStack) -> None:
+def test_status_names_every_server_and_job(stack: RunningStack) -> None:
     done = command(stack.folder.root, "status")
 
     assert done.returncode == 0
-    assert all(f"  {name} " in done.stdout for name in SERVERS)
+    assert all(f"  {name} " in done.stdout for name in (*SERVERS, "watchdog", "study", "catalog"))
 
 
 @pytest.mark.parametrize("name", SERVERS)

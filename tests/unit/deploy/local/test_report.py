@@ -58,6 +58,12 @@ def test_each_server_has_a_line_with_its_health_its_process_and_its_starts() -> 
     ]
 
 
+def test_a_server_that_is_not_healthy_is_a_problem() -> None:
+    well, ill = ServerState(Process(17, 1), is_healthy=True, starts=1), ServerState(Process(18, 1), False, 3)
+
+    assert report.problems(state_of(web=well, postgres=ill)) == ["postgres is not healthy"]
+
+
 def test_the_watchdog_has_a_line_with_its_starts() -> None:
     watchdog = ServerState(Process(19, 1), is_healthy=True, starts=2)
 
