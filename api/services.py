@@ -1,7 +1,7 @@
 """The connections, limits and caches that all requests share."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +24,8 @@ from schemas.telemetry import API_LIMITED
 if TYPE_CHECKING:
     from operators.retrieval.reading import ArchiveReader
 
+# Returns the state of each job by its name; raises Unavailable when nobody can tell.
+JobStates = Callable[[], Awaitable[Mapping[str, str]]]
 T = TypeVar("T")
 
 
@@ -64,6 +66,8 @@ class Services:
     checks: Mapping[str, Check] = field(default_factory=dict)
     # Returns the names of the process's background work that is failing.
     failing: Callable[[], tuple[str, ...]] = tuple
+    # The states of the jobs that write the catalog, to be told beside the checks; None where nobody knows them.
+    jobs: JobStates | None = None
     # One thread parses long headers, so that they delay no other request.
     parser: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "parser"))
     readiness: Readiness = field(init=False)

@@ -28,11 +28,12 @@ from prometheus_client.multiprocess import mark_process_dead
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.app import create_app
-from api.services import Services
+from api.services import JobStates, Services
 from deploy.local.supervision.die_with_parent import die_with_parent
 from gateway.intake.lifespan import STOP_S, Connectors, open_intake
 from gateway.stow.door import Stow, is_for_stow
 from operators.catalog.ports import CatalogQueries
+from operators.connectors.flink.jobs import FlinkJobs
 from operators.connectors.kafka.log import KafkaEventLog
 from operators.connectors.postgres.queries import PostgresQueries
 from operators.connectors.s3.store import S3ObjectStore
@@ -40,6 +41,7 @@ from operators.connectors.sandbox.pool import Sandbox
 from operators.imaging.ports import Renderer
 from operators.store.ports import EventLog, ObjectStore
 from operators.tasks import Background, report_unhandled, supervised
+from pipelines.jobs import JOBS
 from schemas.settings.intake import IntakeSettings, QuarantineSettings
 from schemas.settings.reading import SettingsError, load_all
 from schemas.settings.servers import BrokerSettings, CatalogSettings, StoreSettings
@@ -76,6 +78,7 @@ class WebConnectors:
     objects: ObjectStore
     events: EventLog
     renderer: Renderer
+    jobs: JobStates | None = None
     to_open: tuple[AbstractAsyncContextManager[Any], ...] = ()
 
 
@@ -94,6 +97,7 @@ class Web:
             connectors.renderer,
             checks={"broker": connectors.events.check},
             failing=self._background.failing,
+            jobs=connectors.jobs,
         )
         self._api: ASGIApp = create_app(services, self._lifespan)
         self._stow: Stow | None = None
@@ -170,7 +174,9 @@ def build() -> ASGIApp:
     settings = load_all(WebSettings, os.environ, with_store_keys=True)
     queries, objects = PostgresQueries(settings.catalog), S3ObjectStore(settings.store)
     events = KafkaEventLog(settings.broker)
-    return Web(settings, WebConnectors(queries, objects, events, Sandbox(settings.render), (queries, objects, events)))
+    jobs = FlinkJobs(settings.api.jobs_url, [job.name for job in JOBS]).states if settings.api.jobs_url else None
+    opened = (queries, objects, events)
+    return Web(settings, WebConnectors(queries, objects, events, Sandbox(settings.render), jobs, opened))
 
 
 def _collect_garbage_less_often() -> None:

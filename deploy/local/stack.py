@@ -82,7 +82,8 @@ class Stack:
     @cached_property
     def api(self) -> ApiSettings:
         """The settings of the read API."""
-        return replace(load(ApiSettings, self.environ), port=self.ports["web"])
+        jobs_url = f"http://127.0.0.1:{self.ports['flink']}"
+        return replace(load(ApiSettings, self.environ), port=self.ports["web"], jobs_url=jobs_url)
 
     @cached_property
     def render(self) -> RenderSettings:

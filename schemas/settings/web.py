@@ -1,9 +1,14 @@
 """The web doors: the read API, the processes that decode and render for it, STOW-RS."""
 
+import re
 from dataclasses import dataclass
 
 from schemas.settings.intake import TENANT
-from schemas.settings.reading import PORT, setting
+from schemas.settings.reading import PORT, Rule, setting
+
+# No credentials, and no query that /jobs/overview would be added to.
+_URL = re.compile(r"(https?://[^/?#@\s]+(/[^?#@\s]*)?)?")
+URL = Rule(lambda url: _URL.fullmatch(url) is not None, "such as http://127.0.0.1:8081")
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class ApiSettings:
     # Byte ranges of one request.
     ranges: int = setting(10, least=1)
     thumbnail_px: int = setting(128, least=1, most=4096)
+    # The REST API of the Flink cluster, whose jobs /readyz tells of without depending on them; empty: it tells nothing.
+    jobs_url: str = setting("", rule=URL)
 
 
 @dataclass(frozen=True)

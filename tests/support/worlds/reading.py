@@ -20,7 +20,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEnd
 from starlette.types import Message
 
 from api.app import Application, create_app
-from api.services import Services
+from api.services import JobStates, Services
 from operators.catalog.flush import flush
 from operators.catalog.ports import Catalog, CatalogQueries
 from operators.connectors.memory.catalog import MemoryCatalog
@@ -202,6 +202,7 @@ class World:
     catalog: MemoryCatalog = field(default_factory=MemoryCatalog)
     settings: ApiSettings = field(default_factory=ApiSettings)
     render: RenderSettings = field(default_factory=RenderSettings)
+    jobs: JobStates | None = None
     stored: int = 0
 
     def __post_init__(self) -> None:
@@ -210,7 +211,8 @@ class World:
 
     def serve(self, queries: CatalogQueries, objects: ObjectStore) -> None:
         """Have the application answer from these queries and objects from now on."""
-        self.app: Application = create_app(Services(queries, objects, self.settings, self.render, Sandbox(self.render)))
+        services = Services(queries, objects, self.settings, self.render, Sandbox(self.render), jobs=self.jobs)
+        self.app: Application = create_app(services)
 
     async def add(self, *files: bytes, tenant: str = "local") -> None:
         """Store files and write their rows."""

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from operators.connectors.memory.stores import Outage
+from operators.errors import Unavailable
 from tests.support.worlds.reading import World
 
 
@@ -25,3 +26,23 @@ def test_readiness_names_the_server_that_is_away() -> None:
 
     assert response.status_code == 503
     assert response.json() == {"catalog": "ready", "store": "away"}
+
+
+@pytest.mark.parametrize("states", [{"study": "running", "catalog": "restarting"}, {"study": "running"}])
+def test_readiness_names_the_jobs_and_does_not_depend_on_them(states: dict[str, str]) -> None:
+    async def jobs() -> dict[str, str]:
+        return states
+
+    response = get("/readyz", World(jobs=jobs))
+
+    assert response.status_code == 200
+    assert response.json() == {"catalog": "ready", "store": "ready", "jobs": states}
+
+
+def test_jobs_that_cannot_be_asked_are_away_and_the_service_is_ready() -> None:
+    async def jobs() -> dict[str, str]:
+        raise Unavailable("jobs")
+
+    response = get("/readyz", World(jobs=jobs))
+
+    assert (response.status_code, response.json()["jobs"]) == (200, "away")
