@@ -6,8 +6,9 @@ from typing import Any
 
 from operators.dicom.attributes import FACTS, SEQUENCES, items_of
 from operators.dicom.reasons import Oddity
-from operators.dicom.scan import Buffer, Header, ValueSpan, scan_items
+from operators.dicom.scan import Buffer, Header, ValueSpan, scanning_items
 from operators.dicom.text import CHARACTER_SET_VRS, DEFAULT_REPERTOIRE, decode, encodings_of
+from operators.pieces import Work
 from schemas.events import Facts
 
 MAX_TEXT_LENGTH = 1024
@@ -30,8 +31,8 @@ NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 PADDING = " \0"
 
 
-def read_facts(header: Header) -> tuple[Facts, set[Oddity]]:
-    """Return the facts, and the oddities of their values.
+def reading_facts(header: Header) -> Work[tuple[Facts, set[Oddity]]]:
+    """Return the facts, and the oddities of their values, in pieces: one long text may take 10 ms to decode.
 
     The hot path: nearly every value is short printable ASCII under the VR that the standard gives it.
     """
@@ -48,9 +49,11 @@ def read_facts(header: Header) -> tuple[Facts, set[Oddity]]:
         is_usual = length <= MAX_TEXT_LENGTH and (found_vr == vr or not found_vr)
         text = _printable(data[start : start + length]) if is_usual else None
         found[name] = reader.text(value, vr) if text is None else text
+        if length > MAX_TEXT_LENGTH:
+            yield
     for sequence in SEQUENCES:
         if sequence.tag in values:
-            found |= reader.items(sequence.path)
+            found |= yield from reader.items(sequence.path)
     if not encodings_of(reader.character_set).is_known:
         reader.oddities.add(Oddity.UNKNOWN_CHARACTER_SET)
     return Facts(**found), reader.oddities
@@ -104,10 +107,11 @@ class _Reader:
             self.oddities.add(Oddity.UNDECODABLE_TEXT)
         return "\\".join(part.strip(PADDING) for part in NOT_STORABLE.sub("", text.rstrip(PADDING)).split("\\"))
 
-    def items(self, sequence: str) -> dict[str, str]:
+    def items(self, sequence: str) -> Work[dict[str, str]]:
         """Read the facts in the items of a sequence: one value for each item, joined by backslashes."""
         members = ITEMS[sequence]
-        items = scan_items(self.header, int(sequence, 16), frozenset(tag for _, tag, _ in members))[:MAX_ITEMS]
+        found = yield from scanning_items(self.header, int(sequence, 16), frozenset(tag for _, tag, _ in members))
+        items = found[:MAX_ITEMS]
         texts = {name: [self._item_text(item.get(tag), vr) for item in items] for name, tag, vr in members}
         return {name: "\\".join(found) for name, found in texts.items() if any(found)}
 

@@ -4,20 +4,23 @@ Source: PS3.5 8 (native), A.4 (encapsulated), PS3.3 C.7.6.3 (image pixel).
 """
 
 import struct
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import accumulate, pairwise
-from typing import Literal, NamedTuple
+from itertools import accumulate
+from typing import Literal
 
 from operators.dicom.reasons import Oddity, Reason
 from operators.dicom.scan import UNDEFINED, Buffer, Header
 from operators.dicom.transfer_syntaxes import NATIVE
 from operators.errors import Rejected
+from operators.pieces import Work, in_pieces
 from schemas.events import Frames, FramesKind
 
 MAX_LENGTHS_BYTES = 64 << 10
 MAX_FRAGMENTS = 4 * MAX_LENGTHS_BYTES
+ITEM_PIECES = tuple(in_pieces(range(MAX_FRAGMENTS + 1)))
 PACKED_VERSION = 1
 # Set in every byte of a varint but the last.
 MORE = 0x80
@@ -68,13 +71,6 @@ def stored_samples(samples: int, photometric_interpretation: str | None) -> int:
     return SHARED_CHROMA_SAMPLES if is_shared else samples
 
 
-class Fragment(NamedTuple):
-    """One item of encapsulated pixel data, from its header to its end, in bytes of the data set."""
-
-    start: int
-    end: int
-
-
 @dataclass(frozen=True)
 class Located:
     """The located frames, and the oddities of their storage."""
@@ -83,8 +79,8 @@ class Located:
     oddities: frozenset[Oddity] = frozenset()
 
 
-def locate(header: Header, transfer_syntax: str, shape: Shape, base: int) -> Located:
-    """Locate every frame of an image; `base` is where the data set begins in the object.
+def locating(header: Header, transfer_syntax: str, shape: Shape, base: int) -> Work[Located]:
+    """Locate every frame of an image, in pieces; `base` is where the data set begins in the object.
 
     The kind is "none" without Pixel Data. It is "unlisted" for a deflated data set, when the list of lengths would be
     longer than 64 KiB, or when nothing reliable tells where frames begin. Native frames that are cut off do not count.
@@ -95,7 +91,7 @@ def locate(header: Header, transfer_syntax: str, shape: Shape, base: int) -> Loc
     if header.is_deflated or (pixels.length is None and count > MAX_LENGTHS_BYTES):
         return Located(Frames(kind="unlisted", count=count))
     if pixels.length is None:
-        return _encapsulated(header, shape, base)
+        return (yield from _encapsulated(header, shape, base))
     if transfer_syntax not in NATIVE:
         return Located(Frames(kind="unlisted", count=count), frozenset({Oddity.ODD_FRAGMENTS}))
     frames = _native(len(header.data), pixels.start, pixels.length, shape, base)
@@ -113,84 +109,106 @@ def _native(size: int, start: int, length: int, shape: Shape, base: int) -> Fram
     return Frames(kind="native", offset=base + start, length=frame_bytes, count=min(count, whole))
 
 
-def _encapsulated(header: Header, shape: Shape, base: int) -> Located:
-    start = header.pixels.start if header.pixels else 0
-    items, oddities = _items(header.data, start)
+def _encapsulated(header: Header, shape: Shape, base: int) -> Work[Located]:
+    bounds, oddities = yield from _item_bounds(header.data, header.pixels.start if header.pixels else 0)
     unlisted = Located(Frames(kind="unlisted", count=max(shape.count or 1, 1)), oddities)
-    if not items or len(items) > MAX_FRAGMENTS:
+    if len(bounds) == 1 or len(bounds) > MAX_FRAGMENTS + 1:
         return unlisted
-    firsts = _first_fragments(header, items[0], items[1:], shape.count)
-    if firsts is None:
+    firsts = yield from _first_fragments(header, bounds, shape.count)
+    if firsts is None or len(firsts) > MAX_LENGTHS_BYTES:
         return unlisted
-    bounds = [items[1 + first].start for first in firsts] + [items[-1].end]
-    lengths = b"".join(_varint(after - before) for before, after in pairwise(bounds)) if firsts else b""
+    starts = [bounds[1 + first] for first in firsts] + bounds[-1:]
+    lengths = yield from _encoded_lengths(starts)
     if len(lengths) > MAX_LENGTHS_BYTES:
         return unlisted
-    frames = Frames(kind="encapsulated", offset=base + bounds[0], count=len(firsts), lengths=lengths)
+    frames = Frames(kind="encapsulated", offset=base + starts[0], count=len(firsts), lengths=lengths)
     return Located(frames, oddities)
 
 
-def _items(data: Buffer, position: int) -> tuple[list[Fragment], frozenset[Oddity]]:
-    """Return the items of encapsulated pixel data, the offset table first.
+def _encoded_lengths(starts: Sequence[int]) -> Work[bytes]:
+    """Return the length of each frame, as a varint, from where they begin and where the last one ends."""
+    lengths = bytearray()
+    for numbers in in_pieces(range(1, len(starts))):
+        lengths += b"".join(_varint(starts[number] - starts[number - 1]) for number in numbers)
+        yield
+    return bytes(lengths)
+
+
+def _item_bounds(data: Buffer, position: int) -> Work[tuple[list[int], frozenset[Oddity]]]:
+    """Return where each item of encapsulated pixel data begins, the offset table first, and where the last one ends.
 
     The list stops at the delimiter, at a fault, or at the first item above MAX_FRAGMENTS.
     """
-    items: list[Fragment] = []
-    size = len(data)
-    while position + ITEM_HEADER.size <= size and len(items) <= MAX_FRAGMENTS:
-        group, element, length = ITEM_HEADER.unpack_from(data, position)
-        if (group, element) == SEQUENCE_END:
-            return items, frozenset()
-        if (group, element) != ITEM or length == UNDEFINED:
-            return items, frozenset({Oddity.ODD_FRAGMENTS})
-        end = position + ITEM_HEADER.size + length
-        items.append(Fragment(position, min(end, size)))
-        position = end
-    if len(items) > MAX_FRAGMENTS:
-        return items, frozenset()
-    return items, frozenset({Oddity.TRUNCATED_PIXELS} if position != size else {Oddity.ODD_FRAGMENTS})
+    bounds, size = [position], len(data)
+    for piece in ITEM_PIECES:
+        for _ in piece:
+            if position + ITEM_HEADER.size > size:
+                return bounds, frozenset({Oddity.TRUNCATED_PIXELS} if position != size else {Oddity.ODD_FRAGMENTS})
+            group, element, length = ITEM_HEADER.unpack_from(data, position)
+            if (group, element) == SEQUENCE_END:
+                return bounds, frozenset()
+            if (group, element) != ITEM or length == UNDEFINED:
+                return bounds, frozenset({Oddity.ODD_FRAGMENTS})
+            position += ITEM_HEADER.size + length
+            bounds.append(min(position, size))
+        yield
+    return bounds, frozenset()
 
 
-def _first_fragments(
-    header: Header, table: Fragment, fragments: Sequence[Fragment], count: int | None
-) -> Sequence[int] | None:
+def _first_fragments(header: Header, bounds: list[int], count: int | None) -> Work[Sequence[int] | None]:
     """Return the index of each frame's first fragment; None when nothing reliable tells.
 
-    An offset table is believed only if it has `count` offsets and a fragment begins at each.
+    `bounds` are those of the items, the offset table first. An offset table is believed only if it has `count` offsets
+    and a fragment begins at each.
     """
-    basic = _numbers(bytes(header.data[table.start + ITEM_HEADER.size : table.end][: 4 * MAX_FRAGMENTS]), "I")
+    basic = _numbers(bytes(header.data[bounds[0] + ITEM_HEADER.size : bounds[1]][: 4 * MAX_FRAGMENTS]), "I")
     extended = _numbers(header.raw(EXTENDED_OFFSET_TABLE, 8 * MAX_FRAGMENTS) or b"", "Q")
+    fragments = bounds[1:]
     for offsets in filter(None, (extended, basic)):
-        firsts = _by_table(offsets, fragments)
-        if firsts and count in {None, len(firsts)}:
+        if count in {None, len(offsets)} and (firsts := (yield from _by_table(offsets, fragments[:-1]))):
             return firsts
     count = count or 1
-    if count == len(fragments):
+    if count == len(fragments) - 1:
         return range(count)
     if count == 1:
-        return [0] if fragments else []
-    return _by_markers(header.data, fragments, count)
+        return range(min(1, len(fragments) - 1))
+    return (yield from _by_markers(header.data, fragments, count))
 
 
-def _by_table(offsets: Sequence[int], fragments: Sequence[Fragment]) -> list[int] | None:
-    """Return the index of the fragment at each offset of a table, which counts from the first fragment's header.
+def _by_table(offsets: Sequence[int], starts: Sequence[int]) -> Work[Sequence[int] | None]:
+    """Return the index of the fragment at each offset of a table, which counts from where the first fragment begins.
 
     None unless a fragment begins at every offset, and the offsets rise from 0.
     """
-    index = {fragment.start - fragments[0].start: number for number, fragment in enumerate(fragments)}
-    firsts = [index.get(offset, -1) for offset in offsets]
-    in_order = all(before < after for before, after in pairwise(firsts))
-    return firsts if firsts and firsts[0] == 0 and in_order else None
+    if offsets[0] or not starts:
+        return None
+    firsts: list[int] = []
+    for piece in in_pieces(offsets):
+        for offset in piece:
+            start = starts[0] + offset
+            number = bisect_left(starts, start, firsts[-1] + 1 if firsts else 0)
+            if number == len(starts) or starts[number] != start:
+                return None
+            firsts.append(number)
+        yield
+    return firsts
 
 
-def _by_markers(data: Buffer, fragments: Sequence[Fragment], count: int) -> list[int] | None:
+def _by_markers(data: Buffer, bounds: Sequence[int], count: int) -> Work[Sequence[int] | None]:
     """Find the first fragment of `count` frames by end markers, as pydicom does, or by start markers."""
-    tails = [bytes(data[max(f.start + ITEM_HEADER.size, f.end - IMAGE_END_WITHIN_BYTES) : f.end]) for f in fragments]
-    by_end = [0, *(number + 1 for number, tail in enumerate(tails[:-1]) if IMAGE_END in tail)]
-    if fragments and len(by_end) == count:
+    by_end, by_start = [0], []
+    for numbers in in_pieces(range(len(bounds) - 1)):
+        for number in numbers:
+            content, end = bounds[number] + ITEM_HEADER.size, bounds[number + 1]
+            if IMAGE_END in bytes(data[max(content, end - IMAGE_END_WITHIN_BYTES) : end]):
+                by_end.append(number + 1)
+            if bytes(data[content : content + 2]) in IMAGE_STARTS:
+                by_start.append(number)
+        yield
+    # Nothing begins after the last fragment.
+    by_end = by_end[: bisect_left(by_end, len(bounds) - 1)]
+    if len(by_end) == count:
         return by_end
-    heads = [bytes(data[f.start + ITEM_HEADER.size : f.start + ITEM_HEADER.size + 2]) for f in fragments]
-    by_start = [number for number, head in enumerate(heads) if head in IMAGE_STARTS]
     return by_start if len(by_start) == count and by_start[0] == 0 else None
 
 

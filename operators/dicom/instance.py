@@ -7,10 +7,11 @@ from typing import Any
 
 from operators.dicom import facts
 from operators.dicom.attributes import TAGS
-from operators.dicom.frames import EXTENDED_OFFSET_TABLE, Shape, locate, move_frames
+from operators.dicom.frames import EXTENDED_OFFSET_TABLE, Shape, locating, move_frames
 from operators.dicom.reasons import Oddity, Reason
-from operators.dicom.scan import LIMITS, Buffer, Header, ScanLimits, scan
+from operators.dicom.scan import LIMITS, Buffer, Header, Inflated, ScanLimits, scanning
 from operators.errors import Rejected
+from operators.pieces import Work, finished
 from schemas.events import Facts, Frames, InstanceStored, event_id
 from schemas.objects import Envelope, Identity, is_uid
 
@@ -19,7 +20,7 @@ MAX_UID_BYTES = 128
 # In the order of Examination's fields.
 UIDS = tuple(TAGS[name] for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"))
 WANTED = facts.WANTED | {*UIDS, EXTENDED_OFFSET_TABLE}
-LEADING_ZERO = re.compile(r"(?:^|\.)0[0-9]")
+LEADING_ZERO = re.compile(r"\.0[0-9]")
 
 # The fields of the event that are copied from an examination and from an envelope, where they have the same names.
 EXAMINATION_FIELDS = ("sop_class", "header_length", "facts", "frames", "warnings")
@@ -49,12 +50,24 @@ def examine(dataset: Buffer, transfer_syntax: str, prefix_length: int, limits: S
     All of a deflated data set counts as header, for Pixel Data begins at no byte of the object.
     Raises Rejected with a Reason.
     """
-    header = scan(dataset, transfer_syntax, WANTED, limits)
+    return finished(examining(dataset, transfer_syntax, prefix_length, limits))
+
+
+def examining(
+    dataset: Buffer,
+    transfer_syntax: str,
+    prefix_length: int,
+    limits: ScanLimits = LIMITS,
+    inflated: Inflated | None = None,
+) -> Work[Examination]:
+    """Return the result of examine(), in pieces; the result of inflate() may be given for a deflated data set."""
+    header = yield from scanning(dataset, transfer_syntax, WANTED, limits, inflated)
     study_uid, series_uid, sop_uid, sop_class = uids = [_uid(header, tag) for tag in UIDS]
-    found, oddities = facts.read_facts(header)
-    located = locate(header, transfer_syntax, _shape(found), prefix_length)
+    found, oddities = yield from facts.reading_facts(header)
+    located = yield from locating(header, transfer_syntax, _shape(found), prefix_length)
     oddities |= header.oddities | located.oddities
-    if any(".0" in f".{uid}" and LEADING_ZERO.search(uid) for uid in uids):
+    components = "." + ".".join(uids)
+    if ".0" in components and LEADING_ZERO.search(components):
         oddities.add(Oddity.LEADING_ZERO_IN_UID)
     return Examination(
         study_uid=study_uid,
@@ -64,7 +77,7 @@ def examine(dataset: Buffer, transfer_syntax: str, prefix_length: int, limits: S
         header_length=prefix_length + (len(dataset) if header.is_deflated else header.end),
         facts=found,
         frames=located.frames,
-        warnings=tuple(sorted(oddity.value for oddity in oddities)),
+        warnings=tuple(sorted(oddity.value for oddity in oddities)) if oddities else (),
     )
 
 

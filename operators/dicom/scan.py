@@ -6,7 +6,7 @@ for, so that hostile bytes cost no more than others. Source: PS3.5 7 (elements, 
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
@@ -23,6 +23,7 @@ from operators.dicom.transfer_syntaxes import (
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
 from operators.errors import Rejected
+from operators.pieces import PIECE_STEPS, Work, finished, in_pieces
 
 Buffer = bytes | bytearray | memoryview | mmap
 
@@ -79,7 +80,7 @@ class ScanLimits:
 
 LIMITS = ScanLimits()
 
-# The sequences whose items scan_items reads, and the longest sequence that it reads.
+# The sequences whose items scanning_items reads, and the longest sequence that it reads.
 READ_SEQUENCES = frozenset(sequence.tag for sequence in SEQUENCES)
 MAX_SEQUENCE_BYTES = 64 << 10
 
@@ -129,25 +130,47 @@ def scan(buffer: Buffer, transfer_syntax: str, wanted: frozenset[int], limits: S
     to enforce the limits: an ill-formed one is accepted.
     Raises Rejected with a Reason for a data set that is cut short, ill-formed or over a limit.
     """
+    return finished(scanning(buffer, transfer_syntax, wanted, limits))
+
+
+def scanning(
+    buffer: Buffer,
+    transfer_syntax: str,
+    wanted: frozenset[int],
+    limits: ScanLimits = LIMITS,
+    inflated: "Inflated | None" = None,
+) -> Work[Header]:
+    """Return the header that scan() returns, in pieces; the result of inflate() may be given for a deflated data set."""
     if transfer_syntax in DEFLATED:
-        return _scan_deflated(buffer, wanted, limits)
+        return (yield from _scanning_inflated(inflated or inflate(buffer, limits), wanted, limits))
     syntax, oddities = _actual_syntax(buffer, SYNTAXES.get(transfer_syntax, EXPLICIT_LITTLE))
-    found = _Scan(buffer, syntax, wanted, limits, limits.small_bytes)
-    if found.end > min(limits.items, limits.elements) * SMALLEST_BYTES:
-        # A header this long may have more items or elements than allowed, in values that the first pass jumped over.
-        found = _Scan(buffer, syntax, wanted, limits, small_bytes=0)
+    for small_bytes in (limits.small_bytes, 0):
+        found = _Scan(buffer, syntax, wanted, limits, small_bytes)
+        end = yield from found.walk()
+        if found.elements > limits.elements:
+            raise Rejected(Reason.TOO_MANY_ELEMENTS.value)
+        # A longer header may have more items or elements than allowed, in values that the first pass jumped over.
+        if end <= min(limits.items, limits.elements) * SMALLEST_BYTES:
+            break
     oddities |= found.oddities
-    return Header(buffer, found.end, found.values, found.pixels, syntax.order, False, frozenset(oddities))
+    return Header(buffer, end, found.values, found.pixels, syntax.order, False, frozenset(oddities))
 
 
-def _scan_deflated(buffer: Buffer, wanted: frozenset[int], limits: ScanLimits) -> Header:
-    data, is_whole = inflate(buffer, limits)
-    header = scan(data, EXPLICIT_VR_LITTLE_ENDIAN, wanted, limits)
+def _scanning_inflated(inflated: "Inflated", wanted: frozenset[int], limits: ScanLimits) -> Work[Header]:
+    data, is_whole = inflated
+    header = yield from scanning(data, EXPLICIT_VR_LITTLE_ENDIAN, wanted, limits)
     cut = set() if is_whole or header.pixels is None else {Oddity.TRUNCATED_PIXELS}
     return replace(header, is_deflated=True, oddities=header.oddities - {Oddity.TRUNCATED_PIXELS} | cut)
 
 
-def inflate(buffer: Buffer, limits: ScanLimits = LIMITS) -> tuple[bytearray, bool]:
+class Inflated(NamedTuple):
+    """The beginning of an inflated data set, and whether its deflated stream is complete."""
+
+    data: bytearray
+    is_whole: bool
+
+
+def inflate(buffer: Buffer, limits: ScanLimits = LIMITS) -> Inflated:
     """Return the first MAX_INFLATED_HEADER_BYTES of a deflated data set, and whether its stream is complete.
 
     The rest is inflated too, and dropped, so that the limits hold for later readers of the whole.
@@ -160,7 +183,7 @@ def inflate(buffer: Buffer, limits: ScanLimits = LIMITS) -> tuple[bytearray, boo
         if size > limit:
             raise Rejected(Reason.TOO_INFLATED.value)
         kept += piece[: MAX_INFLATED_HEADER_BYTES - len(kept)]
-    return kept, stream.eof
+    return Inflated(kept, stream.eof)
 
 
 def _inflated(stream: Any, buffer: Buffer) -> Iterator[bytes]:
@@ -249,6 +272,12 @@ def _watched(wanted: frozenset[int], order: str) -> dict[int, int]:
 
 
 @cache
+def _pieces(elements: int) -> tuple[Sequence[int], ...]:
+    """Return the numbers of so many elements, in pieces."""
+    return tuple(in_pieces(range(elements)))
+
+
+@cache
 def _read_sequences(wanted: frozenset[int], order: str) -> dict[int, int]:
     return {_as_read(tag, order): tag for tag in wanted & READ_SEQUENCES}
 
@@ -271,65 +300,75 @@ class _Level(NamedTuple):
 
 
 class _Scan:
-    """One pass over a data set. Values of at most `small_bytes` cannot be nested too deep and are jumped over."""
+    """One pass over a data set: `walk`, once. Values of at most `small_bytes` cannot be too deep and are jumped over."""
 
     def __init__(
         self, buffer: Buffer, syntax: _Syntax, wanted: frozenset[int], limits: ScanLimits, small_bytes: int
     ) -> None:
         self.buffer = buffer
+        self.syntax = syntax
         self.limits = limits
         self.small_bytes = small_bytes
         self.values: dict[int, ValueSpan] = {}
         self.pixels: Pixels | None = None
         self.oddities: set[Oddity] = set()
-        self.items = self.elements = 0
+        # What was counted; `steps` is the number of steps in sequences since the last piece of work ended.
+        self.items = self.elements = self.steps = 0
         self.sequences = _read_sequences(wanted, syntax.order)
-        walk = self._walk_explicit if syntax.is_explicit else self._walk_implicit
-        self.end = walk(syntax, _watched(wanted, syntax.order))
-        if self.elements > self.limits.elements:
-            raise Rejected(Reason.TOO_MANY_ELEMENTS.value)
+        self.watched = _watched(wanted, syntax.order)
 
-    def _walk_explicit(self, syntax: _Syntax, watched: dict[int, int]) -> int:
+    def walk(self) -> Work[int]:
+        """Walk over the data set; return where Pixel Data or everything ends. Raises Rejected."""
+        walk = self._walk_explicit if self.syntax.is_explicit else self._walk_implicit
+        return walk(self.syntax, self.watched)
+
+    def _walk_explicit(self, syntax: _Syntax, watched: dict[int, int]) -> Work[int]:
         """Walk over the elements of the data set itself; return where Pixel Data or everything ends.
 
         The hot path: it needs no check of bounds, because reading the next header beyond the last byte fails.
         """
         buffer, values, element, pixels = self.buffer, self.values, syntax.element, syntax.pixels
-        short_vr, position, lengths, count = syntax.short_vrs.get, 0, 0, 0
+        short_vr, small_bytes, position, lengths, count = syntax.short_vrs.get, self.small_bytes, 0, 0, 0
         try:
-            for count in range(self.limits.elements + 1):  # noqa: B007 (counted for `finally`)
-                tag, number, length = element(buffer, position)
-                vr, start = short_vr(number), position + 8
-                if vr is None:
-                    tag, vr, start, length = self._long_element(position, tag, number, length, syntax)
-                if tag in watched:
-                    if tag in pixels:
-                        return self._at_pixels(Pixels(watched[tag], vr, start, length), position)
-                    values[watched[tag]] = (vr, start, length)
-                lengths |= length
-                position = start + length
+            for piece in _pieces(self.limits.elements + 1):
+                for count in piece:  # noqa: B007 (counted for `finally`)
+                    tag, number, length = element(buffer, position)
+                    vr, start = short_vr(number), position + 8
+                    if vr is None:
+                        vr, start, length = self._long_form(position, tag, number, length, syntax)
+                        if length > small_bytes and tag not in pixels:
+                            tag, length = yield from self._consume(tag, vr, start, length, syntax)
+                    if tag in watched:
+                        if tag in pixels:
+                            return self._at_pixels(Pixels(watched[tag], vr, start, length), position)
+                        values[watched[tag]] = (vr, start, length)
+                    lengths |= length
+                    position = start + length
+                yield
         except struct.error:
             return self._at_end(position)
         finally:
             self._note(count, lengths)
         raise Rejected(Reason.TOO_MANY_ELEMENTS.value)
 
-    def _walk_implicit(self, syntax: _Syntax, watched: dict[int, int]) -> int:
+    def _walk_implicit(self, syntax: _Syntax, watched: dict[int, int]) -> Work[int]:
         """Walk over the elements of a data set without VRs; return where Pixel Data or everything ends."""
         buffer, values, element, pixels = self.buffer, self.values, syntax.element, syntax.pixels
         small_bytes, position, lengths, count = self.small_bytes, 0, 0, 0
         try:
-            for count in range(self.limits.elements + 1):  # noqa: B007 (counted for `finally`)
-                tag, length = element(buffer, position)
-                start = position + 8
-                if length > small_bytes and tag not in pixels:
-                    tag, length = self._consume(tag, "", start, length, syntax)
-                if tag in watched:
-                    if tag in pixels:
-                        return self._at_pixels(Pixels(watched[tag], "", start, length), position)
-                    values[watched[tag]] = ("", start, length)
-                lengths |= length
-                position = start + length
+            for piece in _pieces(self.limits.elements + 1):
+                for count in piece:  # noqa: B007 (counted for `finally`)
+                    tag, length = element(buffer, position)
+                    start = position + 8
+                    if length > small_bytes and tag not in pixels:
+                        tag, length = yield from self._consume(tag, "", start, length, syntax)
+                    if tag in watched:
+                        if tag in pixels:
+                            return self._at_pixels(Pixels(watched[tag], "", start, length), position)
+                        values[watched[tag]] = ("", start, length)
+                    lengths |= length
+                    position = start + length
+                yield
         except struct.error:
             return self._at_end(position)
         finally:
@@ -361,15 +400,6 @@ class _Scan:
             self.oddities.add(Oddity.TRAILING_BYTES)
         return len(self.buffer)
 
-    def _long_element(
-        self, position: int, tag: int, number: int, length: int, syntax: _Syntax
-    ) -> tuple[int, str, int, int]:
-        """Return tag, VR, start and length, as _consume() changes them, of an element without a 16-bit length."""
-        vr, start, length = self._long_form(position, tag, number, length, syntax)
-        if length > self.small_bytes and tag not in syntax.pixels:
-            tag, length = self._consume(tag, vr, start, length, syntax)
-        return tag, vr, start, length
-
     def _long_form(self, position: int, tag: int, number: int, length: int, syntax: _Syntax) -> tuple[str, int, int]:
         """Return VR, start of value and length of an explicit element that has no 16-bit length."""
         vr = syntax.long_vrs.get(number)
@@ -386,35 +416,40 @@ class _Scan:
         self.oddities.add(Oddity.STRAY_DELIMITER if is_delimiter else Oddity.OTHER_VR_ENCODING)
         return "", position + 8, syntax.length(self.buffer, position + 4)[0]
 
-    def _consume(self, tag: int, vr: str, start: int, length: int, syntax: _Syntax) -> tuple[int, int]:
+    def _consume(self, tag: int, vr: str, start: int, length: int, syntax: _Syntax) -> Work[tuple[int, int]]:
         """Walk through a value that may be a sequence; return its tag and its actual length.
 
         A value of undefined length gets the tag of an item, which is never wanted, so that the caller keeps no value.
         The location of a sequence in READ_SEQUENCES is kept here, its end marker included.
         """
         if length == UNDEFINED:
-            end = self._walk(_level(self.buffer, vr, start, (True, len(self.buffer)), syntax), start)
+            end = yield from self._walk(_level(self.buffer, vr, start, (True, len(self.buffer)), syntax), start)
             if tag in self.sequences:
                 self.values[self.sequences[tag]] = (vr, start, end - start)
             return syntax.item, end - start
         end = start + length
         if end <= len(self.buffer) and _is_sequence(self.buffer, vr, start):
-            self._walk(_level(self.buffer, vr, start, (False, end), syntax), start)
+            yield from self._walk(_level(self.buffer, vr, start, (False, end), syntax), start)
         return tag, length
 
-    def _walk(self, level: _Level, position: int) -> int:
+    def _walk(self, level: _Level, position: int) -> Work[int]:
         """Walk through a sequence and everything in it; return the position after it.
 
         After a fault, go on at the end of the innermost level of defined length; without one reject the data set.
         """
-        stack = [level]
+        stack, steps = [level], self.steps
         while stack:
+            steps += 1
+            if steps > PIECE_STEPS:
+                steps = 0
+                yield
             try:
                 position = self._step(stack, position)
             except struct.error:
                 position = _leave(stack, Reason.TRUNCATED_HEADER)
             except _IllFormed as ill_formed:
                 position = _leave(stack, ill_formed.reason)
+        self.steps = steps
         return position
 
     def _step(self, stack: list[_Level], position: int) -> int:
@@ -494,11 +529,16 @@ class _ItemScan(_Scan):
         syntax = (EXPLICIT_LITTLE if vr else IMPLICIT_LITTLE) if header.order == "<" else EXPLICIT_BIG
         self.buffer, self.limits, self.small_bytes = header.data, LIMITS, 0
         self.oddities: set[Oddity] = set()
-        self.items = self.elements = 0
+        self.items = self.elements = self.steps = 0
         self.wanted = {_as_read(tag, syntax.order): tag for tag in wanted}
         self.found: list[dict[int, ValueSpan]] = []
-        with suppress(Rejected):  # an ill-formed item ends the pass
-            self._walk(_level(self.buffer, vr, start, (True, start + length), syntax), start)
+        self.level, self.start = _level(self.buffer, vr, start, (True, start + length), syntax), start
+
+    def walk(self) -> Work[int]:
+        """Walk over the sequence; an ill-formed item ends the pass."""
+        with suppress(Rejected):
+            yield from self._walk(self.level, self.start)
+        return self.start
 
     def _small(self, stack: list[_Level]) -> int:
         # Only the items of the sequence itself are read: deeper values of defined length are jumped over.
@@ -522,7 +562,7 @@ class _ItemScan(_Scan):
         return super()._in_item(stack, position)
 
 
-def scan_items(header: Header, tag: int, wanted: frozenset[int]) -> tuple[dict[int, ValueSpan], ...]:
+def scanning_items(header: Header, tag: int, wanted: frozenset[int]) -> Work[Sequence[dict[int, ValueSpan]]]:
     """Return where the wanted values lie, for each item of a sequence in READ_SEQUENCES that the scan was asked for.
 
     Empty for a sequence that is absent or longer than MAX_SEQUENCE_BYTES. For an ill-formed sequence, the items before
@@ -531,7 +571,9 @@ def scan_items(header: Header, tag: int, wanted: frozenset[int]) -> tuple[dict[i
     value = header.values.get(tag)
     if value is None or value[2] > MAX_SEQUENCE_BYTES:
         return ()
-    return tuple(_ItemScan(header, value, wanted).found)
+    found = _ItemScan(header, value, wanted)
+    yield from found.walk()
+    return found.found
 
 
 def _level(buffer: Buffer, vr: str, start: int, bound: tuple[bool, int], syntax: _Syntax) -> _Level:

@@ -17,7 +17,7 @@ from operators.dicom.frames import (
     Shape,
     frame_bytes,
     frame_range,
-    locate,
+    locating,
     move_frames,
     pack,
     unpack,
@@ -28,6 +28,7 @@ from operators.dicom.reasons import Oddity
 from operators.dicom.scan import scan
 from operators.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
 from operators.errors import Rejected
+from operators.pieces import finished
 from schemas.events import Frames
 
 JPEG = "1.2.840.10008.1.2.4.50"
@@ -84,7 +85,7 @@ def data_set(value: bytes, *, extended: bytes = b"", is_open: bool = True) -> by
 
 def found(data: bytes, count: int | None, transfer_syntax: str = JPEG) -> Located:
     shape = Shape(rows=1, columns=4, samples=1, bits_allocated=8, photometric_interpretation=None, count=count)
-    return locate(scan(data, transfer_syntax, WANTED), transfer_syntax, shape, BASE)
+    return finished(locating(scan(data, transfer_syntax, WANTED), transfer_syntax, shape, BASE))
 
 
 def frames_of(data: bytes, frames: Frames) -> list[bytes]:
@@ -272,7 +273,7 @@ def test_native_frames_follow_from_the_images_shape(claim: str) -> None:
     data = data_set(bytes(size), is_open=False)
     header = scan(data, EXPLICIT_VR_LITTLE_ENDIAN, WANTED)
     shape = Shape(rows, columns, samples, bits, photometric, count)
-    located = locate(header, EXPLICIT_VR_LITTLE_ENDIAN, shape, BASE)
+    located = finished(locating(header, EXPLICIT_VR_LITTLE_ENDIAN, shape, BASE))
 
     assert located.frames == Frames(kind="native", offset=BASE + 12, length=length, count=there)
     assert located.oddities == ({Oddity.TRUNCATED_PIXELS} if there < (count or 1) else set())
@@ -284,13 +285,13 @@ def test_native_frames_of_an_unknown_shape_are_unlisted(field: str) -> None:
     known = {"rows": 1, "columns": 4, "bits_allocated": 8, field: None}
     shape = Shape(samples=1, photometric_interpretation=None, count=1, **known)
 
-    assert locate(header, EXPLICIT_VR_LITTLE_ENDIAN, shape, BASE).frames == Frames(kind="unlisted", count=1)
+    assert finished(locating(header, EXPLICIT_VR_LITTLE_ENDIAN, shape, BASE)).frames == Frames(kind="unlisted", count=1)
 
 
 def test_a_data_set_without_pixel_data_has_no_frames() -> None:
     header = scan(b"", EXPLICIT_VR_LITTLE_ENDIAN, WANTED)
 
-    assert locate(header, EXPLICIT_VR_LITTLE_ENDIAN, ONE_BYTE, BASE) == Located(Frames())
+    assert finished(locating(header, EXPLICIT_VR_LITTLE_ENDIAN, ONE_BYTE, BASE)) == Located(Frames())
 
 
 @pytest.mark.parametrize(
