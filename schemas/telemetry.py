@@ -154,6 +154,12 @@ GATEWAY_STORE_SECONDS = Histogram(
 GATEWAY_OUTBOX_OPEN = Gauge(
     "fluoro_gateway_outbox_open", "Outbox entries whose event is not published yet.", multiprocess_mode="livesum"
 )
+GATEWAY_OUTBOX_TROUBLE = Counter(
+    "fluoro_gateway_outbox_trouble_total",
+    "What a person must look at, each thing once: an object that has no event, a line or a file that cannot be read, an "
+    "entry whose work ends in an unexpected error.",
+    ["what"],
+)
 GATEWAY_HEALED = Counter("fluoro_gateway_healed_total", "Events published from the outbox after a failure.")
 
 # The STOW-RS door. `reason` is the reason code of the problem that refused a request, or broke off its body.

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from gateway.intake.deadlines import ANNOUNCE_S, within
 from gateway.intake.failpoints import Reached, pass_by
+from gateway.intake.outbox.ledger import Intent
 from gateway.intake.outbox.outbox import Outbox
 from gateway.intake.quarantine import Quarantine
 from gateway.intake.spool import Body, Buffer, Room, SpoolLimits
@@ -155,20 +156,20 @@ class Acceptance:
     async def _store(self, transfer: Transfer, examined: _ExaminedInstance, received_at: datetime) -> Receipt:
         envelope = self._envelope(transfer, examined.incoming, examined.examination.header_length, received_at)
         upload = _upload(examined.identity.key, examined.incoming, examined.data, envelope)
-        number = self._intend(transfer, examined.identity, upload)
+        intent = self._intend(transfer, examined.identity, upload)
         self._ports.reached("after_intent")
         try:
             receipt = await self._put_and_publish(transfer, examined, upload)
         except BaseException:
-            self._ports.outbox.failed(number)
+            self._ports.outbox.failed(intent)
             raise
         self._ports.reached("after_event")
-        self._ports.outbox.done(number)
+        self._ports.outbox.done(intent)
         self._ports.reached("after_done")
         transfer.count()
         return receipt
 
-    def _intend(self, transfer: Transfer, identity: Identity, upload: Upload) -> int:
+    def _intend(self, transfer: Transfer, identity: Identity, upload: Upload) -> Intent:
         try:
             transfer.begin()
             return self._ports.outbox.intend(transfer.transfer_id, identity, upload.key, upload.envelope)

@@ -10,7 +10,8 @@ from time import monotonic
 
 from gateway.intake.accept import Acceptance, AcceptancePorts
 from gateway.intake.failpoints import Reached, armed
-from gateway.intake.outbox.outbox import Outbox, OutboxPorts, adopt
+from gateway.intake.outbox.adoption import adopt
+from gateway.intake.outbox.outbox import Outbox, OutboxPorts
 from gateway.intake.quarantine import Quarantine, QuarantineRules
 from gateway.intake.rebuild import Rebuilder
 from gateway.intake.spool import Room, SpoolLimits

@@ -22,7 +22,7 @@ class Rebuilder:
     limits: ScanLimits = LIMITS
 
     async def __call__(self, intent: Intent) -> InstanceStored | None:
-        """Return the event of the intent's object, naming the intent's transfer; None if no tier has the object.
+        """Return the event of the intent's object, naming the intent's transfer; None if no tier has the object, or any of it.
 
         Raises Unavailable when store or disk cannot answer now, Rejected for an object that is no instance.
         """
@@ -36,10 +36,12 @@ class Rebuilder:
         except KeyError as error:
             raise Unavailable("store-object-went") from error
 
-    async def _event(self, intent: Intent, found: TieredObject) -> InstanceStored:
+    async def _event(self, intent: Intent, found: TieredObject) -> InstanceStored | None:
         with tempfile.TemporaryFile(dir=self.folder) as file:
             async for chunk in self.tiers.read(found):
                 file.write(chunk)
+            if not file.tell():
+                return None
             file.flush()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
                 return instance.event_of_object(

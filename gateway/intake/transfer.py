@@ -4,13 +4,17 @@ A door holds a `Transfer`. The state that must outlive the process is recorded (
 as a `RecordedTransfer`, which makes the `TransferEnd` of each study.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import uuid4
 
 from schemas.events import Origin, Outcome, TransferEnded, event_id
+
+# What all studies have of which no event is published: during a long outage of the broker that may be 100,000.
+NO_HASHES: AbstractSet[bytes] = frozenset()
 
 
 class TransferRecord(Protocol):
@@ -112,7 +116,7 @@ class TransferEnd:
         )
 
 
-@dataclass
+@dataclass(slots=True)
 class RecordedTransfer:
     """A transfer as it is recorded, until the end of each of its studies is published."""
 
@@ -122,31 +126,53 @@ class RecordedTransfer:
     outcome: Outcome | None = None
     ended_at: datetime | None = None
     # For each study with an intent: the data hashes of the instances whose events were published.
-    published: dict[str, set[bytes]] = field(default_factory=dict)
+    published: dict[str, AbstractSet[bytes]] = field(default_factory=dict)
     # The studies whose end is published.
-    ended_studies: set[str] = field(default_factory=set)
+    ended_studies: frozenset[str] = frozenset()
+    # How many of its intents are open.
+    open_intents: int = 0
 
     @property
     def is_finished(self) -> bool:
         """True if the transfer has ended and the end of each of its studies is published."""
         return self.outcome is not None and self.ended_studies >= self.published.keys()
 
+    @property
+    def is_over(self) -> bool:
+        """True if the transfer has ended and none of its intents is open: nothing more is published for it but its ends."""
+        return self.outcome is not None and not self.open_intents
+
     def end(self, outcome: Outcome, ended_at: datetime) -> None:
         """Set outcome and time of the end, unless they are set already."""
         if self.outcome is None:
             self.outcome, self.ended_at = outcome, ended_at
 
-    def ends(self) -> Iterator[TransferEnd]:
-        """Yield the ends that are not published yet, in the order of their studies; none before the transfer has ended."""
+    def add(self, study_uid: str, published: Iterable[bytes] = ()) -> None:
+        """Add a study, and the data hashes of instances of it whose events were published."""
+        hashes = self.published.setdefault(study_uid, NO_HASHES)
+        for data_hash in published:
+            if not isinstance(hashes, set):
+                hashes = self.published[study_uid] = set()
+            hashes.add(data_hash)
+
+    def end_published(self, study_uid: str) -> None:
+        """Note that the end for a study was published."""
+        self.ended_studies |= {study_uid}
+
+    def unpublished(self) -> list[str]:
+        """Return the studies whose end is not published yet, in order; none before the transfer has ended."""
+        return [] if self.outcome is None else sorted(self.published.keys() - self.ended_studies)
+
+    def end_for(self, study_uid: str) -> TransferEnd:
+        """Return the end for a study; raises ValueError before the transfer has ended."""
         if self.outcome is None:
-            return
-        for study_uid in sorted(self.published.keys() - self.ended_studies):
-            yield TransferEnd(
-                tenant=self.tenant,
-                transfer_id=self.transfer_id,
-                study_uid=study_uid,
-                outcome=self.outcome,
-                instances=len(self.published[study_uid]),
-                began_at=self.began_at,
-                ended_at=self.ended_at or self.began_at,
-            )
+            raise ValueError("the transfer has not ended")
+        return TransferEnd(
+            tenant=self.tenant,
+            transfer_id=self.transfer_id,
+            study_uid=study_uid,
+            outcome=self.outcome,
+            instances=len(self.published[study_uid]),
+            began_at=self.began_at,
+            ended_at=self.ended_at or self.began_at,
+        )

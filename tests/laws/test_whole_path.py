@@ -22,7 +22,7 @@ PAUSE_S = 2.0
 @settings(max_examples=500, deadline=None)
 @given(HISTORIES, st.integers(0, 2**32))
 def test_whatever_happens_each_acknowledged_instance_is_shown_once(history: list[Move], seed: int) -> None:
-    with tempfile.TemporaryDirectory() as folder, patch("gateway.intake.outbox.outbox.Journal", MortalJournal):
+    with tempfile.TemporaryDirectory() as folder, patch("gateway.intake.outbox.adoption.Journal", MortalJournal):
         run_virtually(lived(history, Path(folder), Random(seed)))
 
 

@@ -1,6 +1,7 @@
 """An append-only file of JSON lines that belongs to the one process that holds its lock.
 
-It is written without fsync: the lines survive a killed process, not a lost disk.
+It is written without fsync: the lines survive a killed process, not a lost disk. The place of a line is the offset of
+its first byte; places change only when the file is rewritten.
 """
 
 import errno
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
@@ -19,8 +21,13 @@ Line = dict[str, Any]
 
 SUFFIX = ".jsonl"
 UNFINISHED = ".new"
-# A new file is written in far less time; the process that began an older unfinished file is dead.
+# Lines that are kept for a person to examine; no process reads such a file.
+ASIDE = ".aside"
+# A new file is written to all the time until it is finished; the process that left one alone for longer is dead.
 UNFINISHED_S = 60.0
+# The line of an intent has about 900 bytes.
+READ_BYTES = 2048
+COPY_BYTES = 2**20
 
 
 class Journal:
@@ -36,55 +43,145 @@ class Journal:
         """Return a new, empty journal that belongs to this process."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{uuid4()}{SUFFIX}"
-        return cls(path, _write(path, ()))
+        # The file is locked before it gets the name by which other processes find it.
+        descriptor = _create(path.with_suffix(UNFINISHED))
+        try:
+            path.with_suffix(UNFINISHED).rename(path)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return cls(path, descriptor)
+
+    @staticmethod
+    def paths(folder: Path) -> list[Path]:
+        """Return the path of every journal in a folder; unfinished files of dead processes are removed."""
+        _sweep(folder)
+        return sorted(folder.glob(f"*{SUFFIX}"))
 
     @classmethod
-    def ownerless(cls, folder: Path) -> Iterator[Self]:
-        """Take over every journal whose process is dead, one after the other."""
-        _sweep(folder)
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
-            descriptor = _lock(path)
-            if descriptor is not None:
-                yield cls(path, descriptor)
+    def take_over(cls, path: Path) -> Self | None:
+        """Return the journal of a dead process, which now belongs to this one; None if its process lives."""
+        descriptor = _lock(path)
+        return None if descriptor is None else cls(path, descriptor)
 
-    def lines(self) -> list[Line]:
-        """Return all lines; a last line that a kill has cut short is removed from the file."""
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.ftruncate(self._descriptor, whole)
-            self.size_bytes = whole
-        return [orjson.loads(line) for line in content[:whole].splitlines()]
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yield each line as it was written, with its place; a last line that a kill cut short is removed."""
+        place = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    os.ftruncate(self._descriptor, place)
+                    self.size_bytes = place
+                    return
+                yield place, line
+                place += len(line)
 
-    def append(self, line: Line) -> None:
-        """Add a line; when the disk takes only a part of it, that part is removed again."""
-        data = orjson.dumps(line) + b"\n"
+    def append(self, line: Line) -> int:
+        """Add a line and return its place; when the disk takes only a part of it, that part is removed again."""
+        data, place = orjson.dumps(line) + b"\n", self.size_bytes
         if os.write(self._descriptor, data) != len(data):
-            os.ftruncate(self._descriptor, self.size_bytes)
+            os.ftruncate(self._descriptor, place)
             raise OSError(errno.ENOSPC, "the disk took only a part of a line of the outbox")
         self.size_bytes += len(data)
+        return place
 
-    def replace(self, lines: Iterable[Line]) -> None:
-        """Replace the whole file by these lines, atomically."""
-        fresh = _write(self.path, lines)
-        os.close(self._descriptor)
-        self._descriptor = fresh
-        self.size_bytes = os.fstat(fresh).st_size
+    def read(self, place: int) -> Line:
+        """Return the line at a place; raises OSError also for a line that is no longer what was written."""
+        size_bytes = READ_BYTES
+        while b"\n" not in (data := os.pread(self._descriptor, size_bytes, place)) and len(data) == size_bytes:
+            size_bytes *= 2
+        try:
+            line: Line = orjson.loads(data[: data.index(b"\n")])
+        except ValueError as error:
+            raise OSError(errno.EIO, "a line of the outbox cannot be read again") from error
+        return line
+
+    def clear(self) -> None:
+        """Remove all lines."""
+        os.ftruncate(self._descriptor, 0)
+        self.size_bytes = 0
+
+    def replacement(self) -> "Replacement":
+        """Return a new file that will take this one's place; lines may be appended to the journal meanwhile."""
+        return Replacement(self)
+
+    def replace(self, descriptor: int) -> int:
+        """Go on with another file that has been given this one's name; return the descriptor of the replaced file."""
+        replaced, self._descriptor = self._descriptor, descriptor
+        self.size_bytes = os.fstat(descriptor).st_size
+        return replaced
+
+    def copy(self, start: int, descriptor: int) -> None:
+        """Append all bytes of the file from an offset on to another file."""
+        while data := os.pread(self._descriptor, COPY_BYTES, start):
+            _write(descriptor, data)
+            start += len(data)
+
+    def set_aside(self, lines: Iterable[bytes]) -> Path:
+        """Append lines to the file beside this one that is kept for a person to examine; return its path.
+
+        A process that is killed before it has finished the journal leaves it to another one, which sets them aside again.
+        """
+        path = self.path.with_suffix(ASIDE)
+        with path.open("ab") as file:
+            file.writelines(lines)
+        return path
 
     def delete(self) -> None:
         """Remove the file, and close it."""
         self.path.unlink(missing_ok=True)
         self.close()
 
-    def set_aside(self) -> None:
-        """Rename the file to a name under which no process looks for it, and close it."""
-        self.path.rename(self.path.with_suffix(".unreadable"))
-        self.close()
-
     def close(self) -> None:
         """Close the file and release its lock; the journal then has no owner, and this object must not be used."""
         os.close(self._descriptor)
         self._descriptor = -1
+
+
+class Replacement:
+    """A file that is written to replace a journal, over as many turns of the event loop as it takes.
+
+    It gets the lines that are added to it, then all that was appended to the journal since it was begun. Leaving the
+    block before `finish` removes it; the journal then stays as it is. Every method raises OSError as a journal's do.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        # What lies behind this offset is appended after the replacement was begun.
+        self.begun_at_bytes = journal.size_bytes
+        self.size_bytes = 0
+        self._path = journal.path.with_suffix(UNFINISHED)
+        self._descriptor = _create(self._path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._path.unlink(missing_ok=True)
+
+    def add(self, lines: Iterable[Line]) -> list[int]:
+        """Add lines; return the place of each."""
+        written = [orjson.dumps(line) + b"\n" for line in lines]
+        places = []
+        for data in written:
+            places.append(self.size_bytes)
+            self.size_bytes += len(data)
+        _write(self._descriptor, b"".join(written))
+        return places
+
+    def finish(self) -> int:
+        """Add what was appended to the journal meanwhile, and take its place, atomically.
+
+        Returns the descriptor of the replaced file, which the caller closes.
+        """
+        self._journal.copy(self.begun_at_bytes, self._descriptor)
+        self._path.rename(self._journal.path)
+        replaced, self._descriptor = self._journal.replace(self._descriptor), -1
+        return replaced
 
 
 def _sweep(folder: Path) -> None:
@@ -95,22 +192,24 @@ def _sweep(folder: Path) -> None:
                 path.unlink()
 
 
-def _write(path: Path, lines: Iterable[Line]) -> int:
-    # The file is locked before it gets the name by which other processes find it.
-    hidden = path.with_suffix(UNFINISHED)
-    descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+def _create(path: Path) -> int:
+    """Return the descriptor of a new, empty, locked file."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with os.fdopen(os.dup(descriptor), "wb") as file:
-            file.writelines(orjson.dumps(line) + b"\n" for line in lines)
-        hidden.rename(path)
-    except BaseException:
+    except OSError:
         os.close(descriptor)
         raise
     return descriptor
 
 
+def _write(descriptor: int, data: bytes) -> None:
+    if os.write(descriptor, data) != len(data):
+        raise OSError(errno.ENOSPC, "the disk took only a part of the lines of the outbox")
+
+
 def _lock(path: Path) -> int | None:
+    """Return the descriptor of a file whose process is dead, locked by this one; None if the process lives."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -122,5 +221,8 @@ def _lock(path: Path) -> int | None:
             return descriptor
     except (BlockingIOError, FileNotFoundError):
         pass
+    except OSError:
+        os.close(descriptor)
+        raise
     os.close(descriptor)
     return None

@@ -1,9 +1,10 @@
-"""The work that an outbox has left to do, as the lines of its journal record it. No I/O: lines in, state out."""
+"""The work that an outbox has left to do, as the lines of its journal record it: lines in, state out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from itertools import takewhile
+from typing import Any, cast, get_args
 
 from gateway.intake.transfer import RecordedTransfer, TransferEnd
 from schemas.events import Outcome
@@ -11,8 +12,11 @@ from schemas.objects import Envelope, Identity
 
 Line = dict[str, Any]
 
+# A line is written in one turn of the event loop.
+HASHES_A_LINE = 250
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """An object that is about to be stored, and whose event must follow. `key` is the key of the identity."""
 
@@ -24,10 +28,16 @@ class Intent:
 
 
 class Ledger:
-    """The open intents, and the transfers whose ends are not all published."""
+    """The open intents, and the transfers whose ends are not all published.
 
-    def __init__(self) -> None:
-        self.intents: dict[int, Intent] = {}
+    Of an open intent only the place of its line is kept, and its transfer counts it: a long outage of the broker may
+    leave a hundred thousand of them. `recall(place)` reads a line again; it may raise OSError.
+    """
+
+    def __init__(self, recall: Callable[[int], Line]) -> None:
+        self._recall = recall
+        # The place of the line of each open intent, by the intent's number.
+        self.intents: dict[int, int] = {}
         self.transfers: dict[str, RecordedTransfer] = {}
 
     @property
@@ -35,91 +45,133 @@ class Ledger:
         """True if nothing is left to do."""
         return not self.intents and not self.transfers
 
-    def apply(self, line: Line) -> None:
-        """Apply one line; a line about a closed intent or a finished transfer changes nothing."""
-        LINES[line["kind"]](self, line)
+    def apply(self, line: Line, place: int = 0) -> None:
+        """Apply one line, which lies at this place; a line about a closed intent or a finished transfer changes nothing.
 
-    def intend(self, intent: Intent) -> None:
-        """Open an intent of a transfer that has begun."""
-        self.intents[intent.number] = intent
-        self.transfers[intent.transfer_id].published.setdefault(intent.identity.study_uid, set())
+        Raises KeyError, ValueError or TypeError for a line that cannot be understood, which then has changed nothing.
+        """
+        LINES[line["kind"]](self, line, place)
 
-    def close(self, number: int, *, is_published: bool) -> bool:
-        """Close an intent; True if its transfer has ended, so that an end may be ready to be published now.
+    def intend(self, intent: Intent, place: int) -> None:
+        """Open an intent, whose line lies at this place.
+
+        If the beginning of its transfer is not known, because its line was lost, the intent stands in for it.
+        """
+        transfer = self.transfers.get(intent.transfer_id) or self._stand_in(intent)
+        if intent.number not in self.intents:
+            transfer.open_intents += 1
+        transfer.add(intent.identity.study_uid)
+        self.intents[intent.number] = place
+
+    def intent(self, number: int) -> Intent:
+        """Return an open intent; raises OSError when its line cannot be read again, KeyError when it is closed."""
+        return _intent(self._recall(self.intents[number]))
+
+    def close(self, intent: Intent, *, is_published: bool) -> bool:
+        """Close an intent; True if ends of its transfer can be published from now on.
 
         False for an intent that is closed already.
         """
-        intent = self.intents.pop(number, None)
-        if intent is None:
+        if self.intents.pop(intent.number, None) is None:
             return False
         transfer = self.transfers[intent.transfer_id]
+        transfer.open_intents -= 1
         if is_published:
-            transfer.published[intent.identity.study_uid].add(bytes.fromhex(intent.identity.data_hash))
+            transfer.add(intent.identity.study_uid, (bytes.fromhex(intent.identity.data_hash),))
         self._forget_if_finished(transfer)
-        return transfer.outcome is not None
+        return transfer.is_over
 
-    def ends(self) -> list[TransferEnd]:
-        """Return the ends that can be published now: those of transfers without an open intent."""
-        waiting = {intent.transfer_id for intent in self.intents.values()}
-        return [
-            end
-            for transfer in self.transfers.values()
-            if transfer.transfer_id not in waiting
-            for end in transfer.ends()
-        ]
+    def ready(self) -> list[str]:
+        """Return the ids of the transfers whose ends can be published now: those that are over."""
+        return [transfer.transfer_id for transfer in self.transfers.values() if transfer.is_over]
+
+    def unpublished(self, transfer_id: str) -> list[str]:
+        """Return the studies for which the end of a transfer can be published now: none before the transfer is over."""
+        transfer = self.transfers.get(transfer_id)
+        return transfer.unpublished() if transfer is not None and transfer.is_over else []
+
+    def end(self, transfer_id: str, study_uid: str) -> TransferEnd:
+        """Return the end of a transfer for one of its studies; the transfer has ended, and is not forgotten."""
+        return self.transfers[transfer_id].end_for(study_uid)
 
     def unended(self) -> list[str]:
         """Return the ids of the transfers that have not ended."""
         return [transfer.transfer_id for transfer in self.transfers.values() if transfer.outcome is None]
 
     def snapshot(self) -> Iterator[Line]:
-        """Yield the fewest lines that lead to this state."""
-        for transfer in self.transfers.values():
-            yield from _beginning(transfer)
-        # Before the ends: a transfer whose ends are all published is forgotten unless it has an open intent.
-        yield from (intended(intent) for intent in self.intents.values())
-        for transfer in self.transfers.values():
+        """Yield the fewest lines that lead to this state.
+
+        The state may go on changing between two of them: followed by all lines that were applied since the first was
+        asked for, they lead to the state of that moment. So the published hashes come after the intents, because an
+        intent that is closed in between must be in one or the other, and the ends come last, because a transfer whose
+        ends are all published is forgotten.
+        """
+        transfers, numbers = tuple(self.transfers.values()), tuple(self.intents)
+        yield from (begun(transfer.transfer_id, transfer.tenant, transfer.began_at) for transfer in transfers)
+        for number in numbers:
+            if (place := self.intents.get(number)) is not None:
+                yield self._recall(place)
+        for transfer in transfers:
+            yield from _published(transfer)
             yield from _ending(transfer)
 
-    def _begun(self, line: Line) -> None:
+    def move(self, places: Iterable[tuple[int, int]], shift: int) -> None:
+        """Note the new places of the lines of intents, by number; all later lines have moved by `shift` bytes."""
+        last = 0
+        for number, place in places:
+            last = number
+            if number in self.intents:
+                self.intents[number] = place
+        # Numbers grow, and a dict keeps the order in which they were added.
+        for number in takewhile(lambda number: number > last, reversed(self.intents)):
+            self.intents[number] += shift
+
+    def _stand_in(self, intent: Intent) -> RecordedTransfer:
+        transfer = RecordedTransfer(intent.transfer_id, intent.identity.tenant, intent.envelope.received_at)
+        self.transfers[transfer.transfer_id] = transfer
+        return transfer
+
+    def _begun(self, line: Line, _: int) -> None:
         began_at = datetime.fromisoformat(line["began_at"])
-        self.transfers[line["transfer"]] = RecordedTransfer(line["transfer"], line["tenant"], began_at)
+        transfer = RecordedTransfer(_text(line, "transfer"), _text(line, "tenant"), began_at)
+        self.transfers.setdefault(transfer.transfer_id, transfer)
 
-    def _intended(self, line: Line) -> None:
-        envelope = Envelope.from_metadata(line["envelope"])
-        self.intend(Intent(line["number"], line["transfer"], Identity.of(line["key"]), line["key"], envelope))
+    def _intended(self, line: Line, place: int) -> None:
+        self.intend(_intent(line), place)
 
-    def _done(self, line: Line) -> None:
-        self.close(line["number"], is_published=True)
+    def _done(self, line: Line, _: int) -> None:
+        if line["number"] in self.intents:
+            self.close(self.intent(line["number"]), is_published=True)
 
-    def _given_up(self, line: Line) -> None:
-        self.close(line["number"], is_published=False)
+    def _given_up(self, line: Line, _: int) -> None:
+        if line["number"] in self.intents:
+            self.close(self.intent(line["number"]), is_published=False)
 
-    def _published(self, line: Line) -> None:
+    def _published(self, line: Line, _: int) -> None:
         hashes = {bytes.fromhex(data_hash) for data_hash in line["hashes"]}
-        self.transfers[line["transfer"]].published.setdefault(line["study"], set()).update(hashes)
+        self.transfers[line["transfer"]].add(_text(line, "study"), hashes)
 
-    def _ended(self, line: Line) -> None:
+    def _ended(self, line: Line, _: int) -> None:
+        outcome, ended_at = _outcome(line), datetime.fromisoformat(line["ended_at"])
         transfer = self.transfers.get(line["transfer"])
         if transfer is not None:
-            transfer.end(cast("Outcome", line["outcome"]), datetime.fromisoformat(line["ended_at"]))
+            transfer.end(outcome, ended_at)
             self._forget_if_finished(transfer)
 
-    def _end_published(self, line: Line) -> None:
+    def _end_published(self, line: Line, _: int) -> None:
+        study_uid = _text(line, "study")
         transfer = self.transfers.get(line["transfer"])
         if transfer is not None:
-            transfer.ended_studies.add(line["study"])
+            transfer.end_published(study_uid)
             self._forget_if_finished(transfer)
 
     def _forget_if_finished(self, transfer: RecordedTransfer) -> None:
-        if not transfer.is_finished:
-            return
-        if not any(intent.transfer_id == transfer.transfer_id for intent in self.intents.values()):
-            del self.transfers[transfer.transfer_id]
+        if transfer.is_finished and not transfer.open_intents:
+            self.transfers.pop(transfer.transfer_id, None)
 
 
 # The names of the kinds must stay: another release may have written the journals on disk.
-LINES: dict[str, Callable[[Ledger, Line], None]] = {
+LINES: dict[str, Callable[[Ledger, Line, int], None]] = {
     "begun": Ledger._begun,  # noqa: SLF001 - the table of the class above
     "intent": Ledger._intended,  # noqa: SLF001
     "done": Ledger._done,  # noqa: SLF001
@@ -166,14 +218,34 @@ def end_published(transfer_id: str, study_uid: str) -> Line:
     return {"kind": "told", "transfer": transfer_id, "study": study_uid}
 
 
-def _beginning(transfer: RecordedTransfer) -> Iterator[Line]:
-    yield begun(transfer.transfer_id, transfer.tenant, transfer.began_at)
+def _published(transfer: RecordedTransfer) -> Iterator[Line]:
     for study_uid, hashes in transfer.published.items():
         listed = [data_hash.hex() for data_hash in hashes]
-        yield {"kind": "published", "transfer": transfer.transfer_id, "study": study_uid, "hashes": listed}
+        for start in range(0, max(1, len(listed)), HASHES_A_LINE):
+            part = listed[start : start + HASHES_A_LINE]
+            yield {"kind": "published", "transfer": transfer.transfer_id, "study": study_uid, "hashes": part}
 
 
 def _ending(transfer: RecordedTransfer) -> Iterator[Line]:
     if transfer.outcome and transfer.ended_at:
         yield ended(transfer.transfer_id, transfer.outcome, transfer.ended_at)
-    yield from (end_published(transfer.transfer_id, study_uid) for study_uid in transfer.ended_studies)
+    yield from (end_published(transfer.transfer_id, study_uid) for study_uid in sorted(transfer.ended_studies))
+
+
+def _intent(line: Line) -> Intent:
+    if not isinstance(line["number"], int):
+        raise TypeError("the number of an intent is not a number")
+    envelope = Envelope.from_metadata(line["envelope"])
+    return Intent(line["number"], _text(line, "transfer"), Identity.of(line["key"]), line["key"], envelope)
+
+
+def _outcome(line: Line) -> Outcome:
+    if line["outcome"] not in get_args(Outcome):
+        raise ValueError("a transfer ends in another way")
+    return cast("Outcome", line["outcome"])
+
+
+def _text(line: Line, name: str) -> str:
+    if not isinstance(line[name], str):
+        raise TypeError("an entry of a line is not a text")
+    return cast("str", line[name])

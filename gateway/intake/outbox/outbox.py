@@ -1,42 +1,35 @@
 """The outbox, which ensures that the event of every stored object is published: an intent is on disk before each PUT.
 
 Failed work is retried until it is done. Each process has an outbox of its own, in one journal file. Living processes
-take over the journals of dead processes and finish their work: they look for the objects, publish their events, and end
-their transfers as lost.
+take over the journals of dead processes and finish their work (`adoption.py`): they look for the objects, publish their
+events, and end their transfers as lost.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 import structlog
 
 from gateway.intake.failpoints import Reached, pass_by
-from gateway.intake.outbox import ledger
+from gateway.intake.outbox.backlog import Backlog
 from gateway.intake.outbox.journal import Journal
-from gateway.intake.outbox.ledger import Intent, Ledger
-from gateway.intake.transfer import TransferEnd
+from gateway.intake.outbox.journaled import JournaledLedger
+from gateway.intake.outbox.ledger import Intent
 from operators.errors import Rejected, Unavailable
 from operators.store.ports import EventLog
 from operators.tasks import supervised
 from schemas.events import InstanceStored, Outcome
 from schemas.objects import Envelope, Identity
-from schemas.telemetry import GATEWAY_HEALED, GATEWAY_OUTBOX_OPEN
+from schemas.telemetry import GATEWAY_HEALED, GATEWAY_OUTBOX_TROUBLE
 from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED
 
 LEAST_WAIT_S = 0.2
 MOST_WAIT_S = 10.0
-AT_ONCE = 8
-# How often a living process looks for the journals of dead ones.
-ADOPT_S = 2.0
-# A journal is rewritten when it is longer than this, and twice as long as after the last rewriting.
-REWRITE_BYTES = 8 * 2**20
-
-T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -65,13 +58,14 @@ class Outbox:
     """One journal, and the work that its lines leave to do."""
 
     def __init__(self, journal: Journal, ports: OutboxPorts) -> None:
-        self._journal = journal
+        self._ledger = JournaledLedger(journal)
         self._ports = ports
-        self._ledger = Ledger()
-        self._numbers = 0
-        self._rewritten_bytes = 0
-        # Intents to retry, each with the time when the store first said that there is no object; None before that.
-        self._failed: dict[int, float | None] = {}
+        # The numbers of the intents to retry, and when the store first said that there is no object.
+        self._failed: Backlog[int] = Backlog(self._report_intent)
+        self._missed_at: dict[int, float] = {}
+        # The transfers and studies whose ends can be published.
+        self._ends: Backlog[tuple[str, str]] = Backlog(self._report_end)
+        self._error_types: frozenset[str] = frozenset()
         self._has_failed = asyncio.Event()
         self._has_ended = asyncio.Event()
 
@@ -81,50 +75,51 @@ class Outbox:
         return cls(Journal.create(folder), ports)
 
     @property
+    def name(self) -> str:
+        """Return the name of the journal's file."""
+        return self._ledger.journal.path.name
+
+    @property
     def is_empty(self) -> bool:
         """True if nothing is left to do."""
-        return self._ledger.is_empty
+        return self._ledger.open.is_empty
 
-    def inherit(self) -> None:
-        """Read the journal of a dead process: its open intents have failed, its open transfers are lost."""
-        for line in self._journal.lines():
-            self._ledger.apply(line)
-        self._numbers = max(self._ledger.intents, default=0)
-        self._failed = dict.fromkeys(self._ledger.intents)
-        GATEWAY_OUTBOX_OPEN.inc(len(self._failed))
-        for transfer_id in self._ledger.unended():
+    async def inherit(self) -> None:
+        """Read the journal of a dead process: its open intents have failed, its open transfers are lost.
+
+        Lines that cannot be understood are set aside for a person to examine; all others are used. Raises OSError.
+        """
+        await self._ledger.read()
+        for number in self._ledger.open.intents:
+            self._failed.add(number)
+        for transfer_id in self._ledger.open.ready():
+            self._add_ends(transfer_id)
+            await asyncio.sleep(0)
+        for transfer_id in self._ledger.open.unended():
             self.end(transfer_id, "lost")
+            await asyncio.sleep(0)
 
     def begin(self, transfer_id: str, tenant: str, began_at: datetime) -> None:
         """Record that a transfer began; raises OSError when the disk fails or is full."""
-        line = ledger.begun(transfer_id, tenant, began_at)
-        self._journal.append(line)
-        self._ledger.apply(line)
+        self._ledger.begin(transfer_id, tenant, began_at)
 
-    def intend(self, transfer_id: str, identity: Identity, key: str, envelope: Envelope) -> int:
-        """Record that an object is about to be stored; return the number of the intent. Raises OSError as begin()."""
-        intent = Intent(self._numbers + 1, transfer_id, identity, key, envelope)
-        self._journal.append(ledger.intended(intent))
-        self._numbers = intent.number
-        self._ledger.intend(intent)
-        GATEWAY_OUTBOX_OPEN.inc()
-        return intent.number
+    def intend(self, transfer_id: str, identity: Identity, key: str, envelope: Envelope) -> Intent:
+        """Record that an object is about to be stored; return the intent. Raises OSError as begin()."""
+        return self._ledger.intend(transfer_id, identity, key, envelope)
 
-    def done(self, number: int) -> None:
+    def done(self, intent: Intent) -> None:
         """Record that the event of an intent was acknowledged."""
-        self._close(number, ledger.done(number), is_published=True)
+        self._close_intent(intent, is_published=True)
 
-    def failed(self, number: int) -> None:
+    def failed(self, intent: Intent) -> None:
         """Leave an intent to be retried."""
-        self._failed.setdefault(number, None)
+        self._failed.add(intent.number)
         self._has_failed.set()
 
     def end(self, transfer_id: str, outcome: Outcome) -> None:
         """Record how a transfer ended; its transfer-ended events are published later."""
-        line = ledger.ended(transfer_id, outcome, self._ports.now())
-        self._ledger.apply(line)
-        self._record_if_possible(line)
-        self._has_ended.set()
+        self._ledger.end(transfer_id, outcome, self._ports.now())
+        self._add_ends(transfer_id)
 
     async def run(self) -> None:
         """Work until cancelled; the ends of transfers without a failed intent do not wait for retries.
@@ -134,6 +129,7 @@ class Outbox:
         async with asyncio.TaskGroup() as group:
             supervised("outbox_retries", self._on_each(self._has_failed, self._retry_round), group)
             supervised("outbox_ends", self._on_each(self._has_ended, self._end_round), group)
+            supervised("outbox_rewriting", self._rewrite_when_grown(), group)
 
     async def settle(self) -> None:
         """Work until nothing is left to do."""
@@ -141,10 +137,7 @@ class Outbox:
 
     def close(self) -> None:
         """Close the journal: delete it when nothing is left to do, else leave it to another process."""
-        if self._ledger.is_empty:
-            self._journal.delete()
-        else:
-            self._journal.close()
+        self._ledger.close()
 
     async def _on_each(self, is_due: asyncio.Event, work: Round) -> None:
         while True:
@@ -153,125 +146,104 @@ class Outbox:
             is_due.clear()
 
     async def _repeat(self, work: Round) -> None:
-        wait_s = LEAST_WAIT_S
-        while not await work():
+        wait_s, is_answering = LEAST_WAIT_S, True
+        while not (is_answering and await work()):
             await self._ports.sleep(wait_s)
             wait_s = min(2 * wait_s, MOST_WAIT_S)
+            # During an outage the broker is asked: an object is read again only if its event can be published.
+            is_answering = await self._is_answering()
 
     async def _both_rounds(self) -> bool:
+        await self._end_round()
         is_retried = await self._retry_round()
         return await self._end_round() and is_retried
 
     async def _retry_round(self) -> bool:
-        """Retry every failed intent once; True when no failed intent is left."""
-        gate = asyncio.Semaphore(AT_ONCE)
-        await asyncio.gather(*(_attempt(gate, self._retry, number) for number in list(self._failed)))
-        return not self._failed
+        """Retry the failed intents; True when no failed intent is left."""
+        return await self._failed.attempt_all(self._retry)
 
     async def _end_round(self) -> bool:
         """Try once to publish every end that can be published now; True when no such end is left."""
-        gate = asyncio.Semaphore(AT_ONCE)
-        await asyncio.gather(*(_attempt(gate, self._publish_end, end) for end in self._ledger.ends()))
-        if self._ledger.is_empty and self._journal.size_bytes:
-            self._rewrite()
-        return not self._ledger.ends()
+        is_done = await self._ends.attempt_all(self._publish_end)
+        await self._ledger.clear()
+        return is_done
 
-    async def _retry(self, number: int) -> None:
-        intent = self._ledger.intents[number]
+    async def _rewrite_when_grown(self) -> None:
+        while True:
+            await self._ledger.has_grown.wait()
+            self._ledger.has_grown.clear()
+            await self._ledger.rewrite()
+            # If nothing is open any more the journal can be cleared now.
+            self._has_ended.set()
+
+    async def _is_answering(self) -> bool:
+        try:
+            await self._ports.events.check()
+        except Unavailable:
+            return False
+        return True
+
+    async def _retry(self, number: int) -> bool:
+        """Publish the event of an intent's object; True if the intent is closed now."""
+        intent = self._ledger.open.intent(number)
         try:
             event = await self._ports.rebuild(intent)
         except Rejected as error:
-            log.exception("healing_rejected", reason=error.reason, key=intent.key)
-            self._give_up(number)
-            return
+            self._set_aside(intent, error.reason)
+            return True
         if event is None:
-            if self._is_never_stored(number):
-                self._give_up(number)
-            return
+            return self._is_given_up(intent)
         await self._ports.events.publish(INSTANCE_STORED, event)
-        self.done(number)
+        self.done(intent)
         GATEWAY_HEALED.inc()
         log.info("instance_healed", transfer=intent.transfer_id, key=intent.key)
+        return True
 
-    def _is_never_stored(self, number: int) -> bool:
+    def _is_given_up(self, intent: Intent) -> bool:
         """True if the store has had no object for late_put_s: until then a late PUT may still succeed."""
-        missed_at = self._failed[number]
-        if missed_at is None:
-            missed_at = self._failed[number] = self._ports.clock()
-        return self._ports.clock() - missed_at >= self._ports.late_put_s
+        missed_at = self._missed_at.setdefault(intent.number, self._ports.clock())
+        if self._ports.clock() - missed_at < self._ports.late_put_s:
+            return False
+        self._close_intent(intent, is_published=False)
+        return True
 
-    def _give_up(self, number: int) -> None:
-        self._close(number, ledger.given_up(number), is_published=False)
+    def _set_aside(self, intent: Intent, reason: str) -> None:
+        """Close an intent whose object can never have an event; its line is kept for a person to examine."""
+        aside = self._ledger.set_aside(intent)
+        GATEWAY_OUTBOX_TROUBLE.labels("object").inc()
+        log.error("healing_rejected", reason=reason, key=intent.key, kept_in=aside.name)
+        self._close_intent(intent, is_published=False)
 
-    async def _publish_end(self, end: TransferEnd) -> None:
+    async def _publish_end(self, end_of: tuple[str, str]) -> bool:
+        """Publish the end of a transfer for one study; True when it is published."""
+        end = self._ledger.open.end(*end_of)
         await self._ports.events.publish(TRANSFER_ENDED, end.event)
         self._ports.reached("mid_transfer_end")
-        line = ledger.end_published(end.transfer_id, end.study_uid)
-        self._ledger.apply(line)
-        self._record_if_possible(line)
+        self._ledger.end_published(*end_of)
+        return True
 
-    def _close(self, number: int, line: ledger.Line, *, is_published: bool) -> None:
-        self._failed.pop(number, None)
-        if self._ledger.close(number, is_published=is_published):
-            self._has_ended.set()
-        self._record_if_possible(line)
-        GATEWAY_OUTBOX_OPEN.dec()
+    def _add_ends(self, transfer_id: str) -> None:
+        for study_uid in self._ledger.open.unpublished(transfer_id):
+            self._ends.add((transfer_id, study_uid))
+        self._has_ended.set()
 
-    def _record_if_possible(self, line: ledger.Line) -> None:
-        """Append a line if the disk takes it: without the line, another process only repeats work, which changes nothing."""
-        with _disk_errors_logged("journal_write_failed"):
-            self._journal.append(line)
-        if self._journal.size_bytes > max(REWRITE_BYTES, 2 * self._rewritten_bytes):
-            self._rewrite()
+    def _close_intent(self, intent: Intent, *, is_published: bool) -> None:
+        self._missed_at.pop(intent.number, None)
+        if self._ledger.close_intent(intent, is_published=is_published):
+            self._add_ends(intent.transfer_id)
 
-    def _rewrite(self) -> None:
-        with _disk_errors_logged("journal_write_failed"):
-            self._journal.replace(self._ledger.snapshot())
-        self._rewritten_bytes = self._journal.size_bytes
+    def _report_intent(self, number: int, error: Exception) -> None:
+        key = ""
+        with suppress(OSError, LookupError, ValueError, TypeError):
+            key = self._ledger.open.intent(number).key
+        self._report(error, key=key)
 
+    def _report_end(self, end_of: tuple[str, str], error: Exception) -> None:
+        self._report(error, transfer=end_of[0])
 
-@contextmanager
-def _disk_errors_logged(event: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        log.warning(event, errno=error.errno)
-
-
-async def _attempt(gate: asyncio.Semaphore, work: Callable[[T], Awaitable[None]], item: T) -> None:
-    """Do the work for an item once the gate is free; when a server is unavailable, the next round tries again."""
-    async with gate:
-        with suppress(Unavailable):
-            await work(item)
-
-
-async def adopt(folder: Path, ports: OutboxPorts) -> None:
-    """Find and finish the outboxes of dead processes until cancelled; no outbox waits for another."""
-    async with asyncio.TaskGroup() as group:
-        while True:
-            with _disk_errors_logged("outbox_folder_unreadable"):
-                for outbox in ownerless(folder, ports):
-                    supervised("outbox_finish", finish(outbox), group)
-            await ports.sleep(ADOPT_S)
-
-
-async def finish(outbox: Outbox) -> None:
-    """Do all the work that an outbox has left to do, then close it."""
-    try:
-        await outbox.settle()
-    finally:
-        outbox.close()
-
-
-def ownerless(folder: Path, ports: OutboxPorts) -> Iterator[Outbox]:
-    """Take over the outboxes that dead processes have left in a folder, and yield each."""
-    for journal in Journal.ownerless(folder):
-        outbox = Outbox(journal, ports)
-        try:
-            outbox.inherit()
-        except (ValueError, LookupError, TypeError, AttributeError):
-            # An unreadable file must not keep the process from starting: it is renamed and kept for a person to examine.
-            log.exception("outbox_unreadable", file=journal.path.name)
-            journal.set_aside()
-            continue
-        yield outbox
+    def _report(self, error: Exception, **what: str) -> None:
+        """Log an error that nothing expects: with its traceback, where it is the first of its type."""
+        kind = type(error).__name__
+        traced, self._error_types = kind not in self._error_types and error, self._error_types | {kind}
+        GATEWAY_OUTBOX_TROUBLE.labels("error").inc()
+        log.error("outbox_entry_failed", file=self.name, error=kind, exc_info=traced, **what)

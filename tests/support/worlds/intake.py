@@ -1,7 +1,6 @@
 """Gateway processes without a door, over one store and one broker in memory, which outlive them; time is virtual."""
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -12,8 +11,9 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
 from gateway.intake.accept import Acceptance, AcceptancePorts, Incoming, Receipt
-from gateway.intake.outbox.journal import Journal
-from gateway.intake.outbox.outbox import Outbox, OutboxPorts, finish, ownerless
+from gateway.intake.outbox.adoption import Adoption
+from gateway.intake.outbox.journal import Journal, Replacement
+from gateway.intake.outbox.outbox import Outbox, OutboxPorts, Rebuild
 from gateway.intake.quarantine import Quarantine, QuarantineRules
 from gateway.intake.rebuild import Rebuilder
 from gateway.intake.spool import Room, SpoolLimits
@@ -52,13 +52,15 @@ class IntakeWorld:
     events: MemoryEventLog = field(default_factory=MemoryEventLog)
     time: VirtualTime = field(default_factory=VirtualTime)
     in_use: tuple[Bucket, ...] = (Bucket.HOT,)
+    # What outboxes rebuild events with; None: what gateways use.
+    rebuild: Rebuild | None = None
 
     @property
     def tiers(self) -> TieredStore:
         return TieredStore(self.store, self.in_use)
 
     def outbox_ports(self) -> OutboxPorts:
-        rebuild = Rebuilder(self.tiers, self.folder)
+        rebuild = self.rebuild or Rebuilder(self.tiers, self.folder)
         return OutboxPorts(self.events, rebuild, late_put_s=60, clock=self.time.clock, sleep=self.time.sleep)
 
     def gateway(self) -> "GatewayProcess":
@@ -69,7 +71,8 @@ class IntakeWorld:
         """Finish what dead processes left; return how many journals there were."""
 
         async def finished() -> int:
-            return len(await asyncio.gather(*map(finish, ownerless(self.folder, self.outbox_ports()))))
+            adoption = Adoption(self.folder, self.outbox_ports())
+            return len(await asyncio.gather(*map(adoption.finish, adoption.ownerless())))
 
         return asyncio.run(finished())
 
@@ -121,16 +124,16 @@ class GatewayProcess:
 
     def die(self) -> None:
         """Release the journal's lock and nothing else, as the kernel does for a killed process."""
-        self.outbox._journal.close()
+        self.outbox._ledger.journal.close()
 
 
 class FullJournal(Journal):
     """A journal on a disk without room."""
 
-    def append(self, line: dict[str, object]) -> None:  # noqa: ARG002
+    def append(self, line: dict[str, object]) -> int:  # noqa: ARG002
         raise OSError(28, "no space")
 
-    def replace(self, lines: Iterable[dict[str, object]]) -> None:  # noqa: ARG002
+    def replacement(self) -> Replacement:
         raise OSError(28, "no space")
 
 

@@ -1,6 +1,7 @@
 """Gateway processes that are killed and started again: the real acceptance and outbox, in virtual time."""
 
 import asyncio
+import errno
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -10,8 +11,9 @@ from random import Random
 from typing import Any, TypeVar
 
 from gateway.intake.accept import Acceptance, AcceptancePorts, Incoming
-from gateway.intake.outbox.journal import Journal, Line
-from gateway.intake.outbox.outbox import Outbox, OutboxPorts, adopt
+from gateway.intake.outbox.adoption import adopt
+from gateway.intake.outbox.journal import Journal, Line, Replacement
+from gateway.intake.outbox.outbox import Outbox, OutboxPorts
 from gateway.intake.quarantine import Quarantine, QuarantineRules
 from gateway.intake.rebuild import Rebuilder
 from gateway.intake.spool import Room, SpoolLimits
@@ -45,13 +47,20 @@ class MortalJournal(Journal):
             self.close()
         self._is_dead = True
 
-    def append(self, line: Line) -> None:
-        if not self._is_dead:
-            super().append(line)
+    def append(self, line: Line) -> int:
+        return self.size_bytes if self._is_dead else super().append(line)
 
-    def replace(self, lines: Iterable[Line]) -> None:
+    def clear(self) -> None:
         if not self._is_dead:
-            super().replace(lines)
+            super().clear()
+
+    def replacement(self) -> Replacement:
+        if self._is_dead:
+            raise OSError(errno.EBADF, "the process is dead")
+        return super().replacement()
+
+    def set_aside(self, lines: Iterable[bytes]) -> Path:
+        return super().set_aside(() if self._is_dead else lines)
 
     def delete(self) -> None:
         if not self._is_dead:

@@ -137,7 +137,7 @@ def test_an_unreadable_data_set_is_quarantined_as_it_was_received(world: IntakeW
 
 def test_nothing_is_stored_when_the_disk_has_no_room_for_the_intent(world: IntakeWorld) -> None:
     gateway = world.gateway()
-    gateway.outbox._journal = FullJournal(gateway.outbox._journal.path, 0)
+    gateway.outbox._ledger.journal = FullJournal(gateway.outbox._ledger.journal.path, 0)
 
     with pytest.raises(Unavailable):
         gateway.accept(1)

@@ -83,19 +83,22 @@ def test_each_study_of_a_recorded_transfer_has_one_end() -> None:
     recorded = RecordedTransfer(
         "t-1", "local", NOON, published={"1.2.4": {b"c"}, "1.2.3": {b"a", b"b"}, "1.2.5": set()}
     )
-    assert list(recorded.ends()) == []
+    assert recorded.unpublished() == []
+    with pytest.raises(ValueError, match="has not ended"):
+        recorded.end_for("1.2.3")
     recorded.end("partial", NOON)
     recorded.end("lost", NOON)
 
-    ends = list(recorded.ends())
+    ends = [recorded.end_for(study_uid) for study_uid in recorded.unpublished()]
     assert [(end.study_uid, end.outcome, end.instances) for end in ends] == [
         ("1.2.3", "partial", 2),
         ("1.2.4", "partial", 1),
         ("1.2.5", "partial", 0),
     ]
     assert len({end.event.event_id for end in ends}) == 3
-    recorded.ended_studies |= {"1.2.3", "1.2.5"}
-    assert [end.study_uid for end in recorded.ends()] == ["1.2.4"]
+    recorded.end_published("1.2.3")
+    recorded.end_published("1.2.5")
+    assert recorded.unpublished() == ["1.2.4"]
     assert not recorded.is_finished
-    recorded.ended_studies.add("1.2.4")
+    recorded.end_published("1.2.4")
     assert recorded.is_finished

@@ -31,19 +31,40 @@ def intent(number: int, *, transfer: str = "t-1", study: str = FIRST_STUDY, data
     return Intent(number, transfer, identity, identity.key, envelope)
 
 
-def ledger_of(lines: Iterable[Line]) -> Ledger:
-    ledger = Ledger()
+class Written(Ledger):
+    """A ledger with the lines that were applied to it; the place of a line is its index."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda place: self.lines[place])
+        self.lines: list[Line] = []
+
+    def write(self, line: Line) -> None:
+        self.lines.append(line)
+        self.apply(line, len(self.lines) - 1)
+
+
+def ledger_of(lines: Iterable[Line]) -> Written:
+    ledger = Written()
     for line in lines:
-        ledger.apply(line)
+        ledger.write(line)
     return ledger
 
 
+def open_intents(ledger: Ledger) -> dict[int, Intent]:
+    return {number: ledger.intent(number) for number in ledger.intents}
+
+
 def state_of(ledger: Ledger) -> tuple[object, object]:
-    return ledger.intents, ledger.transfers
+    return open_intents(ledger), ledger.transfers
 
 
 def ends_of(ledger: Ledger) -> list[tuple[str, str, int]]:
-    return [(end.study_uid, end.outcome, end.instances) for end in ledger.ends()]
+    ends = [
+        ledger.end(transfer_id, study_uid)
+        for transfer_id in ledger.ready()
+        for study_uid in ledger.unpublished(transfer_id)
+    ]
+    return [(end.study_uid, end.outcome, end.instances) for end in ends]
 
 
 BEGUN, ENDED = begun("t-1", "local", NOON), ended("t-1", "well", LATER)
@@ -68,16 +89,16 @@ HISTORY = [
 
 
 def test_a_new_ledger_has_nothing_to_do() -> None:
-    ledger = Ledger()
+    ledger = Written()
 
     assert ledger.is_empty
-    assert (ledger.ends(), ledger.unended(), list(ledger.snapshot())) == ([], [], [])
+    assert (ledger.ready(), ledger.unended(), list(ledger.snapshot())) == ([], [], [])
 
 
 def test_the_line_of_an_intent_has_all_that_its_object_needs() -> None:
     ledger = ledger_of([BEGUN, intended(intent(7))])
 
-    assert ledger.intents == {7: intent(7)}
+    assert open_intents(ledger) == {7: intent(7)}
 
 
 def test_once_all_ends_are_published_nothing_is_left_to_do() -> None:
@@ -93,7 +114,7 @@ def test_a_snapshot_at_any_moment_leads_to_the_same_state_and_future(length: int
 
     assert state_of(copy) == state_of(ledger)
     for line in HISTORY[length:]:
-        copy.apply(line)
+        copy.write(line)
     assert copy.is_empty
 
 
@@ -102,7 +123,7 @@ def test_an_intent_whose_done_was_lost_stays_open_although_its_end_is_published(
     lines = [BEGUN, intended(intent(1)), ENDED, end_published("t-1", FIRST_STUDY)]
     ledger = ledger_of(lines)
 
-    assert (ledger.intents, ledger.ends()) == ({1: intent(1)}, [])
+    assert (open_intents(ledger), ends_of(ledger)) == ({1: intent(1)}, [])
     assert state_of(ledger_of(ledger.snapshot())) == state_of(ledger)
     assert ledger_of([*ledger.snapshot(), done(1)]).is_empty
 
@@ -111,7 +132,7 @@ def test_a_snapshot_has_one_line_for_each_study_and_none_for_closed_intents() ->
     closed = [line for number in range(1, 101) for line in (intended(intent(number)), done(number))]
     ledger = ledger_of([BEGUN, *closed, intended(intent(101))])
 
-    assert [line["kind"] for line in ledger.snapshot()] == ["begun", "published", "intent"]
+    assert [line["kind"] for line in ledger.snapshot()] == ["begun", "intent", "published"]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +152,7 @@ def test_a_line_about_what_is_closed_changes_nothing(again: Line, *, is_forgotte
 def test_the_first_end_of_a_transfer_stays_its_outcome() -> None:
     ledger = ledger_of([BEGUN, intended(intent(1)), done(1), ENDED, ended("t-1", "lost", LATER + timedelta(days=1))])
 
-    (end,) = ledger.ends()
+    end = ledger.end("t-1", FIRST_STUDY)
     assert (end.outcome, end.began_at, end.ended_at) == ("well", NOON, LATER)
 
 
@@ -196,7 +217,7 @@ def test_transfers_without_an_end_are_unended() -> None:
 def test_closing_an_intent_tells_once_whether_its_transfer_has_ended(lines: list[Line], expected: list[bool]) -> None:
     ledger = ledger_of([BEGUN, intended(intent(1)), *lines])
 
-    assert [ledger.close(1, is_published=True) for _ in range(2)] == expected
+    assert [ledger.close(intent(1), is_published=True) for _ in range(2)] == expected
 
 
 KEY = intent(1).key
@@ -210,18 +231,33 @@ KEY = intent(1).key
         {"kind": "done"},
         BEGUN | {"began_at": "noon"},
         BEGUN | {"began_at": None},
-        intended(intent(1)) | {"transfer": "t-9"},
+        intended(intent(1)) | {"transfer": 9},
+        intended(intent(1)) | {"number": "1"},
         intended(intent(1)) | {"key": KEY.replace("local/", "local/../")},
         intended(intent(1)) | {"key": KEY.upper()},
         intended(intent(1)) | {"envelope": {}},
         {"kind": "published", "transfer": "t-1", "study": FIRST_STUDY, "hashes": ["no hash"]},
         {"kind": "published", "transfer": "t-9", "study": FIRST_STUDY, "hashes": []},
         ENDED | {"ended_at": "noon"},
+        ENDED | {"outcome": "strange"},
+        end_published("t-1", FIRST_STUDY) | {"study": 5},
     ],
 )
-def test_a_line_that_cannot_be_read_is_an_error(line: Line) -> None:
+def test_a_line_that_cannot_be_read_is_an_error_and_changes_nothing(line: Line) -> None:
+    ledger = ledger_of([BEGUN])
+
     with pytest.raises((KeyError, ValueError, TypeError)):
-        ledger_of([BEGUN, line])
+        ledger.write(line)
+
+    assert state_of(ledger) == state_of(ledger_of([BEGUN]))
+
+
+def test_an_intent_stands_in_for_the_lost_beginning_of_its_transfer() -> None:
+    ledger = ledger_of([intended(intent(1)), done(1), ENDED])
+
+    assert ledger.end("t-1", FIRST_STUDY) == ledger_of([BEGUN, intended(intent(1)), done(1), ENDED]).end(
+        "t-1", FIRST_STUDY
+    )
 
 
 def test_the_lines_on_disk_keep_the_names_that_another_version_reads() -> None:
