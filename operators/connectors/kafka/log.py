@@ -130,6 +130,8 @@ class Deliveries:
         self._produce_s = produce_s
         # When each awaited report is overdue, by the loop's clock: the oldest record first.
         self._awaited: dict[asyncio.Future[Position], float] = {}
+        # The next poll; None while none is needed.
+        self._poller: asyncio.TimerHandle | None = None
 
     def send(self, topic: Topic, event: Event) -> "asyncio.Future[Position]":
         """Queue an event; the future is done when its report arrives, at the latest after `produce_s`.
@@ -137,35 +139,45 @@ class Deliveries:
         Raises Unavailable if the queue is full or the producer is broken.
         """
         reported: asyncio.Future[Position] = self._loop.create_future()
-        try:
-            self._producer.produce(
-                topic.name,
-                key=record_key(event),
-                value=encode(event),
-                on_delivery=partial(self._report, reported),
-            )
-        except BufferError as error:
-            raise Unavailable("broker") from error
-        except KafkaException as error:
+        if refused := self._produce(topic, event, reported):
             # First the poll, which knows the cause of a fatal error.
             self._take_reports()
-            self._note(error)
-            raise Unavailable("broker") from error
-        if not self._awaited:
-            self.idle.clear()
-            self._loop.call_later(POLL_S, self._poll)
+            self._note(refused)
+            raise Unavailable("broker") from refused
+        self.idle.clear()
+        self._keep_polling()
         self._awaited[reported] = self._loop.time() + self._produce_s
         return reported
 
+    def _produce(
+        self, topic: Topic, event: Event, reported: "asyncio.Future[Position]"
+    ) -> KafkaException | BufferError | None:
+        """Queue an event; return why the producer refused it, None if it did not.
+
+        The error is returned, without its traceback, because a poll that raises while another error is handled keeps the
+        frames of both for ever, and with them this producer.
+        """
+        on_delivery = partial(self._report, reported)
+        try:
+            self._producer.produce(topic.name, encode(event), record_key(event), on_delivery=on_delivery)
+        except (BufferError, KafkaException) as error:
+            return error.with_traceback(None)
+        return None
+
     def _poll(self) -> None:
         """Poll again and again. Nothing that goes wrong here may end it: records would wait for ever."""
+        self._poller = None
         self._take_reports()
         self._give_up_overdue()
         if not self._awaited:
             self.idle.set()
         # A producer that is dropped before it is empty would never be freed: its records refer to it.
         if self._awaited or (self.is_broken and len(self._producer)):
-            self._loop.call_later(POLL_S, self._poll)
+            self._keep_polling()
+
+    def _keep_polling(self) -> None:
+        if self._poller is None:
+            self._poller = self._loop.call_later(POLL_S, self._poll)
 
     def _take_reports(self) -> None:
         try:
@@ -189,7 +201,9 @@ class Deliveries:
                 oldest[0].set_exception(Unavailable("broker-no-report"))
 
     def _note(self, error: Exception) -> None:
-        """Note what `produce` or `poll` raised; only a queue's or a record's own error leaves the producer in use."""
+        """Note what `produce` or `poll` raised; only a full queue's or a record's own error leaves the producer in use."""
+        if isinstance(error, BufferError):
+            return
         cause = error.args[0] if isinstance(error, KafkaException) else None
         if cause is None:
             self._break(type(error).__name__)

@@ -1,6 +1,7 @@
 """A producer that fails for good is replaced, and no record waits for its report for ever."""
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -132,6 +133,20 @@ def test_closing_waits_for_the_records_of_a_producer_that_was_replaced() -> None
         assert after is not before
         assert was_open
         assert publishing.done()
+
+    run(test)
+
+
+def test_a_producer_that_was_replaced_is_freed_once_it_is_empty() -> None:
+    async def test(broker: MockKafka, log: KafkaEventLog) -> None:
+        publishing = await in_flight(broker, log, 1)
+        before = weakref.ref(log._opened())
+        break_for_good(producer_of(log))
+        broker.answer_after(0)
+        await log.publish(TRANSFER_ENDED, ended(2))
+        await asyncio.gather(publishing, return_exceptions=True)
+        while before() is not None:  # noqa: ASYNC110 - there is no event of an object that is freed
+            await asyncio.sleep(0.001)
 
     run(test)
 
