@@ -50,7 +50,7 @@ WORKS: dict[str, tuple[Any, str]] = {
 }
 ONLY_DIMSE = {"peers_reading"}
 # Tasks of the outbox's own group, which end with it.
-PARTS = {"outbox_retries", "outbox_ends"}
+PARTS = {"outbox_retries", "outbox_ends", "outbox_rewriting"}
 # The line that says that the port is open; it ends, and nothing depends on it.
 OTHERS = {"announcement"}
 
