@@ -8,7 +8,7 @@ checkpoint, and reads again what it had read since.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from operators.stream.newer_release import UNKNOWN_SCHEMA, UNKNOWN_STATE
@@ -29,6 +29,8 @@ ADVICE: Mapping[str, str] = {
     UNKNOWN_STATE: "start the release that wrote the job's state, or a newer one; the job goes on at that start",
 }
 ANY_REASON = f"mend the cause; then run: {RESUME}"
+# The reason of a stop whose file was damaged.
+UNKNOWN = "unknown"
 # A start may be that of another release.
 TRIED_AGAIN_AT_START = (UNKNOWN_SCHEMA, UNKNOWN_STATE)
 
@@ -79,11 +81,19 @@ def resume_at_start(settings: JobSettings) -> None:
 
 
 def _read(name: str, settings: JobSettings) -> StoppedJob | None:
+    """Return a job that has stopped; one whose file is damaged has stopped too, without a known reason."""
+    path = _path(name, settings)
     try:
-        written = json.loads(_path(name, settings).read_text())
+        written = path.read_text()
     except FileNotFoundError:
         return None
-    return StoppedJob(name, Stop.of(written["stop"]), datetime.fromisoformat(written["since"]))
+    try:
+        values = json.loads(written)
+        return StoppedJob(name, Stop.of(values["stop"]), datetime.fromisoformat(values["since"]))
+    except (ValueError, KeyError, TypeError):
+        return StoppedJob(
+            name, Stop(UNKNOWN, f"{path} cannot be read"), datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        )
 
 
 def _path(name: str, settings: JobSettings) -> Path:

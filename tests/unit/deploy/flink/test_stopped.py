@@ -34,6 +34,18 @@ def test_a_stopped_job_is_found_until_it_is_resumed(settings: JobSettings) -> No
     assert stopped_jobs(settings) == {"study": NEWER}
 
 
+@pytest.mark.parametrize("written", ["", "{", "[]", '{"stop": "no reason"}', '{"stop": "a: b", "since": "now"}'])
+def test_a_job_whose_file_is_damaged_stays_stopped_until_it_is_resumed(settings: JobSettings, written: str) -> None:
+    stopped.write(REJECTED, settings)
+    path = settings.checkpoint_dir / "catalog.stopped"
+    path.write_text(written)
+
+    found = stopped_jobs(settings)["catalog"]
+    assert (found.stop.reason, str(path) in found.stop.why) == ("unknown", True)
+    assert "jobs resume catalog" in found.advice
+    assert stopped.resume("catalog", settings)
+
+
 def test_a_start_tries_again_only_what_another_release_may_mend(settings: JobSettings) -> None:
     stopped.write(REJECTED, settings)
     stopped.write(NEWER, settings)
