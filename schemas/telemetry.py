@@ -162,6 +162,13 @@ GATEWAY_OUTBOX_TROUBLE = Counter(
 )
 GATEWAY_HEALED = Counter("fluoro_gateway_healed_total", "Events published from the outbox after a failure.")
 
+# The object store, in every process that asks it.
+STORE_CLOCK_AHEAD = Gauge(
+    "fluoro_store_clock_ahead_seconds",
+    "By how much the store's clock is ahead of the machine's, by the store's last answers.",
+    multiprocess_mode="livemostrecent",
+)
+
 # The STOW-RS door. `reason` is the reason code of the problem that refused a request, or broke off its body.
 STOW_REQUESTS = Counter("fluoro_stow_requests_total", "Store requests by status.", ["status"])
 STOW_REFUSED = Counter("fluoro_stow_refused_total", "Store requests refused for a rule or a limit.", ["reason"])

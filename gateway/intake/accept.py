@@ -6,12 +6,11 @@ undone.
 
 import asyncio
 import base64
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
-from gateway.intake.deadlines import ANNOUNCE_S, within
+from gateway.intake.deadlines import ANNOUNCE_S, CLOCK_S, within
 from gateway.intake.failpoints import Reached, pass_by
 from gateway.intake.outbox.ledger import Intent
 from gateway.intake.outbox.outbox import Outbox
@@ -25,7 +24,7 @@ from operators.dicom.scan import LIMITS, ScanLimits
 from operators.dicom.transfer_syntaxes import DEFLATED
 from operators.errors import Rejected, Unavailable
 from operators.store import quarantine
-from operators.store.ports import EventLog, Upload
+from operators.store.ports import EventLog, StoreTime, Upload
 from schemas.events import InstanceStored
 from schemas.objects import Envelope, Identity
 from schemas.telemetry import GATEWAY_BYTES, GATEWAY_REJECTED
@@ -67,7 +66,7 @@ class AcceptancePorts:
     quarantine: Quarantine
     room: Room
     spool_limits: SpoolLimits
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    time: StoreTime
     scan_limits: ScanLimits = LIMITS
     reached: Reached = pass_by
 
@@ -132,7 +131,9 @@ class Acceptance:
         if incoming.body.failed is not None:
             raise incoming.body.failed
         self._ports.reached("after_spool")
-        received_at = self._ports.now()
+        async with within(CLOCK_S):
+            await self._ports.time.learn_time()
+        received_at = self._ports.time.now()
         GATEWAY_BYTES.inc(incoming.body.size_bytes)
         with incoming.body.opened() as data:
             try:
@@ -220,7 +221,7 @@ class Acceptance:
 
     def _envelope(self, transfer: Transfer, incoming: Incoming, header_length: int, received_at: datetime) -> Envelope:
         return Envelope(
-            stored_at=self._ports.now(),
+            stored_at=self._ports.time.now(),
             received_at=received_at,
             origin=transfer.origin,
             transfer_id=transfer.transfer_id,

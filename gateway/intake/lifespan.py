@@ -66,7 +66,7 @@ async def open_intake(
     """
     settings.spool_dir.mkdir(parents=True, exist_ok=True)
     tiers, reached = TieredStore(connectors.store, connectors.tiers), armed(settings.failpoint)
-    ports = _outbox_ports(settings, connectors.events, tiers, reached)
+    ports = _outbox_ports(settings, connectors, tiers, reached)
     outbox = Outbox.create(settings.outbox_dir, ports)
     quarantine = Quarantine(connectors.store, connectors.events, _rules(quarantine_settings))
     acceptance = _acceptance(settings, tiers, outbox, ports, quarantine)
@@ -95,11 +95,14 @@ def limits_of(settings: IntakeSettings) -> ScanLimits:
     )
 
 
-def _outbox_ports(settings: IntakeSettings, events: EventLog, tiers: TieredStore, reached: Reached) -> OutboxPorts:
+def _outbox_ports(
+    settings: IntakeSettings, connectors: Connectors, tiers: TieredStore, reached: Reached
+) -> OutboxPorts:
     return OutboxPorts(
-        events=events,
+        events=connectors.events,
         rebuild=Rebuilder(tiers, settings.spool_dir, limits_of(settings)),
         late_put_s=settings.late_put_s,
+        time=connectors.store,
         clock=monotonic,
         sleep=asyncio.sleep,
         reached=reached,
@@ -117,6 +120,7 @@ def _acceptance(
             quarantine,
             Room(settings.memory_process_bytes, most_spooled_bytes=settings.spool_process_bytes),
             SpoolLimits(settings.memory_instance_bytes, settings.instance_bytes, settings.spool_dir),
+            ports.time,
             scan_limits=limits_of(settings),
             reached=ports.reached,
         )

@@ -4,10 +4,11 @@ A door holds a `Transfer`. The state that must outlive the process is recorded (
 as a `RecordedTransfer`, which makes the `TransferEnd` of each study.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
+from time import monotonic
 from typing import Protocol
 from uuid import uuid4
 
@@ -20,14 +21,14 @@ NO_HASHES: AbstractSet[bytes] = frozenset()
 class TransferRecord(Protocol):
     """A record of transfers, so that each transfer ends even if its process is killed. The outbox is such a record.
 
-    `begin` is called once for each transfer, before its first instance is stored; when it raises OSError nothing is
-    recorded, and it is called again with the next instance. `end` is called at most once, only for a transfer that
+    `begin` is called once for each transfer, before its first instance is stored and after the store's time is known;
+    when it raises OSError nothing is recorded, and it is called again with the next instance. `end` is called at most once, only for a transfer that
     has begun, when no more of its instances will come; it never raises, and returns before the events of the end are
     published. If a process dies before it has ended a transfer, another process ends the transfer as lost.
     """
 
-    def begin(self, transfer_id: str, tenant: str, began_at: datetime) -> None:
-        """Record that a transfer began; raises OSError when the disk fails or is full."""
+    def begin(self, transfer_id: str, tenant: str, age_s: float) -> None:
+        """Record that a transfer began `age_s` seconds ago; raises OSError when the disk fails or is full."""
 
     def end(self, transfer_id: str, outcome: Outcome) -> None:
         """Record how a transfer ended; a transfer-ended event for each of its studies is published later."""
@@ -45,13 +46,16 @@ class Transfer:
     only_study: str = ""
     origin: Origin = "received"
     transfer_id: str = field(default_factory=lambda: str(uuid4()))
-    began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    clock: Callable[[], float] = monotonic
     # Instances that were stored, repeats included.
     instances: int = 0
     # None until the transfer has ended.
     outcome: Outcome | None = None
     _has_begun: bool = False
     _is_partial: bool = False
+
+    def __post_init__(self) -> None:
+        self._since_s = self.clock()
 
     def begin(self) -> None:
         """Record the beginning, once: with the first instance, so that a transfer without instances leaves no trace.
@@ -61,7 +65,7 @@ class Transfer:
         if self.outcome is not None:
             raise RuntimeError("the transfer has ended")
         if not self._has_begun:
-            self.record.begin(self.transfer_id, self.tenant, self.began_at)
+            self.record.begin(self.transfer_id, self.tenant, self.clock() - self._since_s)
             self._has_begun = True
 
     def count(self) -> None:

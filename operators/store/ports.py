@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from operators.errors import Rejected
@@ -48,7 +49,27 @@ class Upload:
     envelope: Envelope
 
 
-class ObjectStore(Protocol):
+class StoreTime(Protocol):
+    """The time by the clock of an object store, by which everything that a gateway writes is dated.
+
+    All gateways have this clock in common, so that what one stored first is first by its date too, whatever their
+    machines' clocks say: to the time of a request once the time is known, to a second at worst.
+    """
+
+    async def learn_time(self) -> None:
+        """Return once the time is known: without a request, and at once, if it is known already.
+
+        The first call takes up to a second and a few requests. Raises Unavailable when the store does not answer.
+        """
+
+    def now(self) -> datetime:
+        """Return the present time in UTC, later at each call of one process; a clock that is set changes nothing.
+
+        Raises Unavailable before the time is known.
+        """
+
+
+class ObjectStore(StoreTime, Protocol):
     """A store of objects in buckets: S3, as far as this archive needs it.
 
     Objects are never changed: a key is written once, read often, and perhaps deleted; only an object that is damaged is
@@ -57,8 +78,9 @@ class ObjectStore(Protocol):
 
     Every method raises Unavailable when the store does not answer in time, refuses, or lacks the bucket. Then it is not
     known what happened: a PUT or DELETE may have been carried out, and may still be carried out later. So callers
-    repeat the request, which is safe for all of them, or look. No method retries by itself. A method that streams
-    may raise Unavailable in the middle, after it has yielded a part.
+    repeat the request, which is safe for all of them, or look. No method retries by itself, save for a request that is
+    refused because this machine's clock is wrong. A method that streams may raise Unavailable in the middle, after it
+    has yielded a part.
     """
 
     async def put(self, bucket: Bucket, upload: Upload) -> bool:

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
 from gateway.intake.outbox.journal import Journal
 from gateway.intake.outbox.outbox import Outbox, OutboxPorts
+from operators.errors import Unavailable
 from operators.tasks import supervised
 from schemas.telemetry import GATEWAY_OUTBOX_TROUBLE
 
@@ -59,13 +61,18 @@ class Adoption:
 
 
 async def adopt(folder: Path, ports: OutboxPorts) -> None:
-    """Find and finish the outboxes of dead processes until cancelled; no outbox waits for another."""
+    """Find and finish the outboxes of dead processes until cancelled; no outbox waits for another.
+
+    None is taken over before the store's time is known, by which the ends of its transfers are dated.
+    """
     adoption = Adoption(folder, ports)
     async with asyncio.TaskGroup() as group:
         while True:
             try:
-                for outbox in adoption.ownerless():
-                    supervised("outbox_finish", adoption.finish(outbox), group)
+                with suppress(Unavailable):
+                    await ports.time.learn_time()
+                    for outbox in adoption.ownerless():
+                        supervised("outbox_finish", adoption.finish(outbox), group)
             except OSError as error:
                 log.warning("outbox_folder_unreadable", errno=error.errno)
             await ports.sleep(ADOPT_S)

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
@@ -21,7 +21,7 @@ from gateway.intake.outbox.journal import Journal
 from gateway.intake.outbox.journaled import JournaledLedger
 from gateway.intake.outbox.ledger import Intent
 from operators.errors import Rejected, Unavailable
-from operators.store.ports import EventLog
+from operators.store.ports import EventLog, StoreTime
 from operators.tasks import supervised
 from schemas.events import InstanceStored, Outcome
 from schemas.objects import Envelope, Identity
@@ -48,9 +48,10 @@ class OutboxPorts:
     rebuild: Rebuild
     # How long an object whose PUT has failed may still appear in the store.
     late_put_s: float
+    # The time that is recorded; `clock` only measures how long something takes.
+    time: StoreTime
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     reached: Reached = pass_by
 
 
@@ -99,9 +100,9 @@ class Outbox:
             self.end(transfer_id, "lost")
             await asyncio.sleep(0)
 
-    def begin(self, transfer_id: str, tenant: str, began_at: datetime) -> None:
-        """Record that a transfer began; raises OSError when the disk fails or is full."""
-        self._ledger.begin(transfer_id, tenant, began_at)
+    def begin(self, transfer_id: str, tenant: str, age_s: float) -> None:
+        """Record that a transfer began so long ago; raises OSError when the disk fails or is full."""
+        self._ledger.begin(transfer_id, tenant, self._ports.time.now() - timedelta(seconds=age_s))
 
     def intend(self, transfer_id: str, identity: Identity, key: str, envelope: Envelope) -> Intent:
         """Record that an object is about to be stored; return the intent. Raises OSError as begin()."""
@@ -118,7 +119,7 @@ class Outbox:
 
     def end(self, transfer_id: str, outcome: Outcome) -> None:
         """Record how a transfer ended; its transfer-ended events are published later."""
-        self._ledger.end(transfer_id, outcome, self._ports.now())
+        self._ledger.end(transfer_id, outcome, self._ports.time.now())
         self._add_ends(transfer_id)
 
     async def run(self) -> None:

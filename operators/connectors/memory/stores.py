@@ -4,6 +4,7 @@ import base64
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import Enum, auto
 from hashlib import sha256
 from zlib import crc32
@@ -11,6 +12,7 @@ from zlib import crc32
 import google_crc32c
 
 from operators.errors import Unavailable, Unreadable
+from operators.store.clock import StoreClock
 from operators.store.ports import NoEnvelope, Position, StoredObject, Upload
 from schemas.codec import decode, encode
 from schemas.events import Event
@@ -74,9 +76,23 @@ DAMAGES: Mapping[str, Callable[[StoredBytes], StoredBytes]] = {
 
 @dataclass
 class MemoryObjectStore(Failing):
-    """An ObjectStore in memory."""
+    """An ObjectStore in memory, whose clock is an argument, in Unix seconds."""
 
     objects: dict[tuple[Bucket, str], StoredBytes] = field(default_factory=dict)
+    clock: Callable[[], float] = time.time
+
+    def __post_init__(self) -> None:
+        self._time = StoreClock(self.clock, self.clock)
+
+    async def learn_time(self) -> None:
+        """Return once the store has answered; its clock is at hand, so that one answer is enough."""
+        if not self._time.is_known:
+            self.before_request("store")
+            self._time.is_known = True
+
+    def now(self) -> datetime:
+        """Return the present time by the store's clock; raises Unavailable before it is known."""
+        return self._time.now()
 
     async def put(self, bucket: Bucket, upload: Upload) -> bool:
         """Store the object unless its key exists; True when this call stored it."""

@@ -9,13 +9,16 @@ import base64
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http import HTTPStatus
-from typing import Self, cast
-from urllib.parse import quote, urlencode, urlsplit
+from typing import NamedTuple, Self, cast
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
+import structlog
 from aiohttp import ClientError, ClientPayloadError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
 from minio.xml import findall, findtext
 from multidict import CIMultiDictProxy
@@ -24,11 +27,21 @@ from yarl import URL
 from operators.connectors.s3.signature import Signer
 from operators.connectors.s3.wire import KEEP_ALIVE_S, ConnectionPool, HttpResponse
 from operators.errors import Unavailable, Unreadable
+from operators.store.clock import ENOUGH_S, StoreClock
 from operators.store.ports import NoEnvelope, StoredObject, Upload
 from schemas.objects import Bucket, Envelope
 from schemas.settings.servers import StoreSettings
+from schemas.telemetry import STORE_CLOCK_AHEAD
+
+log = structlog.get_logger()
 
 META = "x-amz-meta-"
+# How soon the store is asked again while its time is being learned.
+ASK_AGAIN_S = 0.02
+# A correction of the clock that is logged: the machine's clock or the store's is wrong.
+TOLD_S = 1.0
+# A refused request whose signature was further from the truth than this is signed again; S3 allows 15 minutes.
+SKEWED_S = 60.0
 LIFECYCLE = (
     '<LifecycleConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Rule><ID>fluoro</ID>'
     "<Status>Enabled</Status><Filter><Prefix></Prefix></Filter><Expiration><Days>{days}</Days></Expiration></Rule>"
@@ -40,11 +53,21 @@ NOT_THIS_VERSION = (HTTPStatus.PRECONDITION_FAILED, HTTPStatus.NOT_FOUND)
 NO_LIFECYCLE_RULES = (HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.BAD_REQUEST)
 
 
+class Asked(NamedTuple):
+    """The steady clock, and the estimate of the store's clock, when a request was signed."""
+
+    at: float
+    offset: float
+
+
 class S3ObjectStore:
     """An ObjectStore at an S3 endpoint, with path-style addresses; it belongs to the event loop that first uses it."""
 
-    def __init__(self, settings: StoreSettings) -> None:
+    def __init__(self, settings: StoreSettings, clock: StoreClock | None = None) -> None:
         self._settings = settings
+        self._clock = clock or StoreClock()
+        self._told_second = 0.0
+        self._learning = asyncio.Lock()
         self._endpoint = urlsplit(settings.endpoint)
         self._signer = Signer(settings.region, settings.access_key or "-", settings.secret_key or "-")
         self._session: ClientSession | None = None
@@ -80,10 +103,33 @@ class S3ObjectStore:
     async def _put(self, bucket: Bucket, upload: Upload, condition: dict[str, str]) -> HttpResponse:
         headers = {META + name: value for name, value in upload.envelope.to_metadata().items()} | condition
         headers |= {"x-amz-checksum-crc32c": upload.crc32c, "content-length": str(upload.size_bytes)}
+        asked = self._asked()
         head = self._head("PUT", f"{bucket}/{upload.key}", headers)
         with _as_unavailable():
             async with asyncio.timeout(self._settings.connect_s) as deadline:
-                return await self._connections.exchange(head, upload.parts, self._extend(deadline))
+                response = await self._connections.exchange(head, upload.parts, self._extend(deadline))
+        if self._is_refused_for_clock(response.status, response.headers.get("date"), asked):
+            # Not signed anew and sent again, as other requests are: the same wrong clock has dated the envelope.
+            raise Unavailable("store-clock")
+        return response
+
+    async def learn_time(self) -> None:
+        """Return once the store's time is known: at once, or after requests of about a second."""
+        if self._clock.is_known:
+            return
+        limit_s = self._settings.connect_s + self._settings.no_progress_s + ENOUGH_S
+        with _as_unavailable():
+            # The limit includes the wait for others that learn the time at this moment.
+            async with asyncio.timeout(limit_s), self._learning:
+                while not self._clock.is_known:
+                    async with self._request("HEAD", Bucket.HOT) as response:
+                        if "date" not in response.headers:
+                            raise Unavailable("store-date")
+                    await asyncio.sleep(ASK_AGAIN_S)
+
+    def now(self) -> datetime:
+        """Return the present time by the store's clock; raises Unavailable before it is known."""
+        return self._clock.now()
 
     async def head(self, bucket: Bucket, key: str) -> StoredObject | None:
         """Return an object's size, envelope and tag; None when there is no such object. Raises NoEnvelope."""
@@ -194,7 +240,7 @@ class S3ObjectStore:
             f"{method} {url.path} HTTP/1.1",
             *(
                 f"{name}: {value}"
-                for name, value in self._signer.signed(method, url, headers, datetime.now(UTC)).items()
+                for name, value in self._signer.signed(method, url, headers, self._clock.signing_time()).items()
             ),
         ]
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
@@ -211,12 +257,46 @@ class S3ObjectStore:
     ) -> AsyncIterator[ClientResponse]:
         encoded_query = urlencode(sorted((query or {}).items()), quote_via=quote)
         url = self._endpoint._replace(path="/" + quote(path), query=encoded_query)
-        signed = self._signer.signed(method, url, headers or {}, datetime.now(UTC))
+        response = await self._answer(method, url, headers or {}, body, or_again=True)
+        async with response:
+            yield response
+
+    async def _answer(
+        self, method: str, url: SplitResult, headers: Mapping[str, str], body: bytes | None, *, or_again: bool
+    ) -> ClientResponse:
+        """Return the response to a request; one that is refused because the clock was wrong is sent once more."""
+        asked = self._asked()
+        signed = self._signer.signed(method, url, headers, self._clock.signing_time())
         target = URL(url.geturl(), encoded=True)
         async with asyncio.timeout(self._settings.connect_s + self._settings.no_progress_s):
             response = await self._opened().request(method, target, headers=signed, data=body)
-        async with response:
-            yield response
+        if self._is_refused_for_clock(response.status, response.headers.get("date"), asked) and or_again:
+            response.release()
+            return await self._answer(method, url, headers, body, or_again=False)
+        return response
+
+    def _asked(self) -> Asked:
+        return Asked(self._clock.steady(), self._clock.offset)
+
+    def _is_refused_for_clock(self, status: int, date: str | None, asked: Asked) -> bool:
+        """Learn the time from a response; True if it is a refusal, and the request was signed for another time.
+
+        The status and the date tell it, and not the error code, which the response to a HEAD does not have.
+        """
+        # From 500 on, the answer may be that of a proxy, with the proxy's date.
+        if date and status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._learn(_unix_time(date), asked)
+        return status == HTTPStatus.FORBIDDEN and abs(self._clock.offset - asked.offset) > SKEWED_S
+
+    def _learn(self, second: float | None, asked: Asked) -> None:
+        if second is None:
+            return
+        changed_s = self._clock.learn(second, asked.at, self._clock.steady())
+        if abs(changed_s) >= TOLD_S:
+            log.warning("store_clock_corrected", by_s=round(changed_s, 1))
+        if second != self._told_second:
+            self._told_second = second
+            STORE_CLOCK_AHEAD.set(self._clock.ahead_s())
 
     async def _next(self, response: ClientResponse) -> bytes:
         async with asyncio.timeout(self._settings.no_progress_s):
@@ -243,6 +323,15 @@ class _as_unavailable:  # noqa: N801 - reads as what it does
             raise Unreadable("store-broke-off") from error
         if isinstance(error, ClientError | TimeoutError | OSError | EOFError | ET.ParseError):
             raise Unavailable("store") from error
+
+
+@lru_cache(maxsize=4)
+def _unix_time(date: str) -> float | None:
+    """Return the Unix time of an HTTP date, None if it is none; cached, since all answers of a second have the same."""
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
 
 
 def _is_stored(response: HttpResponse, crc32c: str) -> bool:

@@ -66,7 +66,7 @@ class Peer:
         store, events = MemoryObjectStore(), MemoryEventLog()
         quarantine = Quarantine(store, events, QuarantineRules(timedelta(days=1), 0, 1.0))
         limits = SpoolLimits(STORED_BYTES, STORED_BYTES, Path(tempfile.gettempdir()))
-        return Acceptance(AcceptancePorts(TieredStore(store), events, NO_OUTBOX, quarantine, self.room, limits))
+        return Acceptance(AcceptancePorts(TieredStore(store), events, NO_OUTBOX, quarantine, self.room, limits, store))
 
     def delivered(self, request: Request) -> None:
         if not isinstance(request, CEchoRequest | CStoreRequest):

@@ -1,9 +1,14 @@
 """Servers on real sockets that fail in known ways: an object store, and a server that only listens."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import formatdate
+
+SIGNATURE_S = 900.0
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -42,14 +47,23 @@ async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     await asyncio.Event().wait()
 
 
+def signed_at(headers: Mapping[str, str]) -> float:
+    """Return the Unix time for which a request was signed."""
+    return datetime.strptime(headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+
+
 @dataclass
 class FaultyStore:
-    """An S3 store for PUT, HEAD and ranged GET, which fails as `fault` says (see FAULTS)."""
+    """An S3 store for PUT, HEAD and ranged GET, which fails as `fault` says (see FAULTS).
+
+    It refuses signatures that are 15 minutes from its own clock, as S3 does.
+    """
 
     fault: str = "works"
     slow_s: float = 6.0
     has_buckets: bool = True
     objects: dict[str, tuple[dict[str, str], bytes]] = field(default_factory=dict)
+    clock: Callable[[], float] = time.time
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer requests until the connection ends."""
@@ -64,7 +78,8 @@ class FaultyStore:
     ) -> None:
         """Carry out a request and answer it."""
         status, headers, body = await self.carry_out(reader, request)
-        head = f"HTTP/1.1 {status} -\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        dated = headers | {"date": formatdate(self.clock(), usegmt=True)}
+        head = f"HTTP/1.1 {status} -\r\n" + "".join(f"{name}: {value}\r\n" for name, value in dated.items())
         writer.write(head.encode("latin-1") + b"\r\n" + body)
         await writer.drain()
 
@@ -73,6 +88,9 @@ class FaultyStore:
     ) -> tuple[int, dict[str, str], bytes]:
         """Carry out a request; return status, headers and body of the answer."""
         method, path, headers = request
+        if abs(signed_at(headers) - self.clock()) > SIGNATURE_S:
+            await reader.readexactly(int(headers.get("content-length", 0)))
+            return 403, {"content-length": "0"}, b""
         if method == "PUT":
             return await self._put(reader, path, headers)
         is_bucket = path.count("/") == 1
@@ -115,7 +133,15 @@ class FaultyStore:
     ) -> None:
         """Carry out a request, and answer that it failed."""
         await self.carry_out(reader, request)
-        writer.write(b"HTTP/1.1 500 -\r\ncontent-length: 0\r\n\r\n")
+        writer.write(b"HTTP/1.1 500 -\r\ncontent-length: 0\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n")
+        await writer.drain()
+
+    async def undated(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: tuple[str, str, dict[str, str]]
+    ) -> None:
+        """Answer without a date."""
+        await self.carry_out(reader, request)
+        writer.write(b"HTTP/1.1 200 -\r\ncontent-length: 0\r\n\r\n")
         await writer.drain()
 
     async def cuts_off(
@@ -144,6 +170,7 @@ FAULTS = {
     "silent": FaultyStore.silent,
     "slow": FaultyStore.slow,
     "fails": FaultyStore.fails,
+    "undated": FaultyStore.undated,
     "cuts_off": FaultyStore.cuts_off,
     "full": FaultyStore.full,
 }

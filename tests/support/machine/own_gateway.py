@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ STOP_S = 30.0
 
 @contextmanager
 def gateway(
-    archive: RunningStack, folder: Path, port: int, changes: Mapping[str, str]
+    archive: RunningStack, folder: Path, port: int, changes: Mapping[str, str], module: Sequence[str] = ("gateway",)
 ) -> Iterator["subprocess.Popen[str]"]:
     """Run a gateway for the block: it listens on this port, and keeps spool, outbox and log in this folder."""
     own = {
@@ -29,7 +29,7 @@ def gateway(
     with (
         (folder / "gateway.log").open("ab") as log,
         subprocess.Popen(
-            (sys.executable, "-m", "gateway"),
+            (sys.executable, "-m", *module),
             cwd=ROOT,
             env={**kept, **archive.env, **own, **changes},
             stdout=subprocess.PIPE,

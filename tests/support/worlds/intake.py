@@ -55,13 +55,17 @@ class IntakeWorld:
     # What outboxes rebuild events with; None: what gateways use.
     rebuild: Rebuild | None = None
 
+    def __post_init__(self) -> None:
+        # As after the first second of a process, whatever becomes of the store then.
+        asyncio.run(self.store.learn_time())
+
     @property
     def tiers(self) -> TieredStore:
         return TieredStore(self.store, self.in_use)
 
     def outbox_ports(self) -> OutboxPorts:
         rebuild = self.rebuild or Rebuilder(self.tiers, self.folder)
-        return OutboxPorts(self.events, rebuild, late_put_s=60, clock=self.time.clock, sleep=self.time.sleep)
+        return OutboxPorts(self.events, rebuild, 60, self.store, clock=self.time.clock, sleep=self.time.sleep)
 
     def gateway(self) -> "GatewayProcess":
         """Return a new process."""
@@ -110,7 +114,7 @@ class GatewayProcess:
         quarantine = Quarantine(world.store, world.events, QuarantineRules(timedelta(days=30), 2**30, 300.0))
         limits = SpoolLimits(2**20, 2**20, world.folder)
         self.acceptance = Acceptance(
-            AcceptancePorts(world.tiers, world.events, self.outbox, quarantine, Room(2**20), limits)
+            AcceptancePorts(world.tiers, world.events, self.outbox, quarantine, Room(2**20), limits, world.store)
         )
 
     def accept(self, number: int, study_uid: str = "1.2.3") -> Receipt:

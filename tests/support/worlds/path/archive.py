@@ -9,7 +9,7 @@ from random import Random
 
 from gateway.intake.transfer import Transfer
 from operators.connectors.memory.catalog import MemoryCatalog
-from operators.connectors.memory.stores import StoredBytes
+from operators.connectors.memory.stores import MemoryObjectStore, StoredBytes
 from operators.dicom.attributes import TAGS
 from operators.dicom.instance import data_hasher
 from operators.errors import Unavailable
@@ -85,7 +85,8 @@ class Archive:
 
     def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.machines = Machines(self.folder, self.chance)
+        store = MemoryObjectStore(clock=lambda: self.now_s)
+        self.machines = Machines(self.folder, self.chance, store)
         self.catalog = MemoryCatalog()
         self.clocks = [Clock(self.true_time) for _ in range(GATEWAYS)]
         self.gateways = [Process(self.machines, clock) for clock in self.clocks]

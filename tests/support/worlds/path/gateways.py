@@ -20,6 +20,7 @@ from gateway.intake.spool import Room, SpoolLimits
 from gateway.intake.tiers import TieredStore
 from gateway.intake.transfer import Transfer
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
+from operators.store.clock import StoreClock
 from tests.support.worlds.intake import CT, EXPLICIT
 from tests.support.worlds.path.servers import Connection, Faults, SeenEventLog, SeenStore
 
@@ -101,7 +102,7 @@ class Clock:
 class Process:
     """One gateway process: its acceptance, its outbox, and the tasks that work on outboxes."""
 
-    def __init__(self, machines: Machines, now: Clock) -> None:
+    def __init__(self, machines: Machines, clock: Clock) -> None:
         self.is_dead = asyncio.get_running_loop().create_future()
         self._journals: list[MortalJournal] = []
         OWNER.set(self._journals)
@@ -109,22 +110,24 @@ class Process:
             Connection("store", machines.chance, machines.store_faults),
             Connection("broker", machines.chance, machines.broker_faults),
         )
-        store = SeenStore(machines.store, self._connections[0])
+        loop = asyncio.get_running_loop()
+        time = StoreClock(lambda: clock().timestamp(), loop.time)
+        store = SeenStore(machines.store, self._connections[0], time)
         events = SeenEventLog(machines.events, self._connections[1])
-        loop, tiers = asyncio.get_running_loop(), TieredStore(store)
+        tiers = TieredStore(store)
         ports = OutboxPorts(
             events,
             Rebuilder(tiers, machines.folder),
             LATE_PUT_S,
+            store,
             clock=loop.time,
             sleep=self._connections[0].sleep,
-            now=now,
         )
         self.outbox = Outbox(MortalJournal.create(machines.folder), ports)
         limits = SpoolLimits(2**20, 2**20, machines.folder)
         quarantine = Quarantine(store, events, RULES)
         self.acceptance = Acceptance(
-            AcceptancePorts(tiers, events, self.outbox, quarantine, Room(2**24), limits, now=now)
+            AcceptancePorts(tiers, events, self.outbox, quarantine, Room(2**24), limits, store)
         )
         self._tasks = [loop.create_task(self.outbox.run()), loop.create_task(adopt(machines.folder, ports))]
 
@@ -140,6 +143,10 @@ class Process:
 
     async def serve(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what a task of the process returns; raises ProcessKilled when the process dies before."""
+        if self.is_dead.done():
+            # Nobody connects to a dead process: it writes no intent, and so must store nothing.
+            work.close()
+            raise ProcessKilled
         OWNER.set(self._journals)
         task = asyncio.get_running_loop().create_task(work)
         # A task of a dead process may end much later; nobody asks how.

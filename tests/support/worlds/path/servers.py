@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from random import Random
 from typing import TypeVar
 
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
 from operators.errors import Unavailable
+from operators.store.clock import StoreClock
 from operators.store.ports import Position, StoredObject, Upload
 from schemas.events import Event
 from schemas.objects import Bucket
@@ -19,6 +21,7 @@ DELAY_S = 0.05
 # A client's patience with a request, and the longest time after which a request that it gave up is still carried out.
 PATIENCE_S = 5.0
 LATE_S = 50.0
+ASK_AGAIN_S = 0.02
 
 
 @dataclass
@@ -92,22 +95,31 @@ async def _after(seconds: float, request: Callable[[], Awaitable[T]]) -> None:
 
 @dataclass(frozen=True)
 class SeenStore:
-    """An ObjectStore through a connection."""
+    """An ObjectStore through a connection; `time` is what the process knows of the store's clock, by its answers."""
 
     store: MemoryObjectStore
     connection: Connection
+    time: StoreClock
+
+    async def learn_time(self) -> None:
+        while not self.time.is_known:
+            await self.check()
+            await self.connection.sleep(ASK_AGAIN_S)
+
+    def now(self) -> datetime:
+        return self.time.now()
 
     async def put(self, bucket: Bucket, upload: Upload) -> bool:
         # The sender's buffer is gone when a request is carried out late.
         kept = replace(upload, parts=(b"".join(upload.parts),))
-        return await self.connection.carry(lambda: self.store.put(bucket, kept))
+        return await self._carry(lambda: self.store.put(bucket, kept))
 
     async def replace(self, bucket: Bucket, upload: Upload, etag: str) -> bool:
         kept = replace(upload, parts=(b"".join(upload.parts),))
-        return await self.connection.carry(lambda: self.store.replace(bucket, kept, etag))
+        return await self._carry(lambda: self.store.replace(bucket, kept, etag))
 
     async def head(self, bucket: Bucket, key: str) -> StoredObject | None:
-        return await self.connection.carry(lambda: self.store.head(bucket, key))
+        return await self._carry(lambda: self.store.head(bucket, key))
 
     async def read(
         self, bucket: Bucket, key: str, start: int = 0, end: int | None = None
@@ -115,7 +127,7 @@ class SeenStore:
         async def whole() -> bytes:
             return b"".join([chunk async for chunk in self.store.read(bucket, key, start, end)])
 
-        yield await self.connection.carry(whole)
+        yield await self._carry(whole)
 
     async def keys(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[str]:
         async for key in self.store.keys(bucket, prefix):
@@ -126,10 +138,19 @@ class SeenStore:
             yield found
 
     async def delete(self, bucket: Bucket, key: str) -> None:
-        await self.connection.carry(lambda: self.store.delete(bucket, key))
+        await self._carry(lambda: self.store.delete(bucket, key))
 
     async def check(self) -> None:
-        await self.connection.carry(self.store.check)
+        await self._carry(self.store.check)
+
+    async def _carry(self, request: Callable[[], Awaitable[T]]) -> T:
+        async def dated() -> tuple[T, float]:
+            return await request(), float(int(self.store.clock()))
+
+        asked = self.time.steady()
+        result, second = await self.connection.carry(dated)
+        self.time.learn(second, asked, self.time.steady())
+        return result
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import base64
 import threading
 import zlib
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import google_crc32c
@@ -14,7 +15,9 @@ from operators.connectors.memory.stores import MemoryObjectStore
 from operators.dicom.part10 import split_part10
 from operators.errors import Rejected, Unavailable
 from operators.store.ports import StoredObject, Upload
+from schemas.events import TransferEnded
 from schemas.objects import TIERS, Bucket, Envelope
+from schemas.topics import TRANSFER_ENDED
 from tests.support.worlds.intake import CT, EXPLICIT, FullJournal, IntakeWorld, data_set
 from tests.support.worlds.reading import part10
 from tests.support.worlds.stow import multipart, stow_world
@@ -51,6 +54,47 @@ def test_the_event_of_a_repeat_has_the_offsets_of_the_stored_object(world: Intak
     assert event.frames.offset == ours.frames.offset + 10
     assert event.header_length == ours.header_length + 10
     assert (event.prefix_length, event.size_bytes) == (ours.prefix_length + 10, ours.size_bytes + 10)
+
+
+def test_all_that_a_gateway_writes_is_dated_by_the_store(tmp_path: Path) -> None:
+    noon = datetime(2031, 11, 1, 12, tzinfo=UTC)
+    world = IntakeWorld(tmp_path, store=MemoryObjectStore(clock=noon.timestamp))
+    gateway = world.gateway()
+    event = gateway.accept(1).event
+    gateway.transfer.complete()
+    asyncio.run(gateway.outbox.settle())
+
+    (end,) = (event for event in world.events.events(TRANSFER_ENDED) if isinstance(event, TransferEnded))
+    written = (event.received_at, event.stored_at, event.occurred_at, end.began_at, end.occurred_at)
+    assert all(abs(moment - noon) < timedelta(hours=1) for moment in written)
+    assert end.began_at < event.received_at < event.stored_at < end.occurred_at
+
+
+class TimelessStore(MemoryObjectStore):
+    """A store that does not tell its time, or only after `after_s`."""
+
+    after_s: float | None = 0.0
+
+    async def learn_time(self) -> None:
+        if self.after_s is None:
+            raise Unavailable("store")
+        await asyncio.sleep(self.after_s)
+
+
+@pytest.mark.parametrize("after_s", [None, 60.0])
+def test_nothing_is_stored_before_the_stores_time_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after_s: float | None
+) -> None:
+    monkeypatch.setattr("gateway.intake.accept.CLOCK_S", 0.01)
+    timeless = TimelessStore()
+    gateway = IntakeWorld(tmp_path, store=timeless).gateway()
+    timeless.after_s = after_s
+
+    with pytest.raises(Unavailable):
+        gateway.accept(1)
+
+    assert timeless.objects == {}
+    assert gateway.outbox.is_empty
 
 
 def in_every_tier(folder: Path, store: MemoryObjectStore | None = None) -> IntakeWorld:

@@ -17,12 +17,14 @@ class Record:
     """A record of transfers that keeps its entries in order, and refuses when it is full."""
 
     entries: list[str] = field(default_factory=list)
+    ages_s: list[float] = field(default_factory=list)
     is_full: bool = False
 
-    def begin(self, transfer_id: str, tenant: str, began_at: datetime) -> None:  # noqa: ARG002
+    def begin(self, transfer_id: str, tenant: str, age_s: float) -> None:  # noqa: ARG002
         if self.is_full:
             raise OSError(28, "no space")
         self.entries.append("begun")
+        self.ages_s.append(age_s)
 
     def end(self, transfer_id: str, outcome: Outcome) -> None:  # noqa: ARG002
         self.entries.append(outcome)
@@ -66,6 +68,15 @@ def test_a_beginning_that_the_disk_refused_is_recorded_with_the_next_instance() 
     transfer.complete()
 
     assert record.entries == ["begun", "well"]
+
+
+def test_a_transfer_began_when_it_was_made_and_not_with_its_first_instance() -> None:
+    record, now_s = Record(), [100.0]
+    transfer = Transfer(record, "local", clock=lambda: now_s[0])
+    now_s[0] = 107.5
+    transfer.begin()
+
+    assert record.ages_s == [7.5]
 
 
 def test_an_ended_transfer_takes_no_instance() -> None:

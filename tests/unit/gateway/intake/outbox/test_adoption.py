@@ -3,6 +3,8 @@
 import asyncio
 import errno
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,13 @@ from structlog.testing import capture_logs
 
 from gateway.intake.outbox.adoption import adopt
 from gateway.intake.outbox.journal import Journal
-from operators.connectors.memory.stores import Outage
+from operators.connectors.memory.stores import MemoryObjectStore, Outage
+from schemas.events import TransferEnded
 from schemas.telemetry import GATEWAY_OUTBOX_TROUBLE
+from schemas.topics import TRANSFER_ENDED
 from tests.support.worlds.intake import IntakeWorld, killed_during
+
+NOON = datetime(2031, 11, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -37,6 +43,29 @@ def test_a_living_process_takes_over_the_outbox_of_a_dead_one(world: IntakeWorld
     asyncio.run(beside(lambda: killed_during(world, world.events, Outage.REFUSES)))
 
     assert world.ended == [("1.2.3", "lost", 1)]
+
+
+def test_no_outbox_is_taken_over_before_the_stores_time_is_known(world: IntakeWorld) -> None:
+    killed_during(world, world.events, Outage.REFUSES)
+    silent = MemoryObjectStore(Outage.REFUSES, clock=NOON.timestamp)
+    rounds = []
+
+    async def sleep(seconds: float) -> None:
+        rounds.append(len(world.journals))
+        if len(rounds) == 3:
+            silent.outage = Outage.NONE
+        await asyncio.sleep(seconds / 1000)
+
+    async def adopting() -> None:
+        task = asyncio.create_task(adopt(world.folder, replace(world.outbox_ports(), time=silent, sleep=sleep)))
+        await until_empty(world)
+        task.cancel()
+
+    asyncio.run(adopting())
+
+    (end,) = (event for event in world.events.events(TRANSFER_ENDED) if isinstance(event, TransferEnded))
+    assert rounds[:3] == [1, 1, 1]
+    assert abs(end.occurred_at - NOON) < timedelta(seconds=1)
 
 
 def test_outboxes_are_taken_over_after_their_folder_was_unreadable_for_a_while(

@@ -201,7 +201,7 @@ def left_open(world: IntakeWorld, count: int) -> Outbox:
     outbox = Outbox.create(world.folder, world.outbox_ports())
     transfers = [f"t-{number}" for number in range(10)]
     for transfer_id in transfers:
-        outbox.begin(transfer_id, "local", NOON)
+        outbox.begin(transfer_id, "local", 0.0)
     for number in range(count):
         transfer_id = transfers[number % 10]
         identity = Identity("local", f"1.2.{number % 10}", "1.2.9", f"1.2.3.{number}", f"{number:064x}")
@@ -389,7 +389,7 @@ def test_a_live_close_costs_the_same_among_many_open_intents(world: IntakeWorld)
         outbox = left_open(world, among)
         costs = []
         for number in range(50):
-            outbox.begin(f"live-{number}", "local", NOON)
+            outbox.begin(f"live-{number}", "local", 0.0)
             identity = Identity("local", "1.2.77", "1.2.9", f"1.2.4.{number}", "0" * 64)
             intent = outbox.intend(f"live-{number}", identity, identity.key, envelope_of(f"live-{number}"))
             begun = process_time()
