@@ -5,7 +5,6 @@ import mmap
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from deploy.commands.files import copy_object
@@ -49,7 +48,7 @@ class DecisionPorts:
     limits: ScanLimits = LIMITS
 
 
-async def release(ports: DecisionPorts, row: QuarantineRow, now: datetime) -> str:
+async def release(ports: DecisionPorts, row: QuarantineRow) -> str:
     """Send an object to the STOW-RS door again and, once it is stored, remove it from quarantine; return a message.
 
     Raises Failed, with nothing changed, when the door does not store it. The object is removed last, so that a release
@@ -65,13 +64,13 @@ async def release(ports: DecisionPorts, row: QuarantineRow, now: datetime) -> st
             raise Failed("the object is empty: discard it")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole, memoryview(whole) as view:
             check_stored(await asyncio.to_thread(_send, ports, stored, view))
-    event = quarantine.decided(before, "released", now)
+    event = quarantine.decided(before, "released", ports.store.now())
     await _finish(ports.events.publish(INSTANCE_QUARANTINED, event), NOT_PUBLISHED)
     await _finish(ports.store.delete(Bucket.QUARANTINE, row.object_key), NOT_REMOVED)
     return f"Released: {row.data_hash} is stored."
 
 
-async def discard(ports: DecisionPorts, row: QuarantineRow, now: datetime) -> str:
+async def discard(ports: DecisionPorts, row: QuarantineRow) -> str:
     """Delete an object from quarantine, then publish that it is discarded; return a message.
 
     A row whose object is gone can be discarded too. Raises Failed and Unavailable.
@@ -79,7 +78,7 @@ async def discard(ports: DecisionPorts, row: QuarantineRow, now: datetime) -> st
     before = await _latest_event(ports, row)
     await ports.events.check()
     await ports.store.delete(Bucket.QUARANTINE, row.object_key)
-    event = quarantine.decided(before, "discarded", now)
+    event = quarantine.decided(before, "discarded", ports.store.now())
     await _finish(ports.events.publish(INSTANCE_QUARANTINED, event), NOT_LISTED)
     return f"Discarded: {row.data_hash} is deleted."
 
@@ -106,8 +105,9 @@ async def _latest_event(ports: DecisionPorts, row: QuarantineRow) -> InstanceQua
     """Return the event of the quarantined object: from the object if the store has it, else from the catalog's row.
 
     The object may be newer than the row: the same content may have been refused again. Raises Failed when the content
-    was released or discarded, and its object is gone.
+    was released or discarded, and its object is gone. The store's time, which dates the decision, is known after this.
     """
+    await ports.store.learn_time()
     stored = await ports.store.head(Bucket.QUARANTINE, row.object_key)
     if stored is not None:
         return quarantine.held(stored, row.until - row.stored_at)

@@ -38,7 +38,7 @@ HASH = re.compile("[0-9a-f]{4,64}")
 HTTP_URL = re.compile(r"http://[^/?#]+(/[^?#]*)?")
 HEADINGS = ("HASH", "TENANT", "STATE", "REASON", "BYTES", "FROM", "SINCE", "UNTIL")
 
-Decide = Callable[[DecisionPorts, QuarantineRow, datetime], Awaitable[str]]
+Decide = Callable[[DecisionPorts, QuarantineRow], Awaitable[str]]
 
 
 def list_(options: Namespace) -> None:
@@ -133,7 +133,7 @@ async def carry_out(decide: Decide, sections: DecisionSections, row: QuarantineR
             folder=spool_dir if spool_dir.is_dir() else None,
             limits=limits_of(sections.intake),
         )
-        return await decide(ports, row, datetime.now(UTC))
+        return await decide(ports, row)
 
 
 def hash_beginning(text: str) -> str:

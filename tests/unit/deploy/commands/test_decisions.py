@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from operators.store.ports import Position
 from schemas.events import Event, InstanceQuarantined, InstanceStored
 from schemas.objects import Bucket
 from schemas.topics import Topic
-from tests.support.worlds.catalog_histories import NOON, numbered, run
+from tests.support.worlds.catalog_histories import numbered, run
 from tests.support.worlds.reading import CT, part10
 from tests.support.worlds.stow import StowWorld, multipart, stow_world
 
@@ -31,7 +31,7 @@ GOOD = part10()
 NO_UID = part10(SOPInstanceUID="1.2.3.1.8").replace(b"1.2.3.1.8\0", b"1.2/3.1.8\0")
 NOT_PART10 = GOOD[132:]
 
-Decide = Callable[[DecisionPorts, QuarantineRow, datetime], Awaitable[str]]
+Decide = Callable[[DecisionPorts, QuarantineRow], Awaitable[str]]
 
 
 @dataclass
@@ -58,7 +58,7 @@ class World:
         return row
 
     async def release(self) -> str:
-        return await release(self.ports(), self.row(), NOON)
+        return await release(self.ports(), self.row())
 
     def ports(self, **others: Any) -> DecisionPorts:
         loop = asyncio.get_running_loop()
@@ -119,7 +119,7 @@ def test_nothing_changes_when_the_door_refuses(tmp_path: Path) -> None:
             (StowReply(502, b"<html>"), "502: no reason given"),
         ):
             with pytest.raises(Failed, match=message):
-                await release(world.ports(store_file=lambda *_, reply=reply: reply), world.row(), NOON)
+                await release(world.ports(store_file=lambda *_, reply=reply: reply), world.row())
 
         assert world.row().state == "held"
         assert len(world.door.stored(Bucket.QUARANTINE)) == 1
@@ -131,7 +131,7 @@ def test_an_object_is_not_released_into_another_tenant(tmp_path: Path) -> None:
     async def test(world: World) -> None:
         await world.refuse_over_dimse(MR, "1.2.3.1.1", GOOD)
         with pytest.raises(Failed, match="stores for tenant other"):
-            await release(world.ports(tenant="other"), world.row(), NOON)
+            await release(world.ports(tenant="other"), world.row())
 
     with_world(tmp_path, test)
 
@@ -140,13 +140,15 @@ def test_a_discarded_object_stays_discarded_even_when_the_clock_runs_behind(tmp_
     async def test(world: World) -> None:
         await world.door.post(multipart(NO_UID))
         row = world.row()
-        await discard(world.ports(), row, row.occurred_at - timedelta(hours=2))
+        before = (row.occurred_at - timedelta(hours=2)).timestamp()
+        behind = MemoryObjectStore(objects=world.door.store.objects, clock=lambda: before)
+        await discard(world.ports(store=behind), row)
 
         assert world.row().state == "discarded"
         assert world.door.stored(Bucket.QUARANTINE) == []
         for decide in (discard, release):
             with pytest.raises(Failed, match="was discarded already"):
-                await decide(world.ports(), world.row(), NOON)
+                await decide(world.ports(), world.row())
 
     with_world(tmp_path, test)
 
@@ -157,7 +159,7 @@ def test_an_object_that_is_gone_from_the_store_can_be_discarded_but_not_released
         world.door.store.objects.clear()
         with pytest.raises(Failed, match="not in the store any more"):
             await world.release()
-        await discard(world.ports(), world.row(), NOON)
+        await discard(world.ports(), world.row())
 
         assert world.row().state == "discarded"
 
@@ -170,10 +172,10 @@ def test_nothing_is_discarded_while_the_broker_does_not_answer(tmp_path: Path) -
         row = world.row()
         world.door.events.outage = Outage.REFUSES
         with pytest.raises(Unavailable):
-            await discard(world.ports(), row, NOON)
+            await discard(world.ports(), row)
         assert world.door.stored(Bucket.QUARANTINE) == [NO_UID]
         world.door.events.outage = Outage.NONE
-        await discard(world.ports(), row, NOON)
+        await discard(world.ports(), row)
 
         assert world.row().state == "discarded"
 
@@ -203,9 +205,9 @@ def test_a_decision_can_be_made_again_when_the_broker_failed_half_way(
         await world.refuse_over_dimse(MR, "1.2.3.1.1", GOOD)
         row = world.row()
         with pytest.raises(Failed, match=message):
-            await decide(world.ports(events=FailingEventLog()), row, NOON)
+            await decide(world.ports(events=FailingEventLog()), row)
         assert len(world.door.stored(Bucket.QUARANTINE)) == left
-        await decide(world.ports(), world.row(), NOON)
+        await decide(world.ports(), world.row())
 
         assert world.row().state == state
         assert world.door.stored(Bucket.QUARANTINE) == []
@@ -223,7 +225,7 @@ def test_a_release_can_be_made_again_when_the_store_failed_at_the_end(tmp_path: 
         await world.refuse_over_dimse(MR, "1.2.3.1.1", GOOD)
         undeleting = UndeletingStore(objects=world.door.store.objects)
         with pytest.raises(Failed, match=r"object is still in quarantine.*Release it again"):
-            await release(world.ports(store=undeleting), world.row(), NOON)
+            await release(world.ports(store=undeleting), world.row())
         assert world.row().state == "released"
         await world.release()
 
@@ -236,10 +238,10 @@ def test_a_decision_is_about_the_object_in_the_store_not_about_an_older_row(tmp_
     async def test(world: World) -> None:
         await world.door.post(multipart(NO_UID))
         older = world.row()
-        await discard(world.ports(), older, NOON)
+        await discard(world.ports(), older)
         await world.door.post(multipart(NO_UID))
         again = world.row()
-        await discard(world.ports(), older, NOON)
+        await discard(world.ports(), older)
 
         row = world.row()
         assert again.state == "held"
