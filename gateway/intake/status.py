@@ -31,12 +31,12 @@ CANNOT_UNDERSTAND = Status(0xC000, "unreadable", "data set cannot be read, and i
 TOO_LARGE = Status(0xC001, "too-large", "larger than this archive accepts")
 OTHER_CLASS = Status(0x0122, "other-class", "SOP class was not negotiated for this context")
 QUARANTINE_FULL = Status(0xC005, "quarantine-full", "cannot be read, and the quarantine is full")
+FAILED = Status(0x0110, "failed", "an error inside the archive")
 # Only STOW-RS uses these: PS3.18 table I.2-2 leaves the last digits to the archive.
 OTHER_STUDY = Status(0xA901, "other-study", "data set is not of the study in the address")
 PART_TYPE = Status(0xC002, "part-type", "part is not application/dicom")
 PART_LENGTH = Status(0xC003, "part-length", "part is longer or shorter than its Content-Length")
 BROKEN_OFF = Status(0xC004, "broken-off", "request is no multipart body from here on, or exceeds a limit")
-FAILED = Status(0x0110, "failed", "an error inside the archive")
 
 STATUSES = (
     STORED,
@@ -47,6 +47,7 @@ STATUSES = (
     TOO_LARGE,
     OTHER_CLASS,
     QUARANTINE_FULL,
+    FAILED,
 )
 
 # The reasons of rejection with a status of their own; every other reason means CANNOT_UNDERSTAND.

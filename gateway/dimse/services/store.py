@@ -8,7 +8,7 @@ import structlog
 from gateway.dimse.services.service import Association, Respond, Service
 from gateway.intake.accept import Incoming
 from gateway.intake.spool import Body
-from gateway.intake.status import OTHER_CLASS, OUT_OF_RESOURCES, Status, of_rejected, of_stored
+from gateway.intake.status import FAILED, OTHER_CLASS, OUT_OF_RESOURCES, Status, of_rejected, of_stored
 from operators.dimse.commands import C_STORE, Command, response
 from operators.dimse.sop_classes import is_storage
 from operators.errors import Rejected, Unavailable
@@ -51,6 +51,11 @@ class CStoreRequest:
         except Unavailable as error:
             self._log_refusal(error.what)
             return OUT_OF_RESOURCES
+        except Exception:
+            # An error of one instance must not lose the association's other instances.
+            self.association.transfer.mark_partial()
+            log.exception("instance_failed", transfer=self.association.transfer.transfer_id)
+            return FAILED
         return of_stored(receipt.event.warnings)
 
     def _log_refusal(self, reason: str) -> None:

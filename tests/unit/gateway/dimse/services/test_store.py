@@ -14,6 +14,8 @@ from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
 from operators.dimse.commands import C_STORE, Command, parse_response
 from operators.dimse.negotiation import AssociateAccepted, PresentationContext
 from operators.errors import Rejected
+from operators.store.ports import Upload
+from schemas.objects import Bucket
 from tests.support.senders.scu import element, pdv
 from tests.support.worlds.dimse import (
     LAST,
@@ -86,3 +88,34 @@ def test_another_class_than_the_contexts_is_refused_after_the_data_set(tmp_path:
 
 def test_an_instances_class_is_that_of_the_context_not_of_the_command(tmp_path: Path) -> None:
     assert begun(tmp_path, CT, "1.9.8").incoming.sop_class == CT
+
+
+class FaultyStore(MemoryObjectStore):
+    """A store that fails unexpectedly at its first object."""
+
+    is_failing = True
+
+    async def put(self, bucket: Bucket, upload: Upload) -> bool:
+        if self.is_failing:
+            self.is_failing = False
+            raise RuntimeError
+        return await super().put(bucket, upload)
+
+
+def test_an_unexpected_error_fails_one_instance_and_the_association_goes_on(tmp_path: Path) -> None:
+    async def answered() -> list[bytes]:
+        connectors = Connectors(FaultyStore(), MemoryEventLog())
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            async with door_of(listening, settings(tmp_path), connectors):
+                reader, writer = await associated(listening)
+                answers = []
+                for number in (1, 2):
+                    writer.write(store_command(number) + pdv(data_set(number, "1.2.3"), LAST))
+                    answers.append(await next_pdu(reader))
+                writer.transport.abort()
+                return answers
+
+    failed, stored = asyncio.run(answered())
+
+    assert element(0x0900, struct.pack("<H", 0x0110)) in failed
+    assert element(0x0900, struct.pack("<H", 0x0000)) in stored
