@@ -56,6 +56,7 @@ class PartDelivery:
         self.flaw = _flaw(headers)
         self.meta: FileMeta | None = None
         self.incoming: Incoming | None = None
+        self._failure: Exception | None = None
         self._acceptance = acceptance
         self._length = headers.get("content-length")
         self._size_bytes = 0
@@ -65,8 +66,14 @@ class PartDelivery:
     def write(self, piece: memoryview) -> None:
         """Add the part's next bytes; the view may be reused afterwards."""
         self._size_bytes += len(piece)
-        if self.flaw:
+        if self.flaw or self._failure:
             return
+        try:
+            self._take(piece)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this part alone; end() raises it
+            self._failure = error
+
+    def _take(self, piece: memoryview) -> None:
         if self.incoming is not None:
             self.incoming.body.write(piece)
         elif not self._beginning and len(piece) >= self._parse_bytes and self._begin(piece):
@@ -77,7 +84,12 @@ class PartDelivery:
             self._parse_if_due()
 
     def end(self) -> Incoming:
-        """Return the complete incoming instance; raises Rejected for wrong headers or a wrong Content-Length."""
+        """Return the complete incoming instance; raises Rejected for wrong headers or a wrong Content-Length.
+
+        Raises the error, of whatever kind, that its bytes led to.
+        """
+        if self._failure:
+            raise self._failure
         if self.flaw:
             raise Rejected(self.flaw)
         if self._length not in (None, str(self._size_bytes)):

@@ -3,9 +3,12 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from gateway.stow.delivery import PartDelivery
+from operators.dicom.part10 import FileMeta, split_incoming_part10
 from tests.support.worlds.reading import part10
-from tests.support.worlds.stow import stow_world
+from tests.support.worlds.stow import multipart, stow_world
 
 ONE = part10()
 
@@ -23,5 +26,27 @@ def test_the_beginning_of_a_part_takes_memory_until_its_file_meta_is_complete(tm
             part.close()
 
             assert room.held_bytes == 0
+
+    asyncio.run(test())
+
+
+def test_an_unexpected_error_while_a_part_arrives_fails_that_part_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def split(beginning: memoryview, *, is_whole: bool) -> FileMeta | None:
+        if b"1.2.3.1.1" in bytes(beginning):
+            raise ZeroDivisionError
+        return split_incoming_part10(beginning, is_whole=is_whole)
+
+    monkeypatch.setattr("gateway.stow.delivery.split_incoming_part10", split)
+
+    async def test() -> None:
+        async with stow_world(tmp_path) as world:
+            long = part10(ImageComments="x" * 2000)
+            response = await world.post(multipart(long, part10(SOPInstanceUID="1.2.3.1.2")))
+
+            assert (response.status, response.failures()) == (202, [0x0110])
+            assert [(end.outcome, end.instances) for end in await world.ends()] == [("partial", 1)]
+            assert world.intake.room.held_bytes == 0
 
     asyncio.run(test())
