@@ -13,7 +13,7 @@ from gateway.intake.deadlines import ANNOUNCE_S, within
 from operators.errors import Rejected, Unavailable
 from operators.store import quarantine
 from operators.store.ports import EventLog, ObjectStore, StoredObject, Upload
-from schemas.objects import Bucket
+from schemas.objects import DATA_HASH, TENANT, Bucket
 from schemas.telemetry import GATEWAY_QUARANTINE_BYTES, GATEWAY_QUARANTINE_FULL, GATEWAY_QUARANTINED
 from schemas.topics import INSTANCE_QUARANTINED
 
@@ -42,6 +42,8 @@ class Quarantine:
         self._rules = rules
         self._quota = Quota(rules.quota_bytes)
         self._tenants: set[str] = set()
+        # How many objects the last measurement found under keys that are none of a quarantine.
+        self._unknown = 0
 
     async def keep(self, upload: Upload, reason: str) -> None:
         """Store a refused object under its key, tenant/hash, and publish its event.
@@ -94,13 +96,24 @@ class Quarantine:
         """Add up the bytes that each tenant has in the store; raises Unavailable."""
         before = self._quota.used()
         found: Counter[str] = Counter()
+        unknown = 0
         async for key, size_bytes in self._store.sizes(Bucket.QUARANTINE):
-            tenant, _ = quarantine.tenant_and_hash(key)
-            found[tenant] += max(size_bytes, LEAST_BYTES)
+            tenant, data_hash = quarantine.tenant_and_hash(key)
+            if TENANT.fullmatch(tenant) and DATA_HASH.fullmatch(data_hash):
+                found[tenant] += max(size_bytes, LEAST_BYTES)
+            else:
+                # This archive has not stored it, and its key may hold anything: not a name for a metric or a log line.
+                unknown += 1
+        self._note_unknown(unknown)
         self._quota.measured(found, before)
         self._tenants |= found.keys()
         for tenant in self._tenants:
             GATEWAY_QUARANTINE_BYTES.labels(tenant).set(found[tenant])
+
+    def _note_unknown(self, objects: int) -> None:
+        if objects != self._unknown:
+            log.warning("quarantine_keys_unknown", objects=objects)
+        self._unknown = objects
 
 
 def _stored(upload: Upload) -> StoredObject:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from prometheus_client import generate_latest
+from structlog.testing import capture_logs
 
 from gateway.intake.quarantine import LEAST_BYTES, Quarantine, QuarantineRules, Quota
 from gateway.intake.status import QUARANTINE_FULL, of_rejected
@@ -280,3 +282,18 @@ def test_the_watch_goes_on_when_the_store_does_not_answer(world: QuarantineWorld
     assert slept == [10, 300]
     with pytest.raises(Rejected):
         world.keep(OTHER_FIVE, f"local/{OTHER}")
+
+
+def test_an_object_under_an_odd_key_disturbs_no_measurement_and_names_no_metric(world: QuarantineWorld) -> None:
+    world.keep()
+    ((_, key),) = world.store.objects
+    kept = world.store.objects[Bucket.QUARANTINE, key]
+    odd = ("Doe^John", "Doe^John/1", "", "/", "a/b/c", f"LOCAL/{HASH}")
+    world.store.objects |= {(Bucket.QUARANTINE, name): kept for name in odd}
+    with capture_logs() as logs:
+        for _ in range(3):
+            asyncio.run(world.quarantine.measure())
+
+    assert GATEWAY_QUARANTINE_BYTES.labels("local")._value.get() == len(FIVE)
+    assert "Doe" not in generate_latest(GATEWAY_QUARANTINE_BYTES).decode()
+    assert [(entry["event"], entry["objects"]) for entry in logs] == [("quarantine_keys_unknown", len(odd))]
