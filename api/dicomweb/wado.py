@@ -110,8 +110,11 @@ async def _metadata_of(services: Services, reader: ArchiveReader, location: Loca
             log.warning(
                 "header_unreadable", reason=error.reason, study_uid=location.study_uid, sop_uid=location.sop_uid
             )
-            API_LIMITED.labels(error.reason).inc()
-            return _Metadata(dumps(_uids(location)), is_whole=False)
+            return _uids_alone(location, error.reason)
+        except Exception:
+            # An error of one header must not cut off the metadata of the study's other instances.
+            log.exception("header_failed", study_uid=location.study_uid, sop_uid=location.sop_uid)
+            return _uids_alone(location, "unexpected")
     services.header_cache.put(key, found)
     return _Metadata(with_address(found, address), is_whole=True)
 
@@ -125,6 +128,11 @@ async def _header_json(services: Services, header: bytes, location: Location) ->
 def _parse(header: bytes, prefix_length: int, transfer_syntax: str, most_s: float) -> bytes:
     limit = CpuDeadline(time.thread_time, time.thread_time() + most_s)
     return dumps(dicom_json(header, prefix_length, transfer_syntax, "", limit))
+
+
+def _uids_alone(location: Location, reason: str) -> _Metadata:
+    API_LIMITED.labels(reason).inc()
+    return _Metadata(dumps(_uids(location)), is_whole=False)
 
 
 def _uids(location: Location) -> DicomJson:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from operators.catalog.ports import Location
 from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.memory.stores import Outage, StoredBytes
+from operators.dicom.element_json import DicomJson
+from operators.dicom.json import dicom_json
 from tests.support.worlds.reading import World, bodies, deflated, part10, parts_of, storable_files
 
 STUDY = "/dicomweb/studies/1.2.3"
@@ -263,3 +266,18 @@ def test_every_file_is_retrieved_byte_for_byte_with_metadata_in_utf_8(corpus: Pa
         assert found["00080018"]["Value"] == [address.rpartition("/")[2]], name
 
     assert seen > 400
+
+
+def test_an_unexpected_error_at_one_header_leaves_the_metadata_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sometimes(header: bytes, *given: Any) -> DicomJson:
+        if b"1.2.3.1.2" in header:
+            raise ZeroDivisionError
+        return dicom_json(header, *given)
+
+    monkeypatch.setattr("api.dicomweb.wado.dicom_json", sometimes)
+
+    first, second = ask(f"{STUDY}/metadata", ONE, TWO).json()
+
+    assert len(first) > 10
+    assert second["00080018"]["Value"] == ["1.2.3.1.2"]
+    assert set(second) == {"00080016", "00080018", "00083002", "0020000D", "0020000E"}
