@@ -38,8 +38,10 @@ log = structlog.get_logger()
 META = "x-amz-meta-"
 # How soon the store is asked again while its time is being learned.
 ASK_AGAIN_S = 0.02
-# A correction of the clock that is logged: the machine's clock or the store's is wrong.
+# A correction of the clock that is logged, once a minute: the machine's clock or the store's is wrong. Servers behind
+# one address may have clocks that differ, and then every answer may correct the clock.
 TOLD_S = 1.0
+TOLD_AGAIN_S = 60.0
 # A refused request whose signature was further from the truth than this is signed again; S3 allows 15 minutes.
 SKEWED_S = 60.0
 LIFECYCLE = (
@@ -67,6 +69,7 @@ class S3ObjectStore:
         self._settings = settings
         self._clock = clock or StoreClock()
         self._told_second = 0.0
+        self._told_again_at = 0.0
         self._learning = asyncio.Lock()
         self._endpoint = urlsplit(settings.endpoint)
         self._signer = Signer(settings.region, settings.access_key or "-", settings.secret_key or "-")
@@ -122,9 +125,7 @@ class S3ObjectStore:
             # The limit includes the wait for others that learn the time at this moment.
             async with asyncio.timeout(limit_s), self._learning:
                 while not self._clock.is_known:
-                    async with self._request("HEAD", Bucket.HOT) as response:
-                        if "date" not in response.headers:
-                            raise Unavailable("store-date")
+                    await self._ask_time()
                     await asyncio.sleep(ASK_AGAIN_S)
 
     def now(self) -> datetime:
@@ -275,6 +276,14 @@ class S3ObjectStore:
             return await self._answer(method, url, headers, body, or_again=False)
         return response
 
+    async def _ask_time(self) -> None:
+        """Ask for an answer with the store's date; raises Unavailable for one without, which asking again would repeat."""
+        async with self._request("HEAD", Bucket.HOT) as response:
+            if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise Unavailable(f"store-{response.status}")
+            if _unix_time(response.headers.get("date", "")) is None:
+                raise Unavailable("store-date")
+
     def _asked(self) -> Asked:
         return Asked(self._clock.steady(), self._clock.offset)
 
@@ -292,7 +301,8 @@ class S3ObjectStore:
         if second is None:
             return
         changed_s = self._clock.learn(second, asked.at, self._clock.steady())
-        if abs(changed_s) >= TOLD_S:
+        if abs(changed_s) >= TOLD_S and asked.at >= self._told_again_at:
+            self._told_again_at = asked.at + TOLD_AGAIN_S
             log.warning("store_clock_corrected", by_s=round(changed_s, 1))
         if second != self._told_second:
             self._told_second = second

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from structlog.testing import capture_logs
 
 from operators.connectors.memory.stores import MemoryObjectStore, Outage, crc32c_of
 from operators.connectors.s3.store import S3ObjectStore
@@ -20,6 +21,7 @@ from operators.store.ports import ObjectStore, Upload
 from schemas.objects import Bucket, Envelope
 from schemas.settings.reading import load
 from schemas.settings.servers import StoreSettings
+from schemas.telemetry import STORE_CLOCK_AHEAD
 from tests.support.machine.faulty_servers import FaultyStore, listening
 
 HOURS_S = 7200.0
@@ -152,6 +154,40 @@ def test_a_request_that_is_refused_for_another_reason_is_not_sent_again() -> Non
     asyncio.run(test())
     # The clock is looked at twice for each request: for its signature, and for the date of the answer.
     assert asked == 4
+
+
+def test_a_store_that_fails_is_asked_for_its_time_once_at_a_time() -> None:
+    faulty = FaultyStore("fails")
+    asked = 0
+
+    def counted() -> float:
+        nonlocal asked
+        asked += 1
+        return time.time()
+
+    faulty.clock = counted
+
+    async def test() -> None:
+        async with served(faulty) as store:
+            for _ in range(3):
+                with pytest.raises(Unavailable, match="store-500"):
+                    await store.learn_time()
+
+    asyncio.run(test())
+    assert asked == 3
+
+
+def test_a_wrong_clock_is_logged_once_and_its_error_is_a_metric() -> None:
+    async def test() -> None:
+        async with served(FaultyStore(), StoreClock(SettableClock(HOURS_S))) as store:
+            await store.learn_time()
+
+    with capture_logs() as logged:
+        asyncio.run(test())
+
+    (line,) = (line for line in logged if line["event"] == "store_clock_corrected")
+    assert line["by_s"] == pytest.approx(-HOURS_S, abs=1.5)
+    assert STORE_CLOCK_AHEAD._value.get() == pytest.approx(-HOURS_S, abs=1.5)
 
 
 @pytest.mark.parametrize("fault", ["silent", "undated", "fails"])
