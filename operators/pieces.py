@@ -11,15 +11,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 # Work that yields after each of its pieces, and returns its result after the last; short work yields nothing.
-Work = Generator[None, None, R]
+Pieces = Generator[None, None, R]
 
 # The most steps of a piece through sequences; a step takes up to 4 us.
-PIECE_STEPS = 250
+PIECE_STEPS = 1_000
 # The most elements of a data set, or fragments of its pixels, in a piece; each takes less than 1 us.
 PIECE_LENGTH = 2_000
 
 
-def finished(work: Work[R]) -> R:
+def finished(work: Pieces[R]) -> R:
     """Return the result of work that is done without a pause."""
     while True:
         try:

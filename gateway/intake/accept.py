@@ -7,11 +7,12 @@ undone.
 import asyncio
 import base64
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from gateway.intake.deadlines import ANNOUNCE_S, CLOCK_S, within
 from gateway.intake.failpoints import Reached, pass_by
+from gateway.intake.long_work import LongWork
 from gateway.intake.outbox.ledger import Intent
 from gateway.intake.outbox.outbox import Outbox
 from gateway.intake.quarantine import Quarantine
@@ -20,7 +21,7 @@ from gateway.intake.tiers import TieredObject, TieredStore
 from gateway.intake.transfer import Transfer
 from operators.dicom import instance, part10
 from operators.dicom.instance import Examination
-from operators.dicom.scan import LIMITS, ScanLimits
+from operators.dicom.scan import LIMITS, ScanLimits, inflate
 from operators.dicom.transfer_syntaxes import DEFLATED
 from operators.errors import Rejected, Unavailable
 from operators.store import quarantine
@@ -68,6 +69,7 @@ class AcceptancePorts:
     spool_limits: SpoolLimits
     time: StoreTime
     scan_limits: ScanLimits = LIMITS
+    long_work: LongWork = field(default_factory=LongWork)
     reached: Reached = pass_by
 
 
@@ -149,10 +151,17 @@ class Acceptance:
             return await self._store(transfer, examined, received_at)
 
     async def _examined(self, incoming: Incoming, data: Buffer) -> Examination:
-        if incoming.transfer_syntax not in DEFLATED:
-            return _examine(incoming, data, self._ports.scan_limits)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._inflating, _examine, incoming, data, self._ports.scan_limits)
+        """Read the data set and compare it with what the sender says; raises Rejected."""
+        if incoming.flaw:
+            raise Rejected(incoming.flaw)
+        limits, inflated = self._ports.scan_limits, None
+        if incoming.transfer_syntax in DEFLATED:
+            inflated = await asyncio.get_running_loop().run_in_executor(self._inflating, inflate, data, limits)
+        examination = await self._ports.long_work.run(
+            instance.examining(data, incoming.transfer_syntax, len(incoming.prefix), limits, inflated)
+        )
+        _compare(incoming, examination)
+        return examination
 
     async def _store(self, transfer: Transfer, examined: _ExaminedInstance, received_at: datetime) -> Receipt:
         envelope = self._envelope(transfer, examined.incoming, examined.examination.header_length, received_at)
@@ -242,16 +251,12 @@ def _prefix(sop_class: str, sop_uid: str, transfer_syntax: str) -> bytes:
         return b""
 
 
-def _examine(incoming: Incoming, data: Buffer, limits: ScanLimits) -> Examination:
-    """Read the data set and compare it with what the sender says; raises Rejected."""
-    if incoming.flaw:
-        raise Rejected(incoming.flaw)
-    examination = instance.examine(data, incoming.transfer_syntax, len(incoming.prefix), limits)
+def _compare(incoming: Incoming, examination: Examination) -> None:
+    """Raise Rejected if the data set is not the instance that its sender names."""
     if incoming.sop_class not in (None, examination.sop_class):
         raise Rejected("sop-class-mismatch")
     if incoming.sop_uid not in (None, examination.sop_uid):
         raise Rejected("sop-uid-mismatch")
-    return examination
 
 
 def _identity(transfer: Transfer, incoming: Incoming, examination: Examination) -> Identity:

@@ -2,9 +2,10 @@
 
 import mmap
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.intake.long_work import LongWork
 from gateway.intake.outbox.ledger import Intent
 from gateway.intake.tiers import TieredObject, TieredStore
 from operators.dicom import instance
@@ -20,6 +21,7 @@ class Rebuilder:
     tiers: TieredStore
     folder: Path
     limits: ScanLimits = LIMITS
+    long_work: LongWork = field(default_factory=LongWork)
 
     async def __call__(self, intent: Intent) -> InstanceStored | None:
         """Return the event of the intent's object, naming the intent's transfer; None if no tier has the object, or any of it.
@@ -44,6 +46,7 @@ class Rebuilder:
                 return None
             file.flush()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
-                return instance.event_of_object(
+                event = instance.making_event_of_object(
                     intent.key, found.stored.envelope, whole, transfer_id=intent.transfer_id, limits=self.limits
                 )
+                return await self.long_work.run(event)

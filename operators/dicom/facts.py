@@ -8,7 +8,7 @@ from operators.dicom.attributes import FACTS, SEQUENCES, items_of
 from operators.dicom.reasons import Oddity
 from operators.dicom.scan import Buffer, Header, ValueSpan, scanning_items
 from operators.dicom.text import CHARACTER_SET_VRS, DEFAULT_REPERTOIRE, decode, encodings_of
-from operators.pieces import Work
+from operators.pieces import Pieces
 from schemas.events import Facts
 
 MAX_TEXT_LENGTH = 1024
@@ -31,7 +31,7 @@ NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 PADDING = " \0"
 
 
-def reading_facts(header: Header) -> Work[tuple[Facts, set[Oddity]]]:
+def reading_facts(header: Header) -> Pieces[tuple[Facts, set[Oddity]]]:
     """Return the facts, and the oddities of their values, in pieces: one long text may take 10 ms to decode.
 
     The hot path: nearly every value is short printable ASCII under the VR that the standard gives it.
@@ -107,7 +107,7 @@ class _Reader:
             self.oddities.add(Oddity.UNDECODABLE_TEXT)
         return "\\".join(part.strip(PADDING) for part in NOT_STORABLE.sub("", text.rstrip(PADDING)).split("\\"))
 
-    def items(self, sequence: str) -> Work[dict[str, str]]:
+    def items(self, sequence: str) -> Pieces[dict[str, str]]:
         """Read the facts in the items of a sequence: one value for each item, joined by backslashes."""
         members = ITEMS[sequence]
         found = yield from scanning_items(self.header, int(sequence, 16), frozenset(tag for _, tag, _ in members))

@@ -15,7 +15,7 @@ from operators.dicom.reasons import Oddity, Reason
 from operators.dicom.scan import UNDEFINED, Buffer, Header
 from operators.dicom.transfer_syntaxes import NATIVE
 from operators.errors import Rejected
-from operators.pieces import Work, in_pieces
+from operators.pieces import Pieces, in_pieces
 from schemas.events import Frames, FramesKind
 
 MAX_LENGTHS_BYTES = 64 << 10
@@ -79,7 +79,7 @@ class Located:
     oddities: frozenset[Oddity] = frozenset()
 
 
-def locating(header: Header, transfer_syntax: str, shape: Shape, base: int) -> Work[Located]:
+def locating(header: Header, transfer_syntax: str, shape: Shape, base: int) -> Pieces[Located]:
     """Locate every frame of an image, in pieces; `base` is where the data set begins in the object.
 
     The kind is "none" without Pixel Data. It is "unlisted" for a deflated data set, when the list of lengths would be
@@ -109,7 +109,7 @@ def _native(size: int, start: int, length: int, shape: Shape, base: int) -> Fram
     return Frames(kind="native", offset=base + start, length=frame_bytes, count=min(count, whole))
 
 
-def _encapsulated(header: Header, shape: Shape, base: int) -> Work[Located]:
+def _encapsulated(header: Header, shape: Shape, base: int) -> Pieces[Located]:
     bounds, oddities = yield from _item_bounds(header.data, header.pixels.start if header.pixels else 0)
     unlisted = Located(Frames(kind="unlisted", count=max(shape.count or 1, 1)), oddities)
     if len(bounds) == 1 or len(bounds) > MAX_FRAGMENTS + 1:
@@ -125,7 +125,7 @@ def _encapsulated(header: Header, shape: Shape, base: int) -> Work[Located]:
     return Located(frames, oddities)
 
 
-def _encoded_lengths(starts: Sequence[int]) -> Work[bytes]:
+def _encoded_lengths(starts: Sequence[int]) -> Pieces[bytes]:
     """Return the length of each frame, as a varint, from where they begin and where the last one ends."""
     lengths = bytearray()
     for numbers in in_pieces(range(1, len(starts))):
@@ -134,7 +134,7 @@ def _encoded_lengths(starts: Sequence[int]) -> Work[bytes]:
     return bytes(lengths)
 
 
-def _item_bounds(data: Buffer, position: int) -> Work[tuple[list[int], frozenset[Oddity]]]:
+def _item_bounds(data: Buffer, position: int) -> Pieces[tuple[list[int], frozenset[Oddity]]]:
     """Return where each item of encapsulated pixel data begins, the offset table first, and where the last one ends.
 
     The list stops at the delimiter, at a fault, or at the first item above MAX_FRAGMENTS.
@@ -155,7 +155,7 @@ def _item_bounds(data: Buffer, position: int) -> Work[tuple[list[int], frozenset
     return bounds, frozenset()
 
 
-def _first_fragments(header: Header, bounds: list[int], count: int | None) -> Work[Sequence[int] | None]:
+def _first_fragments(header: Header, bounds: list[int], count: int | None) -> Pieces[Sequence[int] | None]:
     """Return the index of each frame's first fragment; None when nothing reliable tells.
 
     `bounds` are those of the items, the offset table first. An offset table is believed only if it has `count` offsets
@@ -175,7 +175,7 @@ def _first_fragments(header: Header, bounds: list[int], count: int | None) -> Wo
     return (yield from _by_markers(header.data, fragments, count))
 
 
-def _by_table(offsets: Sequence[int], starts: Sequence[int]) -> Work[Sequence[int] | None]:
+def _by_table(offsets: Sequence[int], starts: Sequence[int]) -> Pieces[Sequence[int] | None]:
     """Return the index of the fragment at each offset of a table, which counts from where the first fragment begins.
 
     None unless a fragment begins at every offset, and the offsets rise from 0.
@@ -194,7 +194,7 @@ def _by_table(offsets: Sequence[int], starts: Sequence[int]) -> Work[Sequence[in
     return firsts
 
 
-def _by_markers(data: Buffer, bounds: Sequence[int], count: int) -> Work[Sequence[int] | None]:
+def _by_markers(data: Buffer, bounds: Sequence[int], count: int) -> Pieces[Sequence[int] | None]:
     """Find the first fragment of `count` frames by end markers, as pydicom does, or by start markers."""
     by_end, by_start = [0], []
     for numbers in in_pieces(range(len(bounds) - 1)):

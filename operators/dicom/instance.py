@@ -11,7 +11,7 @@ from operators.dicom.frames import EXTENDED_OFFSET_TABLE, Shape, locating, move_
 from operators.dicom.reasons import Oddity, Reason
 from operators.dicom.scan import LIMITS, Buffer, Header, Inflated, ScanLimits, scanning
 from operators.errors import Rejected
-from operators.pieces import Work, finished
+from operators.pieces import Pieces, finished
 from schemas.events import Facts, Frames, InstanceStored, event_id
 from schemas.objects import Envelope, Identity, is_uid
 
@@ -59,7 +59,7 @@ def examining(
     prefix_length: int,
     limits: ScanLimits = LIMITS,
     inflated: Inflated | None = None,
-) -> Work[Examination]:
+) -> Pieces[Examination]:
     """Return the result of examine(), in pieces; the result of inflate() may be given for a deflated data set."""
     header = yield from scanning(dataset, transfer_syntax, WANTED, limits, inflated)
     study_uid, series_uid, sop_uid, sop_class = uids = [_uid(header, tag) for tag in UIDS]
@@ -155,7 +155,14 @@ def event_of_object(
     Without `transfer_id` it equals the event made when the object was stored. Raises ValueError for a key that is not
     an instance's, Rejected for bytes that are no instance.
     """
+    return finished(making_event_of_object(key, envelope, whole, transfer_id=transfer_id, limits=limits))
+
+
+def making_event_of_object(
+    key: str, envelope: Envelope, whole: Buffer, *, transfer_id: str | None = None, limits: ScanLimits = LIMITS
+) -> Pieces[InstanceStored]:
+    """Return the result of event_of_object(), in pieces."""
     identity = Identity.of(key)
     with memoryview(whole) as view, view[envelope.prefix_length :] as dataset:
-        examination = examine(dataset, envelope.transfer_syntax, envelope.prefix_length, limits)
+        examination = yield from examining(dataset, envelope.transfer_syntax, envelope.prefix_length, limits)
     return instance_stored(identity, examination, envelope, len(whole), transfer_id=transfer_id)

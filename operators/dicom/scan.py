@@ -23,7 +23,7 @@ from operators.dicom.transfer_syntaxes import (
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
 from operators.errors import Rejected
-from operators.pieces import PIECE_STEPS, Work, finished, in_pieces
+from operators.pieces import PIECE_STEPS, Pieces, finished, in_pieces
 
 Buffer = bytes | bytearray | memoryview | mmap
 
@@ -139,7 +139,7 @@ def scanning(
     wanted: frozenset[int],
     limits: ScanLimits = LIMITS,
     inflated: "Inflated | None" = None,
-) -> Work[Header]:
+) -> Pieces[Header]:
     """Return the header that scan() returns, in pieces; the result of inflate() may be given for a deflated data set."""
     if transfer_syntax in DEFLATED:
         return (yield from _scanning_inflated(inflated or inflate(buffer, limits), wanted, limits))
@@ -156,7 +156,7 @@ def scanning(
     return Header(buffer, end, found.values, found.pixels, syntax.order, False, frozenset(oddities))
 
 
-def _scanning_inflated(inflated: "Inflated", wanted: frozenset[int], limits: ScanLimits) -> Work[Header]:
+def _scanning_inflated(inflated: "Inflated", wanted: frozenset[int], limits: ScanLimits) -> Pieces[Header]:
     data, is_whole = inflated
     header = yield from scanning(data, EXPLICIT_VR_LITTLE_ENDIAN, wanted, limits)
     cut = set() if is_whole or header.pixels is None else {Oddity.TRUNCATED_PIXELS}
@@ -317,12 +317,12 @@ class _Scan:
         self.sequences = _read_sequences(wanted, syntax.order)
         self.watched = _watched(wanted, syntax.order)
 
-    def walk(self) -> Work[int]:
+    def walk(self) -> Pieces[int]:
         """Walk over the data set; return where Pixel Data or everything ends. Raises Rejected."""
         walk = self._walk_explicit if self.syntax.is_explicit else self._walk_implicit
         return walk(self.syntax, self.watched)
 
-    def _walk_explicit(self, syntax: _Syntax, watched: dict[int, int]) -> Work[int]:
+    def _walk_explicit(self, syntax: _Syntax, watched: dict[int, int]) -> Pieces[int]:
         """Walk over the elements of the data set itself; return where Pixel Data or everything ends.
 
         The hot path: it needs no check of bounds, because reading the next header beyond the last byte fails.
@@ -351,7 +351,7 @@ class _Scan:
             self._note(count, lengths)
         raise Rejected(Reason.TOO_MANY_ELEMENTS.value)
 
-    def _walk_implicit(self, syntax: _Syntax, watched: dict[int, int]) -> Work[int]:
+    def _walk_implicit(self, syntax: _Syntax, watched: dict[int, int]) -> Pieces[int]:
         """Walk over the elements of a data set without VRs; return where Pixel Data or everything ends."""
         buffer, values, element, pixels = self.buffer, self.values, syntax.element, syntax.pixels
         small_bytes, position, lengths, count = self.small_bytes, 0, 0, 0
@@ -416,7 +416,7 @@ class _Scan:
         self.oddities.add(Oddity.STRAY_DELIMITER if is_delimiter else Oddity.OTHER_VR_ENCODING)
         return "", position + 8, syntax.length(self.buffer, position + 4)[0]
 
-    def _consume(self, tag: int, vr: str, start: int, length: int, syntax: _Syntax) -> Work[tuple[int, int]]:
+    def _consume(self, tag: int, vr: str, start: int, length: int, syntax: _Syntax) -> Pieces[tuple[int, int]]:
         """Walk through a value that may be a sequence; return its tag and its actual length.
 
         A value of undefined length gets the tag of an item, which is never wanted, so that the caller keeps no value.
@@ -432,7 +432,7 @@ class _Scan:
             yield from self._walk(_level(self.buffer, vr, start, (False, end), syntax), start)
         return tag, length
 
-    def _walk(self, level: _Level, position: int) -> Work[int]:
+    def _walk(self, level: _Level, position: int) -> Pieces[int]:
         """Walk through a sequence and everything in it; return the position after it.
 
         After a fault, go on at the end of the innermost level of defined length; without one reject the data set.
@@ -534,7 +534,7 @@ class _ItemScan(_Scan):
         self.found: list[dict[int, ValueSpan]] = []
         self.level, self.start = _level(self.buffer, vr, start, (True, start + length), syntax), start
 
-    def walk(self) -> Work[int]:
+    def walk(self) -> Pieces[int]:
         """Walk over the sequence; an ill-formed item ends the pass."""
         with suppress(Rejected):
             yield from self._walk(self.level, self.start)
@@ -562,7 +562,7 @@ class _ItemScan(_Scan):
         return super()._in_item(stack, position)
 
 
-def scanning_items(header: Header, tag: int, wanted: frozenset[int]) -> Work[Sequence[dict[int, ValueSpan]]]:
+def scanning_items(header: Header, tag: int, wanted: frozenset[int]) -> Pieces[Sequence[dict[int, ValueSpan]]]:
     """Return where the wanted values lie, for each item of a sequence in READ_SEQUENCES that the scan was asked for.
 
     Empty for a sequence that is absent or longer than MAX_SEQUENCE_BYTES. For an ill-formed sequence, the items before

@@ -4,7 +4,7 @@ import pytest
 
 from operators.dicom.instance import examine, examining
 from operators.errors import Rejected
-from operators.pieces import PIECE_LENGTH, PIECE_STEPS, Work, finished, in_pieces
+from operators.pieces import PIECE_LENGTH, PIECE_STEPS, Pieces, finished, in_pieces
 from tests.support.data.elements import CODE, ITEM_END, OPEN, SEQUENCE_END, element, item
 
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -32,7 +32,7 @@ CASES = {
 }
 
 
-def pieces_of(work: Work[object]) -> int:
+def pieces_of(work: Pieces[object]) -> int:
     """Return how many pieces a work has."""
     return sum(1 for _ in work) + 1
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import threading
+import time
 import zlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from operators.store.ports import StoredObject, Upload
 from schemas.events import TransferEnded
 from schemas.objects import TIERS, Bucket, Envelope
 from schemas.topics import TRANSFER_ENDED
+from tests.support.data.elements import CODE, ITEM_END, OPEN, SEQUENCE_END, element, item
 from tests.support.worlds.intake import CT, EXPLICIT, FullJournal, IntakeWorld, data_set
 from tests.support.worlds.reading import part10
 from tests.support.worlds.stow import multipart, stow_world
@@ -232,3 +234,51 @@ def test_large_deflated_instances_are_inflated_one_at_a_time_and_block_no_other_
     assert turns - idle > 5 * idle
     assert len(threads) == 1
     assert kept == [deflated, deflated + b"\0"]
+
+
+JPEG = "1.2.840.10008.1.2.4.50"
+MANY_ITEMS = element(0x0040A730, "SQ", (item(length=OPEN) + CODE + ITEM_END) * 60_000 + SEQUENCE_END, OPEN)
+MANY_FRAGMENTS = element(0x00280008, "IS", b"65000 ") + element(
+    0x7FE00010, "OB", item() + item(b"ab\xff\xd9") * 260_000 + SEQUENCE_END, OPEN
+)
+
+
+def large(content: bytes, transfer_syntax: str, *, is_deflated: bool = False) -> bytes:
+    """Return a Part 10 file of an ordinary data set without pixels, and this content after it."""
+    ordinary = part10(transfer_syntax=transfer_syntax, frames=[b"ab"] if transfer_syntax == JPEG else None)
+    split = split_part10(ordinary)
+    data = data_set(1, "1.2.3").partition(b"\xe0\x7f\x10\0")[0] + content
+    if is_deflated:
+        deflater = zlib.compressobj(9, wbits=-15)
+        data = deflater.compress(data) + deflater.flush() + bytes(len(data) // 90)
+    return ordinary[: split.prefix_length] + data
+
+
+LARGE = {
+    "items": large(MANY_ITEMS, EXPLICIT),
+    "fragments": large(MANY_FRAGMENTS, JPEG),
+    "deflated items": large(MANY_ITEMS, "1.2.840.10008.1.2.1.99", is_deflated=True),
+}
+
+
+async def longest_turn_s(folder: Path, whole: bytes) -> float:
+    """Return the CPU seconds of the event loop's longest turn while it stores an instance."""
+    longest_s = 0.0
+
+    async def turn() -> None:
+        nonlocal longest_s
+        while True:
+            began_s = time.thread_time()
+            await asyncio.sleep(0)
+            longest_s = max(longest_s, time.thread_time() - began_s)
+
+    async with stow_world(folder) as world, asyncio.TaskGroup() as group:
+        turning = group.create_task(turn())
+        assert (await world.post(multipart(whole))).status in {200, 202}
+        turning.cancel()
+    return longest_s
+
+
+@pytest.mark.parametrize("case", LARGE)
+def test_a_large_header_holds_the_event_loop_for_less_than_50_ms(tmp_path: Path, case: str) -> None:
+    assert any(asyncio.run(longest_turn_s(tmp_path, LARGE[case])) < 0.05 for _ in range(3))

@@ -1,0 +1,48 @@
+"""Long work in the event loop: it is done in pieces, one such work at a time, and others are served in between."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from time import thread_time
+from typing import TypeVar
+
+from operators.pieces import Pieces
+
+R = TypeVar("R")
+
+# How long others have the event loop after each piece, as a multiple of what the piece took.
+REST = 1.0
+
+
+class LongWork:
+    """All long work of one process. Whatever its senders do, it takes about half of the event loop's time at most."""
+
+    def __init__(self, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
+        self._sleep = sleep
+        self._gate = asyncio.Lock()
+
+    async def run(self, work: Pieces[R]) -> R:
+        """Return the result of the work: at once if it is a single piece, else after the long work that began before it.
+
+        Raises what the work raises. The work is closed when the caller is cancelled.
+        """
+        try:
+            next(work)
+        except StopIteration as stop:
+            result: R = stop.value
+            return result
+        with closing(work):
+            async with self._gate:
+                return await self._in_pieces(work)
+
+    async def _in_pieces(self, work: Pieces[R]) -> R:
+        took_s = 0.0
+        while True:
+            await self._sleep(REST * took_s)
+            began_s = thread_time()
+            try:
+                next(work)
+            except StopIteration as stop:
+                result: R = stop.value
+                return result
+            took_s = thread_time() - began_s
