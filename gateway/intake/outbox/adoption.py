@@ -29,10 +29,11 @@ class Adoption:
         self._ports = ports
         # When each journal that could not be read may be tried again, by its name; its failure was logged.
         self._retry_at: dict[str, float] = {}
+        self._is_folder_unreadable = False
 
     def ownerless(self) -> Iterator[Outbox]:
-        """Take over the journals that dead processes have left, and yield the outbox of each; raises OSError."""
-        for path in Journal.paths(self._folder):
+        """Take over the journals that dead processes have left, and yield the outbox of each."""
+        for path in self._paths():
             if self._retry_at.get(path.name, 0.0) > self._ports.clock():
                 continue
             try:
@@ -53,6 +54,18 @@ class Adoption:
         finally:
             outbox.close()
 
+    def _paths(self) -> list[Path]:
+        """Return the journals in the folder; none while it cannot be read, which is logged once."""
+        try:
+            paths = Journal.paths(self._folder)
+        except OSError as error:
+            if not self._is_folder_unreadable:
+                log.warning("outbox_folder_unreadable", errno=error.errno)
+            self._is_folder_unreadable = True
+            return []
+        self._is_folder_unreadable = False
+        return paths
+
     def _leave_alone(self, name: str, error: Exception) -> None:
         if name not in self._retry_at:
             GATEWAY_OUTBOX_TROUBLE.labels("file").inc()
@@ -68,11 +81,8 @@ async def adopt(folder: Path, ports: OutboxPorts) -> None:
     adoption = Adoption(folder, ports)
     async with asyncio.TaskGroup() as group:
         while True:
-            try:
-                with suppress(Unavailable):
-                    await ports.time.learn_time()
-                    for outbox in adoption.ownerless():
-                        supervised("outbox_finish", adoption.finish(outbox), group)
-            except OSError as error:
-                log.warning("outbox_folder_unreadable", errno=error.errno)
+            with suppress(Unavailable):
+                await ports.time.learn_time()
+                for outbox in adoption.ownerless():
+                    supervised("outbox_finish", adoption.finish(outbox), group)
             await ports.sleep(ADOPT_S)

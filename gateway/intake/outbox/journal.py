@@ -187,7 +187,8 @@ class Replacement:
 def _sweep(folder: Path) -> None:
     """Remove the unfinished journals of processes that died while they wrote them; nothing reads such a file."""
     for path in folder.glob(f"*{UNFINISHED}"):
-        with suppress(FileNotFoundError):
+        # Another process may have removed it; one that cannot be removed does no harm.
+        with suppress(OSError):
             if time.time() - path.stat().st_mtime > UNFINISHED_S:
                 path.unlink()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -186,3 +187,25 @@ async def adopted_for(world: IntakeWorld, seconds: float) -> None:
             await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait([task])
+
+
+def test_an_unfinished_file_that_cannot_be_removed_keeps_no_journal_from_being_finished(world: IntakeWorld) -> None:
+    killed_during(world, world.events, Outage.REFUSES)
+    odd = world.folder / "0.new"
+    odd.mkdir()
+    os.utime(odd, (0, 0))
+
+    assert world.heal() == 1
+
+    assert world.ended == [("1.2.3", "lost", 1)]
+
+
+def test_a_folder_that_stays_unreadable_is_said_once(world: IntakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(_: Path) -> list[Path]:
+        raise OSError(errno.EIO, "bad disk")
+
+    monkeypatch.setattr(Journal, "paths", unreadable)
+    with capture_logs() as logs:
+        asyncio.run(adopted_for(world, 30))
+
+    assert [entry["event"] for entry in logs] == ["outbox_folder_unreadable"]
