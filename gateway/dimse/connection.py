@@ -232,13 +232,7 @@ class DimseConnection(asyncio.BufferedProtocol):
         GATEWAY_ASSOCIATIONS.dec()
         transfer = self._exchange.requests.association.transfer
         transfer.abort()
-        log.info(
-            "association_ended",
-            transfer=transfer.transfer_id,
-            outcome=transfer.outcome,
-            instances=transfer.instances,
-            **self._log_context,
-        )
+        log.info("association_ended", **transfer.summary, **self._log_context)
 
     # The end of the connection.
 

@@ -49,6 +49,8 @@ class Transfer:
     clock: Callable[[], float] = monotonic
     # Instances that were stored, repeats included.
     instances: int = 0
+    # Instances that were refused for good: sending them again would not change that.
+    refused: int = 0
     # None until the transfer has ended.
     outcome: Outcome | None = None
     _has_begun: bool = False
@@ -71,6 +73,25 @@ class Transfer:
     def count(self) -> None:
         """Count an instance that was stored."""
         self.instances += 1
+
+    def count_refused(self) -> None:
+        """Count an instance that was refused for good; it leaves the outcome for the others as it is."""
+        self.refused += 1
+
+    @property
+    def summary(self) -> dict[str, str | int | None]:
+        """Return what the log says of an ended transfer.
+
+        A transfer that stored nothing, since all its instances were refused, has ended as "refused" for people, not
+        "well". No study hears of it: only the ends of transfers that began are published.
+        """
+        has_only_refused = self.outcome == "well" and self.refused and not self.instances
+        return {
+            "transfer": self.transfer_id,
+            "outcome": "refused" if has_only_refused else self.outcome,
+            "instances": self.instances,
+            "refused": self.refused,
+        }
 
     def mark_partial(self) -> None:
         """Note that the sender was told to send something again, so that `complete` ends the transfer as partial."""

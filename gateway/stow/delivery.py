@@ -203,6 +203,7 @@ class Delivery:
         try:
             return await self._stored(part)
         except Rejected as error:
+            self._transfer.count_refused()
             return self._refused(part, of_rejected(error), error.reason)
         except Unavailable as error:
             self._unavailable = error.what

@@ -190,13 +190,7 @@ async def _end(transfer: Transfer, delivery: Delivery, status: int) -> None:
         await delivery.settle()
     finally:
         transfer.abort()
-        log.info(
-            "store_ended",
-            transfer=transfer.transfer_id,
-            outcome=transfer.outcome,
-            instances=transfer.instances,
-            status=status,
-        )
+        log.info("store_ended", **transfer.summary, status=status)
 
 
 async def _deliver_single(body: RequestBody, delivery: Delivery) -> None:

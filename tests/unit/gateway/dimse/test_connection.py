@@ -13,12 +13,15 @@ from gateway.dimse.door import OpenConnection
 from gateway.dimse.pace import Pace
 from gateway.dimse.requests import Requests
 from gateway.intake.lifespan import Connectors
-from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
+from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
 from operators.tasks import report_unhandled
+from schemas.events import TransferEnded
 from schemas.topics import TRANSFER_ENDED
+from tests.support.senders.scu import pdv
 from tests.support.worlds.dimse import (
     ABORT,
     ACCEPT,
+    LAST,
     P_DATA,
     REJECT,
     RELEASE_RP,
@@ -264,3 +267,46 @@ def test_a_place_is_given_back_even_if_freeing_a_request_fails(tmp_path: Path, m
     with capture_logs() as logs:
         assert asyncio.run(associations()) == 0
     assert [entry["task"] for entry in logs if entry["event"] == "task_failed"] == ["callback"]
+
+
+UNREADABLE = store_command(2) + pdv(b"no data set", LAST)
+
+
+@pytest.mark.parametrize(
+    ("sent", "outage", "logged", "published"),
+    [
+        ((), Outage.NONE, ("well", 0, 0), []),
+        ((store_message(1),), Outage.NONE, ("well", 1, 0), ["well"]),
+        ((UNREADABLE,), Outage.NONE, ("refused", 0, 1), []),
+        ((UNREADABLE, store_message(1)), Outage.NONE, ("well", 1, 1), ["well"]),
+        ((UNREADABLE,), Outage.REFUSES, ("partial", 0, 0), []),
+        ((store_message(1),), Outage.REFUSES, ("partial", 0, 0), ["partial"]),
+    ],
+    ids=["nothing sent", "stored", "refused", "refused and stored", "refused for now", "not stored for now"],
+)
+def test_an_association_is_logged_by_what_became_of_its_instances(
+    tmp_path: Path, sent: tuple[bytes, ...], outage: Outage, logged: tuple[str, int, int], published: list[str]
+) -> None:
+    store, events = MemoryObjectStore(), MemoryEventLog()
+
+    async def send() -> None:
+        now = settings(tmp_path).changed(late_put_s=0)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            async with door_of(listening, now, Connectors(store, events)) as door:
+                peer = await connected(listening, associate_request())
+                assert await next_kind(peer) == ACCEPT
+                store.outage = outage
+                assert all([await is_answered(peer, message, 1) for message in sent])
+                peer[1].write(release_request())
+                assert await next_kind(peer) == RELEASE_RP
+                peer[1].transport.abort()
+                store.outage = Outage.NONE
+                await until(lambda: door.intake.outbox.is_empty and not door.connections)
+
+    with capture_logs() as logs:
+        asyncio.run(send())
+
+    (ended,) = (line for line in logs if line["event"] == "association_ended")
+    assert (ended["outcome"], ended["instances"], ended["refused"]) == logged
+    found = [event for event in events.events(TRANSFER_ENDED) if isinstance(event, TransferEnded)]
+    assert [event.outcome for event in found] == published

@@ -58,6 +58,28 @@ def test_a_transfer_is_begun_once_and_ended_once(
     assert (record.entries, transfer.outcome) == (recorded, outcome)
 
 
+REFUSED, STORED = Transfer.count_refused, Transfer.count
+
+
+@pytest.mark.parametrize(
+    ("acts", "logged"),
+    [
+        ([Transfer.complete], ("well", 0, 0)),
+        ([REFUSED, REFUSED, Transfer.complete], ("refused", 0, 2)),
+        ([REFUSED, STORED, Transfer.complete], ("well", 1, 1)),
+        ([REFUSED, Transfer.mark_partial, Transfer.complete], ("partial", 0, 1)),
+        ([REFUSED, Transfer.abort], ("aborted", 0, 1)),
+    ],
+)
+def test_a_transfer_that_only_refused_is_logged_as_refused(acts: Iterable[Act], logged: tuple[str, int, int]) -> None:
+    transfer = Transfer(Record(), "local")
+
+    for act in acts:
+        act(transfer)
+
+    assert tuple(transfer.summary[name] for name in ("outcome", "instances", "refused")) == logged
+
+
 def test_a_beginning_that_the_disk_refused_is_recorded_with_the_next_instance() -> None:
     record = Record(is_full=True)
     transfer = Transfer(record, "local")

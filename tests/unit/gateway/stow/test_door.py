@@ -8,6 +8,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.stow.door import is_for_stow
 from operators.connectors.memory.stores import MemoryObjectStore, Outage
@@ -65,6 +66,21 @@ def test_instances_are_stored_as_received_and_the_response_has_their_addresses(t
     ]
     assert response.codes(REFERENCED, SOP_CLASS) == [CT, CT]
     assert set(response.json) == {"00081190", REFERENCED}
+
+
+@pytest.mark.parametrize(
+    ("files", "logged"),
+    [((ONE,), ("well", 1, 0)), ((NO_UID,), ("refused", 0, 1)), ((ONE, NO_UID, b"no file"), ("well", 1, 2))],
+    ids=["stored", "refused", "stored and refused"],
+)
+def test_a_request_is_logged_by_what_became_of_its_instances(
+    tmp_path: Path, files: tuple[bytes, ...], logged: tuple[str, int, int]
+) -> None:
+    with capture_logs() as logs:
+        posted(tmp_path, multipart(*files))
+
+    (ended,) = (line for line in logs if line["event"] == "store_ended")
+    assert (ended["outcome"], ended["instances"], ended["refused"]) == logged
 
 
 def test_the_response_is_xml_if_the_client_accepts_that(tmp_path: Path) -> None:
