@@ -20,9 +20,9 @@ Attempt = Callable[[T], Awaitable[bool]]
 class Backlog(Generic[T]):
     """Items in the order in which they are attempted.
 
-    Items that were added since the last round and all others take turns: neither waits for all of the others. An item that raises
-    anything but Unavailable is stuck: that is an error of the program, which must not hold up other items. It is
-    reported once, by `report(item, error)`, and attempted again, at most AT_ONCE such items a round.
+    Items that were added since the last round and all others take turns: neither waits for all of the others. An item
+    that raises anything but Unavailable is stuck: that is an error of the program, which must not hold up other items.
+    It is reported once, by `report(item, error)`, and attempted again, at most AT_ONCE such items a round.
     """
 
     def __init__(self, report: Callable[[T, Exception], None]) -> None:

@@ -21,8 +21,8 @@ Line = dict[str, Any]
 
 SUFFIX = ".jsonl"
 UNFINISHED = ".new"
-# Lines that are kept for a person to examine; no process reads such a file.
-ASIDE = ".aside"
+# Lines that are kept for a person to examine; no process reads such a file. Renamed to a journal, it replaces none.
+ASIDE = "kept-{}.aside"
 # A new file is written to all the time until it is finished; the process that left one alone for longer is dead.
 UNFINISHED_S = 60.0
 # The line of an intent has about 900 bytes.
@@ -122,7 +122,7 @@ class Journal:
 
         A process that is killed before it has finished the journal leaves it to another one, which sets them aside again.
         """
-        path = self.path.with_suffix(ASIDE)
+        path = self.path.with_name(ASIDE.format(self.path.stem))
         with path.open("ab") as file:
             file.writelines(lines)
         return path

@@ -90,9 +90,12 @@ class Ledger:
         transfer = self.transfers.get(transfer_id)
         return transfer.unpublished() if transfer is not None and transfer.is_over else []
 
-    def end(self, transfer_id: str, study_uid: str) -> TransferEnd:
-        """Return the end of a transfer for one of its studies; the transfer has ended, and is not forgotten."""
-        return self.transfers[transfer_id].end_for(study_uid)
+    def end(self, transfer_id: str, study_uid: str) -> TransferEnd | None:
+        """Return the end of a transfer for one of its studies; None if it cannot be published now, or was already."""
+        transfer = self.transfers.get(transfer_id)
+        if transfer is None or not transfer.is_over or study_uid in transfer.ended_studies:
+            return None
+        return transfer.end_for(study_uid)
 
     def unended(self) -> list[str]:
         """Return the ids of the transfers that have not ended."""

@@ -216,8 +216,10 @@ class Outbox:
         self._close_intent(intent, is_published=False)
 
     async def _publish_end(self, end_of: tuple[str, str]) -> bool:
-        """Publish the end of a transfer for one study; True when it is published."""
+        """Publish the end of a transfer for one study, unless that was done; True when it is."""
         end = self._ledger.open.end(*end_of)
+        if end is None:
+            return True
         await self._ports.events.publish(TRANSFER_ENDED, end.event)
         self._ports.reached("mid_transfer_end")
         self._ledger.end_published(*end_of)

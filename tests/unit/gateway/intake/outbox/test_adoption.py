@@ -106,7 +106,7 @@ def test_the_good_lines_of_a_journal_are_used_and_the_others_are_kept(world: Int
 
     assert world.ended == [("1.2.3", "lost", 1)]
     (aside,) = world.folder.iterdir()
-    assert aside == journal.with_suffix(".aside")
+    assert aside.name == f"kept-{journal.stem}.aside"
     assert aside.read_bytes() == b"".join(bad)
     said = [entry for entry in logs if entry["event"] == "outbox_lines_unreadable"]
     assert [(entry["lines"], entry["kept_in"]) for entry in said] == [(6, aside.name)]
@@ -130,7 +130,7 @@ def test_a_journal_without_a_good_line_is_kept_under_another_name(world: IntakeW
 
     assert world.heal() == 1
 
-    assert [path.name for path in world.folder.iterdir()] == ["strange.aside"]
+    assert [path.name for path in world.folder.iterdir()] == ["kept-strange.aside"]
 
 
 def test_a_journal_that_the_disk_does_not_give_keeps_no_other_from_being_finished(

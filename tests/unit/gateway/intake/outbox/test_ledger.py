@@ -64,7 +64,7 @@ def ends_of(ledger: Ledger) -> list[tuple[str, str, int]]:
         for transfer_id in ledger.ready()
         for study_uid in ledger.unpublished(transfer_id)
     ]
-    return [(end.study_uid, end.outcome, end.instances) for end in ends]
+    return [(end.study_uid, end.outcome, end.instances) for end in ends if end]
 
 
 BEGUN, ENDED = begun("t-1", "local", NOON), ended("t-1", "well", LATER)
@@ -153,6 +153,7 @@ def test_the_first_end_of_a_transfer_stays_its_outcome() -> None:
     ledger = ledger_of([BEGUN, intended(intent(1)), done(1), ENDED, ended("t-1", "lost", LATER + timedelta(days=1))])
 
     end = ledger.end("t-1", FIRST_STUDY)
+    assert end
     assert (end.outcome, end.began_at, end.ended_at) == ("well", NOON, LATER)
 
 
@@ -207,6 +208,11 @@ def test_transfers_without_an_end_are_unended() -> None:
     ledger = ledger_of([begun("t-2", "local", NOON), BEGUN, intended(intent(1)), ENDED])
 
     assert ledger.unended() == ["t-2"]
+
+
+@pytest.mark.parametrize("lines", [[], [done(1)], [ENDED], [done(1), ENDED, end_published("t-1", FIRST_STUDY)]])
+def test_there_is_no_end_before_the_transfer_is_over_nor_after_it_was_published(lines: list[Line]) -> None:
+    assert ledger_of([BEGUN, intended(intent(1)), *lines]).end("t-1", FIRST_STUDY) is None
 
 
 @pytest.mark.parametrize(

@@ -318,7 +318,8 @@ def test_an_object_that_can_have_no_event_is_said_once_and_its_intent_is_kept_as
     assert [(entry["key"], entry["reason"], entry["kept_in"]) for entry in said] == [(key, "unreadable", aside.name)]
 
     damage(world, 1, good)
-    aside.rename(aside.with_suffix(".jsonl"))
+    renamed = aside.rename(aside.with_suffix(".jsonl"))
+    assert renamed.name != f"{aside.stem.removeprefix('kept-')}.jsonl"
     world.heal()
     assert sorted(event.study_uid for event in world.stored) == ["1.2.3", "1.2.4"]
     assert list(world.folder.iterdir()) == []
