@@ -160,6 +160,11 @@ GATEWAY_OUTBOX_TROUBLE = Counter(
     "entry whose work ends in an unexpected error.",
     ["what"],
 )
+GATEWAY_DAMAGED = Counter(
+    "fluoro_gateway_damaged_total",
+    "Times that a stored object was found missing bytes or altered, by reason.",
+    ["reason"],
+)
 GATEWAY_HEALED = Counter("fluoro_gateway_healed_total", "Events published from the outbox after a failure.")
 
 # The object store, in every process that asks it.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from deploy.errors import Failed
-from operators.retrieval.reading import Damaged, ExpectedBytes, read_object
+from operators.retrieval.reading import Damaged, expected_of, read_object
 from operators.store.ports import ObjectStore, StoredObject
 from schemas.objects import Bucket
 
@@ -20,12 +20,8 @@ async def copy_object(store: ObjectStore, bucket: Bucket, key: str, data_hash: s
     stored = await store.head(bucket, key)
     if stored is None:
         raise Failed(f"the object is not in the store any more: {key}")
-    envelope = stored.envelope
-    expected = ExpectedBytes(
-        stored.size_bytes, envelope.transfer_syntax, envelope.prefix_length, envelope.prefix_hash, data_hash
-    )
     try:
-        async for chunk in read_object(store, bucket, key, expected):
+        async for chunk in read_object(store, bucket, key, expected_of(stored, data_hash)):
             file.write(chunk)
     except Damaged as error:
         raise Failed(f"the object is not what was stored ({error.reason}): {key}") from error

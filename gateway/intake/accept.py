@@ -6,9 +6,11 @@ undone.
 
 import asyncio
 import base64
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from time import monotonic
 
 from gateway.intake.deadlines import ANNOUNCE_S, CLOCK_S, within
 from gateway.intake.failpoints import Reached, pass_by
@@ -16,8 +18,11 @@ from gateway.intake.long_work import LongWork
 from gateway.intake.outbox.ledger import Intent
 from gateway.intake.outbox.outbox import Outbox
 from gateway.intake.quarantine import Quarantine
+from gateway.intake.repeats.inspection import Inspector
+from gateway.intake.repeats.replacement import RepeatedInstance
+from gateway.intake.repeats.resolver import RepeatResolver, WholeObject
 from gateway.intake.spool import Body, Buffer, Room, SpoolLimits
-from gateway.intake.tiers import TieredObject, TieredStore
+from gateway.intake.tiers import TieredStore
 from gateway.intake.transfer import Transfer
 from operators.dicom import instance, part10
 from operators.dicom.instance import Examination
@@ -68,6 +73,7 @@ class AcceptancePorts:
     room: Room
     spool_limits: SpoolLimits
     time: StoreTime
+    clock: Callable[[], float] = monotonic
     scan_limits: ScanLimits = LIMITS
     long_work: LongWork = field(default_factory=LongWork)
     reached: Reached = pass_by
@@ -90,11 +96,17 @@ class Acceptance:
         self._ports = ports
         # Inflating may take a second, so it runs in a thread: a single one, so that data sets are inflated one at a time.
         self._inflating = ThreadPoolExecutor(1, "inflate")
+        inspector = Inspector(ports.tiers, ports.quarantine.keep_aside, ports.room, ports.spool_limits)
+        self._repeats = RepeatResolver(inspector, ports.clock)
 
     @property
     def room(self) -> Room:
         """Return the memory and the spool that all incoming instances of the process share."""
         return self._ports.room
+
+    async def inspect_in_background(self) -> None:
+        """Inspect the objects of repeats that are too large to inspect while a sender waits, until cancelled."""
+        await self._repeats.run()
 
     def receive(self, sop_class: str, sop_uid: str, transfer_syntax: str) -> Incoming:
         """Begin to receive a data set whose sender names its instance; the caller writes and closes its body."""
@@ -190,32 +202,14 @@ class Acceptance:
         moved = await self._ports.tiers.find_moved(upload.key)
         is_new = moved is None and await self._ports.tiers.put(upload)
         self._ports.reached("after_put")
-        async with within(ANNOUNCE_S):
+        async with within(ANNOUNCE_S) as limit:
             if is_new:
                 event = _event_of_new(examined, upload)
             else:
-                event = await self._event_of_repeat(transfer, examined, moved)
+                repeat = RepeatedInstance(upload, examined.incoming.prefix, examined.data, examined.examination)
+                event = _event_of_repeat(transfer, examined, await self._repeats.whole_object(repeat, moved, limit))
             await self._ports.events.publish(INSTANCE_STORED, event)
         return Receipt(event, is_repeat=not is_new)
-
-    async def _event_of_repeat(
-        self, transfer: Transfer, examined: _ExaminedInstance, moved: TieredObject | None
-    ) -> InstanceStored:
-        """Return the event of the object that was stored before: the same data set, perhaps after another prefix."""
-        found = moved or await self._ports.tiers.find(examined.identity.key)
-        if found is None:
-            raise Unavailable("store-object-went")
-        envelope = found.stored.envelope
-        examination = instance.move_examination(
-            examined.examination, envelope.header_length - examined.examination.header_length
-        )
-        return instance.instance_stored(
-            examined.identity,
-            examination,
-            envelope,
-            found.stored.size_bytes,
-            transfer_id=transfer.transfer_id,
-        )
 
     async def _quarantine(
         self, transfer: Transfer, incoming: Incoming, data: Buffer, received_at: datetime, reason: str
@@ -273,3 +267,15 @@ def _upload(key: str, incoming: Incoming, data: Buffer, envelope: Envelope) -> U
 
 def _event_of_new(examined: _ExaminedInstance, upload: Upload) -> InstanceStored:
     return instance.instance_stored(examined.identity, examined.examination, upload.envelope, upload.size_bytes)
+
+
+def _event_of_repeat(transfer: Transfer, examined: _ExaminedInstance, whole: WholeObject) -> InstanceStored:
+    """Return the event of the object that is stored: the same data set, perhaps after another prefix."""
+    difference = whole.envelope.prefix_length - len(examined.incoming.prefix)
+    return instance.instance_stored(
+        examined.identity,
+        instance.move_examination(examined.examination, difference),
+        whole.envelope,
+        whole.size_bytes,
+        transfer_id=transfer.transfer_id,
+    )

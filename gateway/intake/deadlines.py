@@ -19,10 +19,23 @@ ANNOUNCE_S = 9.0
 
 
 @asynccontextmanager
-async def within(limit_s: float) -> AsyncIterator[None]:
+async def within(limit_s: float) -> AsyncIterator[asyncio.Timeout]:
     """Run the block; raises Unavailable("slow") when it takes longer than `limit_s` seconds."""
     try:
-        async with asyncio.timeout(limit_s):
-            yield
+        async with asyncio.timeout(limit_s) as limit:
+            yield limit
     except TimeoutError as error:
         raise Unavailable("slow") from error
+
+
+@asynccontextmanager
+async def paused(limit: asyncio.Timeout) -> AsyncIterator[None]:
+    """Run the block without this limit: what takes as long as its bytes need, and has a limit of its own."""
+    loop, when = asyncio.get_running_loop(), limit.when()
+    if when is None:
+        yield
+        return
+    left_s = when - loop.time()
+    limit.reschedule(None)
+    yield
+    limit.reschedule(loop.time() + left_s)

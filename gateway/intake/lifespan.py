@@ -61,8 +61,8 @@ async def open_intake(
 ) -> AsyncIterator[Intake]:
     """Open the intake, even if store and broker do not answer; after the block, give the outbox STOP_S to finish.
 
-    During the block, background work empties the outbox, finishes the outboxes of dead processes, and measures the
-    quarantine.
+    During the block, background work empties the outbox, finishes the outboxes of dead processes, measures the
+    quarantine, and inspects the large objects of repeats.
     """
     settings.spool_dir.mkdir(parents=True, exist_ok=True)
     tiers, reached = TieredStore(connectors.store, connectors.tiers), armed(settings.failpoint)
@@ -74,6 +74,7 @@ async def open_intake(
         "outbox": outbox.run,
         "outbox_adoption": partial(adopt, settings.outbox_dir, ports),
         "quarantine_watch": quarantine.watch,
+        "inspections": acceptance.inspect_in_background,
     }
     try:
         async with background.running(works):

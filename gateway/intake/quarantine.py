@@ -10,9 +10,11 @@ from datetime import timedelta
 import structlog
 
 from gateway.intake.deadlines import ANNOUNCE_S, within
+from gateway.intake.repeats.inspection import INSPECTED_AT_ONCE_BYTES, NO_ENVELOPE, damage_of_chunks, report_damage
 from operators.errors import Rejected, Unavailable
+from operators.retrieval.reading import expected_of
 from operators.store import quarantine
-from operators.store.ports import EventLog, ObjectStore, StoredObject, Upload
+from operators.store.ports import EventLog, NoEnvelope, ObjectStore, StoredObject, Upload
 from schemas.objects import DATA_HASH, TENANT, Bucket
 from schemas.telemetry import GATEWAY_QUARANTINE_BYTES, GATEWAY_QUARANTINE_FULL, GATEWAY_QUARANTINED
 from schemas.topics import INSTANCE_QUARANTINED
@@ -49,7 +51,7 @@ class Quarantine:
         """Store a refused object under its key, tenant/hash, and publish its event.
 
         An object that is already there is left untouched, with the prefix and the time of its first arrival, and its
-        event is published again. Raises Rejected("quarantine-full") when the object is new and the tenant's quota
+        event is published again; unless it is damaged: then this one replaces it. Raises Rejected("quarantine-full") when the object is new and the tenant's quota
         leaves no room for it, Unavailable when store or broker do not answer in time.
         """
         upload = replace(upload, envelope=replace(upload.envelope, reason=reason))
@@ -72,14 +74,40 @@ class Quarantine:
         return reservation.is_used
 
     async def _earlier(self, upload: Upload, full: Rejected | None) -> StoredObject:
-        """Return the object that was stored under the upload's key before; raises `full` if there is none."""
-        stored = await self._store.head(Bucket.QUARANTINE, upload.key)
+        """Return the object under the upload's key, once it is whole; raises `full` if there is none."""
+        try:
+            stored = await self._store.head(Bucket.QUARANTINE, upload.key)
+        except NoEnvelope as error:
+            return await self._replaced(upload, error.etag, NO_ENVELOPE)
         if stored is not None:
-            return stored
+            reason = await self._damage(stored)
+            return await self._replaced(upload, stored.etag, reason) if reason else stored
         if full is None:
             raise Unavailable("store-object-went")
         _log_full(upload)
         raise full
+
+    async def _damage(self, stored: StoredObject) -> str:
+        """Return why an object is damaged, or ""; of a large one HEAD is believed, for its sender is told that it failed."""
+        if stored.size_bytes > INSPECTED_AT_ONCE_BYTES:
+            return ""
+        _, data_hash = quarantine.tenant_and_hash(stored.key)
+        return await damage_of_chunks(self._store.read(Bucket.QUARANTINE, stored.key), expected_of(stored, data_hash))
+
+    async def _replaced(self, upload: Upload, etag: str, reason: str) -> StoredObject:
+        """Replace a damaged object by the same content, which is held from now on; its bytes are not kept."""
+        report_damage(upload.key, reason, bucket=Bucket.QUARANTINE)
+        if not await self._store.replace(Bucket.QUARANTINE, upload, etag):
+            raise Unavailable("store-object-changes")
+        return _stored(upload)
+
+    async def keep_aside(self, upload: Upload) -> None:
+        """Store what can be read of a damaged object of the archive, under a key of quarantine.damaged_key().
+
+        It has no event and no place in the catalog, since there is nothing to decide, and no quota refuses it; it is
+        counted when the quarantine is measured. Raises Unavailable.
+        """
+        await self._store.put(Bucket.QUARANTINE, upload)
 
     async def watch(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         """Measure the quarantine every measure_s until cancelled; before the first measurement it counts as empty."""

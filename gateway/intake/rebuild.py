@@ -7,11 +7,14 @@ from pathlib import Path
 
 from gateway.intake.long_work import LongWork
 from gateway.intake.outbox.ledger import Intent
+from gateway.intake.repeats.inspection import damage_of_object, report_damage
 from gateway.intake.tiers import TieredObject, TieredStore
 from operators.dicom import instance
 from operators.dicom.scan import LIMITS, ScanLimits
-from operators.errors import Unavailable
+from operators.errors import Unavailable, Unreadable
 from schemas.events import InstanceStored
+
+METADATA_UNREADABLE = "metadata-unreadable"
 
 
 @dataclass(frozen=True)
@@ -24,29 +27,37 @@ class Rebuilder:
     long_work: LongWork = field(default_factory=LongWork)
 
     async def __call__(self, intent: Intent) -> InstanceStored | None:
-        """Return the event of the intent's object, naming the intent's transfer; None if no tier has the object, or any of it.
+        """Return the event of the intent's object, naming the intent's transfer; None if no tier has the object whole.
 
-        Raises Unavailable when store or disk cannot answer now, Rejected for an object that is no instance.
+        A damaged object is counted, logged and left where it is. Raises Unavailable when store or disk cannot answer
+        now, Rejected for an object that is no instance.
         """
-        found = await self.tiers.find(intent.key)
+        found = await self._found(intent)
         if found is None:
             return None
         try:
             return await self._event(intent, found)
         except OSError as error:
             raise Unavailable("spool") from error
-        except KeyError as error:
-            raise Unavailable("store-object-went") from error
+
+    async def _found(self, intent: Intent) -> TieredObject | None:
+        try:
+            return await self.tiers.find(intent.key)
+        except Unreadable:
+            # A store that ails as a whole answers so too; then the check raises.
+            await self.tiers.check()
+            report_damage(intent.key, METADATA_UNREADABLE, transfer=intent.transfer_id)
+            raise
 
     async def _event(self, intent: Intent, found: TieredObject) -> InstanceStored | None:
         with tempfile.TemporaryFile(dir=self.folder) as file:
-            async for chunk in self.tiers.read(found):
-                file.write(chunk)
-            if not file.tell():
+            reason = await damage_of_object(self.tiers, found, file.write)
+            if reason or found.envelope is None:
+                report_damage(found.key, reason, bucket=found.bucket, transfer=intent.transfer_id)
                 return None
             file.flush()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
                 event = instance.making_event_of_object(
-                    intent.key, found.stored.envelope, whole, transfer_id=intent.transfer_id, limits=self.limits
+                    intent.key, found.envelope, whole, transfer_id=intent.transfer_id, limits=self.limits
                 )
                 return await self.long_work.run(event)

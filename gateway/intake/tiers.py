@@ -10,20 +10,26 @@ deleted minutes after the new copy is complete.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass
 
 from gateway.intake.deadlines import LOOKUP_S, within
-from operators.store.ports import ObjectStore, StoredObject, Upload
-from schemas.objects import TIERS, Bucket
+from operators.store.ports import NoEnvelope, ObjectStore, Upload
+from schemas.objects import TIERS, Bucket, Envelope
 
 
 @dataclass(frozen=True)
 class TieredObject:
-    """A stored instance, and the bucket of its tier."""
+    """A stored instance as HEAD describes it: the bucket of its tier, key, size, the store's tag, its envelope.
+
+    The envelope is None when the object's metadata are lost or were never there.
+    """
 
     bucket: Bucket
-    stored: StoredObject
+    key: str
+    size_bytes: int
+    etag: str
+    envelope: Envelope | None
 
 
 class TieredStore:
@@ -52,10 +58,26 @@ class TieredStore:
                 return found
         return None
 
-    def read(self, found: TieredObject, end: int | None = None) -> AsyncIterator[bytes]:
-        """Stream the object's bytes up to `end`, exclusive; raises KeyError when it is no longer there."""
-        return self._store.read(found.bucket, found.stored.key, 0, end)
+    def read(self, found: TieredObject, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Stream the object's bytes up to `end`, exclusive.
+
+        Raises KeyError when it is no longer there, Unreadable when the store does not give all of them.
+        """
+        return self._store.read(found.bucket, found.key, 0, end)
+
+    def replace(self, found: TieredObject, upload: Upload) -> Awaitable[bool]:
+        """Store an object in place of the one that was found, in its tier; False when that one is not there any more."""
+        return self._store.replace(found.bucket, upload, found.etag)
+
+    async def check(self) -> None:
+        """Return when the store answers and has every bucket."""
+        await self._store.check()
 
     async def _head(self, bucket: Bucket, key: str) -> TieredObject | None:
-        stored = await self._store.head(bucket, key)
-        return None if stored is None else TieredObject(bucket, stored)
+        try:
+            stored = await self._store.head(bucket, key)
+        except NoEnvelope as error:
+            return TieredObject(bucket, key, error.size_bytes, error.etag, None)
+        if stored is None:
+            return None
+        return TieredObject(bucket, key, stored.size_bytes, stored.etag, stored.envelope)

@@ -12,7 +12,7 @@ from operators.access.principal import Principal
 from operators.catalog.ports import CatalogQueries, Location
 from operators.dicom.instance import data_hasher
 from operators.errors import Unavailable
-from operators.store.ports import ObjectStore
+from operators.store.ports import ObjectStore, StoredObject
 from schemas.objects import TIERS, Bucket
 from schemas.telemetry import API_DAMAGED
 
@@ -55,6 +55,14 @@ class ExpectedBytes:
     prefix_length: int
     prefix_hash: str
     data_hash: str
+
+
+def expected_of(stored: StoredObject, data_hash: str) -> ExpectedBytes:
+    """Return what the bytes of an object that is not in the catalog should be: its envelope and its key say so."""
+    envelope = stored.envelope
+    return ExpectedBytes(
+        stored.size_bytes, envelope.transfer_syntax, envelope.prefix_length, envelope.prefix_hash, data_hash
+    )
 
 
 @dataclass(frozen=True)
@@ -179,6 +187,15 @@ async def verified(
     if reason := hashes.damage():
         raise error(reason)
     yield held[0] if len(held) == 1 else b"".join(held)
+
+
+async def damage_of(chunks: AsyncGenerator[bytes, None], expected: ExpectedBytes) -> str:
+    """Read an object's chunks to their end and keep none; return why they are not the expected bytes, or ""."""
+    hashes = _Hashes(expected)
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            hashes.update(chunk)
+    return hashes.damage()
 
 
 class _Hashes:

@@ -14,6 +14,11 @@ def key(tenant: str, data_hash: str) -> str:
     return f"{tenant}/{data_hash}"
 
 
+def damaged_key(tenant: str, data_hash: str, bytes_hash: str) -> str:
+    """Return the key for what could be read of a damaged object: whose data set it was, and the hash of what was read."""
+    return f"{tenant}/damaged/{data_hash}/{bytes_hash}"
+
+
 def tenant_and_hash(object_key: str) -> tuple[str, str]:
     """Return the tenant and the data hash in a key."""
     tenant, _, data_hash = object_key.partition("/")

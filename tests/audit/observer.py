@@ -14,7 +14,7 @@ from tests.audit.checks.leaks import leaks
 from tests.audit.collect.api import Api
 from tests.audit.collect.catalog import catalog
 from tests.audit.collect.logs import logged
-from tests.audit.collect.object_store import QUARANTINE, quarantined_content, stored
+from tests.audit.collect.object_store import QUARANTINE, quarantined_content, refused, stored
 from tests.audit.collect.topics import Topics, announced, raised, settled
 from tests.audit.ledger import Line, read
 from tests.audit.sampling import sample
@@ -35,13 +35,13 @@ class Observer:
         ledger = read(*self.ledgers)
         self.topics.read_on()
         objects = stored(self.address, hashed)
-        aside_objects = stored(self.address, hashed, (QUARANTINE,), quarantined_content)
+        refused_objects = refused(stored(self.address, hashed, (QUARANTINE,), quarantined_content))
         tenants = {line.tenant for line in ledger} | {key.split("/")[0] for key in objects}
         fetched_now = self.api.fetched(sample([line for line in ledger if line.state == "acked"], fetched))
         return Snapshot(
             ledger=tuple(ledger),
             objects=objects,
-            quarantine_objects=aside_objects,
+            quarantine_objects=refused_objects,
             announced_conflicts=frozenset(raised(one) for one in self.topics.records["instance-conflict"]),
             unreadable=tuple(self.topics.unreadable),
             rejected=tuple(str(one["reason"]) for one in self.topics.records["record-rejected"]),
@@ -49,7 +49,7 @@ class Observer:
             stored_events=tuple(announced(one) for one in self.topics.records["instance-stored"]),
             wado_hashes=fetched_now,
             retried_reads=len(self.api.retried_reads),
-            leaks=tuple(self.leaks(ledger, [*objects, *aside_objects])) if hashed != 0 else (),
+            leaks=tuple(self.leaks(ledger, [*objects, *refused_objects])) if hashed != 0 else (),
             **catalog(self.address, sorted(tenants)),
             **self.api.answers(),
         )

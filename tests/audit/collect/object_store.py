@@ -42,6 +42,11 @@ def stored(
     return {one[1]: ObjectSeen(one[1], one[2], one in contents, contents.get(one)) for one in found}
 
 
+def refused(objects: Mapping[str, ObjectSeen]) -> dict[str, ObjectSeen]:
+    """Return the refused objects of the quarantine; what is kept of damaged objects has no row."""
+    return {key: one for key, one in objects.items() if key.split("/")[1] != "damaged"}
+
+
 @contextmanager
 def store(address: ArchiveAddress) -> Iterator[Minio]:
     """Connect a client to the object store for the block."""

@@ -119,9 +119,13 @@ class GatewayProcess:
 
     def accept(self, number: int, study_uid: str = "1.2.3") -> Receipt:
         """Accept the instance of this number."""
+        return asyncio.run(self.accept_now(number, study_uid))
+
+    async def accept_now(self, number: int, study_uid: str = "1.2.3") -> Receipt:
+        """Accept the instance of this number, in a loop that runs."""
         incoming = self.acceptance.receive(CT, f"1.2.3.{number}", EXPLICIT)
         incoming.body.write(memoryview(data_set(number, study_uid)))
-        return self.accept_incoming(incoming)
+        return await self.acceptance.accept(self.transfer, incoming)
 
     def accept_incoming(self, incoming: Incoming) -> Receipt:
         return asyncio.run(self.acceptance.accept(self.transfer, incoming))

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 import pytest
 from prometheus_client import generate_latest
@@ -10,7 +11,8 @@ from structlog.testing import capture_logs
 
 from gateway.intake.quarantine import LEAST_BYTES, Quarantine, QuarantineRules, Quota
 from gateway.intake.status import QUARANTINE_FULL, of_rejected
-from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage, crc32c_of
+from operators.connectors.memory.stores import DAMAGES, MemoryEventLog, MemoryObjectStore, Outage, crc32c_of
+from operators.dicom.instance import data_hasher
 from operators.errors import Rejected, Unavailable
 from operators.store.ports import Position, StoredObject, Upload
 from schemas.events import Event, InstanceQuarantined
@@ -19,10 +21,20 @@ from schemas.telemetry import GATEWAY_QUARANTINE_BYTES, GATEWAY_QUARANTINE_FULL,
 from schemas.topics import INSTANCE_QUARANTINED, Topic
 
 NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
-HASH = "ab" * 32
-OTHER = "cd" * 32
 REASON = "no-usable-uid"
 FIVE, OTHER_FIVE, SIX = (content * LEAST_BYTES for content in (b"12345", b"54321", b"123456"))
+SYNTAX = "1.2.840.10008.1.2.1"
+PREFIX_LENGTH = 2
+
+
+def hash_of(data: bytes) -> str:
+    """Return the data hash of an object with these bytes."""
+    hasher = data_hasher(SYNTAX)
+    hasher.update(data[PREFIX_LENGTH:])
+    return hasher.hexdigest()
+
+
+HASH, OTHER = hash_of(FIVE), hash_of(OTHER_FIVE)
 
 
 @dataclass
@@ -41,8 +53,8 @@ class QuarantineWorld:
             self.store, self.events, QuarantineRules(timedelta(days=30), quota_bytes=10 * LEAST_BYTES, measure_s=300)
         )
 
-    def keep(self, data: bytes = FIVE, key: str = f"local/{HASH}", reason: str = REASON) -> None:
-        asyncio.run(self.quarantine.keep(upload(data, key), reason))
+    def keep(self, data: bytes = FIVE, key: str = "", reason: str = REASON) -> None:
+        asyncio.run(self.quarantine.keep(upload(data, key or f"local/{hash_of(data)}"), reason))
 
     @property
     def published(self) -> list[InstanceQuarantined]:
@@ -63,9 +75,9 @@ def upload(data: bytes, key: str, stored_at: datetime = NOON) -> Upload:
         transfer_id="t-1",
         calling_ae="CT1",
         called_ae="FLUORO",
-        transfer_syntax="1.2.840.10008.1.2.1",
-        prefix_length=2,
-        prefix_hash="0" * 64,
+        transfer_syntax=SYNTAX,
+        prefix_length=PREFIX_LENGTH,
+        prefix_hash=sha256(data[:PREFIX_LENGTH]).hexdigest(),
         header_length=0,
     )
     return Upload(key, (data,), len(data), crc32c_of(data), envelope)
@@ -169,7 +181,7 @@ def test_over_the_quota_nothing_is_stored_and_the_sender_is_told_why(world: Quar
     world.keep(OTHER_FIVE, f"else/{OTHER}")
 
     assert of_rejected(caught.value) == QUARANTINE_FULL
-    assert [key for _, key in sorted(world.store.objects)] == [f"else/{OTHER}", f"local/{HASH}"]
+    assert [key for _, key in sorted(world.store.objects)] == [f"else/{OTHER}", f"local/{hash_of(SIX)}"]
     assert sorted(event.tenant for event in world.published) == ["else", "local"]
     assert GATEWAY_QUARANTINE_FULL._value.get() == before + 1
 
@@ -200,7 +212,7 @@ def test_a_new_process_counts_the_objects_of_others_once_it_has_measured(world: 
 def test_discarded_objects_make_room_at_the_next_measurement(world: QuarantineWorld) -> None:
     world.keep(SIX)
     asyncio.run(world.quarantine.measure())
-    asyncio.run(world.store.delete(Bucket.QUARANTINE, f"local/{HASH}"))
+    asyncio.run(world.store.delete(Bucket.QUARANTINE, f"local/{hash_of(SIX)}"))
     asyncio.run(world.quarantine.measure())
     assert GATEWAY_QUARANTINE_BYTES.labels("local")._value.get() == 0
     world.keep(OTHER_FIVE, f"local/{OTHER}")
@@ -229,6 +241,21 @@ def test_many_small_objects_fill_the_quota_as_large_ones_do(world: QuarantineWor
         world.keep(b"x", f"local/{HASH}")
 
     assert len(world.store.objects) == 10
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_object_is_replaced_when_its_content_is_refused_again(world: QuarantineWorld, how: str) -> None:
+    world.keep()
+    world.store.damage(Bucket.QUARANTINE, f"local/{HASH}", how)
+
+    later = upload(FIVE, f"local/{HASH}", NOON + timedelta(hours=1))
+    asyncio.run(world.quarantine.keep(later, REASON))
+
+    ((_, held),) = world.store.objects.items()
+    first, again = world.published
+    assert held.data == FIVE
+    assert (again.state, again.stored_at - first.stored_at) == ("held", timedelta(hours=1))
+    assert (again.data_hash, again.size_bytes) == (first.data_hash, first.size_bytes)
 
 
 def is_full(quota: Quota, blocks: int) -> bool:

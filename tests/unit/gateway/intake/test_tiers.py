@@ -59,7 +59,7 @@ def moved(store: MemoryObjectStore, *in_use: Bucket) -> TieredObject | None:
 
 
 def found(bucket: Bucket) -> TieredObject:
-    return TieredObject(bucket, StoredObject(KEY, len(DATA), ENVELOPE))
+    return TieredObject(bucket, KEY, len(DATA), "", ENVELOPE)
 
 
 @pytest.mark.parametrize("in_use", [(Bucket.HOT,), EVERY, (Bucket.COLD,), ()], ids=["hot", "every", "cold", "none"])

@@ -1,0 +1,1 @@
+"""Repeats: instances whose object is in the store already; it is inspected, and replaced when it is damaged."""
