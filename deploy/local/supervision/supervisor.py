@@ -206,20 +206,27 @@ class Supervisor:
         await child.popen.wait()
 
     async def stop_all(self) -> None:
-        """Stop every server after those that need it; a server that takes longer than its `stop_s` is killed."""
+        """Stop every server after those that need it; a server that takes longer than its `stop_s` is killed.
+
+        Raises Failed, when all others are stopped, if one cannot be.
+        """
         stopped = {name: asyncio.Event() for name in self.programs}
 
         async def stop(name: str) -> None:
             for other in self.programs.values():
                 if name in other.needs:
                     await stopped[other.name].wait()
-            await self.stop(self.servers.get(name))
-            stopped[name].set()
+            try:
+                await self.stop(self.servers.get(name))
+            finally:
+                stopped[name].set()
 
-        await asyncio.gather(*(stop(name) for name in self.programs))
+        ended = await asyncio.gather(*(stop(name) for name in self.programs), return_exceptions=True)
         processes.end([child.process for child in self.servers.values()], mark(self.run_id))
         self.folder.state.unlink(missing_ok=True)
         self.folder.delete_temporary_files()
+        if failures := [failure for failure in ended if failure is not None]:
+            raise failures[0]
 
     async def stop(self, child: ServerProcess | None) -> None:
         """Ask a server to stop, and kill it when it does not within its `stop_s`."""

@@ -178,3 +178,25 @@ def test_a_log_that_cannot_be_kept_is_begun_anew_and_stops_nothing(
     lines = supervise(folder, server("one"), then=fill)
 
     assert any(line.endswith("one.log could not be kept when it was full: Is a directory") for line in lines)
+
+
+def test_a_server_that_cannot_be_stopped_keeps_no_other_running(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, heads = Supervisor.stop, dict[str, processes.Process]()
+
+    async def fail_for_two(supervisor: Supervisor, child: module.ServerProcess | None) -> None:
+        if child is not None and child.server.name == "two":
+            raise Failed("two: its process does not end")
+        await stop(supervisor, child)
+
+    async def note(supervisor: Supervisor) -> None:
+        heads.update({name: child.process for name, child in supervisor.servers.items()})
+
+    monkeypatch.setattr(Supervisor, "stop", fail_for_two)
+    with pytest.raises(Failed, match="two: its process does not end"):
+        supervise(folder, server("one"), server("two", needs=("one",)), then=note)
+
+    assert set(heads) == {"one", "two"}
+    assert not any(head.is_alive() for head in heads.values())
+    assert not folder.state.exists()
