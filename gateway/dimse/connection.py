@@ -47,7 +47,7 @@ class DimseConnection(asyncio.BufferedProtocol):
         self.calling_ae = ""
         self.state = AssociationState.CONNECTING
         # The task of the TLS handshake, until the connection is made.
-        self.connecting: asyncio.Task[bool] | None = None
+        self.connecting: asyncio.Task[None] | None = None
         self._door = door
         self._settings = door.settings
         self._loop = asyncio.get_running_loop()

@@ -30,7 +30,7 @@ class Listener:
         self._door = door
         self._tls = tls
         self._loop = asyncio.get_running_loop()
-        self._connecting: set[asyncio.Task[bool]] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
         # Begins to accept again after an error; None while connections are accepted.
         self._pause: asyncio.TimerHandle | None = None
         self._balancers = [ipaddress.ip_network(text) for text in door.settings.balancers.split(",") if text]
@@ -90,16 +90,19 @@ class Listener:
         self._connecting.add(task)
         task.add_done_callback(partial(self._connected, accepted, connection))
 
-    def _connected(self, accepted: socket.socket, connection: DimseConnection, task: "asyncio.Task[bool]") -> None:
-        """Free the place of a connection that was not made, also when its task failed or never began."""
+    def _connected(self, accepted: socket.socket, connection: DimseConnection, task: "asyncio.Task[None]") -> None:
+        """Free the place of a connection whose task was cancelled before it began, or failed in a way of its own."""
         self._connecting.discard(task)
-        if task.cancelled() or task.exception() or not task.result():
-            connection.refuse("gave-way" if task.cancelled() else "handshake")
+        if task.cancelled() or task.exception():
+            connection.refuse("gave-way" if task.cancelled() else "internal")
             # A transport that was made for it no longer watches it; a second close does nothing.
             accepted.close()
 
-    async def _connect(self, accepted: socket.socket, connection: DimseConnection) -> bool:
-        """Connect the socket to its protocol object; False if the TLS handshake failed or took too long."""
+    async def _connect(self, accepted: socket.socket, connection: DimseConnection) -> None:
+        """Connect the socket to its protocol object; a TLS handshake that fails or takes too long ends both.
+
+        The place is freed in the same turn: the next connection might be dropped for a place that is about to be free.
+        """
         settings = self._door.settings
         accepted.setblocking(False)
         limits = {"ssl_handshake_timeout": settings.associate_s, "ssl_shutdown_timeout": settings.silence_s}
@@ -107,6 +110,7 @@ class Listener:
             await self._loop.connect_accepted_socket(
                 lambda: connection, accepted, ssl=self._tls, **(limits if self._tls else {})
             )
+        except asyncio.CancelledError:
+            connection.refuse("gave-way")
         except OSError:
-            return False
-        return True
+            connection.refuse("handshake")

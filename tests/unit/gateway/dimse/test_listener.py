@@ -4,8 +4,9 @@ import asyncio
 import errno
 import select
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from gateway.dimse.door import Door
 from tests.support.worlds.dimse import memory_door, settings, until
 
 BOUND_S = 10.0
+FLOOD = 40
 
 
 class UnreliableSocket:
@@ -37,12 +39,14 @@ class UnreliableSocket:
 
 
 @asynccontextmanager
-async def second_listener(folder: Path) -> AsyncIterator[tuple[UnreliableSocket, Door, module.Listener]]:
+async def second_listener(
+    folder: Path, tls: ssl.SSLContext | None = None, **changes: Any
+) -> AsyncIterator[tuple[UnreliableSocket, Door, module.Listener]]:
     """Yield a listener that is not started, the door behind it, and its socket."""
-    async with memory_door(settings(folder)) as (_, door):
+    async with memory_door(settings(folder).changed(**changes)) as (_, door):
         with socket.create_server(("127.0.0.1", 0)) as listening:
             unreliable = UnreliableSocket(listening)
-            listener = module.Listener(unreliable, door, None)  # type: ignore[arg-type]
+            listener = module.Listener(unreliable, door, tls)  # type: ignore[arg-type]
             try:
                 yield unreliable, door, listener
             finally:
@@ -133,3 +137,23 @@ def test_a_connection_whose_task_never_began_gives_back_its_place(tmp_path: Path
             return door.admission.unassociated
 
     assert asyncio.run(left()) == 0
+
+
+def test_a_flood_without_handshakes_never_holds_more_places_than_there_are(tmp_path: Path) -> None:
+    async def most() -> int:
+        tls, counts = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), list[int]()
+        async with second_listener(tmp_path, tls, associations=1) as (listening, door, listener):
+            listening.failures = 0
+            with ExitStack() as kept:
+                for _ in range(FLOOD):
+                    kept.enter_context(socket.create_connection(listening.listening.getsockname()))
+                listener.start()
+                async with asyncio.timeout(BOUND_S):
+                    while len(counts) < 2 * FLOOD:
+                        await asyncio.sleep(0)
+                        counts.append(door.admission.unassociated)
+            assert door.admission.limits.unassociated < FLOOD
+            return max(counts) - door.admission.limits.unassociated
+
+    with capture_logs():
+        assert asyncio.run(most()) <= 1
