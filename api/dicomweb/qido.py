@@ -17,7 +17,7 @@ from operators.dicom.element_json import DicomJson
 from operators.http.accept import accepted, choose
 from operators.http.media_types import JSON_TYPES
 
-# Instance Availability by tier (PS3.3 C.3.4).
+# Instance Availability by tier (PS3.3 C.4.23.1.1); a newer release may have written others.
 AVAILABILITY = {"hot": "ONLINE", "warm": "ONLINE", "cold": "NEARLINE"}
 # PS3.18 tables 10.6.3-3 to -5: the attributes in every result, empty when their value is unknown.
 REQUIRED: Mapping[Level, DicomJson] = {
@@ -117,7 +117,7 @@ def _instance(facts: InstanceResult) -> DicomJson:
     return {
         **REQUIRED["instance"],
         **orjson.loads(facts.attributes),
-        "00080056": _element("CS", AVAILABILITY[facts.tier]),
+        "00080056": _element("CS", AVAILABILITY.get(facts.tier, "UNAVAILABLE")),
         "00083002": _element("UI", facts.transfer_syntax),
     }
 

@@ -318,3 +318,14 @@ def test_each_warning_has_a_header_of_its_own() -> None:
     response = ask("/dicomweb/studies?fuzzymatching=true&Nonsense=1")
 
     assert len(response.headers.get_list("warning")) == 2
+
+
+def test_an_instance_in_a_tier_that_this_release_does_not_know_hides_no_other() -> None:
+    async def one_in_another_tier(world: World) -> None:
+        await two_studies(world)
+        name, row = next(iter(world.catalog.tables.instances.items()))
+        world.catalog.tables.instances[name] = replace(row, tier="glacier")
+
+    found = values(ask("/dicomweb/instances", files=one_in_another_tier), "00080056")
+
+    assert sorted(found) == ["ONLINE", "ONLINE", "ONLINE", "UNAVAILABLE"]
