@@ -13,7 +13,7 @@ from operators.errors import Unavailable
 # For the look-up of an instance in the colder tiers, before the PUT.
 LOOKUP_S = 1.0
 # For learning the store's time, which only the first instances of a process wait for, from a store that answers.
-CLOCK_S = 2.0
+CLOCK_S = 3.0
 # For all that follows a PUT, which asks store and broker.
 ANNOUNCE_S = 9.0
 
