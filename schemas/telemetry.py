@@ -98,8 +98,9 @@ def exposition() -> bytes:
     return generate_latest(registry)
 
 
-# Any process. `task` is the name that operators/tasks.py was given: "callback" for an event loop's callback.
+# Any process.
 LOG_LINES_LOST = Counter("fluoro_log_lines_lost_total", "Log lines that could not be written.")
+# `task` is a name that operators/tasks.py was given, "callback" for a loop's callback, "library" for a library's task.
 TASK_FAILED = Counter("fluoro_task_failed_total", "Tasks that ended by an exception nobody answered.", ["task"])
 PRODUCER_BROKEN = Counter(
     "fluoro_producer_broken_total",
