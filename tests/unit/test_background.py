@@ -19,6 +19,7 @@ from gateway import process
 from gateway.dimse.admission import AssociationCounts
 from gateway.health import serve_health
 from gateway.intake import lifespan
+from gateway.intake.accept import Acceptance
 from gateway.intake.lifespan import Connectors
 from gateway.intake.outbox.outbox import Outbox
 from gateway.intake.quarantine import Quarantine
@@ -46,6 +47,7 @@ WORKS: dict[str, tuple[Any, str]] = {
     "outbox": (Outbox, "run"),
     "outbox_adoption": (lifespan, "adopt"),
     "quarantine_watch": (Quarantine, "watch"),
+    "inspections": (Acceptance, "inspect_in_background"),
     "peers_reading": (process, "_reread"),
 }
 ONLY_DIMSE = {"peers_reading"}
