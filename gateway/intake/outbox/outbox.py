@@ -93,6 +93,7 @@ class Outbox:
         await self._ledger.read()
         for number in self._ledger.open.intents:
             self._failed.add(number)
+        await asyncio.sleep(0)
         for transfer_id in self._ledger.open.ready():
             self._add_ends(transfer_id)
             await asyncio.sleep(0)
