@@ -17,8 +17,13 @@ REST = 1.0
 class LongWork:
     """All long work of one process. Whatever its senders do, it takes about half of the event loop's time at most."""
 
-    def __init__(self, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        clock: Callable[[], float] = thread_time,
+    ) -> None:
         self._sleep = sleep
+        self._clock = clock
         self._gate = asyncio.Lock()
 
     async def run(self, work: Pieces[R]) -> R:
@@ -39,10 +44,10 @@ class LongWork:
         took_s = 0.0
         while True:
             await self._sleep(REST * took_s)
-            began_s = thread_time()
+            began_s = self._clock()
             try:
                 next(work)
             except StopIteration as stop:
                 result: R = stop.value
                 return result
-            took_s = thread_time() - began_s
+            took_s = self._clock() - began_s

@@ -8,6 +8,8 @@ from gateway.intake.long_work import LongWork
 from operators.errors import Rejected
 from operators.pieces import Pieces
 
+PIECE_S = 0.5
+
 
 class Steps:
     """Works that write down their pieces, and a sleep that writes down the rests between them."""
@@ -15,10 +17,12 @@ class Steps:
     def __init__(self) -> None:
         self.done: list[str] = []
         self.closed: list[str] = []
-        self.long_work = LongWork(self.sleep)
+        self.rests_s: list[float] = []
+        self.now_s = 0.0
+        self.long_work = LongWork(self.sleep, lambda: self.now_s)
 
     async def sleep(self, seconds: float) -> None:
-        assert 0 <= seconds < 1
+        self.rests_s.append(seconds)
         self.done.append("rest")
         await asyncio.sleep(0)
 
@@ -26,6 +30,7 @@ class Steps:
         try:
             for _ in range(pieces - 1):
                 self.done.append(name)
+                self.now_s += PIECE_S
                 yield
             self.done.append(name)
             if reason:
@@ -44,6 +49,15 @@ def test_short_work_is_done_at_once_even_while_long_work_goes_on() -> None:
 
     assert asyncio.run(run()) == ["long", "short"]
     assert steps.done == ["long", "rest", "short", "long", "rest", "long"]
+
+
+def test_a_rest_is_as_long_as_the_piece_before_it() -> None:
+    steps = Steps()
+
+    asyncio.run(steps.long_work.run(steps.work("long", 4)))
+
+    # The first piece is done before the work waits for its turn.
+    assert steps.rests_s == [0, PIECE_S, PIECE_S]
 
 
 def test_long_work_is_done_one_at_a_time() -> None:
