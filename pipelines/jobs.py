@@ -1,7 +1,7 @@
 """The table of jobs, which every launcher reads; it imports no engine, so that importing it is cheap."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal
 
@@ -11,6 +11,18 @@ from schemas.topics import INSTANCE_QUARANTINED, INSTANCE_STORED, STUDY_DUE, TRA
 
 Mode = Literal["thread", "process"]
 BuildFunction = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a job's records come from: the present ids of its topics, and its first offsets when it has no state.
+
+    Without offsets it begins at the earliest records. Offsets, if there are any, name every partition, by (topic,
+    partition).
+    """
+
+    topic_ids: Mapping[str, str] = field(default_factory=dict)
+    offsets: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -28,7 +40,7 @@ class Job:
 
     @property
     def build(self) -> BuildFunction:
-        """Return the function that builds the job's graph: `build(env, *settings)`, with an instance of each class."""
+        """Return the function that builds the job's graph: `build(env, origin, *settings)`, with an instance of each class."""
         function: BuildFunction = import_module(f"pipelines.streaming.{self.name}").build
         return function
 

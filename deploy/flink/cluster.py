@@ -19,20 +19,24 @@ from datetime import UTC, datetime
 import structlog
 
 from deploy.flink import jvm, stopped
+from deploy.flink.checks import RegularChecks
 from deploy.flink.folder import ClusterFolder, choose
 from deploy.flink.jvm import NotStarted
 from deploy.flink.minicluster import MiniCluster
 from deploy.flink.rest import JobState, Rest, causes
 from deploy.flink.stopped import StoppedJob
+from operators.catalog.progress import WENT_BACK
 from operators.connectors.kafka.positions import Positions
+from operators.connectors.postgres.progress import PostgresProgress
 from operators.errors import Unavailable
-from pipelines.jobs import JOBS, Job
-from pipelines.launch import checkpoints, losses, start
+from pipelines.jobs import CATALOG, JOBS, Job
+from pipelines.launch import checkpoints, expiry, losses, start
 from pipelines.launch.checkpoints import OtherState, folder_of
+from pipelines.launch.rows import Servers
 from pipelines.launch.start import NotSubmitted, RunningJob
 from schemas.settings.jobs import JobSettings
 from schemas.settings.reading import SettingsError, load
-from schemas.settings.servers import BrokerSettings
+from schemas.settings.servers import BrokerSettings, CatalogSettings
 from schemas.telemetry import set_up_logs
 
 READY_S = 110.0
@@ -52,18 +56,24 @@ class NotHealthy(RuntimeError):
 
 @dataclass(frozen=True)
 class Launch:
-    """One run of the cluster: its jobs, folder and settings, and the event that asks it to stop."""
+    """One run of the cluster: its jobs, folder and settings, the event that asks it to stop, and who knows its progress."""
 
     jobs: tuple[Job, ...]
     folder: ClusterFolder
     settings: JobSettings
     environ: Mapping[str, str]
     stopping: threading.Event
+    servers: Servers
 
     @property
     def slots(self) -> int:
         """Return the slots that all jobs need: for each job its parallelism."""
         return len(self.jobs) * self.settings.parallelism
+
+
+def servers_of(environ: Mapping[str, str]) -> Servers:
+    """Return the servers that these settings name. Raises SettingsError."""
+    return Servers(Positions(load(BrokerSettings, environ)), PostgresProgress(load(CatalogSettings, environ)))
 
 
 def run(launch: Launch) -> None:
@@ -73,7 +83,8 @@ def run(launch: Launch) -> None:
     os.environ.update(launch.folder.environment(launch.environ))
     machine = jvm.start(os.environ)
     try:
-        losses.guard(Positions(load(BrokerSettings, launch.environ)), launch.settings)
+        losses.guard(launch.servers.broker, launch.settings)
+        expiry.report_expired(launch.servers, launch.settings)
         cluster = MiniCluster(configuration, launch.slots)
         try:
             serve(launch, cluster, machine)
@@ -123,20 +134,23 @@ def recovered(launch: Launch, cluster: MiniCluster, running: RunningJob, state: 
     log.error("checkpoint_unreadable", job=running.job.name, job_id=running.job_id, cause=causes(state.failure))
     if not state.has_ended:
         cluster.cancel(running.job_id)
-    return start.submit_from(cluster, running.job, launch.environ, running.older)
+    return start.submit_from(cluster, running.job, launch.environ, running.older, running.origin)
 
 
 def with_resumed(launch: Launch, cluster: MiniCluster, running: list[RunningJob]) -> list[RunningJob]:
     """Return the running jobs, with those submitted that do not run and have not stopped for good."""
     absent = {submitted.job.name for submitted in running} | stopped.stopped_jobs(launch.settings).keys()
     wanted = [job for job in launch.jobs if job.name not in absent]
-    return running + [start.submit(cluster, job, launch.environ) for job in wanted]
+    return running + [start.submit(cluster, job, launch.environ, launch.servers) for job in wanted]
 
 
 def without_stopped(launch: Launch, pairs: list[tuple[RunningJob, JobState]]) -> list[tuple[RunningJob, JobState]]:
-    """Return the jobs with their states, without those that have stopped for good; these are written down and logged."""
+    """Return the jobs with their states, without those that have stopped for good; these are written down and logged.
+
+    A job whose database went back is not written down: it is submitted again, and begins at the offsets of its rows.
+    """
     for submitted, state in pairs:
-        if state.stop is not None:
+        if state.stop is not None and state.stop.reason != WENT_BACK:
             one = StoppedJob(submitted.job.name, state.stop, datetime.fromtimestamp(state.failed_at_ms / 1000, UTC))
             stopped.write(one, launch.settings)
             log_stopped(one)
@@ -161,16 +175,27 @@ def watch(
 
     Raises NotHealthy when a job or the JVM has ended.
     """
-    rest, cleaned = Rest(launch.settings.rest_port), 0.0
+    rest, cleaned, checks = Rest(launch.settings.rest_port), 0.0, RegularChecks(launch.settings, launch.servers)
     while not launch.stopping.wait(WATCH_S):
         if machine.poll() is not None:
             raise NotHealthy(f"the JVM of the jobs ended with status {machine.returncode}")
         pairs = without_stopped(launch, [(submitted, rest.job(submitted.job_id)) for submitted in running])
         running = [still_going(with_failure_logged(job, state), state) for job, state in pairs]
         running = with_resumed(launch, cluster, running)
+        if checks.have_found_lost_rows([state for _, state in pairs]):
+            running = begun_at_rows(launch, cluster, running)
         if time.monotonic() - cleaned > CLEAN_S:
             cleaned = time.monotonic()
             remove_old(launch, began)
+
+
+def begun_at_rows(launch: Launch, cluster: MiniCluster, running: list[RunningJob]) -> list[RunningJob]:
+    """Cancel the catalog job, whose database went back, and submit it again at the offsets of its rows."""
+    for submitted in running:
+        if submitted.job == CATALOG:
+            cluster.cancel(submitted.job_id)
+    others = [submitted for submitted in running if submitted.job != CATALOG]
+    return [*others, start.begin_at_rows(cluster, CATALOG, launch.environ, launch.servers)]
 
 
 def still_going(running: RunningJob, state: JobState) -> RunningJob:
@@ -215,7 +240,7 @@ def main(jobs: tuple[Job, ...]) -> int:
         signal.signal(number, lambda *_: stopping.set())
     environ = dict(os.environ)
     try:
-        run(Launch(jobs, choose(environ), load(JobSettings, environ), environ, stopping))
+        run(Launch(jobs, choose(environ), load(JobSettings, environ), environ, stopping, servers_of(environ)))
     except (SettingsError, NotHealthy, NotStarted, NotSubmitted, OtherState, Unavailable, OSError, KeyError) as error:
         log.error("jobs_stopped", error=type(error).__name__, reason=str(error))  # noqa: TRY400 - a line, not a trace
         return 0 if stopping.is_set() else 1

@@ -1,6 +1,6 @@
 """The Kafka source and the Kafka sink of a Flink graph; they pass bytes, which Python decodes and encodes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyflink.common import Row, WatermarkStrategy
@@ -8,13 +8,16 @@ from pyflink.common.typeinfo import TypeInformation, Types
 from pyflink.datastream import DataStream, KeyedStream, StreamExecutionEnvironment
 from pyflink.datastream.connectors.base import DeliveryGuarantee
 from pyflink.datastream.connectors.kafka import (
+    KafkaOffsetResetStrategy,
     KafkaOffsetsInitializer,
     KafkaSink,
     KafkaSource,
+    KafkaTopicPartition,
 )
 from pyflink.java_gateway import get_gateway
 
 from operators.stream.step import Output, Record, Stop
+from pipelines.jobs import Origin
 from schemas.codec import encode
 from schemas.events import RecordRejected
 from schemas.settings.servers import BrokerSettings
@@ -34,14 +37,16 @@ BY_KEY = 0
 class Reading:
     """A job's group and topics; its records are keyed by shard (crc32 of their key) if there are shards, else by key.
 
-    The source continues at the offsets in its state. Without state it begins at the earliest record, and not at the
-    group's offset, because records before that offset may have been in the buffer of the lost state. The group commits
+    The source continues at the offsets in its state. Without state it begins at the origin's offsets, else at the earliest
+    record, and not at the group's offset, because records before that offset may have been in the buffer of the lost
+    state. The group commits
     at checkpoints, for the guard of the next start and to show the job's progress. A bounded source ends at the present
     end of the topics.
     """
 
     group: str
     topics: tuple[Topic, ...]
+    origin: Origin = field(default_factory=Origin)
     shards: int = BY_KEY
     bounded: bool = False
 
@@ -54,7 +59,7 @@ def records(env: StreamExecutionEnvironment, broker: BrokerSettings, reading: Re
         .set_group_id(reading.group)
         .set_client_id_prefix(reading.group)
         .set_topics(*(topic.name for topic in reading.topics))
-        .set_starting_offsets(KafkaOffsetsInitializer.earliest())
+        .set_starting_offsets(_beginning(reading.origin))
     )
     if reading.bounded:
         builder.set_bounded(KafkaOffsetsInitializer.latest())
@@ -62,6 +67,14 @@ def records(env: StreamExecutionEnvironment, broker: BrokerSettings, reading: Re
     builder._j_builder.setDeserializer(_java().reader(reading.shards))  # noqa: SLF001
     stream = env.from_source(builder.build(), WatermarkStrategy.no_watermarks(), f"{reading.group} records")
     return _keyed(stream.uid(f"{reading.group}-records"))
+
+
+def _beginning(origin: Origin) -> KafkaOffsetsInitializer:
+    """Return the offsets at which a source without state begins; at an offset that has expired, the earliest."""
+    if not origin.offsets:
+        return KafkaOffsetsInitializer.earliest()
+    offsets = {KafkaTopicPartition(*place): offset for place, offset in origin.offsets.items()}
+    return KafkaOffsetsInitializer.offsets(offsets, KafkaOffsetResetStrategy.EARLIEST)
 
 
 def with_ticks(stream: KeyedStream, name: str, every_s: float) -> KeyedStream:

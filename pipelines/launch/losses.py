@@ -13,8 +13,9 @@ from uuid import uuid4
 
 import structlog
 
+from operators.catalog.ports import CatalogProgress
 from operators.connectors.kafka.positions import Extent, Partition
-from pipelines.jobs import JOBS, Job
+from pipelines.jobs import CATALOG, JOBS, Job
 from pipelines.launch import checkpoints
 from schemas.settings.jobs import JobSettings
 
@@ -43,6 +44,10 @@ class BrokerPositions(Protocol):
         """Return the extent of every partition of these topics."""
         ...
 
+    def offsets_at(self, topics: Iterable[str], at_ms: int) -> dict[Partition, int]:
+        """Return the offset of each partition's first record of this moment (Unix ms) or later, or else its end."""
+        ...
+
     def committed(self, group: str) -> dict[Partition, int]:
         """Return the offsets that a group has committed; empty for a group that never committed."""
         ...
@@ -56,12 +61,18 @@ def guard(broker: BrokerPositions, settings: JobSettings) -> None:
     broker's end; it then reads everything a second time. Raises Unavailable.
     """
     settings.checkpoint_dir.mkdir(parents=True, exist_ok=True)
-    lost = losses(broker, settings.checkpoint_dir)
+    ids = broker.topic_ids(_topics())
+    lost = losses(broker, settings.checkpoint_dir, ids)
     for line in lost:
         log.error("broker_lost_records", what=line)
     for job in JOBS if lost else ():
         _mark_of(job, settings).touch()
-    _write_ids(broker, settings.checkpoint_dir)
+    _write_ids(ids, settings.checkpoint_dir)
+
+
+def topic_ids(settings: JobSettings) -> dict[str, str]:
+    """Return the ids that the topics had when guard() was called last."""
+    return _read_ids(settings.checkpoint_dir / TOPIC_IDS)
 
 
 def is_marked(job: Job, settings: JobSettings) -> bool:
@@ -69,20 +80,27 @@ def is_marked(job: Job, settings: JobSettings) -> bool:
     return _mark_of(job, settings).exists()
 
 
-def begin_again_if_marked(job: Job, settings: JobSettings) -> None:
-    """Set a job's state aside if the job is marked, so that it begins at the earliest record."""
+def begin_again_if_marked(job: Job, settings: JobSettings, progress: CatalogProgress) -> None:
+    """Set a job's state aside if the job is marked, so that it begins at the earliest record.
+
+    The catalog's progress in its rows is forgotten too, since its offsets name other records now. Raises Unavailable.
+    """
     if is_marked(job, settings):
+        if job == CATALOG:
+            progress.forget()
         reason = "the broker lost records that are in the jobs' state"
         log.error("job_begins_again", job=job.name, reason=reason, verify="needed")
         checkpoints.set_aside(checkpoints.folder_of(job, settings))
         _mark_of(job, settings).unlink()
 
 
-def losses(broker: BrokerPositions, folder: Path) -> list[str]:
-    """Return a line for each loss of records that are in the state of the jobs. Raises Unavailable."""
-    topics = _topics()
-    found = _recreated_topics(_read_ids(folder / TOPIC_IDS), broker.topic_ids(topics))
-    extents = broker.extents(topics)
+def losses(broker: BrokerPositions, folder: Path, ids: Mapping[str, str]) -> list[str]:
+    """Return a line for each loss of records that are in the state of the jobs. Raises Unavailable.
+
+    `ids` has the present ids of the topics.
+    """
+    found = _recreated_topics(_read_ids(folder / TOPIC_IDS), ids)
+    extents = broker.extents(_topics())
     for job in JOBS:
         found += [f"job {job.name}: {line}" for line in out_of_range(broker.committed(job.name), extents)]
     return found
@@ -91,8 +109,8 @@ def losses(broker: BrokerPositions, folder: Path) -> list[str]:
 def out_of_range(committed: Mapping[Partition, int], extents: Mapping[Partition, Extent]) -> list[str]:
     """Return a line for each partition that ends before the committed offset: its newest records are lost.
 
-    Records before the earliest offset have expired and are not lost: the state is still valid, and the source continues
-    at the earliest record.
+    Records before the earliest offset have expired, which another module says: the state is still valid, and the source
+    continues at the earliest record.
     """
     found = []
     for (topic, partition), offset in sorted(committed.items()):
@@ -102,11 +120,11 @@ def out_of_range(committed: Mapping[Partition, int], extents: Mapping[Partition,
     return found
 
 
-def _write_ids(broker: BrokerPositions, folder: Path) -> None:
+def _write_ids(ids: Mapping[str, str], folder: Path) -> None:
     """Write the topics' ids beside the checkpoints, for the next start to compare."""
     # Under a unique name, because several scripts may start their jobs at the same time.
     partial = folder / f"{TOPIC_IDS}.{uuid4().hex}"
-    partial.write_text(json.dumps(broker.topic_ids(_topics())))
+    partial.write_text(json.dumps(ids))
     partial.rename(folder / TOPIC_IDS)
 
 

@@ -13,7 +13,9 @@ The script cannot find out:
   restarts again and again, and its page in Flink's web interface shows the error;
 - that a job has stopped for good, after too many rejected records or at an event of a newer release: Flink shows it as
   FAILED with the reason, and starting the script again resumes it;
-- that a running job's state includes records that the broker has lost: a mark takes effect at the job's next start.
+- that a running job's state includes records that the broker has lost: a mark takes effect at the job's next start;
+- that the catalog's database was replaced by an earlier state of itself, as long as no record comes: the flush of the next
+  record stops the job, and its next start, without `-s`, begins at the offsets of the rows.
 """
 
 from collections.abc import Mapping
@@ -25,19 +27,23 @@ from py4j.protocol import Py4JJavaError
 from pyflink.common import Configuration, JobClient
 
 from operators.connectors.kafka.positions import Positions
+from operators.connectors.postgres.progress import PostgresProgress
 from operators.errors import Unavailable
 from pipelines.engines.flink import RECOVERY, causes, configuration, environment
-from pipelines.jobs import Job
-from pipelines.launch import checkpoints, losses, start
+from pipelines.jobs import Job, Origin
+from pipelines.launch import checkpoints, expiry, losses, start
 from pipelines.launch.checkpoints import OtherState
-from pipelines.launch.losses import BrokerPositions, StateLost
+from pipelines.launch.losses import StateLost
+from pipelines.launch.rows import Servers, has_gone_back
 from pipelines.launch.start import Engine, NotSubmitted, RunningJob
 from schemas.settings.jobs import JobSettings
 from schemas.settings.reading import SettingsError, load
-from schemas.settings.servers import BrokerSettings
+from schemas.settings.servers import BrokerSettings, CatalogSettings
 from schemas.telemetry import set_up_logs
 
 ATTACHED = "execution.attached"
+LOST_RECORDS = "the broker lost records that are in the jobs' state"
+WENT_BACK = "the catalog's database was replaced by an earlier state of itself"
 REFUSALS = (SettingsError, OtherState, StateLost, NotSubmitted, Unavailable, OSError)
 
 log = structlog.get_logger()
@@ -78,9 +84,10 @@ def main(job: Job, environ: Mapping[str, str]) -> int:
     set_up_logs("jobs")
     try:
         settings = load(JobSettings, environ)
-        check_state(job, Positions(load(BrokerSettings, environ)), settings)
+        servers = Servers(Positions(load(BrokerSettings, environ)), PostgresProgress(load(CatalogSettings, environ)))
+        check_state(job, servers, settings)
         engine = FlinkRun()
-        submit(engine, job, environ, engine.named_state)
+        submit(engine, job, environ, engine.named_state, servers)
     except REFUSALS as error:
         log.error("job_refused", job=job.name, error=type(error).__name__, reason=str(error))  # noqa: TRY400
         return 1
@@ -88,24 +95,31 @@ def main(job: Job, environ: Mapping[str, str]) -> int:
     return 0
 
 
-def check_state(job: Job, broker: BrokerPositions, settings: JobSettings) -> None:
-    """Mark the jobs if the broker lost records; raise OtherState if a job without a mark cannot read its state."""
-    losses.guard(broker, settings)
+def check_state(job: Job, servers: Servers, settings: JobSettings) -> None:
+    """Mark the jobs if the broker lost records; raise OtherState if a job without a mark cannot read its state.
+
+    Says which records expired before a job read them.
+    """
+    losses.guard(servers.broker, settings)
+    expiry.report_expired(servers, settings)
     if not losses.is_marked(job, settings):
         checkpoints.complete(checkpoints.folder_of(job, settings))
 
 
-def submit(engine: Engine, job: Job, environ: Mapping[str, str], named_state: str | None) -> RunningJob:
+def submit(
+    engine: Engine, job: Job, environ: Mapping[str, str], named_state: str | None, servers: Servers
+) -> RunningJob:
     """Submit a job that continues from the named state, or without a name as start.submit() does.
 
     Raises StateLost when a state was named but the job must begin again without state, and what start.submit() raises.
     """
     if named_state is None:
-        return start.submit(engine, job, environ)
-    if losses.is_marked(job, load(JobSettings, environ)):
+        return start.submit(engine, job, environ, servers)
+    settings = load(JobSettings, environ)
+    lost = LOST_RECORDS if losses.is_marked(job, settings) else None
+    if lost or has_gone_back(job, settings, servers.progress):
         raise StateLost(
-            f"the broker lost records that are in the state of job {job.name}, so it cannot continue from "
-            f"{named_state}: start the job without -s, so that it reads everything again"
+            f"{lost or WENT_BACK}, so job {job.name} cannot continue from {named_state}: start the job without -s"
         )
     log.info("state_named", job=job.name, path=named_state)
-    return start.submit_from(engine, job, environ, ())
+    return start.submit_from(engine, job, environ, (), Origin(losses.topic_ids(settings)))

@@ -1,14 +1,15 @@
 """Starting a job on any cluster, from its newest checkpoint that can be read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
 
-from pipelines.jobs import Job
+from pipelines.jobs import Job, Origin
 from pipelines.launch import checkpoints, losses
+from pipelines.launch.rows import Servers, has_gone_back, origin_at_rows
 from schemas.settings.jobs import JobSettings
 from schemas.settings.reading import load
 
@@ -22,7 +23,7 @@ class NotSubmitted(RuntimeError):
 class Engine(Protocol):
     """A cluster that runs jobs.
 
-    `submit` builds the job's graph by `job.build(env, *sections)`. It returns the job's id once the cluster has read
+    `submit` builds the job's graph by `job.build(env, *sections)`; the first section is the origin of its records. It returns the job's id once the cluster has read
     the checkpoint's metadata and accepted the job. The job's tasks restore their state later, so an accepted job
     may still fail because of its checkpoint. `submit` raises NotSubmitted when the cluster does not accept the job.
     Then nothing runs, and `submit` is called again with the next older checkpoint, if there is one.
@@ -41,29 +42,49 @@ class RunningJob:
     job_id: str
     older: tuple[Path, ...] = ()
     failure_ms: int = 0
+    origin: Origin = field(default_factory=Origin)
 
 
-def submit(engine: Engine, job: Job, environ: Mapping[str, str]) -> RunningJob:
-    """Submit a job from its newest checkpoint that can be read, or without state if it is marked to begin again.
+def submit(engine: Engine, job: Job, environ: Mapping[str, str], servers: Servers) -> RunningJob:
+    """Submit a job from its newest checkpoint that can be read, or without state if it must begin again.
 
-    Raises OtherState, NotSubmitted, and SettingsError.
+    Raises OtherState, NotSubmitted, SettingsError, and Unavailable.
     """
     settings = load(JobSettings, environ)
-    losses.begin_again_if_marked(job, settings)
+    losses.begin_again_if_marked(job, settings, servers.progress)
+    if has_gone_back(job, settings, servers.progress):
+        return begin_at_rows(engine, job, environ, servers)
     found = checkpoints.complete(checkpoints.folder_of(job, settings))
-    return submit_from(engine, job, environ, tuple(found))
+    return submit_from(engine, job, environ, tuple(found), Origin(losses.topic_ids(settings)))
 
 
-def submit_from(engine: Engine, job: Job, environ: Mapping[str, str], found: tuple[Path, ...]) -> RunningJob:
+def begin_at_rows(engine: Engine, job: Job, environ: Mapping[str, str], servers: Servers) -> RunningJob:
+    """Submit a job without state, at the offsets of its rows, which are behind its state.
+
+    The job must not run. Raises NotSubmitted, SettingsError, and Unavailable.
+    """
+    settings = load(JobSettings, environ)
+    origin = origin_at_rows(job, settings, servers)
+    reason = "the catalog's database was replaced by an earlier state of itself"
+    log.error("job_begins_again", job=job.name, reason=reason)
+    checkpoints.set_aside(checkpoints.folder_of(job, settings))
+    submitted = submit_from(engine, job, environ, (), origin)
+    servers.progress.note_begun(settings.shards)
+    return submitted
+
+
+def submit_from(
+    engine: Engine, job: Job, environ: Mapping[str, str], found: tuple[Path, ...], origin: Origin
+) -> RunningJob:
     """Submit a job that continues from the first of these checkpoints that can be read. Raises NotSubmitted."""
     newest, older = (found[0], found[1:]) if found else (None, ())
-    sections = tuple(load(kind, environ) for kind in job.settings)
+    sections = (origin, *(load(kind, environ) for kind in job.settings))
     try:
         job_id = engine.submit(job, load(JobSettings, environ), sections, newest)
     except NotSubmitted as error:
         if not older:
             raise
         log.error("checkpoint_unreadable", job=job.name, checkpoint=str(newest), cause=str(error))  # noqa: TRY400
-        return submit_from(engine, job, environ, older)
+        return submit_from(engine, job, environ, older, origin)
     log.info("job_submitted", job=job.name, job_id=job_id, checkpoint=str(newest and newest.name))
-    return RunningJob(job, job_id, older)
+    return RunningJob(job, job_id, older, origin=origin)

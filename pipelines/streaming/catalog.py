@@ -11,20 +11,22 @@ from operators.connectors.postgres.catalog import PostgresCatalog
 from operators.stream.step import FlushFunction
 from pipelines.engines.batches import flush_by_shard
 from pipelines.engines.kafka import Reading, records, send
-from pipelines.jobs import CATALOG
+from pipelines.jobs import CATALOG, Origin
 from schemas.settings.jobs import JobSettings
 from schemas.settings.servers import BrokerSettings, CatalogSettings
 
 
-def build(env: StreamExecutionEnvironment, broker: BrokerSettings, catalog: CatalogSettings, job: JobSettings) -> None:
+def build(
+    env: StreamExecutionEnvironment, origin: Origin, broker: BrokerSettings, catalog: CatalogSettings, job: JobSettings
+) -> None:
     """Build the job's graph in an environment."""
-    arriving = records(env, broker, Reading(CATALOG.name, CATALOG.reads, shards=job.shards))
-    flushed = flush_by_shard(arriving, CATALOG.name, partial(catalog_flush, catalog, job.shards), job)
+    arriving = records(env, broker, Reading(CATALOG.name, CATALOG.reads, origin, shards=job.shards))
+    flushed = flush_by_shard(arriving, CATALOG.name, partial(catalog_flush, catalog, job.shards, origin), job)
     send(flushed, broker, CATALOG.name)
 
 
 @contextmanager
-def catalog_flush(settings: CatalogSettings, shards: int) -> Iterator[FlushFunction]:
+def catalog_flush(settings: CatalogSettings, shards: int, origin: Origin) -> Iterator[FlushFunction]:
     """Yield a flush with its own connection, which is closed at the end."""
     with PostgresCatalog(settings, shards) as catalog:
-        yield partial(flush, catalog)
+        yield partial(flush, catalog, topic_ids=origin.topic_ids)

@@ -5,7 +5,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 from operators.study.due import due_step, identity
 from pipelines.engines.kafka import Reading, records, send
 from pipelines.engines.steps import KeyedStep, keyed_steps
-from pipelines.jobs import STUDY
+from pipelines.jobs import STUDY, Origin
 from schemas.settings.jobs import JobSettings, StudySettings
 from schemas.settings.servers import BrokerSettings
 
@@ -14,9 +14,11 @@ from schemas.settings.servers import BrokerSettings
 LIMITS_REMEMBERED = 4
 
 
-def build(env: StreamExecutionEnvironment, broker: BrokerSettings, settings: StudySettings, job: JobSettings) -> None:
+def build(
+    env: StreamExecutionEnvironment, origin: Origin, broker: BrokerSettings, settings: StudySettings, job: JobSettings
+) -> None:
     """Build the job's graph in an environment."""
-    arriving = records(env, broker, Reading(STUDY.name, STUDY.reads))
+    arriving = records(env, broker, Reading(STUDY.name, STUDY.reads, origin))
     remember_s = LIMITS_REMEMBERED * (settings.limit_s + settings.quiet_open_s)
     step = KeyedStep(STUDY.name, due_step(settings), identity, remember_s)
     send(keyed_steps(arriving, step, job), broker, STUDY.name)

@@ -37,17 +37,21 @@ RESTARTING = (
 )
 
 
-def audit(
+def audit(  # noqa: PLR0913  the options of an audit
     address: ArchiveAddress,
     ledgers: Sequence[Path],
     *,
     wait_s: float = 0,
     hashed: int | None = None,
     fetched: int = 200,
+    restored: bool = False,
 ) -> Verdict:
-    """Observe the archive until nothing is wrong or `wait_s` are over, then once more, reading the bytes."""
+    """Observe the archive until nothing is wrong or `wait_s` are over, then once more, reading the bytes.
+
+    With `restored`, announcements of revisions that a restored backup of the database has lost are not wrong.
+    """
     until = time.monotonic() + wait_s
-    with observing(address, ledgers) as observer:
+    with observing(address, ledgers, restored=restored) as observer:
         while time.monotonic() < until and not is_clean_now(observer):
             time.sleep(AGAIN_S)
         return judge(observer.snapshot(hashed=hashed, fetched=fetched))
@@ -72,10 +76,12 @@ def main() -> None:
     wanted.add_argument("--wait", type=float, default=0, help="seconds to wait until nothing is wrong")
     wanted.add_argument("--hash", type=int, help="objects to read whole (default all)")
     wanted.add_argument("--wado", type=int, default=200, help="instances to retrieve (default 200)")
+    wanted.add_argument("--restored", action="store_true", help="the catalog's database was restored from a backup")
     wanted.add_argument("--out", type=Path, help="file for the findings as JSON")
     given = wanted.parse_args()
     address = ArchiveAddress(os.environ, given.api, tuple(given.logs), tuple(given.metrics), given.tenant)
-    verdict = audit(address, given.dimse_ledger, wait_s=given.wait, hashed=given.hash, fetched=given.wado)
+    how = {"wait_s": given.wait, "hashed": given.hash, "fetched": given.wado, "restored": given.restored}
+    verdict = audit(address, given.dimse_ledger, **how)
     if given.out:
         given.out.write_text(json.dumps(verdict.to_json(), indent=1))
     sys.stdout.write(f"{verdict.line}\n")

@@ -29,6 +29,7 @@ class Observer:
     ledgers: Sequence[Path]
     topics: "Topics"
     api: "Api"
+    restored: bool = False
 
     def snapshot(self, *, hashed: int | None = 0, fetched: int = 0) -> Snapshot:
         """Return a snapshot, for which `hashed` objects (None: all) are read and `fetched` instances retrieved by WADO."""
@@ -50,6 +51,7 @@ class Observer:
             wado_hashes=fetched_now,
             retried_reads=len(self.api.retried_reads),
             leaks=tuple(self.leaks(ledger, [*objects, *refused_objects])) if hashed != 0 else (),
+            restored=self.restored,
             **catalog(self.address, sorted(tenants)),
             **self.api.answers(),
         )
@@ -64,7 +66,7 @@ class Observer:
 
 
 @contextmanager
-def observing(address: ArchiveAddress, ledgers: Sequence[Path]) -> Iterator[Observer]:
-    """Connect an observer to the archive for the block."""
+def observing(address: ArchiveAddress, ledgers: Sequence[Path], *, restored: bool = False) -> Iterator[Observer]:
+    """Connect an observer to the archive, whose database may have been restored, for the block."""
     with Topics(address.setting("FLUORO_BROKER_BOOTSTRAP")) as topics, Api(address) as api:
-        yield Observer(address, ledgers, topics, api)
+        yield Observer(address, ledgers, topics, api, restored)

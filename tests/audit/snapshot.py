@@ -136,7 +136,8 @@ class Snapshot:
     `conflict_keys` and `conflicts` (the contents that are not shown, as object keys and as instance and data hash),
     `quarantine_rows`, counts and revisions. From the topics: `stored_events`, `settled_events`, `announced_conflicts`,
     `rejected` (reasons) and `unreadable` (places of records). From the API: what QIDO answers, `wado_hashes`, and how
-    many reads had to be repeated. `leaks` are places where patient data must not be and are.
+    many reads had to be repeated. `leaks` are places where patient data must not be and are. `restored` says that the
+    catalog's database was replaced by a backup of itself since the first instance was sent.
     """
 
     ledger: tuple[Line, ...] = ()
@@ -161,6 +162,7 @@ class Snapshot:
     wado_hashes: Mapping[Name, str] = field(default_factory=dict)
     retried_reads: int = 0
     leaks: tuple[str, ...] = ()
+    restored: bool = False
 
 
 def name_of(line: Line) -> Name:

@@ -370,3 +370,21 @@ def test_a_token_is_found_in_upper_and_lower_case_and_nowhere_else() -> None:
 def test_an_empty_catalog_has_no_counts() -> None:
     assert recounted(Snapshot()) == ({}, {})
     assert NOTHING.instances == 0
+
+
+def lost_and_announced(version: int) -> Snapshot:
+    """Return an archive that announced a revision of this version whose row a restored backup has lost."""
+    event = replace(healthy().revisions[-1], version=version, digest="0", event_id="lost")
+    return replace(healthy(), settled_events=(*healthy().settled_events, event))
+
+
+def test_an_announcement_that_a_restored_backup_lost_is_wrong_only_if_nothing_outranks_it() -> None:
+    last = healthy().revisions[-1].version
+
+    assert judge(replace(lost_and_announced(1), restored=True)).clean
+    assert not judge(lost_and_announced(1)).clean
+    assert not judge(replace(lost_and_announced(last + 1), restored=True)).clean
+
+
+def test_a_restored_archive_still_announces_every_row() -> None:
+    assert not judge(replace(healthy(), settled_events=healthy().settled_events[1:-1], restored=True)).clean

@@ -55,6 +55,15 @@ class Positions:
         end = self._offsets(partitions, OffsetSpec.latest())
         return {partition: Extent(earliest[partition], end[partition]) for partition in earliest}
 
+    def offsets_at(self, topics: Iterable[str], at_ms: int) -> dict[Partition, int]:
+        """Return for each partition the offset of its first record that the broker dated at this moment or later.
+
+        That is the offset after the last record if there is none. The moment is in Unix milliseconds.
+        """
+        extents = self.extents(topics)
+        found = self._offsets([TopicPartition(*place) for place in extents], OffsetSpec.for_timestamp(at_ms))
+        return {place: extents[place].end if offset < 0 else offset for place, offset in found.items()}
+
     def committed(self, group: str) -> dict[Partition, int]:
         """Return the offsets that a group has committed; empty for a group that never committed."""
         found = self._until_coordinated(lambda: self._offsets_of(group))

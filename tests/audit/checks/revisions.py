@@ -27,9 +27,13 @@ def closures(snapshot: Snapshot) -> Findings:
 def announcements(snapshot: Snapshot) -> Findings:
     """Find where study-settled events and revision rows disagree."""
     rows = {(one.study, one.number): one for one in snapshot.revisions}
+    settled_events = snapshot.settled_events
+    if snapshot.restored:
+        yield from not_outranked(snapshot)
+        settled_events = with_rows(snapshot)
     events: dict[tuple[Study, int], set[Revision]] = defaultdict(set)
     ids: dict[tuple[Study, int], set[str]] = defaultdict(set)
-    for event in snapshot.settled_events:
+    for event in settled_events:
         at = event.study, event.number
         ids[at].add(event.event_id)
         if at not in rows:
@@ -42,6 +46,25 @@ def announcements(snapshot: Snapshot) -> Findings:
             yield Finding(f"{study} revision {number}", f"announced as {len(found)} events")
     for study, number in rows.keys() - events.keys():
         yield Finding(f"{study} revision {number}", "never announced")
+
+
+def with_rows(snapshot: Snapshot) -> tuple[Revision, ...]:
+    """Return the announcements whose version is that of a row."""
+    kept = {(one.study, one.version) for one in snapshot.revisions}
+    return tuple(event for event in snapshot.settled_events if (event.study, event.version) in kept)
+
+
+def not_outranked(snapshot: Snapshot) -> Findings:
+    """Find announcements whose row a restored backup has lost, and that no later version of their study outranks.
+
+    The numbers of such revisions are given again: whoever reads them goes by the version.
+    """
+    last: dict[Study, int] = {}
+    for row in snapshot.revisions:
+        last[row.study] = max(row.version, last.get(row.study, 0))
+    for event in snapshot.settled_events:
+        if event.version > last.get(event.study, 0):
+            yield Finding(f"{event.study} revision {event.number}", "announced above every row")
 
 
 def shared_fields(revision: Revision) -> tuple[Any, ...]:

@@ -12,14 +12,14 @@ from typing import Any
 from deploy.flink import jvm
 from deploy.flink.folder import ClusterFolder
 from pipelines.engines.flink import configuration, environment
-from pipelines.jobs import JOBS, Job
+from pipelines.jobs import JOBS, Job, Origin
 from schemas.settings.jobs import JobSettings
 
 
 def operators(job: Job, settings: JobSettings) -> list[dict[str, Any]]:
     """Return a job's operators; the streaming graph knows uids, the operator's class says the mode."""
     env = environment(configuration(job, settings))
-    job.build(env, *(kind() for kind in job.settings))
+    job.build(env, Origin(), *(kind() for kind in job.settings))
     graph = env._generate_stream_graph(clear_transformations=True, job_name=job.name)
     return [{"uid": node.getTransformationUID(), "kind": kind(node)} for node in graph.getStreamNodes().toArray()]
 

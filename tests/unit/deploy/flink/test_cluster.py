@@ -11,6 +11,7 @@ from deploy.flink import stopped
 from deploy.flink.cluster import (
     Launch,
     NotHealthy,
+    begun_at_rows,
     recovered,
     still_going,
     with_failure_logged,
@@ -20,10 +21,16 @@ from deploy.flink.cluster import (
 from deploy.flink.folder import ClusterFolder
 from deploy.flink.minicluster import MiniCluster
 from deploy.flink.rest import JobState
+from operators.connectors.memory.catalog import MemoryProgress
 from operators.stream.step import Stop
 from pipelines.jobs import CATALOG, STUDY, Job
+from pipelines.launch.checkpoints import folder_of
+from pipelines.launch.rows import Servers
 from pipelines.launch.start import RunningJob
 from schemas.settings.jobs import JobSettings
+from tests.unit.pipelines.launch.test_checkpoints import write
+from tests.unit.pipelines.launch.test_losses import Broker
+from tests.unit.pipelines.launch.test_start import gone_back
 
 UNREADABLE = (
     "org.apache.flink.FlinkException: x\nCaused by: java.lang.Exception: while creating StreamOperatorStateContext"
@@ -32,7 +39,11 @@ RESTARTING = JobState("study", "RESTARTING", is_running=False, failed_at_ms=1000
 FAILED = replace(RESTARTING, state="FAILED")
 OLDER = (Path("/data/study/thread/a/chk-2"), Path("/data/study/thread/a/chk-1"))
 RUNNING = RunningJob(STUDY, "first", OLDER)
+SERVERS = Servers(Broker(), MemoryProgress())
 STOPPED = replace(FAILED, failure="x\nCaused by: fluoro.KafkaRecords$JobStopped: too-many-rejected: at offsets x/1 0-9")
+
+
+WENT_BACK = replace(FAILED, failure="x\nCaused by: fluoro.KafkaRecords$JobStopped: catalog-went-back: rows are behind")
 
 
 class Cluster(MiniCluster):
@@ -54,7 +65,7 @@ class Cluster(MiniCluster):
 def launch(tmp_path: Path) -> Launch:
     settings = JobSettings(checkpoint_dir=tmp_path / "checkpoints")
     environ = {"FLUORO_JOB_CHECKPOINT_DIR": str(settings.checkpoint_dir)}
-    return Launch((STUDY, CATALOG), ClusterFolder(tmp_path, tmp_path), settings, environ, threading.Event())
+    return Launch((STUDY, CATALOG), ClusterFolder(tmp_path, tmp_path), settings, environ, threading.Event(), SERVERS)
 
 
 def test_a_job_that_cannot_read_its_checkpoint_goes_on_from_the_one_before(launch: Launch) -> None:
@@ -113,3 +124,23 @@ def test_a_job_that_has_stopped_is_submitted_only_once_it_is_resumed(launch: Lau
     stopped.resume("study", launch.settings)
     assert with_resumed(launch, cluster, [other]) == [other, RunningJob(STUDY, "second")]
     assert len(cluster.submitted) == 1
+
+
+def test_a_catalog_whose_database_went_back_is_submitted_again_at_once_at_its_rows(launch: Launch) -> None:
+    went_back, cluster = replace(launch, servers=Servers(Broker(), gone_back())), Cluster()
+    write(folder_of(CATALOG, launch.settings), "a", 1, 100)
+    running, catalog = RunningJob(STUDY, "first"), RunningJob(CATALOG, "second")
+    states = [(running, replace(RESTARTING, state="RUNNING")), (catalog, replace(WENT_BACK, name="catalog"))]
+    left = [submitted for submitted, _ in without_stopped(went_back, states)]
+
+    assert [submitted.job for submitted in with_resumed(went_back, cluster, left)] == [STUDY, CATALOG]
+    assert cluster.submitted == [None]
+
+
+def test_a_running_catalog_job_is_cancelled_before_it_begins_at_its_rows(launch: Launch) -> None:
+    cluster = Cluster()
+    running = [RunningJob(STUDY, "first"), RunningJob(CATALOG, "second")]
+    begun = begun_at_rows(launch, cluster, running)
+
+    assert [submitted.job for submitted in begun] == [STUDY, CATALOG]
+    assert (cluster.cancelled, cluster.submitted) == (["second"], [None])

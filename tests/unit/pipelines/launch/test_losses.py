@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from operators.connectors.kafka.positions import Extent, Partition
+from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress
 from pipelines.jobs import CATALOG, JOBS, STUDY
 from pipelines.launch import checkpoints, losses
 from pipelines.launch.checkpoints import folder_of
 from pipelines.launch.losses import out_of_range
 from schemas.settings.jobs import JobSettings
 from schemas.topics import INSTANCE_STORED
+from tests.support.worlds.catalog_histories import instance, record, run
 from tests.unit.pipelines.launch.test_checkpoints import write
 
 EXTENTS = {("instance-stored", 0): Extent(10, 20)}
@@ -20,17 +22,28 @@ EXTENTS = {("instance-stored", 0): Extent(10, 20)}
 
 @dataclass
 class Broker:
-    """A broker in memory: each topic has one partition with records up to `end`."""
+    """A broker in memory: each topic has one partition with records from `earliest` up to `end`.
+
+    Those from `young` on are younger than any moment that is asked for.
+    """
 
     ids: dict[str, str] = field(default_factory=dict)
     end: int = 20
     offsets: dict[str, dict[Partition, int]] = field(default_factory=dict)
+    earliest: int = 0
+    young: int = 0
+    asked_for_ids: int = 0
 
     def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        self.asked_for_ids += 1
         return {topic: self.ids.get(topic, f"{topic}-1") for topic in topics}
 
     def extents(self, topics: Iterable[str]) -> dict[Partition, Extent]:
-        return {(topic, 0): Extent(0, self.end) for topic in topics}
+        return {(topic, 0): Extent(self.earliest, self.end) for topic in topics}
+
+    def offsets_at(self, topics: Iterable[str], at_ms: int) -> dict[Partition, int]:
+        assert at_ms > 0
+        return {(topic, 0): max(self.young, self.earliest) for topic in topics}
 
     def committed(self, group: str) -> dict[Partition, int]:
         return self.offsets.get(group, {})
@@ -49,7 +62,7 @@ def settings(tmp_path: Path) -> JobSettings:
 def has_state(settings: JobSettings) -> dict[str, bool]:
     """Start both jobs; return by name if they continue from a checkpoint."""
     for job in JOBS:
-        losses.begin_again_if_marked(job, settings)
+        losses.begin_again_if_marked(job, settings, MemoryProgress())
     return {job.name: bool(checkpoints.complete(folder_of(job, settings))) for job in JOBS}
 
 
@@ -82,7 +95,7 @@ def test_every_job_begins_again_when_one_group_is_beyond_the_brokers_end(setting
 
 def test_a_job_that_starts_alone_leaves_the_marks_of_the_others(settings: JobSettings) -> None:
     losses.guard(Broker(ids={INSTANCE_STORED.name: "another"}), settings)
-    losses.begin_again_if_marked(STUDY, settings)
+    losses.begin_again_if_marked(STUDY, settings, MemoryProgress())
 
     losses.guard(Broker(ids={INSTANCE_STORED.name: "another"}), settings)
     assert not losses.is_marked(STUDY, settings)
@@ -91,7 +104,7 @@ def test_a_job_that_starts_alone_leaves_the_marks_of_the_others(settings: JobSet
 
 def test_a_marked_job_begins_again_only_once(settings: JobSettings) -> None:
     losses.guard(Broker(ids={INSTANCE_STORED.name: "another"}), settings)
-    losses.begin_again_if_marked(STUDY, settings)
+    losses.begin_again_if_marked(STUDY, settings, MemoryProgress())
     write(folder_of(STUDY, settings), "next", 1, 200)
 
     assert has_state(settings) == {"study": True, "catalog": False}
@@ -102,7 +115,7 @@ def test_a_job_that_begins_again_leaves_no_state_of_other_shards_behind(settings
     write(folder_of(CATALOG, other), "run", 1, 100)
     losses.guard(Broker(ids={INSTANCE_STORED.name: "another"}), settings)
 
-    losses.begin_again_if_marked(CATALOG, settings)
+    losses.begin_again_if_marked(CATALOG, settings, MemoryProgress())
     assert checkpoints.complete(folder_of(CATALOG, settings)) == []
     assert checkpoints.complete(folder_of(CATALOG, other)) == []
 
@@ -111,5 +124,26 @@ def test_topic_ids_that_an_earlier_release_wrote_are_known(tmp_path: Path) -> No
     settings = JobSettings(checkpoint_dir=tmp_path)
     (tmp_path / "topics.json").write_text('{"instance-stored": "old"}')
 
-    assert losses.losses(Broker(), tmp_path) == ["instance-stored was deleted and created again"]
+    assert losses.losses(Broker(), tmp_path, {INSTANCE_STORED.name: "new"}) == [
+        "instance-stored was deleted and created again"
+    ]
     assert not losses.is_marked(STUDY, settings)
+
+
+def test_the_catalogs_progress_is_forgotten_when_its_offsets_name_other_records(settings: JobSettings) -> None:
+    progress, records = MemoryProgress(), [record(instance(), 7)]
+    run(MemoryCatalog(tables=progress.tables), [records])
+    losses.guard(Broker(ids={INSTANCE_STORED.name: "another"}), settings)
+
+    losses.begin_again_if_marked(STUDY, settings, progress)
+    assert progress.applied() != ()
+    losses.begin_again_if_marked(CATALOG, settings, progress)
+    assert progress.applied() == ()
+
+
+def test_the_topics_ids_are_asked_for_once_and_kept(settings: JobSettings) -> None:
+    broker = Broker(ids={INSTANCE_STORED.name: "another"})
+    losses.guard(broker, settings)
+
+    assert broker.asked_for_ids == 1
+    assert losses.topic_ids(settings)[INSTANCE_STORED.name] == "another"

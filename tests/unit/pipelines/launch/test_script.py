@@ -5,17 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from operators.connectors.memory.catalog import MemoryProgress
 from pipelines.jobs import CATALOG, STUDY
 from pipelines.launch import script
 from pipelines.launch.checkpoints import OtherState, folder_of
 from pipelines.launch.losses import StateLost
+from pipelines.launch.rows import Servers
 from schemas.settings.jobs import JobSettings
 from schemas.topics import INSTANCE_STORED
 from tests.unit.pipelines.launch.test_checkpoints import write
 from tests.unit.pipelines.launch.test_losses import Broker
-from tests.unit.pipelines.launch.test_start import Engine
+from tests.unit.pipelines.launch.test_start import Engine, gone_back
 
-OTHER_BROKER = Broker(ids={INSTANCE_STORED.name: "another"})
+SERVERS = Servers(Broker(), MemoryProgress())
+OTHER_BROKER = Servers(Broker(ids={INSTANCE_STORED.name: "another"}), MemoryProgress())
 
 
 @pytest.fixture
@@ -30,9 +33,9 @@ def settings(tmp_path: Path) -> JobSettings:
 
 def test_a_job_continues_from_its_newest_checkpoint(environ: Mapping[str, str], settings: JobSettings) -> None:
     newest, engine = write(folder_of(STUDY, settings), "a", 1, 100), Engine()
-    script.check_state(STUDY, Broker(), settings)
+    script.check_state(STUDY, SERVERS, settings)
 
-    script.submit(engine, STUDY, environ, None)
+    script.submit(engine, STUDY, environ, None, SERVERS)
     assert engine.taken[0][2] == newest
 
 
@@ -40,7 +43,7 @@ def test_a_state_that_the_caller_names_is_left_to_the_engine(environ: Mapping[st
     write(folder_of(STUDY, settings), "a", 1, 100)
     engine = Engine()
 
-    script.submit(engine, STUDY, environ, "file:///savepoint")
+    script.submit(engine, STUDY, environ, "file:///savepoint", SERVERS)
     assert engine.taken[0][2] is None
 
 
@@ -48,24 +51,32 @@ def test_a_job_is_refused_when_its_state_is_of_other_shards(settings: JobSetting
     write(folder_of(CATALOG, JobSettings(checkpoint_dir=tmp_path, shards=8)), "a", 1, 100)
 
     with pytest.raises(OtherState, match="process-8"):
-        script.check_state(CATALOG, Broker(), settings)
+        script.check_state(CATALOG, SERVERS, settings)
 
 
 def test_a_job_at_another_broker_begins_again(environ: Mapping[str, str], settings: JobSettings) -> None:
     write(folder_of(STUDY, settings), "a", 1, 100)
-    script.check_state(STUDY, Broker(), settings)
+    script.check_state(STUDY, SERVERS, settings)
     script.check_state(STUDY, OTHER_BROKER, settings)
     engine = Engine()
 
-    script.submit(engine, STUDY, environ, None)
+    script.submit(engine, STUDY, environ, None, SERVERS)
     assert engine.taken[0][2] is None
 
 
 def test_a_named_state_is_refused_at_another_broker(environ: Mapping[str, str], settings: JobSettings) -> None:
-    script.check_state(STUDY, Broker(), settings)
+    script.check_state(STUDY, SERVERS, settings)
     script.check_state(STUDY, OTHER_BROKER, settings)
     engine = Engine()
 
     with pytest.raises(StateLost, match="without -s"):
-        script.submit(engine, STUDY, environ, "file:///savepoint")
+        script.submit(engine, STUDY, environ, "file:///savepoint", SERVERS)
+    assert engine.taken == []
+
+
+def test_a_named_state_is_refused_when_the_catalogs_database_went_back(environ: Mapping[str, str]) -> None:
+    engine = Engine()
+
+    with pytest.raises(StateLost, match="earlier state of itself"):
+        script.submit(engine, CATALOG, environ, "file:///savepoint", Servers(Broker(), gone_back()))
     assert engine.taken == []

@@ -7,13 +7,21 @@ from typing import Any
 
 import pytest
 
-from pipelines.jobs import CATALOG, STUDY, Job
-from pipelines.launch import start
+from operators.catalog.flush import flush
+from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress
+from operators.connectors.memory.stores import Outage
+from pipelines.jobs import CATALOG, STUDY, Job, Origin
+from pipelines.launch import losses, start
 from pipelines.launch.checkpoints import OtherState, folder_of
+from pipelines.launch.rows import Servers
 from pipelines.launch.start import NotSubmitted, RunningJob
 from schemas.settings.jobs import JobSettings, StudySettings
 from schemas.settings.servers import BrokerSettings
+from tests.support.worlds.catalog_histories import instance, record
 from tests.unit.pipelines.launch.test_checkpoints import write
+from tests.unit.pipelines.launch.test_losses import Broker
+
+SERVERS = Servers(Broker(), MemoryProgress())
 
 
 @dataclass
@@ -42,8 +50,9 @@ def folder(job: Job, tmp_path: Path, shards: int = 1) -> Path:
 def test_a_first_start_is_without_state(environ: Mapping[str, str]) -> None:
     engine = Engine()
 
-    assert start.submit(engine, STUDY, environ) == RunningJob(STUDY, "study-id")
+    assert start.submit(engine, STUDY, environ, SERVERS) == RunningJob(STUDY, "study-id")
     sections = (
+        Origin(),
         BrokerSettings(),
         StudySettings(),
         JobSettings(checkpoint_dir=Path(environ["FLUORO_JOB_CHECKPOINT_DIR"])),
@@ -56,7 +65,7 @@ def test_a_job_continues_from_its_newest_checkpoint(tmp_path: Path, environ: Map
     newest = write(folder(STUDY, tmp_path), "b", 1, 200)
     engine = Engine()
 
-    assert start.submit(engine, STUDY, environ).older == (older,)
+    assert start.submit(engine, STUDY, environ, SERVERS).older == (older,)
     assert engine.taken[0][2] == newest
 
 
@@ -66,7 +75,7 @@ def test_a_job_whose_newest_checkpoint_cannot_be_read_continues_from_the_one_bef
     older = write(folder(STUDY, tmp_path), "a", 1, 100)
     engine = Engine(unreadable=(write(folder(STUDY, tmp_path), "b", 1, 200),))
 
-    start.submit(engine, STUDY, environ)
+    start.submit(engine, STUDY, environ, SERVERS)
     assert engine.taken[0][2] == older
 
 
@@ -74,7 +83,7 @@ def test_a_job_whose_checkpoints_are_all_unreadable_is_not_started(tmp_path: Pat
     engine = Engine(unreadable=(write(folder(STUDY, tmp_path), "a", 1, 100),))
 
     with pytest.raises(NotSubmitted):
-        start.submit(engine, STUDY, environ)
+        start.submit(engine, STUDY, environ, SERVERS)
     assert engine.taken == []
 
 
@@ -83,7 +92,7 @@ def test_a_job_is_refused_when_its_state_has_other_shards(tmp_path: Path, enviro
     engine = Engine()
 
     with pytest.raises(OtherState, match="process-8"):
-        start.submit(engine, CATALOG, environ)
+        start.submit(engine, CATALOG, environ, SERVERS)
     assert engine.taken == []
 
 
@@ -92,5 +101,54 @@ def test_a_marked_job_starts_without_state(tmp_path: Path, environ: Mapping[str,
     (tmp_path / "study.begins-again").touch()
     engine = Engine()
 
-    start.submit(engine, STUDY, environ)
+    start.submit(engine, STUDY, environ, SERVERS)
     assert engine.taken[0][2] is None
+
+
+IDS = Broker().topic_ids(topic.name for topic in CATALOG.reads)
+
+
+def gone_back() -> MemoryProgress:
+    """Return the progress of a catalog that has applied offsets to 7, where a flush has noticed that it went back."""
+    catalog = MemoryCatalog()
+    records = (record(instance(), 7),)
+    flushed = flush(catalog, 0, None, records, 0, topic_ids=IDS)
+    later = flush(catalog, 0, flushed.head, (record(instance(sop="2"), 9),), 0, topic_ids=IDS)
+    catalog.tables.applied = dict.fromkeys(catalog.tables.applied, 7)
+    assert flush(catalog, 0, later.head, (record(instance(sop="3"), 12),), 0, topic_ids=IDS).stop
+    return MemoryProgress(tables=catalog.tables)
+
+
+def test_a_catalog_whose_database_went_back_begins_without_state_at_the_offsets_of_its_rows(
+    tmp_path: Path, environ: Mapping[str, str]
+) -> None:
+    write(folder(CATALOG, tmp_path), "a", 1, 100)
+    losses.guard(Broker(), JobSettings(checkpoint_dir=tmp_path))
+    engine, progress = Engine(), gone_back()
+    start.submit(engine, CATALOG, environ, Servers(Broker(earliest=3), progress))
+
+    name, (origin, *_), checkpoint = engine.taken[0]
+    assert (name, checkpoint) == ("catalog", None)
+    assert (origin.offsets["instance-stored", 0], origin.offsets["study-due", 0]) == (8, 3)
+    assert origin.topic_ids == IDS
+    assert not progress.went_back(shards=1)
+
+
+def test_another_job_continues_from_its_checkpoint_when_the_catalog_went_back(
+    tmp_path: Path, environ: Mapping[str, str]
+) -> None:
+    newest = write(folder(STUDY, tmp_path), "a", 1, 100)
+    engine = Engine()
+    start.submit(engine, STUDY, environ, Servers(Broker(), gone_back()))
+
+    assert engine.taken[0][2] == newest
+
+
+def test_a_catalog_that_does_not_answer_lets_its_job_continue_from_its_checkpoint(
+    tmp_path: Path, environ: Mapping[str, str]
+) -> None:
+    newest = write(folder(CATALOG, tmp_path), "a", 1, 100)
+    engine = Engine()
+    start.submit(engine, CATALOG, environ, Servers(Broker(), MemoryProgress(outage=Outage.REFUSES)))
+
+    assert engine.taken[0][2] == newest

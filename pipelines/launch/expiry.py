@@ -1,0 +1,99 @@
+"""Records that expire in the broker before a job has read them: said at a start, and before it happens.
+
+Nothing else may say it: a source whose next record has expired continues at the earliest record without a word.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import structlog
+
+from operators.catalog.rows import TopicPartition
+from operators.connectors.kafka.positions import Extent, Partition
+from operators.errors import Unavailable
+from pipelines.jobs import CATALOG, JOBS, Job
+from pipelines.launch import rows
+from pipelines.launch.losses import BrokerPositions
+from pipelines.launch.rows import Servers
+from schemas.settings.jobs import JobSettings
+from schemas.topics import INSTANCE_STORED, Topic
+
+# An alarm comes when the oldest unread record is older than this share of its topic's retention.
+ALARM_SHARE = 0.5
+REPAIR = (
+    "the objects of these events are in the store, but the catalog does not show them: have their senders send again, "
+    "which publishes the events of what is stored already; no command rebuilds the catalog from the store yet"
+)
+
+log = structlog.get_logger()
+
+
+def report_expired(servers: Servers, settings: JobSettings) -> None:
+    """Log for each job and topic how many records expired before the job read them. Raises Unavailable."""
+    for job in JOBS:
+        extents = servers.broker.extents(topic.name for topic in job.reads)
+        read = positions(job, settings, servers)
+        for topic, count in expired_unread(read, extents).items():
+            log.error("records_expired_unread", job=job.name, topic=topic, records=count, repair=REPAIR)
+
+
+def positions(job: Job, settings: JobSettings, servers: Servers) -> dict[Partition, int]:
+    """Return the offset after the last record of each partition that a job has read; absent if it never read one.
+
+    For the catalog job, whose database may have gone back, its rows say it: without any, its tables are empty.
+    """
+    committed = servers.broker.committed(job.name)
+    if job != CATALOG:
+        return committed
+    try:
+        read = rows.read_offsets(settings, servers.progress)
+    except Unavailable:
+        log.warning("progress_unknown", job=job.name)
+        return committed
+    if not read and rows.has_had_rows(settings):
+        return dict.fromkeys(committed, 0)
+    return {**committed, **read}
+
+
+def expired_unread(read: Mapping[Partition, int], extents: Mapping[Partition, Extent]) -> dict[str, int]:
+    """Return by topic how many records before the earliest ones were never read."""
+    counts: dict[str, int] = {}
+    for (topic, partition), offset in sorted(read.items()):
+        extent = extents.get((topic, partition))
+        if extent is not None and offset < extent.earliest:
+            counts[topic] = counts.get(topic, 0) + extent.earliest - offset
+    return counts
+
+
+def report_lag(broker: BrokerPositions, jobs: Iterable[Job], now_ms: int) -> None:
+    """Log for each job and topic how many unread records are older than half of the retention. Raises Unavailable."""
+    for job in jobs:
+        committed = broker.committed(job.name)
+        for topic in job.reads:
+            if count := late_records(broker, topic, committed, now_ms):
+                hours = topic.retention_ms * (1 - ALARM_SHARE) / 3_600_000
+                log.error("job_lag_alarm", job=job.name, topic=topic.name, records=count, expire_within_hours=hours)
+
+
+def late_records(broker: BrokerPositions, topic: Topic, committed: Mapping[Partition, int], now_ms: int) -> int:
+    """Return how many unread records of a topic are older than half of its retention, as the broker dated them.
+
+    A retention lasts days, so that a clock that differs from the broker's by minutes does not matter.
+    """
+    at_ms = now_ms - int(topic.retention_ms * ALARM_SHARE)
+    extents = broker.extents([topic.name])
+    return sum(
+        max(young - max(committed[place], extents[place].earliest), 0)
+        for place, young in broker.offsets_at([topic.name], at_ms).items()
+        if place in committed
+    )
+
+
+def report_waiting(servers: Servers, ids: Mapping[str, str]) -> None:
+    """Log how many dues wait for a record that has expired, and so perhaps for ever. Raises Unavailable."""
+    extents = servers.broker.extents([INSTANCE_STORED.name])
+    firsts = {
+        TopicPartition(topic, ids.get(topic, ""), partition): extent.earliest
+        for (topic, partition), extent in extents.items()
+    }
+    if count := servers.progress.waiting(firsts):
+        log.error("dues_wait_for_expired_records", dues=count, repair=REPAIR)

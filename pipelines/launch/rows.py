@@ -1,0 +1,103 @@
+"""Starting the catalog job at the offsets of its rows, when its database was replaced by an earlier state of itself.
+
+The flush of a shard notices it, and notes it in the rows. A shard without new records does not flush, so the launcher
+compares the rows with the offsets that the job's group has committed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from operators.catalog.ports import CatalogProgress
+from operators.catalog.progress import read_positions, starting_offsets
+from operators.connectors.kafka.positions import Extent, Partition
+from operators.errors import Unavailable
+from pipelines.jobs import CATALOG, Job, Origin
+from pipelines.launch import losses
+from pipelines.launch.losses import BrokerPositions
+from schemas.settings.jobs import JobSettings
+
+# A job that runs has applied its buffer long before.
+BEHIND_S = 30.0
+# The file that says that the rows of this job have had offsets: where none are left, the database is another one.
+HAD_ROWS = "catalog.had-rows"
+
+
+@dataclass(frozen=True)
+class Servers:
+    """The servers that know how far the jobs are: the broker, and the catalog."""
+
+    broker: BrokerPositions
+    progress: CatalogProgress
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """The offsets at which rows seem to be behind the job's group, and since when, by a clock of seconds."""
+
+    positions: Mapping[Partition, int]
+    since: float
+
+
+def has_gone_back(job: Job, settings: JobSettings, progress: CatalogProgress) -> bool:
+    """True if a flush has noted that rows are behind; a catalog that does not answer is asked by the next flush."""
+    try:
+        return job == CATALOG and progress.went_back(settings.shards)
+    except Unavailable:
+        return False
+
+
+def origin_at_rows(job: Job, settings: JobSettings, servers: Servers) -> Origin:
+    """Return the origin of a job that begins at the offsets of its rows. Raises Unavailable."""
+    ids = losses.topic_ids(settings)
+    offsets = starting_offsets(servers.progress.applied(), settings.shards, ids)
+    extents = servers.broker.extents(topic.name for topic in job.reads)
+    return Origin(ids, {place: offsets.get(place, extent.earliest) for place, extent in extents.items()})
+
+
+def suspicion(before: Suspicion | None, settings: JobSettings, servers: Servers, now: float) -> Suspicion | None:
+    """Return the suspicion that the rows are behind the records that the catalog job has read; None without one.
+
+    It is as old as `before` if the rows have not moved. A job that has just been upgraded has no rows yet, and is not
+    suspected. Raises Unavailable.
+    """
+    read = read_offsets(settings, servers.progress)
+    if read:
+        _had_rows(settings).touch()
+    elif not has_had_rows(settings):
+        return None
+    extents = servers.broker.extents(topic.name for topic in CATALOG.reads)
+    behind = positions_behind(read, servers.broker.committed(CATALOG.name), extents)
+    if not behind:
+        return None
+    return before if before and before.positions == behind else Suspicion(behind, now)
+
+
+def read_offsets(settings: JobSettings, progress: CatalogProgress) -> dict[Partition, int]:
+    """Return the offset after the last record of each partition that is in the rows. Raises Unavailable."""
+    return read_positions(progress.applied(), losses.topic_ids(settings))
+
+
+def has_had_rows(settings: JobSettings) -> bool:
+    """True if the catalog has had rows of progress: without any, its database is another one now."""
+    return _had_rows(settings).exists()
+
+
+def is_certain(suspected: Suspicion | None, settings: JobSettings, now: float) -> bool:
+    """True if a suspicion is older than any buffer of a job that runs."""
+    return suspected is not None and now - suspected.since > BEHIND_S + settings.batch_s
+
+
+def positions_behind(
+    read: Mapping[Partition, int], committed: Mapping[Partition, int], extents: Mapping[Partition, Extent]
+) -> dict[Partition, int]:
+    """Return the rows' offsets of partitions with records that the group has read and the rows do not have."""
+    return {
+        place: read.get(place, 0)
+        for place, offset in committed.items()
+        if place in extents and min(offset, extents[place].end) > max(read.get(place, 0), extents[place].earliest)
+    }
+
+
+def _had_rows(settings: JobSettings) -> Path:
+    return settings.checkpoint_dir / HAD_ROWS

@@ -1,0 +1,76 @@
+"""The launcher's regular checks: each at its interval, and never the end of the launcher."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from deploy.flink.checks import EXPIRY_S, ROWS_S, RegularChecks
+from deploy.flink.rest import JobState
+from operators.connectors.memory.catalog import MemoryProgress
+from operators.connectors.memory.stores import Outage
+from pipelines.jobs import CATALOG, STUDY
+from pipelines.launch import losses
+from pipelines.launch.rows import BEHIND_S, Servers
+from schemas.settings.jobs import JobSettings
+from tests.unit.pipelines.launch.test_losses import Broker
+from tests.unit.pipelines.launch.test_rows import PLACE, applied
+
+RUNS = JobState("catalog", "RUNNING", is_running=True, failed_at_ms=0, failure="")
+BEHIND = Servers(Broker(offsets={CATALOG.name: {PLACE: 12}}), applied(7))
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> JobSettings:
+    made = JobSettings(checkpoint_dir=tmp_path)
+    losses.guard(Broker(), made)
+    return made
+
+
+def found_at(checks: RegularChecks, clock: Clock, state: JobState = RUNS) -> list[int]:
+    """Let two minutes pass, a second at a time; return the seconds at which the rows were found behind."""
+    found = []
+    for second in range(120):
+        clock.now = 1000.0 + second
+        if checks.have_found_lost_rows([state]):
+            found.append(second)
+    return found
+
+
+def test_rows_behind_a_job_that_runs_are_found_within_a_minute(settings: JobSettings) -> None:
+    clock = Clock()
+    found = found_at(RegularChecks(settings, BEHIND, clock), clock)
+
+    assert BEHIND_S < found[0] <= BEHIND_S + 2 * ROWS_S
+
+
+def test_rows_behind_a_job_that_does_not_run_are_left_to_its_restart(settings: JobSettings) -> None:
+    clock = Clock()
+
+    assert found_at(RegularChecks(settings, BEHIND, clock), clock, replace(RUNS, is_running=False)) == []
+
+
+def test_a_catalog_that_does_not_answer_is_asked_again_later(settings: JobSettings) -> None:
+    clock = Clock()
+    silent = Servers(BEHIND.broker, MemoryProgress(outage=Outage.REFUSES))
+    with capture_logs() as logs:
+        assert found_at(RegularChecks(settings, silent, clock), clock) == []
+    assert {line["event"] for line in logs} == {"check_skipped"}
+
+
+def test_lag_is_reported_once_a_minute(settings: JobSettings) -> None:
+    clock = Clock()
+    late = Servers(Broker(young=9, offsets={STUDY.name: {PLACE: 7}}), MemoryProgress())
+    with capture_logs() as logs:
+        found_at(RegularChecks(settings, late, clock), clock)
+
+    assert EXPIRY_S == 60
+    assert [line["event"] for line in logs] == ["job_lag_alarm"]
