@@ -19,9 +19,9 @@ from tests.audit.ledger import Ledger
 from tests.conftest import absent
 from tests.e2e.conftest import INSTALLED
 from tests.support.data.generate import Volume, files
-from tests.support.machine.database_backup import back_up, replace_database
 from tests.support.machine.running_stack import address_of
 from tests.support.senders.sender import Peer, Tally, send
+from tests.support.servers.database_backup import back_up, replace_database
 
 INSTANCES = int(os.environ.get("FLUORO_TEST_INSTANCES", "120"))
 SOON_S = 120.0
