@@ -1,7 +1,7 @@
 """The table of jobs, which every launcher reads; it imports no engine, so that importing it is cheap."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
@@ -11,18 +11,6 @@ from schemas.topics import INSTANCE_QUARANTINED, INSTANCE_STORED, STUDY_DUE, TRA
 
 Mode = Literal["thread", "process"]
 BuildFunction = Callable[..., None]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a job's records come from: the present ids of its topics, and its first offsets when it has no state.
-
-    Without offsets it begins at the earliest records. Offsets, if there are any, name every partition, by (topic,
-    partition).
-    """
-
-    topic_ids: Mapping[str, str] = field(default_factory=dict)
-    offsets: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,11 @@ from operators.catalog.changes import instance_change, study_and_series_changes
 from operators.catalog.conflicts import conflict_output
 from operators.catalog.ports import Announcements, Catalog, CatalogTables
 from operators.catalog.progress import (
-    NO_IDS,
     WENT_BACK,
     ShardMemory,
     ShardProgress,
-    TopicIds,
     applied_by,
+    beginning,
     due_of,
     read_memory,
     waiting_row,
@@ -32,6 +31,7 @@ from operators.catalog.rows import QuarantineRow, RevisionRow, StudyKey, TopicPa
 from operators.errors import Rejected, Unavailable
 from operators.stream.arrival import arrival
 from operators.stream.dead_letter import rejected
+from operators.stream.origin import Origin
 from operators.stream.step import Flushed, Output, Record, Stop
 from schemas.events import (
     Event,
@@ -52,6 +52,7 @@ ATTEMPTS = 3
 # A job that has lost its state announces every revision again: in steps, so that no flush holds a whole archive's.
 ANNOUNCED_AT_ONCE = 1000
 
+BEGINNING = Origin()
 BEHIND = "the rows are behind what was committed: the database was replaced by an earlier state of itself"
 
 Writable = StorableInstance | TransferRow | QuarantineRow
@@ -75,7 +76,7 @@ class Flushing:
     shard: int
     memory: ShardMemory
     applied: Mapping[TopicPartition, int]
-    topic_ids: TopicIds
+    origin: Origin
     now: datetime
 
 
@@ -86,18 +87,18 @@ def flush(  # noqa: PLR0913  the engine gives the first four after the catalog
     records: tuple[Record, ...],
     now: float,
     *,
-    topic_ids: TopicIds = NO_IDS,
+    origin: Origin = BEGINNING,
 ) -> Flushed:
     """Write a shard's batch and settle the studies that are due; `head` is the shard's memory, None at first.
 
-    `topic_ids` has the ids of the topics that the records come from. Flushing a batch again changes no row and returns
+    `origin` is where the records come from. Flushing a batch again changes no row and returns
     the same events. When the database was replaced by an earlier state of itself, nothing is written, and the result is
     a stop. Raises Unavailable when the database cannot answer, UnknownSchema for an event of a newer writer, ValueError for a memory that cannot be read.
     """
     at = datetime.fromtimestamp(now, UTC)
     batch = sort_out(records, at)
-    memory = read_memory(head, topic_ids)
-    flushing = Flushing(shard, memory, applied_by(records, topic_ids), topic_ids, at)
+    memory = beginning(origin, shard) if head is None else read_memory(head, origin.topic_ids)
+    flushing = Flushing(shard, memory, applied_by(records, origin.topic_ids), origin, at)
     for _ in range(ATTEMPTS - 1):
         try:
             return _commit(catalog, flushing, batch)
@@ -140,7 +141,7 @@ def _commit(catalog: Catalog, flushing: Flushing, batch: Batch) -> Flushed:
         before = tables.progress()
         if memory.is_ahead_of(before):
             tables.raise_versions(memory.sent)
-            tables.note_went_back()
+            tables.note_went_back(memory.applied, memory.announced)
             return Flushed(memory.to_bytes(), stop=Stop(WENT_BACK, BEHIND))
         return _written(tables, before, flushing, batch)
 
@@ -158,22 +159,22 @@ def _written(tables: CatalogTables, before: ShardProgress, flushing: Flushing, b
     announced = tables.announce(tuple(batch.studies), settled, above, ANNOUNCED_AT_ONCE)
     cataloged = (_cataloged(study, version, now) for study, version in announced.versions.items())
     outputs += [*cataloged, *revision_outputs((*announced.revisions, *last))]
-    return Flushed(_remembered(memory, after, announced, above).to_bytes(), tuple(outputs))
+    return Flushed(_remembered(flushing, announced, above).to_bytes(), tuple(outputs))
 
 
 def _ready(tables: CatalogTables, after: ShardProgress, flushing: Flushing, batch: Batch) -> list[StudyDue]:
     """Write the progress; return the dues that are ready now, each once: those of the batch, and those that waited."""
-    topic_ids, arrived = flushing.topic_ids, (*flushing.memory.carried.waiting, *batch.dues)
+    topic_ids, arrived = flushing.origin.topic_ids, (*flushing.memory.carried.waiting, *batch.dues)
     waiting = [waiting_row(due, topic_ids) for due in arrived if not after.is_ready(due, topic_ids)]
     rows = tables.advance(after.applied, waiting, topic_ids.get(INSTANCE_STORED.name, ""))
     at_once = [due for due in arrived if after.is_ready(due, topic_ids)]
     return list({due.event_id: due for due in (*map(due_of, rows), *at_once)}.values())
 
 
-def _remembered(memory: ShardMemory, after: ShardProgress, announced: Announcements, above: int) -> ShardMemory:
+def _remembered(flushing: Flushing, announced: Announcements, above: int) -> ShardMemory:
     revisions = [row.version for row in announced.revisions]
-    sent = max((memory.sent, *announced.versions.values(), *revisions))
-    return ShardMemory(after.applied, max((above, *revisions)), sent)
+    sent = max((0, *announced.versions.values(), *revisions))
+    return flushing.memory.after(flushing.applied, max((above, *revisions)), sent)
 
 
 def _write_or_reject(tables: CatalogTables, entries: Sequence[Entry], now: datetime) -> list[Output]:

@@ -120,8 +120,12 @@ class CatalogTables(Protocol):
     def put_revision(self, row: RevisionRow) -> None:
         """Add a revision."""
 
-    def note_went_back(self) -> None:
-        """Note that the shard's rows are behind what was committed, for whoever starts the job again."""
+    def note_went_back(self, sent: Mapping[TopicPartition, int], announced: int | None) -> None:
+        """Note that the shard's rows are behind what was committed, for whoever starts the job again.
+
+        The job must begin again where its own run stands, if the rows of an earlier run are ahead of that: applied
+        offsets are lowered to those of `sent`, and the announced version to `announced`, if that is known.
+        """
 
     def advance(
         self, applied: Mapping[TopicPartition, int], waiting: Collection[WaitingDueRow], topic_id: str
@@ -161,6 +165,9 @@ class CatalogProgress(Protocol):
 
     def applied(self) -> tuple[AppliedOffsetRow, ...]:
         """Return the applied offsets of every number of shards, also of topics that were deleted."""
+
+    def announced(self, shards: int) -> dict[int, int]:
+        """Return the version of the last announced revision by shard; absent without one."""
 
     def waiting(self, before: Mapping[TopicPartition, int]) -> int:
         """Return how many dues wait for an offset that is lower than that of its partition in `before`."""

@@ -7,12 +7,12 @@ progress that fits its other rows. The state's memory of them shows that the dat
 import base64
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from uuid import UUID
 
 import orjson
 
 from operators.catalog.rows import AppliedOffsetRow, TopicPartition, WaitingDueRow
+from operators.stream.origin import Origin
 from operators.stream.step import Record
 from schemas.codec import decode, encode
 from schemas.events import StudyDue
@@ -31,7 +31,6 @@ NO_TOPIC = "none"
 
 # The present id of each topic.
 TopicIds = Mapping[str, str]
-NO_IDS: TopicIds = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -68,10 +67,11 @@ class CarriedProgress:
 
 @dataclass(frozen=True)
 class ShardMemory:
-    """What the engine's state knows of a shard: the offsets applied in its rows, and the versions that went out.
+    """What the engine's state knows of a shard: the offsets that its own flushes applied, and the versions they sent.
 
     It is written after a flush has committed. A state that is restored has the memory of its checkpoint, so the rows of
-    the same database are never behind it, and what went out later goes out again. `announced` is the version of the last
+    the same database are never behind it, and what went out later goes out again. Rows may be far ahead of it: of what
+    another run has applied, this run does not know that its events were sent. `announced` is the version of the last
     announced revision, None for a job that began without state; `sent` is the highest version in any event.
     """
 
@@ -84,11 +84,23 @@ class ShardMemory:
         """True if a partition's offset was applied, and the rows do not say so."""
         return any(progress.applied.get(place, -1) < offset for place, offset in self.applied.items())
 
+    def after(self, applied: Mapping[TopicPartition, int], announced: int, sent: int) -> "ShardMemory":
+        """Return the memory after a flush has applied these offsets too."""
+        own = ShardProgress(self.applied).advanced(self.carried.applied).advanced(applied)
+        return ShardMemory(own.applied, announced, max(self.sent, sent))
+
     def to_bytes(self) -> bytes:
         """Return the memory as read_memory() reads it."""
         applied = [[*place, offset] for place, offset in self.applied.items()]
         stored = {"version": VERSION, "applied": applied, "announced": self.announced, "sent": self.sent}
         return orjson.dumps(stored)
+
+
+def beginning(origin: Origin, shard: int) -> ShardMemory:
+    """Return the memory of a shard of a job that begins at an origin without state."""
+    begun = {topic_partition(*place, origin.topic_ids): offset - 1 for place, offset in origin.offsets.items()}
+    applied = {place: offset for place, offset in begun.items() if offset >= 0}
+    return ShardMemory(applied, origin.announced.get(shard))
 
 
 def topic_partition(topic: str, partition: int, topic_ids: TopicIds) -> TopicPartition:
@@ -145,14 +157,12 @@ def read_positions(rows: Collection[AppliedOffsetRow], topic_ids: TopicIds) -> d
     return positions
 
 
-def read_memory(data: bytes | None, topic_ids: TopicIds) -> ShardMemory:
-    """Read a shard's memory from its bytes, or the progress that an earlier release kept there; None gives none.
+def read_memory(data: bytes, topic_ids: TopicIds) -> ShardMemory:
+    """Read a shard's memory from its bytes, or the progress that an earlier release kept there.
 
     Raises ValueError when another version wrote the bytes, or they are no memory; UnknownSchema for a due of a newer
     writer.
     """
-    if data is None:
-        return ShardMemory()
     try:
         stored = orjson.loads(data)
         if stored["version"] == VERSION:

@@ -16,8 +16,8 @@ from pyflink.datastream.connectors.kafka import (
 )
 from pyflink.java_gateway import get_gateway
 
+from operators.stream.origin import Origin
 from operators.stream.step import Output, Record, Stop
-from pipelines.jobs import Origin
 from schemas.codec import encode
 from schemas.events import RecordRejected
 from schemas.settings.servers import BrokerSettings

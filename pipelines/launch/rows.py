@@ -12,7 +12,8 @@ from operators.catalog.ports import CatalogProgress
 from operators.catalog.progress import read_positions, starting_offsets
 from operators.connectors.kafka.positions import Extent, Partition
 from operators.errors import Unavailable
-from pipelines.jobs import CATALOG, Job, Origin
+from operators.stream.origin import Origin
+from pipelines.jobs import CATALOG, Job
 from pipelines.launch import losses
 from pipelines.launch.losses import BrokerPositions
 from schemas.settings.jobs import JobSettings
@@ -48,11 +49,18 @@ def has_gone_back(job: Job, settings: JobSettings, progress: CatalogProgress) ->
 
 
 def origin_at_rows(job: Job, settings: JobSettings, servers: Servers) -> Origin:
-    """Return the origin of a job that begins at the offsets of its rows. Raises Unavailable."""
+    """Return the origin of a job that begins at the offsets of its rows. Raises Unavailable.
+
+    It begins at its group's offsets where these are lower: rows of an earlier run may be ahead, whose events are not
+    known to have been sent.
+    """
     ids = losses.topic_ids(settings)
     offsets = starting_offsets(servers.progress.applied(), settings.shards, ids)
     extents = servers.broker.extents(topic.name for topic in job.reads)
-    return Origin(ids, {place: offsets.get(place, extent.earliest) for place, extent in extents.items()})
+    begun = {place: offsets.get(place, extent.earliest) for place, extent in extents.items()}
+    committed = servers.broker.committed(job.name)
+    lower = {place: min(offset, committed.get(place, offset)) for place, offset in begun.items()}
+    return Origin(ids, lower, servers.progress.announced(settings.shards))
 
 
 def suspicion(before: Suspicion | None, settings: JobSettings, servers: Servers, now: float) -> Suspicion | None:

@@ -29,8 +29,9 @@ from pyflink.common import Configuration, JobClient
 from operators.connectors.kafka.positions import Positions
 from operators.connectors.postgres.progress import PostgresProgress
 from operators.errors import Unavailable
+from operators.stream.origin import Origin
 from pipelines.engines.flink import RECOVERY, causes, configuration, environment
-from pipelines.jobs import Job, Origin
+from pipelines.jobs import Job
 from pipelines.launch import checkpoints, expiry, losses, start
 from pipelines.launch.checkpoints import OtherState
 from pipelines.launch.losses import StateLost

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 import structlog
 
-from pipelines.jobs import Job, Origin
+from operators.stream.origin import Origin
+from pipelines.jobs import Job
 from pipelines.launch import checkpoints, losses
 from pipelines.launch.rows import Servers, has_gone_back, origin_at_rows
 from schemas.settings.jobs import JobSettings

@@ -8,10 +8,11 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 from operators.catalog.flush import flush
 from operators.connectors.postgres.catalog import PostgresCatalog
+from operators.stream.origin import Origin
 from operators.stream.step import FlushFunction
 from pipelines.engines.batches import flush_by_shard
 from pipelines.engines.kafka import Reading, records, send
-from pipelines.jobs import CATALOG, Origin
+from pipelines.jobs import CATALOG
 from schemas.settings.jobs import JobSettings
 from schemas.settings.servers import BrokerSettings, CatalogSettings
 
@@ -29,4 +30,4 @@ def build(
 def catalog_flush(settings: CatalogSettings, shards: int, origin: Origin) -> Iterator[FlushFunction]:
     """Yield a flush with its own connection, which is closed at the end."""
     with PostgresCatalog(settings, shards) as catalog:
-        yield partial(flush, catalog, topic_ids=origin.topic_ids)
+        yield partial(flush, catalog, origin=origin)

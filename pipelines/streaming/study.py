@@ -2,10 +2,11 @@
 
 from pyflink.datastream import StreamExecutionEnvironment
 
+from operators.stream.origin import Origin
 from operators.study.due import due_step, identity
 from pipelines.engines.kafka import Reading, records, send
 from pipelines.engines.steps import KeyedStep, keyed_steps
-from pipelines.jobs import STUDY, Origin
+from pipelines.jobs import STUDY
 from schemas.settings.jobs import JobSettings, StudySettings
 from schemas.settings.servers import BrokerSettings
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from operators.catalog.conflicts import conflict_output
 from operators.catalog.digest import digest
+from operators.catalog.flush import flush
 from operators.catalog.progress import ShardMemory, read_memory, starting_offsets
 from operators.catalog.rows import TopicPartition
 from operators.connectors.memory import catalog as memory_catalog
@@ -17,9 +18,10 @@ from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress, M
 from operators.connectors.memory.stores import Outage
 from operators.dicom.names import fold
 from operators.errors import Unavailable
+from operators.stream.origin import Origin
 from operators.stream.step import Record
 from schemas.events import Event, InstanceConflict, InstanceQuarantined, InstanceStored, StudySettled
-from tests.support.worlds.catalog_histories import ARRIVALS, HISTORIES, batches, due, held, numbered, record, run
+from tests.support.worlds.catalog_histories import ARRIVALS, HISTORIES, SHARD, batches, due, held, numbered, record, run
 
 STUDIES = ("1.2.1", "1.2.2")
 
@@ -201,13 +203,14 @@ class Job:
         self.begins: dict[str, int] = dict.fromkeys(self.log, 0)
         self.head: bytes | None = None
         self.checkpoint: tuple[dict[str, int], bytes | None] = (dict(self.begins), None)
+        self.origin = Origin()
         self.sent: list[Event] = []
         self.backup = self.catalog.tables.backup()
 
     def flush(self, topic: str, count: int) -> None:
         """Flush the next records of a topic; a job whose database went back begins again at the rows' offsets."""
         batch = self.log[topic][self.begins[topic] : self.begins[topic] + count]
-        flushed = run(self.catalog, [batch], self.head)
+        flushed = flush(self.catalog, SHARD, self.head, tuple(batch), 0, origin=self.origin)
         if flushed.stop:
             self.begin_at_rows()
             return
@@ -217,8 +220,11 @@ class Job:
 
     def begin_at_rows(self) -> None:
         """Begin without state, as the launcher does."""
-        rows = starting_offsets(MemoryProgress(tables=self.catalog.tables).applied(), 1, {})
+        progress = MemoryProgress(tables=self.catalog.tables)
+        rows = starting_offsets(progress.applied(), 1, {})
         self.begins = {topic: rows.get((topic, 0), 0) for topic in self.log}
+        offsets = {(topic, 0): offset for topic, offset in self.begins.items()}
+        self.origin = Origin(offsets=offsets, announced=progress.announced(1))
         self.head = None
         self.save()
 

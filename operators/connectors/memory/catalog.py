@@ -144,9 +144,14 @@ class MemoryTables:
         """Keep every later version above `above`."""
         self.version = max(self.version, above)
 
-    def note_went_back(self) -> None:
+    def note_went_back(self, sent: Mapping[TopicPartition, int], announced: int | None) -> None:
         """Note that the rows of the shard that is held are behind what was committed."""
-        self.behind.add(self.shard)
+        self.behind = self.behind | {self.shard}
+        applied = self.progress().applied
+        lower = {(self.shard, place): min(offset, sent.get(place, -1)) for place, offset in applied.items()}
+        self.applied = self.applied | lower
+        now = self.announced.get(self.shard, 0)
+        self.announced = self.announced | {self.shard: now if announced is None else min(now, announced)}
 
     def advance(
         self, applied: Mapping[TopicPartition, int], waiting: Collection[WaitingDueRow], topic_id: str
@@ -212,6 +217,11 @@ class MemoryProgress(Failing):
         self.before_request("catalog")
         rows = [(*shard, *place, offset) for (shard, place), offset in self.tables.applied.items()]
         return tuple(AppliedOffsetRow(*row) for row in rows)
+
+    def announced(self, shards: int) -> dict[int, int]:
+        """Return the version of the last announced revision by shard."""
+        self.before_request("catalog")
+        return {shard: version for (of, shard), version in self.tables.announced.items() if of == shards}
 
     def waiting(self, before: Mapping[TopicPartition, int]) -> int:
         """Return how many dues wait for an offset below those of `before`."""

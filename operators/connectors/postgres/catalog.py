@@ -209,9 +209,15 @@ class PostgresTables:
         """Add a revision."""
         self._put(PUT_REVISION, [row])
 
-    def note_went_back(self) -> None:
-        """Note that the shard's rows are behind what was committed."""
-        self._connection.execute(PUT_WENT_BACK, self._shard)
+    def note_went_back(self, sent: Mapping[TopicPartition, int], announced: int | None) -> None:
+        """Note that the shard's rows are behind what was committed, and lower its progress to what was sent."""
+        lower = [
+            (sent.get(place, -1), *self._shard, *place)
+            for place, offset in self._progress.applied.items()
+            if sent.get(place, -1) < offset
+        ]
+        self._put_all(LOWER_APPLIED, lower)
+        self._connection.execute(PUT_WENT_BACK, (*self._shard, announced))
 
     def advance(
         self, applied: Mapping[TopicPartition, int], waiting: Collection[WaitingDueRow], topic_id: str
@@ -438,8 +444,10 @@ PUT_ANNOUNCED = """INSERT INTO shard_progress AS old (shards, shard, announced)
     SELECT %s, %s, greatest(%s, max(version)) FROM (
         SELECT version FROM revision WHERE shard = %s AND version > %s ORDER BY version LIMIT %s) AS next
     ON CONFLICT (shards, shard) DO UPDATE SET announced = excluded.announced WHERE excluded.announced > old.announced"""
-PUT_WENT_BACK = """INSERT INTO shard_progress (shards, shard, went_back) VALUES (%s, %s, true)
-    ON CONFLICT (shards, shard) DO UPDATE SET went_back = true"""
+LOWER_APPLIED = """UPDATE applied_offset SET "offset" = %s
+    WHERE shards = %s AND shard = %s AND topic = %s AND topic_id = %s AND "partition" = %s"""
+PUT_WENT_BACK = """INSERT INTO shard_progress AS old (shards, shard, went_back) VALUES (%s, %s, true)
+    ON CONFLICT (shards, shard) DO UPDATE SET went_back = true, announced = least(old.announced, %s::bigint)"""
 RAISE_VERSIONS = """
     SELECT setval('version_seq', base + 1000000)
     FROM greatest(%s::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS base, version_seq

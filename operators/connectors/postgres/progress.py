@@ -28,6 +28,11 @@ class PostgresProgress:
         with self._connected() as connection:
             return tuple(AppliedOffsetRow(*row) for row in connection.execute(APPLIED))
 
+    def announced(self, shards: int) -> dict[int, int]:
+        """Return the version of the last announced revision by shard."""
+        with self._connected() as connection:
+            return dict(connection.execute(ANNOUNCED, (shards,)).fetchall())
+
     def waiting(self, before: Mapping[TopicPartition, int]) -> int:
         """Return how many dues wait for an offset below those of `before`."""
         places = [(place, offset) for place, offset in before.items() if place.topic == INSTANCE_STORED.name]
@@ -76,6 +81,7 @@ class PostgresProgress:
 
 APPLIED = 'SELECT shards, shard, topic, topic_id, "partition", "offset" FROM applied_offset'
 WENT_BACK = "SELECT 1 FROM shard_progress WHERE shards = %s AND went_back LIMIT 1"
+ANNOUNCED = "SELECT shard, announced FROM shard_progress WHERE shards = %s"
 WAITING = """
     SELECT count(*) FROM waiting_due
     JOIN unnest(%s::text[], %s::integer[], %s::bigint[]) AS first (topic_id, "partition", "offset")

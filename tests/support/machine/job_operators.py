@@ -11,8 +11,9 @@ from typing import Any
 
 from deploy.flink import jvm
 from deploy.flink.folder import ClusterFolder
+from operators.stream.origin import Origin
 from pipelines.engines.flink import configuration, environment
-from pipelines.jobs import JOBS, Job, Origin
+from pipelines.jobs import JOBS, Job
 from schemas.settings.jobs import JobSettings
 
 

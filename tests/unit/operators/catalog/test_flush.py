@@ -11,6 +11,7 @@ from operators.catalog.progress import WENT_BACK, starting_offsets
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress
 from operators.connectors.memory.stores import Outage
 from operators.errors import Unavailable
+from operators.stream.origin import Origin
 from operators.stream.step import Flushed
 from schemas.codec import MARKER, UnknownSchema
 from schemas.events import Frames, InstanceConflict, RecordRejected, StudyCataloged, StudySettled
@@ -129,8 +130,8 @@ def test_a_rejected_record_counts_as_applied() -> None:
 def test_a_due_of_a_deleted_topic_is_settled_since_its_instances_can_never_be_applied() -> None:
     catalog = MemoryCatalog()
     records = (record(instance(), 3), record(due(place=(0, 4))))
-    first = flush(catalog, 3, None, records, 0, topic_ids={"instance-stored": "A"})
-    again = flush(catalog, 3, None, (record(instance(study="1.2.2"), 0),), 0, topic_ids={"instance-stored": "B"})
+    first = flush(catalog, 3, None, records, 0, origin=Origin({"instance-stored": "A"}))
+    again = flush(catalog, 3, None, (record(instance(study="1.2.2"), 0),), 0, origin=Origin({"instance-stored": "B"}))
 
     assert events(first, StudySettled) == []
     assert [settled.study_uid for settled in events(again, StudySettled)] == ["1.2.1"]

@@ -10,6 +10,7 @@ from operators.catalog.progress import (
     ShardMemory,
     ShardProgress,
     applied_by,
+    beginning,
     due_of,
     read_memory,
     read_positions,
@@ -17,6 +18,7 @@ from operators.catalog.progress import (
     waiting_row,
 )
 from operators.catalog.rows import AppliedOffsetRow, TopicPartition
+from operators.stream.origin import Origin
 from schemas.codec import MARKER, UnknownSchema, encode
 from schemas.topics import INSTANCE_STORED
 from tests.support.worlds.catalog_histories import due, instance, record
@@ -102,8 +104,11 @@ def test_a_memory_is_read_back_from_its_bytes() -> None:
     assert read_memory(memory.to_bytes(), IDS) == memory
 
 
-def test_a_shard_without_state_remembers_nothing() -> None:
-    assert read_memory(None, IDS) == ShardMemory()
+def test_a_job_that_begins_at_an_offset_knows_that_the_records_before_were_handled() -> None:
+    origin = Origin(IDS, {(TOPIC, 0): 8, (TOPIC, 1): 0}, {3: 1234})
+
+    assert beginning(origin, 3) == ShardMemory({place(): 7}, 1234)
+    assert beginning(Origin(IDS), 3) == ShardMemory()
 
 
 def test_the_progress_that_an_earlier_release_kept_in_its_state_is_read() -> None:

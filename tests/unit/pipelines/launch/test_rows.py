@@ -9,6 +9,7 @@ from operators.connectors.kafka.positions import Extent
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress
 from operators.connectors.memory.stores import Outage
 from operators.errors import Unavailable
+from operators.stream.origin import Origin
 from pipelines.jobs import CATALOG
 from pipelines.launch import losses, rows
 from pipelines.launch.rows import BEHIND_S, Servers, Suspicion, positions_behind, suspicion
@@ -30,7 +31,7 @@ def settings(tmp_path: Path) -> JobSettings:
 def applied(offset: int) -> MemoryProgress:
     """Return the progress of a catalog whose last applied offset is this one."""
     catalog = MemoryCatalog()
-    flush(catalog, 0, None, (record(instance(), offset),), 0, topic_ids=IDS)
+    flush(catalog, 0, None, (record(instance(), offset),), 0, origin=Origin(IDS))
     return MemoryProgress(tables=catalog.tables)
 
 

@@ -10,7 +10,8 @@ import pytest
 from operators.catalog.flush import flush
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress
 from operators.connectors.memory.stores import Outage
-from pipelines.jobs import CATALOG, STUDY, Job, Origin
+from operators.stream.origin import Origin
+from pipelines.jobs import CATALOG, STUDY, Job
 from pipelines.launch import losses, start
 from pipelines.launch.checkpoints import OtherState, folder_of
 from pipelines.launch.rows import Servers
@@ -112,10 +113,10 @@ def gone_back() -> MemoryProgress:
     """Return the progress of a catalog that has applied offsets to 7, where a flush has noticed that it went back."""
     catalog = MemoryCatalog()
     records = (record(instance(), 7),)
-    flushed = flush(catalog, 0, None, records, 0, topic_ids=IDS)
-    later = flush(catalog, 0, flushed.head, (record(instance(sop="2"), 9),), 0, topic_ids=IDS)
+    flushed = flush(catalog, 0, None, records, 0, origin=Origin(IDS))
+    later = flush(catalog, 0, flushed.head, (record(instance(sop="2"), 9),), 0, origin=Origin(IDS))
     catalog.tables.applied = dict.fromkeys(catalog.tables.applied, 7)
-    assert flush(catalog, 0, later.head, (record(instance(sop="3"), 12),), 0, topic_ids=IDS).stop
+    assert flush(catalog, 0, later.head, (record(instance(sop="3"), 12),), 0, origin=Origin(IDS)).stop
     return MemoryProgress(tables=catalog.tables)
 
 
