@@ -4,17 +4,15 @@ This order makes the answer true: object first, event second, answer third. The 
 undone.
 """
 
-import asyncio
 import base64
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
 
 from gateway.intake.deadlines import ANNOUNCE_S, CLOCK_S, within
+from gateway.intake.examiner import Examiner
 from gateway.intake.failpoints import Reached, pass_by
-from gateway.intake.long_work import LongWork
 from gateway.intake.outbox.ledger import Intent
 from gateway.intake.outbox.outbox import Outbox
 from gateway.intake.quarantine import Quarantine
@@ -26,8 +24,6 @@ from gateway.intake.tiers import TieredStore
 from gateway.intake.transfer import Transfer
 from operators.dicom import instance, part10
 from operators.dicom.instance import Examination
-from operators.dicom.scan import LIMITS, ScanLimits, inflate
-from operators.dicom.transfer_syntaxes import DEFLATED
 from operators.errors import Rejected, Unavailable
 from operators.store import quarantine
 from operators.store.ports import EventLog, StoreTime, Upload
@@ -74,8 +70,7 @@ class AcceptancePorts:
     spool_limits: SpoolLimits
     time: StoreTime
     clock: Callable[[], float] = monotonic
-    scan_limits: ScanLimits = LIMITS
-    long_work: LongWork = field(default_factory=LongWork)
+    examiner: Examiner = field(default_factory=Examiner)
     reached: Reached = pass_by
 
 
@@ -94,8 +89,6 @@ class Acceptance:
 
     def __init__(self, ports: AcceptancePorts) -> None:
         self._ports = ports
-        # Inflating may take a second, so it runs in a thread: a single one, so that data sets are inflated one at a time.
-        self._inflating = ThreadPoolExecutor(1, "inflate")
         inspector = Inspector(ports.tiers, ports.quarantine.keep_aside, ports.room, ports.spool_limits)
         self._repeats = RepeatResolver(inspector, ports.clock)
 
@@ -166,12 +159,7 @@ class Acceptance:
         """Read the data set and compare it with what the sender says; raises Rejected."""
         if incoming.flaw:
             raise Rejected(incoming.flaw)
-        limits, inflated = self._ports.scan_limits, None
-        if incoming.transfer_syntax in DEFLATED:
-            inflated = await asyncio.get_running_loop().run_in_executor(self._inflating, inflate, data, limits)
-        examination = await self._ports.long_work.run(
-            instance.examining(data, incoming.transfer_syntax, len(incoming.prefix), limits, inflated)
-        )
+        examination = await self._ports.examiner.examine(data, incoming.transfer_syntax, len(incoming.prefix))
         _compare(incoming, examination)
         return examination
 

@@ -9,6 +9,7 @@ from functools import partial
 from time import monotonic
 
 from gateway.intake.accept import Acceptance, AcceptancePorts
+from gateway.intake.examiner import Examiner
 from gateway.intake.failpoints import Reached, armed
 from gateway.intake.outbox.adoption import adopt
 from gateway.intake.outbox.outbox import Outbox, OutboxPorts
@@ -66,10 +67,11 @@ async def open_intake(
     """
     settings.spool_dir.mkdir(parents=True, exist_ok=True)
     tiers, reached = TieredStore(connectors.store, connectors.tiers), armed(settings.failpoint)
-    ports = _outbox_ports(settings, connectors, tiers, reached)
+    rebuilder = Rebuilder(tiers, settings.spool_dir, Examiner(limits_of(settings)))
+    ports = _outbox_ports(settings, connectors, rebuilder, reached)
     outbox = Outbox.create(settings.outbox_dir, ports)
     quarantine = Quarantine(connectors.store, connectors.events, _rules(quarantine_settings))
-    acceptance = _acceptance(settings, tiers, outbox, ports, quarantine)
+    acceptance = _acceptance(settings, rebuilder, outbox, ports, quarantine)
     works: dict[str, Work] = {
         "outbox": outbox.run,
         "outbox_adoption": partial(adopt, settings.outbox_dir, ports),
@@ -97,11 +99,11 @@ def limits_of(settings: IntakeSettings) -> ScanLimits:
 
 
 def _outbox_ports(
-    settings: IntakeSettings, connectors: Connectors, tiers: TieredStore, reached: Reached
+    settings: IntakeSettings, connectors: Connectors, rebuilder: Rebuilder, reached: Reached
 ) -> OutboxPorts:
     return OutboxPorts(
         events=connectors.events,
-        rebuild=Rebuilder(tiers, settings.spool_dir, limits_of(settings)),
+        rebuild=rebuilder,
         late_put_s=settings.late_put_s,
         time=connectors.store,
         clock=monotonic,
@@ -111,18 +113,18 @@ def _outbox_ports(
 
 
 def _acceptance(
-    settings: IntakeSettings, tiers: TieredStore, outbox: Outbox, ports: OutboxPorts, quarantine: Quarantine
+    settings: IntakeSettings, rebuilder: Rebuilder, outbox: Outbox, ports: OutboxPorts, quarantine: Quarantine
 ) -> Acceptance:
     return Acceptance(
         AcceptancePorts(
-            tiers,
+            rebuilder.tiers,
             ports.events,
             outbox,
             quarantine,
             Room(settings.memory_process_bytes, most_spooled_bytes=settings.spool_process_bytes),
             SpoolLimits(settings.memory_instance_bytes, settings.instance_bytes, settings.spool_dir),
             ports.time,
-            scan_limits=limits_of(settings),
+            examiner=rebuilder.examiner,
             reached=ports.reached,
         )
     )

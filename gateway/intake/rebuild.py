@@ -5,14 +5,15 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.intake.long_work import LongWork
+from gateway.intake.examiner import Examiner
 from gateway.intake.outbox.ledger import Intent
 from gateway.intake.repeats.inspection import damage_of_object, report_damage
 from gateway.intake.tiers import TieredObject, TieredStore
 from operators.dicom import instance
-from operators.dicom.scan import LIMITS, ScanLimits
+from operators.dicom.instance import Examination
 from operators.errors import Unavailable, Unreadable
 from schemas.events import InstanceStored
+from schemas.objects import Envelope
 
 METADATA_UNREADABLE = "metadata-unreadable"
 
@@ -23,8 +24,7 @@ class Rebuilder:
 
     tiers: TieredStore
     folder: Path
-    limits: ScanLimits = LIMITS
-    long_work: LongWork = field(default_factory=LongWork)
+    examiner: Examiner = field(default_factory=Examiner)
 
     async def __call__(self, intent: Intent) -> InstanceStored | None:
         """Return the event of the intent's object, naming the intent's transfer; None if no tier has the object whole.
@@ -57,7 +57,12 @@ class Rebuilder:
                 return None
             file.flush()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
-                event = instance.making_event_of_object(
-                    intent.key, found.envelope, whole, transfer_id=intent.transfer_id, limits=self.limits
+                examination = await self._examined(whole, found.envelope)
+                return instance.instance_stored(
+                    intent.identity, examination, found.envelope, len(whole), transfer_id=intent.transfer_id
                 )
-                return await self.long_work.run(event)
+
+    async def _examined(self, whole: mmap.mmap, envelope: Envelope) -> Examination:
+        prefix_length = envelope.prefix_length
+        with memoryview(whole) as view, view[prefix_length:] as dataset:
+            return await self.examiner.examine(dataset, envelope.transfer_syntax, prefix_length)

@@ -145,24 +145,3 @@ def instance_stored(
 
 def _copied(record: object, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: getattr(record, name) for name in names}
-
-
-def event_of_object(
-    key: str, envelope: Envelope, whole: Buffer, *, transfer_id: str | None = None, limits: ScanLimits = LIMITS
-) -> InstanceStored:
-    """Return the event of a stored object, made from all its bytes and its envelope.
-
-    Without `transfer_id` it equals the event made when the object was stored. Raises ValueError for a key that is not
-    an instance's, Rejected for bytes that are no instance.
-    """
-    return finished(making_event_of_object(key, envelope, whole, transfer_id=transfer_id, limits=limits))
-
-
-def making_event_of_object(
-    key: str, envelope: Envelope, whole: Buffer, *, transfer_id: str | None = None, limits: ScanLimits = LIMITS
-) -> Pieces[InstanceStored]:
-    """Return the result of event_of_object(), in pieces."""
-    identity = Identity.of(key)
-    with memoryview(whole) as view, view[envelope.prefix_length :] as dataset:
-        examination = yield from examining(dataset, envelope.transfer_syntax, envelope.prefix_length, limits)
-    return instance_stored(identity, examination, envelope, len(whole), transfer_id=transfer_id)

@@ -27,12 +27,14 @@ from operators.connectors.memory.catalog import MemoryCatalog
 from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.memory.stores import MemoryObjectStore
 from operators.connectors.sandbox.pool import Sandbox
-from operators.dicom.instance import data_hasher, event_of_object, examine
+from operators.dicom.instance import data_hasher, examine, instance_stored
 from operators.dicom.part10 import split_part10
+from operators.dicom.scan import Buffer
 from operators.errors import Rejected
 from operators.store.ports import ObjectStore, Upload
 from operators.stream.step import Record
 from schemas.codec import encode
+from schemas.events import InstanceStored
 from schemas.objects import Bucket, Envelope, Identity
 from schemas.settings.web import ApiSettings, RenderSettings
 from schemas.topics import INSTANCE_STORED, study_key
@@ -40,6 +42,16 @@ from schemas.topics import INSTANCE_STORED, study_key
 ROOT = "http://localhost:8060"
 BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+def event_of_object(key: str, envelope: Envelope, whole: Buffer, *, transfer_id: str | None = None) -> InstanceStored:
+    """Return the event of a stored object, made from all its bytes and its envelope.
+
+    Without `transfer_id` it equals the event made when the object was stored.
+    """
+    with memoryview(whole) as view, view[envelope.prefix_length :] as dataset:
+        examination = examine(dataset, envelope.transfer_syntax, envelope.prefix_length)
+    return instance_stored(Identity.of(key), examination, envelope, len(whole), transfer_id=transfer_id)
 
 
 def part10(transfer_syntax: str = ExplicitVRLittleEndian, frames: list[bytes] | None = None, **elements: Any) -> bytes:

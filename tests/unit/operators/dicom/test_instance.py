@@ -14,7 +14,6 @@ import pytest
 from operators.dicom.attributes import TAGS
 from operators.dicom.instance import (
     data_hasher,
-    event_of_object,
     examine,
     instance_stored,
     move_examination,
@@ -34,6 +33,7 @@ from tests.support.data.small_instances import (
     examine_file,
     short_element,
 )
+from tests.support.worlds.reading import event_of_object
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 STORED_AT = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
