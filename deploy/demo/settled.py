@@ -24,7 +24,11 @@ class SettledWatch:
         self.consumer = Consumer({"bootstrap.servers": settings.bootstrap, **config})
 
     def __enter__(self) -> Self:
-        self.consumer.assign([self.end_of(partition) for partition in range(PARTITIONS)])
+        try:
+            self.consumer.assign([self.end_of(partition) for partition in range(PARTITIONS)])
+        except BaseException:
+            self.consumer.close()
+            raise
         return self
 
     def end_of(self, partition: int) -> TopicPartition:

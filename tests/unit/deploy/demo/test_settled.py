@@ -130,3 +130,14 @@ def test_a_broker_that_is_away_is_reported(monkeypatch: pytest.MonkeyPatch) -> N
 
     with pytest.raises(Failed, match="the broker does not say where study-settled ends: "), SettledWatch(nowhere):
         pass
+
+
+def test_a_watch_that_finds_no_broker_closes_its_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settled, "LEADER_S", 0.1)
+    watch = SettledWatch(BrokerSettings(bootstrap="127.0.0.1:1"))
+
+    with pytest.raises(Failed), watch:
+        pass
+
+    with pytest.raises(RuntimeError, match="Consumer closed"):
+        watch.consumer.assignment()
