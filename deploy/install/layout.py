@@ -90,6 +90,11 @@ class Layout:
         return f"{self.kafka_jars}{os.sep}*"
 
     @property
+    def kafka_classes(self) -> Path:
+        """The archive of the classes that a broker loads; it fits this clone's Java runtime only."""
+        return self.tools / "kafka-classes" / "archive.jsa"
+
+    @property
     def postgres(self) -> Path:
         """PostgreSQL's folder: bin, lib, share."""
         return self.cache / f"postgres-{self.locked('postgres')}"

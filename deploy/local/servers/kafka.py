@@ -5,6 +5,7 @@ import itertools
 import uuid
 from pathlib import Path
 
+from deploy.install.layout import Layout
 from deploy.local.servers import health
 from deploy.local.stack import Stack
 from deploy.local.supervision.programs import Program, ServerProgram, SetupProgram
@@ -30,9 +31,11 @@ ONE_BROKER = {
     "share.coordinator.state.topic.min.isr": "1",
     "share.coordinator.state.topic.num.partitions": "1",
     "group.initial.rebalance.delay.ms": "0",
-    # A killed broker may register again only when its session has expired (after 9 s by default).
-    "broker.session.timeout.ms": "4000",
-    "broker.heartbeat.interval.ms": "1000",
+    # A killed broker may register again only when its session has expired, after 9 s by default. The controller, which
+    # dies with it, counts from its own start: this wait is added to every restart. The heartbeat is also the pause
+    # between two attempts to register.
+    "broker.session.timeout.ms": "1500",
+    "broker.heartbeat.interval.ms": "250",
     # After a kill, every open segment is read again: two threads are faster than one even on one disk.
     "num.recovery.threads.per.data.dir": "2",
     "log.cleaner.dedupe.buffer.size": str(16 * 2**20),
@@ -41,18 +44,20 @@ ONE_BROKER = {
 
 def programs(stack: Stack) -> tuple[Program, ...]:
     """Return the programs that make the broker's storage, run the broker, and create the topics."""
-    properties = write_settings(stack)
-    env = stack.env() | stack.layout.java_environment()
+    ports = (stack.ports["kafka"], stack.ports["kafka-controller"])
+    properties = write_settings(stack.folder.root / "kafka.properties", stack.folder.root / "kafka", *ports)
+    env, temporary = stack.env() | stack.layout.java_environment(), stack.folder.root / "tmp"
+    format_ = ("format", "-t", new_cluster_id(), "-c", properties, "--standalone")
     return (
         SetupProgram(
             name="kafka-format",
-            command=java(stack, STORAGE_TOOL_CLASS, "format", "-t", new_cluster_id(), "-c", properties, "--standalone"),
+            command=java(stack.layout, temporary, STORAGE_TOOL_CLASS, *format_),
             env=env,
             is_done=is_formatted(stack),
         ),
         ServerProgram(
             name="kafka",
-            command=java(stack, BROKER_CLASS, properties),
+            command=java(stack.layout, temporary, *archived_classes(stack.layout), BROKER_CLASS, properties),
             needs=("kafka-format",),
             env=env,
             check_health=health.listens(stack.ports["kafka"]),
@@ -66,27 +71,26 @@ def programs(stack: Stack) -> tuple[Program, ...]:
     )
 
 
-def write_settings(stack: Stack) -> Path:
+def write_settings(path: Path, data: Path, port: int, controller_port: int) -> Path:
     """Write the broker's settings file and return its path."""
-    path = stack.folder.root / "kafka.properties"
-    path.write_text("".join(f"{name}={value}\n" for name, value in settings(stack).items()))
+    settings = ONE_BROKER | {
+        "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller_port}",
+        "listeners": f"BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "log.dirs": str(data),
+    }
+    path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     return path
 
 
-def settings(stack: Stack) -> dict[str, str]:
-    """Return the broker's settings."""
-    broker, controller = (f"127.0.0.1:{stack.ports[name]}" for name in ("kafka", "kafka-controller"))
-    return ONE_BROKER | {
-        "controller.quorum.bootstrap.servers": controller,
-        "listeners": f"BROKER://{broker},CONTROLLER://{controller}",
-        "log.dirs": str(stack.folder.root / "kafka"),
-    }
+def java(here: Layout, temporary: Path, *arguments: str | Path) -> tuple[str | Path, ...]:
+    """Return the command that runs one of Kafka's classes, with options before it and arguments behind it."""
+    own = (f"-Djava.io.tmpdir={temporary}", f"-Dlog4j2.configurationFile={LOGGING}")
+    return (here.java, *JVM, *own, "-cp", here.kafka_class_path, *arguments)
 
 
-def java(stack: Stack, *arguments: str | Path) -> tuple[str | Path, ...]:
-    """Return the command that runs one of Kafka's classes."""
-    folders = (f"-Djava.io.tmpdir={stack.folder.root / 'tmp'}", f"-Dlog4j2.configurationFile={LOGGING}")
-    return (stack.layout.java, *JVM, *folders, "-cp", stack.layout.kafka_class_path, *arguments)
+def archived_classes(here: Layout) -> tuple[str, ...]:
+    """Return the option that uses the archive of the broker's classes, if there is one."""
+    return (f"-XX:SharedArchiveFile={here.kafka_classes}",) if here.kafka_classes.exists() else ()
 
 
 def new_cluster_id() -> str:
