@@ -17,6 +17,7 @@ from operators.restarts import Restarts
 
 # A process that is not ready after this time is killed.
 READY_S = 30.0
+NO_ROOM_S = 1.0
 FORK = multiprocessing.get_context("fork")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # How a process ends that was told to stop; one that was not ready yet is ended by the signal itself.
@@ -50,14 +51,17 @@ class Child:
     restarts: Restarts = field(default_factory=Restarts)
 
     def start(self, work: Work, now: float) -> None:
-        """Start a process."""
+        """Start a process; raises OSError when the system has no room for one."""
         self.restarts.starts += 1
         self.ready, theirs = FORK.Pipe(duplex=False)
         post = Post(self.index, self.restarts.starts)
-        self.process = FORK.Process(target=_work, args=(work, post, theirs), name=f"gateway-{self.index}")
+        process = FORK.Process(target=_work, args=(work, post, theirs), name=f"gateway-{self.index}")
         self.began, self.is_ready = now, False
-        self.process.start()
-        theirs.close()
+        try:
+            process.start()
+            self.process = process
+        finally:
+            theirs.close()
 
     def look(self, now: float) -> int | None:
         """Note whether the process is ready; return its exit code once it has ended. Kill it if it is never ready."""
@@ -134,7 +138,15 @@ class Children:
             with _signals_held():
                 now = time.monotonic()
                 if child.process is None and child.due <= now and not self._is_stopping:
-                    child.start(self._work, now)
+                    self._start(child, now)
+
+    def _start(self, child: Child, now: float) -> None:
+        """Start a process; one for which the system has no room is tried again, however often: the others go on."""
+        try:
+            child.start(self._work, now)
+        except OSError as error:
+            log.error("gateway_process_not_started", index=child.index, errno=error.errno)  # noqa: TRY400 - no trace needed
+            child.due = now + NO_ROOM_S
 
     def _wait(self) -> None:
         """Wait until a process is ready or has ended, one is due, one has not become ready in time, or a signal came."""

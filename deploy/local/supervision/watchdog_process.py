@@ -42,7 +42,11 @@ class WatchdogProcess:
             status = await self._popen.wait()
             self._restarts.add(time.monotonic() - self._began, was_healthy=True)
             await asyncio.sleep(self._restarts.wait_s())
-            await self.start()
+            try:
+                await self.start()
+            except OSError as error:
+                report(f"no watchdog runs ({error.strerror}); it is tried again")
+                continue
             how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
             report(f"the watchdog {how}; another runs")
 

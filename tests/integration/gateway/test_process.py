@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import select
 import signal
 import socket
 import subprocess
@@ -40,6 +42,14 @@ class Started:
 
     parent: subprocess.Popen[str]
     port: int
+    _logged: str = ""
+
+    def logged(self) -> str:
+        """Return what the gateway has logged so far."""
+        assert self.parent.stderr
+        while select.select([self.parent.stderr], [], [], 0)[0]:
+            self._logged += os.read(self.parent.stderr.fileno(), 65536).decode()
+        return self._logged
 
     @property
     def workers(self) -> list[psutil.Process]:
@@ -223,6 +233,20 @@ def test_a_signal_while_a_process_is_started_again_ends_the_gateway_with_exit_co
 
         assert gateway.parent.wait(WAIT_S) == 0
         assert not any(worker.is_running() for worker in successors)
+
+
+def test_a_process_for_which_the_system_has_no_room_is_tried_again(tmp_path: Path) -> None:
+    with started(tmp_path) as gateway:
+        first, second = gateway.workers
+        # The parent may open no more descriptors, so that it cannot make the pipe for another process.
+        soft, hard = resource.prlimit(gateway.parent.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(gateway.parent.pid, resource.RLIMIT_NOFILE, (3, hard))
+        first.kill()
+        wait_for(lambda: '"gateway_process_not_started"' in gateway.logged())
+        resource.prlimit(gateway.parent.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        wait_for(lambda: len(gateway.workers) == 2)
+
+        assert second in gateway.workers
 
 
 def test_processes_that_never_become_ready_end_the_gateway_with_exit_code_1(tmp_path: Path) -> None:
