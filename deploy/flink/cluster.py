@@ -25,6 +25,7 @@ from deploy.flink.jvm import NotStarted
 from deploy.flink.minicluster import MiniCluster
 from deploy.flink.rest import JobState, Rest, causes
 from deploy.flink.stopped import StoppedJob
+from deploy.flink.workers import WorkerWatch, python_workers
 from operators.catalog.progress import WENT_BACK
 from operators.connectors.kafka.positions import Positions
 from operators.connectors.postgres.progress import PostgresProgress
@@ -169,18 +170,21 @@ def watch(
     machine: "subprocess.Popen[bytes]",
     began: float,
 ) -> None:
-    """Log restarts, leave out jobs that stop, submit those that are resumed, and remove old checkpoints.
+    """Log restarts, leave out jobs that stop, submit those that are resumed or lost a worker, and remove old checkpoints.
 
     Ends once `stopping` is set.
 
     Raises NotHealthy when a job or the JVM has ended.
     """
-    rest, cleaned, checks = Rest(launch.settings.rest_port), 0.0, RegularChecks(launch.settings, launch.servers)
+    rest, cleaned = Rest(launch.settings.rest_port), 0.0
+    checks, workers = RegularChecks(launch.settings, launch.servers), WorkerWatch()
     while not launch.stopping.wait(WATCH_S):
         if machine.poll() is not None:
             raise NotHealthy(f"the JVM of the jobs ended with status {machine.returncode}")
         pairs = without_stopped(launch, [(submitted, rest.job(submitted.job_id)) for submitted in running])
         running = [still_going(with_failure_logged(job, state), state) for job, state in pairs]
+        if is_worker_lost(launch, pairs, workers, machine.pid):
+            workers, running = WorkerWatch(), with_new_workers(launch, cluster, running)
         running = with_resumed(launch, cluster, running)
         if checks.have_found_lost_rows([state for _, state in pairs]):
             running = begun_at_rows(launch, cluster, running)
@@ -196,6 +200,29 @@ def begun_at_rows(launch: Launch, cluster: MiniCluster, running: list[RunningJob
             cluster.cancel(submitted.job_id)
     others = [submitted for submitted in running if submitted.job != CATALOG]
     return [*others, start.begin_at_rows(cluster, CATALOG, launch.environ, launch.servers)]
+
+
+def is_worker_lost(
+    launch: Launch, pairs: list[tuple[RunningJob, JobState]], workers: WorkerWatch, machine_pid: int
+) -> bool:
+    """True if a worker of a job in process mode has died, and Flink has not noticed; such a job has one in each slot."""
+    states = [state for submitted, state in pairs if submitted.job.mode == "process"]
+    all_run = all(state.is_running for state in states)
+    return workers.is_lost(len(python_workers(machine_pid)), len(states) * launch.settings.parallelism, all_run=all_run)
+
+
+def with_new_workers(launch: Launch, cluster: MiniCluster, running: list[RunningJob]) -> list[RunningJob]:
+    """Return the jobs once those in process mode run again from their newest checkpoints, with new workers."""
+    return until_healthy(launch, cluster, [submitted_again(launch, cluster, one) for one in running])
+
+
+def submitted_again(launch: Launch, cluster: MiniCluster, running: RunningJob) -> RunningJob:
+    """Return the job; one in process mode is cancelled and submitted again."""
+    if running.job.mode != "process":
+        return running
+    log.error("python_worker_lost", job=running.job.name, job_id=running.job_id)
+    cluster.cancel(running.job_id)
+    return start.submit(cluster, running.job, launch.environ, launch.servers)
 
 
 def still_going(running: RunningJob, state: JobState) -> RunningJob:

@@ -4,7 +4,7 @@ import json
 import re
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,13 +62,18 @@ class Rest:
     def newest_runs(self) -> dict[str, JobRun]:
         """Return the newest run of each job, by the job's name. Raises OSError when the cluster does not answer."""
         entries = sorted(self._get("/jobs/overview")["jobs"], key=lambda entry: int(entry["start-time"]))
-        return {name: self._run(job_id) for name, job_id in {one["name"]: one["jid"] for one in entries}.items()}
+        newest = {str(entry["name"]): entry for entry in entries}
+        return {name: self._run(entry) for name, entry in newest.items()}
 
-    def _run(self, job_id: str) -> JobRun:
+    def _run(self, entry: Any) -> JobRun:
+        job_id, tasks = entry["jid"], entry["tasks"]
         job = self._get(f"/jobs/{job_id}")
-        since = datetime.fromtimestamp(job["timestamps"][job["state"]] / 1000, UTC)
+        is_running = entry["state"] == "RUNNING" and tasks["running"] == tasks["total"]
+        # The overview is newer: the cluster keeps its answers about one job for three seconds.
+        state = replace(self._state(job_id, job), state=entry["state"], is_running=is_running)
+        since = datetime.fromtimestamp(job["timestamps"][entry["state"]] / 1000, UTC)
         metrics = self._get(f"/jobs/{job_id}/metrics?get=numRestarts")
-        return JobRun(self._state(job_id, job), since, sum(int(metric["value"]) for metric in metrics))
+        return JobRun(state, since, sum(int(metric["value"]) for metric in metrics))
 
     def _state(self, job_id: str, job: Any) -> JobState:
         tasks = [vertex["status"] for vertex in job["vertices"]]

@@ -11,11 +11,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 
 from deploy.install.layout import Layout
 from deploy.install.preflight import GIB, is_port_free
+from deploy.local import jobs
 from deploy.local.data_folder import DataFolder
 from deploy.local.running import RunningStack, brought_up, wait_until
 from deploy.local.servers import health
@@ -23,6 +25,7 @@ from deploy.local.supervision import processes
 from deploy.local.supervision.programs import ROOT
 from deploy.local.supervision.stack_state import StackState
 from schemas.settings.servers import CatalogSettings
+from tests.support.machine.running_stack import processes_of
 
 SERVERS = ("postgres", "kafka", "minio", "flink", "gateway", "web")
 
@@ -123,6 +126,31 @@ def test_a_killed_server_is_started_again(stack: RunningStack, name: str) -> Non
     assert not before.process.is_alive()
 
 
+def test_the_broker_has_mapped_the_archive_of_its_classes(stack: RunningStack) -> None:
+    archive = stack.plan.layout.kafka_classes
+    if not archive.exists():
+        pytest.skip("no archive; run make install")
+    (broker,) = processes_of(stack, "kafka")
+
+    assert str(archive.resolve()) in {one.path for one in broker.memory_maps()}
+
+
+def catalog_workers(stack: RunningStack) -> list[psutil.Process]:
+    """Return the processes that run the Python of the catalog job."""
+    return [one for one in processes_of(stack, "flink") if "pyflink.fn_execution.beam.beam_boot" in one.cmdline()]
+
+
+def test_an_idle_job_whose_worker_was_killed_runs_with_a_new_one_before_any_record(stack: RunningStack) -> None:
+    (worker,) = catalog_workers(stack)
+    before, starts = jobs.report(stack.plan.job), stack.state().servers["flink"].starts
+    worker.kill()
+    wait_until(lambda: catalog_workers(stack) not in ([], [worker]), 30, "the worker has no successor")
+    wait_until(lambda: not jobs.report(stack.plan.job).problems, 30, "the job does not run")
+
+    assert before.problems == ()
+    assert stack.state().servers["flink"].starts == starts
+
+
 def test_the_demo_succeeds_with_a_new_study_each_time(stack: RunningStack) -> None:
     done = [run(stack.folder.root, "deploy.demo", "--once") for _ in range(2)]
 
@@ -162,6 +190,17 @@ def test_a_killed_supervisor_leaves_nothing_and_the_next_start_finds_the_data(ow
     assert same_ports
     assert cleaned.returncode == 0
     assert not folder.root.exists()
+
+
+def test_a_supervisor_and_a_watchdog_killed_at_once_leave_no_process(own_folder: Path) -> None:
+    folder = DataFolder(own_folder / "data")
+    with brought_up(folder, clean_environ(), options=("--free-ports",), out=own_folder / "up.log") as started:
+        state = started.state()
+        assert state.watchdog
+        for one in (state.watchdog.process, state.supervisor):
+            os.kill(one.pid, signal.SIGKILL)
+        # The kernel ends the servers; what they have started ends with them, or once it has finished its work.
+        wait_until(lambda: not processes.marked(f"{state.run_id}/"), 30, "a process is left")
 
 
 def nothing_left(folder: DataFolder, state: StackState, ports: Mapping[str, int]) -> bool:

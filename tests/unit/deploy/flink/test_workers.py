@@ -1,0 +1,52 @@
+"""A worker that died while its job is idle is missed, once the job had all its workers and Flink does not act itself."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from deploy.flink.workers import BOOT, LOOKS, WorkerWatch, python_workers
+from deploy.local.supervision import processes
+
+SLEEPER = "import time; time.sleep(600)"
+
+
+ALL, NONE, RESTARTING = (1, True), (0, True), (0, False)
+
+
+@pytest.mark.parametrize(
+    ("looks", "is_lost"),
+    [
+        ([ALL, *[NONE] * LOOKS], True),
+        ([ALL, *[NONE] * (LOOKS - 1)], False),
+        ([ALL, *[NONE] * (LOOKS - 1), RESTARTING, NONE], False),
+        ([ALL, *[NONE] * (LOOKS - 1), ALL, NONE], False),
+        ([NONE] * 2 * LOOKS, False),
+        ([(1, False), *[NONE] * LOOKS], False),
+        ([ALL, (2, True), *[ALL] * LOOKS], False),
+    ],
+)
+def test_a_worker_is_lost_if_it_was_there_and_several_looks_miss_it(
+    looks: list[tuple[int, bool]],
+    is_lost: bool,  # noqa: FBT001
+) -> None:
+    watch = WorkerWatch()
+    found = [watch.is_lost(workers, 1, all_run=all_run) for workers, all_run in looks]
+
+    assert found == [False] * (len(looks) - 1) + [is_lost]
+
+
+def test_the_workers_below_a_process_are_found_by_their_command() -> None:
+    commands = [[sys.executable, "-c", SLEEPER, BOOT.decode()], [sys.executable, "-c", SLEEPER]]
+    started = [subprocess.Popen(command) for command in commands]
+    try:
+        assert python_workers(os.getpid()) == (processes.identify(started[0].pid),)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def test_a_process_that_has_ended_has_no_workers() -> None:
+    assert python_workers(2**22 + 1) == ()
