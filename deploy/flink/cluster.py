@@ -184,7 +184,7 @@ def watch(
         pairs = without_stopped(launch, [(submitted, rest.job(submitted.job_id)) for submitted in running])
         running = [still_going(with_failure_logged(job, state), state) for job, state in pairs]
         if is_worker_lost(launch, pairs, workers, machine.pid):
-            workers, running = WorkerWatch(), with_new_workers(launch, cluster, running)
+            running = with_new_workers(launch, cluster, running)
         running = with_resumed(launch, cluster, running)
         if checks.have_found_lost_rows([state for _, state in pairs]):
             running = begun_at_rows(launch, cluster, running)

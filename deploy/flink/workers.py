@@ -31,21 +31,24 @@ def _arguments(process: Process) -> tuple[bytes, ...]:
 
 @dataclass
 class WorkerWatch:
-    """Whether jobs that run still have all their workers, from one look to the next."""
+    """Whether jobs that run have all their workers, from one look to the next.
 
-    was_complete: bool = False
+    `fruitless` counts the losses since all workers were last there: jobs that are submitted again and still lack workers
+    must not be submitted for ever at the same pace.
+    """
+
     looks_without: int = 0
+    fruitless: int = 0
 
     def is_lost(self, found: int, expected: int, *, all_run: bool) -> bool:
-        """True if LOOKS looks in a row have found fewer workers than expected, though there were enough before.
+        """True if LOOKS looks in a row have found fewer workers than expected, or twice as many for each fruitless loss.
 
-        A job that does not run, or that never had the expected number, is none of this watch's business.
+        While a job does not run, Flink is at work itself, and the count begins again.
         """
-        if not all_run:
-            self.looks_without = 0
-            return False
-        if found >= expected:
-            self.was_complete, self.looks_without = True, 0
-            return False
-        self.looks_without += 1
-        return self.was_complete and self.looks_without >= LOOKS
+        self.looks_without = self.looks_without + 1 if all_run and found < expected else 0
+        if all_run and found >= expected:
+            self.fruitless = 0
+        is_lost = self.looks_without >= LOOKS << self.fruitless
+        if is_lost:
+            self.looks_without, self.fruitless = 0, self.fruitless + 1
+        return is_lost
