@@ -7,12 +7,11 @@ from random import Random
 from unittest.mock import patch
 
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.support.worlds.path import claims
 from tests.support.worlds.path.archive import Archive
 from tests.support.worlds.path.gateways import MortalJournal
-from tests.support.worlds.path.moves import HISTORIES, Move
+from tests.support.worlds.path.moves import HISTORIES, History
 from tests.support.worlds.path.virtual_loop import run_virtually
 
 # The longest pause between two moves: about as long as a sender needs for one instance.
@@ -20,27 +19,38 @@ PAUSE_S = 2.0
 
 
 @settings(max_examples=500, deadline=None)
-@given(HISTORIES, st.integers(0, 2**32))
-def test_whatever_happens_each_acknowledged_instance_is_shown_once(history: list[Move], seed: int) -> None:
+@given(HISTORIES)
+def test_whatever_happens_each_acknowledged_instance_is_shown_once(history: History) -> None:
     with tempfile.TemporaryDirectory() as folder, patch("gateway.intake.outbox.adoption.Journal", MortalJournal):
-        run_virtually(lived(history, Path(folder), Random(seed)))
+        run_virtually(lived(history, Path(folder)))
 
 
-async def lived(history: list[Move], folder: Path, chance: Random) -> None:
+async def lived(history: History, folder: Path) -> None:
     """Live through a history, and assert the claims at its end, and again once all was sent again."""
-    archive = Archive(folder, chance)
-    for move in history:
+    chance = Random(history.seed)
+    archive = Archive(folder, chance, history.clocks_ahead_h)
+    for move in history.moves:
         await move.happen(archive)
         await asyncio.sleep(chance.uniform(0, PAUSE_S))
     await archive.settle()
     assert archive.failures == []
+    claims.all_is_published(archive)
     claims.all_is_shown(archive)
-    claims.revisions_are_right(archive)
+    claims.first_stays(archive)
+    # Two events of an instance whose envelope was lost in between differ in when it was stored: what is shown may change
+    # with the second one, which the study job takes for a repetition. The next arrival in the study makes the revision.
+    if not archive.has_lost_envelope:
+        claims.revisions_are_right(archive)
     claims.transfers_are_counted(archive)
 
-    before, was_whole = claims.announced(archive), archive.sent.keys() <= archive.stored
+    before, was_whole = _settled(archive), archive.sent.keys() <= archive.stored - archive.damaged
     await archive.repeat_everything()
+    claims.all_is_published(archive)
     claims.all_is_shown(archive)
     claims.revisions_are_right(archive)
     claims.objects_are_good(archive)
-    assert not was_whole or claims.announced(archive) == before
+    assert not was_whole or _settled(archive) == before
+
+
+def _settled(archive: Archive) -> dict[str, set[tuple[int, int, str]]]:
+    return {study_uid: claims.announced(archive, study_uid) for _, study_uid in archive.catalog.tables.studies}

@@ -48,8 +48,7 @@ def producer_config(settings: BrokerSettings) -> dict[str, Any]:
         "socket.connection.setup.timeout.ms": 2000,
         "socket.nagle.disable": True,
         "reconnect.backoff.ms": 50,
-        # A broker that is back is used within a quarter of a second; librdkafka's default is 10 s.
-        "reconnect.backoff.max.ms": 250,
+        "reconnect.backoff.max.ms": 1000,
         "queue.buffering.max.kbytes": QUEUE_KBYTES,
         "message.max.bytes": max(topic.max_message_bytes for topic in TOPICS),
         "log_level": 3,

@@ -58,7 +58,7 @@ class StoredBytes:
 
 
 def _altered(held: StoredBytes) -> StoredBytes:
-    return replace(held, data=held.data[:-1] + bytes([held.data[-1] ^ 1]))
+    return replace(held, data=held.data[:-1] + bytes(last ^ 1 for last in held.data[-1:]))
 
 
 # What may become of an object on a store's disk, by name. A store that checks its disk, as MinIO does, cannot read what

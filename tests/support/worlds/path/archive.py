@@ -11,14 +11,14 @@ from gateway.intake.transfer import Transfer
 from operators.connectors.memory.catalog import MemoryCatalog
 from operators.connectors.memory.stores import MemoryObjectStore, StoredBytes
 from operators.dicom.attributes import TAGS
-from operators.dicom.instance import data_hasher
+from operators.dicom.instance import data_hasher, prefix_hash
 from operators.errors import Unavailable
-from schemas.objects import Bucket, Identity
+from schemas.objects import Bucket, Envelope, Identity
 from tests.support.data.small_instances import short_element
 from tests.support.worlds.catalog_histories import NOON
 from tests.support.worlds.intake import CT, EXPLICIT
 from tests.support.worlds.path.gateways import Clock, Machines, Process, ProcessKilled
-from tests.support.worlds.path.jobs import CatalogJob, StudyJob
+from tests.support.worlds.path.jobs import SHARDS, CatalogJob, StudyJob
 
 PATIENT_COMMENTS = 0x00104000
 GATEWAYS = 2
@@ -47,6 +47,10 @@ class Content:
     @property
     def sop_uid(self) -> str:
         return f"1.2.3.{self.study}.9.{self.number}"
+
+    @property
+    def key(self) -> str:
+        return Identity("local", self.study_uid, f"{self.study_uid}.9", self.sop_uid, self.data_hash).key
 
     @property
     def data_hash(self) -> str:
@@ -78,17 +82,23 @@ class Archive:
 
     folder: Path
     chance: Random
+    # By how many hours the clock of each gateway's machine is wrong at first.
+    clocks_ahead_h: tuple[float, ...]
     # The content of each acknowledged instance, with the second of its first acknowledgement.
     acknowledged: dict[Content, float] = field(default_factory=dict)
     sent: dict[Content, float] = field(default_factory=dict)
     failures: list[BaseException] = field(default_factory=list)
+    was_restored: bool = False
+    was_damaged: bool = False
+    has_lost_envelope: bool = False
 
     def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         store = MemoryObjectStore(clock=lambda: self.now_s)
         self.machines = Machines(self.folder, self.chance, store)
-        self.catalog = MemoryCatalog()
-        self.clocks = [Clock(self.true_time) for _ in range(GATEWAYS)]
+        self.catalog = MemoryCatalog(shards=SHARDS)
+        self._backups = [self.catalog.tables.backup()]
+        self.clocks = [Clock(self.true_time, timedelta(hours=hours)) for hours in self.clocks_ahead_h]
         self.gateways = [Process(self.machines, clock) for clock in self.clocks]
         self._dead: list[Process] = []
         self.study_job = StudyJob(self.machines.events, self.chance, self.now_s)
@@ -119,9 +129,24 @@ class Archive:
 
     @property
     def stored(self) -> set[Content]:
-        """Return the contents that were sent and have an object."""
-        hashes = {Identity.of(key).data_hash for bucket, key in self.machines.store.objects if bucket is Bucket.HOT}
-        return {content for content in self.sent if content.data_hash in hashes}
+        """Return the contents that were sent and have an object, damaged or not."""
+        return {content for content in self.sent if self._object(content)}
+
+    @property
+    def damaged(self) -> set[Content]:
+        """Return the contents whose object has other bytes than were sent, or lacks something."""
+        return {content for content in self.stored if not self._is_good(content)}
+
+    def _object(self, content: Content) -> StoredBytes | None:
+        return self.machines.store.objects.get((Bucket.HOT, content.key))
+
+    def _is_good(self, content: Content) -> bool:
+        kept = self._object(content)
+        if kept is None or kept.readable_bytes is not None or not kept.metadata:
+            return False
+        envelope = Envelope.from_metadata(kept.metadata)
+        prefix, data = kept.data[: envelope.prefix_length], kept.data[envelope.prefix_length :]
+        return prefix_hash(prefix) == envelope.prefix_hash and data == content.data
 
     def send(self, gateway: int, contents: tuple[Content, ...]) -> None:
         """Send these contents in one association; perhaps send what was not acknowledged again, to any gateway."""
@@ -170,14 +195,22 @@ class Archive:
         self.gateways[number] = Process(self.machines, self.clocks[number])
 
     def damage(self, which: int, how: str) -> None:
-        """Damage the bytes of one stored instance on the store's disk."""
+        """Damage one stored instance on the store's disk, in a way that DAMAGES names."""
         keys = sorted(key for bucket, key in self.machines.store.objects if bucket is Bucket.HOT)
-        if not keys:
-            return
-        place = Bucket.HOT, keys[which % len(keys)]
-        kept = self.machines.store.objects[place]
-        damaged = {"flip": kept.data[:-1] + bytes((kept.data[-1] ^ 1,)), "cut": kept.data[:-3], "empty": b""}[how]
-        self.machines.store.objects[place] = StoredBytes(damaged, kept.metadata)
+        if keys:
+            self.was_damaged = True
+            self.has_lost_envelope = self.has_lost_envelope or how == "no metadata"
+            self.machines.store.damage(Bucket.HOT, keys[which % len(keys)], how)
+
+    def back_up(self) -> None:
+        """Keep a copy of the database."""
+        self._backups.append(self.catalog.tables.backup())
+
+    def restore(self, which: int) -> None:
+        """Replace the database by one of its copies; its connections break, so the catalog job is started again."""
+        self.catalog.tables.restore(self._backups[which % len(self._backups)])
+        self.was_restored = True
+        self.catalog_job.restart()
 
     async def settle(self) -> None:
         """End all faults, and wait until nothing is left to do. Raises AssertionError if something is."""
@@ -190,6 +223,7 @@ class Archive:
                 self.gateways[number] = Process(self.machines, self.clocks[number])
         await asyncio.sleep(HEALED_WITHIN_S)
         deadline = self._loop.time() + IDLE_WITHIN_S
+        await self.catalog_job.flush_all(self.now_s)
         while not (self.study_job.is_idle and self.catalog_job.is_idle):
             assert self._loop.time() < deadline, "the jobs do not become idle"
             await asyncio.sleep(JOB_TURN_S)

@@ -8,16 +8,19 @@ from typing import Any
 from zlib import crc32
 
 from operators.catalog.flush import flush
-from operators.connectors.memory.catalog import MemoryCatalog
+from operators.catalog.progress import starting_offsets
+from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress
 from operators.connectors.memory.stores import MemoryEventLog
 from operators.stream.arrival import arrival
+from operators.stream.origin import Origin
 from operators.stream.step import Output, Record
 from operators.study.due import due_step, identity
 from schemas.settings.jobs import StudySettings
-from schemas.topics import INSTANCE_STORED, STUDY_DUE, TRANSFER_ENDED, Topic
+from schemas.topics import INSTANCE_STORED, PARTITIONS, STUDY_DUE, TOPICS, TRANSFER_ENDED, Topic
 from tests.support.worlds.virtual_time import Engine
 
 SHARDS = 2
+TOPIC_IDS = {topic.name: f"id of {topic.name}" for topic in TOPICS}
 # The most records that a job reads from a partition at a time.
 READ_AT_ONCE = 4
 SETTINGS = StudySettings(released_s=2, quiet_s=10, quiet_by_modality="", quiet_open_s=20, limit_s=120)
@@ -115,6 +118,7 @@ class CatalogJob:
         self._sink = Sink(events)
         self._buffers: dict[int, list[Record]] = {shard: [] for shard in range(SHARDS)}
         self._heads: dict[int, bytes] = {}
+        self._origin = Origin(TOPIC_IDS)
         self.checkpoint()
 
     async def work(self, now: float, *, dies_after_commit: bool = False) -> None:
@@ -122,12 +126,13 @@ class CatalogJob:
         for record in self._source.read():
             self._buffers[crc32(record.key) % SHARDS].append(record)
         for shard in self._chance.sample(range(SHARDS), self._chance.randint(0, SHARDS)):
-            await self._flush(shard, now, is_sent=not dies_after_commit)
+            if self._buffers[shard]:
+                await self._flush(shard, now, is_sent=not dies_after_commit)
         if dies_after_commit:
             self.restart()
 
     async def flush_all(self, now: float) -> None:
-        """Flush every buffer."""
+        """Flush every buffer, empty or not: a database that went back is noticed."""
         for shard in range(SHARDS):
             await self._flush(shard, now, is_sent=True)
 
@@ -139,15 +144,31 @@ class CatalogJob:
         """Go on from the last checkpoint."""
         self._source.offsets, self._buffers, self._heads = deepcopy(self._saved)
 
+    def _begin_at_rows(self) -> None:
+        """Begin without state at the offsets of the rows, as the launcher does with a database that went back."""
+        progress = MemoryProgress(tables=self._catalog.tables)
+        rows = starting_offsets(progress.applied(), SHARDS, TOPIC_IDS)
+        # The group commits the offsets of each checkpoint.
+        committed = self._saved[0]
+        places = [(topic.name, partition) for topic in self._source.topics for partition in range(PARTITIONS)]
+        begun = {place: min(rows.get(place, 0), committed.get(place, 0)) for place in places}
+        self._origin = Origin(TOPIC_IDS, begun, progress.announced(SHARDS))
+        self._source.offsets = dict(begun)
+        self._buffers, self._heads = {shard: [] for shard in range(SHARDS)}, {}
+        self.checkpoint()
+        progress.note_begun(SHARDS)
+
     @property
     def is_idle(self) -> bool:
         """True if every record was read and flushed."""
         return self._source.is_at_end and not any(self._buffers.values())
 
     async def _flush(self, shard: int, now: float, *, is_sent: bool) -> None:
-        if not self._buffers[shard]:
+        records = tuple(self._buffers[shard])
+        flushed = flush(self._catalog, shard, self._heads.get(shard), records, now, origin=self._origin)
+        if flushed.stop:
+            self._begin_at_rows()
             return
-        flushed = flush(self._catalog, shard, self._heads.get(shard), tuple(self._buffers[shard]), now)
         self._buffers[shard] = []
         self._heads[shard] = flushed.head
         if is_sent:

@@ -2,9 +2,11 @@
 
 import asyncio
 from dataclasses import dataclass
+from datetime import timedelta
 
 from hypothesis import strategies as st
 
+from operators.connectors.memory.stores import DAMAGES
 from tests.support.worlds.path.archive import Archive, Content
 
 
@@ -62,6 +64,46 @@ class KillJob:
 
 
 @dataclass(frozen=True)
+class Damage:
+    """The store's disk damages an instance."""
+
+    which: int
+    how: str
+
+    async def happen(self, archive: Archive) -> None:
+        archive.damage(self.which, self.how)
+
+
+@dataclass(frozen=True)
+class SetClock:
+    """Someone sets the clock of a gateway's machine: it is this many hours ahead from now on."""
+
+    gateway: int
+    ahead_h: float
+
+    async def happen(self, archive: Archive) -> None:
+        archive.clocks[self.gateway].error = timedelta(hours=self.ahead_h)
+
+
+@dataclass(frozen=True)
+class BackUp:
+    """A copy of the catalog's database is made."""
+
+    async def happen(self, archive: Archive) -> None:
+        archive.back_up()
+
+
+@dataclass(frozen=True)
+class Restore:
+    """The catalog's database is replaced by one of its copies, the first of which is empty."""
+
+    which: int
+
+    async def happen(self, archive: Archive) -> None:
+        archive.restore(self.which)
+
+
+@dataclass(frozen=True)
 class Pass:
     """Time passes."""
 
@@ -71,17 +113,42 @@ class Pass:
         await asyncio.sleep(self.seconds)
 
 
-Move = Send | Fault | KillGateway | KillJob | Pass
+Move = Send | Fault | KillGateway | KillJob | Damage | SetClock | BackUp | Restore | Pass
 
+_hours = st.sampled_from((-2.0, -0.001, 0.0, 2.0))
 _shares = st.sampled_from((0.0, 0.0, 0.2, 0.6, 1.0))
-_contents = st.builds(Content, st.integers(1, 2), st.integers(1, 3), st.integers(0, 1))
+_contents = st.builds(Content, st.integers(1, 2), st.integers(1, 2), st.integers(0, 1))
 _sends = st.builds(Send, st.integers(0, 1), st.lists(_contents, min_size=1, max_size=4).map(tuple))
 _moves: st.SearchStrategy[Move] = st.one_of(
+    _sends,
     _sends,
     _sends,
     st.builds(Fault, st.sampled_from(("store", "broker")), _shares, _shares, _shares),
     st.builds(KillGateway, st.integers(0, 1), st.floats(0, 20)),
     st.builds(KillJob, st.sampled_from(("study", "catalog")), st.booleans()),
+    st.builds(Damage, st.integers(0, 11), st.sampled_from(sorted(DAMAGES))),
+    st.builds(SetClock, st.integers(0, 1), _hours),
+    st.builds(BackUp),
+    st.builds(Restore, st.integers(0, 3)),
     st.builds(Pass, st.floats(0, 60)),
 )
-HISTORIES = st.lists(_moves, max_size=14)
+
+
+@dataclass(frozen=True)
+class History:
+    """What befalls an archive: moves, by how many hours its gateways' clocks are wrong at first, and a seed.
+
+    The seed decides all that lies below a move: which request a fault meets, how long each takes.
+    """
+
+    moves: tuple[Move, ...]
+    clocks_ahead_h: tuple[float, float]
+    seed: int
+
+
+HISTORIES = st.builds(
+    History,
+    st.lists(_moves, min_size=8, max_size=24).map(tuple),
+    st.tuples(_hours, _hours),
+    st.integers(0, 2**32),
+)

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
 from typing import TypeVar
 
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
-from operators.errors import Unavailable
+from operators.errors import Rejected, Unavailable
 from operators.store.clock import StoreClock
 from operators.store.ports import Position, StoredObject, Upload
 from schemas.events import Event
@@ -90,7 +91,9 @@ class Connection:
 
 async def _after(seconds: float, request: Callable[[], Awaitable[T]]) -> None:
     await asyncio.sleep(seconds)
-    await request()
+    # Nobody hears the answer.
+    with suppress(Rejected, Unavailable, KeyError):
+        await request()
 
 
 @dataclass(frozen=True)
