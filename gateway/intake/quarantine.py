@@ -51,8 +51,8 @@ class Quarantine:
         """Store a refused object under its key, tenant/hash, and publish its event.
 
         An object that is already there is left untouched, with the prefix and the time of its first arrival, and its
-        event is published again; unless it is damaged: then this one replaces it. Raises Rejected("quarantine-full") when the object is new and the tenant's quota
-        leaves no room for it, Unavailable when store or broker do not answer in time.
+        event is published again; a damaged one is replaced. Raises Rejected("quarantine-full") when the object is new
+        and the tenant's quota leaves no room for it, Unavailable when store or broker do not answer in time.
         """
         upload = replace(upload, envelope=replace(upload.envelope, reason=reason))
         is_new, full = False, None
@@ -104,8 +104,8 @@ class Quarantine:
     async def keep_aside(self, upload: Upload) -> None:
         """Store what can be read of a damaged object of the archive, under a key of quarantine.damaged_key().
 
-        It has no event and no place in the catalog, since there is nothing to decide, and no quota refuses it; it is
-        counted when the quarantine is measured. Raises Unavailable.
+        It has no event and no place in the catalog, since there is nothing to decide, and counts against no quota,
+        since no sender is the cause. Raises Unavailable.
         """
         await self._store.put(Bucket.QUARANTINE, upload)
 
@@ -129,7 +129,7 @@ class Quarantine:
             tenant, data_hash = quarantine.tenant_and_hash(key)
             if TENANT.fullmatch(tenant) and DATA_HASH.fullmatch(data_hash):
                 found[tenant] += max(size_bytes, LEAST_BYTES)
-            else:
+            elif not quarantine.is_damaged_key(key):
                 # This archive has not stored it, and its key may hold anything: not a name for a metric or a log line.
                 unknown += 1
         self._note_unknown(unknown)

@@ -1,11 +1,14 @@
 """The quarantine's keys, and the events of an object that is held there and of the decision that ends the hold."""
 
+import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from operators.store.ports import StoredObject
 from schemas.events import InstanceQuarantined, QuarantineState, event_id
+from schemas.objects import DATA_HASH, TENANT
 
+DAMAGED_KEY = re.compile(rf"{TENANT.pattern}/damaged/{DATA_HASH.pattern}/{DATA_HASH.pattern}")
 TICK = timedelta(microseconds=1)
 
 
@@ -17,6 +20,11 @@ def key(tenant: str, data_hash: str) -> str:
 def damaged_key(tenant: str, data_hash: str, bytes_hash: str) -> str:
     """Return the key for what could be read of a damaged object: whose data set it was, and the hash of what was read."""
     return f"{tenant}/damaged/{data_hash}/{bytes_hash}"
+
+
+def is_damaged_key(key: str) -> bool:
+    """True if damaged_key() made this key."""
+    return DAMAGED_KEY.fullmatch(key) is not None
 
 
 def tenant_and_hash(object_key: str) -> tuple[str, str]:

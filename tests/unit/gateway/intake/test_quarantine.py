@@ -15,6 +15,7 @@ from operators.connectors.memory.stores import DAMAGES, MemoryEventLog, MemoryOb
 from operators.dicom.instance import data_hasher
 from operators.errors import Rejected, Unavailable
 from operators.store.ports import Position, StoredObject, Upload
+from operators.store.quarantine import damaged_key
 from schemas.events import Event, InstanceQuarantined
 from schemas.objects import Bucket, Envelope
 from schemas.telemetry import GATEWAY_QUARANTINE_BYTES, GATEWAY_QUARANTINE_FULL, GATEWAY_QUARANTINED
@@ -256,6 +257,17 @@ def test_a_damaged_object_is_replaced_when_its_content_is_refused_again(world: Q
     assert held.data == FIVE
     assert (again.state, again.stored_at - first.stored_at) == ("held", timedelta(hours=1))
     assert (again.data_hash, again.size_bytes) == (first.data_hash, first.size_bytes)
+
+
+def test_what_is_kept_of_damaged_objects_counts_against_no_quota_and_is_no_unknown_key(world: QuarantineWorld) -> None:
+    key = damaged_key("local", HASH, OTHER)
+    asyncio.run(world.quarantine.keep_aside(upload(11 * FIVE, key)))
+    with capture_logs() as logs:
+        asyncio.run(world.quarantine.measure())
+    world.keep(SIX)
+
+    assert logs == []
+    assert world.store.objects[Bucket.QUARANTINE, key].data == 11 * FIVE
 
 
 def is_full(quota: Quota, blocks: int) -> bool:
