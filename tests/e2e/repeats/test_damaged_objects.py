@@ -1,0 +1,88 @@
+"""An object that is damaged on the store's own disk is good again once its instance is sent again, by either door."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.audit.collect.object_store import listed, store
+from tests.audit.snapshot import key_of
+from tests.e2e.conftest import Proof
+from tests.support.data.generate import Volume, files
+from tests.support.machine.damaged_disk import DAMAGES, damage, damage_metadata, file_of
+from tests.support.machine.running_stack import address_of
+from tests.support.senders.files import sendable
+from tests.support.senders.stow import Door, stow
+
+HOT, QUARANTINE = "fluoro-hot", "fluoro-quarantine"
+PATIENCE_S = 3.0
+# The pixels of a slice, by side: a large object has a file of its own on the disk, a small one lies in its metadata.
+SIDES = {"inlined": 64, "in a file": 512}
+
+
+def by_dimse(proof: Proof, path: Path) -> bool:
+    """Send a file by C-STORE; True if it was acknowledged."""
+    return proof.send([path]).complete
+
+
+def by_stow(proof: Proof, path: Path) -> bool:
+    """Send a file by STOW-RS; True if it was acknowledged."""
+    door = Door(proof.archive.api_url, patience_s=PATIENCE_S)
+    return set(stow([path], door, proof.ledger, requests=1).values()) == {"0000"}
+
+
+def object_of(proof: Proof, key: str) -> bytes:
+    with store(address_of(proof.archive)) as client:
+        answer = client.get_object(HOT, key)
+        try:
+            return answer.read()
+        finally:
+            answer.release_conn()
+
+
+def aside(proof: Proof, data_hash: str) -> dict[str, int]:
+    """Return the key and size of what is kept of an instance's damaged objects."""
+    with store(address_of(proof.archive)) as client:
+        found = listed(client, (QUARANTINE,))
+        return {key: size for _, key, size in found if key.startswith(f"local/damaged/{data_hash}/")}
+
+
+@pytest.mark.parametrize("again", [by_dimse, by_stow])
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("size", SIDES)
+def test_what_is_sent_again_for_an_object_damaged_on_the_disk_is_stored_and_the_bad_bytes_are_aside(
+    proof: Proof, tmp_path: Path, size: str, how: str, again: Callable[[Proof, Path], bool]
+) -> None:
+    seed = int.from_bytes(hashlib.sha256(f"{size}{how}{again.__name__}".encode()).digest()[:3])
+    (path,) = files(Volume(slices=1, size=SIDES[size], seed=seed), tmp_path)
+    line = sendable(path, proof.peer.tenant).line
+    assert by_dimse(proof, path)
+    good, folder = object_of(proof, key_of(line)), proof.archive.folder.root / "minio"
+    assert (file_of(folder, HOT, key_of(line)).name == "xl.meta") == (size == "inlined")
+    damage(folder, HOT, key_of(line), how)
+
+    assert again(proof, path)
+
+    assert object_of(proof, key_of(line)) == good
+    assert len(aside(proof, line.data_hash)) == 1
+
+
+def test_an_object_whose_metadata_are_damaged_is_not_acknowledged_until_it_is_moved_away(
+    proof: Proof, tmp_path: Path
+) -> None:
+    (path,) = files(Volume(slices=1, size=64, seed=91), tmp_path)
+    line = sendable(path, proof.peer.tenant).line
+    assert by_stow(proof, path)
+    good, folder = object_of(proof, key_of(line)), proof.archive.folder.root / "minio"
+    damage_metadata(folder, HOT, key_of(line))
+
+    assert not by_stow(proof, path)
+
+    (folder / HOT / key_of(line)).rename(tmp_path / "damaged")
+    assert by_stow(proof, path)
+    assert object_of(proof, key_of(line)).endswith(good[-1000:])
+
+
+def test_nothing_is_wrong_after_all_damage_was_repaired(proof: Proof) -> None:
+    assert proof.wrong() == {}
