@@ -37,11 +37,10 @@ BY_KEY = 0
 class Reading:
     """A job's group and topics; its records are keyed by shard (crc32 of their key) if there are shards, else by key.
 
-    The source continues at the offsets in its state. Without state it begins at the origin's offsets, else at the earliest
-    record, and not at the group's offset, because records before that offset may have been in the buffer of the lost
-    state. The group commits
-    at checkpoints, for the guard of the next start and to show the job's progress. A bounded source ends at the present
-    end of the topics.
+    The source continues at the offsets in its state. Without state it begins at the origin's offsets, else at the
+    earliest record, and not at the group's offset, because records before that offset may have been in the buffer of
+    the lost state. The group commits at checkpoints, for the guard of the next start and to show the job's progress. A
+    bounded source ends at the present end of the topics.
     """
 
     group: str

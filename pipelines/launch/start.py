@@ -24,10 +24,11 @@ class NotSubmitted(RuntimeError):
 class Engine(Protocol):
     """A cluster that runs jobs.
 
-    `submit` builds the job's graph by `job.build(env, *sections)`; the first section is the origin of its records. It returns the job's id once the cluster has read
-    the checkpoint's metadata and accepted the job. The job's tasks restore their state later, so an accepted job
-    may still fail because of its checkpoint. `submit` raises NotSubmitted when the cluster does not accept the job.
-    Then nothing runs, and `submit` is called again with the next older checkpoint, if there is one.
+    `submit` builds the job's graph by `job.build(env, *sections)`; the first section is the origin of its records. It
+    returns the job's id once the cluster has read the checkpoint's metadata and accepted the job. The job's tasks restore
+    their state later, so an accepted job may still fail because of its checkpoint. `submit` raises NotSubmitted when the
+    cluster does not accept the job. Then nothing runs, and `submit` is called again with the next older checkpoint, if
+    there is one.
     """
 
     def submit(self, job: Job, settings: JobSettings, sections: tuple[Any, ...], checkpoint: Path | None) -> str:

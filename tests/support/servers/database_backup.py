@@ -35,8 +35,9 @@ def replace_database(stack: RunningStack, copy: Path, aside: Path) -> None:
     data, before = data_folder(stack), stack.state().servers["postgres"]
     made = copy.with_name(f"{copy.name}.{aside.name}")
     shutil.copytree(copy, made)
+    owner = data.stat()
     for path in (made, *made.rglob("*")):
-        shutil.chown(path, stack.plan.account or os.getuid())
+        os.chown(path, owner.st_uid, owner.st_gid)
     data.rename(aside)
     made.rename(data)
     os.kill(before.process.pid, signal.SIGKILL)
