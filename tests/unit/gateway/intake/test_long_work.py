@@ -51,13 +51,13 @@ def test_short_work_is_done_at_once_even_while_long_work_goes_on() -> None:
     assert steps.done == ["long", "rest", "short", "long", "rest", "long"]
 
 
-def test_a_rest_is_as_long_as_the_piece_before_it() -> None:
+def test_a_rest_is_twice_as_long_as_the_piece_before_it() -> None:
     steps = Steps()
 
     asyncio.run(steps.long_work.run(steps.work("long", 4)))
 
     # The first piece is done before the work waits for its turn.
-    assert steps.rests_s == [0, PIECE_S, PIECE_S]
+    assert steps.rests_s == [0, 2 * PIECE_S, 2 * PIECE_S]
 
 
 def test_long_work_is_done_one_at_a_time() -> None:
