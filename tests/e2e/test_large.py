@@ -25,6 +25,8 @@ FRAMES = int(os.environ.get("FLUORO_TEST_FRAMES", "512"))
 MOST_BYTES = 256 * 2**20
 PATIENT_S = 600.0
 FILE_BYTES = 4096
+TRY_AGAIN = 0xA700
+MOST_ANSWERS = 10
 
 
 class MemoryWatch:
@@ -66,9 +68,12 @@ def test_a_large_instance_and_its_repeat_need_little_memory(proof: Proof, tmp_pa
         associated(peer, large.sop_class, large.transfer_syntax) as association,
     ):
         answers = [association.store_in_parts(large) for _ in range(2)]
+        # The object of so large a repeat is read in the background, which takes less time than it takes to send it again.
+        while answers[-1] == TRY_AGAIN and len(answers) < MOST_ANSWERS:
+            answers.append(association.store_in_parts(large))
 
     proof.ledger.answers([large.line], "acked", "0000")
-    assert answers == [0, 0]
+    assert (answers[:2], answers[-1]) == ([0, TRY_AGAIN], 0)
     assert held.most_bytes < MOST_BYTES
     assert proof.wrong() == {}
 
