@@ -53,15 +53,19 @@ class Child:
     def start(self, work: Work, now: float) -> None:
         """Start a process; raises OSError when the system has no room for one."""
         self.restarts.starts += 1
-        self.ready, theirs = FORK.Pipe(duplex=False)
+        ready, theirs = FORK.Pipe(duplex=False)
         post = Post(self.index, self.restarts.starts)
         process = FORK.Process(target=_work, args=(work, post, theirs), name=f"gateway-{self.index}")
         self.began, self.is_ready = now, False
         try:
             process.start()
-            self.process = process
+        except OSError:
+            # Not to be waited for: its other end is closed, so that it is readable all the time.
+            ready.close()
+            raise
         finally:
             theirs.close()
+        self.process, self.ready = process, ready
 
     def look(self, now: float) -> int | None:
         """Note whether the process is ready; return its exit code once it has ended. Kill it if it is never ready."""

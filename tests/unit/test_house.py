@@ -31,7 +31,6 @@ TESTED_ELSEWHERE = {
     "pipelines/streaming/": "tests/integration/jobs",
     "flink-jobs/": "tests/integration/jobs/test_flink_run.py",
     "gateway/dimse/": "tests/integration/gateway",
-    "gateway/children.py": "tests/integration/gateway/test_process.py",
     "gateway/process.py": "tests/integration/gateway/test_process.py",
     "gateway/__main__.py": "tests/integration/gateway/test_process.py",
     "deploy/web.py": "tests/integration/web/test_process.py",
