@@ -52,7 +52,13 @@ class Adoption:
         except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this journal alone
             self._leave_alone(outbox.name, error)
         finally:
+            self._close(outbox)
+
+    def _close(self, outbox: Outbox) -> None:
+        try:
             outbox.close()
+        except OSError as error:
+            self._leave_alone(outbox.name, error)
 
     def _paths(self) -> list[Path]:
         """Return the journals in the folder; none while it cannot be read, which is logged once."""

@@ -128,9 +128,11 @@ class Journal:
         return path
 
     def delete(self) -> None:
-        """Remove the file, and close it."""
-        self.path.unlink(missing_ok=True)
-        self.close()
+        """Remove the file, and close it even if it cannot be removed."""
+        try:
+            self.path.unlink(missing_ok=True)
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close the file and release its lock; the journal then has no owner, and this object must not be used."""

@@ -209,3 +209,25 @@ def test_a_folder_that_stays_unreadable_is_said_once(world: IntakeWorld, monkeyp
         asyncio.run(adopted_for(world, 30))
 
     assert [entry["event"] for entry in logs] == ["outbox_folder_unreadable"]
+
+
+def test_a_finished_journal_that_cannot_be_removed_keeps_no_other_from_being_finished(
+    world: IntakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_during(world, world.events, Outage.REFUSES)
+    (world.folder / "0.jsonl").touch()
+    real = Path.unlink
+
+    def unlink(path: Path, *, missing_ok: bool = False) -> None:
+        if path.name == "0.jsonl":
+            raise OSError(errno.EPERM, "not yours")
+        real(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr(Path, "unlink", unlink)
+        asyncio.run(adopted_for(world, 150))
+
+    assert world.ended == [("1.2.3", "lost", 1)]
+    assert [entry["file"] for entry in logs if entry["event"] == "outbox_unreadable"] == ["0.jsonl"]
+    assert world.heal() == 1
+    assert world.journals == []
