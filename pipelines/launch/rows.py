@@ -52,12 +52,13 @@ def origin_at_rows(job: Job, settings: JobSettings, servers: Servers) -> Origin:
     """Return the origin of a job that begins at the offsets of its rows. Raises Unavailable.
 
     It begins at its group's offsets where these are lower: rows of an earlier run may be ahead, whose events are not
-    known to have been sent.
+    known to have been sent. A partition that lacks rows is read from 0, and so from its earliest record; that record's
+    offset would claim that all records before it are in the rows of each shard.
     """
     ids = losses.topic_ids(settings)
     offsets = starting_offsets(servers.progress.applied(), settings.shards, ids)
     extents = servers.broker.extents(topic.name for topic in job.reads)
-    begun = {place: offsets.get(place, extent.earliest) for place, extent in extents.items()}
+    begun = {place: offsets.get(place, 0) for place in extents}
     committed = servers.broker.committed(job.name)
     lower = {place: min(offset, committed.get(place, offset)) for place, offset in begun.items()}
     return Origin(ids, lower, servers.progress.announced(settings.shards))

@@ -12,7 +12,7 @@ from operators.errors import Unavailable
 from operators.stream.origin import Origin
 from pipelines.jobs import CATALOG
 from pipelines.launch import losses, rows
-from pipelines.launch.rows import BEHIND_S, Servers, Suspicion, positions_behind, suspicion
+from pipelines.launch.rows import BEHIND_S, Servers, Suspicion, origin_at_rows, positions_behind, suspicion
 from schemas.settings.jobs import JobSettings
 from tests.support.worlds.catalog_histories import instance, record
 from tests.unit.pipelines.launch.test_losses import Broker
@@ -83,3 +83,16 @@ def test_records_that_the_broker_no_longer_has_raise_no_suspicion(extent: Extent
 def test_a_catalog_that_does_not_answer_is_not_suspected(settings: JobSettings) -> None:
     with pytest.raises(Unavailable):
         suspicion(None, settings, servers(12, MemoryProgress(outage=Outage.REFUSES)), 5.0)
+
+
+def test_a_job_that_begins_at_its_rows_does_not_stop_because_records_expired_before_any_was_in_the_rows(
+    settings: JobSettings,
+) -> None:
+    catalog = MemoryCatalog()
+    flush(catalog, 0, None, (record(instance(), 7),), 0, origin=Origin(IDS))
+    # No record of the other topics is in the rows, and the broker has deleted their first ones.
+    expired = Servers(Broker(earliest=3), MemoryProgress(tables=catalog.tables))
+    origin = origin_at_rows(CATALOG, settings, expired)
+
+    assert flush(catalog, 0, None, (record(instance(sop="2"), 8),), 0, origin=origin).stop is None
+    assert len(catalog.tables.instances) == 2
