@@ -96,21 +96,30 @@ class PostgresCatalog:
 
     def _connected(self) -> Connection[tuple[Any, ...]]:
         if self._connection is None or self._connection.closed:
-            settings = self._settings
-            self._connection = psycopg.connect(
-                host=settings.host,
-                port=settings.port,
-                dbname=settings.database,
-                user=settings.user,
-                password=settings.password,
-                autocommit=True,
-                connect_timeout=CONNECT_S,
-                options=OPTIONS.format(ms=int(settings.statement_s * 1000)),
-                application_name="fluoro-catalog",
-                **ALIVE,
-            )
-            _raise_versions(self._connection, 0)
+            connection = self._new_connection()
+            try:
+                _raise_versions(connection, 0)
+            except BaseException:
+                # Kept, it would be used without: a standby refuses this, and its promotion breaks no connection.
+                connection.close()
+                raise
+            self._connection = connection
         return self._connection
+
+    def _new_connection(self) -> Connection[tuple[Any, ...]]:
+        settings = self._settings
+        return psycopg.connect(
+            host=settings.host,
+            port=settings.port,
+            dbname=settings.database,
+            user=settings.user,
+            password=settings.password,
+            autocommit=True,
+            connect_timeout=CONNECT_S,
+            options=OPTIONS.format(ms=int(settings.statement_s * 1000)),
+            application_name="fluoro-catalog",
+            **ALIVE,
+        )
 
 
 class PostgresTables:

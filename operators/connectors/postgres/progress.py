@@ -9,6 +9,7 @@ from psycopg import Connection
 
 from operators.catalog.progress import NO_TOPIC
 from operators.catalog.rows import AppliedOffsetRow, TopicPartition
+from operators.connectors.postgres.catalog import BLAMES_MOMENT
 from operators.errors import Unavailable
 from schemas.settings.servers import CatalogSettings
 from schemas.topics import INSTANCE_STORED
@@ -75,7 +76,7 @@ class PostgresProgress:
                 application_name="fluoro-jobs",
             ) as connection:
                 yield connection
-        except psycopg.OperationalError as error:
+        except BLAMES_MOMENT as error:
             raise Unavailable("catalog") from error
 
 
