@@ -45,7 +45,11 @@ class RegularChecks:
         elif now - self._rows_at >= ROWS_S:
             self._rows_at = now
             self._suspected = rows.suspicion(self._suspected, self._settings, self._servers, now)
-        return rows.is_certain(self._suspected, self._settings, now)
+        is_certain = rows.is_certain(self._suspected, self._settings, now)
+        if is_certain:
+            # The job begins again: what it has done before is no reason to begin it once more.
+            self._suspected = None
+        return is_certain
 
     def _report_expiry(self) -> None:
         now = self._clock()

@@ -84,12 +84,10 @@ def _read(name: str, settings: JobSettings) -> StoppedJob | None:
     """Return a job that has stopped; one whose file is damaged has stopped too, without a known reason."""
     path = _path(name, settings)
     try:
-        written = path.read_text()
+        values = json.loads(path.read_bytes())
+        return StoppedJob(name, Stop.of(str(values["stop"])), datetime.fromisoformat(values["since"]))
     except FileNotFoundError:
         return None
-    try:
-        values = json.loads(written)
-        return StoppedJob(name, Stop.of(values["stop"]), datetime.fromisoformat(values["since"]))
     except (ValueError, KeyError, TypeError):
         return StoppedJob(
             name, Stop(UNKNOWN, f"{path} cannot be read"), datetime.fromtimestamp(path.stat().st_mtime, UTC)

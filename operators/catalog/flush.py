@@ -93,8 +93,8 @@ def flush(  # noqa: PLR0913  the engine gives the first four after the catalog
 
     `origin` is where the records come from. Flushing a batch again changes no row and returns the same events. When the
     database was replaced by an earlier state of itself, nothing is written, and the result is a stop. Raises
-    Unavailable when the database cannot answer, UnknownSchema for an event of a newer writer, ValueError for a memory
-    that cannot be read.
+    Unavailable when the database cannot answer, UnknownSchema for an event and UnknownState for a memory of a newer
+    writer, ValueError for a memory that cannot be read.
     """
     at = datetime.fromtimestamp(now, UTC)
     batch = sort_out(records, at)

@@ -12,6 +12,7 @@ from uuid import UUID
 import orjson
 
 from operators.catalog.rows import AppliedOffsetRow, TopicPartition, WaitingDueRow
+from operators.stream.newer_release import UnknownState
 from operators.stream.origin import Origin
 from operators.stream.step import Record
 from schemas.codec import decode, encode
@@ -160,8 +161,8 @@ def read_positions(rows: Collection[AppliedOffsetRow], topic_ids: TopicIds) -> d
 def read_memory(data: bytes, topic_ids: TopicIds) -> ShardMemory:
     """Read a shard's memory from its bytes, or the progress that an earlier release kept there.
 
-    Raises ValueError when another version wrote the bytes, or they are no memory; UnknownSchema for a due of a newer
-    writer.
+    Raises UnknownState when another version wrote the bytes, ValueError when they are no memory, UnknownSchema for a due
+    of a newer writer.
     """
     try:
         stored = orjson.loads(data)
@@ -174,7 +175,9 @@ def read_memory(data: bytes, topic_ids: TopicIds) -> ShardMemory:
         raise ValueError(
             "the catalog's state of a shard cannot be read: restore the job from an earlier checkpoint"
         ) from error
-    raise ValueError("the catalog's state of a shard was written by another version: run the release that wrote it")
+    raise UnknownState(
+        f"catalog state has version {stored['version']}, but this release reads {VERSION}: run the release that wrote it"
+    )
 
 
 def _carried(stored: Mapping[str, object], topic_ids: TopicIds) -> CarriedProgress:

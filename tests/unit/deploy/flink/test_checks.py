@@ -52,6 +52,13 @@ def test_rows_behind_a_job_that_runs_are_found_within_a_minute(settings: JobSett
     assert BEHIND_S < found[0] <= BEHIND_S + 2 * ROWS_S
 
 
+def test_rows_that_were_found_behind_are_found_again_only_after_as_long_a_time(settings: JobSettings) -> None:
+    clock = Clock()
+    first, *later = found_at(RegularChecks(settings, BEHIND, clock), clock)
+
+    assert all(second - first > BEHIND_S for second in later)
+
+
 def test_rows_behind_a_job_that_does_not_run_are_left_to_its_restart(settings: JobSettings) -> None:
     clock = Clock()
 

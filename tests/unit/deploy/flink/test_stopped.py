@@ -34,11 +34,14 @@ def test_a_stopped_job_is_found_until_it_is_resumed(settings: JobSettings) -> No
     assert stopped_jobs(settings) == {"study": NEWER}
 
 
-@pytest.mark.parametrize("written", ["", "{", "[]", '{"stop": "no reason"}', '{"stop": "a: b", "since": "now"}'])
-def test_a_job_whose_file_is_damaged_stays_stopped_until_it_is_resumed(settings: JobSettings, written: str) -> None:
+@pytest.mark.parametrize(
+    "written",
+    [b"", b"{", b"[]", b"\xff", b'{"stop": 7}', b'{"stop": "no reason"}', b'{"stop": "a: b", "since": "now"}'],
+)
+def test_a_job_whose_file_is_damaged_stays_stopped_until_it_is_resumed(settings: JobSettings, written: bytes) -> None:
     stopped.write(REJECTED, settings)
     path = settings.checkpoint_dir / "catalog.stopped"
-    path.write_text(written)
+    path.write_bytes(written)
 
     found = stopped_jobs(settings)["catalog"]
     assert (found.stop.reason, str(path) in found.stop.why) == ("unknown", True)

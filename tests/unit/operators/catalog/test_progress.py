@@ -18,6 +18,7 @@ from operators.catalog.progress import (
     waiting_row,
 )
 from operators.catalog.rows import AppliedOffsetRow, TopicPartition
+from operators.stream.newer_release import UnknownState
 from operators.stream.origin import Origin
 from schemas.codec import MARKER, UnknownSchema, encode
 from schemas.topics import INSTANCE_STORED
@@ -151,7 +152,7 @@ def test_bytes_that_are_no_memory_are_refused(data: bytes) -> None:
 def test_a_memory_of_another_version_is_refused() -> None:
     data = ShardMemory().to_bytes().replace(b'"version":2', b'"version":3')
 
-    with pytest.raises(ValueError, match="another version"):
+    with pytest.raises(UnknownState, match="version 3"):
         read_memory(data, IDS)
 
 
