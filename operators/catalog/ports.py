@@ -181,7 +181,8 @@ class CatalogProgress(Protocol):
     def forget(self) -> None:
         """Remove all applied offsets; every waiting due is ready at the next flush of its shard.
 
-        Call it when the broker has lost records, and no job runs: its offsets name other records now.
+        No revision counts as announced any more: its event may be lost, or may not have been sent before its due was
+        lost. Call it when the broker has lost records, and no job runs: its offsets name other records now.
         """
 
 

@@ -53,11 +53,13 @@ def submit(engine: Engine, job: Job, environ: Mapping[str, str], servers: Server
     Raises OtherState, NotSubmitted, SettingsError, and Unavailable.
     """
     settings = load(JobSettings, environ)
+    # What the first flush announces is repeated if the job is killed before its first checkpoint.
+    announced = dict.fromkeys(range(settings.shards), 0) if losses.is_marked(job, settings) else {}
     losses.begin_again_if_marked(job, settings, servers.progress)
     if has_gone_back(job, settings, servers.progress):
         return begin_at_rows(engine, job, environ, servers)
     found = checkpoints.complete(checkpoints.folder_of(job, settings))
-    return submit_from(engine, job, environ, tuple(found), Origin(losses.topic_ids(settings)))
+    return submit_from(engine, job, environ, tuple(found), Origin(losses.topic_ids(settings), announced=announced))
 
 
 def begin_at_rows(engine: Engine, job: Job, environ: Mapping[str, str], servers: Servers) -> RunningJob:

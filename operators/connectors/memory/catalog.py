@@ -239,9 +239,10 @@ class MemoryProgress(Failing):
         self.tables.behind = {shard for shard in self.tables.behind if shard[0] != shards}
 
     def forget(self) -> None:
-        """Remove all applied offsets, and make every waiting due ready."""
+        """Remove all applied offsets, make every waiting due ready, and count no revision as announced."""
         self.before_request("catalog")
         self.tables.applied.clear()
+        self.tables.announced = dict.fromkeys(self.tables.announced, 0)
         self.tables.waiting = {key: replace(row, topic_id=NO_TOPIC) for key, row in self.tables.waiting.items()}
 
 

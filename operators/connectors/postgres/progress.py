@@ -56,10 +56,11 @@ class PostgresProgress:
             connection.execute("UPDATE shard_progress SET went_back = false WHERE shards = %s AND went_back", (shards,))
 
     def forget(self) -> None:
-        """Remove all applied offsets, and make every waiting due ready."""
+        """Remove all applied offsets, make every waiting due ready, and count no revision as announced."""
         with self._connected() as connection:
             connection.execute("DELETE FROM applied_offset")
             connection.execute("UPDATE waiting_due SET topic_id = %s", (NO_TOPIC,))
+            connection.execute("UPDATE shard_progress SET announced = 0")
 
     @contextmanager
     def _connected(self) -> Iterator[Connection[tuple[Any, ...]]]:

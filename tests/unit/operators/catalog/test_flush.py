@@ -270,6 +270,14 @@ def test_a_broker_that_lost_records_leaves_no_due_waiting() -> None:
     assert MemoryProgress(tables=catalog.tables).applied() == ()
 
 
+def test_a_revision_that_was_not_sent_before_the_broker_lost_its_due_is_announced() -> None:
+    catalog = MemoryCatalog()
+    unsent = run(catalog, [numbered([instance(), due()])])
+    MemoryProgress(tables=catalog.tables).forget()
+
+    assert events(run(catalog, [()]), StudySettled) == events(unsent, StudySettled) != []
+
+
 def test_a_database_that_refuses_every_attempt_is_unavailable() -> None:
     catalog = MemoryCatalog(outage=Outage.REFUSES)
 

@@ -106,6 +106,17 @@ def test_a_marked_job_starts_without_state(tmp_path: Path, environ: Mapping[str,
     assert engine.taken[0][2] is None
 
 
+def test_a_marked_catalog_announces_every_revision_again_also_after_a_restart_without_a_checkpoint(
+    tmp_path: Path, environ: Mapping[str, str]
+) -> None:
+    (tmp_path / "catalog.begins-again").touch()
+    engine = Engine()
+    start.submit(engine, CATALOG, {**environ, "FLUORO_JOB_SHARDS": "2"}, Servers(Broker(), MemoryProgress()))
+
+    (_, (origin, *_), _), *_ = engine.taken
+    assert origin.announced == {0: 0, 1: 0}
+
+
 IDS = Broker().topic_ids(topic.name for topic in CATALOG.reads)
 
 
