@@ -69,7 +69,10 @@ async def when_available(prepare: Callable[[], Awaitable[None]]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prepare what the argument names; return the exit status: 0 done, 2 for settings that cannot be used."""
+    """Prepare what the argument names; return the exit status.
+
+    It is 0 when done, 1 when the server does not answer, 2 for settings that cannot be used.
+    """
     parser = argparse.ArgumentParser(prog="python -m deploy.prepare", description=__doc__)
     parser.add_argument("what", choices=PREPARATIONS)
     prepare = PREPARATIONS[parser.parse_args(arguments).what]
@@ -78,6 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr, flush=True)
         return 2
+    except Unavailable as error:
+        print(f"the {error.what} does not answer, or refuses: {error.__cause__}", file=sys.stderr, flush=True)
+        return 1
     return 0
 
 

@@ -76,3 +76,13 @@ def test_a_setting_that_cannot_be_used_is_a_line_and_status_2(
 
     assert prepare.main(["catalog"]) == 2
     assert capsys.readouterr().err == "FLUORO_CATALOG_PORT: should be a whole number\n"
+
+
+def test_a_server_that_does_not_answer_is_a_line_and_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(prepare, "WAIT_S", 0.0)
+    monkeypatch.setenv("FLUORO_CATALOG_PORT", "1")
+
+    assert prepare.main(["catalog"]) == 1
+    assert capsys.readouterr().err.startswith("the catalog does not answer, or refuses: connection failed")
