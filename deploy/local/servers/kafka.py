@@ -31,6 +31,9 @@ ONE_BROKER = {
     "share.coordinator.state.topic.min.isr": "1",
     "share.coordinator.state.topic.num.partitions": "1",
     "group.initial.rebalance.delay.ms": "0",
+    # By default the offsets of a job that has stopped are forgotten after 7 days, before the first record that it has not
+    # read expires: its start could not say that one did.
+    "offsets.retention.minutes": str(90 * 24 * 60),
     # A killed broker may register again only when its session has expired, after 9 s by default. The controller, which
     # dies with it, counts from its own start: this wait is added to every restart. The heartbeat is also the pause
     # between two attempts to register.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deploy.install import layout
 from deploy.local.servers.kafka import archived_classes, new_cluster_id, write_settings
+from pipelines.jobs import JOBS
 
 HERE = layout.here({"FLUORO_CACHE": "/nonexistent"})
 
@@ -22,6 +23,13 @@ def test_the_settings_name_the_ports_and_the_folder_of_the_data(tmp_path: Path) 
 
     assert "listeners=BROKER://127.0.0.1:4001,CONTROLLER://127.0.0.1:4002" in written
     assert f"log.dirs={tmp_path / 'data'}" in written
+
+
+def test_the_broker_knows_what_jobs_have_read_for_longer_than_it_keeps_the_records(tmp_path: Path) -> None:
+    written = write_settings(tmp_path / "properties", tmp_path / "data", 4001, 4002).read_text().splitlines()
+    (minutes,) = (line.partition("=")[2] for line in written if line.startswith("offsets.retention.minutes="))
+
+    assert int(minutes) * 60_000 > 2 * max(topic.retention_ms for job in JOBS for topic in job.reads)
 
 
 def test_a_broker_starts_without_an_archive_and_uses_one_that_is_there(tmp_path: Path) -> None:
