@@ -4,7 +4,9 @@ from collections import defaultdict
 from datetime import datetime
 
 from operators.catalog.digest import digest
+from operators.dicom.instance import prefix_hash
 from schemas.events import InstanceStored, StudySettled, TransferEnded
+from schemas.objects import Bucket
 from schemas.topics import INSTANCE_STORED, STUDY_SETTLED, TRANSFER_ENDED
 from tests.support.worlds.path.archive import Archive
 
@@ -39,6 +41,16 @@ def all_is_shown(archive: Archive) -> None:
     first = {key: min(kept, key=lambda each: (kept[each], each)) for key, kept in stored.items()}
     assert shown == first
     assert {key: kept.keys() - {first[key]} for key, kept in stored.items() if len(kept) > 1} == lost
+
+
+def shown_can_be_read(archive: Archive) -> None:
+    """The object of each instance that is shown is as its row says, unless it is damaged."""
+    damaged = {content.key for content in archive.damaged}
+    for row in archive.catalog.tables.instances.values():
+        if row.object_key not in damaged:
+            data = archive.machines.store.objects[Bucket.HOT, row.object_key].data
+            found = (len(data), prefix_hash(data[: row.prefix_length]))
+            assert found == (row.size_bytes, row.prefix_hash)
 
 
 def first_stays(archive: Archive) -> None:

@@ -27,6 +27,7 @@ from tests.support.worlds.path.servers import Connection, Faults, SeenEventLog, 
 T = TypeVar("T")
 
 LATE_PUT_S = 60.0
+PREAMBLE_BYTES = 128
 RULES = QuarantineRules(timedelta(days=30), 2**30, 300.0)
 
 
@@ -104,6 +105,7 @@ class Process:
 
     def __init__(self, machines: Machines, clock: Clock) -> None:
         self.is_dead = asyncio.get_running_loop().create_future()
+        self._chance = machines.chance
         self._journals: list[MortalJournal] = []
         OWNER.set(self._journals)
         self._connections = (
@@ -136,8 +138,12 @@ class Process:
         return Transfer(self.outbox, "local", "SENDER", "FLUORO")
 
     def receive(self, sop_uid: str, data: bytes) -> Incoming:
-        """Receive a data set."""
+        """Receive a data set by C-STORE, or after a file meta of its sender's."""
         incoming = self.acceptance.receive(CT, sop_uid, EXPLICIT)
+        if self._chance.random() < 0.5:
+            incoming.body.close()
+            prefix = b"II*\0".ljust(PREAMBLE_BYTES, b"\0") + incoming.prefix[PREAMBLE_BYTES:]
+            incoming = self.acceptance.receive_part10(CT, EXPLICIT, prefix)
         incoming.body.write(memoryview(data))
         return incoming
 
