@@ -53,7 +53,7 @@ async def lived(history: History, folder: Path) -> None:
     claims.objects_are_good(archive)
     if not archive.has_lost_envelope:
         claims.shown_can_be_read(archive)
-    assert not was_whole or _settled(archive) == before
+        assert not was_whole or _settled(archive) == before
 
 
 def _settled(archive: Archive) -> dict[str, set[tuple[int, int, str]]]:
