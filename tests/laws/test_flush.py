@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from operators.catalog.conflicts import conflict_output
 from operators.catalog.digest import digest
 from operators.catalog.flush import flush
-from operators.catalog.progress import ShardMemory, read_memory, starting_offsets
+from operators.catalog.progress import ShardMemory, read_memory
 from operators.catalog.rows import TopicPartition
 from operators.connectors.memory import catalog as memory_catalog
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress, MemoryTables
@@ -20,8 +21,12 @@ from operators.dicom.names import fold
 from operators.errors import Unavailable
 from operators.stream.origin import Origin
 from operators.stream.step import Record
+from pipelines.jobs import CATALOG
+from pipelines.launch.rows import Servers, origin_at_rows
 from schemas.events import Event, InstanceConflict, InstanceQuarantined, InstanceStored, StudySettled
+from schemas.settings.jobs import JobSettings
 from tests.support.worlds.catalog_histories import ARRIVALS, HISTORIES, SHARD, batches, due, held, numbered, record, run
+from tests.unit.pipelines.launch.test_losses import Broker
 
 STUDIES = ("1.2.1", "1.2.2")
 
@@ -191,6 +196,11 @@ def test_a_memory_is_read_as_it_was_written(
     assert read_memory(memory.to_bytes(), {}) == memory
 
 
+# The offset of the earliest record of each topic: those before it expired before there was a catalog.
+EXPIRED = 10
+SETTINGS = JobSettings(checkpoint_dir=Path("/nonexistent"))
+
+
 class Job:
     """A catalog job over a log of records of one partition each topic, with checkpoints, kills and a database."""
 
@@ -199,8 +209,8 @@ class Job:
         self.log: dict[str, list[Record]] = {}
         for one in records:
             topic = self.log.setdefault(one.topic, [])
-            topic.append(replace(one, offset=len(topic)))
-        self.begins: dict[str, int] = dict.fromkeys(self.log, 0)
+            topic.append(replace(one, offset=EXPIRED + len(topic)))
+        self.begins: dict[str, int] = dict.fromkeys(self.log, EXPIRED)
         self.head: bytes | None = None
         self.checkpoint: tuple[dict[str, int], bytes | None] = (dict(self.begins), None)
         self.origin = Origin()
@@ -209,7 +219,8 @@ class Job:
 
     def flush(self, topic: str, count: int) -> None:
         """Flush the next records of a topic; a job whose database went back begins again at the rows' offsets."""
-        batch = self.log[topic][self.begins[topic] : self.begins[topic] + count]
+        first = self.begins[topic] - EXPIRED
+        batch = self.log[topic][first : first + count]
         flushed = flush(self.catalog, SHARD, self.head, tuple(batch), 0, origin=self.origin)
         if flushed.stop:
             self.begin_at_rows()
@@ -221,10 +232,10 @@ class Job:
     def begin_at_rows(self) -> None:
         """Begin without state, as the launcher does."""
         progress = MemoryProgress(tables=self.catalog.tables)
-        rows = starting_offsets(progress.applied(), 1, {})
-        self.begins = {topic: rows.get((topic, 0), 0) for topic in self.log}
-        offsets = {(topic, 0): offset for topic, offset in self.begins.items()}
-        self.origin = Origin(offsets=offsets, announced=progress.announced(1))
+        committed = {(topic, 0): offset for topic, offset in self.checkpoint[0].items()}
+        broker = Broker(earliest=EXPIRED, offsets={CATALOG.name: committed})
+        self.origin = origin_at_rows(CATALOG, SETTINGS, Servers(broker, progress))
+        self.begins = {topic: max(self.origin.offsets[topic, 0], EXPIRED) for topic in self.log}
         self.head = None
         self.save()
 
@@ -266,7 +277,7 @@ def test_a_database_that_goes_back_at_any_moment_misses_nothing_in_the_end(
 ) -> None:
     last = [replace(due(study, number=100), instance_partition=0) for study in STUDIES]
     stored = sum(isinstance(event, InstanceStored) for event in events)
-    final: list[Event] = [replace(one, instance_offset=stored - 1) for one in last] if stored else []
+    final: list[Event] = [replace(one, instance_offset=EXPIRED + stored - 1) for one in last] if stored else []
     job, whole = Job([record(event) for event in (*events, *final)]), MemoryCatalog()
     run(whole, [numbered([*events, *final])])
     for move, topic, count in moves:
