@@ -1,5 +1,6 @@
 """The state of a cluster's jobs, by Flink's REST API."""
 
+import http.client
 import json
 import re
 import urllib.error
@@ -89,8 +90,12 @@ class Rest:
         return int(last["timestamp"]), last["stacktrace"]
 
     def _get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self._root}{path}", timeout=ANSWER_S) as answer:  # noqa: S310 - our own address
-            return json.load(answer)
+        try:
+            with urllib.request.urlopen(f"{self._root}{path}", timeout=ANSWER_S) as answer:  # noqa: S310 - our own address
+                return json.load(answer)
+        except (http.client.HTTPException, ValueError) as error:
+            # As when its JVM ends in the middle of an answer.
+            raise ConnectionError(f"Flink's REST API broke off its answer: {type(error).__name__}") from error
 
 
 def causes(stacktrace: str) -> str:

@@ -1,8 +1,11 @@
 """A job's stack trace is logged as classes of errors, without messages that may quote a record."""
 
+import socket
+import threading
+
 import pytest
 
-from deploy.flink.rest import JobState, causes
+from deploy.flink.rest import JobState, Rest, causes
 from operators.stream.step import Stop
 
 TRACE = """java.lang.RuntimeException: outer MUELLER^HANS
@@ -54,3 +57,22 @@ def test_the_stop_of_a_job_is_read_from_its_failure(state: str, failure: str, st
 
 def test_the_reason_of_a_stop_is_described() -> None:
     assert causes(STOPPED).endswith("too-many-rejected: 3 records in a row were rejected: at offsets x/1 0-2")
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{", b"HTTP/1.1 200 OK\r\n\r\n{"]
+)
+def test_an_answer_that_breaks_off_is_an_error_of_the_connection(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer_once() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+        serving = threading.Thread(target=answer_once)
+        serving.start()
+        with pytest.raises(OSError):  # noqa: PT011 - any of its kinds ends the launcher with a line
+            Rest(listening.getsockname()[1]).job("7")
+        serving.join()
