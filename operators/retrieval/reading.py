@@ -12,7 +12,7 @@ from operators.access.principal import Principal
 from operators.catalog.ports import CatalogQueries, Location
 from operators.dicom.instance import data_hasher
 from operators.errors import Unavailable
-from operators.store.ports import ObjectStore, StoredObject
+from operators.store.ports import ObjectStore, OtherSize, StoredObject
 from schemas.objects import TIERS, Bucket
 from schemas.telemetry import API_DAMAGED
 
@@ -112,9 +112,10 @@ class ArchiveReader:
         return verified(chunks, expected, partial(_reported_damage, location))
 
     async def stream_range(self, location: Location, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        """Yield the object's bytes from start to end (exclusive); raises Damaged when the object is shorter.
+        """Yield the object's bytes from start to end (exclusive); raises Damaged when the object has another size.
 
-        A range has no hash, so its content is not verified here: it relies on the store's own checks.
+        A range has no hash, so its content is not verified here: it relies on the store's own checks. In an object of
+        another size the places would be wrong.
         """
         size_bytes = 0
         async with aclosing(self._chunks(location, start, end)) as chunks:
@@ -145,8 +146,17 @@ class ArchiveReader:
         except KeyError:
             raise _reported_damage(moved, "object-missing") from None
 
-    def _read(self, location: Location, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        return self.store.read(TIERS[location.tier], location.object_key, start, end)
+    async def _read(self, location: Location, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        bucket, size_bytes = TIERS[location.tier], location.size_bytes
+        try:
+            async with aclosing(
+                self.store.read(bucket, location.object_key, start, end, size_bytes=size_bytes)
+            ) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except OtherSize as error:
+            reason = "object-short" if error.size_bytes < size_bytes else "object-altered"
+            raise _reported_damage(location, reason) from None
 
     async def _relocated(self, location: Location) -> Location:
         moved = await self.locate_one(location.study_uid, location.series_uid, location.sop_uid)

@@ -69,6 +69,14 @@ class StoreTime(Protocol):
         """
 
 
+class OtherSize(Exception):
+    """An object has another size than its reader was told; `size_bytes` is its own."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(size_bytes)
+        self.size_bytes = size_bytes
+
+
 class ObjectStore(StoreTime, Protocol):
     """A store of objects in buckets: S3, as far as this archive needs it.
 
@@ -104,12 +112,15 @@ class ObjectStore(StoreTime, Protocol):
         write, Unreadable when the store answers that it cannot look: the object's metadata may be damaged.
         """
 
-    def read(self, bucket: Bucket, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+    def read(
+        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None, *, size_bytes: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the object's bytes from start to end (exclusive), in chunks of any size; fewer if it is shorter.
 
         The request is made with the first chunk. Raises KeyError, before the first chunk, when there is no such
         object, and Unreadable, perhaps after some chunks, when the store answers but does not give all bytes of its
-        object. The bytes are not compared with a checksum. Closing the generator before its end frees its connection
+        object. With `size_bytes`, raises OtherSize before the first chunk when the whole object has another size: places
+        in it are then not those that the caller knows. The bytes are not compared with a checksum. Closing the generator before its end frees its connection
         at once.
         """
 

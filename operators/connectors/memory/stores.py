@@ -13,7 +13,7 @@ import google_crc32c
 
 from operators.errors import Unavailable, Unreadable
 from operators.store.clock import StoreClock
-from operators.store.ports import NoEnvelope, Position, StoredObject, Upload
+from operators.store.ports import NoEnvelope, OtherSize, Position, StoredObject, Upload
 from schemas.codec import decode, encode
 from schemas.events import Event
 from schemas.objects import Bucket, Envelope
@@ -125,11 +125,13 @@ class MemoryObjectStore(Failing):
         return StoredObject(key, len(found.data), Envelope.from_metadata(found.metadata), found.etag)
 
     async def read(
-        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None
+        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None, *, size_bytes: int | None = None
     ) -> AsyncGenerator[bytes, None]:
         """Yield the object's bytes from start to end (exclusive); raises KeyError when there is no such object."""
         self.before_request("store")
         held = self.objects[bucket, key]
+        if size_bytes not in (None, len(held.data)):
+            raise OtherSize(len(held.data))
         data = held.data[start:end]
         readable = len(data) if held.readable_bytes is None else max(held.readable_bytes - start, 0)
         for offset in range(0, min(len(data), readable), CHUNK_BYTES):

@@ -28,7 +28,7 @@ from operators.connectors.s3.signature import Signer
 from operators.connectors.s3.wire import KEEP_ALIVE_S, ConnectionPool, HttpResponse
 from operators.errors import Unavailable, Unreadable
 from operators.store.clock import ENOUGH_S, StoreClock
-from operators.store.ports import NoEnvelope, StoredObject, Upload
+from operators.store.ports import NoEnvelope, OtherSize, StoredObject, Upload
 from schemas.objects import Bucket, Envelope
 from schemas.settings.servers import StoreSettings
 from schemas.telemetry import STORE_CLOCK_AHEAD
@@ -143,7 +143,7 @@ class S3ObjectStore:
                 return _stored_object(key, response.headers)
 
     async def read(
-        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None
+        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None, *, size_bytes: int | None = None
     ) -> AsyncGenerator[bytes, None]:
         """Yield the object's bytes from start to end (exclusive); raises KeyError when there is no such object.
 
@@ -159,6 +159,7 @@ class S3ObjectStore:
                 if response.status == HTTPStatus.NOT_FOUND:
                     await self._expect_bucket(bucket)
                     raise KeyError(key)
+                _expect_size(response, size_bytes)
                 if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                     return
                 _expect_readable(response, HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
@@ -365,6 +366,17 @@ def _expect_readable(response: ClientResponse, *wanted: HTTPStatus) -> None:
     if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise Unreadable(f"store-{response.status}")
     _expect(response, *wanted)
+
+
+def _expect_size(response: ClientResponse, size_bytes: int | None) -> None:
+    """Raise OtherSize if the answer names another size of the whole object."""
+    if size_bytes is None or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return
+    named = response.headers.get("content-range", "").rpartition("/")[2]
+    if not named and response.status == HTTPStatus.OK:
+        named = response.headers.get("content-length", "")
+    if named.isdigit() and int(named) != size_bytes:
+        raise OtherSize(int(named))
 
 
 def _stored_object(key: str, headers: CIMultiDictProxy[str]) -> StoredObject:

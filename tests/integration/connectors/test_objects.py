@@ -13,7 +13,7 @@ from deploy.local.running import RunningStack
 from operators.connectors.memory.stores import MemoryObjectStore, Outage, crc32c_of
 from operators.connectors.s3.store import S3ObjectStore
 from operators.errors import Unavailable, Unreadable
-from operators.store.ports import NoEnvelope, ObjectStore, Upload
+from operators.store.ports import NoEnvelope, ObjectStore, OtherSize, Upload
 from schemas.objects import Bucket, Envelope
 from schemas.settings.reading import load
 from schemas.settings.servers import StoreSettings
@@ -97,6 +97,25 @@ def test_an_object_is_read_back_with_its_envelope(run: Run, size_bytes: int) -> 
         assert found is not None
         assert (found.key, found.size_bytes, found.envelope) == (sent.key, size_bytes, ENVELOPE)
         assert await whole(store, sent.key) == data
+
+    run(test)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, None), (0, 100), (40, 60), (99, 120)])
+def test_an_object_of_another_size_than_is_said_is_not_read(run: Run, start: int, end: int | None) -> None:
+    sent = upload(os.urandom(100))
+
+    async def read(store: ObjectStore, size_bytes: int) -> bytes:
+        chunks = store.read(Bucket.HOT, sent.key, start, end, size_bytes=size_bytes)
+        return b"".join([chunk async for chunk in chunks])
+
+    async def test(store: ObjectStore) -> None:
+        await store.put(Bucket.HOT, sent)
+        assert await read(store, 100) == b"".join(sent.parts)[start:end]
+        for said in (99, 101):
+            with pytest.raises(OtherSize) as raised:
+                await read(store, said)
+            assert raised.value.size_bytes == 100
 
     run(test)
 

@@ -193,13 +193,13 @@ class CountingStore(MemoryObjectStore):
     open: int = 0
 
     async def read(
-        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None
+        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None, *, size_bytes: int | None = None
     ) -> AsyncGenerator[bytes, None]:
         """Yield the object's bytes, and record the read."""
         self.reads.append((start, end))
         self.open += 1
         try:
-            async for chunk in super().read(bucket, key, start, end):
+            async for chunk in super().read(bucket, key, start, end, size_bytes=size_bytes):
                 await asyncio.sleep(0)
                 yield chunk
         finally:

@@ -125,10 +125,10 @@ class SeenStore:
         return await self._carry(lambda: self.store.head(bucket, key))
 
     async def read(
-        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None
+        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None, *, size_bytes: int | None = None
     ) -> AsyncGenerator[bytes, None]:
         async def whole() -> bytes:
-            return b"".join([chunk async for chunk in self.store.read(bucket, key, start, end)])
+            return b"".join([chunk async for chunk in self.store.read(bucket, key, start, end, size_bytes=size_bytes)])
 
         yield await self._carry(whole)
 

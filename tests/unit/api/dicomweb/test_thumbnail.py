@@ -50,10 +50,10 @@ class CountingStore(MemoryObjectStore):
     read_bytes: int = 0
 
     async def read(
-        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None
+        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None, *, size_bytes: int | None = None
     ) -> AsyncGenerator[bytes, None]:
         """Yield the object's bytes, and count them."""
-        async for chunk in super().read(bucket, key, start, end):
+        async for chunk in super().read(bucket, key, start, end, size_bytes=size_bytes):
             self.read_bytes += len(chunk)
             yield chunk
 

@@ -148,6 +148,30 @@ def test_a_shortened_object_is_damaged(
         asyncio.run(read())
 
 
+@pytest.mark.parametrize(
+    "read_some",
+    [ArchiveReader.stream_whole, lambda reader, location: reader.stream_range(location, 100, 300)],
+    ids=["whole", "range"],
+)
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [(lambda data: b"more" + data, "object-altered"), (lambda data: data[4:], "object-short")],
+    ids=["longer", "shorter"],
+)
+def test_no_range_is_read_of_an_object_of_another_size(
+    read_some: Callable[[ArchiveReader, Location], AsyncGenerator[bytes, None]],
+    change: Callable[[bytes], bytes],
+    reason: str,
+) -> None:
+    async def read() -> None:
+        world, reader = await archive(ONE)
+        change_bytes(world, change)
+        await collected(read_some(reader, await reader.locate_one(*UIDS)))
+
+    with pytest.raises(Damaged, match=reason):
+        asyncio.run(read())
+
+
 def test_a_missing_object_is_damaged() -> None:
     async def read() -> None:
         world, reader = await archive(ONE)

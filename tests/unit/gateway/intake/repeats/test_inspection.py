@@ -40,12 +40,12 @@ class ObservedReads(MemoryObjectStore):
     largest_bytes: int = field(default=0)
 
     async def read(
-        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None
+        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None, *, size_bytes: int | None = None
     ) -> AsyncGenerator[bytes, None]:
         self.reads += 1
         if self.reads <= self.failures:
             raise Unreadable("store-503")
-        async for chunk in super().read(bucket, key, start, end):
+        async for chunk in super().read(bucket, key, start, end, size_bytes=size_bytes):
             yield chunk
 
 

@@ -132,9 +132,11 @@ class MeddledStore(MemoryObjectStore):
         self.reached("head")
         return await super().head(bucket, key)
 
-    def read(self, bucket: Bucket, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+    def read(
+        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None, *, size_bytes: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
         self.reached("read")
-        return super().read(bucket, key, start, end)
+        return super().read(bucket, key, start, end, size_bytes=size_bytes)
 
     async def replace(self, bucket: Bucket, upload: Upload, etag: str) -> bool:
         self.reached("replace")
@@ -249,10 +251,10 @@ class SlowStore(MemoryObjectStore):
         self.allowed = asyncio.Event()
 
     async def read(
-        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None
+        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None, *, size_bytes: int | None = None
     ) -> AsyncGenerator[bytes, None]:
         await self.allowed.wait()
-        async for chunk in super().read(bucket, key, start, end):
+        async for chunk in super().read(bucket, key, start, end, size_bytes=size_bytes):
             yield chunk
 
 
