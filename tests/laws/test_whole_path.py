@@ -29,10 +29,18 @@ async def lived(history: History, folder: Path) -> None:
     """Live through a history, and assert the claims at its end, and again once all was sent again."""
     chance = Random(history.seed)
     archive = Archive(folder, chance, history.clocks_ahead_h)
-    for move in history.moves:
-        await move.happen(archive)
-        await asyncio.sleep(chance.uniform(0, PAUSE_S))
-    await archive.settle()
+    try:
+        for move in history.moves:
+            await move.happen(archive)
+            await asyncio.sleep(chance.uniform(0, PAUSE_S))
+        await archive.settle()
+        await judged(archive)
+    finally:
+        archive.close()
+
+
+async def judged(archive: Archive) -> None:
+    """Assert the claims about an archive that has settled, and again once all was sent again."""
     assert archive.failures == []
     claims.all_is_published(archive)
     claims.all_is_shown(archive)

@@ -145,7 +145,15 @@ def test_the_broker_has_mapped_the_archive_of_its_classes(stack: RunningStack) -
 
 def catalog_workers(stack: RunningStack) -> list[psutil.Process]:
     """Return the processes that run the Python of the catalog job."""
-    return [one for one in processes_of(stack, "flink") if "pyflink.fn_execution.beam.beam_boot" in one.cmdline()]
+    return [one for one in processes_of(stack, "flink") if is_worker(one)]
+
+
+def is_worker(process: psutil.Process) -> bool:
+    """True if a process runs the Python of a job; one that has just ended does not."""
+    try:
+        return "pyflink.fn_execution.beam.beam_boot" in process.cmdline()
+    except psutil.Error:
+        return False
 
 
 def test_an_idle_job_whose_worker_was_killed_runs_with_a_new_one_before_any_record(stack: RunningStack) -> None:

@@ -230,6 +230,12 @@ class Archive:
             await self.catalog_job.flush_all(self.now_s)
         self.failures += [error for process in self.gateways for error in process.failures()]
 
+    def close(self) -> None:
+        """End all processes, and with them the files that they hold open."""
+        for process in self.gateways:
+            if not process.is_dead.done():
+                process.kill()
+
     async def repeat_everything(self) -> None:
         """Send every content again that was ever sent."""
         for content in list(self.sent):

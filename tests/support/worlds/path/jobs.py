@@ -19,7 +19,8 @@ from schemas.settings.jobs import StudySettings
 from schemas.topics import INSTANCE_STORED, PARTITIONS, STUDY_DUE, TOPICS, TRANSFER_ENDED, Topic
 from tests.support.worlds.virtual_time import Engine
 
-SHARDS = 2
+# As on one machine; several shards may leave a revision unannounced after two restored copies (docs/guarantees.md).
+SHARDS = 1
 TOPIC_IDS = {topic.name: f"id of {topic.name}" for topic in TOPICS}
 # The most records that a job reads from a partition at a time.
 READ_AT_ONCE = 4
