@@ -28,6 +28,7 @@ from operators.catalog.rows import (
     TransferRow,
     WaitingDueRow,
 )
+from operators.connectors.postgres.connecting import BLAMES_MOMENT, connect
 from operators.errors import Rejected, Unavailable
 from schemas.settings.servers import CatalogSettings
 from schemas.topics import INSTANCE_STORED
@@ -35,7 +36,6 @@ from schemas.topics import INSTANCE_STORED
 T = TypeVar("T")
 Query = sql.Composed | LiteralString
 
-CONNECT_S = 2
 # The first key of the advisory lock on a shard; the second key is the shard's number.
 LOCKS = 0x666C756F
 # The key of the advisory lock on the sequence of versions, while it is raised.
@@ -56,8 +56,6 @@ ALIVE: dict[str, Any] = {
 
 # Errors that the same data always causes; ProgramLimitExceeded (class 54) is an entry too large for its index.
 BLAMES_DATA = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded, UnicodeEncodeError)
-# Errors that another try may not meet: connection, locks, resources, shutdown, or a standby that is not promoted.
-BLAMES_MOMENT = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 
 set_json_dumps(orjson.dumps)
 set_json_loads(orjson.loads)
@@ -107,19 +105,7 @@ class PostgresCatalog:
         return self._connection
 
     def _new_connection(self) -> Connection[tuple[Any, ...]]:
-        settings = self._settings
-        return psycopg.connect(
-            host=settings.host,
-            port=settings.port,
-            dbname=settings.database,
-            user=settings.user,
-            password=settings.password,
-            autocommit=True,
-            connect_timeout=CONNECT_S,
-            options=OPTIONS.format(ms=int(settings.statement_s * 1000)),
-            application_name="fluoro-catalog",
-            **ALIVE,
-        )
+        return connect(self._settings, "fluoro-catalog", OPTIONS, autocommit=True, **ALIVE)
 
 
 class PostgresTables:

@@ -1,22 +1,19 @@
 """Reading the rows in PostgreSQL that queries do not show, of all tenants; only the role writer may read them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, LiteralString, TypeVar
 
-import psycopg
 from psycopg import Connection, sql
 
 from operators.catalog.ports import ConflictPair
 from operators.catalog.rows import ConflictRow, Content, QuarantineRow
-from operators.errors import Unavailable
+from operators.connectors.postgres.connecting import connected
 from schemas.settings.servers import CatalogSettings
 
 T = TypeVar("T")
 
-CONNECT_S = 2
 OPTIONS = "-c timezone=UTC -c default_transaction_read_only=on -c statement_timeout={ms}"
 
 
@@ -43,23 +40,8 @@ class PostgresHiddenRows:
                 for row in connection.execute(CONFLICTS, asked)
             )
 
-    @contextmanager
-    def _connected(self) -> Iterator[Connection[tuple[Any, ...]]]:
-        settings = self._settings
-        try:
-            with psycopg.connect(
-                host=settings.host,
-                port=settings.port,
-                dbname=settings.database,
-                user=settings.user,
-                password=settings.password,
-                connect_timeout=CONNECT_S,
-                options=OPTIONS.format(ms=int(settings.statement_s * 1000)),
-                application_name="fluoro-operator",
-            ) as connection:
-                yield connection
-        except psycopg.OperationalError as error:
-            raise Unavailable("catalog") from error
+    def _connected(self) -> AbstractContextManager[Connection[tuple[Any, ...]]]:
+        return connected(self._settings, "fluoro-operator", OPTIONS)
 
 
 def _row(kind: type[T], values: tuple[Any, ...]) -> T:

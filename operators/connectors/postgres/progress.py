@@ -1,20 +1,17 @@
 """The progress of the catalog job in PostgreSQL, for whoever starts and watches the job; as the role writer."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
-import psycopg
 from psycopg import Connection
 
 from operators.catalog.progress import NO_TOPIC
 from operators.catalog.rows import AppliedOffsetRow, TopicPartition
-from operators.connectors.postgres.catalog import BLAMES_MOMENT
-from operators.errors import Unavailable
+from operators.connectors.postgres.connecting import connected
 from schemas.settings.servers import CatalogSettings
 from schemas.topics import INSTANCE_STORED
 
-CONNECT_S = 2
 OPTIONS = "-c timezone=UTC -c jit=off -c statement_timeout={ms}"
 
 
@@ -62,23 +59,8 @@ class PostgresProgress:
             connection.execute("UPDATE waiting_due SET topic_id = %s", (NO_TOPIC,))
             connection.execute("UPDATE shard_progress SET announced = 0")
 
-    @contextmanager
-    def _connected(self) -> Iterator[Connection[tuple[Any, ...]]]:
-        settings = self._settings
-        try:
-            with psycopg.connect(
-                host=settings.host,
-                port=settings.port,
-                dbname=settings.database,
-                user=settings.user,
-                password=settings.password,
-                connect_timeout=CONNECT_S,
-                options=OPTIONS.format(ms=int(settings.statement_s * 1000)),
-                application_name="fluoro-jobs",
-            ) as connection:
-                yield connection
-        except BLAMES_MOMENT as error:
-            raise Unavailable("catalog") from error
+    def _connected(self) -> AbstractContextManager[Connection[tuple[Any, ...]]]:
+        return connected(self._settings, "fluoro-jobs", OPTIONS)
 
 
 APPLIED = 'SELECT shards, shard, topic, topic_id, "partition", "offset" FROM applied_offset'

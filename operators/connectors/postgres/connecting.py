@@ -1,0 +1,41 @@
+"""Connections to the catalog's PostgreSQL, for whoever asks it rarely or writes to it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from operators.errors import Unavailable
+from schemas.settings.servers import CatalogSettings
+
+CONNECT_S = 2
+
+# Errors that another try may not meet: connection, locks, resources, shutdown, or a standby that is not promoted.
+BLAMES_MOMENT = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
+
+
+def connect(settings: CatalogSettings, application_name: str, options: str, **more: Any) -> Connection[tuple[Any, ...]]:
+    """Return a new connection; `{ms}` in the options is the limit of a statement. Raises psycopg's errors."""
+    return psycopg.connect(
+        host=settings.host,
+        port=settings.port,
+        dbname=settings.database,
+        user=settings.user,
+        password=settings.password,
+        connect_timeout=CONNECT_S,
+        options=options.format(ms=int(settings.statement_s * 1000)),
+        application_name=application_name,
+        **more,
+    )
+
+
+@contextmanager
+def connected(settings: CatalogSettings, application_name: str, options: str) -> Iterator[Connection[tuple[Any, ...]]]:
+    """Open a connection for the block, whose transaction is committed at its end; raises Unavailable."""
+    try:
+        with connect(settings, application_name, options) as connection:
+            yield connection
+    except BLAMES_MOMENT as error:
+        raise Unavailable("catalog") from error
