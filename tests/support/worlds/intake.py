@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -22,11 +22,12 @@ from gateway.intake.transfer import Transfer
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
 from operators.errors import Unavailable
 from schemas.events import InstanceStored, TransferEnded
-from schemas.objects import Bucket
+from schemas.objects import Bucket, Envelope
 from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
+NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 
 
 @dataclass
@@ -172,3 +173,19 @@ def data_set(number: int, study_uid: str) -> bytes:
     file.is_little_endian, file.is_implicit_VR = True, False
     write_dataset(file, content)
     return bytes(file.getvalue())
+
+
+def envelope_of(transfer_id: str) -> Envelope:
+    """Return an envelope of any instance that a transfer carried."""
+    return Envelope(
+        stored_at=NOON,
+        received_at=NOON,
+        origin="received",
+        transfer_id=transfer_id,
+        calling_ae="CT",
+        called_ae="FLUORO",
+        transfer_syntax=EXPLICIT,
+        prefix_length=2,
+        prefix_hash="0" * 64,
+        header_length=3,
+    )

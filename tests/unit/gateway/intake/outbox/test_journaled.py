@@ -4,7 +4,6 @@ import asyncio
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
@@ -17,27 +16,12 @@ from gateway.intake.outbox import journaled
 from gateway.intake.outbox.journal import Journal
 from gateway.intake.outbox.journaled import JournaledLedger
 from gateway.intake.outbox.ledger import Intent, Ledger
-from schemas.objects import Envelope, Identity
+from schemas.objects import Identity
+from tests.support.worlds.intake import NOON, envelope_of
 
 FullDisk = Callable[[], AbstractContextManager[None]]
 
-NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 STUDIES = ("1.2.3", "1.2.4")
-
-
-def envelope_of(transfer_id: str) -> Envelope:
-    return Envelope(
-        stored_at=NOON,
-        received_at=NOON,
-        origin="received",
-        transfer_id=transfer_id,
-        calling_ae="CT",
-        called_ae="FLUORO",
-        transfer_syntax="1.2.840.10008.1.2.1",
-        prefix_length=2,
-        prefix_hash="0" * 64,
-        header_length=3,
-    )
 
 
 class Doors:

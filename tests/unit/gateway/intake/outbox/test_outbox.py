@@ -4,7 +4,6 @@ import asyncio
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from time import process_time, thread_time
 
@@ -19,11 +18,15 @@ from gateway.intake.rebuild import Rebuilder
 from operators.connectors.memory.stores import Outage
 from operators.errors import Rejected, Unavailable
 from schemas.events import InstanceStored
-from schemas.objects import Bucket, Envelope, Identity
+from schemas.objects import Bucket, Identity
 from schemas.telemetry import GATEWAY_OUTBOX_TROUBLE
-from tests.support.worlds.intake import EXPLICIT, FullJournal, IntakeWorld, VirtualTime, killed_during
-
-NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
+from tests.support.worlds.intake import (
+    FullJournal,
+    IntakeWorld,
+    VirtualTime,
+    envelope_of,
+    killed_during,
+)
 
 
 @pytest.fixture
@@ -209,21 +212,6 @@ def left_open(world: IntakeWorld, count: int) -> Outbox:
     for transfer_id in transfers:
         outbox.end(transfer_id, "partial")
     return outbox
-
-
-def envelope_of(transfer_id: str) -> Envelope:
-    return Envelope(
-        stored_at=NOON,
-        received_at=NOON,
-        origin="received",
-        transfer_id=transfer_id,
-        calling_ae="CT",
-        called_ae="FLUORO",
-        transfer_syntax=EXPLICIT,
-        prefix_length=2,
-        prefix_hash="0" * 64,
-        header_length=3,
-    )
 
 
 def damage(world: IntakeWorld, number: int, data: bytes) -> str:
