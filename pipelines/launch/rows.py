@@ -20,7 +20,7 @@ from schemas.settings.jobs import JobSettings
 
 # A job that runs has applied its buffer long before.
 BEHIND_S = 30.0
-# The file that says that the rows of this job have had offsets: where none are left, the database is another one.
+# The file that says that this job's offsets are in the rows: where none are left, the database is another one.
 HAD_ROWS = "catalog.had-rows"
 
 
@@ -67,12 +67,12 @@ def origin_at_rows(job: Job, settings: JobSettings, servers: Servers) -> Origin:
 def suspicion(before: Suspicion | None, settings: JobSettings, servers: Servers, now: float) -> Suspicion | None:
     """Return the suspicion that the rows are behind the records that the catalog job has read; None without one.
 
-    It is as old as `before` if the rows have not moved. A job that has just been upgraded has no rows yet, and is not
-    suspected. Raises Unavailable.
+    It is as old as `before` if the rows have not moved. A job that goes on from the state of an earlier release has no
+    rows before its first flush, and is not suspected. Raises Unavailable.
     """
     read = read_offsets(settings, servers.progress)
     if read:
-        _had_rows(settings).touch()
+        note_rows(settings)
     elif not has_had_rows(settings):
         return None
     extents = servers.broker.extents(topic.name for topic in CATALOG.reads)
@@ -85,6 +85,12 @@ def suspicion(before: Suspicion | None, settings: JobSettings, servers: Servers,
 def read_offsets(settings: JobSettings, progress: CatalogProgress) -> dict[Partition, int]:
     """Return the offset after the last record of each partition that is in the rows. Raises Unavailable."""
     return read_positions(progress.applied(), losses.topic_ids(settings))
+
+
+def note_rows(settings: JobSettings) -> None:
+    """Note that the offsets of what the catalog job has read are in the rows: it has some, or began without state."""
+    settings.checkpoint_dir.mkdir(parents=True, exist_ok=True)
+    _had_rows(settings).touch()
 
 
 def has_had_rows(settings: JobSettings) -> bool:

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import structlog
 
 from operators.stream.origin import Origin
-from pipelines.jobs import Job
+from pipelines.jobs import CATALOG, Job
 from pipelines.launch import checkpoints, losses
-from pipelines.launch.rows import Servers, has_gone_back, origin_at_rows
+from pipelines.launch.rows import Servers, has_gone_back, note_rows, origin_at_rows
 from schemas.settings.jobs import JobSettings
 from schemas.settings.reading import load
 
@@ -59,6 +59,8 @@ def submit(engine: Engine, job: Job, environ: Mapping[str, str], servers: Server
     if has_gone_back(job, settings, servers.progress):
         return begin_at_rows(engine, job, environ, servers)
     found = checkpoints.complete(checkpoints.folder_of(job, settings))
+    if job == CATALOG and not found:
+        note_rows(settings)
     return submit_from(engine, job, environ, tuple(found), Origin(losses.topic_ids(settings), announced=announced))
 
 
@@ -72,6 +74,7 @@ def begin_at_rows(engine: Engine, job: Job, environ: Mapping[str, str], servers:
     reason = "the catalog's database was replaced by an earlier state of itself"
     log.error("job_begins_again", job=job.name, reason=reason)
     checkpoints.set_aside(checkpoints.folder_of(job, settings))
+    note_rows(settings)
     submitted = submit_from(engine, job, environ, (), origin)
     servers.progress.note_begun(settings.shards)
     return submitted

@@ -100,5 +100,5 @@ def test_a_database_restored_from_a_backup_of_mid_load_is_complete_again_without
 
     assert before.clean, before.line
     assert under_load.clean, under_load.line
+    assert (once, twice) == (1, 2), idle.line
     assert idle.clean, idle.line
-    assert (once, twice) == (1, 2)

@@ -14,7 +14,7 @@ from operators.stream.origin import Origin
 from pipelines.jobs import CATALOG, STUDY, Job
 from pipelines.launch import losses, start
 from pipelines.launch.checkpoints import OtherState, folder_of
-from pipelines.launch.rows import Servers
+from pipelines.launch.rows import Servers, Suspicion, suspicion
 from pipelines.launch.start import NotSubmitted, RunningJob
 from schemas.settings.jobs import JobSettings, StudySettings
 from schemas.settings.servers import BrokerSettings
@@ -164,3 +164,26 @@ def test_a_catalog_that_does_not_answer_lets_its_job_continue_from_its_checkpoin
     start.submit(engine, CATALOG, environ, Servers(Broker(), MemoryProgress(outage=Outage.REFUSES)))
 
     assert engine.taken[0][2] == newest
+
+
+@pytest.mark.parametrize("progress", [MemoryProgress(), gone_back()], ids=["the first start", "a start at the rows"])
+def test_a_catalog_that_began_without_state_is_suspected_once_its_rows_are_gone(
+    tmp_path: Path, environ: Mapping[str, str], progress: MemoryProgress
+) -> None:
+    settings = JobSettings(checkpoint_dir=tmp_path)
+    start.submit(Engine(), CATALOG, environ, Servers(Broker(), progress))
+
+    # No check came between the first rows and the replacement of their database.
+    place = ("instance-stored", 0)
+    replaced = Servers(Broker(offsets={CATALOG.name: {place: 9}}), MemoryProgress())
+    assert suspicion(None, settings, replaced, 5.0) == Suspicion({place: 0}, 5.0)
+
+
+def test_a_catalog_that_continues_from_the_state_of_an_earlier_release_is_not_suspected(
+    tmp_path: Path, environ: Mapping[str, str]
+) -> None:
+    write(folder(CATALOG, tmp_path), "a", 1, 100)
+    servers = Servers(Broker(offsets={CATALOG.name: {("instance-stored", 0): 9}}), MemoryProgress())
+    start.submit(Engine(), CATALOG, environ, servers)
+
+    assert suspicion(None, JobSettings(checkpoint_dir=tmp_path), servers, 5.0) is None
