@@ -10,7 +10,7 @@ from starlette.responses import Response
 from operators.catalog.ports import Location
 
 # Change this whenever a release answers with other bytes for the same instances.
-ENCODING = "1"
+ENCODING = "2"
 TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 

@@ -15,6 +15,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.filereader import read_dataset
 
 from operators.dicom.element_json import DicomJson, inline_binary, simple_element
+from operators.dicom.part10 import META_GROUP
 from operators.dicom.scan import OPAQUE_VRS, PIXEL_TAGS, inflate
 from operators.dicom.transfer_syntaxes import transfer_syntax_of
 from operators.errors import Rejected
@@ -121,12 +122,16 @@ def _is_pixels(tag: int, _vr: str | None, _length: int) -> bool:
 
 
 def _json(data_set: Dataset, address: str, depth: int, deadline: CpuDeadline) -> DicomJson:
-    """Return a data set's elements, without group lengths and without elements that cannot be read."""
+    """Return a data set's elements, without group lengths, file meta and elements that cannot be read.
+
+    An object may have file meta in its data set: a sender put it there, or the group length that once divided the two
+    was too short.
+    """
     deadline.check()
     return {
         f"{tag:08X}": found
         for tag in sorted(data_set.keys())
-        if tag & 0xFFFF and (found := _element(data_set, tag, address, depth, deadline)) is not None
+        if tag & 0xFFFF and tag >> 16 != META_GROUP and (found := _element(data_set, tag, address, depth, deadline)) is not None
     }
 
 

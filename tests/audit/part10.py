@@ -4,6 +4,7 @@ import struct
 from typing import NamedTuple
 
 LONG_VRS = (b"OB", b"UN", b"OW", b"SQ", b"UT")
+DEFLATED = (b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.4.95", b"1.2.840.10008.1.2.4.205")
 
 
 class Meta(NamedTuple):
@@ -18,17 +19,20 @@ class Meta(NamedTuple):
 def read_meta(data: bytes) -> Meta:
     """Read preamble and file meta; raises ValueError when the bytes are no Part 10 file.
 
-    The file meta ends where its group length says or another group begins, whichever comes first (PS3.10 7.1).
+    The file meta ends where another group begins; where its group length says, only if a deflated data set, which may
+    begin with any bytes, can follow (PS3.10 7.1).
     """
     if data[128:132] != b"DICM":
         raise ValueError("no preamble")
     at, end, said = 132, len(data), dict[int, bytes]()
-    while at + 8 <= end and data[at : at + 2] == b"\x02\x00":
+    while at + 8 <= len(data) and data[at : at + 2] == b"\x02\x00":
+        if at >= end and said.get(0x10, b"").rstrip(b"\0 ") in DEFLATED and not data[at + 4 : at + 6].isupper():
+            break
         number, start, length = element(data, at)
         said[number] = data[start : start + length]
         at = start + length
         if number == 0 and length == 4:
-            end = min(end, at + struct.unpack("<I", said[number])[0])
+            end = at + struct.unpack("<I", said[number])[0]
     if at > len(data):
         raise ValueError("the file meta is cut short")
     syntax, sop_class, sop_uid = (said.get(number, b"").rstrip(b"\0 ").decode("latin-1") for number in (0x10, 2, 3))

@@ -29,6 +29,7 @@ from operators.dicom.transfer_syntaxes import (
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
 from operators.errors import Rejected
+from tests.support.data.elements import element
 from tests.support.worlds.reading import nested, part10
 
 AT = "http://localhost/i"
@@ -43,6 +44,13 @@ def of(whole: bytes) -> dict[str, Any]:
 def header(hexadecimal: str) -> dict[str, Any]:
     """Return the JSON of an explicit little endian data set written in hex."""
     return dicom_json(bytes.fromhex(hexadecimal), 0, EXPLICIT_VR_LITTLE_ENDIAN, AT)
+
+
+def test_file_meta_in_a_data_set_is_no_attribute() -> None:
+    file_meta = element(0x00020010, "UI", b"1.2.840.10008.1.2\0") + element(0x00020100, "UI", b"1.2.3\0")
+    found = header((file_meta + element(0x00100020, "LO", b"ID")).hex())
+
+    assert set(found) == {"00100020", "00080005", "00083002"}
 
 
 @pytest.mark.parametrize(

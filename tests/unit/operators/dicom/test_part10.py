@@ -3,6 +3,7 @@
 import io
 import struct
 import warnings
+import zlib
 
 import pydicom
 import pytest
@@ -18,6 +19,7 @@ from operators.dicom.part10 import (
 )
 from operators.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
 from operators.errors import Rejected
+from tests.support.data.elements import element
 from tests.support.data.small_instances import data_set, short_element
 from tests.support.worlds.reading import CT, part10
 
@@ -57,6 +59,7 @@ def meta(*elements: bytes, group_length: int | None = None) -> bytes:
 
 
 SYNTAX = short_element(0x00020010, "UI", b"1.2.840.10008.1.2.1\0")
+DEFLATED = short_element(0x00020010, "UI", b"1.2.840.10008.1.2.1.99")
 
 
 @pytest.mark.parametrize("group_length", [None, len(SYNTAX), 4_000_000_000, 99])
@@ -67,9 +70,36 @@ def test_the_data_set_begins_where_file_meta_ends_whatever_its_group_length_says
 
 
 def test_the_group_length_tells_deflated_bytes_from_file_meta() -> None:
-    file_meta = meta(SYNTAX, group_length=len(SYNTAX))
+    file_meta = meta(DEFLATED, group_length=len(DEFLATED))
 
     assert split_part10(file_meta + b"\x02\x00deflated").prefix_length == len(file_meta)
+
+
+MORE = short_element(0x00020012, "UI", b"1.2.3\0") + short_element(0x00020016, "AE", b"SENDER")
+PRIVATE = short_element(0x00020100, "UI", b"1.2.4\0") + element(0x00020102, "OB", b"\1\2\3\4")
+# In the group's order, and as some anonymizers write it: what they add comes last.
+GROUPS = {"sorted": SYNTAX + MORE + PRIVATE, "syntax last": MORE + PRIVATE + SYNTAX, "alone": SYNTAX}
+PLACES = list(range(0, 110, 3)) + [2**31, 2**32 - 1]
+
+
+@pytest.mark.parametrize("group_length", PLACES)
+@pytest.mark.parametrize("group", GROUPS.values(), ids=list(GROUPS))
+def test_file_meta_is_every_element_of_its_group_wherever_its_length_ends(group: bytes, group_length: int) -> None:
+    whole = meta(group, group_length=group_length) + data_set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        read = pydicom.dcmread(io.BytesIO(whole))
+
+    found = split_part10(whole)
+    assert (found.prefix_length, found.transfer_syntax) == (len(whole) - len(data_set()), read.file_meta.TransferSyntaxUID)
+    assert {answer(whole[:length], is_whole=False) for length in range(len(whole) + 1)} == {None, found}
+
+
+@pytest.mark.parametrize("group_length", [0, 14, len(DEFLATED), None])
+def test_file_meta_of_a_deflated_data_set_may_have_a_short_group_length_too(group_length: int | None) -> None:
+    file_meta = meta(DEFLATED + MORE, group_length=group_length)
+
+    assert split_part10(file_meta + zlib.compress(data_set(), wbits=-15)).prefix_length == len(file_meta)
 
 
 NO_PART10 = {
