@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -18,6 +18,7 @@ from schemas.objects import Bucket, Envelope
 from schemas.settings.reading import load
 from schemas.settings.servers import StoreSettings
 from tests.support.machine.damaged_disk import DAMAGES, damage, damage_metadata
+from tests.support.servers.faulty_servers import listening
 
 Opened = Callable[[], AsyncIterator[ObjectStore]]
 Test = Callable[[ObjectStore], Awaitable[None]]
@@ -354,18 +355,19 @@ def test_the_stacks_store_accepts_a_lifecycle_rule(stack: RunningStack) -> None:
     assert asyncio.run(test())
 
 
+def at(port: int) -> StoreSettings:
+    """Return the settings of a store at a port of this machine."""
+    return StoreSettings(endpoint=f"http://127.0.0.1:{port}")
+
+
 @pytest.mark.parametrize(("status", "raises"), [("501 Not Implemented", False), ("503 Slow Down", True)])
 def test_only_a_store_without_lifecycle_rules_is_reported_as_such(status: str, raises: bool) -> None:  # noqa: FBT001
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with closing(writer), suppress(ConnectionError):
-            await reader.readuntil(b"</LifecycleConfiguration>")
-            writer.write(f"HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n".encode())
-            await writer.drain()
+        await reader.readuntil(b"</LifecycleConfiguration>")
+        writer.write(f"HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n".encode())
 
     async def test() -> bool | None:
-        server = await asyncio.start_server(answer, "127.0.0.1", 0)
-        settings = StoreSettings(endpoint=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        async with server, S3ObjectStore(settings) as store, asyncio.timeout(5):
+        async with listening(answer) as port, S3ObjectStore(at(port)) as store, asyncio.timeout(5):
             try:
                 return await store.expire(Bucket.QUARANTINE, 30)
             except Unavailable:
@@ -437,36 +439,31 @@ def test_a_store_that_refuses_is_unavailable() -> None:
 @pytest.mark.parametrize("closes", [True, False])
 def test_an_answer_before_the_end_of_the_body_stops_the_upload(closes: bool) -> None:  # noqa: FBT001
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with closing(writer), suppress(ConnectionError):
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 412 Precondition Failed\r\ncontent-length: 0\r\n\r\n")
-            await writer.drain()
-            if not closes:
-                await reader.read()
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 412 Precondition Failed\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        if not closes:
+            await reader.read()
 
     async def test() -> None:
-        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
-        settings = StoreSettings(endpoint=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        async with server, S3ObjectStore(settings) as store, asyncio.timeout(5):
+        async with listening(refuse) as port, S3ObjectStore(at(port)) as store, asyncio.timeout(5):
             assert not await store.put(Bucket.HOT, upload(os.urandom(20_000_000)))
 
     asyncio.run(test())
 
 
 def test_a_store_that_never_answers_is_unavailable_in_time() -> None:
-    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with closing(writer), suppress(ConnectionError):
-            while await reader.read(65536):
-                pass
+    async def read_on(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            pass
 
     async def test() -> None:
-        server = await asyncio.start_server(swallow, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        settings = StoreSettings(endpoint=f"http://127.0.0.1:{port}", no_progress_s=0.2, connect_s=0.2)
-        async with server, S3ObjectStore(settings) as store, asyncio.timeout(5):
-            with pytest.raises(Unavailable):
-                await store.put(Bucket.HOT, upload(os.urandom(2_000_000)))
-            with pytest.raises(Unavailable):
-                await store.head(Bucket.HOT, "local/1.dcm")
+        async with listening(read_on) as port:
+            hasty = replace(at(port), no_progress_s=0.2, connect_s=0.2)
+            async with S3ObjectStore(hasty) as store, asyncio.timeout(5):
+                with pytest.raises(Unavailable):
+                    await store.put(Bucket.HOT, upload(os.urandom(2_000_000)))
+                with pytest.raises(Unavailable):
+                    await store.head(Bucket.HOT, "local/1.dcm")
 
     asyncio.run(test())

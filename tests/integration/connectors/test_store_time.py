@@ -22,7 +22,7 @@ from schemas.objects import Bucket, Envelope
 from schemas.settings.reading import load
 from schemas.settings.servers import StoreSettings
 from schemas.telemetry import STORE_CLOCK_AHEAD
-from tests.support.machine.faulty_servers import FaultyStore, listening
+from tests.support.servers.faulty_servers import FaultyStore, listening
 
 HOURS_S = 7200.0
 SKEWS = [0.0, HOURS_S, -HOURS_S]

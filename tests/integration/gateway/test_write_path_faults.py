@@ -21,9 +21,9 @@ from schemas.objects import Bucket
 from schemas.settings.servers import BrokerSettings, StoreSettings
 from schemas.topics import INSTANCE_STORED
 from tests.support.data.generate import Instance, Volume, instances
-from tests.support.machine.faulty_servers import FaultyStore, listening, swallow
 from tests.support.senders.scu import associated
 from tests.support.senders.sender import Peer
+from tests.support.servers.faulty_servers import FaultyStore, listening, swallow
 from tests.support.worlds.gateway import door_of, gateway_in
 
 ANSWERED_S = 15.0

@@ -91,7 +91,10 @@ def test_file_meta_is_every_element_of_its_group_wherever_its_length_ends(group:
         read = pydicom.dcmread(io.BytesIO(whole))
 
     found = split_part10(whole)
-    assert (found.prefix_length, found.transfer_syntax) == (len(whole) - len(data_set()), read.file_meta.TransferSyntaxUID)
+    assert (found.prefix_length, found.transfer_syntax) == (
+        len(whole) - len(data_set()),
+        read.file_meta.TransferSyntaxUID,
+    )
     assert {answer(whole[:length], is_whole=False) for length in range(len(whole) + 1)} == {None, found}
 
 

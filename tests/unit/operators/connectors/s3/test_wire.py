@@ -1,38 +1,28 @@
 """A request gets its own response or fails, whatever a store or a proxy sends, and whenever it sends it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
 from operators.connectors.s3.wire import ConnectionPool, HttpResponse
+from tests.support.servers.faulty_servers import Serve, listening
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 REQUEST_TIMEOUT = b"HTTP/1.1 408 Request Time-out\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 REQUEST = b"PUT / HTTP/1.1\r\n\r\n"
 
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
 
 @asynccontextmanager
 async def connected(serve: Serve) -> AsyncIterator[ConnectionPool]:
     """Yield a pool of connections to a server that calls `serve` for each connection."""
-    served: set[asyncio.Task[object] | None] = set()
-
-    async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        served.add(asyncio.current_task())
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            await serve(reader, writer)
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
-
-    async with await asyncio.start_server(closing, "127.0.0.1", 0) as server:
-        pool = ConnectionPool("127.0.0.1", server.sockets[0].getsockname()[1], is_tls=False)
-        yield pool
-        await pool.close()
-        await asyncio.gather(*(task for task in served if task))
+    async with listening(serve) as port:
+        pool = ConnectionPool("127.0.0.1", port, is_tls=False)
+        try:
+            yield pool
+        finally:
+            await pool.close()
 
 
 async def ask(pool: ConnectionPool) -> HttpResponse:

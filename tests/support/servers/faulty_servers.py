@@ -1,6 +1,7 @@
 """Servers on real sockets that fail in known ways: an object store, and a server that only listens."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -15,30 +16,46 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def listening(serve: Serve) -> AsyncIterator[int]:
-    """Serve each connection with this function for the block, and yield the server's port."""
+    """Serve each connection with this function for the block, and yield the server's port.
+
+    A connection is closed when its function returns, and every connection after the block. asyncio's own server leaves
+    those open that it accepted just before: nobody owns them when the loop ends.
+    """
+    loop = asyncio.get_running_loop()
     served: set[asyncio.Task[None]] = set()
 
-    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(server: socket.socket) -> None:
+        with suppress(BlockingIOError, ConnectionError):
+            peer, _ = server.accept()
+            task = loop.create_task(_serve_one(serve, peer))
+            served.add(task)
+            task.add_done_callback(served.discard)
+            # A task that is cancelled before it begins closes nothing.
+            task.add_done_callback(lambda _: peer.close())
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        loop.add_reader(server, accept, server)
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
-                await serve(reader, writer)
+            yield server.getsockname()[1]
+        finally:
+            loop.remove_reader(server)
+            for task in served:
+                task.cancel()
+            await asyncio.gather(*served, return_exceptions=True)
+
+
+async def _serve_one(serve: Serve, peer: socket.socket) -> None:
+    reader, writer = await asyncio.open_connection(sock=peer)
+    with suppress(ConnectionError, asyncio.IncompleteReadError):
+        try:
+            await serve(reader, writer)
+            writer.close()
+            # What is written goes out first. Without the shield, a cancelled wait would end the next one, too.
+            await asyncio.shield(writer.wait_closed())
         finally:
             writer.transport.abort()
-
-    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(one(reader, writer))
-        served.add(task)
-        task.add_done_callback(served.discard)
-
-    server = await asyncio.start_server(begin, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for task in list(served):
-            task.cancel()
-        await asyncio.gather(*served, return_exceptions=True)
-        await server.wait_closed()
+            await writer.wait_closed()
 
 
 async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
