@@ -17,10 +17,10 @@ from api import health
 from api.dicomweb import qido, rendered, thumbnail, wado
 from api.dicomweb.bulkdata import bulk
 from api.dicomweb.frames import frames
-from api.dicomweb.resources import ROOT
 from api.http.problems import answer, problem_of
 from api.services import Services
 from operators.access.principal import authorize
+from operators.http.address import ROOT, service_address
 from operators.http.principal import RequestHead, principal_of
 from operators.http.problem import Problem
 from operators.retrieval.reading import ArchiveReader
@@ -125,6 +125,7 @@ class Application:
             principal = principal_of(RequestHead.of(scope), services.settings.tenant)
             authorize(principal, "read", scope["path"])
             scope["reader"] = ArchiveReader(principal, services.queries, services.objects)
+            scope["base"] = service_address(scope, services.settings.public_url)
         await self._router(scope, receive, send)
 
     async def _answer_error(

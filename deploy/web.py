@@ -119,7 +119,7 @@ class Web:
             stores = Connectors(connectors.objects, connectors.events)
             opened = open_intake(settings.intake, settings.quarantine, stores, self._background)
             intake = await stack.enter_async_context(opened)
-            self._stow = stow = Stow(intake, settings.stow, settings.api.tenant)
+            self._stow = stow = Stow(intake, settings.stow, settings.api.tenant, settings.api.public_url)
             announcing = supervised("announcement", _announce(settings.api))
             with _stow_closed_at_signal(stow):
                 yield

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import cast
 
 from starlette.requests import Request
 
@@ -11,7 +12,6 @@ from operators.http.problem import Problem, bad_uid
 from schemas.events import Frames
 from schemas.objects import is_uid
 
-ROOT = "/dicomweb"
 FRAME_LIST = re.compile(r"[0-9]{1,9}(,[0-9]{1,9})*")
 MOST_FRAMES = 1000
 
@@ -52,8 +52,8 @@ def check_frames(listed: Frames, numbers: Sequence[int]) -> None:
 
 
 def base_of(request: Request) -> str:
-    """Return the service's address, with the host that the client used."""
-    return f"{request.scope['scheme']}://{request.headers['host']}{ROOT}"
+    """Return the service's address for this client."""
+    return cast("str", request.scope["base"])
 
 
 def address(base: str, study_uid: str, series_uid: str | None = None, sop_uid: str | None = None) -> str:

@@ -61,6 +61,8 @@ class Stow:
     intake: Intake
     settings: StowSettings
     tenant: str
+    # The address of the origin for clients, as in ApiSettings; empty: the one that they used.
+    public_url: str = ""
     requests: dict[asyncio.Task[Any], RequestBody] = field(default_factory=dict)
     # The ends of transfers whose last parts are still being stored; a request that was cancelled does not wait for its.
     endings: set[asyncio.Task[None]] = field(default_factory=set)
@@ -106,7 +108,7 @@ class Stow:
         if scope["method"] != "POST":
             raise Problem(405, "method", "instances are stored by POST", ALLOW)
         authorize(principal, "store", scope["path"])
-        request = StoreRequest.of(scope, head, principal)
+        request = StoreRequest.of(scope, head, principal, self.public_url)
         self._admit(request)
         self.requests[task] = body = RequestBody(receive, self.settings, request.length)
         STOW_OPEN.set(len(self.requests))

@@ -9,12 +9,12 @@ from gateway.stow.response import MEDIA_TYPES
 from operators.access.principal import Principal
 from operators.errors import Rejected
 from operators.http.accept import accepted, choose
+from operators.http.address import ROOT, service_address
 from operators.http.media_types import DICOM
 from operators.http.principal import RequestHead
 from operators.http.problem import Problem, bad_uid
 from schemas.objects import is_uid
 
-ROOT = "/dicomweb"
 STUDIES = f"{ROOT}/studies"
 # Digits of a Content-Length that are read: enough for a number above every limit, few enough to be read quickly.
 MOST_DIGITS = 20
@@ -37,7 +37,7 @@ class StoreRequest:
     base: str
 
     @classmethod
-    def of(cls, scope: Scope, head: RequestHead, principal: Principal) -> "StoreRequest":
+    def of(cls, scope: Scope, head: RequestHead, principal: Principal, public_url: str = "") -> "StoreRequest":
         """Read the request; raises Problem when this door cannot answer it."""
         study = study_in(scope["path"]) or ""
         if study and not is_uid(study):
@@ -52,7 +52,7 @@ class StoreRequest:
             boundary=_boundary(head),
             length=int(length[:MOST_DIGITS]) if length.isdecimal() else None,
             media_type=media_type,
-            base=f"{scope['scheme']}://{head.headers['host'][0]}{ROOT}",
+            base=service_address(scope, public_url),
         )
 
 

@@ -37,6 +37,8 @@ class ApiSettings:
     thumbnail_px: int = setting(128, least=1, most=4096)
     # The REST API of the Flink cluster, whose jobs /readyz tells of without depending on them; empty: it tells nothing.
     jobs_url: str = setting("", rule=URL)
+    # The address of this origin in answers, such as https://pacs.example.org; empty: the one that the client used.
+    public_url: str = setting("", rule=URL)
 
 
 @dataclass(frozen=True)

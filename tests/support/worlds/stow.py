@@ -95,6 +95,7 @@ class StowWorld:
             "scheme": "http",
             "http_version": "1.1",
             "client": (client, 1),
+            "server": ("127.0.0.1", 8060),
             "headers": [(name.encode(), text.encode("latin-1")) for name, text in said.items()],
         }
         await self.stow(scope, messages if callable(messages) else _receive(messages), send)

@@ -15,6 +15,7 @@ from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.memory.stores import Outage, StoredBytes
 from operators.dicom.element_json import DicomJson
 from operators.dicom.json import dicom_json
+from schemas.settings.web import ApiSettings
 from tests.support.worlds.reading import World, bodies, deflated, part10, parts_of, storable_files
 
 STUDY = "/dicomweb/studies/1.2.3"
@@ -135,6 +136,30 @@ def test_metadata_is_the_header_in_the_dicom_json_model() -> None:
     assert found["00281201"] == {"vr": "OW", "BulkDataURI": f"http://localhost:8060{INSTANCE}/bulkdata/00281201"}
     assert not [tag for tag in found if tag.startswith("0002")]
     assert list(found) == sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("host", "public_url", "origin"),
+    [
+        ("127.0.0.1", "", "http://127.0.0.1:8060"),
+        ("localhost", "https://pacs.example.org/", "https://pacs.example.org"),
+    ],
+)
+def test_addresses_lead_back_to_the_origin_whatever_host_the_client_writes(
+    host: str, public_url: str, origin: str
+) -> None:
+    world = World(settings=ApiSettings(public_url=public_url))
+    file = part10(RedPaletteColorLookupTableData=bytes(range(256)) * 8)
+
+    async def asked() -> tuple[Any, Any]:
+        await world.add(file)
+        metadata = await world.get(f"{INSTANCE}/metadata", host=host)
+        studies = await world.get("/dicomweb/studies", host=host)
+        return metadata.json()[0], studies.json()[0]
+
+    metadata, study = asyncio.run(asked())
+    assert metadata["00281201"]["BulkDataURI"] == f"{origin}{INSTANCE}/bulkdata/00281201"
+    assert study["00081190"]["Value"] == [f"{origin}{STUDY}"]
 
 
 def test_a_binary_value_is_served_at_the_address_in_the_metadata() -> None:

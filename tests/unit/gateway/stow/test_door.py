@@ -68,6 +68,12 @@ def test_instances_are_stored_as_received_and_the_response_has_their_addresses(t
     assert set(response.json) == {"00081190", REFERENCED}
 
 
+def test_addresses_have_the_port_that_a_client_left_out_of_its_host(tmp_path: Path) -> None:
+    response, _ = posted(tmp_path, multipart(ONE), host="127.0.0.1")
+
+    assert response.json["00081190"]["Value"] == ["http://127.0.0.1:8060/dicomweb/studies/1.2.3"]
+
+
 @pytest.mark.parametrize(
     ("files", "logged"),
     [((ONE,), ("well", 1, 0)), ((NO_UID,), ("refused", 0, 1)), ((ONE, NO_UID, b"no file"), ("well", 1, 2))],
