@@ -131,7 +131,9 @@ def _json(data_set: Dataset, address: str, depth: int, deadline: CpuDeadline) ->
     return {
         f"{tag:08X}": found
         for tag in sorted(data_set.keys())
-        if tag & 0xFFFF and tag >> 16 != META_GROUP and (found := _element(data_set, tag, address, depth, deadline)) is not None
+        if tag & 0xFFFF
+        and tag >> 16 != META_GROUP
+        and (found := _element(data_set, tag, address, depth, deadline)) is not None
     }
 
 

@@ -20,10 +20,12 @@ PRIORITY, DATA_SET_TYPE, STATUS, ERROR_COMMENT, SOP_UID = 0x0700, 0x0800, 0x0900
 # Values of the command field and of the data set type.
 C_STORE, C_ECHO, C_CANCEL = 0x0001, 0x0030, 0x0FFF
 IS_RESPONSE = 0x8000
+# Every request but C-CANCEL: C-STORE, C-GET, C-FIND, C-MOVE, C-ECHO, then N-EVENT-REPORT to N-DELETE.
+REQUESTS = frozenset({C_STORE, 0x0010, 0x0020, 0x0021, C_ECHO, *range(0x0100, 0x0151, 0x0010)})
 NO_DATA_SET, HAS_DATA_SET = 0x0101, 0x0001
 MEDIUM_PRIORITY = 0x0000
-# PS3.7 C.1.1.
-SUCCESS = 0x0000
+# PS3.7 C.1.1, C.5.23.
+SUCCESS, UNRECOGNIZED_OPERATION = 0x0000, 0x0211
 COMMENT_LENGTH = 64
 
 
@@ -103,7 +105,7 @@ def _text(value: bytes) -> str:
 
 
 def response(command: Command, status: int, comment: str = "") -> bytes:
-    """Return the command set that answers a C-STORE or C-ECHO (PS3.7 9.3.1.2, 9.3.5.2)."""
+    """Return the command set that answers a request without a data set (PS3.7 9.3.1.2, 9.3.5.2)."""
     elements = [
         (SOP_CLASS, _padded(command.sop_class, b"\0")),
         (FIELD, SHORT.pack(command.field | IS_RESPONSE)),

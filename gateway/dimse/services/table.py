@@ -8,9 +8,10 @@ from collections.abc import Container
 from dataclasses import dataclass
 
 from gateway.dimse.services.echo import ECHO
+from gateway.dimse.services.refused import refused
 from gateway.dimse.services.service import Association, Request, Respond, Service
 from gateway.dimse.services.store import STORE
-from operators.dimse.commands import C_CANCEL, Command
+from operators.dimse.commands import C_CANCEL, REQUESTS, Command
 from operators.dimse.pdu import Violation
 
 SERVICES: tuple[Service, ...] = (ECHO, STORE)
@@ -24,15 +25,19 @@ def is_served(abstract_syntax: str, names: Container[str] = SERVICE_NAMES) -> bo
 
 
 def begin(association: Association, command: Command, context_id: int) -> Request:
-    """Return the request that a command set begins; raises Violation if it may not come in this context."""
+    """Return the request that a command set begins; raises Violation for what is no request, or lacks its data set.
+
+    An operation of DIMSE that the context's service does not have is a request too, which is refused.
+    """
     if command.field == C_CANCEL:
         return CCancelRequest()
-    service = BY_COMMAND.get(command.field)
-    if service is None:
+    if command.field not in REQUESTS:
         raise Violation("unknown-command")
-    abstract_syntax = association.agreed.contexts[context_id].abstract_syntax
-    if command.has_data != service.has_data_set or not service.serves(abstract_syntax):
-        raise Violation("wrong-context")
+    service = BY_COMMAND.get(command.field)
+    if service is None or not service.serves(association.agreed.contexts[context_id].abstract_syntax):
+        return refused(association, command, context_id)
+    if command.has_data != service.has_data_set:
+        raise Violation("data-set-missing" if service.has_data_set else "data-set-unexpected")
     return service.begin(association, command, context_id)
 
 

@@ -7,9 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from pydicom import Dataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import _config
+from pynetdicom.presentation import build_context
 
 from operators.connectors.memory.stores import Outage
 from operators.dicom import instance, part10
@@ -18,10 +20,12 @@ from operators.errors import Rejected
 from schemas.objects import Bucket
 from tests.support.machine.debian_tools import Programs
 from tests.support.worlds.gateway import GatewaySections
+from tests.support.worlds.intake import CT
 from tests.support.worlds.running_gateway import (
     VERIFICATION,
     WAIT_S,
     RunningGateway,
+    answer_to,
     associate_pdu,
     associated,
     pipelined,
@@ -69,6 +73,23 @@ def test_an_echo_is_answered_while_store_and_broker_are_down(gateway: RunningGat
         status = association.send_c_echo()
 
     assert status.Status == 0x0000
+
+
+def test_a_query_on_a_storage_context_is_refused_and_the_association_goes_on_storing(gateway: RunningGateway) -> None:
+    asked, content = Dataset(), slice_of(1)
+    asked.QueryRetrieveLevel, asked.PatientID = "STUDY", ""
+    with associated(gateway.port) as association:
+        found = [(status.Status, identifier) for status, identifier in association.send_c_find(asked, CT)]
+        status = association.send_c_store(content).Status
+
+    assert (found, status) == ([(0x0211, None)], 0x0000)
+    assert [event.sop_uid for event in gateway.stored] == [content.SOPInstanceUID]
+
+
+def test_a_requestor_learns_from_the_acceptance_that_no_context_is_served(gateway: RunningGateway) -> None:
+    query = build_context("1.2.840.10008.5.1.4.1.2.2.1", ExplicitVRLittleEndian)
+
+    assert answer_to(gateway.port, associate_pdu(contexts=[query, build_context(CT, "1.2.3.4")])) == (3, 4)
 
 
 def send_file(port: int, path: Path) -> int:

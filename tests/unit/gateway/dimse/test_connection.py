@@ -66,6 +66,31 @@ def test_a_sender_that_pauses_between_requests_keeps_its_association_beyond_the_
     assert asyncio.run(answers()) == [P_DATA, ABORT]
 
 
+STUDY_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+
+
+@pytest.mark.parametrize(
+    ("sent", "stall_s", "answers"),
+    [
+        (release_request(), 20.0, [ACCEPT, RELEASE_RP]),
+        (store_message(1), 20.0, [ACCEPT, ABORT]),
+        (b"", 0.1, [ACCEPT, ABORT]),
+    ],
+    ids=["released", "used all the same", "left open"],
+)
+def test_an_association_without_an_accepted_context_is_accepted_and_may_only_be_released(
+    tmp_path: Path, sent: bytes, stall_s: float, answers: list[int]
+) -> None:
+    async def kinds() -> list[int]:
+        async with memory_door(settings(tmp_path).changed(stall_s=stall_s)) as (listening, _):
+            peer = await connected(listening, associate_request(STUDY_FIND) + sent)
+            found = [await next_kind(peer) for _ in answers]
+            peer[1].transport.abort()
+            return found
+
+    assert asyncio.run(kinds()) == answers
+
+
 def test_a_message_that_stops_between_its_pdus_ends_the_association(tmp_path: Path) -> None:
     async def ended() -> int:
         hasty = settings(tmp_path).changed(stall_s=0.1)

@@ -71,8 +71,7 @@ TINY = [(1, 0, b"x")] * (MessageLimits().fragments + 1)
     ("values", "reason"),
     [
         ([(7, COMMAND | LAST, store_command())], "unknown-context"),
-        ([(5, COMMAND | LAST, store_command())], "wrong-context"),
-        ([(1, COMMAND | LAST, echo_command())], "wrong-context"),
+        ([(5, COMMAND | LAST, echo_command()), (5, LAST, b"data")], "data-without-command"),
         ([(1, COMMAND, OVERSIZED)], "command-too-long"),
         ([(1, LAST, b"data")], "data-without-command"),
         ([(1, COMMAND | LAST, store_command()), (3, LAST, b"data")], "interleaved"),
