@@ -79,7 +79,7 @@ MORE = short_element(0x00020012, "UI", b"1.2.3\0") + short_element(0x00020016, "
 PRIVATE = short_element(0x00020100, "UI", b"1.2.4\0") + element(0x00020102, "OB", b"\1\2\3\4")
 # In the group's order, and as some anonymizers write it: what they add comes last.
 GROUPS = {"sorted": SYNTAX + MORE + PRIVATE, "syntax last": MORE + PRIVATE + SYNTAX, "alone": SYNTAX}
-PLACES = list(range(0, 110, 3)) + [2**31, 2**32 - 1]
+PLACES = [*range(0, 110, 3), 2**31, 2**32 - 1]
 
 
 @pytest.mark.parametrize("group_length", PLACES)
