@@ -8,7 +8,7 @@ from api.dicomweb.video_and_pdf import VIDEOS
 from api.http.problems import NOT_RENDERABLE, not_renderable
 from api.services import Services
 from operators.catalog.ports import Location
-from operators.dicom.frames import frame_range, unpack
+from operators.dicom.frames import frame_range, listed_frames
 from operators.http.problem import Problem
 from operators.imaging.job import Form, RenderJob
 from operators.imaging.request import Rendering
@@ -43,7 +43,7 @@ async def framed_instance(reader: ArchiveReader, location: Location) -> FramedIn
     """
     if not location.frames:
         location = await reader.locate_one(location.study_uid, location.series_uid, location.sop_uid)
-    listed = unpack(location.frames)
+    listed = listed_frames(location.frames, location.transfer_syntax)
     if listed.kind == "none" or location.transfer_syntax in VIDEOS:
         advice = "this instance has no frames to show: retrieve the instance"
         raise Problem(NOT_RENDERABLE, "no-pixels", advice)

@@ -17,7 +17,7 @@ from api.http.streaming import Chunks, StreamedResponse, in_order
 from api.services import Services, hold_inflated, reader_of, services_of
 from operators.catalog.ports import Location
 from operators.dicom.bulkdata import bit_frames, inflate_object, stream_aligned, stream_fragments
-from operators.dicom.frames import frame_range, unpack
+from operators.dicom.frames import frame_range, listed_frames
 from operators.dicom.transfer_syntaxes import DEFLATED, NATIVE
 from operators.errors import Rejected
 from operators.http.accept import accepted
@@ -60,7 +60,7 @@ async def frames(request: Request) -> Response:
     """Answer with the frames of an instance that the path lists, in that order, as stored."""
     numbers = frame_numbers_of(request)
     location = await location_of(request)
-    listed = unpack(location.frames)
+    listed = listed_frames(location.frames, location.transfer_syntax)
     is_native = listed.kind == "native" or location.transfer_syntax in NATIVE | DEFLATED
     media_type, syntax = stored_frames(location.transfer_syntax, is_native=is_native)
     check_frames(listed, numbers)

@@ -14,7 +14,7 @@ from api.http.streaming import Chunks, StreamedResponse
 from api.services import hold_inflated, reader_of, services_of
 from operators.catalog.ports import Location
 from operators.dicom.bulkdata import stream_fragments
-from operators.dicom.frames import unpack
+from operators.dicom.frames import listed_frames
 from operators.errors import Rejected
 
 VIDEOS = {syntax: media_type for syntax, media_type in MEDIA_TYPES.items() if media_type.startswith("video/")}
@@ -25,7 +25,7 @@ ENCAPSULATED_DOCUMENT = "00420011"
 def video(request: Request, location: Location, media_type: str) -> Response:
     """Answer with a video's stream as stored; rendering parameters are ignored."""
     start = location.header_length + PIXEL_HEADER_BYTES
-    if unpack(location.frames).kind == "none" or start >= location.size_bytes:
+    if listed_frames(location.frames, location.transfer_syntax).kind == "none" or start >= location.size_bytes:
         raise not_renderable("no-pixels")
     tag = etag([location], media_type)
     if answer := unchanged(request, tag, is_known_to_exist=False):

@@ -1,7 +1,7 @@
 """Entity tags, by which an answer that the client has is not made and sent again (RFC 9110 8.8.3, 13.1.2)."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
 from starlette.requests import Request
@@ -11,15 +11,20 @@ from operators.catalog.ports import Location
 
 # Change this whenever a release answers with other bytes for the same instances.
 ENCODING = "2"
+# Change an answer's number whenever a release makes other bytes of this answer alone; it counts from 1.
+FORMS: Mapping[str, int] = {"frames": 2, "rendered": 2, "thumbnail": 2, "application/pdf": 2}
 TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 
-def etag(locations: Iterable[Location], *form: str) -> str:
+def etag(locations: Iterable[Location], answer: str, *form: str) -> str:
     """Return the strong tag of an answer from these instances; `form` is everything else that its bytes depend on.
+
+    `answer` is the answer's name in FORMS.
 
     The tag changes when an instance is added, is removed or has other content, and with each word of `form`.
     """
-    content = sha256("\n".join((ENCODING, *form)).encode("utf-8", "replace") + b"\0")
+    number = FORMS.get(answer, 1)
+    content = sha256("\n".join((ENCODING, answer, str(number), *form)).encode("utf-8", "replace") + b"\0")
     for location in locations:
         content.update(f"{location.sop_uid} {location.data_hash} {location.prefix_hash}\n".encode())
     return f'"{content.hexdigest()[:32]}"'

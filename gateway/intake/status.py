@@ -72,6 +72,7 @@ ODDITIES = frozenset(
         Oddity.STRAY_DELIMITER,
         Oddity.TRAILING_BYTES,
         Oddity.TRUNCATED_PIXELS,
+        Oddity.SURPLUS_PIXELS,
         Oddity.ODD_FRAGMENTS,
         Oddity.LEADING_ZERO_IN_UID,
     }

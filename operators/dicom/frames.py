@@ -13,7 +13,7 @@ from typing import Literal
 
 from operators.dicom.reasons import Oddity, Reason
 from operators.dicom.scan import UNDEFINED, Buffer, Header
-from operators.dicom.transfer_syntaxes import NATIVE
+from operators.dicom.transfer_syntaxes import is_form_of_pixels
 from operators.errors import Rejected
 from operators.pieces import Pieces, in_pieces
 from schemas.events import Frames, FramesKind
@@ -27,6 +27,7 @@ MORE = 0x80
 
 EXTENDED_OFFSET_TABLE = 0x7FE00001
 
+BYTE, WORD_BITS = 8, 16
 COLOUR_SAMPLES, SHARED_CHROMA_SAMPLES = 3, 2
 # Not YBR_PARTIAL_420, in which four pixels share their chroma: it occurs only in MPEG, never in native frames.
 SHARED_CHROMA = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422"})
@@ -54,21 +55,34 @@ class Shape:
     count: int | None
 
     @property
-    def frame_bits(self) -> int | None:
-        """Return the bits of one native frame, without padding; None when the shape is incomplete."""
+    def sample_bits(self) -> int | None:
+        """Return the bits of one sample of every pixel of a frame; None when the shape is incomplete."""
         if not (self.rows and self.columns and self.bits_allocated):
             return None
-        samples = stored_samples(self.samples or 1, self.photometric_interpretation)
-        return self.rows * self.columns * samples * self.bits_allocated
+        return self.rows * self.columns * self.bits_allocated
 
+    @property
+    def stated_samples(self) -> int:
+        """Return the samples that native frames should store for each pixel: 2 of 3 if neighbours share their chroma.
 
-def stored_samples(samples: int, photometric_interpretation: str | None) -> int:
-    """Return the number of samples that a native frame stores for each pixel; a pixel has `samples`.
+        Source: PS3.3 C.7.6.3.1.2, PS3.5 8.2.
+        """
+        is_shared = self.samples == COLOUR_SAMPLES and self.photometric_interpretation in SHARED_CHROMA
+        return SHARED_CHROMA_SAMPLES if is_shared else self.samples or 1
 
-    It is 2 of 3 when two neighbours in a row share their chroma. Source: PS3.3 C.7.6.3.1.2, PS3.5 8.2.
-    """
-    is_shared = samples == COLOUR_SAMPLES and photometric_interpretation in SHARED_CHROMA
-    return SHARED_CHROMA_SAMPLES if is_shared else samples
+    def stored_samples(self, length: int) -> int:
+        """Return the samples that native frames do store for each pixel, in Pixel Data of `length` bytes.
+
+        Where the length is exactly that of all three samples, none is shared: a sender decoded the pixels and left
+        the attribute as it was.
+        """
+        samples = self.samples or 1
+        return samples if length == self.native_bytes(samples) else self.stated_samples
+
+    def native_bytes(self, samples: int) -> int:
+        """Return the length of native Pixel Data, padding included, with this number of samples for each pixel."""
+        size = -(-(self.sample_bits or 0) * samples * max(self.count or 1, 1) // BYTE)
+        return size + size % 2
 
 
 @dataclass(frozen=True)
@@ -88,25 +102,41 @@ def locating(header: Header, transfer_syntax: str, shape: Shape, base: int) -> P
     pixels, count = header.pixels, max(shape.count or 1, 1)
     if pixels is None:
         return Located(Frames())
-    if header.is_deflated or (pixels.length is None and count > MAX_LENGTHS_BYTES):
-        return Located(Frames(kind="unlisted", count=count))
-    if pixels.length is None:
-        return (yield from _encapsulated(header, shape, base))
-    if transfer_syntax not in NATIVE:
+    if not is_form_of_pixels(transfer_syntax, pixels.length):
         return Located(Frames(kind="unlisted", count=count), frozenset({Oddity.ODD_FRAGMENTS}))
-    frames = _native(len(header.data), pixels.start, pixels.length, shape, base)
-    return Located(frames, frozenset({Oddity.TRUNCATED_PIXELS} if frames.count < count else ()))
+    if pixels.length is None:
+        if count > MAX_LENGTHS_BYTES:
+            return Located(Frames(kind="unlisted", count=count))
+        return (yield from _encapsulated(header, shape, base))
+    oddities = _surplus(pixels.length, shape)
+    if header.is_deflated:
+        return Located(Frames(kind="unlisted", count=count), oddities)
+    frames = _native(header, pixels.start, pixels.length, shape, base)
+    return Located(frames, oddities | ({Oddity.TRUNCATED_PIXELS} if frames.count < count else set()))
 
 
-def _native(size: int, start: int, length: int, shape: Shape, base: int) -> Frames:
-    bits, count = shape.frame_bits, max(shape.count or 1, 1)
-    if not bits or (bits % 8 and count > 1):
+def _native(header: Header, start: int, length: int, shape: Shape, base: int) -> Frames:
+    bits, count = (shape.sample_bits or 0) * shape.stored_samples(length), max(shape.count or 1, 1)
+    unit = WORD_BITS if is_swapped(header, shape.bits_allocated or 0) else BYTE
+    if not bits or (bits % unit and count > 1):
         return Frames(kind="unlisted", count=count)
-    frame_bytes = -(-bits // 8)
-    whole = min(length, size - start) // frame_bytes
+    frame_bytes = -(-bits // unit) * unit // BYTE
+    whole = min(length, len(header.data) - start) // frame_bytes
     if not whole:
         return Frames(kind="native", offset=base + start)
     return Frames(kind="native", offset=base + start, length=frame_bytes, count=min(count, whole))
+
+
+def is_swapped(header: Header, bits_allocated: int) -> bool:
+    """True if samples of at most a byte lie in words of OW, big-endian: the first in the second byte (PS3.5 8.1.1)."""
+    is_in_words = header.pixels is not None and header.pixels.vr == "OW" and bits_allocated <= BYTE
+    return is_in_words and header.order == ">"
+
+
+def _surplus(length: int, shape: Shape) -> frozenset[Oddity]:
+    """Return SURPLUS_PIXELS if native Pixel Data is longer than its attributes say, its padding included."""
+    stated = shape.native_bytes(shape.stated_samples)
+    return frozenset({Oddity.SURPLUS_PIXELS} if 0 < stated < length else ())
 
 
 def _encapsulated(header: Header, shape: Shape, base: int) -> Pieces[Located]:
@@ -284,6 +314,17 @@ def unpack(packed: bytes) -> Frames:
     frames = Frames(kind=KINDS[packed[1]], offset=offset, length=length, count=count, lengths=packed[position:])
     if pack(frames) != packed:
         raise ValueError("not packed frames")
+    return frames
+
+
+def listed_frames(packed: bytes, transfer_syntax: str) -> Frames:
+    """Return the frames in a catalog's row, of an instance of this transfer syntax.
+
+    Earlier releases listed encapsulated frames of a native transfer syntax: they count as unlisted, as in locating().
+    """
+    frames = unpack(packed)
+    if frames.kind == "encapsulated" and not is_form_of_pixels(transfer_syntax, None):
+        return Frames(kind="unlisted", count=frames.count)
     return frames
 
 

@@ -30,6 +30,7 @@ class Oddity(StrEnum):
     STRAY_DELIMITER = "stray-delimiter"
     TRAILING_BYTES = "trailing-bytes"
     TRUNCATED_PIXELS = "truncated-pixels"
+    SURPLUS_PIXELS = "surplus-pixels"
     ODD_FRAGMENTS = "odd-fragments"
     LEADING_ZERO_IN_UID = "leading-zero-in-uid"
     UNKNOWN_CHARACTER_SET = "unknown-character-set"

@@ -45,3 +45,12 @@ NATIVE = frozenset(UNENCAPSULATED) - DEFLATED
 def transfer_syntax_of(uid: str) -> TransferSyntax:
     """Return how the data sets of a transfer syntax are written; an unknown UID counts as encapsulated (PS3.5 A.4)."""
     return UNENCAPSULATED.get(uid, ENCAPSULATED)
+
+
+def is_form_of_pixels(uid: str, length: int | None) -> bool:
+    """True if pixels of this length, None if undefined, have the form that the transfer syntax says.
+
+    Encapsulated pixels have an undefined length, native ones a defined length. Where the two contradict each other,
+    nothing says what the bytes are. Source: PS3.5 A.1 to A.4.
+    """
+    return transfer_syntax_of(uid).is_encapsulated == (length is None)

@@ -6,7 +6,7 @@ for decoding is Rejected. Source: PS3.3 C.7.6.3.
 
 import struct
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 from pydicom import Dataset
@@ -14,7 +14,8 @@ from pydicom.dataelem import RawDataElement
 from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 
-from operators.dicom.scan import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, Header, scan
+from operators.dicom.frames import Shape, is_swapped
+from operators.dicom.scan import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, Header, Pixels, scan
 from operators.dicom.transfer_syntaxes import IMPLICIT_VR_LITTLE_ENDIAN
 from operators.errors import Rejected
 from operators.imaging.pixels import BIT, BYTE, PixelDescription
@@ -43,12 +44,16 @@ SEQUENCES = [tag for keyword, tag in zip(ATTRIBUTES, TAGS, strict=True) if keywo
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """An image's attributes, the tag and VR of its pixel element, and its byte order (`<` little, `>` big endian)."""
+    """An image's attributes, and the scan that found its pixel element (`pixels`) and byte order."""
 
     data_set: Dataset
-    pixel_tag: int
-    pixel_vr: str
-    order: str
+    pixels: Pixels
+    scanned: Header
+
+    @property
+    def order(self) -> str:
+        """Return the byte order of numbers as struct writes it: `<` little, `>` big endian."""
+        return self.scanned.order
 
 
 def read_image_header(header: bytes, prefix_length: int, transfer_syntax: str) -> ImageHeader:
@@ -61,7 +66,7 @@ def read_image_header(header: bytes, prefix_length: int, transfer_syntax: str) -
         raise Rejected(NO_PIXELS)
     has_sequence = any(struct.pack(f"{found.order}HH", tag >> 16, tag & 0xFFFF) in header for tag in SEQUENCES)
     data_set = _parsed(found, transfer_syntax) if has_sequence else _scanned(found)
-    return ImageHeader(data_set, found.pixels.tag, found.pixels.vr or "OW", found.order)
+    return ImageHeader(data_set, found.pixels, found)
 
 
 def _scanned(found: Header) -> Dataset:
@@ -93,8 +98,8 @@ def _parsed(found: Header, transfer_syntax: str) -> Dataset:
 
 def describe_pixels(image: ImageHeader) -> PixelDescription:
     """Return the description of the samples; raises Rejected(BAD_DESCRIPTION) if its numbers are not consistent."""
-    data_set, is_float = image.data_set, image.pixel_tag in (FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA)
-    allocated = 8 * BYTE if image.pixel_tag == DOUBLE_FLOAT_PIXEL_DATA else integer_of(data_set, "BitsAllocated", 0)
+    data_set, is_float = image.data_set, image.pixels.tag in (FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA)
+    allocated = 8 * BYTE if image.pixels.tag == DOUBLE_FLOAT_PIXEL_DATA else integer_of(data_set, "BitsAllocated", 0)
     stored = allocated if is_float else integer_of(data_set, "BitsStored", allocated)
     description = PixelDescription(
         rows=integer_of(data_set, "Rows", 0),
@@ -107,11 +112,26 @@ def describe_pixels(image: ImageHeader) -> PixelDescription:
         photometric_interpretation=text_of(data_set, "PhotometricInterpretation", "MONOCHROME2"),
         planar_configuration=integer_of(data_set, "PlanarConfiguration", 0),
         is_float=is_float,
-        is_word=image.pixel_vr == "OW",
+        is_swapped=is_swapped(image.scanned, allocated),
     )
     if not _is_consistent(description):
         raise Rejected(BAD_DESCRIPTION)
-    return description
+    return replace(description, stored_samples=_stored_samples(image, description))
+
+
+def _stored_samples(image: ImageHeader, description: PixelDescription) -> int:
+    """Return the samples that a frame stores for each pixel: all of them if it is compressed."""
+    if image.pixels.length is None:
+        return description.samples
+    shape = Shape(
+        rows=description.rows,
+        columns=description.columns,
+        samples=description.samples,
+        bits_allocated=description.bits_allocated,
+        photometric_interpretation=description.photometric_interpretation,
+        count=integer_of(image.data_set, "NumberOfFrames", 1),
+    )
+    return shape.stored_samples(image.pixels.length)
 
 
 def _is_consistent(pixels: PixelDescription) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
-from operators.dicom.frames import ITEM, ITEM_HEADER, stored_samples
+from operators.dicom.frames import ITEM, ITEM_HEADER
 from operators.dicom.transfer_syntaxes import EXPLICIT_VR_BIG_ENDIAN
 from operators.errors import Rejected
 from operators.imaging.reasons import UNDECODABLE, UNSUPPORTED
@@ -44,7 +44,9 @@ BIT, BYTE = 1, 8
 class PixelDescription:
     """The attributes that describe an image's samples (PS3.3 C.7.6.3).
 
-    `is_float` is True for (Double) Float Pixel Data, `is_word` for pixel data of VR OW.
+    `is_float` is True for (Double) Float Pixel Data, `is_swapped` if two neighbouring bytes change places in each word
+    (see operators.dicom.frames). `stored_samples` is the number of samples that a frame stores for each pixel, 0 for
+    all: fewer than `samples` if neighbours share their chroma.
     """
 
     rows: int
@@ -57,7 +59,8 @@ class PixelDescription:
     photometric_interpretation: str
     planar_configuration: int = 0
     is_float: bool = False
-    is_word: bool = False
+    is_swapped: bool = False
+    stored_samples: int = 0
 
     @property
     def size_bytes(self) -> int:
@@ -67,12 +70,7 @@ class PixelDescription:
     @property
     def native_bytes(self) -> int:
         """Return the size of one native frame, if its samples take whole bytes."""
-        return self.size_bytes // self.samples * self.stored_samples
-
-    @property
-    def stored_samples(self) -> int:
-        """Return the samples stored per pixel of a native frame: fewer than `samples` if neighbours share chroma."""
-        return stored_samples(self.samples, self.photometric_interpretation)
+        return self.size_bytes // self.samples * (self.stored_samples or self.samples)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -117,11 +115,10 @@ def native_samples(frame: bytes, description: PixelDescription, transfer_syntax:
     Raises Rejected(UNDECODABLE) when bytes are missing.
     """
     order = ">" if transfer_syntax == EXPLICIT_VR_BIG_ENDIAN else "<"
-    if order == ">" and description.is_word and description.bits_allocated <= BYTE:
-        frame = np.frombuffer(frame[: len(frame) // 2 * 2], ">u2").astype("<u2").tobytes()
+    frame = swapped(frame) if description.is_swapped else frame
     if description.bits_allocated == BIT:
         return _bits(frame, description)
-    if description.stored_samples < description.samples:
+    if 0 < description.stored_samples < description.samples:
         count = description.rows * description.columns * description.stored_samples
         return _with_full_chroma(_flat(frame, description, order, count), description)
     return _shaped(_flat(frame, description, order), description)
@@ -211,6 +208,20 @@ def _compressed(stream: bytes, description: PixelDescription, transfer_syntax: s
     except BaseException:  # noqa: BLE001 - decoders raise many kinds; a panic in Rust is not derived from Exception
         raise Rejected(UNDECODABLE) from None
     return DecodedFrame(samples, without_subsampling(str(properties["photometric_interpretation"])))
+
+
+def native_frame(pixels: bytes, description: PixelDescription, number: int) -> bytes:
+    """Return one native frame as it is stored, cut from the whole pixel data; `number` counts from 1."""
+    pixels = swapped(pixels) if description.is_swapped else pixels
+    size = description.native_bytes
+    is_packed = description.bits_allocated == BIT
+    cut = bit_packed_frame(pixels, description, number) if is_packed else pixels[(number - 1) * size : number * size]
+    return swapped(cut) if description.is_swapped else cut
+
+
+def swapped(data: bytes) -> bytes:
+    """Return bytes with the two of each word exchanged; a last byte alone gets a zero beside it."""
+    return np.frombuffer(data + bytes(len(data) % 2), ">u2").astype("<u2").tobytes()
 
 
 def bit_packed_frame(data: bytes, description: PixelDescription, number: int) -> bytes:

@@ -11,14 +11,14 @@ from pydicom.encaps import get_frame
 
 from operators.dicom.frames import frame_bytes
 from operators.dicom.scan import scan
-from operators.dicom.transfer_syntaxes import DEFLATED, EXPLICIT_VR_LITTLE_ENDIAN, NATIVE
+from operators.dicom.transfer_syntaxes import DEFLATED, EXPLICIT_VR_LITTLE_ENDIAN, NATIVE, is_form_of_pixels
 from operators.errors import Rejected
 from operators.imaging.display import DisplayParameters, display_parameters
 from operators.imaging.gray import GrayTransform
 from operators.imaging.header import describe_pixels, read_image_header
 from operators.imaging.job import RenderJob
 from operators.imaging.picture import FORMATS, encode, make_picture
-from operators.imaging.pixels import BIT, DECODERS, DecodedFrame, PixelDescription, bit_packed_frame, decode
+from operators.imaging.pixels import DECODERS, DecodedFrame, PixelDescription, decode, native_frame
 from operators.imaging.reasons import NO_PIXELS, TOO_LARGE, UNDECODABLE
 from operators.imaging.request import Rendering, Viewport
 
@@ -28,6 +28,8 @@ def render(job: RenderJob) -> bytes:
     is_object = job.form == "object"
     source = _source_in_object(job) if is_object else _Source(job.header, job.prefix_length, job.transfer_syntax)
     image = read_image_header(source.header, source.prefix_length, source.transfer_syntax)
+    if not is_form_of_pixels(source.transfer_syntax, image.pixels.length):
+        raise Rejected(UNDECODABLE)
     description = describe_pixels(image)
     if description.size_bytes > job.most_bytes:
         raise Rejected(TOO_LARGE)
@@ -82,10 +84,7 @@ def _frame(job: RenderJob, source: _Source, description: PixelDescription) -> by
         return frame_bytes(job.frame)
     if source.transfer_syntax not in NATIVE:
         return _searched_frame(source.pixels, job.number)
-    if description.bits_allocated == BIT:
-        return bit_packed_frame(source.pixels, description, job.number)
-    size = description.native_bytes
-    return source.pixels[(job.number - 1) * size : job.number * size]
+    return native_frame(source.pixels, description, job.number)
 
 
 def _searched_frame(pixels: bytes, number: int) -> bytes:

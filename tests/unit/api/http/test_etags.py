@@ -1,10 +1,12 @@
 """An answer that the client has is not sent again, and its tag changes with its instances (CONFORMANCE.md, WADO-RS)."""
 
 import asyncio
+from typing import cast
 
 import httpx
 import pytest
 
+from api.http import etags
 from tests.support.worlds.reading import World, part10
 
 STUDY = "/dicomweb/studies/1.2.3"
@@ -100,6 +102,16 @@ def test_each_form_of_an_answer_has_a_tag_of_its_own() -> None:
     ]
 
     assert len(set(forms)) == len(forms)
+
+
+@pytest.mark.parametrize("path", [f"{INSTANCE}/frames/1", f"{INSTANCE}/metadata"])
+def test_the_number_of_an_answers_form_changes_the_tags_of_that_answer_alone(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tag_of(path)
+    monkeypatch.setitem(cast("dict[str, int]", etags.FORMS), "frames", etags.FORMS["frames"] + 1)
+
+    assert (tag_of(path) == before) == path.endswith("metadata")
 
 
 def test_a_missing_resource_is_404_even_with_if_none_match() -> None:

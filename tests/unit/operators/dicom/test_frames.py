@@ -17,6 +17,7 @@ from operators.dicom.frames import (
     Shape,
     frame_bytes,
     frame_range,
+    listed_frames,
     locating,
     move_frames,
     pack,
@@ -26,7 +27,7 @@ from operators.dicom.instance import WANTED, examine
 from operators.dicom.part10 import split_part10
 from operators.dicom.reasons import Oddity
 from operators.dicom.scan import scan
-from operators.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
+from operators.dicom.transfer_syntaxes import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
 from operators.errors import Rejected
 from operators.pieces import finished
 from schemas.events import Frames
@@ -46,6 +47,8 @@ REVIEWED = {
     ("sop/highdicom/seg_image_sm_dots.dcm", "unlisted", 62),
     ("sop/highdicom/seg_image_sm_dots_tiled_full.dcm", "unlisted", 1250),
     ("sop/highdicom/seg_image_sm_numbers.dcm", "unlisted", 20),
+    # 27 bytes in 16-bit words, big-endian: the last sample is in the padding's place, so the frame includes it.
+    ("ts/pydicom/SC_rgb_small_odd_big_endian.dcm", "native", 1),
     # Deflated: no range of the object is a frame.
     ("ts/pydicom/image_dfl.dcm", "unlisted", 1),
     (
@@ -277,6 +280,36 @@ def test_native_frames_follow_from_the_images_shape(claim: str) -> None:
 
     assert located.frames == Frames(kind="native", offset=BASE + 12, length=length, count=there)
     assert located.oddities == ({Oddity.TRUNCATED_PIXELS} if there < (count or 1) else set())
+
+
+@pytest.mark.parametrize(("syntax", "kind"), [(EXPLICIT_VR_LITTLE_ENDIAN, "unlisted"), (JPEG, "encapsulated")])
+def test_a_row_with_encapsulated_frames_of_a_native_syntax_counts_as_unlisted(syntax: str, kind: str) -> None:
+    row = pack(Frames(kind="encapsulated", offset=BASE, count=2, lengths=b"\x04\x04"))
+    listed = listed_frames(row, syntax)
+
+    assert (listed.kind, listed.count) == (kind, 2)
+
+
+# Rows, columns, bits allocated, frames, size: the length listed and the number of frames, none if unlisted.
+SWAPPED = {
+    "words": ((4, 4, 16, 2, 64), (32, 2)),
+    "bytes that fill words": ((3, 4, 8, 2, 24), (12, 2)),
+    "one frame of an odd number of bytes": ((3, 3, 8, 1, 10), (10, 1)),
+    "two frames of an odd number of bytes": ((3, 3, 8, 2, 18), None),
+    "one frame of bits": ((3, 3, 1, 1, 2), (2, 1)),
+    "two frames of bits that fill bytes and no words": ((4, 2, 1, 2, 2), None),
+}
+
+
+@pytest.mark.parametrize("claim", SWAPPED)
+def test_big_endian_samples_in_words_are_listed_where_frames_are_whole_words(claim: str) -> None:
+    (rows, columns, bits, count, size), wanted = SWAPPED[claim]
+    data = b"\x7f\xe0\x00\x10OW\0\0" + size.to_bytes(4, "big") + bytes(size)
+    header = scan(data, EXPLICIT_VR_BIG_ENDIAN, WANTED)
+    shape = Shape(rows, columns, 1, bits, "MONOCHROME2", count)
+    frames = finished(locating(header, EXPLICIT_VR_BIG_ENDIAN, shape, BASE)).frames
+
+    assert (frames.kind, frames.length, frames.count) == (("native", *wanted) if wanted else ("unlisted", 0, count))
 
 
 @pytest.mark.parametrize("field", ["rows", "columns", "bits_allocated"])

@@ -50,7 +50,7 @@ def test_big_endian_words_and_bytes_within_words_are_swapped() -> None:
     assert native_samples(np.arange(6, dtype=">u2").tobytes(), GRAY, EXPLICIT_VR_BIG_ENDIAN).reshape(-1).tolist() == [
         *range(6)
     ]
-    turned = native_samples(bytes([1, 0, 3, 2, 5, 4]), replace(BYTES, is_word=True), EXPLICIT_VR_BIG_ENDIAN)
+    turned = native_samples(bytes([1, 0, 3, 2, 5, 4]), replace(BYTES, is_swapped=True), EXPLICIT_VR_BIG_ENDIAN)
 
     assert turned.reshape(-1).tolist() == [*range(6)]
 
@@ -65,7 +65,7 @@ def test_colours_stored_by_plane_equal_those_stored_by_pixel() -> None:
 
 @pytest.mark.parametrize("photometric_interpretation", ["YBR_FULL_422", "YBR_PARTIAL_422"])
 def test_neighbouring_pixels_share_their_halved_chroma(photometric_interpretation: str) -> None:
-    halved = replace(COLOUR, rows=1, columns=2, photometric_interpretation=photometric_interpretation)
+    halved = replace(COLOUR, rows=1, columns=2, photometric_interpretation=photometric_interpretation, stored_samples=2)
 
     assert halved.native_bytes == 4
     assert native_samples(bytes([10, 20, 30, 40]), halved).tolist() == [[[10, 30, 40], [20, 30, 40]]]
