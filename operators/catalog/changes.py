@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from operators.catalog.contents import Contents, merge
+from operators.catalog.contents import merge, placement
 from operators.catalog.ports import KnownRows, SeriesTotals
-from operators.catalog.projection import StorableInstance, instance_row, series_row, study_row
+from operators.catalog.projection import StorableInstance, merged_row, series_row, study_row
 from operators.catalog.rows import ConflictRow, Content, InstanceRow, SeriesKey, SeriesRow, StudyKey, StudyRow
 
 K = TypeVar("K")
@@ -48,7 +48,7 @@ def instance_change(known: KnownRows, arrived: Sequence[StorableInstance]) -> In
         in_batch = {instance.event.data_hash for instance in group}
         conflicts += [(merged.shown, row) for row in merged.lost if in_batch & {merged.shown.data_hash, row.data_hash}]
         if merged.shown != shown_before:
-            rows.append(_shown_row(merged, group, known.version))
+            rows.append(_shown_row(merged.shown, group, known.version))
             touched |= {_series_of(content) for content in (shown_before, merged.shown) if content}
     return InstanceChange(tuple(rows), tuple(lost), tuple(cleared), frozenset(touched), tuple(conflicts))
 
@@ -79,8 +79,10 @@ def _grouped(values: Iterable[T], key_of: Callable[[T], K]) -> dict[K, list[T]]:
     return groups
 
 
-def _shown_row(merged: Contents, group: Iterable[StorableInstance], version: int) -> InstanceRow:
-    return next(instance_row(instance, version) for instance in group if instance.content == merged.shown)
+def _shown_row(shown: Content, group: Iterable[StorableInstance], version: int) -> InstanceRow:
+    """Return the row of a shown content that has changed, and so has an event in the group."""
+    of_content = (instance for instance in group if instance.event.data_hash == shown.data_hash)
+    return merged_row(max(of_content, key=lambda instance: placement(instance.content)), shown, version)
 
 
 def _with_first_instances(

@@ -1,10 +1,19 @@
-"""The choice of an instance's shown content: it depends neither on the order of arrival nor on repeats."""
+"""The choice of an instance's shown content, and of the object that its row describes.
+
+Neither depends on the order of arrival or on repeats. Which content is shown is a matter of what was stored first. But a
+content whose object was lost or damaged may have been stored again behind another prefix (preamble and file meta), and
+what can be read is the object that was stored last. So of the events of one content the first gives it its place in the
+order, and the last the size and the prefix of its object.
+"""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from operators.catalog.rows import ConflictRow, Content
+
+# The columns that the object which was stored last decides; with the data set, they decide where its frames are.
+PLACEMENT = ("last_stored_at", "prefix_hash", "size_bytes")
 
 
 @dataclass(frozen=True)
@@ -18,15 +27,15 @@ class Contents:
 def merge(known: Iterable[Content], arrived: Iterable[Content]) -> Contents:
     """Choose the shown content among all that are known or have arrived under one instance's UIDs, at least one.
 
-    It is the minimum of (stored_at, data hash). If a content is repeated, the least by precedence() is kept.
+    It is the minimum of (stored_at, data hash). A content that is repeated has the values of PLACEMENT of its greatest
+    by placement(), and all others of its least by precedence().
     """
-    first: dict[str, Content] = {}
+    joined: dict[str, Content] = {}
     for content in (*known, *arrived):
-        other = first.get(content.data_hash)
-        if other is None or precedence(content) < precedence(other):
-            first[content.data_hash] = content
-    shown = min(first.values(), key=precedence)
-    return Contents(shown, tuple(_conflict(shown, other) for other in first.values() if other is not shown))
+        other = joined.get(content.data_hash)
+        joined[content.data_hash] = _joined(other, content) if other else content
+    shown = min(joined.values(), key=precedence)
+    return Contents(shown, tuple(_conflict(shown, other) for other in joined.values() if other is not shown))
 
 
 def precedence(content: Content) -> tuple[datetime, str, str]:
@@ -34,11 +43,24 @@ def precedence(content: Content) -> tuple[datetime, str, str]:
     return content.stored_at, content.data_hash, content.transfer_id
 
 
+def placement(content: Content) -> tuple[datetime, str, int]:
+    """Return the key that orders the repeats of one content by their objects: the greatest is the one that is there.
+
+    Two objects of one content that were dated alike can differ only in their prefixes.
+    """
+    return content.last_stored_at, content.prefix_hash, content.size_bytes
+
+
 def conflict_kind(shown: Content, lost: Content) -> str:
     """Return how a content differs from the shown one: in its patient, its transfer syntax, or its data alone."""
     if (lost.patient_id or "") != (shown.patient_id or ""):
         return "patient"
     return "re-encoded" if lost.transfer_syntax != shown.transfer_syntax else "content"
+
+
+def _joined(one: Content, other: Content) -> Content:
+    last = max(one, other, key=placement)
+    return replace(min(one, other, key=precedence), **{name: getattr(last, name) for name in PLACEMENT})
 
 
 def _conflict(shown: Content, lost: Content) -> ConflictRow:

@@ -1,7 +1,7 @@
 """The rows that an event makes when nothing else has arrived."""
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,7 @@ from operators.catalog.rows import (
 from operators.catalog.storable import storable_values
 from operators.dicom.attributes import FACTS, LEVELS, Attribute, Level
 from operators.dicom.element_json import DicomJson
-from operators.dicom.frames import pack
+from operators.dicom.frames import move_frames, pack
 from operators.dicom.names import fold
 from operators.errors import Rejected
 from operators.store import quarantine
@@ -101,14 +101,31 @@ def instance_row(instance: StorableInstance, version: int) -> InstanceRow:
     return InstanceRow(
         **instance.content.__dict__,
         **_columns("instance", instance.values),
-        prefix_hash=event.prefix_hash,
         prefix_length=event.prefix_length,
         header_length=event.header_length,
         frames=pack(event.frames),
         attributes=attributes,
         warnings=tuple(dict.fromkeys(event.warnings + instance.warnings + cut + above))[:MAX_WARNINGS],
-        origin=event.origin,
         version=version,
+    )
+
+
+def merged_row(instance: StorableInstance, content: Content, version: int) -> InstanceRow:
+    """Return the row of a shown content whose other events have arrived too; `instance` is any of its events.
+
+    The data set is the same in each of its objects, so in one that is longer all places lie further on by as much.
+    Raises Rejected when they would lie before its beginning: then the events are not of one data set.
+    """
+    row, longer = instance_row(instance, version), content.size_bytes - instance.event.size_bytes
+    frames = move_frames(instance.event.frames, longer)
+    if min(row.prefix_length + longer, frames.offset) < 0:
+        raise Rejected("not-its-size")
+    return replace(
+        row,
+        **content.__dict__,
+        prefix_length=row.prefix_length + longer,
+        header_length=row.header_length + longer,
+        frames=pack(frames),
     )
 
 
@@ -180,6 +197,9 @@ def _content(event: InstanceStored, values: dict[str, Any]) -> Content:
         patient_id=values["patient_id"],
         transfer_id=event.transfer_id,
         event_id=UUID(event.event_id),
+        last_stored_at=event.stored_at,
+        prefix_hash=event.prefix_hash,
+        origin=event.origin,
     )
 
 

@@ -1,4 +1,4 @@
-"""The catalog's rows as values: a class for each table of `schemas/catalog/`, its columns as fields, in order."""
+"""The catalog's rows as values: a class for each table of `schemas/catalog/`, its columns as fields."""
 
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
@@ -89,7 +89,10 @@ class SeriesRow:
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceRow:
-    """The shown content of an instance: the minimum of (stored_at, data hash) of all that arrived under its UIDs."""
+    """The shown content of an instance: the minimum of (stored_at, data hash) of all that arrived under its UIDs.
+
+    Size, prefix and places of frames are those of the object that was stored last under the content's key; see Content.
+    """
 
     tenant: str
     study_uid: str
@@ -118,11 +121,17 @@ class InstanceRow:
     transfer_id: str
     event_id: UUID
     version: int = 0
+    last_stored_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """One content that arrived under an instance's UIDs, shown or not."""
+    """One content that arrived under an instance's UIDs, shown or not.
+
+    An object that was lost or damaged may have been stored again, with the same data set behind another prefix. So
+    `stored_at`, `transfer_id` and `origin` are those of the object that was stored first, `last_stored_at`,
+    `prefix_hash` and `size_bytes` those of the object that was stored last.
+    """
 
     tenant: str
     study_uid: str
@@ -137,6 +146,9 @@ class Content:
     patient_id: str | None = field(repr=False)
     transfer_id: str
     event_id: UUID
+    last_stored_at: datetime
+    prefix_hash: str
+    origin: str
 
 
 @dataclass(frozen=True, kw_only=True)

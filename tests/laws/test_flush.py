@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.catalog.conflicts import conflict_output
+from operators.catalog.contents import placement
 from operators.catalog.digest import digest
 from operators.catalog.flush import flush
 from operators.catalog.progress import ShardMemory, read_memory
@@ -17,6 +18,7 @@ from operators.catalog.rows import TopicPartition
 from operators.connectors.memory import catalog as memory_catalog
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress, MemoryTables
 from operators.connectors.memory.stores import Outage
+from operators.dicom.frames import unpack
 from operators.dicom.names import fold
 from operators.errors import Unavailable
 from operators.stream.origin import Origin
@@ -98,6 +100,30 @@ def test_the_minimum_of_an_instances_contents_is_shown_and_the_others_are_confli
     assert shown == {sop_uid: min(contents) for sop_uid, contents in arrived.items()}
     everything = {(sop_uid, data_hash) for sop_uid, contents in arrived.items() for _, data_hash in contents}
     assert lost == everything - {(sop_uid, data_hash) for sop_uid, (_, data_hash) in shown.items()}
+
+
+@settings(deadline=None)
+@given(HISTORIES, st.data())
+def test_each_row_tells_of_the_object_that_its_content_was_stored_in_last(
+    events: list[Event], data: st.DataObject
+) -> None:
+    catalog = MemoryCatalog()
+    run(catalog, data.draw(batches(numbered(events))))
+
+    last: dict[tuple[str, str], InstanceStored] = {}
+    for event in sorted(
+        (event for event in events if isinstance(event, InstanceStored)),
+        key=lambda event: (event.stored_at, event.prefix_hash),
+    ):
+        last[event.sop_uid, event.data_hash] = event
+    for lost in catalog.tables.conflicts.values():
+        event = last[lost.sop_uid, lost.data_hash]
+        assert placement(lost) == (event.stored_at, event.prefix_hash, event.size_bytes)
+    for shown in catalog.tables.instances.values():
+        event = last[shown.sop_uid, shown.data_hash]
+        assert placement(memory_catalog._content(shown)) == (event.stored_at, event.prefix_hash, event.size_bytes)
+        places = (shown.prefix_length, shown.header_length, unpack(shown.frames))
+        assert places == (event.prefix_length, event.header_length, event.frames)
 
 
 @settings(deadline=None)

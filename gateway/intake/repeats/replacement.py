@@ -1,9 +1,10 @@
 """The object that replaces a damaged one: the same data set, after the same prefix wherever that can be had.
 
-The catalog's row has the size, the prefix's hash and the places of frames of the object that was stored first, and for
-one content the event with the least stored_at makes the row. With the first prefix the new object is byte for byte the
-one that was stored, under the same envelope, and the row stays true. With another prefix the row must change: so the
-envelope's stored_at is then one microsecond earlier, which leaves the order of conflicting contents as it was.
+For one content the catalog's row has the size, the prefix's hash and the places of frames of the object with the
+greatest stored_at, while the least orders it among conflicting contents. With the first prefix the new object is byte
+for byte the one that was stored, under the same envelope, and the row stays true. With another prefix the row must
+change: so the envelope's stored_at is then one microsecond later, which leaves the order of conflicting contents as it
+was.
 """
 
 import asyncio
@@ -99,7 +100,7 @@ def _envelope(first: Envelope | None, repeated: Envelope, prefix: bytes) -> Enve
     )
     if first is None or first.prefix_hash == envelope.prefix_hash:
         return envelope
-    return replace(envelope, stored_at=first.stored_at - TICK)
+    return replace(envelope, stored_at=first.stored_at + TICK)
 
 
 def _crc32c(prefix: bytes, data: Buffer) -> str:

@@ -367,19 +367,18 @@ FIRST = """old.version < excluded.version
      <= (old.first_stored_at, old.first_sop_uid COLLATE "C", old.first_data_hash COLLATE "C")"""
 PUT_STUDY = _upsert(StudyRow, "study", "tenant, study_uid", FIRST)
 PUT_SERIES = _upsert(SeriesRow, "series", "tenant, study_uid, series_uid", FIRST)
+# Of one content: its order may only fall, and its placement only rise (operators/catalog/contents.py).
+SAME_CONTENT = """(excluded.stored_at, excluded.transfer_id COLLATE "C") <= (old.stored_at, old.transfer_id COLLATE "C")
+    AND (excluded.last_stored_at, excluded.prefix_hash COLLATE "C", excluded.size_bytes)
+     >= (old.last_stored_at, old.prefix_hash COLLATE "C", old.size_bytes)"""
 PUT_INSTANCE = _upsert(
     InstanceRow,
     "instance",
     "tenant, study_uid, sop_uid",
-    """(excluded.stored_at, excluded.data_hash COLLATE "C", excluded.transfer_id COLLATE "C")
-     < (old.stored_at, old.data_hash COLLATE "C", old.transfer_id COLLATE "C")""",
+    f"""old.version < excluded.version AND CASE WHEN excluded.data_hash = old.data_hash THEN {SAME_CONTENT}
+    ELSE (excluded.stored_at, excluded.data_hash COLLATE "C") < (old.stored_at, old.data_hash COLLATE "C") END""",
 )
-PUT_CONFLICT = _upsert(
-    ConflictRow,
-    "conflict",
-    "tenant, study_uid, sop_uid, data_hash",
-    """(excluded.stored_at, excluded.transfer_id COLLATE "C") <= (old.stored_at, old.transfer_id COLLATE "C")""",
-)
+PUT_CONFLICT = _upsert(ConflictRow, "conflict", "tenant, study_uid, sop_uid, data_hash", SAME_CONTENT)
 PUT_TRANSFER = _upsert(
     TransferRow,
     "transfer",

@@ -5,7 +5,7 @@ import itertools
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -30,10 +30,12 @@ from operators.catalog.rows import (
 )
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryHiddenRows, MemoryProgress
 from operators.connectors.memory.stores import Outage
+from operators.connectors.postgres import catalog as postgres_catalog
 from operators.connectors.postgres import migrations
 from operators.connectors.postgres.catalog import PostgresCatalog
 from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from operators.connectors.postgres.progress import PostgresProgress
+from operators.dicom.frames import unpack
 from operators.errors import Rejected, Unavailable
 from operators.stream.step import Flushed, Record
 from schemas.events import Event, Facts, RecordRejected, StudyCataloged, StudySettled
@@ -42,11 +44,13 @@ from tests.support.worlds.catalog_histories import (
     HISTORIES,
     NOON,
     batches,
+    behind,
     due,
     ended,
     held,
     in_tenant,
     instance,
+    named,
     numbered,
     quarantined,
     record,
@@ -206,6 +210,40 @@ def test_a_conflicting_content_that_turns_out_to_be_first_is_shown(isolated: Iso
 
     (shown,), (lost,) = isolated.rows("instance"), isolated.rows("conflict")
     assert (shown["data_hash"], lost["data_hash"]) == (late.data_hash, early.data_hash)
+
+
+def test_an_instance_stored_again_behind_another_prefix_is_counted_with_its_new_size_and_is_no_revision(
+    isolated: IsolatedCatalog,
+) -> None:
+    first, neighbour = instance(), instance(sop="2")
+    again = behind(instance(second=9), "1" * 64)
+    before = isolated.run([first, neighbour, due()])
+    after = isolated.run([again, due(number=2)], [first])
+
+    shown = isolated.rows("instance")[0]
+    assert (shown["stored_at"], shown["prefix_hash"]) == (first.stored_at, again.prefix_hash)
+    assert (shown["prefix_length"], shown["header_length"]) == (again.prefix_length, again.header_length)
+    assert unpack(shown["frames"]) == again.frames
+    size_bytes = again.size_bytes + neighbour.size_bytes
+    assert [row["size_bytes"] for row in (*isolated.rows("series"), *isolated.rows("study"))] == [size_bytes] * 2
+    assert settled(after) == settled(before)
+
+
+def test_a_conflict_that_was_stored_again_keeps_its_new_object_when_it_is_shown(isolated: IsolatedCatalog) -> None:
+    shown, lost = instance(second=1), instance(content="b", second=2)
+    again = behind(replace(lost, stored_at=NOON + timedelta(seconds=9)), "1" * 64)
+    isolated.run([shown, lost], [again])
+    (kept,) = isolated.rows("conflict")
+    isolated.run([replace(lost, stored_at=NOON)])
+
+    assert (kept["stored_at"], kept["size_bytes"]) == (lost.stored_at, again.size_bytes)
+    (row,) = isolated.rows("instance")
+    assert (row["data_hash"], row["prefix_hash"], row["size_bytes"]) == (
+        lost.data_hash,
+        again.prefix_hash,
+        again.size_bytes,
+    )
+    assert unpack(row["frames"]) == again.frames
 
 
 def test_only_the_record_that_the_database_refuses_is_rejected(isolated: IsolatedCatalog) -> None:
@@ -483,6 +521,23 @@ def test_an_attempt_that_was_overtaken_undoes_no_newer_row(postgres: PostgresCat
     assert isolated.tables == before
 
 
+@pytest.mark.parametrize("content", ["a", "b"], ids=["shown", "in conflict"])
+def test_the_object_of_an_earlier_event_overwrites_that_of_a_later_one_in_no_row(
+    postgres: PostgresCatalog, writer: CatalogSettings, content: str
+) -> None:
+    isolated = isolate(postgres, lambda tenant: read_tables(writer, tenant))
+    first: list[Event] = [instance(content="a"), instance(content="b", second=1)]
+    stale = MemoryCatalog()
+    run(stale, [numbered(first, isolated.tenant)])
+    isolated.run([*first, behind(instance(content=content, second=9), "1" * 64)])
+    before, version = isolated.tables, int(datetime.now(UTC).timestamp() * 2_000_000)
+    shown = [replace(row, version=version) for row in stale.tables.instances.values()]
+    with postgres.transaction(next(SHARDS)) as tables:
+        tables.put_instances(shown, list(stale.tables.conflicts.values()), [])
+
+    assert isolated.tables == before
+
+
 def test_versions_are_above_those_of_an_earlier_database(postgres: PostgresCatalog) -> None:
     with postgres.transaction(next(SHARDS)) as tables:
         version = tables.known([]).version
@@ -510,6 +565,81 @@ def test_a_reader_without_a_tenant_sees_nothing(
 def owner(request: pytest.FixtureRequest) -> CatalogSettings:
     settings: CatalogSettings = request.getfixturevalue("stack").catalog("owner")
     return settings
+
+
+class EarlierCatalog(PostgresCatalog):
+    """A catalog in a schema of its own."""
+
+    def _new_connection(self) -> psycopg.Connection[tuple[Any, ...]]:
+        connection = super()._new_connection()
+        connection.execute(OWN_SCHEMA)
+        return connection
+
+
+OWN_SCHEMA = "SET search_path = earlier, public"
+# What the tables lacked before they told when the object was stored that a row describes.
+ADDED = {"instance": {"last_stored_at"}, "conflict": {"last_stored_at", "prefix_hash", "origin"}}
+
+
+@pytest.fixture
+def earlier(owner: CatalogSettings) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """Make the tables of an earlier release, empty, in a schema of their own; return a connection to it."""
+    with connect(owner) as connection:
+        connection.execute("CREATE SCHEMA earlier")
+        connection.execute("GRANT USAGE ON SCHEMA earlier TO writer, reader")
+        connection.execute(OWN_SCHEMA)
+        try:
+            asyncio.run(migrate(owner, migrations.read_migrations(migrations.FOLDER)[:4]))
+            yield connection
+        finally:
+            connection.execute("DROP SCHEMA earlier CASCADE")
+
+
+async def migrate(owner: CatalogSettings, wanted: tuple[migrations.Migration, ...]) -> None:
+    """Migrate the tables of the schema to these files."""
+    access = {"host": owner.host, "port": owner.port, "dbname": owner.database, "user": owner.user}
+    async with await psycopg.AsyncConnection.connect(**access, password=owner.password) as connection:  # type: ignore[arg-type]
+        await connection.execute(OWN_SCHEMA)
+        await migrations._apply_new(connection, wanted)
+
+
+def put_as_before(connection: psycopg.Connection[tuple[Any, ...]], table: str, row: Any) -> None:
+    """Write a row as the earlier release did."""
+    values = {name: value for name, value in row.__dict__.items() if name not in ADDED.get(table, ())}
+    names = ", ".join(f'"{name}"' for name in values)
+    marks = ", ".join(["%s"] * len(values))
+    connection.execute(
+        f"INSERT INTO {table} ({names}) VALUES ({marks})",  # noqa: S608
+        [postgres_catalog._value(value) for value in values.values()],
+    )
+
+
+@pytest.mark.usefixtures("earlier")
+def test_rows_of_before_take_the_object_that_the_next_event_of_their_content_tells_of(
+    owner: CatalogSettings, writer: CatalogSettings
+) -> None:
+    shown, lost, repeated = instance(), instance(content="b", second=1), instance(sop="2")
+    again = behind(instance(second=9), "1" * 64)
+    before, twin = MemoryCatalog(), MemoryCatalog()
+    run(before, [numbered([shown, lost, repeated])])
+    with connect(writer) as connection, EarlierCatalog(writer) as catalog:
+        connection.execute(OWN_SCHEMA)
+        for table in ("study", "series", "instance", "conflict"):
+            for row in named(before.tables)[table].values():
+                put_as_before(connection, table, row)
+        asyncio.run(migrate(owner, migrations.read_migrations(migrations.FOLDER)))
+        # An earlier release may still write for a moment.
+        late = instance(study="1.2.2")
+        run(before, [numbered([late])])
+        put_as_before(connection, "instance", before.tables.instances["local", "1.2.2", late.sop_uid])
+        for table, key in (("study", late.study_uid), ("series", late.series_uid)):
+            put_as_before(connection, table, next(row for at, row in named(before.tables)[table].items() if key in at))
+        parts: list[Event] = [lost, again, repeated, late, replace(lost, stored_at=NOON - timedelta(seconds=1))]
+        run(catalog, [numbered([event]) for event in parts])
+        run(twin, [numbered([shown, lost, repeated, late]), numbered(parts)])
+        found = {table: read_table(connection, table, "local") for table in KEYS}
+
+    assert found == held(twin.tables)
 
 
 async def twice_at_once(settings: CatalogSettings) -> None:

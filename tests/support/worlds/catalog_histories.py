@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from operators.catalog.flush import flush
 from operators.catalog.ports import Catalog
 from operators.connectors.memory.catalog import MemoryTables
+from operators.dicom.frames import move_frames
 from operators.store import quarantine
 from operators.store.ports import StoredObject
 from operators.stream.step import Flushed, Output, Record, Stop
@@ -154,7 +155,12 @@ def run(
 
 def held(tables: MemoryTables) -> dict[str, dict[Any, Any]]:
     """Return the rows of the tables without versions and revisions, which depend on when batches and dues came."""
-    named: dict[str, Mapping[Any, Any]] = {
+    return {name: {key: unversioned(row) for key, row in rows.items()} for name, rows in named(tables).items()}
+
+
+def named(tables: MemoryTables) -> dict[str, Mapping[Any, Any]]:
+    """Return the rows of the tables by table and key, but those of revisions."""
+    return {
         "study": tables.studies,
         "series": tables.series,
         "instance": tables.instances,
@@ -162,7 +168,6 @@ def held(tables: MemoryTables) -> dict[str, dict[Any, Any]]:
         "transfer": tables.transfers,
         "quarantine": tables.quarantine,
     }
-    return {name: {key: unversioned(row) for key, row in rows.items()} for name, rows in named.items()}
 
 
 def unversioned(row: Any) -> dict[str, Any]:
@@ -172,11 +177,26 @@ def unversioned(row: Any) -> dict[str, Any]:
 
 SERIES = ("1", "2")
 PEOPLE = ("P1", "P2", None)
+# By how many bytes the prefixes of an object differ from that of instance(), by their hashes.
+PREFIXES = {"0" * 64: 0, "1" * 64: 40, "2" * 64: -6}
+
+
+def behind(event: InstanceStored, prefix_hash: str) -> InstanceStored:
+    """Return the event of the same data set behind another prefix of PREFIXES."""
+    longer = PREFIXES[prefix_hash] - PREFIXES[event.prefix_hash]
+    return replace(
+        event,
+        prefix_hash=prefix_hash,
+        prefix_length=event.prefix_length + longer,
+        header_length=event.header_length + longer,
+        size_bytes=event.size_bytes + longer,
+        frames=move_frames(event.frames, longer),
+    )
 
 
 @st.composite
 def contents(draw: st.DrawFn) -> InstanceStored:
-    """Draw one content of one of a few instances; the same content always has the same values."""
+    """Draw one content of one of a few instances; save its prefix, the same content always has the same values."""
     study, sop = draw(st.sampled_from(("1.2.1", "1.2.2"))), draw(st.sampled_from("12"))
     content = draw(st.sampled_from("abc"))
     # The values are a function of the content's identity, as a data hash is one of its data set.
@@ -189,18 +209,19 @@ def contents(draw: st.DrawFn) -> InstanceStored:
         body_part_examined=("HEAD", "KNEE")[seed[4] % 2],
         series_number=("1", "x", "99999999999")[seed[5] % 3],
     )
-    return instance(
+    event = instance(
         study=study,
         series=SERIES[seed[6] % 2],
         sop=sop,
         content=f"{content}{study}{sop}",
-        second=draw(st.integers(0, 1)),
+        second=draw(st.integers(0, 2)),
         transfer=draw(st.sampled_from(("t1", "t2"))),
         facts=facts,
         sop_class=(CT, MR)[seed[7] % 2],
         transfer_syntax=(EXPLICIT, JPEG)[seed[8] % 2],
         size_bytes=1000 + seed[9],
     )
+    return behind(event, draw(st.sampled_from(sorted(PREFIXES))))
 
 
 ENDS = st.builds(

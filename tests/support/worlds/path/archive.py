@@ -90,6 +90,7 @@ class Archive:
     failures: list[BaseException] = field(default_factory=list)
     was_restored: bool = False
     was_damaged: bool = False
+    # An object was stored again under another moment: its envelope was lost, or all of it.
     has_lost_envelope: bool = False
 
     def __post_init__(self) -> None:
@@ -196,11 +197,19 @@ class Archive:
 
     def damage(self, which: int, how: str) -> None:
         """Damage one stored instance on the store's disk, in a way that DAMAGES names."""
-        keys = sorted(key for bucket, key in self.machines.store.objects if bucket is Bucket.HOT)
-        if keys:
+        if keys := self._keys():
             self.was_damaged = True
             self.has_lost_envelope = self.has_lost_envelope or how == "no metadata"
             self.machines.store.damage(Bucket.HOT, keys[which % len(keys)], how)
+
+    def lose(self, which: int) -> None:
+        """Remove one stored instance from the store."""
+        if keys := self._keys():
+            self.was_damaged = self.has_lost_envelope = True
+            del self.machines.store.objects[Bucket.HOT, keys[which % len(keys)]]
+
+    def _keys(self) -> list[str]:
+        return sorted(key for bucket, key in self.machines.store.objects if bucket is Bucket.HOT)
 
     def back_up(self) -> None:
         """Keep a copy of the database."""

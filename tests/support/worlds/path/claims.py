@@ -44,10 +44,10 @@ def all_is_shown(archive: Archive) -> None:
 
 
 def shown_can_be_read(archive: Archive) -> None:
-    """The object of each instance that is shown is as its row says, unless it is damaged."""
-    damaged = {content.key for content in archive.damaged}
+    """The object of each instance that is shown is as its row says, unless it is damaged or lost."""
+    readable = {content.key for content in archive.stored - archive.damaged}
     for row in archive.catalog.tables.instances.values():
-        if row.object_key not in damaged:
+        if row.object_key in readable:
             data = archive.machines.store.objects[Bucket.HOT, row.object_key].data
             found = (len(data), prefix_hash(data[: row.prefix_length]))
             assert found == (row.size_bytes, row.prefix_hash)

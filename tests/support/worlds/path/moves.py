@@ -75,6 +75,16 @@ class Damage:
 
 
 @dataclass(frozen=True)
+class Lose:
+    """The store loses an instance altogether."""
+
+    which: int
+
+    async def happen(self, archive: Archive) -> None:
+        archive.lose(self.which)
+
+
+@dataclass(frozen=True)
 class SetClock:
     """Someone sets the clock of a gateway's machine: it is this many hours ahead from now on."""
 
@@ -113,7 +123,7 @@ class Pass:
         await asyncio.sleep(self.seconds)
 
 
-Move = Send | Fault | KillGateway | KillJob | Damage | SetClock | BackUp | Restore | Pass
+Move = Send | Fault | KillGateway | KillJob | Damage | Lose | SetClock | BackUp | Restore | Pass
 
 _hours = st.sampled_from((-2.0, -0.001, 0.0, 2.0))
 _shares = st.sampled_from((0.0, 0.0, 0.2, 0.6, 1.0))
@@ -127,6 +137,7 @@ _moves: st.SearchStrategy[Move] = st.one_of(
     st.builds(KillGateway, st.integers(0, 1), st.floats(0, 20)),
     st.builds(KillJob, st.sampled_from(("study", "catalog")), st.booleans()),
     st.builds(Damage, st.integers(0, 11), st.sampled_from(sorted(DAMAGES))),
+    st.builds(Lose, st.integers(0, 11)),
     st.builds(SetClock, st.integers(0, 1), _hours),
     st.builds(BackUp),
     st.builds(Restore, st.integers(0, 3)),

@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from operators.catalog.changes import instance_change, study_and_series_changes
 from operators.catalog.ports import KnownRows, SeriesTotals
-from operators.catalog.projection import StorableInstance, series_row, storable_instance, study_row
+from operators.catalog.projection import StorableInstance, merged_row, series_row, storable_instance, study_row
 from operators.catalog.rows import ConflictRow, Content, SeriesKey
+from operators.dicom.frames import unpack
+from operators.errors import Rejected
 from schemas.events import Facts
-from tests.support.worlds.catalog_histories import CT, JPEG, MR, instance
+from tests.support.worlds.catalog_histories import CT, JPEG, MR, NOON, behind, instance
 
 SERIES = SeriesKey("local", "1.2.1", "1.2.1.1")
 
@@ -64,6 +69,48 @@ def test_a_repeated_content_keeps_the_row_of_its_first_transfer_in_any_order() -
 
     assert [row.transfer_id for row in after.shown] == ["t1"]
     assert [row.transfer_id for row in together.shown] == ["t1"]
+
+
+def test_an_instance_stored_again_behind_another_prefix_has_the_places_of_the_new_object_in_any_order() -> None:
+    first, again = instance(), behind(instance(second=9, transfer="t9"), "1" * 64)
+    before, after = storable_instance(first), storable_instance(again)
+    for shown, arrived in (([before.content], [after]), ([after.content], [before]), ([], [after, before])):
+        change = instance_change(known(shown=shown), arrived)
+
+        (row,) = change.shown
+        assert (row.stored_at, row.transfer_id) == (first.stored_at, first.transfer_id)
+        assert (row.size_bytes, row.prefix_hash) == (again.size_bytes, again.prefix_hash)
+        assert (row.prefix_length, row.header_length) == (again.prefix_length, again.header_length)
+        assert unpack(row.frames) == again.frames
+        assert change.touched == {SERIES}
+
+
+def test_a_conflict_that_turns_out_to_be_first_has_the_places_of_its_last_object() -> None:
+    shown, other = storable_instance(instance(second=5)), instance(content="b", second=6)
+    again = storable_instance(behind(replace(other, stored_at=NOON + timedelta(seconds=9)), "1" * 64))
+    lost = instance_change(known(shown=[shown.content]), [storable_instance(other), again]).lost
+    early = storable_instance(replace(other, stored_at=NOON))
+    change = instance_change(known(shown=[shown.content], lost=lost), [early])
+
+    (row,) = change.shown
+    assert (row.stored_at, row.last_stored_at) == (NOON, again.event.stored_at)
+    assert (row.size_bytes, row.prefix_hash) == (again.event.size_bytes, again.event.prefix_hash)
+    assert unpack(row.frames) == again.event.frames
+
+
+def test_two_events_that_cannot_be_of_one_data_set_are_rejected() -> None:
+    forged = storable_instance(instance(second=9, size_bytes=100))
+
+    with pytest.raises(Rejected, match="not-its-size"):
+        instance_change(known(shown=[forged.content]), [storable_instance(instance())])
+
+
+def test_a_row_of_before_takes_the_object_that_the_next_event_tells_of() -> None:
+    arrived = storable_instance(instance())
+    before = replace(arrived.content, last_stored_at=datetime(1970, 1, 1, tzinfo=UTC))
+    (row,) = instance_change(known(shown=[before]), [arrived]).shown
+
+    assert row == merged_row(arrived, arrived.content, 5)
 
 
 def test_a_replayed_content_has_its_conflict_once_more_and_no_row() -> None:

@@ -81,7 +81,7 @@ def test_a_replacement_with_another_prefix_makes_the_row_that_tells_of_it(world:
     repeat = accept(world, OURS).event
 
     assert object_of(world).startswith(OURS)
-    assert (first.stored_at - repeat.stored_at).total_seconds() == 1e-6
+    assert (repeat.stored_at - first.stored_at).total_seconds() == 1e-6
     assert (repeat.event_id, repeat.received_at) == (first.event_id, first.received_at)
     before, after = storable_instance(first), storable_instance(repeat)
     known = KnownRows(5, {}, {}, {before.key: before.content}, {})
