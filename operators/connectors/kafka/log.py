@@ -8,8 +8,8 @@ from weakref import WeakSet
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from confluent_kafka.admin import AdminClient
 
+from operators.connectors.kafka.clients import client_config
 from operators.errors import Unavailable
 from operators.store.ports import Position
 from schemas.codec import encode
@@ -21,6 +21,8 @@ from schemas.topics import TOPICS, Topic, record_key
 CHECK_S = 2.0
 # The interval of polls while a delivery report is awaited; on average it delays an answer by half of this.
 POLL_S = 0.002
+# The interval of polls while none is awaited: they log what the client has to say, and free records that were given up.
+IDLE_POLL_S = 1.0
 QUEUE_KBYTES = 64 * 1024
 # The longest wait of a record for others in its batch; a longer wait would only delay every answer.
 LINGER_MS = 1
@@ -34,8 +36,7 @@ def producer_config(settings: BrokerSettings) -> dict[str, Any]:
     They ensure that no record is lost or written twice within a session, that waits are bounded, and that each key goes
     to the partition that Flink's sink would choose.
     """
-    return {
-        "bootstrap.servers": settings.bootstrap,
+    return client_config(settings) | {
         "enable.idempotence": True,
         "acks": "all",
         "compression.type": "zstd",
@@ -51,7 +52,6 @@ def producer_config(settings: BrokerSettings) -> dict[str, Any]:
         "reconnect.backoff.max.ms": 1000,
         "queue.buffering.max.kbytes": QUEUE_KBYTES,
         "message.max.bytes": max(topic.max_message_bytes for topic in TOPICS),
-        "log_level": 3,
     }
 
 
@@ -74,11 +74,17 @@ class KafkaEventLog:
         await self.close()
 
     async def close(self) -> None:
-        """Wait for the reports that are outstanding, also at producers that were replaced; for at most `produce_s`."""
+        """Wait for the reports that are outstanding, also at producers that were replaced; for at most `produce_s`.
+
+        Then every producer gives up the records that it still has, and is freed.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.produce_s):
                 for deliveries in tuple(self._reporting):
                     await deliveries.idle.wait()
+        for deliveries in tuple(self._reporting):
+            deliveries.close()
+        self._deliveries = None
 
     async def publish(self, topic: Topic, event: Event) -> Position:
         """Append an event under its key; return its position once the broker has acknowledged it.
@@ -89,11 +95,7 @@ class KafkaEventLog:
 
     async def check(self) -> None:
         """Return once the broker has answered; raises Unavailable when it does not within CHECK_S."""
-        client = AdminClient({"bootstrap.servers": self._settings.bootstrap, "log_level": 3})
-        try:
-            await asyncio.to_thread(client.list_topics, timeout=CHECK_S)
-        except KafkaException as error:
-            raise Unavailable("broker") from error
+        await self._opened().check()
 
     def _send(self, topic: Topic, event: Event) -> "asyncio.Future[Position]":
         """Queue an event, at a new producer if the present one turns out to be broken."""
@@ -118,7 +120,7 @@ class Deliveries:
 
     No thread waits for reports, because for every record it would take the interpreter from the loop and then wake the
     loop. After a fatal error `is_broken` is True and the producer must be replaced; it is still polled until it is
-    empty. `idle` is set while no report is awaited.
+    empty. `idle` is set while no report is awaited. It must be closed: the loop's next poll refers to it.
     """
 
     def __init__(self, producer: Producer, loop: asyncio.AbstractEventLoop, produce_s: float) -> None:
@@ -132,6 +134,21 @@ class Deliveries:
         self._awaited: dict[asyncio.Future[Position], float] = {}
         # The next poll; None while none is needed.
         self._poller: asyncio.TimerHandle | None = None
+        self._poll_again(IDLE_POLL_S)
+
+    async def check(self) -> None:
+        """Return once the broker has answered; raises Unavailable when it does not within CHECK_S."""
+        try:
+            await asyncio.to_thread(self._producer.list_topics, timeout=CHECK_S)
+        except KafkaException as error:
+            raise Unavailable("broker") from error
+
+    def close(self) -> None:
+        """Drop all records that are not reported yet, and poll no more."""
+        self._producer.purge()
+        self._take_reports()
+        if self._poller is not None:
+            self._poller.cancel()
 
     def send(self, topic: Topic, event: Event) -> "asyncio.Future[Position]":
         """Queue an event; the future is done when its report arrives, at the latest after `produce_s`.
@@ -144,8 +161,9 @@ class Deliveries:
             self._take_reports()
             self._note(refused)
             raise Unavailable("broker") from refused
-        self.idle.clear()
-        self._keep_polling()
+        if self.idle.is_set():
+            self.idle.clear()
+            self._poll_again(POLL_S)
         self._awaited[reported] = self._loop.time() + self._produce_s
         return reported
 
@@ -173,11 +191,14 @@ class Deliveries:
             self.idle.set()
         # A producer that is dropped before it is empty would never be freed: its records refer to it.
         if self._awaited or (self.is_broken and len(self._producer)):
-            self._keep_polling()
+            self._poll_again(POLL_S)
+        elif not self.is_broken:
+            self._poll_again(IDLE_POLL_S)
 
-    def _keep_polling(self) -> None:
-        if self._poller is None:
-            self._poller = self._loop.call_later(POLL_S, self._poll)
+    def _poll_again(self, after_s: float) -> None:
+        if self._poller is not None:
+            self._poller.cancel()
+        self._poller = self._loop.call_later(after_s, self._poll)
 
     def _take_reports(self) -> None:
         try:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec, TopicDescription
 
-from operators.errors import Unavailable
+from operators.connectors.kafka.clients import asking, client_config
 from schemas.settings.servers import BrokerSettings
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class Positions:
     """
 
     def __init__(self, settings: BrokerSettings) -> None:
-        self._client = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 3})
+        self._client = AdminClient(client_config(settings))
         self._within_s = settings.produce_s
 
     def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
@@ -77,24 +77,21 @@ class Positions:
     def _until_coordinated(self, ask: Callable[[], T]) -> T:
         """Return the answer of `ask`; ask again while the broker has no coordinator for the group yet."""
         deadline = time.monotonic() + self._within_s
-        while True:
-            try:
-                return ask()
-            except KafkaException as error:
-                if error.args[0].code() not in NOT_YET or time.monotonic() > deadline:
-                    raise Unavailable("broker") from error
-                time.sleep(RETRY_S)
+        with asking(self._client):
+            while True:
+                try:
+                    return ask()
+                except KafkaException as error:
+                    if error.args[0].code() not in NOT_YET or time.monotonic() > deadline:
+                        raise
+                    time.sleep(RETRY_S)
 
     def _describe(self, topics: Iterable[str]) -> Mapping[str, TopicDescription]:
         asked = self._client.describe_topics(TopicCollection(sorted(topics)), request_timeout=self._within_s)
-        try:
+        with asking(self._client):
             return {name: future.result() for name, future in asked.items()}
-        except KafkaException as error:
-            raise Unavailable("broker") from error
 
     def _offsets(self, partitions: Iterable[TopicPartition], which: OffsetSpec) -> dict[Partition, int]:
         asked = self._client.list_offsets(dict.fromkeys(partitions, which), request_timeout=self._within_s)
-        try:
+        with asking(self._client):
             return {(place.topic, place.partition): future.result().offset for place, future in asked.items()}
-        except KafkaException as error:
-            raise Unavailable("broker") from error

@@ -15,7 +15,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from operators.errors import Unavailable
+from operators.connectors.kafka.clients import asking, client_config
 from schemas.settings.servers import BrokerSettings
 from schemas.topics import PARTITIONS, TOPICS, Topic
 
@@ -28,23 +28,21 @@ async def prepare_topics(settings: BrokerSettings, partitions: int = PARTITIONS,
     Every change is logged; the other settings of an existing topic stay as its operator has chosen them. Raises
     Unavailable when the broker does not answer or refuses.
     """
-    client = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 3})
+    client = AdminClient(client_config(settings))
     wanted = [NewTopic(topic.name, partitions, replication, config=topic.config) for topic in TOPICS]
-    created = client.create_topics(wanted, request_timeout=settings.produce_s)
-    existing = [topic for topic in TOPICS if not await asyncio.to_thread(_is_created, created[topic.name])]
-    try:
+    with asking(client):
+        created = client.create_topics(wanted, request_timeout=settings.produce_s)
+        existing = [topic for topic in TOPICS if not await asyncio.to_thread(_is_created, created[topic.name])]
         await asyncio.to_thread(_alter, client, existing, settings.produce_s)
-    except KafkaException as error:
-        raise Unavailable("broker") from error
 
 
 def _is_created(future: Any) -> bool:
-    """True if the topic is new, False if it was there before."""
+    """True if the topic is new, False if it was there before; raises KafkaException."""
     try:
         future.result()
     except KafkaException as error:
         if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise Unavailable("broker") from error
+            raise
         return False
     return True
 

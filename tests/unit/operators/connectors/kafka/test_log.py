@@ -5,6 +5,7 @@ import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,7 +113,7 @@ def test_a_fatal_error_is_logged_and_counted_once() -> None:
         with capture_logs() as logs:
             await asyncio.gather(publishing, return_exceptions=True)
 
-        assert [(entry["event"], entry["error"]) for entry in logs] == [("producer_broken", "INVALID_PRODUCER_EPOCH")]
+        assert [entry["error"] for entry in logs if entry["event"] == "producer_broken"] == ["INVALID_PRODUCER_EPOCH"]
         assert counted() == before + 1
 
     run(test)
@@ -164,6 +165,50 @@ def test_an_error_of_one_report_stops_no_other() -> None:
     run(test)
 
 
+def threads_of_clients() -> int:
+    """Return how many threads of this process belong to librdkafka's clients."""
+    names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    return sum(name.startswith("rdk:") for name in names)
+
+
+def test_a_log_that_is_closed_leaves_no_client_alive_with_records_that_nobody_takes() -> None:
+    async def test() -> None:
+        absent = BrokerSettings(bootstrap="127.0.0.1:1", produce_s=0.1)
+        async with asyncio.timeout(BOUND_S), KafkaEventLog(absent) as log:
+            with pytest.raises(Unavailable):
+                await log.publish(TRANSFER_ENDED, ended(1))
+
+    before = threads_of_clients()
+    asyncio.run(test())
+
+    assert threads_of_clients() == before
+
+
+def test_checks_use_the_one_client_of_a_log() -> None:
+    async def test(_: MockKafka, log: KafkaEventLog) -> None:
+        before, producer = threads_of_clients(), producer_of(log)
+        await asyncio.gather(*(log.check() for _ in range(5)))
+
+        assert threads_of_clients() == before
+        assert producer_of(log) is producer
+
+    run(test)
+
+
+def test_a_producer_without_records_says_in_the_log_why_it_cannot_connect() -> None:
+    async def test() -> None:
+        async with asyncio.timeout(BOUND_S), KafkaEventLog(BrokerSettings(bootstrap="127.0.0.1:1")) as log:
+            with pytest.raises(Unavailable):
+                await log.check()
+            while not logs:  # noqa: ASYNC110 - there is no event of a log line
+                await asyncio.sleep(0.01)
+
+    with capture_logs() as logs:
+        asyncio.run(test())
+
+    assert {line["event"] for line in logs} == {"broker_client_error"}
+
+
 class SilentProducer:
     """A producer that never reports what became of a record."""
 
@@ -173,6 +218,9 @@ class SilentProducer:
     def poll(self, _: float) -> None:
         """Report nothing."""
 
+    def purge(self) -> None:
+        """Drop nothing."""
+
 
 def test_a_record_without_a_report_is_unavailable_after_produce_s() -> None:
     async def test() -> None:
@@ -181,5 +229,6 @@ def test_a_record_without_a_report_is_unavailable_after_produce_s() -> None:
             with pytest.raises(Unavailable):
                 await deliveries.send(TRANSFER_ENDED, ended(1))
             await deliveries.idle.wait()
+        deliveries.close()
 
     asyncio.run(test())

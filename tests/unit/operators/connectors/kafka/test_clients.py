@@ -1,0 +1,46 @@
+"""What librdkafka has to say of its clients is a line of the process's log, and nothing on standard error."""
+
+import time
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from structlog.testing import capture_logs
+
+from operators.connectors.kafka.clients import ClientLog, asking, client_config
+from operators.connectors.kafka.positions import Positions
+from operators.errors import Unavailable
+from schemas.settings.servers import BrokerSettings
+
+ABSENT = BrokerSettings(bootstrap="127.0.0.1:1", produce_s=0.5)
+
+
+def test_a_client_says_in_the_log_once_why_it_cannot_connect(capfd: pytest.CaptureFixture[str]) -> None:
+    with capture_logs() as logs:
+        client = AdminClient(client_config(ABSENT))
+        with pytest.raises(Unavailable), asking(client):
+            client.list_topics(timeout=1)
+
+    (line,) = logs
+    assert (line["event"], line["kind"]) == ("broker_client_error", "FAIL")
+    assert "Connection refused" in line["line"]
+    assert capfd.readouterr().err == ""
+
+
+def test_positions_that_cannot_be_had_say_why() -> None:
+    with capture_logs() as logs, pytest.raises(Unavailable):
+        Positions(ABSENT).extents(["a-topic"])
+
+    assert [line["event"] for line in logs] == ["broker_client_error"]
+
+
+def test_a_line_is_logged_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    client_log = ClientLog()
+
+    with capture_logs() as logs:
+        for moment in (0.0, 30.0, 59.0, 60.0, 61.0):
+            now[0] = moment
+            client_log.log(40, "%s [%s] %s", "FAIL", "client", f"at {moment}")
+
+    assert [line["line"] for line in logs] == ["at 0.0", "at 60.0"]
