@@ -215,7 +215,7 @@ def _first_instance(instance: StorableInstance) -> dict[str, Any]:
 def _attributes(level: Level, instance: StorableInstance) -> tuple[DicomJson, tuple[str, ...]]:
     event = instance.event
     uids = {name: getattr(event, name) for name in ("study_uid", "series_uid", "sop_uid", "sop_class")}
-    return row_json(level, instance.values | uids)
+    return row_json(level, vars(event.facts) | uids)
 
 
 def _columns(level: Level, values: dict[str, Any]) -> dict[str, Any]:

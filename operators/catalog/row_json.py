@@ -1,17 +1,18 @@
-"""The DICOM JSON of a row (PS3.18 F.2): the attributes of a query's answer, from the values of one instance.
+"""The DICOM JSON of a row (PS3.18 F.2): the attributes of a query's answer, from the facts of one instance.
 
+Values are answered as the sender wrote them, and as metadata shows them; what queries match is in columns of its own.
 It has no counts, modalities, availability and addresses: they come from other rows, and the reader adds them.
 """
 
 from collections.abc import Mapping
-from datetime import date, time
 from itertools import zip_longest
 from typing import Any
 
 import orjson
 
+from operators.catalog.storable import storable_text
 from operators.dicom.attributes import LEVELS, Attribute, Level, answered_at, items_of
-from operators.dicom.element_json import DicomJson
+from operators.dicom.element_json import TEXTS, DicomJson, JsonElement, text_json
 
 LIMIT_BYTES = 1024
 CHARACTER_SET = "00080005"
@@ -22,8 +23,8 @@ ANSWERED = {level: answered_at(level) for level in LEVELS}
 def row_json(level: Level, values: Mapping[str, Any]) -> tuple[DicomJson, tuple[str, ...]]:
     """Return the attributes of a level's row, and a warning code when some had to be left out.
 
-    `values` has facts and UIDs by their names; an attribute is absent if its value is None, and present without a value
-    if it is an empty text. The largest attributes are left out until the rest, as compact JSON, fits LIMIT_BYTES.
+    `values` has facts, as events carry them, and UIDs by their names; an attribute is absent if its value is None, and
+    present without a value if it is an empty text. The largest attributes are left out until the rest, as compact JSON, fits LIMIT_BYTES.
     """
     wanted = (
         (attribute, _items(attribute, values) if attribute.vr == "SQ" else values[attribute.name])
@@ -50,11 +51,11 @@ def _items(sequence: Attribute, values: Mapping[str, Any]) -> list[DicomJson] | 
     ]
 
 
-def element(vr: str, value: str | int | date | time | list[DicomJson]) -> dict[str, Any]:
+def element(vr: str, value: str | int | list[DicomJson]) -> JsonElement:
     """Return one element of the DICOM JSON model (PS3.18 F.2.2)."""
-    if value == "":
-        return {"vr": vr}
-    return {"vr": vr, "Value": VALUES.get(vr, _texts)(value)}
+    if isinstance(value, str) and vr in TEXTS:
+        return text_json(vr, storable_text(value))
+    return {"vr": vr, "Value": value if isinstance(value, list) else [value]}
 
 
 def _without_largest(found: DicomJson) -> DicomJson:
@@ -63,31 +64,3 @@ def _without_largest(found: DicomJson) -> DicomJson:
         left_out = largest_last.pop()
         found = {tag: kept for tag, kept in found.items() if tag != left_out}
     return found
-
-
-def _texts(text: str) -> list[str | None]:
-    return [part or None for part in text.split("\\")]
-
-
-def _name(text: str) -> list[dict[str, str]]:
-    groups = zip(("Alphabetic", "Ideographic", "Phonetic"), text.split("="), strict=False)
-    return [{group: name for group, name in groups if name}]
-
-
-def _date(value: date) -> list[str]:
-    return [value.isoformat().replace("-", "")]
-
-
-def _time(value: time) -> list[str]:
-    return [value.isoformat().replace(":", "")]
-
-
-# The writers of values by VR; the values of every other VR are texts.
-VALUES: dict[str, Any] = {
-    "SQ": lambda items: items,
-    "PN": _name,
-    "DA": _date,
-    "TM": _time,
-    "IS": lambda number: [number],
-    "US": lambda number: [number],
-}

@@ -40,9 +40,14 @@ def storable_values(facts: Facts) -> tuple[dict[str, Any], tuple[str, ...]]:
     return values, tuple(warnings)
 
 
+def storable_text(text: str) -> str:
+    """Return the text without the characters that a database refuses."""
+    return UNSTORABLE.sub("", text)
+
+
 def clean(text: str) -> str:
-    """Return the text without padding and without the characters that a database refuses."""
-    return UNSTORABLE.sub("", text).strip()
+    """Return the text as it is matched: storable, and without space around it."""
+    return storable_text(text).strip()
 
 
 def _text(fact: str) -> tuple[str, str]:

@@ -1,39 +1,55 @@
-"""DICOM JSON of single elements, made directly from their bytes, for the simple values that most headers consist of.
+"""DICOM JSON of single elements, made from their bytes (PS3.18 F.2).
 
-This takes 3 us for an element; pydicom takes 45. A value with special rules (another character set, a name with several
-component groups) is left to pydicom. Source: PS3.18 F.2.
+Nothing is left out and nothing becomes another value: where JSON has no number for a value, IS, DS, SV and UV become a
+text, which the standard allows for them alone (F.2.3); an element of another VR is left to the caller, who must refer
+to its bytes.
 """
 
+import re
 import struct
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from decimal import Decimal
+from math import isfinite
 from typing import Any
+
+from operators.dicom.text import ONE_TEXT_VRS, CharacterSet, name_groups, read_text
 
 # A data set in the DICOM JSON model: elements by tag, eight hexadecimal digits (PS3.18 F.2).
 DicomJson = dict[str, Any]
 JsonElement = dict[str, Any]
 Reader = Callable[[bytes, str], list[Any] | None]
 
-PADDING = "\0 "
-# JSON does not hold longer whole numbers exactly; PS3.5 6.2 allows twelve characters.
-NUMBER_CHARACTERS = 16
-DECIMAL = frozenset("0123456789+-.eE")
-FORMATS = {"US": "H", "UL": "I", "SS": "h", "SL": "i", "FL": "f", "FD": "d"}
+# Readers of JSON may hold numbers as doubles, which have all integers up to this one (RFC 8259 6).
+MOST_INTEGER = 2**53 - 1
+# As many characters cannot have more digits than a double keeps.
+EXACT_CHARACTERS = 15
+INTEGER = re.compile(r"[+-]?[0-9]{1,16}")
+DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+FORMATS = {"US": "H", "UL": "I", "SS": "h", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
+TEXT_VRS = frozenset({"AS", "AE", "CS", "DA", "DT", "LO", "SH", "TM", "UC", "UI"}) | ONE_TEXT_VRS
 
 
-def simple_element(vr: str, raw: bytes, order: str) -> JsonElement | None:
-    """Return the element with this VR and value; None when pydicom must read it. `order` is struct's byte order.
+def element_json(vr: str, raw: bytes, order: str, character_set: CharacterSet) -> JsonElement | None:
+    """Return the element with this VR and value; None when its VR has no values in JSON, or its bytes are no values.
 
-    Text is read here only when it is printable ASCII, which means the same in every character set.
+    `order` is struct's byte order.
     """
-    reader = READERS.get(vr)
-    if reader is None:
+    values: list[Any] | None
+    if vr in TEXTS:
+        values = TEXTS[vr](read_text(raw, vr, character_set).text)
+    elif vr in NUMBERS:
+        values = NUMBERS[vr](raw, order)
+    else:
         return None
-    if not raw:
-        return {"vr": vr}
-    values = reader(raw, order)
     if values is None:
         return None
+    return {"vr": vr, "Value": values} if values else {"vr": vr}
+
+
+def text_json(vr: str, text: str) -> JsonElement:
+    """Return the element of a VR in TEXTS whose text was read by operators.dicom.text."""
+    values = TEXTS[vr](text)
     return {"vr": vr, "Value": values} if values else {"vr": vr}
 
 
@@ -42,61 +58,32 @@ def inline_binary(vr: str, raw: bytes) -> JsonElement:
     return {"vr": vr, "InlineBinary": b64encode(raw).decode()} if raw else {"vr": vr}
 
 
-def _ascii(raw: bytes) -> str | None:
-    """Read printable ASCII without its padding; None for any other bytes, such as escape sequences."""
-    if not raw.isascii():
-        return None
-    text = raw.decode("ascii").rstrip(PADDING)
-    return text if text.isprintable() else None
+def integer(text: str) -> int | str:
+    """Return an integer string as a number; as it is if it is no integer, or one that a double does not hold."""
+    number = int(text) if INTEGER.fullmatch(text) else None
+    return text if number is None or abs(number) > MOST_INTEGER else number
 
 
-def _texts(raw: bytes, _: str) -> list[Any] | None:
-    text = _ascii(raw)
-    if text is None:
-        return None
-    return [part.rstrip(PADDING) or None for part in text.split("\\")] if text else []
+def decimal(text: str) -> float | str:
+    """Return a decimal string as a number; as it is if it is no decimal, or one that a double does not hold."""
+    if not DECIMAL.fullmatch(text):
+        return text
+    number = float(text)
+    if len(text) <= EXACT_CHARACTERS and "e" not in text and "E" not in text:
+        return number
+    return number if isfinite(number) and Decimal(repr(number)) == Decimal(text) else text
 
 
-def _titles(raw: bytes, _: str) -> list[Any] | None:
-    text = _ascii(raw)
-    return None if text is None else [part.strip() or None for part in text.split("\\")] if text else []
+def _values(value: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    """Return the reader of a text's values; an empty value among several is null (PS3.18 F.2.5)."""
 
+    def read(text: str) -> list[Any]:
+        if "\\" in text:
+            return [value(part) if part else None for part in text.split("\\")]
+        only = value(text) if text else None
+        return [] if only is None else [only]
 
-def _text(raw: bytes, _: str) -> list[Any] | None:
-    text = _ascii(raw)
-    return None if text is None else [text] if text else []
-
-
-def _name(raw: bytes, _: str) -> list[Any] | None:
-    """Read a single name that has one component group."""
-    text = _ascii(raw)
-    if text is None or "\\" in text or "=" in text:
-        return None
-    return [{"Alphabetic": text}] if text else []
-
-
-def _decimals(raw: bytes, _: str) -> list[Any] | None:
-    text = _ascii(raw)
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split("\\")] if text else []
-    try:
-        return [float(part) if part else None for part in parts] if DECIMAL.issuperset("".join(parts)) else None
-    except ValueError:
-        return None
-
-
-def _integers(raw: bytes, _: str) -> list[Any] | None:
-    text = _ascii(raw)
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split("\\")] if text else []
-    if any(len(part) > NUMBER_CHARACTERS or (part and not part.lstrip("+-").isdecimal()) for part in parts):
-        return None
-    try:
-        return [int(part) if part else None for part in parts]
-    except ValueError:
-        return None
+    return read
 
 
 def _numbers(letter: str) -> Reader:
@@ -109,12 +96,46 @@ def _numbers(letter: str) -> Reader:
     return read
 
 
-READERS: Mapping[str, Reader] = {
-    **dict.fromkeys(("AS", "CS", "DA", "DT", "LO", "SH", "TM", "UC", "UI"), _texts),
-    **dict.fromkeys(("LT", "ST", "UR", "UT"), _text),
+def _long_numbers(letter: str) -> Reader:
+    read = _numbers(letter)
+
+    def read_long(raw: bytes, order: str) -> list[Any] | None:
+        found = read(raw, order)
+        return found and [str(number) if abs(number) > MOST_INTEGER else number for number in found]
+
+    return read_long
+
+
+def _finite_numbers(letter: str) -> Reader:
+    read = _numbers(letter)
+
+    def read_finite(raw: bytes, order: str) -> list[Any] | None:
+        found = read(raw, order)
+        return found if found is None or all(map(isfinite, found)) else None
+
+    return read_finite
+
+
+def _tags(raw: bytes, order: str) -> list[Any] | None:
+    found = _numbers("H")(raw, order)
+    if found is None or len(found) % 2:
+        return None
+    return [f"{group:04X}{element:04X}" for group, element in zip(found[::2], found[1::2], strict=True)]
+
+
+# The readers of values by VR: from the text of an element, and from its bytes.
+TEXTS: Mapping[str, Callable[[str], list[Any]]] = {
+    **dict.fromkeys(TEXT_VRS, _values(str)),
+    **dict.fromkeys(ONE_TEXT_VRS, lambda text: [text] if text else []),
+    "PN": _values(lambda name: {**name_groups(name)} or None),
+    "DS": _values(lambda part: decimal(part.strip())),
+    "IS": _values(lambda part: integer(part.strip())),
+}
+NUMBERS: Mapping[str, Reader] = {
     **{vr: _numbers(letter) for vr, letter in FORMATS.items()},
-    "AE": _titles,
-    "PN": _name,
-    "DS": _decimals,
-    "IS": _integers,
+    "UV": _long_numbers("Q"),
+    "SV": _long_numbers("q"),
+    "FL": _finite_numbers("f"),
+    "FD": _finite_numbers("d"),
+    "AT": _tags,
 }

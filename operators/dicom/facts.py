@@ -7,7 +7,13 @@ from typing import Any
 from operators.dicom.attributes import FACTS, SEQUENCES, items_of
 from operators.dicom.reasons import Oddity
 from operators.dicom.scan import Buffer, Header, ValueSpan, scanning_items
-from operators.dicom.text import CHARACTER_SET_VRS, DEFAULT_REPERTOIRE, decode, encodings_of
+from operators.dicom.text import (
+    DEFAULT_REPERTOIRE,
+    PADDING,
+    TRAILING_PADDING_VRS,
+    character_set_of,
+    read_text,
+)
 from operators.pieces import Pieces
 from schemas.events import Facts
 
@@ -18,7 +24,9 @@ MAX_INT = (1 << 31) - 1
 MAX_ITEMS = 16
 
 # Name, tag and VR of every fact at the top level of a data set: plain tuples, for the loop over them is a hot path.
-TOP_LEVEL = tuple((attribute.name, attribute.tag, attribute.vr) for attribute in FACTS if not attribute.sequence)
+SPECIFIC_CHARACTER_SET, *TOP_LEVEL = (
+    (attribute.name, attribute.tag, attribute.vr) for attribute in FACTS if not attribute.sequence
+)
 # The tags that the scan must look for.
 WANTED = frozenset(attribute.tag for attribute in (*FACTS, *SEQUENCES) if not attribute.sequence)
 
@@ -26,9 +34,6 @@ WANTED = frozenset(attribute.tag for attribute in (*FACTS, *SEQUENCES) if not at
 NUMBER_VRS = {"US": "H", "UL": "I", "SS": "h", "SL": "i"}
 US_BYTES = 2
 DIGITS = re.compile("[+]?[0-9]{1,9}")
-# NUL and lone surrogates, which no store accepts.
-NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
-PADDING = " \0"
 
 
 def reading_facts(header: Header) -> Pieces[tuple[Facts, set[Oddity]]]:
@@ -38,6 +43,7 @@ def reading_facts(header: Header) -> Pieces[tuple[Facts, set[Oddity]]]:
     """
     reader = _Reader(header)
     data, values, found = header.data, header.values, reader.found
+    has_ascii = reader.character_set.has_ascii
     for name, tag, vr in TOP_LEVEL:
         value = values.get(tag)
         if value is None:
@@ -46,15 +52,15 @@ def reading_facts(header: Header) -> Pieces[tuple[Facts, set[Oddity]]]:
             found[name] = reader.number(value)
             continue
         found_vr, start, length = value
-        is_usual = length <= MAX_TEXT_LENGTH and (found_vr == vr or not found_vr)
-        text = _printable(data[start : start + length]) if is_usual else None
+        is_usual = has_ascii and length <= MAX_TEXT_LENGTH and (found_vr == vr or not found_vr)
+        text = _printable(data[start : start + length], vr) if is_usual else None
         found[name] = reader.text(value, vr) if text is None else text
         if length > MAX_TEXT_LENGTH:
             yield
     for sequence in SEQUENCES:
         if sequence.tag in values:
             found |= yield from reader.items(sequence.path)
-    if not encodings_of(reader.character_set).is_known:
+    if not reader.character_set.is_known:
         reader.oddities.add(Oddity.UNKNOWN_CHARACTER_SET)
     return Facts(**found), reader.oddities
 
@@ -66,11 +72,11 @@ class _Reader:
         self.header = header
         self.found: dict[str, Any] = {}
         self.oddities: set[Oddity] = set()
-
-    @property
-    def character_set(self) -> str:
-        """Return the defined terms that the texts are decoded by."""
-        return self.found.get("specific_character_set") or ""
+        name, tag, vr = SPECIFIC_CHARACTER_SET
+        self.character_set = DEFAULT_REPERTOIRE
+        if tag in header.values:
+            self.found[name] = self.text(header.values[tag], vr)
+            self.character_set = character_set_of(self.found[name])
 
     def number(self, value: ValueSpan) -> int | None:
         """Read a number that should have VR US; None, and an oddity, if the value is no number from 0 to 2**31 - 1."""
@@ -86,7 +92,7 @@ class _Reader:
         return number
 
     def text(self, value: ValueSpan, vr: str) -> str:
-        """Read any text: decode it, trim each value, drop characters that no store accepts, and cut the text."""
+        """Read any text, and cut it to MAX_TEXT_LENGTH."""
         found_vr, start, length = value
         raw = bytes(self.header.data[start : start + min(length, MAX_TEXT_BYTES)])
         if found_vr not in {vr, ""}:
@@ -94,42 +100,41 @@ class _Reader:
         if found_vr in NUMBER_VRS:
             number = _parsed(raw, NUMBER_VRS[found_vr], self.header.order)
             return "" if number is None else str(number)
-        text = self._storable(raw, vr)
+        text, is_exact = read_text(raw, vr, self.character_set)
+        if not is_exact:
+            self.oddities.add(Oddity.UNDECODABLE_TEXT)
         if len(text) > MAX_TEXT_LENGTH or length > MAX_TEXT_BYTES:
             self.oddities.add(Oddity.LONG_VALUE)
         return text[:MAX_TEXT_LENGTH]
 
-    def _storable(self, raw: bytes, vr: str) -> str:
-        """Decode a text; leave out padding and the characters that no store accepts."""
-        encodings = encodings_of(self.character_set).names if vr in CHARACTER_SET_VRS else DEFAULT_REPERTOIRE
-        text, is_exact = decode(raw, encodings)
-        if not is_exact or (encodings == DEFAULT_REPERTOIRE and not raw.isascii()):
-            self.oddities.add(Oddity.UNDECODABLE_TEXT)
-        return "\\".join(part.strip(PADDING) for part in NOT_STORABLE.sub("", text.rstrip(PADDING)).split("\\"))
-
     def items(self, sequence: str) -> Pieces[dict[str, str]]:
         """Read the facts in the items of a sequence: one value for each item, joined by backslashes."""
         members = ITEMS[sequence]
-        found = yield from scanning_items(self.header, int(sequence, 16), frozenset(tag for _, tag, _ in members))
-        items = found[:MAX_ITEMS]
-        texts = {name: [self._item_text(item.get(tag), vr) for item in items] for name, tag, vr in members}
+        wanted = frozenset(tag for _, tag, _ in (SPECIFIC_CHARACTER_SET, *members))
+        found = yield from scanning_items(self.header, int(sequence, 16), wanted)
+        items = [self._item(item, members) for item in found[:MAX_ITEMS]]
+        texts = {name: [item[name] for item in items] for name, _, _ in members}
         return {name: "\\".join(found) for name, found in texts.items() if any(found)}
 
-    def _item_text(self, value: ValueSpan | None, vr: str) -> str:
-        if value is None:
-            return ""
-        _, start, length = value
-        text = _printable(self.header.data[start : start + min(length, MAX_TEXT_LENGTH)])
-        return self.text(value, vr) if text is None else text
+    def _item(self, item: dict[int, ValueSpan], members: tuple[tuple[str, int, str], ...]) -> dict[str, str]:
+        """Read the facts in an item, which may have its own character set (PS3.3 C.12.1.1.2)."""
+        outer, (_, tag, vr) = self.character_set, SPECIFIC_CHARACTER_SET
+        if tag in item:
+            self.character_set = character_set_of(self.text(item[tag], vr))
+        texts = {name: self.text(item[tag], vr) if tag in item else "" for name, tag, vr in members}
+        self.character_set = outer
+        return texts
 
 
-def _printable(raw: Buffer) -> str | None:
+def _printable(raw: Buffer, vr: str) -> str | None:
     """Read a single value of printable ASCII; None for any other value, such as escape sequences."""
     try:
-        text = str(raw, "ascii").strip(PADDING)
+        text = str(raw, "ascii").rstrip(PADDING)
     except UnicodeDecodeError:
         return None
-    return text if text.isprintable() and "\\" not in text else None
+    if not text.isprintable() or "\\" in text:
+        return None
+    return text if vr in TRAILING_PADDING_VRS else text.lstrip(PADDING)
 
 
 def _parsed(raw: bytes, letter: str | None, order: str) -> int | None:

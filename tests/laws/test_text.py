@@ -1,0 +1,72 @@
+"""One reader of text: a query answers every attribute as metadata shows it, whatever a sender wrote."""
+
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.catalog.row_json import ANSWERED, row_json
+from operators.dicom.attributes import LEVELS
+from operators.dicom.element_json import DicomJson
+from operators.dicom.instance import examine
+from operators.dicom.json import dicom_json
+from operators.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
+from tests.support.data.character_sets import extended, misspelt, single
+from tests.support.data.small_instances import ELEMENTS, data_set
+
+TEXTS = {name: vr for name, (_, vr) in ELEMENTS.items() if vr != "US" and name != "specific_character_set"}
+# As devices write them: ends of seconds, hours alone, dates of ACR-NEMA, decimals in integers, empty values.
+VALUES = {
+    "TM": (b"235960", b"10", b"155431.1 ", b"12:30:15", b"1", b" 10", b"10\\11 ", b"noon"),
+    "DA": (b"20260230", b"2026.03.01", b"2026", b"20260301\\20260302 ", b""),
+    "IS": (b"14.5", b"007 ", b" +8 ", b"99999999999999999999", b"1\\\\3", b"ABC "),
+    "CS": (b"M", b" m \\F", b"\xe9", b"A\\\\B "),
+    "SH": (b" a \\ b\0", b"a\0b", b"\\", b""),
+    "PN": (b"A\\\\B", b"\\A", b"A\\", b"A=B=C=D ", b" A^B =x", b"^^ ", b"="),
+}
+
+
+def answers(whole: bytes) -> tuple[DicomJson, DicomJson]:
+    """Return what the catalog's rows hold for queries, and the same attributes in metadata."""
+    examined = examine(whole, EXPLICIT_VR_LITTLE_ENDIAN, 0)
+    uids = {name: getattr(examined, name) for name in ("study_uid", "series_uid", "sop_uid", "sop_class")}
+    made = [row_json(level, vars(examined.facts) | uids) for level in LEVELS]
+    rows: DicomJson = {tag: element for row, _ in made for tag, element in row.items()}
+    # A row over its limit lacks its largest attributes.
+    is_whole = not any(warnings for _, warnings in made)
+    compared = {attribute.path for level in LEVELS for attribute in ANSWERED[level]} if is_whole else rows.keys()
+    shown = dicom_json(whole, 0, EXPLICIT_VR_LITTLE_ENDIAN, "")
+    return rows, {tag: element for tag, element in shown.items() if tag in compared}
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_a_name_in_any_character_set_is_one_name(seed: int) -> None:
+    random = Random(seed)
+    name, description = (extended(random, "^="), extended(random, "\\")) if seed % 2 else (single(random, "^="),) * 2
+    terms = random.choice((name.terms, misspelt(random, name.terms)))
+    written = {"patient_name": ("PN", name.raw), "study_description": ("LO", description.raw)}
+    rows, metadata = answers(data_set(specific_character_set=("CS", terms.encode()), **written))
+
+    assert rows == metadata
+
+
+@pytest.mark.parametrize("name", sorted(TEXTS))
+def test_a_value_as_devices_write_it_is_answered_as_metadata_shows_it(name: str) -> None:
+    vr = TEXTS[name]
+    for raw in (*VALUES.get(vr, ()), *VALUES["SH"], b"235960", b"14.5"):
+        rows, metadata = answers(data_set(specific_character_set=("CS", b""), **{name: (vr, raw)}))
+
+        assert rows == metadata
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(TEXTS)), st.binary(max_size=40), max_size=4),
+    st.sampled_from(("", "ISO_IR 100", "iso_ir_192", "GBK", "ISO 2022 IR 13\\ISO 2022 IR 87", "\\ISO 2022 IR 149")),
+)
+def test_any_bytes_are_answered_as_metadata_shows_them(values: dict[str, bytes], terms: str) -> None:
+    written: dict[str, Any] = {name: (TEXTS[name], raw) for name, raw in values.items()}
+    rows, metadata = answers(data_set(specific_character_set=("CS", terms.encode()), **written))
+
+    assert rows == metadata
