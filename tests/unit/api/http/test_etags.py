@@ -1,13 +1,15 @@
 """An answer that the client has is not sent again, and its tag changes with its instances (CONFORMANCE.md, WADO-RS)."""
 
 import asyncio
+from io import BytesIO
 from typing import cast
 
 import httpx
 import pytest
+from pydicom import dcmread
 
 from api.http import etags
-from tests.support.worlds.reading import World, part10
+from tests.support.worlds.reading import World, bodies, part10
 
 STUDY = "/dicomweb/studies/1.2.3"
 INSTANCE = f"{STUDY}/series/1.2.3.1/instances/1.2.3.1.1"
@@ -83,6 +85,38 @@ def test_another_instance_changes_the_tag_of_its_study(path: str) -> None:
     before, after = asked(("GET", path, {}), later=TWO)
 
     assert before.headers["etag"] != after.headers["etag"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_an_instance_stored_again_behind_another_file_meta_is_answered_under_another_tag(path: str) -> None:
+    async def asked_again() -> tuple[httpx.Response, httpx.Response]:
+        world = World()
+        await world.add(ONE)
+        before = await world.get(path)
+        world.objects.objects.clear()
+        await world.add(behind_other_meta(ONE))
+        return before, await world.get(path, if_none_match=before.headers["etag"])
+
+    before, after = asyncio.run(asked_again())
+
+    assert after.headers["etag"] != before.headers["etag"]
+    one, other = (bodies_of(response) for response in (before, after))
+    assert other == ([behind_other_meta(ONE)] if one == [ONE] else one)
+
+
+def bodies_of(response: httpx.Response) -> list[bytes]:
+    """Return the bodies of an answer's parts, or that of an answer without parts."""
+    is_multipart = response.headers["content-type"].startswith("multipart")
+    return bodies(response) if is_multipart else [response.raise_for_status().content]
+
+
+def behind_other_meta(file: bytes) -> bytes:
+    """Return the same data set behind a longer file meta."""
+    dataset, buffer = dcmread(BytesIO(file)), BytesIO()
+    dataset.file_meta.SourceApplicationEntityTitle = "OTHER"
+    dataset.save_as(buffer, enforce_file_format=True)
+    assert buffer.getvalue().endswith(file[-1000:])
+    return buffer.getvalue()
 
 
 def test_another_instance_does_not_change_the_tag_of_an_instance() -> None:
