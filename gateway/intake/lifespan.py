@@ -12,7 +12,7 @@ from gateway.intake.accept import Acceptance, AcceptancePorts
 from gateway.intake.examiner import Examiner
 from gateway.intake.failpoints import Reached, armed
 from gateway.intake.outbox.adoption import adopt
-from gateway.intake.outbox.outbox import Outbox, OutboxPorts
+from gateway.intake.outbox.outbox import Outbox, OutboxPorts, report_file
 from gateway.intake.quarantine import Quarantine, QuarantineRules
 from gateway.intake.rebuild import Rebuilder
 from gateway.intake.spool import Room, SpoolLimits
@@ -84,7 +84,15 @@ async def open_intake(
     finally:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(outbox.settle(), STOP_S)
+        _close(outbox)
+
+
+def _close(outbox: Outbox) -> None:
+    """Close the outbox; a file that cannot be removed is reported, and left to another process."""
+    try:
         outbox.close()
+    except OSError as error:
+        report_file(outbox.name, error)
 
 
 def limits_of(settings: IntakeSettings) -> ScanLimits:

@@ -8,10 +8,9 @@ from pathlib import Path
 import structlog
 
 from gateway.intake.outbox.journal import Journal
-from gateway.intake.outbox.outbox import Outbox, OutboxPorts
+from gateway.intake.outbox.outbox import Outbox, OutboxPorts, report_file
 from operators.errors import Unavailable
 from operators.tasks import supervised
-from schemas.telemetry import GATEWAY_OUTBOX_TROUBLE
 
 # How often a living process looks for the journals of dead ones.
 ADOPT_S = 2.0
@@ -74,8 +73,7 @@ class Adoption:
 
     def _leave_alone(self, name: str, error: Exception) -> None:
         if name not in self._retry_at:
-            GATEWAY_OUTBOX_TROUBLE.labels("file").inc()
-            log.error("outbox_unreadable", file=name, error=type(error).__name__, errno=getattr(error, "errno", None))
+            report_file(name, error)
         self._retry_at[name] = self._ports.clock() + LEAVE_ALONE_S
 
 

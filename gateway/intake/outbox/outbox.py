@@ -40,6 +40,12 @@ Round = Callable[[], Awaitable[bool]]
 Rebuild = Callable[[Intent], Awaitable[InstanceStored | None]]
 
 
+def report_file(name: str, error: Exception) -> None:
+    """Count and log a journal that cannot be read or removed. It is as it was, and is tried again by whoever finds it."""
+    GATEWAY_OUTBOX_TROUBLE.labels("file").inc()
+    log.error("outbox_unreadable", file=name, error=type(error).__name__, errno=getattr(error, "errno", None))
+
+
 @dataclass(frozen=True)
 class OutboxPorts:
     """The event log, the function that rebuilds an event, and the clocks that an outbox works with."""

@@ -1,9 +1,11 @@
 """An intake is open even while parts of its background work fail, and it finishes its outbox when it is left."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 from structlog.testing import capture_logs
 
 from gateway.intake.lifespan import Connectors, open_intake
@@ -40,3 +42,23 @@ def test_work_that_fails_stops_neither_the_intake_nor_other_work(tmp_path: Path)
     assert [(entry["event"], entry["task"]) for entry in logs] == [("task_failed", "quarantine_watch")]
     assert background.failing() == ()
     assert list((tmp_path / "outbox").iterdir()) == []
+
+
+def test_an_outbox_that_cannot_be_removed_is_reported_when_the_intake_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, *, missing_ok: bool = False) -> None:
+        raise OSError(errno.EIO, "bad disk", str(path), missing_ok)
+
+    async def leave() -> None:
+        connectors = Connectors(MemoryObjectStore(), MemoryEventLog())
+        async with open_intake(intake_in(tmp_path), QuarantineSettings(), connectors, Background()):
+            monkeypatch.setattr(Path, "unlink", fail)
+
+    with capture_logs() as logs:
+        asyncio.run(leave())
+
+    (left,) = (tmp_path / "outbox").iterdir()
+    assert [(entry["event"], entry["file"], entry["errno"]) for entry in logs] == [
+        ("outbox_unreadable", left.name, errno.EIO)
+    ]
