@@ -13,7 +13,7 @@ from api.dicomweb.rendered import IMAGES, picture_response
 from api.dicomweb.resources import check_frames, frame_numbers_of, locations_of
 from api.http.etags import etag, unchanged
 from api.http.media import choose_rendered
-from api.http.problems import NO_PICTURE, is_without_picture
+from api.http.problems import NO_PICTURE, SPOILED, is_without_picture
 from api.services import reader_of, services_of
 from operators.catalog.ports import Location
 from operators.http.accept import accepted
@@ -28,19 +28,23 @@ async def thumbnail(request: Request) -> Response:
     """Answer with a small picture of a study, a series, an instance or a frame.
 
     It shows the first frame in the path's list, else the middle frame of the instance, or of a representative instance.
+    Another instance represents a study or series when the best one is damaged or has no picture.
     """
     media_type, _ = choose_rendered(accepted(request), IMAGES, 1)
     side = services_of(request).settings.thumbnail_px
     rendering = parse_thumbnail(request.query_params.multi_items(), media_type, side)
     numbers = frame_numbers_of(request) if "frames" in request.path_params else []
     locations = await locations_of(request)
+    failed: Exception = Problem(404, "no-images", "no instance here has a picture: retrieve the instances")
     for candidate in islice(_candidates(locations), CANDIDATES):
         try:
             return await _thumbnail_of(request, candidate, numbers, rendering)
-        except NO_PICTURE as error:
-            if not is_without_picture(error) or request.path_params.get("instance"):
+        except (*NO_PICTURE, *SPOILED) as error:
+            is_spoiled = isinstance(error, SPOILED)
+            if request.path_params.get("instance") or not (is_spoiled or is_without_picture(error)):
                 raise
-    raise Problem(404, "no-images", "no instance here has a picture: retrieve the instances")
+            failed = error if is_spoiled else failed
+    raise failed
 
 
 async def _thumbnail_of(request: Request, location: Location, numbers: list[int], rendering: Rendering) -> Response:

@@ -34,6 +34,8 @@ def not_renderable(reason: str) -> Problem:
     return Problem(NOT_RENDERABLE, reason, advice)
 
 
+# The exceptions that mean that an instance is damaged: another one may still be shown in its place.
+SPOILED = (Damaged, Rejected)
 # The exceptions that can mean that an instance has no picture: see is_without_picture.
 NO_PICTURE = (Problem, NotFound, FrameRejected)
 

@@ -11,7 +11,7 @@ import structlog
 from operators.access.principal import Principal
 from operators.catalog.ports import CatalogQueries, Location
 from operators.dicom.instance import data_hasher
-from operators.errors import Unavailable
+from operators.errors import Unavailable, Unreadable
 from operators.store.ports import ObjectStore, OtherSize, StoredObject
 from schemas.objects import TIERS, Bucket
 from schemas.telemetry import API_DAMAGED
@@ -32,9 +32,9 @@ class NotFound(Exception):
 
 
 class Damaged(Exception):
-    """A stored object is missing, or its bytes are not the bytes that were stored.
+    """A stored object is missing, or its bytes are not the bytes that were stored, or the store cannot give them.
 
-    `reason` is object-missing, object-short or object-altered.
+    `reason` is object-missing, object-short, object-altered or object-unreadable.
     """
 
     def __init__(self, reason: str) -> None:
@@ -147,6 +147,28 @@ class ArchiveReader:
             raise _reported_damage(moved, "object-missing") from None
 
     async def _read(self, location: Location, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """Yield a range of the object; when the store cannot give it, ask once more for what is left.
+
+        A store that is well and cannot give the bytes a second time either has a damaged object.
+        """
+        reached = start
+        try:
+            async with aclosing(self._read_once(location, start, end)) as chunks:
+                async for chunk in chunks:
+                    reached += len(chunk)
+                    yield chunk
+        except Unreadable:
+            await self.store.check()
+        else:
+            return
+        try:
+            async with aclosing(self._read_once(location, reached, end)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except Unreadable:
+            raise _reported_damage(location, "object-unreadable") from None
+
+    async def _read_once(self, location: Location, start: int, end: int) -> AsyncGenerator[bytes, None]:
         bucket, size_bytes = TIERS[location.tier], location.size_bytes
         try:
             async with aclosing(

@@ -80,6 +80,27 @@ def test_a_broken_image_does_not_leave_its_series_without_a_thumbnail() -> None:
         assert tones(ask(f"{SERIES}/thumbnail", accept="image/png")) == SIX
 
 
+def damage(objects: MemoryObjectStore, *sop_uids: str) -> None:
+    """Let the store no longer give the objects of these instances."""
+    for bucket, key in [place for place in objects.objects if place[1].split("/")[-1].split("_")[0] in sop_uids]:
+        objects.damage(bucket, key, "unreadable")
+
+
+def test_a_damaged_image_does_not_leave_its_series_without_a_thumbnail() -> None:
+    images = [part10(SOPInstanceUID=f"1.2.3.1.{n}", InstanceNumber=n) for n in (1, 2, 3)]
+    objects = MemoryObjectStore()
+    with archive(*images, objects=objects) as ask:
+        damage(objects, "1.2.3.1.2")
+        shown = ask(f"{SERIES}/thumbnail", accept="image/png")
+        alone = ask(f"{SERIES}/instances/1.2.3.1.2/thumbnail")
+        damage(objects, "1.2.3.1.1", "1.2.3.1.3")
+        none = ask(f"{SERIES}/thumbnail")
+
+    assert tones(shown) == SIX
+    assert (alone.status_code, alone.json()["reason"]) == (500, "object-unreadable")
+    assert (none.status_code, none.json()["reason"]) == (500, "object-unreadable")
+
+
 def test_reports_have_no_thumbnail() -> None:
     series = f"{STUDY}/series/1.2.3.0"
     with archive(REPORT) as ask:

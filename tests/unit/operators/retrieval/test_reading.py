@@ -9,8 +9,8 @@ import pytest
 from operators.access.principal import Principal
 from operators.catalog.ports import Location
 from operators.connectors.memory.queries import MemoryQueries
-from operators.connectors.memory.stores import Outage, StoredBytes
-from operators.errors import Unavailable
+from operators.connectors.memory.stores import MemoryObjectStore, Outage, StoredBytes
+from operators.errors import Unavailable, Unreadable
 from operators.retrieval.reading import (
     CHECKED_FIRST_BYTES,
     ArchiveReader,
@@ -30,8 +30,8 @@ TWO = part10(SOPInstanceUID="1.2.3.1.2", InstanceNumber=2)
 LARGE = part10() + bytes(CHECKED_FIRST_BYTES)
 
 
-async def archive(*files: bytes) -> tuple[World, ArchiveReader]:
-    world = World()
+async def archive(*files: bytes, objects: MemoryObjectStore | None = None) -> tuple[World, ArchiveReader]:
+    world = World(objects=objects or MemoryObjectStore())
     await world.add(*files)
     return world, ArchiveReader(PRINCIPAL, world.queries, world.objects)
 
@@ -278,3 +278,55 @@ async def read_unshown(change: Callable[[World], None]) -> bytes | str:
         return await collected(read_object(world.objects, Bucket.HOT, one.object_key, expected))
     except Damaged as error:
         return error.reason
+
+
+@pytest.mark.parametrize("how", ["unreadable", "broken off"])
+@pytest.mark.parametrize("whole", [ONE, LARGE], ids=["small", "large"])
+def test_an_object_that_the_store_cannot_give_is_damaged(whole: bytes, how: str) -> None:
+    async def read() -> None:
+        world, reader = await archive(whole)
+        for bucket, key in world.objects.objects:
+            world.objects.damage(bucket, key, how)
+        await collected(reader.stream_whole(await reader.locate_one(*UIDS)))
+
+    before = API_DAMAGED.labels("object-unreadable")._value.get()
+    with pytest.raises(Damaged, match="object-unreadable"):
+        asyncio.run(read())
+
+    assert API_DAMAGED.labels("object-unreadable")._value.get() == before + 1
+
+
+@dataclass
+class FailingReads(MemoryObjectStore):
+    """A store that breaks off its first reads after 100 bytes, and may be away afterwards."""
+
+    failures: int = 1
+    then: Outage = Outage.NONE
+
+    async def read(
+        self, bucket: Bucket, key: str, start: int = 0, end: int | None = None, *, size_bytes: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        self.failures -= 1
+        left = 100 if self.failures >= 0 else None
+        async for chunk in super().read(bucket, key, start, end, size_bytes=size_bytes):
+            yield chunk[:left]
+            if left is not None:
+                self.outage = self.then
+                raise Unreadable("store-broke-off")
+
+
+def test_a_read_that_breaks_off_once_goes_on_where_it_was() -> None:
+    async def read() -> bytes:
+        _, reader = await archive(LARGE, objects=FailingReads())
+        return await collected(reader.stream_whole(await reader.locate_one(*UIDS)))
+
+    assert asyncio.run(read()) == LARGE
+
+
+def test_an_object_at_a_store_that_is_not_well_does_not_count_as_damaged() -> None:
+    async def read() -> bytes:
+        _, reader = await archive(ONE, objects=FailingReads(then=Outage.REFUSES))
+        return await collected(reader.stream_whole(await reader.locate_one(*UIDS)))
+
+    with pytest.raises(Unavailable):
+        asyncio.run(read())
