@@ -55,12 +55,14 @@ def positions(job: Job, settings: JobSettings, servers: Servers) -> dict[Partiti
 
 
 def expired_unread(read: Mapping[Partition, int], extents: Mapping[Partition, Extent]) -> dict[str, int]:
-    """Return by topic how many records before the earliest ones were never read."""
+    """Return by topic how many records before the earliest ones were never read; none if the job has read nothing yet.
+
+    A partition of which the job has read nothing may have had its first records while the job was stopped.
+    """
     counts: dict[str, int] = {}
-    for (topic, partition), offset in sorted(read.items()):
-        extent = extents.get((topic, partition))
-        if extent is not None and offset < extent.earliest:
-            counts[topic] = counts.get(topic, 0) + extent.earliest - offset
+    for (topic, partition), extent in sorted(extents.items() if read else ()):
+        if count := max(extent.earliest - read.get((topic, partition), 0), 0):
+            counts[topic] = counts.get(topic, 0) + count
     return counts
 
 
@@ -77,14 +79,16 @@ def report_lag(broker: BrokerPositions, jobs: Iterable[Job], now_ms: int) -> Non
 def late_records(broker: BrokerPositions, topic: Topic, committed: Mapping[Partition, int], now_ms: int) -> int:
     """Return how many unread records of a topic are older than half of its retention, as the broker dated them.
 
-    A retention lasts days, so that a clock that differs from the broker's by minutes does not matter.
+    A job that has committed nothing yet has just begun. A retention lasts days, so that a clock that differs from the
+    broker's by minutes does not matter.
     """
+    if not committed:
+        return 0
     at_ms = now_ms - int(topic.retention_ms * ALARM_SHARE)
     extents = broker.extents([topic.name])
     return sum(
-        max(young - max(committed[place], extents[place].earliest), 0)
+        max(young - max(committed.get(place, 0), extents[place].earliest), 0)
         for place, young in broker.offsets_at([topic.name], at_ms).items()
-        if place in committed
     )
 
 

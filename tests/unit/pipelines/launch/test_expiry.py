@@ -18,6 +18,7 @@ from tests.support.worlds.catalog_histories import due, record, run
 from tests.unit.pipelines.launch.test_losses import Broker
 from tests.unit.pipelines.launch.test_rows import PLACE, applied
 
+ENDS = ("transfer-ended", 0)
 NOW_MS = 1_772_366_400_000
 
 
@@ -31,9 +32,11 @@ def settings(tmp_path: Path) -> JobSettings:
 @pytest.mark.parametrize(
     ("read", "counts"),
     [
-        ({PLACE: 10}, {"instance-stored": 490}),
-        ({PLACE: 500}, {}),
+        ({PLACE: 10, ("instance-stored", 1): 500, ("study-due", 0): 500}, {"instance-stored": 490}),
+        ({PLACE: 500, ("instance-stored", 1): 600, ("study-due", 0): 501}, {}),
         ({}, {}),
+        # Partitions that had no record yet when the job was stopped.
+        ({PLACE: 500}, {"instance-stored": 500, "study-due": 500}),
         ({PLACE: 10, ("instance-stored", 1): 490, ("study-due", 0): 499}, {"instance-stored": 500, "study-due": 1}),
     ],
 )
@@ -46,7 +49,7 @@ def test_the_records_between_a_position_and_the_earliest_record_have_expired_unr
 
 
 def test_a_start_after_a_long_stop_says_what_expired_unread(settings: JobSettings) -> None:
-    broker = Broker(earliest=500, end=600, offsets={STUDY.name: {PLACE: 10}})
+    broker = Broker(earliest=500, end=600, offsets={STUDY.name: {PLACE: 10, ENDS: 600}})
     with capture_logs() as logs:
         expiry.report_expired(Servers(broker, MemoryProgress()), settings)
 
@@ -77,9 +80,19 @@ def test_a_catalog_that_does_not_answer_is_taken_to_be_where_its_group_is(settin
     assert expiry.positions(CATALOG, settings, Servers(broker, MemoryProgress(outage=Outage.REFUSES))) == {PLACE: 8}
 
 
+def test_unread_records_of_a_partition_of_which_nothing_was_read_yet_raise_an_alarm() -> None:
+    broker = Broker(end=100, young=90, offsets={STUDY.name: {ENDS: 100}})
+    with capture_logs() as logs:
+        expiry.report_lag(broker, JOBS, NOW_MS)
+
+    assert [(line["event"], line["job"], line["topic"], line["records"]) for line in logs] == [
+        ("job_lag_alarm", "study", "instance-stored", 90)
+    ]
+
+
 @pytest.mark.parametrize(("committed", "records"), [(10, [80]), (89, [1]), (90, []), (100, [])])
 def test_unread_records_older_than_half_of_the_retention_raise_an_alarm(committed: int, records: list[int]) -> None:
-    broker = Broker(end=100, young=90, offsets={STUDY.name: {PLACE: committed}})
+    broker = Broker(end=100, young=90, offsets={STUDY.name: {PLACE: committed, ENDS: 100}})
     with capture_logs() as logs:
         expiry.report_lag(broker, JOBS, NOW_MS)
 
