@@ -6,6 +6,7 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Any, cast, get_args
 
+from gateway.intake.outbox.transfers import Transfers, unpacked
 from gateway.intake.transfer import RecordedTransfer, TransferEnd
 from schemas.events import Outcome
 from schemas.objects import Envelope, Identity
@@ -38,7 +39,10 @@ class Ledger:
         self._recall = recall
         # The place of the line of each open intent, by the intent's number.
         self.intents: dict[int, int] = {}
-        self.transfers: dict[str, RecordedTransfer] = {}
+        # The same for the open intents of a snapshot whose lines were copied, and the number of the last one copied.
+        self._copied: dict[int, int] = {}
+        self._last_copied = 0
+        self.transfers = Transfers()
 
     @property
     def is_empty(self) -> bool:
@@ -57,10 +61,11 @@ class Ledger:
 
         If the beginning of its transfer is not known, because its line was lost, the intent stands in for it.
         """
-        transfer = self.transfers.get(intent.transfer_id) or self._stand_in(intent)
+        transfer = self.transfers.get(intent.transfer_id) or _stand_in(intent)
         if intent.number not in self.intents:
             transfer.open_intents += 1
         transfer.add(intent.identity.study_uid)
+        self.transfers.keep(transfer)
         self.intents[intent.number] = place
 
     def intent(self, number: int) -> Intent:
@@ -74,16 +79,13 @@ class Ledger:
         """
         if self.intents.pop(intent.number, None) is None:
             return False
+        self._copied.pop(intent.number, None)
         transfer = self.transfers[intent.transfer_id]
         transfer.open_intents -= 1
         if is_published:
             transfer.add(intent.identity.study_uid, (bytes.fromhex(intent.identity.data_hash),))
-        self._forget_if_finished(transfer)
+        self.transfers.keep(transfer)
         return transfer.is_over
-
-    def ready(self) -> list[str]:
-        """Return the ids of the transfers whose ends can be published now: those that are over."""
-        return [transfer.transfer_id for transfer in self.transfers.values() if transfer.is_over]
 
     def unpublished(self, transfer_id: str) -> list[str]:
         """Return the studies for which the end of a transfer can be published now: none before the transfer is over."""
@@ -97,9 +99,10 @@ class Ledger:
             return None
         return transfer.end_for(study_uid)
 
-    def unended(self) -> list[str]:
-        """Return the ids of the transfers that have not ended."""
-        return [transfer.transfer_id for transfer in self.transfers.values() if transfer.outcome is None]
+    def has_ended(self, transfer_id: str) -> bool:
+        """True if a transfer has ended, or is not known any more."""
+        transfer = self.transfers.get(transfer_id)
+        return transfer is None or transfer.outcome is not None
 
     def snapshot(self) -> Iterator[Line]:
         """Yield the fewest lines that lead to this state.
@@ -109,35 +112,38 @@ class Ledger:
         intent that is closed in between must be in one or the other, and the ends come last, because a transfer whose
         ends are all published is forgotten.
         """
-        transfers, numbers = tuple(self.transfers.values()), tuple(self.intents)
-        yield from (begun(transfer.transfer_id, transfer.tenant, transfer.began_at) for transfer in transfers)
+        self._copied, self._last_copied = {}, 0
+        (ids, kept), numbers = self.transfers.snapshot(), tuple(self.intents)
+        for transfer_id, one in zip(ids, kept, strict=True):
+            transfer = unpacked(transfer_id, one)
+            yield begun(transfer_id, transfer.tenant, transfer.began_at)
         for number in numbers:
             if (place := self.intents.get(number)) is not None:
                 yield self._recall(place)
-        for transfer in transfers:
+        for transfer_id, one in zip(ids, kept, strict=True):
+            transfer = self.transfers.get(transfer_id) or unpacked(transfer_id, one)
             yield from _published(transfer)
             yield from _ending(transfer)
 
-    def move(self, places: Iterable[tuple[int, int]], shift: int) -> None:
-        """Note the new places of the lines of intents, by number; all later lines have moved by `shift` bytes."""
-        last = 0
-        for number, place in places:
-            last = number
-            if number in self.intents:
-                self.intents[number] = place
-        # Numbers grow, and a dict keeps the order in which they were added.
-        for number in takewhile(lambda number: number > last, reversed(self.intents)):
-            self.intents[number] += shift
+    def copied(self, lines: Iterable[tuple[Line, int]]) -> None:
+        """Note the places of the next lines of the snapshot in the file that will take the journal's place."""
+        for line, place in lines:
+            if line["kind"] == "intent":
+                self._last_copied = line["number"]
+                self._copied[self._last_copied] = place
 
-    def _stand_in(self, intent: Intent) -> RecordedTransfer:
-        transfer = RecordedTransfer(intent.transfer_id, intent.identity.tenant, intent.envelope.received_at)
-        self.transfers[transfer.transfer_id] = transfer
-        return transfer
+    def move(self, shift: int) -> None:
+        """Go over to the file of the snapshot's lines, in which all lines after the snapshot's have moved by `shift` bytes."""
+        # Numbers grow, and a dict keeps the order in which they were added.
+        later = list(takewhile(lambda number: number > self._last_copied, reversed(self.intents)))
+        self._copied.update((number, self.intents[number] + shift) for number in reversed(later))
+        self.intents, self._copied, self._last_copied = self._copied, {}, 0
 
     def _begun(self, line: Line, _: int) -> None:
         began_at = datetime.fromisoformat(line["began_at"])
         transfer = RecordedTransfer(_text(line, "transfer"), _text(line, "tenant"), began_at)
-        self.transfers.setdefault(transfer.transfer_id, transfer)
+        if transfer.transfer_id not in self.transfers:
+            self.transfers.keep(transfer)
 
     def _intended(self, line: Line, place: int) -> None:
         self.intend(_intent(line), place)
@@ -152,25 +158,23 @@ class Ledger:
 
     def _published(self, line: Line, _: int) -> None:
         hashes = {bytes.fromhex(data_hash) for data_hash in line["hashes"]}
-        self.transfers[line["transfer"]].add(_text(line, "study"), hashes)
+        transfer = self.transfers[line["transfer"]]
+        transfer.add(_text(line, "study"), hashes)
+        self.transfers.keep(transfer)
 
     def _ended(self, line: Line, _: int) -> None:
         outcome, ended_at = _outcome(line), datetime.fromisoformat(line["ended_at"])
         transfer = self.transfers.get(line["transfer"])
         if transfer is not None:
             transfer.end(outcome, ended_at)
-            self._forget_if_finished(transfer)
+            self.transfers.keep(transfer)
 
     def _end_published(self, line: Line, _: int) -> None:
         study_uid = _text(line, "study")
         transfer = self.transfers.get(line["transfer"])
         if transfer is not None:
             transfer.end_published(study_uid)
-            self._forget_if_finished(transfer)
-
-    def _forget_if_finished(self, transfer: RecordedTransfer) -> None:
-        if transfer.is_finished and not transfer.open_intents:
-            self.transfers.pop(transfer.transfer_id, None)
+            self.transfers.keep(transfer)
 
 
 # The names of the kinds must stay: another release may have written the journals on disk.
@@ -233,6 +237,10 @@ def _ending(transfer: RecordedTransfer) -> Iterator[Line]:
     if transfer.outcome and transfer.ended_at:
         yield ended(transfer.transfer_id, transfer.outcome, transfer.ended_at)
     yield from (end_published(transfer.transfer_id, study_uid) for study_uid in sorted(transfer.ended_studies))
+
+
+def _stand_in(intent: Intent) -> RecordedTransfer:
+    return RecordedTransfer(intent.transfer_id, intent.identity.tenant, intent.envelope.received_at)
 
 
 def _intent(line: Line) -> Intent:

@@ -100,11 +100,11 @@ class Outbox:
         for number in self._ledger.open.intents:
             self._failed.add(number)
         await asyncio.sleep(0)
-        for transfer_id in self._ledger.open.ready():
-            self._add_ends(transfer_id)
-            await asyncio.sleep(0)
-        for transfer_id in self._ledger.open.unended():
-            self.end(transfer_id, "lost")
+        for transfer_id in tuple(self._ledger.open.transfers):
+            if self._ledger.open.has_ended(transfer_id):
+                self._add_ends(transfer_id)
+            else:
+                self.end(transfer_id, "lost")
             await asyncio.sleep(0)
 
     def begin(self, transfer_id: str, tenant: str, age_s: float) -> None:

@@ -372,3 +372,32 @@ def test_help_names_the_program(argument: str, code: int) -> None:
 
     assert process.returncode == code
     assert "python -m gateway" in said + complained
+
+
+CYCLES = """
+import gc, weakref
+from gateway.__main__ import freeze_what_is_loaded
+
+class Node:
+    pass
+
+def cycle():
+    node = Node()
+    node.self = node
+    return weakref.ref(node)
+
+freeze_what_is_loaded()
+walked = len(gc.get_objects())
+# As in a process that runs on: each is found by a collection that nobody asked for.
+cycles = [cycle() for _ in range(1_000)]
+kept = [[] for _ in range(100_000)]
+print(walked, sum(one() is not None for one in cycles[:100]))
+"""
+
+
+def test_collections_of_garbage_leave_out_the_modules_and_find_later_cycles() -> None:
+    done = subprocess.run([sys.executable, "-c", CYCLES], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    walked, uncollected = map(int, done.stdout.split())
+    assert walked < 1_000
+    assert uncollected == 0

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gateway.intake.outbox.ledger import Intent, Ledger, Line, begun, done, end_published, ended, given_up, intended
+from gateway.intake.transfer import RecordedTransfer
 from schemas.objects import Envelope, Identity
 
 NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
@@ -54,14 +55,18 @@ def open_intents(ledger: Ledger) -> dict[int, Intent]:
     return {number: ledger.intent(number) for number in ledger.intents}
 
 
+def transfers_of(ledger: Ledger) -> dict[str, RecordedTransfer]:
+    return {transfer_id: ledger.transfers[transfer_id] for transfer_id in ledger.transfers}
+
+
 def state_of(ledger: Ledger) -> tuple[object, object]:
-    return open_intents(ledger), ledger.transfers
+    return open_intents(ledger), transfers_of(ledger)
 
 
 def ends_of(ledger: Ledger) -> list[tuple[str, str, int]]:
     ends = [
         ledger.end(transfer_id, study_uid)
-        for transfer_id in ledger.ready()
+        for transfer_id in ledger.transfers
         for study_uid in ledger.unpublished(transfer_id)
     ]
     return [(end.study_uid, end.outcome, end.instances) for end in ends if end]
@@ -92,7 +97,7 @@ def test_a_new_ledger_has_nothing_to_do() -> None:
     ledger = Written()
 
     assert ledger.is_empty
-    assert (ledger.ready(), ledger.unended(), list(ledger.snapshot())) == ([], [], [])
+    assert (list(ledger.transfers), list(ledger.snapshot())) == ([], [])
 
 
 def test_the_line_of_an_intent_has_all_that_its_object_needs() -> None:
@@ -204,10 +209,10 @@ def test_a_transfer_that_ended_without_an_intent_is_forgotten_at_once() -> None:
     assert ledger_of([BEGUN, ENDED]).is_empty
 
 
-def test_transfers_without_an_end_are_unended() -> None:
+def test_a_transfer_has_ended_with_its_line_and_also_when_it_is_forgotten() -> None:
     ledger = ledger_of([begun("t-2", "local", NOON), BEGUN, intended(intent(1)), ENDED])
 
-    assert ledger.unended() == ["t-2"]
+    assert [ledger.has_ended(transfer_id) for transfer_id in ("t-1", "t-2", "t-3")] == [True, False, True]
 
 
 @pytest.mark.parametrize("lines", [[], [done(1)], [ENDED], [done(1), ENDED, end_published("t-1", FIRST_STUDY)]])

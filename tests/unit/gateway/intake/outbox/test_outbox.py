@@ -1,8 +1,9 @@
 """A living process finishes what a dead process left undone, and publishes no event with different content."""
 
 import asyncio
+import gc
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from time import process_time, thread_time
@@ -199,14 +200,14 @@ def test_a_disk_that_fills_up_after_a_transfer_began_loses_no_end(world: IntakeW
     assert world.ended == [("1.2.3", "well", 1)]
 
 
-def left_open(world: IntakeWorld, count: int) -> Outbox:
-    """Return the outbox of a process with so many failed intents, of ten transfers that have ended."""
+def left_open(world: IntakeWorld, count: int, of: int = 10) -> Outbox:
+    """Return the outbox of a process with `count` failed intents of `of` transfers that have ended."""
     outbox = Outbox.create(world.folder, world.outbox_ports())
-    transfers = [f"t-{number}" for number in range(10)]
+    transfers = [f"t-{number}" for number in range(of)]
     for transfer_id in transfers:
         outbox.begin(transfer_id, "local", 0.0)
     for number in range(count):
-        transfer_id = transfers[number % 10]
+        transfer_id = transfers[number % of]
         identity = Identity("local", f"1.2.{number % 10}", "1.2.9", f"1.2.3.{number}", f"{number:064x}")
         outbox.failed(outbox.intend(transfer_id, identity, identity.key, envelope_of(transfer_id)))
     for transfer_id in transfers:
@@ -360,17 +361,31 @@ def test_what_failed_during_an_outage_is_published_soon_after_it(world: IntakeWo
     assert world.ended == [("1.2.3", "partial", 50)]
 
 
-def test_an_open_intent_takes_little_memory(world: IntakeWorld) -> None:
+# 60 MiB for 100,000 intents, each of a transfer of its own.
+@pytest.mark.parametrize(("transfers", "most_bytes"), [(10, 300), (5000, 629)])
+def test_an_open_intent_takes_little_memory(world: IntakeWorld, transfers: int, most_bytes: int) -> None:
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        outbox = left_open(world, 5000)
+        outbox = left_open(world, 5000, of=transfers)
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
     assert not outbox.is_empty
-    assert (after - before) / 5000 < 300
+    assert (after - before) / 5000 < most_bytes
+
+
+def test_collecting_garbage_does_not_walk_through_open_transfers(world: IntakeWorld) -> None:
+    def walked() -> int:
+        gc.collect()
+        return len(gc.get_objects())
+
+    before = walked()
+    outbox = left_open(world, 2000, of=2000)
+
+    assert not outbox.is_empty
+    assert walked() - before < 200
 
 
 def test_a_live_close_costs_the_same_among_many_open_intents(world: IntakeWorld) -> None:
@@ -391,8 +406,18 @@ def test_a_live_close_costs_the_same_among_many_open_intents(world: IntakeWorld)
     assert cost_of_closing(20_000) < 10 * cost_of_closing(20)
 
 
+@pytest.fixture
+def loaded_is_frozen() -> Iterator[None]:
+    """Leave what is loaded out of collections of garbage, as a gateway does."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("loaded_is_frozen")
 def test_no_turn_of_the_event_loop_walks_through_all_open_intents(world: IntakeWorld) -> None:
-    """20,000 intents are retried, rewritten and read by another process; a turn takes CPU time for about a hundred."""
+    """20,000 intents, each of its own transfer, are retried, rewritten and read again: a turn handles about a hundred."""
     turns: list[float] = []
 
     async def watched(work: Awaitable[object]) -> None:
@@ -403,12 +428,12 @@ def test_no_turn_of_the_event_loop_walks_through_all_open_intents(world: IntakeW
             turns.append(thread_time() - begun)
         await task
 
-    outbox = left_open(world, 20_000)
+    outbox = left_open(world, 20_000, of=20_000)
     asyncio.run(watched(outbox._retry_round()))
     asyncio.run(watched(outbox._ledger.rewrite()))
     outbox.close()
     (other,) = Adoption(world.folder, world.outbox_ports()).ownerless()
     asyncio.run(watched(other.inherit()))
 
-    # 0.6 s are spent in all; a full collection of garbage may fall into any turn.
-    assert max(turns) < 0.1
+    # 0.6 s are spent in all.
+    assert max(turns) < 0.05
