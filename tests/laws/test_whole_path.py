@@ -28,7 +28,7 @@ def test_whatever_happens_each_acknowledged_instance_is_shown_once(history: Hist
 async def lived(history: History, folder: Path) -> None:
     """Live through a history, and assert the claims at its end, and again once all was sent again."""
     chance = Random(history.seed)
-    archive = Archive(folder, chance, history.clocks_ahead_h)
+    archive = Archive(folder, chance, history.clocks_ahead_h, history.shards)
     try:
         for move in history.moves:
             await move.happen(archive)

@@ -18,7 +18,7 @@ from tests.support.data.small_instances import short_element
 from tests.support.worlds.catalog_histories import NOON
 from tests.support.worlds.intake import CT, EXPLICIT
 from tests.support.worlds.path.gateways import Clock, Machines, Process, ProcessKilled
-from tests.support.worlds.path.jobs import SHARDS, CatalogJob, StudyJob
+from tests.support.worlds.path.jobs import CatalogJob, StudyJob
 
 PATIENT_COMMENTS = 0x00104000
 GATEWAYS = 2
@@ -84,6 +84,7 @@ class Archive:
     chance: Random
     # By how many hours the clock of each gateway's machine is wrong at first.
     clocks_ahead_h: tuple[float, ...]
+    shards: int = 1
     # The content of each acknowledged instance, with the second of its first acknowledgement.
     acknowledged: dict[Content, float] = field(default_factory=dict)
     sent: dict[Content, float] = field(default_factory=dict)
@@ -97,13 +98,13 @@ class Archive:
         self._loop = asyncio.get_running_loop()
         store = MemoryObjectStore(clock=lambda: self.now_s)
         self.machines = Machines(self.folder, self.chance, store)
-        self.catalog = MemoryCatalog(shards=SHARDS)
+        self.catalog = MemoryCatalog(shards=self.shards)
         self._backups = [self.catalog.tables.backup()]
         self.clocks = [Clock(self.true_time, timedelta(hours=hours)) for hours in self.clocks_ahead_h]
         self.gateways = [Process(self.machines, clock) for clock in self.clocks]
         self._dead: list[Process] = []
         self.study_job = StudyJob(self.machines.events, self.chance, self.now_s)
-        self.catalog_job = CatalogJob(self.machines.events, self.catalog, self.chance)
+        self.catalog_job = CatalogJob(self.machines.events, self.catalog, self.chance, self.folder / "jobs")
         self.senders: list[asyncio.Task[None]] = []
         self._jobs = self._loop.create_task(self._run_jobs())
 

@@ -1,27 +1,28 @@
 """The study job and the catalog job over the broker in memory; they are killed, and go on from their checkpoints."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any
 from zlib import crc32
 
 from operators.catalog.flush import flush
-from operators.catalog.progress import starting_offsets
+from operators.connectors.kafka.positions import Extent, Partition
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress
 from operators.connectors.memory.stores import MemoryEventLog
 from operators.stream.arrival import arrival
 from operators.stream.origin import Origin
 from operators.stream.step import Output, Record
 from operators.study.due import due_step, identity
-from schemas.settings.jobs import StudySettings
-from schemas.topics import INSTANCE_STORED, PARTITIONS, STUDY_DUE, TOPICS, TRANSFER_ENDED, Topic
+from pipelines.jobs import CATALOG, STUDY
+from pipelines.launch import losses
+from pipelines.launch.rows import Servers, origin_at_rows
+from schemas.settings.jobs import JobSettings, StudySettings
+from schemas.topics import PARTITIONS, Topic
 from tests.support.worlds.virtual_time import Engine
 
-# As on one machine; several shards may leave a revision unannounced after two restored copies (docs/guarantees.md).
-SHARDS = 1
-TOPIC_IDS = {topic.name: f"id of {topic.name}" for topic in TOPICS}
 # The most records that a job reads from a partition at a time.
 READ_AT_ONCE = 4
 SETTINGS = StudySettings(released_s=2, quiet_s=10, quiet_by_modality="", quiet_open_s=20, limit_s=120)
@@ -80,7 +81,7 @@ class StudyJob:
     """The study job: the real step in an engine of virtual time."""
 
     def __init__(self, events: MemoryEventLog, chance: Random, now: float) -> None:
-        self._source = Source(events, (INSTANCE_STORED, TRANSFER_ENDED), chance)
+        self._source = Source(events, STUDY.reads, chance)
         self._sink = Sink(events)
         self._engine = Engine(due_step(SETTINGS), identity, now)
         self.checkpoint()
@@ -109,24 +110,47 @@ class StudyJob:
         return self._source.is_at_end and not self._engine.heads
 
 
-class CatalogJob:
-    """The catalog job: the real flush over buffers that are in each checkpoint."""
+@dataclass
+class Positions:
+    """The BrokerPositions of the broker in memory, for one group; nothing in it expires."""
 
-    def __init__(self, events: MemoryEventLog, catalog: MemoryCatalog, chance: Random) -> None:
+    events: MemoryEventLog
+    group_offsets: Mapping[Partition, int] = field(default_factory=dict)
+
+    def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        return {topic: f"id of {topic}" for topic in topics}
+
+    def extents(self, topics: Iterable[str]) -> dict[Partition, Extent]:
+        places = [(topic, partition) for topic in topics for partition in range(PARTITIONS)]
+        return {place: Extent(0, len(self.events.records.get(place, ()))) for place in places}
+
+    def offsets_at(self, topics: Iterable[str], at_ms: int) -> dict[Partition, int]:  # noqa: ARG002
+        return dict.fromkeys(self.extents(topics), 0)
+
+    def committed(self, group: str) -> dict[Partition, int]:
+        return dict(self.group_offsets) if group == CATALOG.name else {}
+
+
+class CatalogJob:
+    """The catalog job: the real flush over buffers that are in each checkpoint; it keeps the topics' ids in a folder."""
+
+    def __init__(self, events: MemoryEventLog, catalog: MemoryCatalog, chance: Random, folder: Path) -> None:
         self._catalog = catalog
         self._chance = chance
-        self._source = Source(events, (INSTANCE_STORED, TRANSFER_ENDED, STUDY_DUE), chance)
+        self._source = Source(events, CATALOG.reads, chance)
         self._sink = Sink(events)
-        self._buffers: dict[int, list[Record]] = {shard: [] for shard in range(SHARDS)}
-        self._heads: dict[int, bytes] = {}
-        self._origin = Origin(TOPIC_IDS)
-        self.checkpoint()
+        self._settings = JobSettings(checkpoint_dir=folder, shards=catalog.shards)
+        self._broker = Positions(events)
+        losses.guard(self._broker, self._settings)
+        self._origin = Origin(losses.topic_ids(self._settings))
+        self._forget()
 
     async def work(self, now: float, *, dies_after_commit: bool = False) -> None:
         """Read on and flush some of the buffers; if it dies after a commit, nothing of that flush is sent."""
+        shards = self._settings.shards
         for record in self._source.read():
-            self._buffers[crc32(record.key) % SHARDS].append(record)
-        for shard in self._chance.sample(range(SHARDS), self._chance.randint(0, SHARDS)):
+            self._buffers[shard_of(record.key, shards)].append(record)
+        for shard in self._chance.sample(range(shards), self._chance.randint(0, shards)):
             if self._buffers[shard]:
                 await self._flush(shard, now, is_sent=not dies_after_commit)
         if dies_after_commit:
@@ -134,12 +158,13 @@ class CatalogJob:
 
     async def flush_all(self, now: float) -> None:
         """Flush every buffer, empty or not: a database that went back is noticed."""
-        for shard in range(SHARDS):
+        for shard in range(self._settings.shards):
             await self._flush(shard, now, is_sent=True)
 
     def checkpoint(self) -> None:
-        """Complete a checkpoint."""
+        """Complete a checkpoint; the group commits its offsets."""
         self._saved: Any = deepcopy((self._source.offsets, self._buffers, self._heads))
+        self._broker.group_offsets = dict(self._source.offsets)
 
     def restart(self) -> None:
         """Go on from the last checkpoint."""
@@ -148,16 +173,16 @@ class CatalogJob:
     def _begin_at_rows(self) -> None:
         """Begin without state at the offsets of the rows, as the launcher does with a database that went back."""
         progress = MemoryProgress(tables=self._catalog.tables)
-        rows = starting_offsets(progress.applied(), SHARDS, TOPIC_IDS)
-        # The group commits the offsets of each checkpoint.
-        committed = self._saved[0]
-        places = [(topic.name, partition) for topic in self._source.topics for partition in range(PARTITIONS)]
-        begun = {place: min(rows.get(place, 0), committed.get(place, 0)) for place in places}
-        self._origin = Origin(TOPIC_IDS, begun, progress.announced(SHARDS))
-        self._source.offsets = dict(begun)
-        self._buffers, self._heads = {shard: [] for shard in range(SHARDS)}, {}
+        self._origin = origin_at_rows(CATALOG, self._settings, Servers(self._broker, progress))
+        self._source.offsets = dict(self._origin.offsets)
+        self._forget()
+        progress.note_begun(self._settings.shards)
+
+    def _forget(self) -> None:
+        """Have no state."""
+        self._buffers = {shard: [] for shard in range(self._settings.shards)}
+        self._heads = {}
         self.checkpoint()
-        progress.note_begun(SHARDS)
 
     @property
     def is_idle(self) -> bool:
@@ -174,3 +199,8 @@ class CatalogJob:
         self._heads[shard] = flushed.head
         if is_sent:
             await self._sink.send(flushed.outputs)
+
+
+def shard_of(key: bytes, shards: int) -> int:
+    """Return the shard of a key: by another hash than its partition, as beside a real broker."""
+    return crc32(key) // PARTITIONS % shards

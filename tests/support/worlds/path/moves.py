@@ -127,7 +127,9 @@ Move = Send | Fault | KillGateway | KillJob | Damage | Lose | SetClock | BackUp 
 
 _hours = st.sampled_from((-2.0, -0.001, 0.0, 2.0))
 _shares = st.sampled_from((0.0, 0.0, 0.2, 0.6, 1.0))
-_contents = st.builds(Content, st.integers(1, 2), st.integers(1, 2), st.integers(0, 1))
+# Of two of these studies, which share each topic's partition, one is in each of two shards.
+_studies = st.sampled_from((1, 14, 2))
+_contents = st.builds(Content, _studies, st.integers(1, 2), st.integers(0, 1))
 _sends = st.builds(Send, st.integers(0, 1), st.lists(_contents, min_size=1, max_size=4).map(tuple))
 _moves: st.SearchStrategy[Move] = st.one_of(
     _sends,
@@ -147,13 +149,14 @@ _moves: st.SearchStrategy[Move] = st.one_of(
 
 @dataclass(frozen=True)
 class History:
-    """What befalls an archive: moves, by how many hours its gateways' clocks are wrong at first, and a seed.
+    """What befalls an archive: moves, by how many hours its gateways' clocks are wrong at first, shards, and a seed.
 
     The seed decides all that lies below a move: which request a fault meets, how long each takes.
     """
 
     moves: tuple[Move, ...]
     clocks_ahead_h: tuple[float, float]
+    shards: int
     seed: int
 
 
@@ -161,5 +164,6 @@ HISTORIES = st.builds(
     History,
     st.lists(_moves, min_size=8, max_size=24).map(tuple),
     st.tuples(_hours, _hours),
+    st.integers(1, 2),
     st.integers(0, 2**32),
 )
