@@ -172,8 +172,8 @@ class CatalogProgress(Protocol):
     def waiting(self, before: Mapping[TopicPartition, int]) -> int:
         """Return how many dues wait for an offset that is lower than that of its partition in `before`."""
 
-    def went_back(self, shards: int) -> bool:
-        """True if a flush has noted that rows are behind what was committed, and no job has begun at the rows since."""
+    def went_back(self, shards: int) -> frozenset[int]:
+        """Return the shards whose flush has noted that rows are behind, if no job has begun at the rows since."""
 
     def note_begun(self, shards: int) -> None:
         """Note that a job has begun at the rows' offsets."""

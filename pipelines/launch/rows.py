@@ -43,7 +43,7 @@ class Suspicion:
 def has_gone_back(job: Job, settings: JobSettings, progress: CatalogProgress) -> bool:
     """True if a flush has noted that rows are behind; a catalog that does not answer is asked by the next flush."""
     try:
-        return job == CATALOG and progress.went_back(settings.shards)
+        return job == CATALOG and bool(progress.went_back(settings.shards))
     except Unavailable:
         return False
 
@@ -61,7 +61,18 @@ def origin_at_rows(job: Job, settings: JobSettings, servers: Servers) -> Origin:
     begun = {place: offsets.get(place, 0) for place in extents}
     committed = servers.broker.committed(job.name)
     lower = {place: min(offset, committed.get(place, offset)) for place, offset in begun.items()}
-    return Origin(ids, lower, servers.progress.announced(settings.shards))
+    return Origin(ids, lower, announced(settings.shards, servers.progress))
+
+
+def announced(shards: int, progress: CatalogProgress) -> dict[int, int]:
+    """Return for each shard the version up to which its revisions were announced. Raises Unavailable.
+
+    A shard that has noted that its rows are behind has lowered that version to what its run has sent. It stops the job,
+    so another shard may not have flushed since a kill, and its rows may have a revision that was never sent: all of its
+    revisions are announced again. If no shard has noted anything, the job has run for BEHIND_S and sent everything.
+    """
+    by_rows, noted = progress.announced(shards), progress.went_back(shards)
+    return {shard: 0 if noted and shard not in noted else version for shard, version in by_rows.items()}
 
 
 def suspicion(before: Suspicion | None, settings: JobSettings, servers: Servers, now: float) -> Suspicion | None:

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +28,18 @@ from pipelines.jobs import CATALOG
 from pipelines.launch.rows import Servers, origin_at_rows
 from schemas.events import Event, InstanceConflict, InstanceQuarantined, InstanceStored, StudySettled
 from schemas.settings.jobs import JobSettings
-from tests.support.worlds.catalog_histories import ARRIVALS, HISTORIES, SHARD, batches, due, held, numbered, record, run
+from tests.support.worlds.catalog_histories import (
+    ARRIVALS,
+    HISTORIES,
+    batches,
+    due,
+    held,
+    instance,
+    numbered,
+    record,
+    run,
+)
+from tests.support.worlds.path.jobs import shard_of
 from tests.unit.pipelines.launch.test_losses import Broker
 
 STUDIES = ("1.2.1", "1.2.2")
@@ -224,35 +236,46 @@ def test_a_memory_is_read_as_it_was_written(
 
 # The offset of the earliest record of each topic: those before it expired before there was a catalog.
 EXPIRED = 10
-SETTINGS = JobSettings(checkpoint_dir=Path("/nonexistent"))
 
 
 class Job:
     """A catalog job over a log of records of one partition each topic, with checkpoints, kills and a database."""
 
-    def __init__(self, records: Sequence[Record]) -> None:
-        self.catalog = MemoryCatalog()
+    def __init__(self, records: Sequence[Record], shards: int) -> None:
+        self.catalog = MemoryCatalog(shards=shards)
+        self.settings = JobSettings(checkpoint_dir=Path("/nonexistent"), shards=shards)
         self.log: dict[str, list[Record]] = {}
         for one in records:
             topic = self.log.setdefault(one.topic, [])
             topic.append(replace(one, offset=EXPIRED + len(topic)))
-        self.begins: dict[str, int] = dict.fromkeys(self.log, EXPIRED)
-        self.head: bytes | None = None
-        self.checkpoint: tuple[dict[str, int], bytes | None] = (dict(self.begins), None)
         self.origin = Origin()
         self.sent: list[Event] = []
         self.backup = self.catalog.tables.backup()
+        self.begin(dict.fromkeys(self.log, EXPIRED))
 
-    def flush(self, topic: str, count: int) -> None:
-        """Flush the next records of a topic; a job whose database went back begins again at the rows' offsets."""
-        first = self.begins[topic] - EXPIRED
+    def begin(self, offsets: dict[str, int]) -> None:
+        """Begin without state at these offsets."""
+        self.offsets = offsets
+        self.heads: dict[int, bytes] = {}
+        self.buffers: dict[int, list[Record]] = {shard: [] for shard in range(self.catalog.shards)}
+        self.save()
+
+    def read(self, topic: str, count: int) -> None:
+        """Read the next records of a topic into the buffers of their shards."""
+        first = self.offsets[topic] - EXPIRED
         batch = self.log[topic][first : first + count]
-        flushed = flush(self.catalog, SHARD, self.head, tuple(batch), 0, origin=self.origin)
+        self.offsets[topic] += len(batch)
+        for one in batch:
+            self.buffers[shard_of(one.key, self.catalog.shards)].append(one)
+
+    def flush(self, shard: int) -> None:
+        """Flush a shard's buffer; a job whose database went back begins again at the rows' offsets."""
+        batch = tuple(self.buffers[shard])
+        flushed = flush(self.catalog, shard, self.heads.get(shard), batch, 0, origin=self.origin)
         if flushed.stop:
             self.begin_at_rows()
             return
-        self.begins[topic] += len(batch)
-        self.head = flushed.head
+        self.buffers[shard], self.heads[shard] = [], flushed.head
         self.sent += [output.event for output in flushed.outputs]
 
     def begin_at_rows(self) -> None:
@@ -260,55 +283,54 @@ class Job:
         progress = MemoryProgress(tables=self.catalog.tables)
         committed = {(topic, 0): offset for topic, offset in self.checkpoint[0].items()}
         broker = Broker(earliest=EXPIRED, offsets={CATALOG.name: committed})
-        self.origin = origin_at_rows(CATALOG, SETTINGS, Servers(broker, progress))
-        self.begins = {topic: max(self.origin.offsets[topic, 0], EXPIRED) for topic in self.log}
-        self.head = None
-        self.save()
+        self.origin = origin_at_rows(CATALOG, self.settings, Servers(broker, progress))
+        progress.note_begun(self.catalog.shards)
+        self.begin({topic: max(self.origin.offsets[topic, 0], EXPIRED) for topic in self.log})
 
     def save(self) -> None:
         """Complete a checkpoint: everything sent before it has arrived."""
-        self.checkpoint = (dict(self.begins), self.head)
+        self.checkpoint = deepcopy((self.offsets, self.heads, self.buffers))
         self.arrived = len(self.sent)
 
     def kill(self) -> None:
         """Kill the job: what it sent after the checkpoint is lost, and it continues from there."""
-        begins, self.head = self.checkpoint
-        self.begins = dict(begins)
+        self.offsets, self.heads, self.buffers = deepcopy(self.checkpoint)
         del self.sent[self.arrived :]
 
-    arrived = 0
+    def restore(self) -> None:
+        """Replace the database by its backup; nobody is connected then, so the job has failed and starts again."""
+        self.catalog.tables.restore(self.backup)
+        self.kill()
 
     def finish(self) -> None:
         """Read every topic to its end, then as much again: a database that went back shows itself at a flush."""
-        for _ in range(2):
+        for _ in range(2 * self.catalog.shards):
             for topic in self.log:
-                self.flush(topic, 0)
-                self.flush(topic, len(self.log[topic]))
+                self.read(topic, len(self.log[topic]))
+            for shard in self.buffers:
+                self.flush(shard)
 
 
 Move = tuple[str, int, int]
 ANY_MOVES = st.lists(
-    st.tuples(st.sampled_from(("flush", "flush", "save", "kill")), st.integers(0, 2), st.integers(1, 6)), max_size=8
+    st.tuples(
+        st.sampled_from(("read", "read", "flush", "flush", "save", "kill")), st.integers(0, 2), st.integers(1, 6)
+    ),
+    max_size=8,
 )
-# A backup is taken between two moves, and the database becomes the backup between two later ones.
-MOVES: st.SearchStrategy[list[Move]] = st.tuples(ANY_MOVES, ANY_MOVES, ANY_MOVES).map(
-    lambda parts: [*parts[0], ("back up", 0, 0), *parts[1], ("restore", 0, 0), *parts[2]]
+# A backup is taken between two moves, and the database becomes the backup between two later ones, perhaps twice.
+MOVES: st.SearchStrategy[list[Move]] = st.tuples(ANY_MOVES, ANY_MOVES, ANY_MOVES, ANY_MOVES).map(
+    lambda parts: [*parts[0], ("back up", 0, 0), *parts[1], *parts[2], ("restore", 0, 0), *parts[3]]
 )
 
 
-@settings(deadline=None, max_examples=300)
-@given(HISTORIES, MOVES)
-def test_a_database_that_goes_back_at_any_moment_misses_nothing_in_the_end(
-    events: list[Event], moves: list[Move]
-) -> None:
-    last = [replace(due(study, number=100), instance_partition=0) for study in STUDIES]
-    stored = sum(isinstance(event, InstanceStored) for event in events)
-    final: list[Event] = [replace(one, instance_offset=EXPIRED + stored - 1) for one in last] if stored else []
-    job, whole = Job([record(event) for event in (*events, *final)]), MemoryCatalog()
-    run(whole, [numbered([*events, *final])])
-    for move, topic, count in moves:
-        if move == "flush" and job.log:
-            job.flush(sorted(job.log)[topic % len(job.log)], count)
+def live(job: Job, moves: Sequence[Move]) -> None:
+    """Let a job live through these moves, and then finish."""
+    for move, which, count in moves:
+        if move == "read" and job.log:
+            job.read(sorted(job.log)[which % len(job.log)], count)
+        elif move == "flush":
+            job.flush(which % job.catalog.shards)
         elif move == "save":
             job.save()
         elif move == "kill":
@@ -316,10 +338,21 @@ def test_a_database_that_goes_back_at_any_moment_misses_nothing_in_the_end(
         elif move == "back up":
             job.backup = job.catalog.tables.backup()
         elif move == "restore":
-            # A database is replaced while nobody is connected, so the job's flush fails and it starts from a checkpoint.
-            job.catalog.tables.restore(job.backup)
-            job.kill()
+            job.restore()
     job.finish()
+
+
+@settings(deadline=None, max_examples=300)
+@given(HISTORIES, MOVES, st.integers(1, 3))
+def test_a_database_that_goes_back_at_any_moment_misses_nothing_in_the_end(
+    events: list[Event], moves: list[Move], shards: int
+) -> None:
+    stored = [event.study_uid for event in events if isinstance(event, InstanceStored)]
+    last = {study_uid: EXPIRED + offset for offset, study_uid in enumerate(stored)}
+    final = [due(study_uid, (0, offset), number=100) for study_uid, offset in last.items()]
+    job, whole = Job([record(event) for event in (*events, *final)], shards), MemoryCatalog()
+    run(whole, [numbered([*events, *final])])
+    live(job, moves)
 
     tables = job.catalog.tables
     assert held(tables) == held(whole.tables)
@@ -338,6 +371,30 @@ def test_a_database_that_goes_back_at_any_moment_misses_nothing_in_the_end(
             tables, study
         )
         assert len({event.digest for event in of_study if event.version == rows[-1].version}) == (1 if rows else 0)
+
+
+def test_a_revision_that_was_not_sent_is_announced_although_another_shard_stopped_the_job() -> None:
+    mine, other = (shard_of(f"local/{study}".encode(), 2) for study in STUDIES)
+    instances = [instance(study=STUDIES[1]), instance(), instance(sop="2")]
+    dues = [due(STUDIES[1], (0, EXPIRED)), due(place=(0, EXPIRED + 1))]
+    job = Job([record(event) for event in (*instances, *dues)], shards=2)
+    job.read("instance-stored", 2)
+    job.read("study-due", 2)
+    job.flush(other)
+    job.flush(mine)
+    job.backup = job.catalog.tables.backup()
+    job.kill()
+    job.read("instance-stored", 3)
+    job.read("study-due", 2)
+    job.flush(mine)
+    # The other shard's records are in its buffer still.
+    job.save()
+    job.restore()
+    job.flush(mine)
+    job.finish()
+
+    settled = [event.study_uid for event in job.sent if isinstance(event, StudySettled)]
+    assert set(settled) == set(STUDIES)
 
 
 @settings(deadline=None)

@@ -228,10 +228,10 @@ class MemoryProgress(Failing):
         self.before_request("catalog")
         return sum(row.offset < before.get(_place(row), 0) for row in self.tables.waiting.values())
 
-    def went_back(self, shards: int) -> bool:
-        """True if a shard's rows were found behind what was committed."""
+    def went_back(self, shards: int) -> frozenset[int]:
+        """Return the shards whose rows were found behind what was committed."""
         self.before_request("catalog")
-        return any(shard[0] == shards for shard in self.tables.behind)
+        return frozenset(shard for of, shard in self.tables.behind if of == shards)
 
     def note_begun(self, shards: int) -> None:
         """Note that a job has begun at the rows' offsets."""

@@ -42,10 +42,10 @@ class PostgresProgress:
         with self._connected() as connection:
             return sum(row[0] for row in connection.execute(WAITING, asked))
 
-    def went_back(self, shards: int) -> bool:
-        """True if a shard's rows were found behind what was committed."""
+    def went_back(self, shards: int) -> frozenset[int]:
+        """Return the shards whose rows were found behind what was committed."""
         with self._connected() as connection:
-            return connection.execute(WENT_BACK, (shards,)).fetchone() is not None
+            return frozenset(row[0] for row in connection.execute(WENT_BACK, (shards,)))
 
     def note_begun(self, shards: int) -> None:
         """Note that a job has begun at the rows' offsets."""
@@ -64,7 +64,7 @@ class PostgresProgress:
 
 
 APPLIED = 'SELECT shards, shard, topic, topic_id, "partition", "offset" FROM applied_offset'
-WENT_BACK = "SELECT 1 FROM shard_progress WHERE shards = %s AND went_back LIMIT 1"
+WENT_BACK = "SELECT shard FROM shard_progress WHERE shards = %s AND went_back"
 ANNOUNCED = "SELECT shard, announced FROM shard_progress WHERE shards = %s"
 WAITING = """
     SELECT count(*) FROM waiting_due

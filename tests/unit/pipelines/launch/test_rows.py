@@ -6,13 +6,13 @@ import pytest
 
 from operators.catalog.flush import flush
 from operators.connectors.kafka.positions import Extent
-from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress
+from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress, MemoryTables
 from operators.connectors.memory.stores import Outage
 from operators.errors import Unavailable
 from operators.stream.origin import Origin
 from pipelines.jobs import CATALOG
 from pipelines.launch import losses, rows
-from pipelines.launch.rows import BEHIND_S, Servers, Suspicion, origin_at_rows, positions_behind, suspicion
+from pipelines.launch.rows import BEHIND_S, Servers, Suspicion, announced, origin_at_rows, positions_behind, suspicion
 from schemas.settings.jobs import JobSettings
 from tests.support.worlds.catalog_histories import instance, record
 from tests.unit.pipelines.launch.test_losses import Broker
@@ -96,3 +96,14 @@ def test_a_job_that_begins_at_its_rows_does_not_stop_because_records_expired_bef
 
     assert flush(catalog, 0, None, (record(instance(sop="2"), 8),), 0, origin=origin).stop is None
     assert len(catalog.tables.instances) == 2
+
+
+@pytest.mark.parametrize(
+    ("noted", "expected"), [(set(), {0: 7, 1: 9}), ({(2, 1)}, {0: 0, 1: 9}), ({(2, 0), (2, 1)}, {0: 7, 1: 9})]
+)
+def test_a_shard_announces_everything_again_if_only_another_one_has_noted_what_was_sent(
+    noted: set[tuple[int, int]], expected: dict[int, int]
+) -> None:
+    tables = MemoryTables(announced={(2, 0): 7, (2, 1): 9}, behind=noted)
+
+    assert announced(2, MemoryProgress(tables=tables)) == expected
