@@ -14,12 +14,15 @@ from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing.connection import Connection
 
-from tests.support.senders.scu import COMMAND, LAST, element, pdv, request
+from tests.support.data import elements
+from tests.support.senders.scu import COMMAND, LAST, element, fragment_bytes, fragments, pdv, request
 from tests.support.senders.sender import Peer
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 VERIFICATION = "1.2.840.10008.1.1"
 EXPLICIT = "1.2.840.10008.1.2.1"
+# Just under the most items and elements that a header may have: its scan takes 0.5 s.
+LARGE_ITEMS = 95_000
 # How long a peer waits before it connects again.
 AGAIN_S = 0.5
 # What a random number replaces in each large association request.
@@ -43,6 +46,10 @@ class HostileConnection:
     async def associate(self, sop_class: str = CT) -> None:
         """Send a valid association request and wait for the answer."""
         await self.send(request(self.peer, sop_class, EXPLICIT))
+        await self.receive()
+
+    async def receive(self) -> None:
+        """Receive a PDU of any kind; raises IncompleteReadError when the connection is closed."""
         head = await self.reader.readexactly(6)
         await self.reader.readexactly(struct.unpack(">I", head[2:])[0])
 
@@ -135,6 +142,18 @@ async def never_reading(connection: HostileConnection) -> None:
         await connection.send(pdv(echo, COMMAND | LAST) * 10)
 
 
+async def large_header(connection: HostileConnection) -> None:
+    """Send an instance whose header has LARGE_ITEMS items, and again whenever it is answered; hang up at the end."""
+    await connection.associate()
+    try:
+        while True:
+            await connection.send(large_store())
+            await connection.receive()
+    finally:
+        # An association between two instances may stay open for as long as any modality's.
+        connection.writer.transport.abort()
+
+
 KINDS: tuple[Kind, ...] = (
     silent,
     one_byte,
@@ -149,12 +168,18 @@ KINDS: tuple[Kind, ...] = (
     garbage,
     endless_command,
     never_reading,
+    large_header,
 )
 
 
 async def begin_store(connection: HostileConnection) -> None:
     """Associate and send the command of a C-STORE."""
     await connection.associate()
+    await connection.send(store_command())
+
+
+def store_command() -> bytes:
+    """Return the command of a C-STORE of an instance 1.2.3."""
     command = (
         element(0x0002, CT.encode() + b"\0")
         + element(0x0100, b"\1\0")
@@ -162,7 +187,17 @@ async def begin_store(connection: HostileConnection) -> None:
         + element(0x0800, b"\0\0")
         + element(0x1000, b"1.2.3\0")
     )
-    await connection.send(pdv(command, COMMAND | LAST))
+    return pdv(command, COMMAND | LAST)
+
+
+@cache
+def large_store() -> bytes:
+    """Return a C-STORE of 2.7 MB. Its data set is read to its end and then refused: it is not the command's instance."""
+    uids = elements.element(0x00080016, "UI", CT.encode() + b"\0") + elements.element(0x00080018, "UI", b"1.2.4\0")
+    items = elements.item(elements.element(0x00080100, "SH", b"CODE"), elements.OPEN) + elements.ITEM_END
+    sequence = elements.element(0x0040A730, "SQ", items * LARGE_ITEMS + elements.SEQUENCE_END, elements.OPEN)
+    data = uids + elements.STUDY_TO_PRIVATE + sequence
+    return store_command() + b"".join(fragments(data, fragment_bytes(16_384)))
 
 
 def item(kind: int, value: bytes) -> bytes:
@@ -236,8 +271,12 @@ async def connected(peer: Peer, held: list[HostileConnection]) -> AsyncIterator[
     for which in (socket.SO_RCVBUF, socket.SO_SNDBUF):
         client.setsockopt(socket.SOL_SOCKET, which, 4096)
     client.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(client, (peer.host, peer.port))
-    connection = HostileConnection(*await asyncio.open_connection(sock=client), peer)
+    try:
+        await asyncio.get_running_loop().sock_connect(client, (peer.host, peer.port))
+        connection = HostileConnection(*await asyncio.open_connection(sock=client), peer)
+    except BaseException:
+        client.close()
+        raise
     held[:] = [connection]
     try:
         yield connection

@@ -34,11 +34,11 @@ def test_every_kind_of_hostile_peer_is_ended_and_leaves_nothing(
 ) -> None:
     with caplog.at_level(logging.ERROR, logger="asyncio"):
         attacks = asyncio.run(attack(Peer(gateway.port), SOCKETS, seconds=3.0, grace_s=20.0))
-        wait_for(lambda: not gateway.door.connections)
+        # What was received whole is examined to its end, 10 s on a busy machine, although its sender has hung up.
+        wait_for(lambda: not gateway.door.connections and not gateway.door.intake.room.held_bytes, within_s=60.0)
 
     assert {name for name, (_, calls, _) in attacks.items() if calls == 0} == set()
     assert {name for name, (_, _, held) in attacks.items() if held} == set()
-    assert gateway.door.intake.room.held_bytes == 0
     assert gateway.stored == []
     assert caplog.records == []
 

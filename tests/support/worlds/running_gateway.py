@@ -38,9 +38,9 @@ VERIFICATION = "1.2.840.10008.1.1"
 WAIT_S = 10.0
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait, at most WAIT_S, until a condition holds."""
-    end = time.monotonic() + WAIT_S
+def wait_for(condition: Callable[[], bool], within_s: float = WAIT_S) -> None:
+    """Wait, at most `within_s`, until a condition holds."""
+    end = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < end, "the condition never held"
         time.sleep(0.005)
