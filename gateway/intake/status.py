@@ -1,11 +1,12 @@
 """Every outcome of an instance, with the status code that its sender gets over DIMSE and STOW-RS."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
 from operators.dicom.reasons import Oddity
+from operators.dimse.commands import COMMENT_LENGTH
 from operators.errors import Rejected
 
 
@@ -63,20 +64,9 @@ REASONS = {
 }
 
 
-# The oddities of structure that a sender is warned of, by B007 (data set does not match SOP class).
-ODDITIES = frozenset(
-    {
-        Oddity.ODD_LENGTH,
-        Oddity.UNEXPECTED_VR,
-        Oddity.OTHER_VR_ENCODING,
-        Oddity.STRAY_DELIMITER,
-        Oddity.TRAILING_BYTES,
-        Oddity.TRUNCATED_PIXELS,
-        Oddity.SURPLUS_PIXELS,
-        Oddity.ODD_FRAGMENTS,
-        Oddity.LEADING_ZERO_IN_UID,
-    }
-)
+# The oddities that a sender is warned of, by B007: all but those of text, which is kept as sent and shown as far as it
+# can be decoded. PS3.4 B.2.3: a warning means stored, and no sender sends again for one.
+ODDITIES = frozenset(Oddity) - {Oddity.UNKNOWN_CHARACTER_SET, Oddity.UNDECODABLE_TEXT}
 
 
 def of_rejected(error: Rejected) -> Status:
@@ -85,5 +75,6 @@ def of_rejected(error: Rejected) -> Status:
 
 
 def of_stored(warnings: Iterable[str]) -> Status:
-    """Return the status of a stored instance: B007 when its structure is not what its class says."""
-    return STORED_ODD if ODDITIES.intersection(warnings) else STORED
+    """Return the status of a stored instance: B007, with the oddities as its comment, when its sender is warned."""
+    told = sorted(ODDITIES.intersection(warnings))
+    return replace(STORED_ODD, comment=f"stored, but: {', '.join(told)}"[:COMMENT_LENGTH]) if told else STORED

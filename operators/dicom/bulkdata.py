@@ -158,7 +158,7 @@ def inflate_object(whole: bytes, prefix_length: int) -> tuple[bytearray, Frames]
 
     Raises Rejected as scan() does.
     """
-    data, _ = inflate(memoryview(whole)[prefix_length:])
+    data = inflate(memoryview(whole)[prefix_length:]).data
     return data, examine(data, EXPLICIT_VR_LITTLE_ENDIAN, 0).frames
 
 

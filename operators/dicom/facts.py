@@ -79,16 +79,24 @@ class _Reader:
             self.character_set = character_set_of(self.found[name])
 
     def number(self, value: ValueSpan) -> int | None:
-        """Read a number that should have VR US; None, and an oddity, if the value is no number from 0 to 2**31 - 1."""
+        """Read a number that should have VR US: the first of several values, None for an empty one.
+
+        None, and an oddity, if the value is no number from 0 to 2**31 - 1.
+        """
         found_vr, start, length = value
+        if not length:
+            return None
         raw = bytes(self.header.data[start : start + min(length, MAX_NUMBER_BYTES)])
         if found_vr == "US" and length == US_BYTES:
             return int.from_bytes(raw, "big" if self.header.order == ">" else "little")
         if found_vr not in {"US", ""}:
             self.oddities.add(Oddity.UNEXPECTED_VR)
-        number = _parsed(raw, NUMBER_VRS.get(found_vr or "US"), self.header.order)
+        letter = NUMBER_VRS.get(found_vr or "US")
+        number = _parsed(raw, letter, self.header.order)
         if number is None:
             self.oddities.add(Oddity.UNREADABLE_NUMBER)
+        elif letter and length != struct.calcsize("<" + letter):
+            self.oddities.add(Oddity.NUMBER_LENGTH)
         return number
 
     def text(self, value: ValueSpan, vr: str) -> str:

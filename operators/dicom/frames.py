@@ -12,8 +12,8 @@ from itertools import accumulate
 from typing import Literal
 
 from operators.dicom.reasons import Oddity, Reason
-from operators.dicom.scan import UNDEFINED, Buffer, Header
-from operators.dicom.transfer_syntaxes import is_form_of_pixels
+from operators.dicom.scan import UNDEFINED, Buffer, Header, is_tail
+from operators.dicom.transfer_syntaxes import is_form_of_pixels, is_video
 from operators.errors import Rejected
 from operators.pieces import Pieces, in_pieces
 from schemas.events import Frames, FramesKind
@@ -107,8 +107,8 @@ def locating(header: Header, transfer_syntax: str, shape: Shape, base: int) -> P
     if pixels.length is None:
         if count > MAX_LENGTHS_BYTES:
             return Located(Frames(kind="unlisted", count=count))
-        return (yield from _encapsulated(header, shape, base))
-    oddities = _surplus(pixels.length, shape)
+        return (yield from _encapsulated(header, shape, base, is_stream=is_video(transfer_syntax)))
+    oddities = _size_oddities(pixels.length, shape)
     if header.is_deflated:
         return Located(Frames(kind="unlisted", count=count), oddities)
     frames = _native(header, pixels.start, pixels.length, shape, base)
@@ -133,20 +133,26 @@ def is_swapped(header: Header, bits_allocated: int) -> bool:
     return is_in_words and header.order == ">"
 
 
-def _surplus(length: int, shape: Shape) -> frozenset[Oddity]:
-    """Return SURPLUS_PIXELS if native Pixel Data is longer than its attributes say, its padding included."""
+def _size_oddities(length: int, shape: Shape) -> frozenset[Oddity]:
+    """Return the oddity of native Pixel Data that is longer or shorter than its attributes say, padding included."""
     stated = shape.native_bytes(shape.stated_samples)
-    return frozenset({Oddity.SURPLUS_PIXELS} if 0 < stated < length else ())
+    if 0 < stated < length:
+        return frozenset({Oddity.SURPLUS_PIXELS})
+    return frozenset({Oddity.TRUNCATED_PIXELS} if length + length % 2 < stated else ())
 
 
-def _encapsulated(header: Header, shape: Shape, base: int) -> Pieces[Located]:
-    bounds, oddities = yield from _item_bounds(header.data, header.pixels.start if header.pixels else 0)
+def _encapsulated(header: Header, shape: Shape, base: int, *, is_stream: bool) -> Pieces[Located]:
+    """Locate the frames in fragments; those of a stream, such as a video, need not be counted by them."""
+    bounds, oddities = yield from _item_bounds(header)
     unlisted = Located(Frames(kind="unlisted", count=max(shape.count or 1, 1)), oddities)
     if len(bounds) == 1 or len(bounds) > MAX_FRAGMENTS + 1:
         return unlisted
-    firsts = yield from _first_fragments(header, bounds, shape.count)
+    tables = _offset_tables(header, bounds)
+    firsts = yield from _first_fragments(header, bounds, tables, shape.count)
+    if not is_stream:
+        oddities |= _miscounted(len(bounds) - 2, tables, shape.count, are_found=firsts is not None)
     if firsts is None or len(firsts) > MAX_LENGTHS_BYTES:
-        return unlisted
+        return Located(unlisted.frames, oddities)
     starts = [bounds[1 + first] for first in firsts] + bounds[-1:]
     lengths = yield from _encoded_lengths(starts)
     if len(lengths) > MAX_LENGTHS_BYTES:
@@ -164,19 +170,41 @@ def _encoded_lengths(starts: Sequence[int]) -> Pieces[bytes]:
     return bytes(lengths)
 
 
-def _item_bounds(data: Buffer, position: int) -> Pieces[tuple[list[int], frozenset[Oddity]]]:
+def _offset_tables(header: Header, bounds: Sequence[int]) -> tuple[Sequence[int], ...]:
+    """Return the extended and the basic offset table, without those that are empty or absent."""
+    basic = _numbers(bytes(header.data[bounds[0] + ITEM_HEADER.size : bounds[1]][: 4 * MAX_FRAGMENTS]), "I")
+    extended = _numbers(header.raw(EXTENDED_OFFSET_TABLE, 8 * MAX_FRAGMENTS) or b"", "Q")
+    return tuple(filter(None, (extended, basic)))
+
+
+def _miscounted(
+    fragments: int, tables: Sequence[Sequence[int]], count: int | None, *, are_found: bool
+) -> frozenset[Oddity]:
+    """Return the oddity of fewer fragments than frames, of an offset table for others, or of frames not found."""
+    if fragments < (count or 1):
+        return frozenset({Oddity.TRUNCATED_PIXELS})
+    is_odd = not are_found or any(len(offsets) != (count or 1) for offsets in tables)
+    return frozenset({Oddity.ODD_FRAGMENTS} if is_odd else ())
+
+
+def _item_bounds(header: Header) -> Pieces[tuple[list[int], frozenset[Oddity]]]:
     """Return where each item of encapsulated pixel data begins, the offset table first, and where the last one ends.
 
     The list stops at the delimiter, at a fault, or at the first item above MAX_FRAGMENTS.
     """
-    bounds, size = [position], len(data)
+    pixels, data = header.pixels, header.data
+    if pixels is None:
+        return [0], frozenset()
+    position, size = pixels.start, len(data)
+    bounds = [position]
     for piece in ITEM_PIECES:
         for _ in piece:
             if position + ITEM_HEADER.size > size:
                 return bounds, frozenset({Oddity.TRUNCATED_PIXELS} if position != size else {Oddity.ODD_FRAGMENTS})
             group, element, length = ITEM_HEADER.unpack_from(data, position)
             if (group, element) == SEQUENCE_END:
-                return bounds, frozenset()
+                has_tail = is_tail(data, position + ITEM_HEADER.size, pixels)
+                return bounds, frozenset(() if has_tail else {Oddity.TRAILING_BYTES})
             if (group, element) != ITEM or length == UNDEFINED:
                 return bounds, frozenset({Oddity.ODD_FRAGMENTS})
             position += ITEM_HEADER.size + length
@@ -185,16 +213,16 @@ def _item_bounds(data: Buffer, position: int) -> Pieces[tuple[list[int], frozens
     return bounds, frozenset()
 
 
-def _first_fragments(header: Header, bounds: list[int], count: int | None) -> Pieces[Sequence[int] | None]:
+def _first_fragments(
+    header: Header, bounds: list[int], tables: Sequence[Sequence[int]], count: int | None
+) -> Pieces[Sequence[int] | None]:
     """Return the index of each frame's first fragment; None when nothing reliable tells.
 
     `bounds` are those of the items, the offset table first. An offset table is believed only if it has `count` offsets
     and a fragment begins at each.
     """
-    basic = _numbers(bytes(header.data[bounds[0] + ITEM_HEADER.size : bounds[1]][: 4 * MAX_FRAGMENTS]), "I")
-    extended = _numbers(header.raw(EXTENDED_OFFSET_TABLE, 8 * MAX_FRAGMENTS) or b"", "Q")
     fragments = bounds[1:]
-    for offsets in filter(None, (extended, basic)):
+    for offsets in tables:
         if count in {None, len(offsets)} and (firsts := (yield from _by_table(offsets, fragments[:-1]))):
             return firsts
     count = count or 1

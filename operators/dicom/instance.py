@@ -10,6 +10,7 @@ from operators.dicom.attributes import TAGS
 from operators.dicom.frames import EXTENDED_OFFSET_TABLE, Shape, locating, move_frames
 from operators.dicom.reasons import Oddity, Reason
 from operators.dicom.scan import LIMITS, Buffer, Header, Inflated, ScanLimits, scanning
+from operators.dicom.transfer_syntaxes import REFERENCED
 from operators.errors import Rejected
 from operators.pieces import Pieces, finished
 from schemas.events import Facts, Frames, InstanceStored, event_id
@@ -64,8 +65,12 @@ def examining(
     header = yield from scanning(dataset, transfer_syntax, WANTED, limits, inflated)
     study_uid, series_uid, sop_uid, sop_class = uids = [_uid(header, tag) for tag in UIDS]
     found, oddities = yield from facts.reading_facts(header)
-    located = yield from locating(header, transfer_syntax, _shape(found), prefix_length)
+    shape = _shape(found)
+    located = yield from locating(header, transfer_syntax, shape, prefix_length)
     oddities |= header.oddities | located.oddities
+    is_image = found.rows and found.columns and found.bits_allocated
+    if header.pixels is None and is_image and transfer_syntax not in REFERENCED:
+        oddities.add(Oddity.MISSING_PIXELS)
     components = "." + ".".join(uids)
     if ".0" in components and LEADING_ZERO.search(components):
         oddities.add(Oddity.LEADING_ZERO_IN_UID)

@@ -37,3 +37,6 @@ class Oddity(StrEnum):
     UNDECODABLE_TEXT = "undecodable-text"
     LONG_VALUE = "long-value"
     UNREADABLE_NUMBER = "unreadable-number"
+    NUMBER_LENGTH = "number-length"
+    FOREIGN_GROUP = "foreign-group"
+    MISSING_PIXELS = "missing-pixels"

@@ -36,11 +36,17 @@ SMALLEST_BYTES = 8
 SMALLEST_LEVEL_BYTES = 16
 
 INFLATE_STEP_BYTES = 16 << 10
+# PS3.5 A.5: a NUL byte pads a stream of odd length; some writers leave the trailer of gzip (RFC 1952 2.3.1) there.
+DEFLATE_PADDING_BYTES = 8 + 1
 INFLATED_PIECE_BYTES = 1 << 20
 
 FLOAT_PIXEL_DATA = 0x7FE00008
 DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00009
 PIXEL_DATA = 0x7FE00010
+# PS3.5 7.1: the groups below are those of commands, file meta and directories.
+FIRST_GROUP = 0x0008
+# How many elements after Pixel Data are looked at: padding and signatures, as a rule none (PS3.3 A.1.1, C.12.1.1.3).
+TAIL_ELEMENTS = 16
 PIXEL_TAGS = (FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA, PIXEL_DATA)
 
 # PS3.5 7.1.2: a 16-bit length, or two reserved bytes and a 32-bit one.
@@ -153,47 +159,59 @@ def scanning(
         if end <= min(limits.items, limits.elements) * SMALLEST_BYTES:
             break
     oddities |= found.oddities
+    if end and int.from_bytes(buffer[:2], "big" if syntax.order == ">" else "little") < FIRST_GROUP:
+        oddities.add(Oddity.FOREIGN_GROUP)
     return Header(buffer, end, found.values, found.pixels, syntax.order, False, frozenset(oddities))
 
 
 def _scanning_inflated(inflated: "Inflated", wanted: frozenset[int], limits: ScanLimits) -> Pieces[Header]:
-    data, is_whole = inflated
+    data, is_whole, has_tail = inflated
     header = yield from scanning(data, EXPLICIT_VR_LITTLE_ENDIAN, wanted, limits)
     cut = set() if is_whole or header.pixels is None else {Oddity.TRUNCATED_PIXELS}
-    return replace(header, is_deflated=True, oddities=header.oddities - {Oddity.TRUNCATED_PIXELS} | cut)
+    # What was inflated may end before the pixels do, or in the middle of what follows them.
+    unknown = {Oddity.TRUNCATED_PIXELS}
+    if len(data) >= MAX_INFLATED_HEADER_BYTES:
+        unknown.add(Oddity.TRAILING_BYTES)
+    cut |= {Oddity.TRAILING_BYTES} if has_tail else set()
+    return replace(header, is_deflated=True, oddities=header.oddities - unknown | cut)
 
 
 class Inflated(NamedTuple):
-    """The beginning of an inflated data set, and whether its deflated stream is complete."""
+    """The beginning of an inflated data set; whether its deflated stream is complete, and whether more follows it."""
 
     data: bytearray
     is_whole: bool
+    has_tail: bool = False
 
 
 def inflate(buffer: Buffer, limits: ScanLimits = LIMITS) -> Inflated:
-    """Return the first MAX_INFLATED_HEADER_BYTES of a deflated data set, and whether its stream is complete.
+    """Return the first MAX_INFLATED_HEADER_BYTES of a deflated data set, and what is known of the end of its stream.
 
     The rest is inflated too, and dropped, so that the limits hold for later readers of the whole.
     Raises Rejected(TOO_INFLATED or BAD_DEFLATE).
     """
     limit = min(limits.inflated_bytes, limits.inflate_ratio * len(buffer))
-    stream, kept, size = zlib.decompressobj(-zlib.MAX_WBITS), bytearray(), 0
-    for piece in _inflated(stream, buffer):
+    stream, kept, size, taken = zlib.decompressobj(-zlib.MAX_WBITS), bytearray(), 0, 0
+    for taken, piece in _inflated(stream, buffer):  # noqa: B007 (the last one is used)
         size += len(piece)
         if size > limit:
             raise Rejected(Reason.TOO_INFLATED.value)
         kept += piece[: MAX_INFLATED_HEADER_BYTES - len(kept)]
-    return Inflated(kept, stream.eof)
+    left = len(buffer) - taken + len(stream.unused_data)
+    return Inflated(kept, stream.eof, stream.eof and left > DEFLATE_PADDING_BYTES)
 
 
-def _inflated(stream: Any, buffer: Buffer) -> Iterator[bytes]:
+def _inflated(stream: Any, buffer: Buffer) -> Iterator[tuple[int, bytes]]:
+    """Yield how many bytes of the buffer the stream was given, and what came out of them."""
+    taken = 0
     try:
-        for start in range(0, len(buffer), INFLATE_STEP_BYTES):
-            rest = bytes(buffer[start : start + INFLATE_STEP_BYTES])
+        while taken < len(buffer) and not stream.eof:
+            rest = bytes(buffer[taken : taken + INFLATE_STEP_BYTES])
+            taken += len(rest)
             while rest and not stream.eof:
-                yield stream.decompress(rest, INFLATED_PIECE_BYTES)
+                yield taken, stream.decompress(rest, INFLATED_PIECE_BYTES)
                 rest = stream.unconsumed_tail
-        yield stream.flush()
+        yield taken, stream.flush()
     except zlib.error:
         raise Rejected(Reason.BAD_DEFLATE.value) from None
 
@@ -388,8 +406,11 @@ class _Scan:
         self.pixels, length = pixels, pixels.length or 0
         if length % 2:
             self.oddities.add(Oddity.ODD_LENGTH)
-        if pixels.start + length > len(self.buffer):
+        end = pixels.start + length
+        if end > len(self.buffer):
             self.oddities.add(Oddity.TRUNCATED_PIXELS)
+        elif end < len(self.buffer) and not _are_elements(self.buffer, end, pixels.tag, self.syntax):
+            self.oddities.add(Oddity.TRAILING_BYTES)
         return position
 
     def _at_end(self, position: int) -> int:
@@ -560,6 +581,38 @@ class _ItemScan(_Scan):
             if tag in self.wanted and (vr or not syntax.is_explicit):
                 self.found[-1][self.wanted[tag]] = (vr, position + 8, length)
         return super()._in_item(stack, position)
+
+
+def is_tail(buffer: Buffer, position: int, pixels: Pixels) -> bool:
+    """True if what follows encapsulated pixels is nothing, or elements, to the end of the data set."""
+    syntax = EXPLICIT_LITTLE if pixels.vr else IMPLICIT_LITTLE
+    return position == len(buffer) or _are_elements(buffer, position, pixels.tag, syntax)
+
+
+def _are_elements(buffer: Buffer, position: int, before: int, syntax: _Syntax) -> bool:
+    """True if elements of rising tags fill the bytes from here on; only the first TAIL_ELEMENTS are looked at."""
+    with suppress(struct.error):
+        for _ in range(TAIL_ELEMENTS):
+            tag, start, length = _element_at(buffer, position, syntax)
+            if tag <= before or (length != UNDEFINED and start + length > len(buffer)):
+                return False
+            if length == UNDEFINED or start + length == len(buffer):
+                return True
+            position, before = start + length, tag
+        return True
+    return False
+
+
+def _element_at(buffer: Buffer, position: int, syntax: _Syntax) -> tuple[int, int, int]:
+    """Return tag, start of value and length of an element; the tag is -1 if its VR is none of the standard."""
+    if not syntax.is_explicit:
+        tag, length = syntax.element(buffer, position)
+        return _as_read(tag, syntax.order), position + 8, length
+    tag, number, length = syntax.element(buffer, position)
+    if number in syntax.short_vrs:
+        return _as_read(tag, syntax.order), position + 8, length
+    is_long = number in syntax.long_vrs
+    return _as_read(tag, syntax.order) if is_long else -1, position + 12, syntax.length(buffer, position + 8)[0]
 
 
 def scanning_items(header: Header, tag: int, wanted: frozenset[int]) -> Pieces[Sequence[dict[int, ValueSpan]]]:

@@ -9,6 +9,13 @@ EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
 JPIP_REFERENCED_DEFLATE = "1.2.840.10008.1.2.4.95"
 JPIP_HTJ2K_REFERENCED_DEFLATE = "1.2.840.10008.1.2.4.205"
+# The pixels of these lie on a server, and the data set has their address (PS3.5 A.6, A.7, A.12, A.13).
+REFERENCED = frozenset(
+    {"1.2.840.10008.1.2.4.94", JPIP_REFERENCED_DEFLATE, "1.2.840.10008.1.2.4.204", JPIP_HTJ2K_REFERENCED_DEFLATE}
+)
+
+# MPEG-2, MPEG-4 and HEVC: a stream of all frames, in as many fragments as the writer liked (PS3.5 8.2.5 to 8.2.8).
+VIDEO_ROOTS = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))
 
 
 @dataclass(frozen=True)
@@ -54,3 +61,8 @@ def is_form_of_pixels(uid: str, length: int | None) -> bool:
     nothing says what the bytes are. Source: PS3.5 A.1 to A.4.
     """
     return transfer_syntax_of(uid).is_encapsulated == (length is None)
+
+
+def is_video(uid: str) -> bool:
+    """True for the transfer syntaxes of videos, fragmentable ones included (".100.1" beside ".100")."""
+    return uid.startswith(VIDEO_ROOTS)

@@ -70,26 +70,28 @@ def test_a_reason_without_a_status_of_its_own_means_that_the_data_cannot_be_unde
 
 
 # PS3.4 B.2.3 warns when a data set does not match its SOP class; text that cannot be decoded is no such fault.
-UNWARNED = {
-    Oddity.UNKNOWN_CHARACTER_SET,
-    Oddity.UNDECODABLE_TEXT,
-    Oddity.LONG_VALUE,
-    Oddity.UNREADABLE_NUMBER,
-}
+UNWARNED = {Oddity.UNKNOWN_CHARACTER_SET, Oddity.UNDECODABLE_TEXT}
 
 
 @pytest.mark.parametrize("oddity", Oddity)
-def test_a_sender_is_warned_of_a_faulty_structure_and_not_of_odd_text(oddity: Oddity) -> None:
-    assert of_stored([oddity]) == (STORED if oddity in UNWARNED else STORED_ODD)
+def test_a_sender_is_warned_of_a_fault_by_its_name_and_not_of_odd_text(oddity: Oddity) -> None:
+    status = of_stored([oddity])
+
+    assert (status.code, status.outcome) == ((0, "stored") if oddity in UNWARNED else (0xB007, "stored-odd"))
+    assert status.comment == ("" if oddity in UNWARNED else f"stored, but: {oddity.value}")
     assert (oddity in ODDITIES) == (oddity not in UNWARNED)
+
+
+def test_a_comment_fits_however_many_warnings_there_are() -> None:
+    assert len(of_stored(Oddity).comment) == 64
 
 
 @pytest.mark.parametrize(
     ("warnings", "code"),
     [
         ([], 0x0000),
-        (["long-value", "undecodable-text"], 0x0000),
-        (["long-value", "odd-length"], 0xB007),
+        (["unknown-character-set", "undecodable-text"], 0x0000),
+        (["undecodable-text", "odd-length"], 0xB007),
         (iter(["odd-length"]), 0xB007),
         (["unheard-of"], 0x0000),
     ],
