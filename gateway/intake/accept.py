@@ -13,6 +13,7 @@ from time import monotonic
 from gateway.intake.deadlines import ANNOUNCE_S, CLOCK_S, within
 from gateway.intake.examiner import Examiner
 from gateway.intake.failpoints import Reached, pass_by
+from gateway.intake.known_contents import KnownContents
 from gateway.intake.outbox.ledger import Intent
 from gateway.intake.outbox.outbox import Outbox
 from gateway.intake.quarantine import Quarantine
@@ -52,10 +53,14 @@ class Incoming:
 
 @dataclass(frozen=True)
 class Receipt:
-    """Proof that an instance is stored and its event acknowledged; a repeat is an instance that was stored before."""
+    """Proof that an instance is stored and its event acknowledged; a repeat is an instance that was stored before.
+
+    `is_shown` is False if another content of the instance is known to be shown in its place.
+    """
 
     event: InstanceStored
     is_repeat: bool
+    is_shown: bool = True
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ class Acceptance:
         self._ports = ports
         inspector = Inspector(ports.tiers, ports.quarantine.keep_aside, ports.room, ports.spool_limits)
         self._repeats = RepeatResolver(inspector, ports.clock)
+        self._contents = KnownContents()
 
     @property
     def room(self) -> Room:
@@ -197,7 +203,7 @@ class Acceptance:
                 repeat = RepeatedInstance(upload, examined.incoming.prefix, examined.data, examined.examination)
                 event = _event_of_repeat(transfer, examined, await self._repeats.whole_object(repeat, moved, limit))
             await self._ports.events.publish(INSTANCE_STORED, event)
-        return Receipt(event, is_repeat=not is_new)
+        return Receipt(event, is_repeat=not is_new, is_shown=self._contents.is_shown(event))
 
     async def _quarantine(
         self, transfer: Transfer, incoming: Incoming, data: Buffer, received_at: datetime, reason: str

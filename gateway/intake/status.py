@@ -26,6 +26,8 @@ class Status:
 
 STORED = Status(0x0000, "stored")
 STORED_ODD = Status(0xB007, "stored-odd")
+# The instance is kept beside other content of its UIDs, which is shown: it has no address of its own.
+NOT_SHOWN = Status(0xB007, "stored-aside", "stored, but other content of this instance is shown")
 OUT_OF_RESOURCES = Status(0xA700, "unavailable", "not stored, try again later")
 MISMATCH = Status(0xA900, "mismatch", "data set and command name different instances")
 CANNOT_UNDERSTAND = Status(0xC000, "unreadable", "data set cannot be read, and is in quarantine")
@@ -42,6 +44,7 @@ BROKEN_OFF = Status(0xC004, "broken-off", "request is no multipart body from her
 STATUSES = (
     STORED,
     STORED_ODD,
+    NOT_SHOWN,
     OUT_OF_RESOURCES,
     MISMATCH,
     CANNOT_UNDERSTAND,
@@ -74,7 +77,9 @@ def of_rejected(error: Rejected) -> Status:
     return REASONS.get(error.reason, CANNOT_UNDERSTAND)
 
 
-def of_stored(warnings: Iterable[str]) -> Status:
+def of_stored(warnings: Iterable[str], *, is_shown: bool = True) -> Status:
     """Return the status of a stored instance: B007, with the oddities as its comment, when its sender is warned."""
+    if not is_shown:
+        return NOT_SHOWN
     told = sorted(ODDITIES.intersection(warnings))
     return replace(STORED_ODD, comment=f"stored, but: {', '.join(told)}"[:COMMENT_LENGTH]) if told else STORED

@@ -41,7 +41,8 @@ class PartResult:
     def of_receipt(cls, receipt: Receipt) -> Self:
         """Return the result of a part that is stored."""
         event = receipt.event
-        return cls(of_stored(event.warnings), event.sop_class, event.sop_uid, event.study_uid, event.series_uid)
+        status = of_stored(event.warnings, is_shown=receipt.is_shown)
+        return cls(status, event.sop_class, event.sop_uid, event.study_uid, event.series_uid)
 
     @property
     def is_stored(self) -> bool:

@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import orjson
 
-from gateway.intake.status import FAILED, OUT_OF_RESOURCES, STORED, Status
+from gateway.intake.status import FAILED, NOT_SHOWN, OUT_OF_RESOURCES, STORED, Status
 from gateway.stow.delivery import PartResult
 from operators.http.media_types import JSON_TYPES
 
@@ -64,9 +64,11 @@ def encode(dataset: Json, media_type: str) -> bytes:
 
 
 def _stored(result: PartResult, base: str) -> Json:
+    # Nothing is, or other content is, at the address of what is not shown.
+    is_shown = result.status is not NOT_SHOWN
     url = f"{base}/studies/{result.study_uid}/series/{result.series_uid}/instances/{result.sop_uid}"
     warning: Json = {} if result.status is STORED else {WARNING_REASON: {"vr": "US", "Value": [result.status.code]}}
-    return _reference(result) | _url(url) | warning
+    return _reference(result) | _url(url if is_shown else None) | warning
 
 
 def _reference(result: PartResult) -> Json:

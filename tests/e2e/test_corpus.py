@@ -13,7 +13,7 @@ from deploy.local.running import wait_until
 from tests.audit.collect.catalog import catalog
 from tests.audit.ledger import Line
 from tests.e2e.conftest import BOUND_S, Proof
-from tests.support.data.outcomes import Outcome, corpus_files, table
+from tests.support.data.outcomes import Outcome, corpus_files, table, unexpected
 from tests.support.machine.running_stack import address_of
 from tests.support.senders.raw import UNSENDABLE, raw, send_raw
 from tests.support.senders.round_trip import corpus_sent, differences, retrieved
@@ -76,8 +76,7 @@ def test_every_real_file_is_answered_as_the_table_says_and_comes_back(
 
     answers = send(proof, files)
 
-    wanted = {name: expected(table().of(name)) for name in files}
-    assert {name: (answer, wanted[name]) for name, answer in answers.items() if answer != wanted[name]} == {}
+    assert unexpected(answers, expected) == {}
     wait_until(lambda: is_cataloged(proof, files, answers), BOUND_S, "not every file has its row")
     with httpx.Client(base_url=proof.archive.api_url, timeout=60) as client:
         every = corpus_sent(files, answers, is_whole=door == FIRST == "stow")

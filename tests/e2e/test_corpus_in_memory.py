@@ -11,7 +11,7 @@ import pytest
 from schemas.objects import Bucket
 from tests.audit.ledger import Ledger, Line
 from tests.audit.snapshot import key_of
-from tests.support.data.outcomes import Outcome, corpus_files, table
+from tests.support.data.outcomes import Outcome, corpus_files, table, unexpected
 from tests.support.senders.raw import UNSENDABLE, raw, send_raw
 from tests.support.senders.round_trip import corpus_sent, differences, retrieved
 from tests.support.senders.stow import stow
@@ -83,8 +83,7 @@ def test_every_file_is_answered_as_the_table_says_and_comes_back(
     answers = send(archive, ledger, files)
     archive.catalog()
 
-    wanted = {name: expected(table().of(name)) for name in files}
-    assert {name: (answer, wanted[name]) for name, answer in answers.items() if answer != wanted[name]} == {}
+    assert unexpected(answers, expected) == {}
     with httpx.Client(base_url=archive.door.url) as client:
         assert differences(corpus_sent(files, answers, is_whole=is_whole), InspectedArchive(archive, client)) == {}
     rows = archive.world.catalog.tables

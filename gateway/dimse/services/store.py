@@ -57,7 +57,7 @@ class CStoreRequest:
             self.association.transfer.mark_partial()
             log.exception("instance_failed", transfer=self.association.transfer.transfer_id)
             return FAILED
-        return of_stored(receipt.event.warnings)
+        return of_stored(receipt.event.warnings, is_shown=receipt.is_shown)
 
     def _log_refusal(self, reason: str) -> None:
         transfer_id, sop_class = self.association.transfer.transfer_id, self.incoming.sop_class

@@ -1,6 +1,7 @@
 """The outcome of every file of the corpus at both doors, read from tests/support/data/corpus_outcomes.toml."""
 
 import tomllib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -77,6 +78,21 @@ def outcome(group: dict[str, Any], name: str) -> Outcome:
         sop_uid=group.get("sop_uids", {}).get(name, ""),
         why=group["why"],
     )
+
+
+def unexpected(answers: Mapping[str, str], expected: Callable[[Outcome], str]) -> dict[str, tuple[str, str]]:
+    """Return the answers that the table does not give, each with the one that it gives.
+
+    A process that knows of two contents of one instance warns of the one that is not shown: of which, depends on the
+    order of arrival.
+    """
+    several = frozenset[str]().union(*table().instances)
+    wanted = {name: expected(table().of(name)) for name in answers}
+    return {
+        name: (answer, wanted[name])
+        for name, answer in answers.items()
+        if answer != wanted[name] and not (name in several and (answer, wanted[name]) == (WARNED, STORED))
+    }
 
 
 def corpus_files(corpus: Path) -> dict[str, Path]:

@@ -44,9 +44,9 @@ class Response:
         return orjson.loads(self.body)
 
     def codes(self, sequence: str, tag: str) -> list[Any]:
-        """Return the first value of an attribute in each item of a sequence that has it; both are named by tag."""
+        """Return the first value of an attribute in each item of a sequence where it has one; both are named by tag."""
         items = self.json.get(sequence, {}).get("Value", [])
-        return [item[tag]["Value"][0] for item in items if tag in item]
+        return [item[tag]["Value"][0] for item in items if "Value" in item.get(tag, {})]
 
     def failures(self) -> list[int]:
         return self.codes("00081198", "00081197") + self.codes("0008119A", "00081197")

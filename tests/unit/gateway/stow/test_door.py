@@ -75,6 +75,27 @@ def test_addresses_have_the_port_that_a_client_left_out_of_its_host(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    "other",
+    [part10(SOPInstanceUID="1.2.3.1.1", SeriesInstanceUID="1.2.3.7"), part10(SOPInstanceUID="1.2.3.1.1", Rows=3)],
+    ids=["another series", "the same series"],
+)
+def test_a_content_beside_the_shown_one_is_stored_with_a_warning_and_without_an_address(
+    tmp_path: Path, other: bytes
+) -> None:
+    async def run() -> list[tuple[int, list[Any], list[Any]]]:
+        async with stow_world(tmp_path) as world:
+            answers = [await world.post(multipart(file)) for file in (ONE, other, ONE, other)]
+            assert world.stored() == [ONE, other]
+            return [
+                (answer.status, answer.codes(REFERENCED, "00081196"), answer.codes(REFERENCED, "00081190"))
+                for answer in answers
+            ]
+
+    address = "http://localhost:8060/dicomweb/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.1"
+    assert asyncio.run(run()) == 2 * [(200, [], [address]), (202, [0xB007], [])]
+
+
+@pytest.mark.parametrize(
     ("files", "logged"),
     [((ONE,), ("well", 1, 0)), ((NO_UID,), ("refused", 0, 1)), ((ONE, NO_UID, b"no file"), ("well", 1, 2))],
     ids=["stored", "refused", "stored and refused"],

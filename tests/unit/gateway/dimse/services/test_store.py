@@ -49,6 +49,26 @@ def test_a_full_spool_is_answered_with_a700(tmp_path: Path, full_disk: FullDisk)
     assert element(0x0900, struct.pack("<H", 0xA700)) in answer
 
 
+def test_a_content_beside_the_shown_one_is_answered_with_a_warning(tmp_path: Path) -> None:
+    process = IntakeWorld(tmp_path).gateway()
+    association = Association(
+        AssociateAccepted("SENDER", "FLUORO", {1: PresentationContext(CT, EXPLICIT)}, 0, b""),
+        process.transfer,
+        process.acceptance,
+    )
+    shown = data_set(1, "1.2.3")
+
+    async def statuses() -> list[int]:
+        found: list[int] = []
+        for content in (shown, shown.replace(b"1.2.3.9", b"1.2.3.8"), shown):
+            request = begin(association, Command(C_STORE, 7, CT, "1.2.3.1", has_data=True), 1)
+            request.body.write(memoryview(content))
+            await request.answer(lambda _, command_set, __=b"": found.append(parse_response(command_set).status))
+        return found
+
+    assert asyncio.run(statuses()) == [0x0000, 0xB007, 0x0000]
+
+
 MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
