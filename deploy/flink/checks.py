@@ -8,7 +8,7 @@ import structlog
 from deploy.flink.rest import JobState
 from operators.errors import Unavailable
 from pipelines.jobs import CATALOG, JOBS
-from pipelines.launch import expiry, losses, rows
+from pipelines.launch import expiry, rows
 from pipelines.launch.rows import Servers, Suspicion
 from schemas.settings.jobs import JobSettings
 
@@ -56,4 +56,4 @@ class RegularChecks:
         if now - self._expiry_at >= EXPIRY_S:
             self._expiry_at = now
             expiry.report_lag(self._servers.broker, JOBS, int(time.time() * 1000))
-            expiry.report_waiting(self._servers, losses.topic_ids(self._settings))
+            expiry.report_waiting(self._servers, self._settings)

@@ -169,7 +169,7 @@ class CatalogProgress(Protocol):
     def announced(self, shards: int) -> dict[int, int]:
         """Return the version of the last announced revision by shard; absent without one."""
 
-    def waiting(self, before: Mapping[TopicPartition, int]) -> int:
+    def waiting(self, shards: int, before: Mapping[TopicPartition, int]) -> int:
         """Return how many dues wait for an offset that is lower than that of its partition in `before`."""
 
     def went_back(self, shards: int) -> frozenset[int]:

@@ -11,7 +11,7 @@ from operators.catalog.rows import TopicPartition
 from operators.connectors.kafka.positions import Extent, Partition
 from operators.errors import Unavailable
 from pipelines.jobs import CATALOG, JOBS, Job
-from pipelines.launch import rows
+from pipelines.launch import losses, rows
 from pipelines.launch.losses import BrokerPositions
 from pipelines.launch.rows import Servers
 from schemas.settings.jobs import JobSettings
@@ -92,12 +92,17 @@ def late_records(broker: BrokerPositions, topic: Topic, committed: Mapping[Parti
     )
 
 
-def report_waiting(servers: Servers, ids: Mapping[str, str]) -> None:
-    """Log how many dues wait for a record that has expired, and so perhaps for ever. Raises Unavailable."""
+def report_waiting(servers: Servers, settings: JobSettings) -> None:
+    """Log how many dues wait for a record that has expired, and so perhaps for ever. Raises Unavailable.
+
+    Dues that waited under another number of shards do not count: no flush looks at them, and the job that began again
+    with this number has read them anew.
+    """
+    ids = losses.topic_ids(settings)
     extents = servers.broker.extents([INSTANCE_STORED.name])
     firsts = {
         TopicPartition(topic, ids.get(topic, ""), partition): extent.earliest
         for (topic, partition), extent in extents.items()
     }
-    if count := servers.progress.waiting(firsts):
+    if count := servers.progress.waiting(settings.shards, firsts):
         log.error("dues_wait_for_expired_records", dues=count, repair=REPAIR)

@@ -78,14 +78,16 @@ def announced(shards: int, progress: CatalogProgress) -> dict[int, int]:
 def suspicion(before: Suspicion | None, settings: JobSettings, servers: Servers, now: float) -> Suspicion | None:
     """Return the suspicion that the rows are behind the records that the catalog job has read; None without one.
 
-    It is as old as `before` if the rows have not moved. A job that goes on from the state of an earlier release has no
-    rows before its first flush, and is not suspected. Raises Unavailable.
+    It is as old as `before` if the rows have not moved. A job that goes on from the state of an earlier release has the
+    rows of a shard from the first flush of that shard on, and is not suspected before all shards have some. Raises
+    Unavailable.
     """
-    read = read_offsets(settings, servers.progress)
-    if read:
+    applied = servers.progress.applied()
+    if not has_had_rows(settings):
+        if len({row.shard for row in applied if row.shards == settings.shards}) < settings.shards:
+            return None
         note_rows(settings)
-    elif not has_had_rows(settings):
-        return None
+    read = read_positions(applied, losses.topic_ids(settings))
     extents = servers.broker.extents(topic.name for topic in CATALOG.reads)
     behind = positions_behind(read, servers.broker.committed(CATALOG.name), extents)
     if not behind:

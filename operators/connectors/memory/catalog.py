@@ -223,10 +223,11 @@ class MemoryProgress(Failing):
         self.before_request("catalog")
         return {shard: version for (of, shard), version in self.tables.announced.items() if of == shards}
 
-    def waiting(self, before: Mapping[TopicPartition, int]) -> int:
+    def waiting(self, shards: int, before: Mapping[TopicPartition, int]) -> int:
         """Return how many dues wait for an offset below those of `before`."""
         self.before_request("catalog")
-        return sum(row.offset < before.get(_place(row), 0) for row in self.tables.waiting.values())
+        mine = [row for ((of, _), _), row in self.tables.waiting.items() if of == shards]
+        return sum(row.offset < before.get(_place(row), 0) for row in mine)
 
     def went_back(self, shards: int) -> frozenset[int]:
         """Return the shards whose rows were found behind what was committed."""

@@ -31,13 +31,14 @@ class PostgresProgress:
         with self._connected() as connection:
             return dict(connection.execute(ANNOUNCED, (shards,)).fetchall())
 
-    def waiting(self, before: Mapping[TopicPartition, int]) -> int:
+    def waiting(self, shards: int, before: Mapping[TopicPartition, int]) -> int:
         """Return how many dues wait for an offset below those of `before`."""
         places = [(place, offset) for place, offset in before.items() if place.topic == INSTANCE_STORED.name]
         asked = (
             [place.topic_id for place, _ in places],
             [place.partition for place, _ in places],
             [offset for _, offset in places],
+            shards,
         )
         with self._connected() as connection:
             return sum(row[0] for row in connection.execute(WAITING, asked))
@@ -69,5 +70,5 @@ ANNOUNCED = "SELECT shard, announced FROM shard_progress WHERE shards = %s"
 WAITING = """
     SELECT count(*) FROM waiting_due
     JOIN unnest(%s::text[], %s::integer[], %s::bigint[]) AS first (topic_id, "partition", "offset")
-    USING (topic_id, "partition") WHERE first."offset" > waiting_due."offset"
+    USING (topic_id, "partition") WHERE first."offset" > waiting_due."offset" AND shards = %s
 """

@@ -1,5 +1,6 @@
 """Records that expired unread, or soon will, are said loudly, with their count."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,11 +102,16 @@ def test_unread_records_older_than_half_of_the_retention_raise_an_alarm(committe
     ]
 
 
-def test_dues_that_wait_for_an_expired_record_are_counted() -> None:
+@pytest.mark.parametrize(("shards", "counts"), [(1, [2]), (2, [])], ids=["as they wait", "after another number"])
+def test_dues_that_wait_for_an_expired_record_are_counted(
+    settings: JobSettings, shards: int, counts: list[int]
+) -> None:
     catalog = MemoryCatalog()
     run(catalog, [[record(due(number=one, place=(0, 5 + one)), one) for one in range(3)]])
     servers = Servers(Broker(earliest=7, end=9), MemoryProgress(tables=catalog.tables))
     with capture_logs() as logs:
-        expiry.report_waiting(servers, {})
+        expiry.report_waiting(servers, replace(settings, checkpoint_dir=settings.checkpoint_dir / "new", shards=shards))
 
-    assert [(line["event"], line["dues"]) for line in logs] == [("dues_wait_for_expired_records", 2)]
+    assert [(line["event"], line["dues"]) for line in logs] == [
+        ("dues_wait_for_expired_records", count) for count in counts
+    ]

@@ -1,5 +1,6 @@
 """The launcher finds rows that are behind what the catalog job has read, and only those."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,17 @@ def test_a_suspicion_is_certain_once_no_buffer_explains_it(settings: JobSettings
 
 def test_a_job_that_was_upgraded_and_has_no_rows_yet_is_not_suspected(settings: JobSettings) -> None:
     assert suspicion(None, settings, servers(12, MemoryProgress()), 5.0) is None
+
+
+def test_a_job_that_was_upgraded_is_not_suspected_before_each_of_its_shards_has_rows(settings: JobSettings) -> None:
+    settings, catalog = replace(settings, shards=2), MemoryCatalog(shards=2)
+    progress = MemoryProgress(tables=catalog.tables)
+    found = []
+    for shard, offset in ((0, 7), (1, 5)):
+        flush(catalog, shard, None, (record(instance(sop=str(shard)), offset),), 0, origin=Origin(IDS))
+        found.append(suspicion(None, settings, servers(12, progress), 5.0))
+
+    assert found == [None, Suspicion({PLACE: 8}, 5.0)]
 
 
 def test_a_database_without_the_rows_that_it_had_is_suspected(settings: JobSettings) -> None:
