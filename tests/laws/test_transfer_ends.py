@@ -13,12 +13,13 @@ from starlette.types import Message, Receive
 from gateway.dimse.connection import DimseConnection
 from gateway.dimse.state import AssociationState
 from gateway.intake.lifespan import Connectors
-from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
+from operators.connectors.memory.stores import MemoryEventLog
 from operators.store.ports import Position, Upload
 from schemas.events import Event, Outcome, TransferEnded
 from schemas.objects import Bucket
 from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED, Topic
 from tests.support.worlds.dimse import (
+    GatedStore,
     associate_request,
     connected,
     only_connection,
@@ -37,19 +38,14 @@ TURNS = 5
 CHUNKS = 5
 
 
-class SlowStore(MemoryObjectStore):
-    """A store that answers a PUT a few turns of the event loop after its gate is open."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reached, self.gate = asyncio.Event(), asyncio.Event()
+class SlowStore(GatedStore):
+    """A store that answers a PUT a few turns of the event loop after its gate is open and the object is stored."""
 
     async def put(self, bucket: Bucket, upload: Upload) -> bool:
-        self.reached.set()
-        await self.gate.wait()
+        is_new = await super().put(bucket, upload)
         for _ in range(TURNS):
             await asyncio.sleep(0)
-        return await super().put(bucket, upload)
+        return is_new
 
 
 class SlowEventLog(MemoryEventLog):

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from operators.connectors.postgres.connecting import connect
 from operators.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from operators.dimse.negotiation import ProposedContext, Terms, request_pdu
 from operators.dimse.pdu import ASSOCIATE_AC, ASSOCIATE_RJ, RELEASE_RQ_PDU
@@ -72,14 +73,7 @@ def takes_sessions(catalog: CatalogSettings) -> Check:
 
     def check() -> str | None:
         try:
-            psycopg.connect(
-                host=catalog.host,
-                port=catalog.port,
-                dbname=catalog.database,
-                user=catalog.user,
-                password=catalog.password,
-                connect_timeout=TIMEOUT_S,
-            ).close()
+            connect(catalog, "fluoro-health", "").close()
         except psycopg.OperationalError as error:
             return f"port {catalog.port}: {error}"
         return None

@@ -1,4 +1,4 @@
-"""Connections to the catalog's PostgreSQL, for whoever asks it rarely or writes to it."""
+"""Connections to the catalog's PostgreSQL: their parameters, and single ones for whoever asks it rarely or writes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,19 +16,23 @@ CONNECT_S = 2
 BLAMES_MOMENT = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 
 
+def parameters(settings: CatalogSettings, application_name: str, options: str = "") -> dict[str, Any]:
+    """Return psycopg's parameters of a connection; `{ms}` in the options is the limit of a statement."""
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "dbname": settings.database,
+        "user": settings.user,
+        "password": settings.password,
+        "connect_timeout": CONNECT_S,
+        "options": options.format(ms=int(settings.statement_s * 1000)),
+        "application_name": application_name,
+    }
+
+
 def connect(settings: CatalogSettings, application_name: str, options: str, **more: Any) -> Connection[tuple[Any, ...]]:
-    """Return a new connection; `{ms}` in the options is the limit of a statement. Raises psycopg's errors."""
-    return psycopg.connect(
-        host=settings.host,
-        port=settings.port,
-        dbname=settings.database,
-        user=settings.user,
-        password=settings.password,
-        connect_timeout=CONNECT_S,
-        options=options.format(ms=int(settings.statement_s * 1000)),
-        application_name=application_name,
-        **more,
-    )
+    """Return a new connection with these parameters and more of psycopg's. Raises psycopg's errors."""
+    return psycopg.connect(**parameters(settings, application_name, options), **more)
 
 
 @contextmanager

@@ -9,11 +9,11 @@ import psycopg
 from psycopg import AsyncConnection, sql
 
 import schemas
+from operators.connectors.postgres.connecting import parameters
 from operators.errors import Unavailable
 from schemas.settings.servers import CatalogSettings
 
 FOLDER = Path(schemas.__file__).parent / "catalog"
-CONNECT_S = 2
 LOCK = 0x666C756F64646C
 
 APPLIED = """
@@ -46,14 +46,7 @@ async def apply(settings: CatalogSettings, folder: Path = FOLDER) -> None:
     not have. Raises Unavailable when the database does not answer.
     """
     try:
-        connection = await AsyncConnection.connect(
-            host=settings.host,
-            port=settings.port,
-            dbname=settings.database,
-            user=settings.user,
-            password=settings.password,
-            connect_timeout=CONNECT_S,
-        )
+        connection = await AsyncConnection.connect(**parameters(settings, "fluoro-migrations"))
         async with connection:
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
             await _apply_new(connection, read_migrations(folder))

@@ -13,16 +13,18 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from operators.catalog.ports import Hit, InstanceResult, Location, Page, SeriesResult, StudyResult
 from operators.catalog.query import BY_PATH, Match, Query, like_pattern
+from operators.connectors.postgres.connecting import CONNECT_S, parameters
 from operators.dicom.attributes import LEVELS, Level
 from operators.errors import Unavailable
 from schemas.settings.servers import CatalogSettings
 
-CONNECT_S = 2
 Row = tuple[Any, ...]
 
 # Every statement is planned for its values, because one pattern needs the trigram index and another the index of dates.
 # JIT compilation would take longer than any of these statements. Nothing here may write.
-OPTIONS = "-c plan_cache_mode=force_custom_plan -c jit=off -c default_transaction_read_only=on"
+OPTIONS = (
+    "-c plan_cache_mode=force_custom_plan -c jit=off -c default_transaction_read_only=on -c statement_timeout={ms}"
+)
 
 SET_TENANT = "SELECT set_config('fluoro.tenant', %s, true)"
 
@@ -97,17 +99,7 @@ class PostgresQueries:
 
     def __init__(self, settings: CatalogSettings) -> None:
         self._pool = AsyncConnectionPool(
-            kwargs={
-                "host": settings.host,
-                "port": settings.port,
-                "dbname": settings.database,
-                "user": settings.user,
-                "password": settings.password,
-                "autocommit": True,
-                "connect_timeout": CONNECT_S,
-                "options": f"{OPTIONS} -c statement_timeout={int(settings.statement_s * 1000)}",
-                "application_name": "fluoro-api",
-            },
+            kwargs=parameters(settings, "fluoro-api", OPTIONS) | {"autocommit": True},
             min_size=1,
             max_size=settings.connections,
             timeout=CONNECT_S,

@@ -14,29 +14,19 @@ from operators.connectors.memory.stores import MemoryObjectStore, Outage, crc32c
 from operators.connectors.s3.store import S3ObjectStore
 from operators.errors import Unavailable, Unreadable
 from operators.store.ports import NoEnvelope, ObjectStore, OtherSize, Upload
-from schemas.objects import Bucket, Envelope
+from schemas.objects import Bucket
 from schemas.settings.reading import load
 from schemas.settings.servers import StoreSettings
 from tests.support.machine.damaged_disk import DAMAGES, damage, damage_metadata
 from tests.support.servers.faulty_servers import listening
+from tests.support.worlds.intake import envelope_of
 
 Opened = Callable[[], AsyncIterator[ObjectStore]]
 Test = Callable[[ObjectStore], Awaitable[None]]
 Run = Callable[[Test], None]
 
 STORED = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
-ENVELOPE = Envelope(
-    stored_at=STORED,
-    received_at=STORED,
-    origin="received",
-    transfer_id="3f1c",
-    calling_ae="CT 1 % é",
-    called_ae="FLUORO",
-    transfer_syntax="1.2.840.10008.1.2.1",
-    prefix_length=336,
-    prefix_hash="0" * 64,
-    header_length=1234,
-)
+ENVELOPE = envelope_of("3f1c", stored_at=STORED, received_at=STORED, calling_ae="CT 1 % é")
 
 
 @asynccontextmanager

@@ -18,11 +18,12 @@ from operators.connectors.s3.store import S3ObjectStore
 from operators.errors import Unavailable
 from operators.store.clock import StoreClock
 from operators.store.ports import ObjectStore, Upload
-from schemas.objects import Bucket, Envelope
+from schemas.objects import Bucket
 from schemas.settings.reading import load
 from schemas.settings.servers import StoreSettings
 from schemas.telemetry import STORE_CLOCK_AHEAD
 from tests.support.servers.faulty_servers import FaultyStore, listening
+from tests.support.worlds.intake import envelope_of
 
 HOURS_S = 7200.0
 SKEWS = [0.0, HOURS_S, -HOURS_S]
@@ -41,21 +42,8 @@ class SettableClock:
 
 
 def upload(name: str) -> Upload:
-    now = datetime.now(UTC)
-    envelope = Envelope(
-        stored_at=now,
-        received_at=now,
-        origin="received",
-        transfer_id="t1",
-        calling_ae="CT1",
-        called_ae="FLUORO",
-        transfer_syntax="1.2.840.10008.1.2.1",
-        prefix_length=0,
-        prefix_hash="0" * 64,
-        header_length=1,
-    )
     data = name.encode()
-    return Upload(f"local/store-time/{name}-{time.time_ns()}", (data,), len(data), crc32c_of(data), envelope)
+    return Upload(f"local/store-time/{name}-{time.time_ns()}", (data,), len(data), crc32c_of(data), envelope_of("t1"))
 
 
 @pytest.fixture(params=["memory", "s3"])

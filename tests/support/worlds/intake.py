@@ -1,9 +1,10 @@
 """Gateway processes without a door, over one store and one broker in memory, which outlive them; time is virtual."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
@@ -175,9 +176,9 @@ def data_set(number: int, study_uid: str) -> bytes:
     return bytes(file.getvalue())
 
 
-def envelope_of(transfer_id: str) -> Envelope:
-    """Return an envelope of any instance that a transfer carried."""
-    return Envelope(
+def envelope_of(transfer_id: str, **changes: Any) -> Envelope:
+    """Return an envelope of any instance that a transfer carried, with these fields changed."""
+    envelope = Envelope(
         stored_at=NOON,
         received_at=NOON,
         origin="received",
@@ -189,3 +190,4 @@ def envelope_of(transfer_id: str) -> Envelope:
         prefix_hash="0" * 64,
         header_length=3,
     )
+    return replace(envelope, **changes)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,24 +11,13 @@ from gateway.intake.tiers import TieredObject, TieredStore
 from operators.connectors.memory.stores import MemoryObjectStore, Outage, StoredBytes, crc32c_of
 from operators.errors import Unavailable
 from operators.store.ports import StoredObject, Upload
-from schemas.objects import TIERS, Bucket, Envelope
+from schemas.objects import TIERS, Bucket
+from tests.support.worlds.intake import envelope_of
 
-NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 KEY = f"local/1.2.3/1.2.3.9/1.2.3.1_{'ab' * 32}.dcm"
 DATA = b"an instance"
 EVERY = tuple(TIERS.values())
-ENVELOPE = Envelope(
-    stored_at=NOON,
-    received_at=NOON,
-    origin="received",
-    transfer_id="t-1",
-    calling_ae="CT1",
-    called_ae="FLUORO",
-    transfer_syntax="1.2.840.10008.1.2.1",
-    prefix_length=2,
-    prefix_hash="0" * 64,
-    header_length=3,
-)
+ENVELOPE = envelope_of("t-1")
 UPLOAD = Upload(KEY, (DATA,), len(DATA), crc32c_of(DATA), ENVELOPE)
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from gateway.intake.outbox.ledger import Intent, Ledger, Line, begun, done, end_published, ended, given_up, intended
 from gateway.intake.transfer import RecordedTransfer
-from schemas.objects import Envelope, Identity
+from schemas.objects import Identity
+from tests.support.worlds.intake import envelope_of
 
 NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=1)
@@ -17,19 +18,7 @@ FIRST_STUDY, SECOND_STUDY = "1.2.3", "1.2.4"
 
 def intent(number: int, *, transfer: str = "t-1", study: str = FIRST_STUDY, data_hash: str = HASHES[0]) -> Intent:
     identity = Identity("local", study, "1.2.3.9", f"1.2.3.{number}", data_hash)
-    envelope = Envelope(
-        stored_at=NOON,
-        received_at=NOON,
-        origin="received",
-        transfer_id=transfer,
-        calling_ae="CT 1",
-        called_ae="FLUORO",
-        transfer_syntax="1.2.840.10008.1.2.1",
-        prefix_length=2,
-        prefix_hash="0" * 64,
-        header_length=3,
-    )
-    return Intent(number, transfer, identity, identity.key, envelope)
+    return Intent(number, transfer, identity, identity.key, envelope_of(transfer))
 
 
 class Written(Ledger):
