@@ -21,13 +21,14 @@ from operators.imaging.palette import (
     segmented_entries,
     signed_first,
 )
-from operators.imaging.pixels import BYTE, PixelDescription
+from operators.imaging.pixels import BYTE, PixelDescription, stored_range
 from operators.imaging.reasons import BAD_PALETTE
 from operators.imaging.values import integer_of, items_of, number_of, numbers_of, text_of, value_of
 
 # Without a window, samples of at most this many bits are displayed over the whole range of their type, longer samples
 # over the range of values in the frame.
 WHOLE_RANGE_BITS = 8
+EIGHT_BITS = (0, 255)
 # The lowest and the highest credible pixel aspect ratio; others are taken for mistakes.
 ASPECTS = (0.1, 10.0)
 
@@ -40,13 +41,14 @@ SHOWN_AS_STORED = frozenset(f"1.2.840.10008.5.1.4.1.1.12.{number}" for number in
 class DisplayParameters:
     """How one frame's samples are displayed.
 
-    Gray samples are transformed by `palette` if there is a palette, else by `gray`. Colour samples have `colour_bits`
-    bits. `aspect` is a pixel's height divided by its width.
+    Gray samples are transformed by `palette` if there is a palette, else by `gray`. Colour samples are scaled from
+    `colour_range`, the lowest and the highest value that they can have. `aspect` is a pixel's height divided by its
+    width.
     """
 
     gray: GrayTransform
     palette: Palette | None = None
-    colour_bits: int = BYTE
+    colour_range: tuple[int, int] = EIGHT_BITS
     aspect: float = 1.0
 
 
@@ -62,7 +64,7 @@ def display_parameters(image: ImageHeader, description: PixelDescription, number
         whole_range=_whole_range(description),
     )
     palette = _palette(image, description) if description.photometric_interpretation == "PALETTE COLOR" else None
-    return DisplayParameters(gray, palette, description.bits_stored, _aspect(image.data_set))
+    return DisplayParameters(gray, palette, stored_range(description), _aspect(image.data_set))
 
 
 def _groups(data_set: Dataset, number: int) -> Iterable[Dataset]:
@@ -176,10 +178,7 @@ def _as_sample(value: int, description: PixelDescription) -> int:
 
 
 def _whole_range(description: PixelDescription) -> tuple[int, int] | None:
-    if description.is_float or description.bits_stored > WHOLE_RANGE_BITS:
-        return None
-    half, whole = 1 << description.bits_stored - 1, 1 << description.bits_stored
-    return (-half, half - 1) if description.is_signed else (0, whole - 1)
+    return None if description.is_float or description.bits_stored > WHOLE_RANGE_BITS else stored_range(description)
 
 
 def _aspect(data_set: Dataset) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pictures
 
 from operators.errors import Rejected
-from operators.imaging.display import DisplayParameters
+from operators.imaging.display import EIGHT_BITS, DisplayParameters
 from operators.imaging.gray import tones
 from operators.imaging.pixels import DecodedFrame
 from operators.imaging.reasons import EMPTY_REGION, UNSUPPORTED_COLOURS
@@ -47,9 +47,9 @@ def _gray_or_palette(samples: NDArray[Any], display: DisplayParameters, renderin
 
 def _eight_bit_colours(samples: NDArray[Any], display: DisplayParameters) -> Picture:
     """Return colour samples scaled to 8 bits."""
-    if samples.dtype == np.uint8:
+    low, high = display.colour_range
+    if samples.dtype == np.uint8 and high >= EIGHT_BITS[1]:
         return np.ascontiguousarray(samples)
-    low, high = display.gray.whole_range or (0, (1 << display.colour_bits) - 1)
     scaled = (samples.astype(np.float32) - low) * (255.0 / max(high - low, 1))
     return np.asarray(np.clip(scaled, 0, 255), np.uint8)
 

@@ -18,6 +18,7 @@ from pydicom.uid import UID
 from operators.dicom.frames import ITEM, ITEM_HEADER
 from operators.dicom.transfer_syntaxes import EXPLICIT_VR_BIG_ENDIAN
 from operators.errors import Rejected
+from operators.imaging.code_stream import CodeStream, read_code_stream
 from operators.imaging.reasons import UNDECODABLE, UNSUPPORTED
 
 Samples = NDArray[Any]
@@ -37,6 +38,7 @@ DECODERS: Mapping[str, str] = {
     COMPRESSED + "4.53": COMPRESSED + "4.51",
     COMPRESSED + "4.55": COMPRESSED + "4.51",
 }
+LOSSY = frozenset(COMPRESSED + syntax for syntax in ("4.50", "4.51", "4.81", "4.91", "4.203"))
 BIT, BYTE = 1, 8
 
 
@@ -140,17 +142,49 @@ def _flat(frame: bytes, description: PixelDescription, order: str, count: int | 
     samples = np.frombuffer(frame, f"{order}{kind}{size}", count)
     if order == ">":
         samples = samples.astype(samples.dtype.newbyteorder("<"))
-    return samples if description.is_float else _stored_bits(samples, description)
+    return samples if description.is_float else stored_values(samples, description)
 
 
-def _stored_bits(samples: Samples, description: PixelDescription) -> Samples:
-    """Return the value of each sample's stored bits: shifted left to drop the bits above, then right."""
-    up = description.bits_allocated - 1 - description.high_bit
-    down = description.bits_allocated - description.bits_stored
-    signed = samples.dtype.str.replace("u", "i")
+def stored_values(samples: Samples, description: PixelDescription, stream: CodeStream | None = None) -> Samples:
+    """Return the value of each sample's stored bits, with its sign; `samples` are unsigned (PS3.5 8.1.1).
+
+    Every sample goes through here, native or decoded: a decoder knows the bits of its code stream, which may be fewer
+    or more than the stored bits, and few code streams know a sign. Fewer bits than up to High Bit are the lowest ones.
+    """
+    bits = samples.dtype.itemsize * BYTE
+    width = min(stream.precision, bits) if stream else bits
+    stored, high_bit = description.bits_stored, description.high_bit
+    if width <= high_bit:
+        stored = min(stored, width)
+        high_bit = stored - 1
+    if not description.is_signed and width == stored:
+        return samples
+    up, down = bits - 1 - high_bit, bits - stored
     shifted = samples << up if up else samples
-    shifted = shifted.view(signed) if description.is_signed else shifted
+    shifted = shifted.view(_signed(samples.dtype)) if description.is_signed else shifted
     return shifted >> down if down else shifted
+
+
+def _signed(unsigned: np.dtype[Any]) -> str:
+    return unsigned.str.replace("u", "i")
+
+
+def lossy_values(samples: Samples, description: PixelDescription, stream: CodeStream) -> Samples:
+    """Return the values of lossy samples: beyond the range of the stored bits they are its ends.
+
+    Cutting off the bits would make black of a white that the loss has made a little whiter.
+    """
+    if stream.precision <= description.high_bit + 1 or stream.is_signed != description.is_signed:
+        return stored_values(samples, description, stream)
+    unused = samples.dtype.itemsize * BYTE - min(stream.precision, samples.dtype.itemsize * BYTE)
+    whole = (samples << unused).view(_signed(samples.dtype)) >> unused if stream.is_signed else samples
+    return np.clip(whole, *stored_range(description))
+
+
+def stored_range(description: PixelDescription) -> tuple[int, int]:
+    """Return the lowest and the highest value that the stored bits of a sample can have."""
+    half, whole = 1 << description.bits_stored - 1, 1 << description.bits_stored
+    return (-half, half - 1) if description.is_signed else (0, whole - 1)
 
 
 def _shaped(flat: Samples, description: PixelDescription) -> Samples:
@@ -186,13 +220,16 @@ def _as_bytes(description: PixelDescription) -> PixelDescription:
 
 
 def _compressed(stream: bytes, description: PixelDescription, transfer_syntax: str) -> DecodedFrame:
+    """Return the samples of a compressed frame; the decoder is told only of unsigned samples that fill their words."""
+    told = read_code_stream(stream)
+    bits = _container_bits(told.precision) if told else description.bits_allocated
     options: dict[str, Any] = {
         "rows": description.rows,
         "columns": description.columns,
         "samples_per_pixel": description.samples,
-        "bits_allocated": description.bits_allocated,
-        "bits_stored": description.bits_stored,
-        "pixel_representation": int(description.is_signed),
+        "bits_allocated": bits,
+        "bits_stored": bits,
+        "pixel_representation": 0,
         "photometric_interpretation": description.photometric_interpretation,
         "planar_configuration": description.planar_configuration,
         "number_of_frames": 1,
@@ -207,7 +244,17 @@ def _compressed(stream: bytes, description: PixelDescription, transfer_syntax: s
         raise
     except BaseException:  # noqa: BLE001 - decoders raise many kinds; a panic in Rust is not derived from Exception
         raise Rejected(UNDECODABLE) from None
-    return DecodedFrame(samples, without_subsampling(str(properties["photometric_interpretation"])))
+    colours = (told and told.photometric_interpretation) or str(properties["photometric_interpretation"])
+    is_lossy = transfer_syntax in LOSSY
+    values = (
+        lossy_values(samples, description, told) if told and is_lossy else stored_values(samples, description, told)
+    )
+    return DecodedFrame(values, without_subsampling(colours))
+
+
+def _container_bits(precision: int) -> int:
+    """Return the bits of the word that a decoder returns a sample of this many bits in."""
+    return next((bits for bits in (BYTE, 2 * BYTE) if precision <= bits), 4 * BYTE)
 
 
 def native_frame(pixels: bytes, description: PixelDescription, number: int) -> bytes:

@@ -15,7 +15,7 @@ from operators.dicom.transfer_syntaxes import DEFLATED, EXPLICIT_VR_LITTLE_ENDIA
 from operators.errors import Rejected
 from operators.imaging.display import DisplayParameters, display_parameters
 from operators.imaging.gray import GrayTransform
-from operators.imaging.header import describe_pixels, read_image_header
+from operators.imaging.header import ImageHeader, describe_pixels, read_image_header
 from operators.imaging.job import RenderJob
 from operators.imaging.picture import FORMATS, encode, make_picture
 from operators.imaging.pixels import DECODERS, DecodedFrame, PixelDescription, decode, native_frame
@@ -25,6 +25,13 @@ from operators.imaging.request import Rendering, Viewport
 
 def render(job: RenderJob) -> bytes:
     """Return the picture file of the job's frame; raises Rejected when the frame can never be rendered."""
+    image, description, decoded = decode_job(job)
+    display = display_parameters(image, description, job.number)
+    return encode(make_picture(decoded, display, job.rendering), job.rendering, display.aspect)
+
+
+def decode_job(job: RenderJob) -> tuple[ImageHeader, PixelDescription, DecodedFrame]:
+    """Return the job's image, the description of its samples, and its frame decoded; raises Rejected as render()."""
     is_object = job.form == "object"
     source = _source_in_object(job) if is_object else _Source(job.header, job.prefix_length, job.transfer_syntax)
     image = read_image_header(source.header, source.prefix_length, source.transfer_syntax)
@@ -33,9 +40,7 @@ def render(job: RenderJob) -> bytes:
     description = describe_pixels(image)
     if description.size_bytes > job.most_bytes:
         raise Rejected(TOO_LARGE)
-    decoded = _decoded(job, source, description)
-    display = display_parameters(image, description, job.number)
-    return encode(make_picture(decoded, display, job.rendering), job.rendering, display.aspect)
+    return image, description, _decoded(job, source, description)
 
 
 @dataclass(frozen=True)

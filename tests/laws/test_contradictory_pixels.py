@@ -1,10 +1,14 @@
 """Pixels that contradict their attributes are shown as what they are, or not at all; the sender is warned."""
 
 import random
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from pydicom.pixels import get_encoder
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
 from operators.dicom.frames import frame_range
 from operators.dicom.transfer_syntaxes import (
@@ -134,3 +138,54 @@ def test_native_pixels_of_a_compressed_syntax_are_odd_and_have_no_picture(syntax
     assert (examine_file(sent).frames.kind, examine_file(sent).warnings) == ("unlisted", ("odd-fragments",))
     with pytest.raises(Rejected, match="undecodable-frame"):
         shown(sent)
+
+
+GREEN_AND_RED = np.zeros((64, 64, 3), np.uint8)
+GREEN_AND_RED[:, :32], GREEN_AND_RED[:, 32:] = (20, 180, 60), (200, 30, 40)
+COLOURS = described(64, 64, SamplesPerPixel=3, PlanarConfiguration=0)
+
+
+def jpeg_2000(said: str) -> bytes:
+    """Return the colours in JPEG 2000, with the component transform if this photometric interpretation says so."""
+    return bytes(
+        get_encoder(JPEG2000Lossless).encode(
+            GREEN_AND_RED,
+            rows=64,
+            columns=64,
+            samples_per_pixel=3,
+            number_of_frames=1,
+            bits_allocated=8,
+            bits_stored=8,
+            pixel_representation=0,
+            planar_configuration=0,
+            photometric_interpretation=said,
+        )
+    )
+
+
+@pytest.mark.parametrize("said", ["RGB", "YBR_RCT", "YBR_ICT", "YBR_FULL", "YBR_FULL_422"])
+def test_the_component_transform_of_jpeg_2000_is_undone_whatever_the_header_says(said: str) -> None:
+    sent = encapsulated_image([jpeg_2000("YBR_RCT")], JPEG2000Lossless, **COLOURS | {"PhotometricInterpretation": said})
+
+    np.testing.assert_array_equal(shown(sent), GREEN_AND_RED)
+
+
+@pytest.mark.parametrize("said", ["RGB", "YBR_RCT", "YBR_ICT"])
+def test_colours_of_jpeg_2000_without_a_transform_are_not_transformed(said: str) -> None:
+    sent = encapsulated_image([jpeg_2000("RGB")], JPEG2000Lossless, **COLOURS | {"PhotometricInterpretation": said})
+
+    np.testing.assert_array_equal(shown(sent), GREEN_AND_RED)
+
+
+@pytest.mark.parametrize("said", ["RGB", "YBR_FULL", "YBR_FULL_422"])
+@pytest.mark.parametrize("options", [{"keep_rgb": True}, {"keep_rgb": False}, {"subsampling": 2}])
+def test_a_jpeg_that_says_its_colours_itself_is_right_whatever_the_header_says(
+    said: str, options: dict[str, Any]
+) -> None:
+    stream = BytesIO()
+    Image.fromarray(GREEN_AND_RED).save(stream, "JPEG", quality=95, **options)
+    elements = COLOURS | {"PhotometricInterpretation": said}
+    found = shown(encapsulated_image([stream.getvalue()], JPEGBaseline8Bit, **elements)).astype(int)
+
+    assert abs(found[:, :30] - GREEN_AND_RED[0, 0]).max() <= 4
+    assert abs(found[:, 34:] - GREEN_AND_RED[0, 63]).max() <= 4

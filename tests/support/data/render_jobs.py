@@ -1,6 +1,7 @@
 """Render jobs made from files, and the pictures that they become."""
 
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from operators.dicom.instance import examine
 from operators.dicom.part10 import split_part10
 from operators.errors import Rejected
 from operators.imaging.job import RenderJob
-from operators.imaging.render import render
+from operators.imaging.render import decode_job, render
 from operators.imaging.request import Rendering
 
 MOST_BYTES = 64 * 2**20
@@ -44,6 +45,13 @@ def opened(picture: bytes) -> NDArray[np.uint8]:
     """Return a picture file's pixels."""
     with Image.open(BytesIO(picture)) as image:
         return np.asarray(image)
+
+
+def samples_of(whole: bytes, number: int = 1) -> NDArray[Any]:
+    """Return the decoded samples of a frame of a file, before they are displayed."""
+    job = job_of(whole, number)
+    assert job
+    return decode_job(job)[2].samples
 
 
 def picture_of(job: RenderJob) -> NDArray[np.uint8]:
