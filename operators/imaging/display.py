@@ -3,9 +3,9 @@
 Source: PS3.3 C.11 (look-up tables), C.7.6.16 (functional groups).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from pydicom import Dataset
@@ -13,17 +13,16 @@ from pydicom import Dataset
 from operators.errors import Rejected
 from operators.imaging.gray import GrayTransform, LookUpTable, Rescale, Window
 from operators.imaging.header import COLOURS, ImageHeader
-from operators.imaging.palette import (
-    Palette,
-    PaletteDescriptor,
-    eight_bit_entries,
-    plain_entries,
-    segmented_entries,
-    signed_first,
-)
-from operators.imaging.pixels import BYTE, PixelDescription, stored_range
+from operators.imaging.palette import Palette, palette_column
+from operators.imaging.pixels import PixelDescription, stored_range
 from operators.imaging.reasons import BAD_PALETTE
-from operators.imaging.values import integer_of, items_of, number_of, numbers_of, text_of, value_of
+from operators.imaging.tables import plain_entries, read_descriptor, table_bytes
+from operators.imaging.values import items_of, number_of, numbers_of, text_of
+
+# The lowest and the highest value.
+Range = tuple[float, float]
+Voi = Window | LookUpTable
+Found = TypeVar("Found")
 
 # Without a window, samples of at most this many bits are displayed over the whole range of their type, longer samples
 # over the range of values in the frame.
@@ -56,14 +55,17 @@ def display_parameters(image: ImageHeader, description: PixelDescription, number
     """Return how frame `number`, counted from 1, is displayed; raises Rejected(BAD_PALETTE)."""
     groups = tuple(_groups(image.data_set, number))
     is_monochrome1 = description.photometric_interpretation == "MONOCHROME1"
+    samples = (-np.inf, np.inf) if description.is_float else stored_range(description)
+    modality = Rescale() if is_shown_as_stored(image.data_set) else _modality(groups, samples)
     gray = GrayTransform(
-        modality=_modality(image, groups, description),
-        voi=_voi(image, groups, description),
+        modality=modality,
+        voi=_voi(groups, modality.outputs(samples)),
         is_inverse=is_monochrome1 or text_of(image.data_set, "PresentationLUTShape", "") == "INVERSE",
         padding=_padding(image.data_set, description),
         whole_range=_whole_range(description),
     )
-    palette = _palette(image, description) if description.photometric_interpretation == "PALETTE COLOR" else None
+    is_palette = description.photometric_interpretation == "PALETTE COLOR"
+    palette = _palette(image.data_set, stored_range(description)) if is_palette else None
     return DisplayParameters(gray, palette, stored_range(description), _aspect(image.data_set))
 
 
@@ -76,26 +78,27 @@ def _groups(data_set: Dataset, number: int) -> Iterable[Dataset]:
     yield data_set
 
 
-def _nearest(groups: Iterable[Dataset], sequence: str, keyword: str) -> Dataset | None:
-    """Return the nearest item with a value for `keyword`: in `sequence` of a group, or the group itself."""
-    for group in groups:
-        for item in (*items_of(group, sequence)[:1], group):
-            if value_of(item, keyword) is not None:
-                return item
-    return None
+def _nearest(groups: Iterable[Dataset], sequence: str, read: Callable[[Dataset], Found]) -> Found | None:
+    """Return what is read at the nearest place where it can be: in `sequence` of a group, or in the group itself."""
+    places = (place for group in groups for place in (*items_of(group, sequence)[:1], group))
+    return next((found for place in places if (found := read(place)) is not None), None)
 
 
-def _modality(image: ImageHeader, groups: Iterable[Dataset], description: PixelDescription) -> Rescale | LookUpTable:
-    if is_shown_as_stored(image.data_set):
-        return Rescale()
-    for item in items_of(image.data_set, "ModalityLUTSequence")[:1]:
-        if found := _look_up_table(item, image.order, is_signed=description.is_signed):
-            return found
-    group = _nearest(groups, "PixelValueTransformationSequence", "RescaleSlope")
-    if group is None:
-        return Rescale()
-    slope = number_of(group, "RescaleSlope", 1.0)
-    return Rescale(slope or 1.0, number_of(group, "RescaleIntercept", 0.0))
+def _modality(groups: Iterable[Dataset], samples: Range) -> Rescale | LookUpTable:
+    """Return the nearest Modality LUT or rescale; of both in one place the table (PS3.3 C.11.1)."""
+
+    def read(place: Dataset) -> Rescale | LookUpTable | None:
+        return _table(place, "ModalityLUTSequence", samples) or _rescale(place)
+
+    return _nearest(groups, "PixelValueTransformationSequence", read) or Rescale()
+
+
+def _rescale(place: Dataset) -> Rescale | None:
+    """Return a rescale; the number that it lacks is 1 or 0. None if a number cannot be read, or the slope is 0."""
+    slope, intercept = numbers_of(place, "RescaleSlope")[:1], numbers_of(place, "RescaleIntercept")[:1]
+    if not (slope or intercept) or not np.isfinite(slope + intercept).all() or slope == [0.0]:
+        return None
+    return Rescale(*(slope or [1.0]), *(intercept or [0.0]))
 
 
 def is_shown_as_stored(data_set: Dataset) -> bool:
@@ -103,71 +106,58 @@ def is_shown_as_stored(data_set: Dataset) -> bool:
     return text_of(data_set, "SOPClassUID", "") in SHOWN_AS_STORED
 
 
-def _voi(image: ImageHeader, groups: Iterable[Dataset], description: PixelDescription) -> Window | LookUpTable | None:
-    """Return the first VOI LUT if it is usable, else the first window if usable (alternatives: PS3.3 C.11.2.1)."""
-    for item in items_of(image.data_set, "VOILUTSequence")[:1]:
-        if found := _look_up_table(item, image.order, is_signed=description.is_signed):
-            return found
-    group = _nearest(groups, "FrameVOILUTSequence", "WindowCenter")
-    if group is None:
-        return None
-    function = text_of(group, "VOILUTFunction", "LINEAR")
-    window = Window(number_of(group, "WindowCenter", np.nan), number_of(group, "WindowWidth", np.nan), function)
-    return window if window.is_usable else None
+def _voi(groups: Iterable[Dataset], inputs: Range) -> Voi | None:
+    """Return the nearest usable VOI LUT or window; of both in one place the table (alternatives: PS3.3 C.11.2.1)."""
+
+    def read(place: Dataset) -> Voi | None:
+        return _table(place, "VOILUTSequence", inputs) or _window(place)
+
+    return _nearest(groups, "FrameVOILUTSequence", read)
 
 
-def _look_up_table(item: Dataset, order: str, *, is_signed: bool) -> LookUpTable | None:
-    """Return a Modality or VOI LUT from its descriptor and data (PS3.3 C.11.1.1, C.11.2.1.1); None if unusable."""
-    numbers, data = numbers_of(item, "LUTDescriptor"), value_of(item, "LUTData")
-    if len(numbers) != len(("entries", "first", "bits")) or data is None:
-        return None
-    entries, first, bits = (int(number) & 0xFFFF for number in numbers)
-    values = _words(data, order)[: entries or 1 << 16]
-    if not len(values) or not 1 <= bits <= 2 * BYTE:
-        return None
-    return LookUpTable(signed_first(first, is_signed=is_signed), values, bits)
+def _window(place: Dataset) -> Window | None:
+    """Return the first usable window of several."""
+    function = text_of(place, "VOILUTFunction", "LINEAR")
+    pairs = zip(numbers_of(place, "WindowCenter"), numbers_of(place, "WindowWidth"), strict=False)
+    windows = (Window(center, width, function) for center, width in pairs)
+    return next((window for window in windows if window.is_usable), None)
 
 
-def _words(data: Any, order: str) -> np.ndarray[Any, np.dtype[np.uint16]]:
-    """Return 16-bit entries; pydicom reads them as bytes (OW) or as numbers (US, SS)."""
-    if isinstance(data, bytes):
-        return np.frombuffer(data[: len(data) // 2 * 2], f"{order}u2").astype(np.uint16)
-    numbers = data if isinstance(data, Iterable) else [data]
-    return np.array([int(number) & 0xFFFF for number in numbers], np.uint16)
+def _table(place: Dataset, sequence: str, inputs: Range) -> LookUpTable | None:
+    """Return the first usable Modality or VOI LUT of several."""
+    for item in items_of(place, sequence):
+        descriptor = read_descriptor(item, "LUTDescriptor", inputs)
+        if descriptor is None:
+            continue
+        descriptor, entries = plain_entries(table_bytes(item, "LUTData"), descriptor)
+        if len(entries):
+            return LookUpTable(descriptor.first, entries, descriptor.bits)
+    return None
 
 
-def _palette(image: ImageHeader, description: PixelDescription) -> Palette:
+def _palette(data_set: Dataset, samples: Range) -> Palette:
     """Return the palette from its three tables; raises Rejected(BAD_PALETTE)."""
     columns, first = [], 0
     for colour in COLOURS:
-        numbers = numbers_of(image.data_set, f"{colour}PaletteColorLookupTableDescriptor")
-        descriptor = PaletteDescriptor.of([int(number) for number in numbers], is_signed=description.is_signed)
-        segmented = value_of(image.data_set, f"Segmented{colour}PaletteColorLookupTableData")
-        plain = value_of(image.data_set, f"{colour}PaletteColorLookupTableData")
-        read = plain_entries if segmented is None else segmented_entries
-        data = plain if segmented is None else segmented
-        columns.append(eight_bit_entries(read(_bytes(data, image.order), descriptor, image.order), descriptor))
+        descriptor = read_descriptor(data_set, f"{colour}PaletteColorLookupTableDescriptor", samples)
+        if descriptor is None:
+            raise Rejected(BAD_PALETTE)
+        segmented = table_bytes(data_set, f"Segmented{colour}PaletteColorLookupTableData")
+        plain = table_bytes(data_set, f"{colour}PaletteColorLookupTableData")
+        columns.append(palette_column(plain, segmented, descriptor))
         first = descriptor.first
     if len({len(column) for column in columns}) != 1:
         raise Rejected(BAD_PALETTE)
     return Palette(first, np.stack(columns, axis=-1))
 
 
-def _bytes(data: Any, order: str) -> bytes:
-    if data is None or isinstance(data, bytes):
-        return data or b""
-    return _words(data, order).astype(f"{order}u2").tobytes()
-
-
 def _padding(data_set: Dataset, description: PixelDescription) -> tuple[float, float] | None:
     """Return the lowest and the highest padding value; None without padding (PS3.3 C.7.5.1.1.2)."""
-    value = value_of(data_set, "PixelPaddingValue")
-    if value is None or isinstance(value, bytes):
+    padding = number_of(data_set, "PixelPaddingValue", np.nan)
+    if np.isnan(padding):
         return None
-    padding = integer_of(data_set, "PixelPaddingValue", 0)
-    has_limit = value_of(data_set, "PixelPaddingRangeLimit") is not None
-    limit = integer_of(data_set, "PixelPaddingRangeLimit", 0) if has_limit else padding
-    low, high = sorted(_as_sample(end, description) for end in (padding, limit))
+    limit = number_of(data_set, "PixelPaddingRangeLimit", padding)
+    low, high = sorted(_as_sample(int(end), description) for end in (padding, limit))
     return float(low), float(high)
 
 
@@ -184,7 +174,7 @@ def _whole_range(description: PixelDescription) -> tuple[int, int] | None:
 def _aspect(data_set: Dataset) -> float:
     """Return a pixel's height divided by its width (PS3.3 C.7.6.3.1.7); 1 when it is missing or outside ASPECTS."""
     numbers = numbers_of(data_set, "PixelAspectRatio")
-    if len(numbers) != len(("vertical", "horizontal")) or min(numbers) <= 0:
+    if len(numbers) != len(("vertical", "horizontal")) or not min(numbers) > 0:
         return 1.0
     aspect = numbers[0] / numbers[1]
     return aspect if ASPECTS[0] <= aspect <= ASPECTS[1] else 1.0

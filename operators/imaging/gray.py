@@ -73,6 +73,10 @@ class LookUpTable:
         index = np.clip(np.nan_to_num(values) - self.first, 0, len(self.entries) - 1).astype(np.intp)
         return self.entries[index].astype(np.float64)
 
+    def outputs(self, _inputs: tuple[float, float]) -> tuple[float, float]:
+        """Return the lowest and the highest value that may come out; entries are unsigned."""
+        return 0.0, float((1 << self.bits) - 1)
+
     def whiteness(self, values: Values) -> Values:
         """Return how white each value is, from 0 (black) to 1 (white)."""
         return np.clip(self.mapped(values) / float((1 << self.bits) - 1), 0.0, 1.0)
@@ -88,6 +92,11 @@ class Rescale:
     def mapped(self, values: Values) -> Values:
         """Return each sample's value in the units of the modality."""
         return values * self.slope + self.intercept
+
+    def outputs(self, inputs: tuple[float, float]) -> tuple[float, float]:
+        """Return the lowest and the highest value that may come out."""
+        low, high = sorted(end * self.slope + self.intercept for end in inputs)
+        return low, high
 
 
 @dataclass(frozen=True)

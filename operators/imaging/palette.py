@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from operators.errors import Rejected
 from operators.imaging.reasons import BAD_PALETTE
+from operators.imaging.tables import BYTE, TableDescriptor, plain_entries
 
-MOST_ENTRIES = 1 << 16
-BYTE = 8
 DISCRETE, LINEAR, INDIRECT = 0, 1, 2
 
 
@@ -31,52 +30,30 @@ class Palette:
         return self.colours[index]
 
 
-@dataclass(frozen=True)
-class PaletteDescriptor:
-    """The number of entries of a table, the first value that it maps, and the bits of an entry."""
+def palette_column(plain: bytes, segmented: bytes, descriptor: TableDescriptor) -> NDArray[np.uint8]:
+    """Return the intensities of one colour, from its plain or, if there is one, its segmented table.
 
-    entries: int
-    first: int
-    bits: int
-
-    @classmethod
-    def of(cls, numbers: Sequence[int], *, is_signed: bool) -> "PaletteDescriptor":
-        """Return the descriptor in these three numbers, where 0 entries mean 65536; raises Rejected(BAD_PALETTE)."""
-        if len(numbers) != len(("entries", "first", "bits")):
-            raise Rejected(BAD_PALETTE)
-        entries, first, bits = (int(number) & 0xFFFF for number in numbers)
-        if bits not in (BYTE, 2 * BYTE):
-            raise Rejected(BAD_PALETTE)
-        return cls(entries or MOST_ENTRIES, signed_first(first, is_signed=is_signed), bits)
-
-
-def signed_first(first: int, *, is_signed: bool) -> int:
-    """Return a table's first mapped value, a 16-bit number, signed if the samples are signed (PS3.3 C.11.1.1)."""
-    return first - (1 << 16) if is_signed and first >= 1 << 15 else first
-
-
-def plain_entries(data: bytes, descriptor: PaletteDescriptor, order: str) -> NDArray[np.uint16]:
-    """Return the entries of a plain table; raises Rejected(BAD_PALETTE) when entries are missing.
-
-    Entries of 8 bits are single bytes, but some writers put each of them into a 16-bit word.
+    Raises Rejected(BAD_PALETTE) when entries are missing: colours that are not there cannot be guessed.
     """
-    in_words = descriptor.bits > BYTE or len(data) >= 2 * descriptor.entries
-    kind = f"{order}u2" if in_words else "u1"
-    entries = np.frombuffer(data[: len(data) // 2 * 2] if in_words else data, kind)[: descriptor.entries]
+    if descriptor.bits not in (BYTE, 2 * BYTE):
+        raise Rejected(BAD_PALETTE)
+    if segmented:
+        return eight_bit_entries(segmented_entries(segmented, descriptor), descriptor)
+    descriptor, entries = plain_entries(plain, descriptor)
     if len(entries) < descriptor.entries:
         raise Rejected(BAD_PALETTE)
-    return entries.astype(np.uint16)
+    return eight_bit_entries(entries, descriptor)
 
 
-def eight_bit_entries(entries: NDArray[np.uint16], descriptor: PaletteDescriptor) -> NDArray[np.uint8]:
+def eight_bit_entries(entries: NDArray[np.uint16], descriptor: TableDescriptor) -> NDArray[np.uint8]:
     """Return the entries as 8-bit intensities; 16-bit entries whose upper bytes are all 0 count as 8-bit entries."""
     is_short = descriptor.bits == BYTE or int(entries.max(initial=0)) <= 0xFF  # noqa: PLR2004
     return (entries if is_short else entries >> 8).astype(np.uint8)
 
 
-def segmented_entries(data: bytes, descriptor: PaletteDescriptor, order: str) -> NDArray[np.uint16]:
+def segmented_entries(data: bytes, descriptor: TableDescriptor) -> NDArray[np.uint16]:
     """Return the entries of a segmented table (PS3.3 C.7.9.2.2); raises Rejected(BAD_PALETTE)."""
-    kind = f"{order}u2" if descriptor.bits > BYTE else "u1"
+    kind = "<u2" if descriptor.bits > BYTE else "u1"
     size = np.dtype(kind).itemsize
     words = np.frombuffer(data[: len(data) // size * size], kind).astype(np.int64).tolist()
     entries, position = list[int](), 0
@@ -88,7 +65,7 @@ def segmented_entries(data: bytes, descriptor: PaletteDescriptor, order: str) ->
     return np.array(entries[: descriptor.entries], np.uint16)
 
 
-def _segment(words: Sequence[int], position: int, entries: list[int], descriptor: PaletteDescriptor) -> int:
+def _segment(words: Sequence[int], position: int, entries: list[int], descriptor: TableDescriptor) -> int:
     """Append the entries of the segment at this position; return the position of the next.
 
     Raises IndexError when the data ends early, and Rejected(BAD_PALETTE).
@@ -106,7 +83,7 @@ def _segment(words: Sequence[int], position: int, entries: list[int], descriptor
     return _indirect_segment(words, position, entries, descriptor)
 
 
-def _indirect_segment(words: Sequence[int], position: int, entries: list[int], descriptor: PaletteDescriptor) -> int:
+def _indirect_segment(words: Sequence[int], position: int, entries: list[int], descriptor: TableDescriptor) -> int:
     """Append the entries of the earlier segments that an indirect segment repeats; return the position of the next."""
     # The offset of the first repeated segment has 32 bits, the lowest word first.
     end = position + 2 + 4 * BYTE // descriptor.bits

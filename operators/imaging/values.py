@@ -1,45 +1,102 @@
-"""Values of an untrusted data set: a value that cannot be read counts as absent."""
+"""Values of an untrusted data set: a value that cannot be read counts as absent.
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+Numbers are read from the bytes as they were sent, because pydicom reads none of several when one of them is no number.
+"""
 
-import numpy as np
+import math
+import re
+import struct
+from collections.abc import Mapping
+from functools import cache
+from typing import NamedTuple
+
 from pydicom import Dataset, Sequence
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import BaseTag, Tag
+
+# The binary numbers by VR, as struct names them; a VR that the data set leaves open (US or SS) is read as the first.
+BINARY: Mapping[str, str] = {
+    "US": "H",
+    "SS": "h",
+    "UL": "I",
+    "SL": "i",
+    "UV": "Q",
+    "SV": "q",
+    "FL": "f",
+    "FD": "d",
+}
+TEXT_VRS = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UT"})
+# PS3.5 table 6.2-1 (DS). A comma is taken for the point: writers in some languages use it.
+DECIMAL = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
+PADDING = " \0"
 
 
-def value_of(data_set: Dataset, keyword: str) -> Any:
-    """Return an element's value; None when it is absent, empty or unreadable."""
+class RawValue(NamedTuple):
+    """A value as it was sent: its VR, both VRs where the data set leaves it open (`US or SS`), and its byte order."""
+
+    vr: str
+    value: bytes
+    order: str
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
+
+
+@cache
+def _usual_vr(keyword: str) -> str:
+    return str(dictionary_VR(_tag(keyword)))
+
+
+def raw_of(data_set: Dataset, keyword: str) -> RawValue | None:
+    """Return an element's value as it was sent; None when it is absent or empty, or a sequence."""
+    element = data_set.get_item(_tag(keyword))
+    if not isinstance(element, RawDataElement) or not element.value:
+        return None
+    if element.VR in (None, "UN"):
+        order = "<" if element.VR == "UN" or element.is_little_endian else ">"
+        return RawValue(_usual_vr(keyword), bytes(element.value), order)
+    return RawValue(str(element.VR), bytes(element.value), "<" if element.is_little_endian else ">")
+
+
+def items_of(data_set: Dataset, keyword: str) -> list[Dataset]:
+    """Return a sequence's items; an empty list when the element is absent, unreadable or no sequence."""
     try:
         value = data_set[keyword].value if keyword in data_set else None
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - pydicom raises many kinds on foreign values
-        return None
-    return None if value is None or (hasattr(value, "__len__") and not len(value)) else value
-
-
-def items_of(data_set: Dataset, keyword: str) -> list[Dataset]:
-    """Return a sequence's items; an empty list when the element is not a sequence."""
-    value = value_of(data_set, keyword)
+        return []
     return list(value) if isinstance(value, Sequence) else []
 
 
 def numbers_of(data_set: Dataset, keyword: str) -> list[float]:
-    """Return an element's numbers; an empty list when any of its values is not a finite number."""
-    value = value_of(data_set, keyword)
-    if value is None or isinstance(value, bytes | Mapping):
+    """Return an element's numbers, NaN for each that cannot be read or is not finite; none if it has no numbers."""
+    raw = raw_of(data_set, keyword)
+    if raw is None:
         return []
-    values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
-    try:
-        found = [float(item) for item in values]
-    except (ValueError, TypeError, OverflowError):
+    vr = raw.vr[:2]
+    if letter := BINARY.get(vr):
+        count, rest = divmod(len(raw.value), struct.calcsize(f"={letter}"))
+        found = [] if rest else [float(number) for number in struct.unpack(f"{raw.order}{count}{letter}", raw.value)]
+        return [number if math.isfinite(number) else math.nan for number in found]
+    if vr not in TEXT_VRS:
         return []
-    return found if np.isfinite(found).all() else []
+    return [_decimal(text.strip(PADDING)) for text in raw.value.decode("latin-1").split("\\")]
+
+
+def _decimal(text: str) -> float:
+    """Return the number that a text writes; NaN for any other text, for NaN and for infinity."""
+    number = float(text.replace(",", ".")) if DECIMAL.fullmatch(text) else math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def number_of(data_set: Dataset, keyword: str, default: float) -> float:
-    """Return an element's first number; `default` without one."""
-    return next(iter(numbers_of(data_set, keyword)), default)
+    """Return an element's first number; `default` without one, and when it cannot be read."""
+    first = next(iter(numbers_of(data_set, keyword)), math.nan)
+    return default if math.isnan(first) else first
 
 
 def integer_of(data_set: Dataset, keyword: str, default: int) -> int:
@@ -49,5 +106,7 @@ def integer_of(data_set: Dataset, keyword: str, default: int) -> int:
 
 def text_of(data_set: Dataset, keyword: str, default: str) -> str:
     """Return an element's text in capitals, without spaces around it; `default` if it has none or several values."""
-    value = value_of(data_set, keyword)
-    return value.strip().upper() if isinstance(value, str) else default
+    raw = raw_of(data_set, keyword)
+    if raw is None or raw.vr not in TEXT_VRS or b"\\" in raw.value:
+        return default
+    return raw.value.decode("latin-1").strip(PADDING).upper() or default

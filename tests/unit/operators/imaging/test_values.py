@@ -1,5 +1,7 @@
 """Values of data sets from anybody: what cannot be read counts as absent."""
 
+import math
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -8,24 +10,24 @@ from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
-from operators.imaging.values import integer_of, items_of, number_of, numbers_of, text_of, value_of
+from operators.imaging.values import RawValue, integer_of, items_of, number_of, numbers_of, raw_of, text_of
 
 ROWS, SLOPE, PHOTOMETRIC, WINDOWS, INSTANCE_NUMBER = 0x00280010, 0x00281053, 0x00280004, 0x00281050, 0x00200013
 
 
-def data_set(tag: int, vr: str, raw: bytes) -> Dataset:
+def data_set(tag: int, vr: str | None, raw: bytes) -> Dataset:
     """Return a data set with one element as it was sent, not yet read by pydicom."""
     raw_element = RawDataElement(Tag(tag), vr, len(raw), raw, 0, is_implicit_VR=False, is_little_endian=True)
     return Dataset({Tag(tag): raw_element})
 
 
-@pytest.mark.parametrize("read", [value_of, items_of, numbers_of])
+@pytest.mark.parametrize("read", [raw_of, items_of, numbers_of])
 def test_an_absent_element_has_no_value(read: Callable[[Dataset, str], Any]) -> None:
     assert not read(Dataset(), "Rows")
 
 
 def test_an_empty_element_counts_as_absent() -> None:
-    assert value_of(data_set(PHOTOMETRIC, "CS", b""), "PhotometricInterpretation") is None
+    assert raw_of(data_set(PHOTOMETRIC, "CS", b""), "PhotometricInterpretation") is None
     assert number_of(data_set(SLOPE, "DS", b""), "RescaleSlope", 1.0) == 1.0
 
 
@@ -36,8 +38,15 @@ def test_what_stands_in_for_an_absent_element_is_the_default() -> None:
 
 
 def test_a_value_is_read_as_it_was_sent() -> None:
-    assert value_of(data_set(ROWS, "US", b"\x00\x02"), "Rows") == 512
-    assert value_of(data_set(ROWS, "US", b"\x00\x00"), "Rows") == 0
+    assert raw_of(data_set(ROWS, "US", b"\x00\x02"), "Rows") == RawValue("US", b"\x00\x02", "<")
+    assert integer_of(data_set(ROWS, "US", b"\x00\x02"), "Rows", -1) == 512
+    assert integer_of(data_set(ROWS, "US", b"\x00\x00"), "Rows", -1) == 0
+
+
+@pytest.mark.parametrize("vr", ["UN", None])
+def test_a_value_without_a_vr_has_that_of_the_dictionary(vr: str | None) -> None:
+    assert integer_of(data_set(ROWS, vr, b"\x00\x02"), "Rows", -1) == 512
+    assert numbers_of(data_set(SLOPE, vr, b"1.5 "), "RescaleSlope") == [1.5]
 
 
 def test_memory_that_runs_out_is_no_absent_value() -> None:
@@ -48,7 +57,7 @@ def test_memory_that_runs_out_is_no_absent_value() -> None:
             raise MemoryError
 
     with pytest.raises(MemoryError):
-        value_of(Full(), "Rows")
+        items_of(Full(), "Rows")
 
 
 @pytest.mark.parametrize("raw", [b"\x01", b"\x01\x02\x03"])
@@ -56,9 +65,33 @@ def test_a_value_whose_length_does_not_fit_its_vr_counts_as_absent(raw: bytes) -
     assert integer_of(data_set(ROWS, "US", raw), "Rows", -1) == -1
 
 
-@pytest.mark.parametrize("raw", [b"NaN", b"inf ", b"1e999", b"1\\nan", b"1\\two", b"1\\\\2"])
-def test_numbers_are_none_when_one_of_them_is_not_a_finite_number(raw: bytes) -> None:
-    assert numbers_of(data_set(WINDOWS, "DS", raw), "WindowCenter") == []
+@pytest.mark.parametrize(
+    "raw", [b"NaN", b"inf ", b"1e999", b"two", b"1_0", b"0x10", b"1,2,3", b"1.2.3", b".", b"--1", b""]
+)
+def test_what_is_not_a_finite_number_is_none_and_the_others_are_read(raw: bytes) -> None:
+    first, last = numbers_of(data_set(WINDOWS, "DS", raw + b"\\40"), "WindowCenter")
+
+    assert (math.isnan(first), last) == (True, 40.0)
+    assert number_of(data_set(WINDOWS, "DS", raw + b"\\40"), "WindowCenter", -1) == -1
+
+
+@pytest.mark.parametrize(
+    ("raw", "number"),
+    [(b"40,5", 40.5), (b"-,5", -0.5), (b" +4e1\0", 40.0), (b"40.", 40.0), (b"0040", 40.0), (b"1,5E-1", 0.15)],
+)
+def test_a_decimal_comma_is_a_point_and_padding_does_not_count(raw: bytes, number: float) -> None:
+    assert numbers_of(data_set(WINDOWS, "DS", raw), "WindowCenter") == [number]
+
+
+@pytest.mark.parametrize(("vr", "letter"), [("FL", "f"), ("FD", "d")])
+def test_binary_numbers_that_are_not_finite_are_none(vr: str, letter: str) -> None:
+    raw = struct.pack(f"<3{letter}", math.nan, math.inf, 40)
+
+    assert [math.isnan(number) for number in numbers_of(data_set(WINDOWS, vr, raw), "WindowCenter")] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_several_numbers_are_read_in_their_order_and_the_first_one_alone() -> None:
@@ -69,7 +102,7 @@ def test_several_numbers_are_read_in_their_order_and_the_first_one_alone() -> No
 
 
 def test_an_integer_too_large_for_a_float_is_no_number() -> None:
-    assert numbers_of(data_set(INSTANCE_NUMBER, "IS", b"9" * 400), "InstanceNumber") == []
+    assert integer_of(data_set(INSTANCE_NUMBER, "IS", b"9" * 400), "InstanceNumber", -1) == -1
 
 
 @pytest.mark.parametrize(("vr", "raw"), [("LO", b"40"), ("SH", b" 40 "), ("IS", b"40"), ("US", b"\x28\x00")])
