@@ -1,11 +1,12 @@
 """Videos and encapsulated PDFs, whose rendered form is their stored form (PS3.18 8.7.4)."""
 
 from contextlib import aclosing
+from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.dicomweb.bulkdata import find_value
+from api.dicomweb.bulkdata import BulkValue, find_value
 from api.dicomweb.sizes import PIXEL_HEADER_BYTES
 from api.http.etags import etag, headers, unchanged
 from api.http.media import MEDIA_TYPES
@@ -15,11 +16,15 @@ from api.services import hold_inflated, reader_of, services_of
 from operators.catalog.ports import Location
 from operators.dicom.bulkdata import stream_fragments
 from operators.dicom.frames import listed_frames
+from operators.dicom.transfer_syntaxes import transfer_syntax_of
 from operators.errors import Rejected
 
 VIDEOS = {syntax: media_type for syntax, media_type in MEDIA_TYPES.items() if media_type.startswith("video/")}
 PDF_CLASS, PDF = "1.2.840.10008.5.1.4.1.1.104.1", "application/pdf"
-ENCAPSULATED_DOCUMENT = "00420011"
+ENCAPSULATED_DOCUMENT, DOCUMENT_LENGTH = "00420011", "00420015"
+# The most padding that is looked at: it should be a byte, and some writers fill a block.
+PADDING_BYTES = 64 * 1024
+UL_BYTES = 4
 
 
 def video(request: Request, location: Location, media_type: str) -> Response:
@@ -54,4 +59,26 @@ async def pdf(request: Request, location: Location) -> Response:
     if value is None:
         raise not_renderable("no-document")
     own_headers = headers(tag) | {"content-disposition": "attachment"}
-    return StreamedResponse(value.read(0, value.size_bytes), PDF, value.size_bytes, own_headers)
+    size_bytes = await _size_without_padding(request, location, value)
+    return StreamedResponse(value.read(0, size_bytes), PDF, size_bytes, own_headers)
+
+
+async def _size_without_padding(request: Request, location: Location, document: BulkValue) -> int:
+    """Return the length that (0042,0015) says if only padding lies behind it, else that of the whole value.
+
+    A length that is too short would cut the document off, where bytes too many only offend checksums (PS3.3 C.24.2).
+    """
+    value = await find_value(services_of(request), reader_of(request), location, DOCUMENT_LENGTH)
+    if value is None or value.size_bytes != UL_BYTES:
+        return document.size_bytes
+    order: Literal["big", "little"] = "big" if transfer_syntax_of(location.transfer_syntax).is_big_endian else "little"
+    said = int.from_bytes(await _whole(value.read(0, UL_BYTES)), order)
+    if not 0 <= document.size_bytes - said <= PADDING_BYTES or not said:
+        return document.size_bytes
+    padding = await _whole(document.read(said, document.size_bytes))
+    return document.size_bytes if padding.strip(b"\0") else said
+
+
+async def _whole(chunks: Chunks) -> bytes:
+    async with aclosing(chunks):
+        return b"".join([chunk async for chunk in chunks])

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from schemas.telemetry import API_DAMAGED
+from tests.support.data.sent_images import native_image
 from tests.support.worlds.pictures import INSTANCE, LIMITS, address_of, archive, without_pixels
 from tests.support.worlds.reading import World, part10, scope_of, still_there
 
@@ -70,3 +72,30 @@ def test_a_pdf_is_answered_as_stored_and_as_an_attachment(corpus: Path) -> None:
         assert document.content.startswith(b"%PDF-")
         assert document.headers["content-disposition"] == "attachment"
         assert ask(f"{address_of(whole)}/rendered", accept="image/png").status_code == 406
+
+
+# The document, Encapsulated Document Length (0042,0015), and the bytes that are sent of the value as stored.
+DOCUMENTS = {
+    "its odd length, padded": (b"%PDF-12", 7, 7),
+    "its even length": (b"%PDF-123", 8, 8),
+    "no length": (b"%PDF-12", None, 8),
+    "a length of zero": (b"%PDF-12", 0, 8),
+    "a length beyond the value": (b"%PDF-12", 9, 8),
+    "a length within the document": (b"%PDF-12", 5, 8),
+    "a block of padding": (b"%PDF-1" + bytes(4090), 6, 6),
+}
+
+
+@pytest.mark.parametrize("claim", DOCUMENTS)
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_a_pdf_has_no_padding_where_its_length_says_so(claim: str, syntax: str) -> None:
+    document, length, sent = DOCUMENTS[claim]
+    elements: dict[str, Any] = {"EncapsulatedDocument": document} | (
+        {} if length is None else {"EncapsulatedDocumentLength": length}
+    )
+    whole = native_image(b"", syntax, SOPClassUID="1.2.840.10008.5.1.4.1.1.104.1", **elements)
+    with archive(whole) as ask:
+        response = ask(f"{INSTANCE}/rendered", accept="application/pdf")
+
+    assert (response.status_code, response.content) == (200, (document + b"\0")[:sent])
+    assert response.headers["content-length"] == str(sent)
