@@ -11,10 +11,10 @@ import numpy as np
 from pydicom import Dataset
 
 from operators.errors import Rejected
+from operators.imaging.decoding.pixels import PixelDescription, stored_range
 from operators.imaging.gray import GrayTransform, LookUpTable, Rescale, Window
 from operators.imaging.header import COLOURS, ImageHeader
 from operators.imaging.palette import Palette, palette_column
-from operators.imaging.pixels import PixelDescription, stored_range
 from operators.imaging.reasons import BAD_PALETTE
 from operators.imaging.tables import plain_entries, read_descriptor, table_bytes
 from operators.imaging.values import items_of, number_of, numbers_of, text_of

@@ -18,7 +18,7 @@ from operators.dicom.frames import Shape, is_swapped
 from operators.dicom.scan import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, Header, Pixels, scan
 from operators.dicom.transfer_syntaxes import IMPLICIT_VR_LITTLE_ENDIAN
 from operators.errors import Rejected
-from operators.imaging.pixels import BIT, BYTE, PixelDescription
+from operators.imaging.decoding.pixels import BIT, BYTE, PixelDescription
 from operators.imaging.reasons import BAD_DESCRIPTION, NO_PIXELS
 from operators.imaging.values import integer_of, text_of
 

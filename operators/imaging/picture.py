@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image as Pictures
 
 from operators.errors import Rejected
+from operators.imaging.decoding.pixels import DecodedFrame
 from operators.imaging.display import EIGHT_BITS, DisplayParameters
 from operators.imaging.gray import tones
-from operators.imaging.pixels import DecodedFrame
 from operators.imaging.reasons import EMPTY_REGION, UNSUPPORTED_COLOURS
 from operators.imaging.request import Rendering, Viewport
 

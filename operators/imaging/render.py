@@ -13,12 +13,12 @@ from operators.dicom.frames import frame_bytes
 from operators.dicom.scan import scan
 from operators.dicom.transfer_syntaxes import DEFLATED, EXPLICIT_VR_LITTLE_ENDIAN, NATIVE, is_form_of_pixels
 from operators.errors import Rejected
+from operators.imaging.decoding.pixels import DECODERS, DecodedFrame, PixelDescription, decode, native_frame
 from operators.imaging.display import DisplayParameters, display_parameters
 from operators.imaging.gray import GrayTransform
 from operators.imaging.header import ImageHeader, describe_pixels, read_image_header
 from operators.imaging.job import RenderJob
 from operators.imaging.picture import FORMATS, encode, make_picture
-from operators.imaging.pixels import DECODERS, DecodedFrame, PixelDescription, decode, native_frame
 from operators.imaging.reasons import NO_PIXELS, TOO_LARGE, UNDECODABLE
 from operators.imaging.request import Rendering, Viewport
 

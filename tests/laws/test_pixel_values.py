@@ -14,8 +14,8 @@ from pydicom import dcmread
 from pydicom.pixels import get_encoder
 from pydicom.uid import UID, JPEG2000Lossless, RLELossless
 
-from operators.imaging.code_stream import CodeStream
-from operators.imaging.pixels import PixelDescription, lossy_values, stored_range, stored_values
+from operators.imaging.decoding.code_stream import CodeStream
+from operators.imaging.decoding.pixels import PixelDescription, lossy_values, stored_range, stored_values
 from tests.support.data.render_jobs import samples_of
 from tests.support.data.sent_images import described, encapsulated_image, native_image
 from tests.support.machine.debian_tools import Programs

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from pydicom.pixels.processing import convert_color_space
 
 from operators.errors import Rejected
+from operators.imaging.decoding.pixels import DecodedFrame
 from operators.imaging.display import DisplayParameters
 from operators.imaging.gray import GrayTransform, Window
 from operators.imaging.picture import encode, make_picture
-from operators.imaging.pixels import DecodedFrame
 from operators.imaging.request import Rendering, Viewport
 from tests.support.data.render_jobs import job_of, opened, picture_of
 from tests.support.worlds.reading import part10

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from operators.imaging.code_stream import CodeStream, read_code_stream
+from operators.imaging.decoding.code_stream import CodeStream, read_code_stream
 
 
 def jpeg(mode: str = "RGB", **options: object) -> bytes:

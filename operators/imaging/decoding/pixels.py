@@ -18,7 +18,7 @@ from pydicom.uid import UID
 from operators.dicom.frames import ITEM, ITEM_HEADER
 from operators.dicom.transfer_syntaxes import EXPLICIT_VR_BIG_ENDIAN
 from operators.errors import Rejected
-from operators.imaging.code_stream import CodeStream, read_code_stream
+from operators.imaging.decoding.code_stream import CodeStream, read_code_stream
 from operators.imaging.reasons import UNDECODABLE, UNSUPPORTED
 
 Samples = NDArray[Any]

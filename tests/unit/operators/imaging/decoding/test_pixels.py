@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from operators.dicom.transfer_syntaxes import EXPLICIT_VR_BIG_ENDIAN
 from operators.errors import Rejected
-from operators.imaging.pixels import DEFLATED_FRAMES, RLE, PixelDescription, bit_packed_frame, decode, native_samples
+from operators.imaging.decoding.pixels import (
+    DEFLATED_FRAMES,
+    RLE,
+    PixelDescription,
+    bit_packed_frame,
+    decode,
+    native_samples,
+)
 
 GRAY = PixelDescription(2, 3, 1, 16, 16, 15, is_signed=False, photometric_interpretation="MONOCHROME2")
 BYTES = replace(GRAY, bits_allocated=8, bits_stored=8, high_bit=7)
