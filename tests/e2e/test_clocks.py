@@ -88,5 +88,7 @@ def test_a_clock_that_jumps_while_a_gateway_runs_replaces_nothing(proof: Proof, 
             statuses.append(send(proof, content, jumping, tmp_path))
         found = shown(proof, one)
 
-    assert statuses == ["0000"] * 3
+    # A process that knows of the first content warns of the others.
+    assert statuses[0] == "0000"
+    assert set(statuses) <= {"0000", "B007"}
     assert found == [one.data_hash]

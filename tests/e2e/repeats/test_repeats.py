@@ -34,7 +34,7 @@ def by_association(proof: Proof, path: Path) -> set[str]:
     assert one
     with associated(proof.peer, *one.kind) as association:
         statuses = {f"{association.store(one):04X}" for _ in range(TIMES)}
-    proof.ledger.answer(one.line, "acked" if statuses == {"0000"} else "failed", "0000")
+    proof.ledger.answer(one.line, "acked" if statuses <= {"0000", "B007"} else "failed", "0000")
     return statuses
 
 
@@ -85,7 +85,7 @@ def test_other_bytes_under_one_uid_are_kept_announced_and_listed(
         partial(by_association, proof, second),
     )
 
-    assert statuses == {"0000"}
+    assert "0000" in statuses <= {"0000", "B007"}
     assert proof.wrong() == {}
     contents = {one.data_hash, other.data_hash}
     lost = [
