@@ -243,5 +243,24 @@ def test_dcmtk_stores_a_series(gateway: RunningGateway, dcmtk: Programs, tmp_pat
     wait_for(lambda: gateway.ended == [("well", 5)])
 
 
+def test_senders_count_a_warning_as_stored_and_go_on(gateway: RunningGateway, dcmtk: Programs, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        content = slice_of(number)
+        content.Rows = 65
+        content.save_as(tmp_path / f"{number}.dcm", enforce_file_format=True)
+    with associated(gateway.port) as association:
+        short = slice_of(4)
+        short.Rows = 65
+        answer = association.send_c_store(short)
+
+    done = dcmtk.run(
+        "storescu", "-v", "-aec", "FLUORO", "127.0.0.1", str(gateway.port), *map(str, tmp_path.glob("*.dcm"))
+    )
+
+    assert (answer.Status, answer.ErrorComment) == (0xB007, "stored, but: truncated-pixels")
+    assert done.returncode == 0
+    assert [event.warnings for event in gateway.stored] == [("truncated-pixels",)] * 4
+
+
 def test_dcmtks_echo_succeeds(gateway: RunningGateway, dcmtk: Programs) -> None:
     dcmtk.run("echoscu", "127.0.0.1", gateway.port)
