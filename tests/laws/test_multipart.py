@@ -1,4 +1,4 @@
-"""The parts of a body do not depend on how it is cut into chunks, and another parser finds the same parts."""
+"""The parts of a body depend on neither its cutting into chunks nor the spelling of its type; other parsers agree."""
 
 import email
 import email.policy
@@ -7,6 +7,7 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gateway.stow.multipart import MediaType
 from operators.errors import Rejected
 from tests.unit.gateway.stow.test_multipart import Part, parts_of
 
@@ -70,3 +71,44 @@ def test_the_standard_librarys_parser_finds_the_same_parts_in_well_formed_bodies
     theirs = [bytes(part.get_payload(decode=True)) for part in message.iter_parts()]
 
     assert [content for _, content in parts_of(cut(body, places))] == theirs
+
+
+TOKEN_CHARACTERS = "0123456789abcXYZ'+_-."
+QUOTED_CHARACTERS = TOKEN_CHARACTERS + "(),/:=?"
+BLANKS = st.text(" \t", max_size=2)
+
+
+def cased(text: str) -> st.SearchStrategy[str]:
+    return st.sampled_from((text, text.upper(), text.title()))
+
+
+def quoted(text: str) -> str:
+    return f'"{text}"'
+
+
+@st.composite
+def content_types(draw: st.DrawFn) -> tuple[str, str]:
+    """Draw a Content-Type and its boundary, which is written bare wherever clients write it so."""
+    boundary = draw(st.text(QUOTED_CHARACTERS, min_size=1, max_size=70))
+    written = draw(st.sampled_from((boundary, quoted(boundary))))
+    parameters = [f"{draw(cased('boundary'))}={written}"]
+    if draw(st.booleans()):
+        parameters.append(
+            f"{draw(cased('type'))}={draw(st.sampled_from(('application/dicom', quoted('application/dicom'))))}"
+        )
+    parameters += draw(
+        st.lists(st.sampled_from(('start="<1@a>"', 'start-info="a\\"b;c"', "charset=utf-8")), unique=True)
+    )
+    text = draw(cased("multipart/related"))
+    for parameter in draw(st.permutations(parameters)):
+        text += f"{draw(BLANKS)};{draw(BLANKS)}{parameter}"
+    return text + draw(st.sampled_from(("", ";", " ; ", ";;"))), boundary
+
+
+@given(content_types())
+def test_a_boundary_is_found_in_every_spelling(spelling: tuple[str, str]) -> None:
+    text, boundary = spelling
+    found = MediaType.of(text)
+
+    assert (found.name, found.parameters["boundary"]) == ("multipart/related", boundary)
+    assert found.parameters.get("type", "application/dicom") == "application/dicom"
