@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import health
 from api.dicomweb import qido, rendered, thumbnail, wado
-from api.dicomweb.bulkdata import bulk
 from api.dicomweb.frames import frames
+from api.dicomweb.pixel_data import bulk_or_pixels
 from api.http.problems import answer, problem_of
 from api.services import Services
 from operators.access.principal import authorize
@@ -51,7 +51,7 @@ DICOMWEB: tuple[tuple[str, Endpoint], ...] = (
     (f"{INSTANCE}/frames/{{frames}}/rendered", rendered.rendered_frames),
     *((f"{resource}/thumbnail", thumbnail.thumbnail) for resource in (STUDY, SERIES, INSTANCE)),
     (f"{INSTANCE}/frames/{{frames}}/thumbnail", thumbnail.thumbnail),
-    (f"{INSTANCE}/bulkdata/{{path:path}}", bulk),
+    (f"{INSTANCE}/bulkdata/{{path:path}}", bulk_or_pixels),
 )
 # Anyone may send these requests: the answers have no patient data.
 OPEN: tuple[tuple[str, Endpoint], ...] = (

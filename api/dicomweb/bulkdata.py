@@ -8,6 +8,7 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.dicomweb.pixel_element import read_after_header
 from api.dicomweb.resources import address_of, base_of, location_of
 from api.dicomweb.sizes import AHEAD, HEADER_BYTES, PIXEL_HEADER_BYTES
 from api.http.etags import etag, headers, unchanged
@@ -111,6 +112,8 @@ async def find_value(services: Services, reader: ArchiveReader, location: Locati
     is taken from the header, which must be in memory for that.
     """
     steps = tuple(path.split("/"))
+    if int(steps[0], 16) > max(PIXEL_TAGS) and location.transfer_syntax not in DEFLATED:
+        return await _find_behind_pixels(services, reader, location, steps)
     if len(steps) == 1 and location.transfer_syntax not in DEFLATED:
         place = await _find_place(services, reader, location, int(path, 16))
         return None if place is None else _value_in_object(reader, location, place)
@@ -121,7 +124,27 @@ async def find_value(services: Services, reader: ArchiveReader, location: Locati
         )
     if found is None and location.header_length > HEADER_BYTES:
         raise Problem(501, "too-large", "this value cannot be served alone: retrieve the instance")
-    return None if found is None else BulkValue(len(found), lambda start, end: single_chunk(found[start:end]))
+    return None if found is None else _value_in_memory(found)
+
+
+async def _find_behind_pixels(
+    services: Services, reader: ArchiveReader, location: Location, steps: tuple[str, ...]
+) -> BulkValue | None:
+    """Return a value of an element behind the pixels; those begin after at most HEADER_BYTES."""
+    async with services.header_slots:
+        after, syntax = await read_after_header(reader, location), location.transfer_syntax
+        if not after.behind:
+            return None
+        if len(steps) > 1:
+            value = await services.run_in_parser(bulk_value, after.behind, 0, syntax, steps)
+            return None if value is None else _value_in_memory(value)
+        tag, end = int(steps[0], 16), location.size_bytes
+        place = await services.run_in_parser(seek, after.behind, after.start, end, syntax, tag)
+    return _value_in_object(reader, location, place) if isinstance(place, ValueLocation) else None
+
+
+def _value_in_memory(value: bytes) -> BulkValue:
+    return BulkValue(len(value), lambda start, end: single_chunk(value[start:end]))
 
 
 def _value_in_object(reader: ArchiveReader, location: Location, place: ValueLocation) -> BulkValue:

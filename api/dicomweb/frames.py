@@ -59,14 +59,18 @@ class FrameSource:
 async def frames(request: Request) -> Response:
     """Answer with the frames of an instance that the path lists, in that order, as stored."""
     numbers = frame_numbers_of(request)
-    location = await location_of(request)
+    return await answer_frames(request, await location_of(request), numbers, request.path_params["frames"])
+
+
+async def answer_frames(request: Request, location: Location, numbers: Sequence[int], form: str) -> Response:
+    """Answer with these frames of an instance, as stored; `form` names them in the answer's tag."""
     listed = listed_frames(location.frames, location.transfer_syntax)
     is_native = listed.kind == "native" or location.transfer_syntax in NATIVE | DEFLATED
     media_type, syntax = stored_frames(location.transfer_syntax, is_native=is_native)
     check_frames(listed, numbers)
     is_multipart = wants_frames_in_parts(accepted(request), media_type, syntax, len(numbers))
     base = base_of(request) if is_multipart else ""
-    tag = etag([location], "frames", request.path_params["frames"], base)
+    tag = etag([location], "frames", form, base)
     if answer := unchanged(request, tag):
         return answer
     hold_inflated(request, location)

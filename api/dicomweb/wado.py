@@ -10,8 +10,9 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.dicomweb.pixel_element import read_after_header
 from api.dicomweb.resources import address_of, base_of, locations_of
-from api.dicomweb.sizes import AHEAD, HEADER_BYTES
+from api.dicomweb.sizes import AHEAD, HEADER_BYTES, PIXEL_HEADER_BYTES
 from api.http.etags import etag, headers, unchanged, weak
 from api.http.media import wants_instances_in_parts
 from api.http.multipart import MultipartFraming, Part, stream
@@ -20,7 +21,7 @@ from api.http.streaming import Chunks, StreamedResponse, in_larger_chunks, in_or
 from api.services import Services, reader_of, services_of
 from operators.catalog.ports import Location
 from operators.dicom.element_json import DicomJson
-from operators.dicom.json import CpuDeadline, dicom_json, dumps, with_address
+from operators.dicom.json import AfterHeader, CpuDeadline, dicom_json, dumps, with_address
 from operators.errors import Rejected
 from operators.http.accept import accepted, choose
 from operators.http.media_types import DICOM, JSON_TYPES
@@ -103,9 +104,11 @@ async def _metadata_of(services: Services, reader: ArchiveReader, location: Loca
     if cached is not None:
         return _Metadata(with_address(cached, address), is_whole=True)
     async with services.header_slots:
-        header = await reader.read_range(location, 0, min(location.header_length, HEADER_BYTES))
+        end = min(location.header_length + PIXEL_HEADER_BYTES, location.size_bytes)
+        beginning = await reader.read_range(location, 0, min(end, HEADER_BYTES))
+        after = await read_after_header(reader, location, beginning)
         try:
-            found = await _header_json(services, header, location)
+            found = await _header_json(services, beginning[: location.header_length], location, after)
         except Rejected as error:
             log.warning(
                 "header_unreadable", reason=error.reason, study_uid=location.study_uid, sop_uid=location.sop_uid
@@ -119,15 +122,16 @@ async def _metadata_of(services: Services, reader: ArchiveReader, location: Loca
     return _Metadata(with_address(found, address), is_whole=True)
 
 
-async def _header_json(services: Services, header: bytes, location: Location) -> bytes:
-    """Return a header's JSON, with bulk data addresses left open; a long header is parsed in the parser's thread."""
-    parse = partial(_parse, header, location.prefix_length, location.transfer_syntax, services.settings.header_s)
-    return parse() if len(header) <= PARSED_AT_ONCE_BYTES else await services.run_in_parser(parse)
+async def _header_json(services: Services, header: bytes, location: Location, after: AfterHeader) -> bytes:
+    """Return an object's JSON, with bulk data addresses left open; a long header is parsed in the parser's thread."""
+    parse = partial(_parse, header, location, after, services.settings.header_s)
+    is_short = len(header) + len(after.behind) <= PARSED_AT_ONCE_BYTES
+    return parse() if is_short else await services.run_in_parser(parse)
 
 
-def _parse(header: bytes, prefix_length: int, transfer_syntax: str, most_s: float) -> bytes:
+def _parse(header: bytes, location: Location, after: AfterHeader, most_s: float) -> bytes:
     limit = CpuDeadline(time.thread_time, time.thread_time() + most_s)
-    return dumps(dicom_json(header, prefix_length, transfer_syntax, "", limit))
+    return dumps(dicom_json(header, location.prefix_length, location.transfer_syntax, "", limit, after=after))
 
 
 def _uids_alone(location: Location, reason: str) -> _Metadata:

@@ -26,6 +26,10 @@ from operators.catalog.rows import (
     WaitingDueRow,
 )
 
+# Frames in packed form that are longer come only with the location of a single instance: a list of 64 Ki frames for each
+# instance of a study would be too much to hold.
+SHORT_FRAMES_BYTES = 256
+
 
 @dataclass(frozen=True)
 class KnownRows:
@@ -266,7 +270,8 @@ class Page:
 class Location:
     """The location of a shown instance's object, and the values that are needed to serve it.
 
-    `frames` is in the packed form of operators/dicom/frames.py, and empty unless locate_one() returned the location.
+    `frames` is in the packed form of operators/dicom/frames.py, and empty if longer than SHORT_FRAMES_BYTES,
+    unless locate_one() returned the location.
     """
 
     study_uid: str
@@ -297,7 +302,7 @@ class CatalogQueries(Protocol):
         """Return the page of studies, series or instances that the query asks for."""
 
     async def locate(self, tenant: str, study_uid: str, series_uid: str | None = None) -> tuple[Location, ...]:
-        """Return the instances of a study or series in the order of their numbers, without their frames."""
+        """Return the instances of a study or series in the order of their numbers, without long frames."""
 
     async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
         """Return one instance with its frames; None when it is not shown."""

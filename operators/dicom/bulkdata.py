@@ -15,6 +15,7 @@ from pydicom.filereader import read_dataset
 from operators.dicom.attributes import TAGS
 from operators.dicom.frames import ITEM, ITEM_HEADER, MAX_FRAGMENTS, SEQUENCE_END
 from operators.dicom.instance import examine
+from operators.dicom.json import known_vr
 from operators.dicom.reasons import Reason
 from operators.dicom.scan import UNDEFINED, inflate, scan
 from operators.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax_of
@@ -54,7 +55,7 @@ def seek(window: bytes, start: int, end: int, transfer_syntax: str, tag: int) ->
         if last.start == 0 or not is_cut_off:
             raise
     if last.tag == tag:
-        is_value = last.length != UNDEFINED and last.vr != "SQ"
+        is_value = last.length != UNDEFINED and (last.vr or known_vr(tag)) != "SQ"
         return ValueLocation(start + last.start, start + last.start + last.length) if is_value else None
     return _next_search(last, start, end, tag, is_cut_off=is_cut_off)
 

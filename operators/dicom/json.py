@@ -56,10 +56,14 @@ class CpuDeadline:
 
 @dataclass(frozen=True)
 class AfterHeader:
-    """What an object has after its header: its pixel element, and the bytes of the elements behind that."""
+    """What an object has after its header: its pixel element, the bytes of the elements behind that, and their start.
+
+    Where nothing lies behind the pixels, `start` is 0.
+    """
 
     pixels: Pixels | None = None
     behind: bytes = b""
+    start: int = 0
 
 
 class _Context(NamedTuple):
@@ -241,14 +245,19 @@ def _element(data_set: Dataset, raw: Any, address: str, depth: int, context: _Co
     return found
 
 
+def known_vr(tag: int) -> str:
+    """Return the VR of a tag in the standard's dictionary; empty when it has no such tag."""
+    try:
+        return str(dictionary_VR(tag))
+    except KeyError:
+        return ""
+
+
 def _vr_of(raw: Any, data_set: Dataset, *, is_signed: bool) -> str:
     """Return the VR of an element without VR, or of UN, by the standard's dictionary; UN for an unknown one."""
     if isinstance(raw, DataElement):
         return str(raw.VR)
-    try:
-        vr = str(dictionary_VR(raw.tag)) if raw.VR is None else ""
-    except KeyError:
-        vr = ""
+    vr = known_vr(raw.tag) if raw.VR is None else ""
     if not vr:
         found: dict[str, Any] = {}
         raw_element_vr(raw, found, ds=data_set)

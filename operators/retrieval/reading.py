@@ -83,7 +83,7 @@ class ArchiveReader:
     ) -> tuple[Location, ...]:
         """Return the locations of the instances of a study or series, or of one instance; there is at least one.
 
-        Only the location of a single instance includes its frames. Raises NotFound.
+        Only the location of a single instance includes its frames if they are long. Raises NotFound.
         """
         if series_uid and sop_uid:
             return (await self.locate_one(study_uid, series_uid, sop_uid),)

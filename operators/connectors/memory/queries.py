@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from operators.catalog.ports import Hit, InstanceResult, Location, Page, SeriesResult, StudyResult
+from operators.catalog.ports import SHORT_FRAMES_BYTES, Hit, InstanceResult, Location, Page, SeriesResult, StudyResult
 from operators.catalog.query import Query, is_met
 from operators.catalog.rows import InstanceRow, SeriesRow, StudyRow
 from operators.connectors.memory.stores import Failing
@@ -51,14 +51,16 @@ class MemoryQueries(Failing):
         return Page(hits, max(len(found) - end, 0))
 
     async def locate(self, tenant: str, study_uid: str, series_uid: str | None = None) -> tuple[Location, ...]:
-        """Return the shown instances of a study or series, in order of series and instance number, without frames."""
+        """Return the shown instances of a study or series, in order of series and instance number, without long frames."""
         self.before_request("catalog")
         found = [
             lineage
             for lineage in self._lineages(tenant, "instance")
             if lineage["instance"].study_uid == study_uid and series_uid in (None, lineage["instance"].series_uid)
         ]
-        return tuple(_location(lineage["instance"], b"") for lineage in sorted(found, key=_order))
+        return tuple(
+            _location(lineage["instance"], _short(lineage["instance"].frames)) for lineage in sorted(found, key=_order)
+        )
 
     async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
         """Return a shown instance with its frames; None when there is no such instance."""
@@ -128,6 +130,10 @@ RESULTS: Mapping[Level, Any] = {
     "series": lambda row: SeriesResult(_text(row.attributes), row.instances),
     "instance": lambda row: InstanceResult(_text(row.attributes), row.transfer_syntax, row.tier),
 }
+
+
+def _short(frames: bytes) -> bytes:
+    return frames if len(frames) <= SHORT_FRAMES_BYTES else b""
 
 
 def _location(row: InstanceRow, frames: bytes) -> Location:

@@ -11,7 +11,7 @@ from typing import Any, LiteralString, Self
 from psycopg import AsyncConnection, Error, OperationalError, sql
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from operators.catalog.ports import Hit, InstanceResult, Location, Page, SeriesResult, StudyResult
+from operators.catalog.ports import SHORT_FRAMES_BYTES, Hit, InstanceResult, Location, Page, SeriesResult, StudyResult
 from operators.catalog.query import BY_PATH, Match, Query, like_pattern
 from operators.connectors.postgres.connecting import CONNECT_S, parameters
 from operators.dicom.attributes import LEVELS, Level
@@ -81,10 +81,13 @@ LOCATION: LiteralString = """
     SELECT instance.study_uid, instance.series_uid, instance.sop_uid, instance.sop_class, instance.transfer_syntax,
            instance.object_key, instance.tier, instance.size_bytes, instance.data_hash, instance.prefix_length,
            instance.header_length, instance.prefix_hash"""
-LOCATE_STUDY: LiteralString = f"""{LOCATION} FROM instance JOIN series USING (tenant, study_uid, series_uid)
+SHORT_FRAMES: LiteralString = (
+    f"CASE WHEN octet_length(instance.frames) <= {SHORT_FRAMES_BYTES} THEN instance.frames ELSE '' END"
+)
+LOCATE_STUDY: LiteralString = f"""{LOCATION}, {SHORT_FRAMES} FROM instance JOIN series USING (tenant, study_uid, series_uid)
     WHERE tenant = %s AND study_uid = %s
     ORDER BY series.series_number, series.series_uid, instance.instance_number, instance.sop_uid"""
-LOCATE_SERIES: LiteralString = f"""{LOCATION} FROM instance
+LOCATE_SERIES: LiteralString = f"""{LOCATION}, {SHORT_FRAMES} FROM instance
     WHERE tenant = %s AND study_uid = %s AND series_uid = %s ORDER BY instance_number, sop_uid"""
 LOCATE_ONE: LiteralString = f"""{LOCATION}, instance.frames FROM instance
     WHERE tenant = %s AND study_uid = %s AND series_uid = %s AND sop_uid = %s"""
@@ -127,7 +130,7 @@ class PostgresQueries:
         return Page(tuple(_hit(row, levels) for row in rows[: query.limit]), remaining)
 
     async def locate(self, tenant: str, study_uid: str, series_uid: str | None = None) -> tuple[Location, ...]:
-        """Return the shown instances of a study or series, in order of series and instance number, without frames."""
+        """Return the shown instances of a study or series, in order of series and instance number, without long frames."""
         if series_uid is None:
             rows = await self._fetch(tenant, LOCATE_STUDY.encode(), (tenant, study_uid))
         else:

@@ -288,6 +288,9 @@ def test_instances_are_located_in_order_and_a_single_one_with_its_frames(archive
     assert located("1.2.0", "1.2.0.2") == ["1.2.0.2.1", "1.2.0.2.2"]
     assert located("1.9") == []
     assert single.frames
+    assert [each.frames for each in archive.asked(lambda queries: queries.locate(archive.tenant, "1.3"))] == [
+        single.frames
+    ]
     assert single.object_key.endswith(f"1.3.1.1_{single.data_hash}.dcm")
     assert archive.asked(lambda queries: queries.locate_one(archive.tenant, "1.3", "1.9", "1.3.1.1")) is None
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from pydicom.uid import JPEG2000Lossless
@@ -61,9 +61,9 @@ class Archive:
         asyncio.run(self.world.add(file))
 
     def location(self) -> Location:
-        """Return the location of the instance, as its study lists it: without frames."""
+        """Return the location of the instance, as its study lists it if its frames are many: without them."""
         (location,) = asyncio.run(self.reader.locate("1.2.3"))
-        return location
+        return replace(location, frames=b"")
 
     def framed(self) -> FramedInstance:
         return asyncio.run(framed_instance(self.reader, self.location()))
@@ -90,7 +90,6 @@ def test_frames_are_looked_up_if_the_location_lacks_them(file: bytes, kind: str,
     archive = Archive(file)
     instance = archive.framed()
 
-    assert archive.location().frames == b""
     assert instance.location.frames
     assert (instance.listed.kind, instance.form) == (kind, form)
 

@@ -294,10 +294,10 @@ def test_every_file_is_retrieved_byte_for_byte_with_metadata_in_utf_8(corpus: Pa
 
 
 def test_an_unexpected_error_at_one_header_leaves_the_metadata_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    def sometimes(header: bytes, *given: Any) -> DicomJson:
+    def sometimes(header: bytes, *given: Any, **named: Any) -> DicomJson:
         if b"1.2.3.1.2" in header:
             raise ZeroDivisionError
-        return dicom_json(header, *given)
+        return dicom_json(header, *given, **named)
 
     monkeypatch.setattr("api.dicomweb.wado.dicom_json", sometimes)
 
