@@ -1,14 +1,18 @@
 """An answer that the client has is not sent again, and its tag changes with its instances (CONFORMANCE.md, WADO-RS)."""
 
 import asyncio
+from hashlib import sha256
 from io import BytesIO
-from typing import cast
+from typing import Any, cast
 
 import httpx
 import pytest
 from pydicom import dcmread
 
 from api.http import etags
+from tests.support.data.render_jobs import opened
+from tests.support.data.sent_images import described, native_image, sequence_item
+from tests.support.worlds.pictures import archive
 from tests.support.worlds.reading import World, bodies, part10
 
 STUDY = "/dicomweb/studies/1.2.3"
@@ -163,3 +167,47 @@ def test_head_has_the_headers_of_get_and_no_body(path: str) -> None:
     assert head.headers.get("etag") == get.headers.get("etag")
     assert head.headers.get("content-type") == get.headers["content-type"]
     assert head.headers.get("content-length") == get.headers.get("content-length")
+
+
+WINDOWED = described(2, 4, WindowCenter="100.5", WindowWidth="101")
+INVERSE = {"LUTDescriptor": ("US", [256, 0, 8]), "LUTData": ("OW", bytes(range(255, -1, -1)))}
+SAMPLES = bytes(range(0, 240, 30))
+FULL_CHROMA = described(2, 4, SamplesPerPixel=3, PlanarConfiguration=0, PhotometricInterpretation="YBR_FULL_422")
+SIGNED = described(2, 4, BitsAllocated=16, BitsStored=12, HighBit=11, PixelRepresentation=1)
+REPORT: dict[str, Any] = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.104.1", "EncapsulatedDocument": b"%PDF-1.4 12"}
+PICTURES = (
+    native_image(SAMPLES, **WINDOWED),
+    native_image(SAMPLES, VOILUTSequence=[sequence_item(**INVERSE)], **described(2, 4)),
+    native_image(SAMPLES * 3, **FULL_CHROMA),
+    native_image(bytes(range(16)), **SIGNED),
+)
+# What is asked for, of which files; the answer's name in FORMS, its number there, and the hash of its bytes. A picture's
+# are its pixels, because its file depends on the library that writes it. To change a hash, raise the number.
+GOLDEN = {
+    "rendered": (4, "9f87a449c2009d3e"),
+    "frames": (2, "86ee8ca0510f735e"),
+    "application/pdf": (3, "fecc0119cfaf176d"),
+}
+
+
+def answers(name: str) -> list[bytes]:
+    """Return the answers of this name that are kept as golden ones."""
+    if name == "application/pdf":
+        with archive(native_image(b"", EncapsulatedDocumentLength=11, **REPORT)) as ask:
+            return [ask(f"{INSTANCE}/rendered", accept=name).content]
+    path, accept = (
+        ("frames/1/rendered", "image/png") if name == "rendered" else ("frames/1", "application/octet-stream")
+    )
+    found = []
+    for whole in PICTURES:
+        with archive(whole) as ask:
+            content = ask(f"{INSTANCE}/{path}", accept=accept).content
+            found.append(opened(content).tobytes() if name == "rendered" else content)
+    return found
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_golden_answers_of_a_form_are_those_of_its_number(name: str) -> None:
+    digest = sha256(b"".join(answers(name))).hexdigest()
+
+    assert (etags.FORMS[name], digest[:16]) == GOLDEN[name]
