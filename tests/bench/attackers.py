@@ -145,6 +145,8 @@ async def never_reading(connection: HostileConnection) -> None:
 async def large_header(connection: HostileConnection) -> None:
     """Send an instance whose header has LARGE_ITEMS items, and again whenever it is answered; hang up at the end."""
     await connection.associate()
+    # This attack is work for the archive, not a slow sender's: through 4 kB an instance would take seconds.
+    connection.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, len(large_store()))
     try:
         while True:
             await connection.send(large_store())
