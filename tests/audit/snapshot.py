@@ -68,7 +68,7 @@ class ObjectSeen:
 
 @dataclass(frozen=True)
 class InstanceRow:
-    """An instance's row in the catalog."""
+    """An instance's row in the catalog; `is_stored_again` says that another object has taken the first one's place."""
 
     name: Name
     series_uid: str
@@ -79,6 +79,7 @@ class InstanceRow:
     prefix_hash: str
     prefix_length: int
     header_length: int
+    is_stored_again: bool = False
 
 
 @dataclass(frozen=True)

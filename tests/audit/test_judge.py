@@ -283,6 +283,22 @@ def test_an_instance_that_was_never_answered_may_be_there_or_not() -> None:
     assert judge(Snapshot(ledger=ledger)).clean
 
 
+def test_only_an_object_that_was_stored_again_may_have_another_size_than_its_revision_counts() -> None:
+    s, again = healthy(), replace(LAST, meta=LAST.meta + bytes(40))
+    longer = with_last_row(s, size_bytes=size(again), prefix_length=len(again.meta))
+    longer = with_last_row(longer, header_length=row(again).header_length)
+    studies, series = recounted(longer)
+    counted = replace(
+        longer,
+        objects={**s.objects, key(again): stored(again)},
+        study_counts=studies,
+        series_counts=series,
+    )
+
+    assert judge(with_last_row(counted, is_stored_again=True)).clean
+    assert {one for one, found in judge(counted).sets.items() if found} == {"closures"}
+
+
 def test_a_conflict_keeps_both_contents_and_shows_one() -> None:
     s = healthy()
     again = replace(LAST, pixels=LAST.pixels[::-1])

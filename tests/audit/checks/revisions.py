@@ -92,7 +92,10 @@ def stale(last: Revision | None, rows: list[InstanceRow]) -> Iterator[str]:
         return
     if last.digest != digest(rows):
         yield "last revision's digest is not that of the rows"
-    if (last.instances, last.size_bytes) != (len(rows), sum(row.size_bytes for row in rows)):
+    # An object that was stored again may be longer or shorter, and makes no revision: no content has changed.
+    is_sized_anew = any(row.is_stored_again for row in rows)
+    size_bytes = last.size_bytes if is_sized_anew else sum(row.size_bytes for row in rows)
+    if (last.instances, last.size_bytes) != (len(rows), size_bytes):
         yield "last revision's counts are not those of the rows"
     now = {uid: (len(of), digest(of)) for uid, of in grouped(rows, lambda row: row.series_uid).items()}
     if last.series and dict(last.series) != now:

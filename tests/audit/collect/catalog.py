@@ -12,7 +12,8 @@ from tests.audit.snapshot import Counts, InstanceRow, Name, QuarantineRow, Revis
 
 QUERIES = {
     "instance": """SELECT tenant, study_uid, sop_uid, series_uid, sop_class, data_hash, object_key, size_bytes,
-                          prefix_hash, prefix_length, header_length FROM instance""",
+                          prefix_hash, prefix_length, header_length,
+                          last_stored_at > stored_at AS is_stored_again FROM instance""",
     "conflict": "SELECT tenant, study_uid, sop_uid, data_hash, object_key FROM conflict",
     "quarantine": "SELECT tenant, data_hash, state, object_key, size_bytes, prefix_hash FROM quarantine",
     "study": "SELECT tenant, study_uid, modalities, sop_classes, series, instances, size_bytes FROM study",

@@ -1,10 +1,12 @@
-"""An object that is damaged on the store's own disk is good again once its instance is sent again, by either door."""
+"""An object that is damaged on the store's own disk, or gone, is good again once its instance is sent again."""
 
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from dicomweb_client.api import DICOMwebClient
+from pydicom import Dataset, dcmread
 
 from tests.audit.collect.object_store import listed, store
 from tests.audit.snapshot import key_of
@@ -82,6 +84,37 @@ def test_an_object_whose_metadata_are_damaged_is_not_acknowledged_until_it_is_mo
     (folder / HOT / key_of(line)).rename(tmp_path / "damaged")
     assert by_stow(proof, path)
     assert object_of(proof, key_of(line)).endswith(good[-1000:])
+
+
+@pytest.mark.parametrize(("first", "again"), [(by_dimse, by_stow), (by_stow, by_dimse)])
+def test_an_instance_whose_object_is_gone_can_be_found_and_read_once_it_came_by_the_other_door(
+    proof: Proof, tmp_path: Path, first: Callable[[Proof, Path], bool], again: Callable[[Proof, Path], bool]
+) -> None:
+    seed = int.from_bytes(hashlib.sha256(first.__name__.encode()).digest()[:3])
+    path, neighbour = files(Volume(slices=2, size=64, seed=seed), tmp_path)
+    line, sent = sendable(path, proof.peer.tenant).line, dcmread(path)
+    assert first(proof, path)
+    assert first(proof, neighbour)
+    assert proof.wrong() == {}
+    lost = object_of(proof, key_of(line))
+    with store(address_of(proof.archive)) as client:
+        client.remove_object(HOT, key_of(line))
+
+    assert again(proof, path)
+
+    # Its file meta is that of the other door, so its size, and where its frames begin, are others.
+    assert len(object_of(proof, key_of(line))) != len(lost)
+    assert proof.wrong() == {}
+    viewer, at = (
+        DICOMwebClient(url=f"{proof.archive.api_url}/dicomweb"),
+        (line.study_uid, line.series_uid, line.sop_uid),
+    )
+    as_stored = (("application/octet-stream", "*"),)
+    assert viewer.retrieve_instance(*at, media_types=(("application/dicom", "*"),)) == sent
+    assert viewer.retrieve_instance_frames(*at, frame_numbers=[1], media_types=as_stored) == [sent.PixelData]
+    assert Dataset.from_json(viewer.retrieve_instance_metadata(*at)).PatientName == sent.PatientName
+    found = viewer.search_for_instances(line.study_uid)
+    assert {one["00080018"]["Value"][0] for one in found} == {line.sop_uid, str(dcmread(neighbour).SOPInstanceUID)}
 
 
 def test_nothing_is_wrong_after_all_damage_was_repaired(proof: Proof) -> None:
