@@ -35,6 +35,8 @@ SHARED_CHROMA = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422"})
 KINDS: tuple[FramesKind, ...] = ("none", "native", "encapsulated", "unlisted")
 
 ITEM_HEADER = struct.Struct("<HHI")
+# A sender that took pixels for native ones may have written their items as a big-endian syntax writes sequences.
+BIG_ITEM_HEADER, BIG_ITEM_GROUP = struct.Struct(">HHI"), b"\xff\xfe"
 ITEM = (0xFFFE, 0xE000)
 SEQUENCE_END = (0xFFFE, 0xE0DD)
 # JPEG's EOI and JPEG 2000's EOC; JPEG's SOI and JPEG 2000's SOC.
@@ -102,7 +104,8 @@ def locating(header: Header, transfer_syntax: str, shape: Shape, base: int) -> P
     pixels, count = header.pixels, max(shape.count or 1, 1)
     if pixels is None:
         return Located(Frames())
-    if not is_form_of_pixels(transfer_syntax, pixels.length):
+    is_form = is_form_of_pixels(transfer_syntax, pixels.length)
+    if not is_form or (pixels.length and (yield from walking_items(header.data, pixels.start, pixels.length))):
         return Located(Frames(kind="unlisted", count=count), frozenset({Oddity.ODD_FRAGMENTS}))
     if pixels.length is None:
         if count > MAX_LENGTHS_BYTES:
@@ -125,6 +128,33 @@ def _native(header: Header, start: int, length: int, shape: Shape, base: int) ->
     if not whole:
         return Frames(kind="native", offset=base + start)
     return Frames(kind="native", offset=base + start, length=frame_bytes, count=min(count, whole))
+
+
+def walking_items(data: Buffer, start: int, length: int) -> Pieces[bool]:
+    """Return, in pieces, whether items fill Pixel Data of defined length exactly: encapsulated pixels, said to be native.
+
+    Samples may begin with an item's tag by chance, and then no chain of lengths ends where the pixels end. Items in
+    either byte order count; a delimiter may end them.
+    """
+    layout, end = item_header_at(data, start), start + length
+    position = start
+    for piece in ITEM_PIECES:
+        for _ in piece:
+            if position + layout.size > min(end, len(data)):
+                return start < position == end
+            group, element, size = layout.unpack_from(data, position)
+            if (group, element) == SEQUENCE_END:
+                return start < position and position + layout.size == end
+            if (group, element) != ITEM:
+                return False
+            position += layout.size + size
+        yield
+    return False
+
+
+def item_header_at(data: Buffer, position: int) -> struct.Struct:
+    """Return how the headers of items that begin here are packed: big-endian, or little-endian as they should be."""
+    return BIG_ITEM_HEADER if bytes(data[position : position + 2]) == BIG_ITEM_GROUP else ITEM_HEADER
 
 
 def is_swapped(header: Header, bits_allocated: int) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pydicom.encaps import get_frame
 
-from operators.dicom.frames import frame_bytes
+from operators.dicom.frames import frame_bytes, walking_items
 from operators.dicom.scan import scan
 from operators.dicom.transfer_syntaxes import DEFLATED, EXPLICIT_VR_LITTLE_ENDIAN, NATIVE, is_form_of_pixels
 from operators.errors import Rejected
@@ -21,6 +21,7 @@ from operators.imaging.job import RenderJob
 from operators.imaging.picture import FORMATS, encode, make_picture
 from operators.imaging.reasons import NO_PIXELS, TOO_LARGE, UNDECODABLE
 from operators.imaging.request import Rendering, Viewport
+from operators.pieces import finished
 
 
 def render(job: RenderJob) -> bytes:
@@ -35,7 +36,7 @@ def decode_job(job: RenderJob) -> tuple[ImageHeader, PixelDescription, DecodedFr
     is_object = job.form == "object"
     source = _source_in_object(job) if is_object else _Source(job.header, job.prefix_length, job.transfer_syntax)
     image = read_image_header(source.header, source.prefix_length, source.transfer_syntax)
-    if not is_form_of_pixels(source.transfer_syntax, image.pixels.length):
+    if not is_form_of_pixels(source.transfer_syntax, image.pixels.length) or _is_of_items(source):
         raise Rejected(UNDECODABLE)
     description = describe_pixels(image)
     if description.size_bytes > job.most_bytes:
@@ -63,6 +64,12 @@ def _source_in_object(job: RenderJob) -> _Source:
         raise Rejected(NO_PIXELS)
     start, length = header.pixels.start, header.pixels.length
     return _Source(data[:start], 0, syntax, data[start:] if length is None else data[start : start + length])
+
+
+def _is_of_items(source: _Source) -> bool:
+    """True if native pixels are items; a catalog lists no frames of such pixels, so that the job has the whole object."""
+    is_native = source.transfer_syntax in NATIVE
+    return is_native and finished(walking_items(source.pixels, 0, len(source.pixels)))
 
 
 def _inflated(data: bytes, most_bytes: int) -> bytes:

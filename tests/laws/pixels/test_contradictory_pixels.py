@@ -1,6 +1,7 @@
 """Pixels that contradict their attributes are shown as what they are, or not at all; the sender is warned."""
 
 import random
+import struct
 from io import BytesIO
 from typing import Any
 
@@ -129,6 +130,56 @@ def test_encapsulated_pixels_of_a_native_syntax_are_odd_and_have_no_picture(
     for number in range(1, count + 1):
         with pytest.raises(Rejected, match="undecodable-frame"):
             shown(sent, number)
+
+
+def items(fragments: list[bytes], order: str, end: bytes) -> bytes:
+    """Return fragments as items, packed as struct writes this byte order, with what ends them."""
+    headers = [struct.pack(f"{order}HHI", 0xFFFE, 0xE000, len(fragment)) for fragment in fragments]
+    return b"".join(header + fragment for header, fragment in zip(headers, fragments, strict=True)) + end
+
+
+DELIMITERS = {"<": bytes.fromhex("feffdde000000000"), ">": bytes.fromhex("fffee0dd00000000")}
+ITEMS = [
+    [b"", bytes(64)],
+    [bytes(4), b"\xff\xd8 a JPEG \xff\xd9"],
+    [bytes(100)],
+    [b""] * 9,
+    [b"", b"1" * 40, b"2" * 40],
+]
+
+
+@pytest.mark.parametrize("fragments", ITEMS)
+@pytest.mark.parametrize("end", ["a delimiter", "nothing"])
+@pytest.mark.parametrize("order", DELIMITERS)
+@pytest.mark.parametrize("syntax", NATIVE_SYNTAXES)
+def test_items_in_native_pixels_of_defined_length_are_odd_and_have_no_picture(
+    syntax: str, order: str, end: str, fragments: list[bytes]
+) -> None:
+    sent = native_image(
+        items(fragments, order, DELIMITERS[order] if end == "a delimiter" else b""), syntax, **described(8, 8)
+    )
+    examined = examine_file(sent)
+
+    assert (examined.frames.kind, examined.frames.count) == ("unlisted", 1)
+    assert examined.warnings == ("odd-fragments",)
+    with pytest.raises(Rejected, match="undecodable-frame"):
+        shown(sent)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("order", DELIMITERS)
+@pytest.mark.parametrize("syntax", NATIVE_SYNTAXES)
+def test_samples_that_begin_as_an_item_does_are_samples(syntax: str, order: str, seed: int) -> None:
+    chosen = random.Random(seed)
+    length = chosen.choice([0, 1, 40, 54, 57, 64, 0xFFFFFFFF, chosen.randrange(2**32)])
+    begun = struct.pack(f"{order}HHI", 0xFFFE, 0xE000, length)
+    pixels = begun + b"\1" * (64 - len(begun))
+
+    sent = native_image(pixels, syntax, **described(8, 8))
+
+    assert not examine_file(sent).warnings
+    # Sorted, because big-endian words have the second sample first.
+    assert sorted(shown(sent).reshape(-1).tolist()) == sorted(pixels)
 
 
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.5", "1.2.3"])
