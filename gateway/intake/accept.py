@@ -90,13 +90,16 @@ class _ExaminedInstance:
 
 
 class Acceptance:
-    """The acceptance of instances by one process, for the tenants of their transfers."""
+    """The acceptance of instances by one process, for the tenants of their transfers.
+
+    `contents` has the contents that the process knows of, which decide whether a sender is warned.
+    """
 
     def __init__(self, ports: AcceptancePorts) -> None:
         self._ports = ports
         inspector = Inspector(ports.tiers, ports.quarantine.keep_aside, ports.room, ports.spool_limits)
         self._repeats = RepeatResolver(inspector, ports.clock)
-        self._contents = KnownContents()
+        self.contents = KnownContents()
 
     @property
     def room(self) -> Room:
@@ -203,7 +206,7 @@ class Acceptance:
                 repeat = RepeatedInstance(upload, examined.incoming.prefix, examined.data, examined.examination)
                 event = _event_of_repeat(transfer, examined, await self._repeats.whole_object(repeat, moved, limit))
             await self._ports.events.publish(INSTANCE_STORED, event)
-        return Receipt(event, is_repeat=not is_new, is_shown=self._contents.is_shown(event))
+        return Receipt(event, is_repeat=not is_new, is_shown=self.contents.is_shown(event))
 
     async def _quarantine(
         self, transfer: Transfer, incoming: Incoming, data: Buffer, received_at: datetime, reason: str

@@ -4,33 +4,34 @@ A sender whose content is kept beside another one must not be told plain success
 """
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
 
+from operators.catalog.contents import Precedence
 from schemas.events import InstanceStored
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 # About 300 bytes each.
 MOST_INSTANCES = 32_768
 
+# Tenant, study UID, SOP Instance UID: a series is no part of an instance's key.
+Instance = tuple[str, str, str]
+
 
 class KnownContents:
-    """The contents that one process acknowledged last, by instance: of each the one that is shown."""
+    """The contents that one process learned of last, by instance: of each the one that is shown."""
 
     def __init__(self, most: int = MOST_INSTANCES) -> None:
         self._most = most
-        # In the order in which they were last acknowledged; a dict would look for its first entry among all deleted ones.
-        self._shown = OrderedDict[tuple[str, str, str], "tuple[datetime, str]"]()
+        # In the order in which they were last noted; a dict would look for its first entry among all deleted ones.
+        self._shown = OrderedDict[Instance, Precedence]()
 
-    def is_shown(self, event: InstanceStored) -> bool:
-        """Note a content that is acknowledged; False if another content of its instance is shown.
-
-        Shown is the least by moment of storing and data hash, as in operators/catalog/contents.py.
-        """
-        instance, content = (event.tenant, event.study_uid, event.sop_uid), (event.stored_at, event.data_hash)
+    def note(self, instance: Instance, content: Precedence) -> str:
+        """Note a content of the instance, and return the data hash of the content that is shown, as far as is known."""
         first = min(self._shown.pop(instance, content), content)
         self._shown[instance] = first
         if len(self._shown) > self._most:
             self._shown.popitem(last=False)
-        return first[1] == event.data_hash
+        return first.data_hash
+
+    def is_shown(self, event: InstanceStored) -> bool:
+        """Note a content that is acknowledged; False if another content of its instance is known to be shown."""
+        content = Precedence(event.stored_at, event.data_hash)
+        return self.note((event.tenant, event.study_uid, event.sop_uid), content) == event.data_hash

@@ -11,6 +11,7 @@ from gateway.intake.accept import Acceptance, Incoming, Receipt
 from gateway.intake.status import FAILED, OUT_OF_RESOURCES, Status, of_rejected, of_stored
 from gateway.intake.transfer import Transfer
 from gateway.stow.multipart import MediaType
+from operators.catalog.contents import Precedence
 from operators.dicom.part10 import split_incoming_part10
 from operators.errors import Rejected, Unavailable
 from operators.http.media_types import DICOM
@@ -29,20 +30,22 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class PartResult:
-    """The result of one part. Unknown UIDs are empty; study and series are known only of a stored instance."""
+    """The result of one part. Unknown UIDs are empty; study, series and content are known only of a stored instance."""
 
     status: Status
     sop_class: str = ""
     sop_uid: str = ""
     study_uid: str = ""
     series_uid: str = ""
+    content: Precedence | None = None
 
     @classmethod
     def of_receipt(cls, receipt: Receipt) -> Self:
         """Return the result of a part that is stored."""
         event = receipt.event
         status = of_stored(event.warnings, is_shown=receipt.is_shown)
-        return cls(status, event.sop_class, event.sop_uid, event.study_uid, event.series_uid)
+        content = Precedence(event.stored_at, event.data_hash)
+        return cls(status, event.sop_class, event.sop_uid, event.study_uid, event.series_uid, content)
 
     @property
     def is_stored(self) -> bool:

@@ -20,6 +20,7 @@ from gateway.stow.delivery import Delivery, PartResult
 from gateway.stow.multipart import MultipartLimits, PartBegun, PartEnded, Scanner
 from gateway.stow.request import StoreRequest, study_in
 from gateway.stow.response import encode, http_status, response_module
+from gateway.stow.shown import judged
 from operators.access.principal import NotAllowed, authorize
 from operators.errors import RETRY_AFTER, Rejected
 from operators.http.principal import RequestHead, principal_of
@@ -160,10 +161,9 @@ class Stow:
         await delivery.settle()
         if broken_off is None and not delivery.results:
             raise Problem(400, "no-parts", "there is nothing in the request to store")
+        results = judged(self.intake.acceptance.contents, request.principal.tenant, delivery.results)
         # In a thread: to encode the results of ten thousand parts takes a while, and would block other requests.
-        response = await asyncio.to_thread(
-            _stow_response, request, delivery.results, BROKEN_OFF if broken_off else None
-        )
+        response = await asyncio.to_thread(_stow_response, request, results, BROKEN_OFF if broken_off else None)
         if broken_off is not None:
             if response.status == NOTHING_STORED:
                 raise broken_off

@@ -9,11 +9,19 @@ order, and the last the size and the prefix of its object.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from operators.catalog.rows import ConflictRow, Content
 
 # The columns that the object which was stored last decides; with the data set, they decide where its frames are.
 PLACEMENT = ("last_stored_at", "prefix_hash", "size_bytes")
+
+
+class Precedence(NamedTuple):
+    """The place of a content among all contents of its instance: the least is shown."""
+
+    stored_at: datetime
+    data_hash: str
 
 
 @dataclass(frozen=True)
