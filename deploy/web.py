@@ -119,7 +119,8 @@ class Web:
             stores = Connectors(connectors.objects, connectors.events)
             opened = open_intake(settings.intake, settings.quarantine, stores, self._background)
             intake = await stack.enter_async_context(opened)
-            self._stow = stow = Stow(intake, settings.stow, settings.api.tenant, settings.api.public_url)
+            origin = (settings.api.tenant, settings.api.public_url)
+            self._stow = stow = Stow(intake, settings.stow, *origin, query=connectors.queries.shown)
             announcing = supervised("announcement", _announce(settings.api))
             with _stow_closed_at_signal(stow):
                 yield

@@ -6,7 +6,7 @@ before its body is read is answered at once, and its connection is closed.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any, cast
 
 import structlog
@@ -20,7 +20,7 @@ from gateway.stow.delivery import Delivery, PartResult
 from gateway.stow.multipart import MultipartLimits, PartBegun, PartEnded, Scanner
 from gateway.stow.request import StoreRequest, study_in
 from gateway.stow.response import encode, http_status, response_module
-from gateway.stow.shown import judged
+from gateway.stow.shown import ShownContents, ShownQuery
 from operators.access.principal import NotAllowed, authorize
 from operators.errors import RETRY_AFTER, Rejected
 from operators.http.principal import RequestHead, principal_of
@@ -64,10 +64,17 @@ class Stow:
     tenant: str
     # The address of the origin for clients, as in ApiSettings; empty: the one that they used.
     public_url: str = ""
+    # Asks the catalog which contents it shows, if there is one.
+    query: InitVar[ShownQuery | None] = None
+    shown: ShownContents = field(init=False)
     requests: dict[asyncio.Task[Any], RequestBody] = field(default_factory=dict)
     # The ends of transfers whose last parts are still being stored; a request that was cancelled does not wait for its.
     endings: set[asyncio.Task[None]] = field(default_factory=set)
     is_closing: bool = False
+
+    def __post_init__(self, query: ShownQuery | None) -> None:
+        """Share what the process knows of contents with its other doors."""
+        self.shown = ShownContents(self.intake.acceptance.contents, query)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -161,7 +168,7 @@ class Stow:
         await delivery.settle()
         if broken_off is None and not delivery.results:
             raise Problem(400, "no-parts", "there is nothing in the request to store")
-        results = judged(self.intake.acceptance.contents, request.principal.tenant, delivery.results)
+        results = await self.shown.judged(request.principal.tenant, delivery.results)
         # In a thread: to encode the results of ten thousand parts takes a while, and would block other requests.
         response = await asyncio.to_thread(_stow_response, request, results, BROKEN_OFF if broken_off else None)
         if broken_off is not None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from operators.catalog.contents import Precedence
 from operators.catalog.progress import ShardProgress
 from operators.catalog.query import Query
 from operators.catalog.rows import (
@@ -306,6 +307,12 @@ class CatalogQueries(Protocol):
 
     async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
         """Return one instance with its frames; None when it is not shown."""
+
+    async def shown(self, tenant: str, instances: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Precedence]:
+        """Return the precedence of the shown content of each of these instances that the catalog has.
+
+        An instance is named by its study UID and its SOP Instance UID.
+        """
 
     async def check(self) -> None:
         """Return once the catalog has answered."""

@@ -1,11 +1,12 @@
 """The catalog's reader in memory: the same answers from rows in dicts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
 
+from operators.catalog.contents import Precedence
 from operators.catalog.ports import SHORT_FRAMES_BYTES, Hit, InstanceResult, Location, Page, SeriesResult, StudyResult
 from operators.catalog.query import Query, is_met
 from operators.catalog.rows import InstanceRow, SeriesRow, StudyRow
@@ -67,6 +68,12 @@ class MemoryQueries(Failing):
         self.before_request("catalog")
         row = self.rows.instances.get((tenant, study_uid, sop_uid))
         return _location(row, row.frames) if row and row.series_uid == series_uid else None
+
+    async def shown(self, tenant: str, instances: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Precedence]:
+        """Return the precedence of the shown content of each of these instances that the catalog has."""
+        self.before_request("catalog")
+        rows = ((uids, self.rows.instances.get((tenant, *uids))) for uids in instances)
+        return {uids: Precedence(row.stored_at, row.data_hash) for uids, row in rows if row}
 
     async def check(self) -> None:
         """Return once the catalog has answered."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -293,6 +294,20 @@ def test_instances_are_located_in_order_and_a_single_one_with_its_frames(archive
     ]
     assert single.object_key.endswith(f"1.3.1.1_{single.data_hash}.dcm")
     assert archive.asked(lambda queries: queries.locate_one(archive.tenant, "1.3", "1.9", "1.3.1.1")) is None
+
+
+def test_shown_contents_are_found_in_any_series_of_their_study_many_at_once(archive: Archive) -> None:
+    one, other, none = ("1.3", "1.3.1.1"), ("1.2.0", "1.2.0.2.1"), ("1.3", "1.2.0.2.1")
+    asked = [one, other, none, *(("1.2.0", f"1.9.{number}") for number in range(10_000))]
+
+    found = archive.asked(lambda queries: queries.shown(archive.tenant, asked))
+
+    located = archive.asked(lambda queries: queries.locate(archive.tenant, "1.3"))
+    assert found.keys() == {one, other}
+    assert found[one].data_hash == located[0].data_hash
+    assert found[other].stored_at.utcoffset() == timedelta()
+    assert archive.asked(lambda queries: queries.shown("read-nobody", [one])) == {}
+    assert archive.asked(lambda queries: queries.shown(archive.tenant, [])) == {}
 
 
 def test_another_tenant_sees_nothing(archive: Archive) -> None:

@@ -81,7 +81,7 @@ async def both_doors(folder: Path) -> AsyncIterator[MemoryArchive]:
     world, events = World(), MemoryEventLog()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         async with door_of(listening, gateway_in(folder), Connectors(world.objects, events)) as dimse:
-            app = one_origin(Stow(dimse.intake, StowSettings(), "local"), world.app)
+            app = one_origin(Stow(dimse.intake, StowSettings(), "local", query=world.queries.shown), world.app)
             async with web(app) as port:
                 peer = Peer(listening.getsockname()[1], patience_s=30)
                 yield MemoryArchive(peer, Door(f"http://127.0.0.1:{port}", patience_s=30), world, events)

@@ -12,6 +12,7 @@ from starlette.types import Message, Receive
 
 from gateway.intake.lifespan import Connectors, Intake, open_intake
 from gateway.stow.door import Stow
+from gateway.stow.shown import ShownQuery
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
 from operators.tasks import Background
 from schemas.codec import decode
@@ -142,9 +143,10 @@ async def stow_world(
     settings: StowSettings | None = None,
     taking_in: IntakeSettings | None = None,
     store: MemoryObjectStore | None = None,
+    query: ShownQuery | None = None,
 ) -> AsyncIterator[StowWorld]:
     """Open a STOW-RS door over an intake, by default one with its folders in `folder`."""
     store, events = store or MemoryObjectStore(), MemoryEventLog()
     given = taking_in or intake_in(folder, late_put_s=0)
     async with open_intake(given, QuarantineSettings(), Connectors(store, events), Background()) as intake:
-        yield StowWorld(Stow(intake, settings or StowSettings(), "local"), intake, store, events)
+        yield StowWorld(Stow(intake, settings or StowSettings(), "local", query=query), intake, store, events)
