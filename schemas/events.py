@@ -73,7 +73,11 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Frames:
-    """The place of the frames in an object; offsets count from the object's first byte."""
+    """The place of the frames in an object; offsets count from the object's first byte.
+
+    Of unlisted frames, `offset` and `length` are those of the items that they lie in, without the delimiter behind
+    them; 0 where the pixels are no items, or where these are unknown.
+    """
 
     kind: FramesKind = "none"
     offset: int = 0

@@ -20,9 +20,10 @@ from api.http.streaming import Chunks, StreamedResponse, in_order, single_chunk
 from api.services import Services, hold_inflated, reader_of, services_of
 from operators.catalog.ports import Location
 from operators.dicom.bulkdata import BeyondWindow, ValueLocation, seek
+from operators.dicom.frames import listed_frames
 from operators.dicom.json import bulk_value
-from operators.dicom.scan import PIXEL_TAGS
-from operators.dicom.transfer_syntaxes import DEFLATED
+from operators.dicom.scan import PIXEL_DATA, PIXEL_TAGS
+from operators.dicom.transfer_syntaxes import DEFLATED, NATIVE
 from operators.http.accept import accepted
 from operators.http.media_types import OCTETS
 from operators.http.problem import Problem
@@ -30,6 +31,7 @@ from operators.retrieval.reading import ArchiveReader
 
 # A tag, or tags with item numbers between them, as in the metadata; lower case is accepted too.
 PATH = re.compile("[0-9A-Fa-f]{8}(/(0|[1-9][0-9]{0,6})/[0-9A-Fa-f]{8})*")
+PIXELS = f"{PIXEL_DATA:08X}"
 # The most windows read in search of a value: enough for an object of 4 GiB.
 WINDOWS = 300
 
@@ -112,6 +114,9 @@ async def find_value(services: Services, reader: ArchiveReader, location: Locati
     is taken from the header, which must be in memory for that.
     """
     steps = tuple(path.split("/"))
+    if steps == (PIXELS,) and is_value_of_items(location):
+        items = listed_frames(location.frames, location.transfer_syntax)
+        return _value_in_object(reader, location, ValueLocation(items.offset, items.offset + items.length))
     if int(steps[0], 16) > max(PIXEL_TAGS) and location.transfer_syntax not in DEFLATED:
         return await _find_behind_pixels(services, reader, location, steps)
     if len(steps) == 1 and location.transfer_syntax not in DEFLATED:
@@ -125,6 +130,12 @@ async def find_value(services: Services, reader: ArchiveReader, location: Locati
     if found is None and location.header_length > HEADER_BYTES:
         raise Problem(501, "too-large", "this value cannot be served alone: retrieve the instance")
     return None if found is None else _value_in_memory(found)
+
+
+def is_value_of_items(location: Location) -> bool:
+    """True if an instance has encapsulated pixels in a native transfer syntax, whose items are located."""
+    listed = listed_frames(location.frames, location.transfer_syntax)
+    return listed.kind == "unlisted" and listed.offset > 0 and location.transfer_syntax in NATIVE
 
 
 async def _find_behind_pixels(

@@ -5,15 +5,13 @@ The catalog says where the pixel element begins and where encapsulated frames en
 
 from api.dicomweb.sizes import HEADER_BYTES, PIXEL_HEADER_BYTES
 from operators.catalog.ports import Location
-from operators.dicom.frames import frame_range, listed_frames
+from operators.dicom.frames import DELIMITERS, frame_range, listed_frames
 from operators.dicom.json import AfterHeader
 from operators.dicom.scan import Pixels, scan
 from operators.dicom.transfer_syntaxes import DEFLATED
 from operators.errors import Rejected
 from operators.retrieval.reading import ArchiveReader
-
-# A Sequence Delimitation Item, which ends encapsulated pixels; these are always little endian (PS3.5 A.4).
-DELIMITER = bytes.fromhex("feffdde000000000")
+from schemas.events import Frames
 
 
 async def read_after_header(reader: ArchiveReader, location: Location, beginning: bytes = b"") -> AfterHeader:
@@ -44,20 +42,27 @@ def _pixels_at(first: bytes, transfer_syntax: str) -> Pixels | None:
 
 
 async def _end_of_pixels(reader: ArchiveReader, location: Location, pixels: Pixels) -> int | None:
-    """Return where the pixel element ends in the object; None when the places of its frames are unknown."""
+    """Return where the pixel element ends in the object; None when the places of its items are unknown."""
     if pixels.length is not None:
         return location.header_length + pixels.start + pixels.length
     located = location
     if not location.frames:
         located = await reader.locate_one(location.study_uid, location.series_uid, location.sop_uid)
     frames = listed_frames(located.frames, location.transfer_syntax)
-    if frames.kind != "encapsulated" or not frames.count or located.data_hash != location.data_hash:
+    start = _end_of_items(frames)
+    if start is None or located.data_hash != location.data_hash:
         return None
-    _, start = frame_range(frames, frames.count)
-    end = start + len(DELIMITER)
+    end = start + len(DELIMITERS[0])
     # The scan that listed the frames may have ended at a fault.
-    is_ended = end >= location.size_bytes or await _read(reader, location, start, end) == DELIMITER
+    is_ended = end >= location.size_bytes or await _read(reader, location, start, end) in DELIMITERS
     return end if is_ended else None
+
+
+def _end_of_items(frames: Frames) -> int | None:
+    """Return where the items of encapsulated pixels end in the object, None when that is unknown."""
+    if frames.kind == "unlisted" and frames.offset:
+        return frames.offset + frames.length
+    return frame_range(frames, frames.count)[1] if frames.kind == "encapsulated" and frames.count else None
 
 
 async def _read(reader: ArchiveReader, location: Location, start: int, end: int) -> bytes:

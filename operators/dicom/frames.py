@@ -39,6 +39,7 @@ ITEM_HEADER = struct.Struct("<HHI")
 BIG_ITEM_HEADER, BIG_ITEM_GROUP = struct.Struct(">HHI"), b"\xff\xfe"
 ITEM = (0xFFFE, 0xE000)
 SEQUENCE_END = (0xFFFE, 0xE0DD)
+DELIMITERS = tuple(layout.pack(*SEQUENCE_END, 0) for layout in (ITEM_HEADER, BIG_ITEM_HEADER))
 # JPEG's EOI and JPEG 2000's EOC; JPEG's SOI and JPEG 2000's SOC.
 IMAGE_END = b"\xff\xd9"
 IMAGE_STARTS = (b"\xff\xd8", b"\xff\x4f")
@@ -99,18 +100,17 @@ def locating(header: Header, transfer_syntax: str, shape: Shape, base: int) -> P
     """Locate every frame of an image, in pieces; `base` is where the data set begins in the object.
 
     The kind is "none" without Pixel Data. It is "unlisted" for a deflated data set, when the list of lengths would be
-    longer than 64 KiB, or when nothing reliable tells where frames begin. Native frames that are cut off do not count.
+    longer than 64 KiB, when nothing reliable tells where frames begin, or when the pixels are in another form than the
+    transfer syntax says. Native frames that are cut off do not count.
     """
     pixels, count = header.pixels, max(shape.count or 1, 1)
     if pixels is None:
         return Located(Frames())
-    is_form = is_form_of_pixels(transfer_syntax, pixels.length)
-    if not is_form or (pixels.length and (yield from walking_items(header.data, pixels.start, pixels.length))):
-        return Located(Frames(kind="unlisted", count=count), frozenset({Oddity.ODD_FRAGMENTS}))
     if pixels.length is None:
-        if count > MAX_LENGTHS_BYTES:
-            return Located(Frames(kind="unlisted", count=count))
-        return (yield from _encapsulated(header, shape, base, is_stream=is_video(transfer_syntax)))
+        return (yield from _locating_items(header, transfer_syntax, shape, base))
+    is_form = is_form_of_pixels(transfer_syntax, pixels.length)
+    if not is_form or (yield from walking_items(header.data, pixels.start, pixels.length)):
+        return Located(Frames(kind="unlisted", count=count), frozenset({Oddity.ODD_FRAGMENTS}))
     oddities = _size_oddities(pixels.length, shape)
     if header.is_deflated:
         return Located(Frames(kind="unlisted", count=count), oddities)
@@ -171,10 +171,34 @@ def _size_oddities(length: int, shape: Shape) -> frozenset[Oddity]:
     return frozenset({Oddity.TRUNCATED_PIXELS} if length + length % 2 < stated else ())
 
 
+def _locating_items(header: Header, transfer_syntax: str, shape: Shape, base: int) -> Pieces[Located]:
+    """Locate the frames of Pixel Data of undefined length."""
+    count = max(shape.count or 1, 1)
+    if is_form_of_pixels(transfer_syntax, None):
+        if count > MAX_LENGTHS_BYTES:
+            return Located(Frames(kind="unlisted", count=count))
+        return (yield from _encapsulated(header, shape, base, is_stream=is_video(transfer_syntax)))
+    bounds, _ = yield from item_bounds(header)
+    return Located(_unlisted(header, bounds, base, count), frozenset({Oddity.ODD_FRAGMENTS}))
+
+
+def _unlisted(header: Header, bounds: Sequence[int], base: int, count: int) -> Frames:
+    """Return unlisted frames, with the range of the items that they lie in.
+
+    Where no delimiter ends the items, the data set does. There is no range in a deflated data set, nor where the items
+    are too many to be walked through.
+    """
+    if header.is_deflated or len(bounds) > MAX_FRAGMENTS + 1:
+        return Frames(kind="unlisted", count=count)
+    start, end = bounds[0], bounds[-1]
+    end = end if bytes(header.data[end : end + ITEM_HEADER.size]) in DELIMITERS else len(header.data)
+    return Frames(kind="unlisted", offset=base + start, length=end - start, count=count)
+
+
 def _encapsulated(header: Header, shape: Shape, base: int, *, is_stream: bool) -> Pieces[Located]:
     """Locate the frames in fragments; those of a stream, such as a video, need not be counted by them."""
-    bounds, oddities = yield from _item_bounds(header)
-    unlisted = Located(Frames(kind="unlisted", count=max(shape.count or 1, 1)), oddities)
+    bounds, oddities = yield from item_bounds(header)
+    unlisted = Located(_unlisted(header, bounds, base, max(shape.count or 1, 1)), oddities)
     if len(bounds) == 1 or len(bounds) > MAX_FRAGMENTS + 1:
         return unlisted
     tables = _offset_tables(header, bounds)
@@ -217,7 +241,7 @@ def _miscounted(
     return frozenset({Oddity.ODD_FRAGMENTS} if is_odd else ())
 
 
-def _item_bounds(header: Header) -> Pieces[tuple[list[int], frozenset[Oddity]]]:
+def item_bounds(header: Header) -> Pieces[tuple[list[int], frozenset[Oddity]]]:
     """Return where each item of encapsulated pixel data begins, the offset table first, and where the last one ends.
 
     The list stops at the delimiter, at a fault, or at the first item above MAX_FRAGMENTS.
@@ -225,13 +249,13 @@ def _item_bounds(header: Header) -> Pieces[tuple[list[int], frozenset[Oddity]]]:
     pixels, data = header.pixels, header.data
     if pixels is None:
         return [0], frozenset()
-    position, size = pixels.start, len(data)
+    position, size, layout = pixels.start, len(data), item_header_at(data, pixels.start)
     bounds = [position]
     for piece in ITEM_PIECES:
         for _ in piece:
             if position + ITEM_HEADER.size > size:
                 return bounds, frozenset({Oddity.TRUNCATED_PIXELS} if position != size else {Oddity.ODD_FRAGMENTS})
-            group, element, length = ITEM_HEADER.unpack_from(data, position)
+            group, element, length = layout.unpack_from(data, position)
             if (group, element) == SEQUENCE_END:
                 has_tail = is_tail(data, position + ITEM_HEADER.size, pixels)
                 return bounds, frozenset(() if has_tail else {Oddity.TRAILING_BYTES})
@@ -307,7 +331,8 @@ def _numbers(raw: bytes, letter: Literal["I", "Q"]) -> tuple[int, ...]:
 
 def move_frames(frames: Frames, difference: int) -> Frames:
     """Return the same frames with all offsets moved by `difference` bytes, as after another prefix."""
-    return replace(frames, offset=frames.offset + difference) if frames.kind in {"native", "encapsulated"} else frames
+    has_place = frames.kind in {"native", "encapsulated"} or frames.offset
+    return replace(frames, offset=frames.offset + difference) if has_place else frames
 
 
 def frame_range(frames: Frames, number: int) -> tuple[int, int]:

@@ -16,11 +16,13 @@ from pydicom.filereader import read_dataset
 from pydicom.hooks import raw_element_vr
 
 from operators.dicom.element_json import DicomJson, JsonElement, element_json, inline_binary
+from operators.dicom.frames import DELIMITERS, ITEM_HEADER, item_bounds
 from operators.dicom.part10 import META_GROUP
 from operators.dicom.scan import OPAQUE_VRS, PIXEL_DATA, PIXEL_TAGS, Pixels, inflate, scan
 from operators.dicom.text import DEFAULT_REPERTOIRE, CharacterSet, character_set_of, read_text
 from operators.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax_of
 from operators.errors import Rejected
+from operators.pieces import finished
 
 INLINE_BYTES = 1024
 # A longer value of these VRs is replaced by an address too: PS3.18 F.2.2 allows that for any VR.
@@ -115,8 +117,12 @@ def inflated_header(deflated: bytes) -> tuple[bytes, AfterHeader]:
         return data, AfterHeader()
     if found.pixels is None:
         return data, AfterHeader()
-    end = len(data) if found.pixels.length is None else found.pixels.start + found.pixels.length
-    return data[: found.end], AfterHeader(found.pixels, data[end:])
+    if found.pixels.length is None:
+        bounds, _ = finished(item_bounds(found))
+        behind = data[bounds[-1] + ITEM_HEADER.size :] if data.startswith(DELIMITERS, bounds[-1]) else b""
+    else:
+        behind = data[found.pixels.start + found.pixels.length :]
+    return data[: found.end], AfterHeader(found.pixels, behind)
 
 
 def _pixels(pixels: Pixels, address: str) -> JsonElement:

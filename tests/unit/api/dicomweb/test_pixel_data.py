@@ -3,8 +3,10 @@
 import asyncio
 
 import httpx
+import pytest
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
+from operators.dicom.transfer_syntaxes import NATIVE
 from tests.support.worlds.reading import World, bodies, part10
 
 INSTANCE = "/dicomweb/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.1"
@@ -50,3 +52,17 @@ def test_encapsulated_pixels_whose_frames_are_unknown_are_501() -> None:
     file = part10(JPEG2000Lossless, [b"\xff\x4f\xff\xd9"], NumberOfFrames=2)
 
     assert ask(f"{INSTANCE}/bulkdata/7FE00010", file).status_code == 501
+
+
+@pytest.mark.parametrize("syntax", NATIVE)
+@pytest.mark.parametrize("count", [1, 2])
+def test_encapsulated_pixels_of_a_native_syntax_are_the_value_of_their_items(syntax: str, count: int) -> None:
+    file = part10(syntax, [b"\xff\xd8one\xff\xd9x"], NumberOfFrames=count, DataSetTrailingPadding=bytes(30))
+    start = file.index(b"\xff\xd8one") - 20
+    response = ask(f"{INSTANCE}/bulkdata/7FE00010", file)
+
+    assert (response.content, response.headers["content-type"]) == (
+        file[start : start + 28],
+        "application/octet-stream",
+    )
+    assert ask(f"{INSTANCE}/bulkdata/7FE00010", file, range="bytes=20-").content == b"\xff\xd8one\xff\xd9x"

@@ -9,6 +9,7 @@ from pydicom import Dataset
 
 from operators.connectors.memory.stores import MemoryObjectStore
 from operators.dicom.transfer_syntaxes import (
+    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
@@ -38,6 +39,10 @@ SYNTAXES = {
     "implicit": (IMPLICIT_VR_LITTLE_ENDIAN, None, 1),
     "big endian": (EXPLICIT_VR_BIG_ENDIAN, None, 1),
     "encapsulated": (JPEG, [b"\xff\xd8one\xff\xd9x", b"\xff\xd8two\xff\xd9y"], 2),
+    "encapsulated with unknown frames": (JPEG, [b"one", b"two!"], 3),
+    "encapsulated in a native syntax": (EXPLICIT_VR_LITTLE_ENDIAN, [b"\xff\xd8one\xff\xd9x"], 1),
+    "encapsulated in a deflated syntax": (DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, [b"\xff\xd8one\xff\xd9x"], 1),
+    "encapsulated in a big-endian syntax": (EXPLICIT_VR_BIG_ENDIAN, [b"\xff\xd8one\xff\xd9x"], 3),
     "encapsulated with a long list of frames": (JPEG, [b"\xff\xd8one\xff\xd9x"] * 300, 300),
 }
 
