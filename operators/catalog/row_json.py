@@ -2,10 +2,12 @@
 
 Values are answered as the sender wrote them, and as metadata shows them; what queries match is in columns of its own.
 It has no counts, modalities, availability and addresses: they come from other rows, and the reader adds them.
+The facts are bounded already, each by itself, to many times what a legal value takes. A bound of the level keeps a
+hostile header from filling the answers of queries: then every text is cut to its beginning, and none is left out.
 """
 
 from collections.abc import Mapping
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import Any
 
 import orjson
@@ -13,41 +15,59 @@ import orjson
 from operators.catalog.storable import storable_text
 from operators.dicom.attributes import LEVELS, Attribute, Level, answered_at, items_of
 from operators.dicom.element_json import TEXTS, DicomJson, JsonElement, text_json
+from operators.dicom.facts import MAX_ITEMS, MAX_TEXT_LENGTH
 
-LIMIT_BYTES = 1024
+# Legal values reach half of it: 16 items, and names of 64 kanji in each component group (PS3.5 6.2).
+LIMIT_BYTES = 16 * 1024
+# The lengths to which the texts of a level over its limit are cut, in characters, until they fit. The first cuts none.
+TEXT_LENGTHS = (MAX_TEXT_LENGTH, 256, 64, 16)
 CHARACTER_SET = "00080005"
 
 ANSWERED = {level: answered_at(level) for level in LEVELS}
 
 
 def row_json(level: Level, values: Mapping[str, Any]) -> tuple[DicomJson, tuple[str, ...]]:
-    """Return the attributes of a level's row, and a warning code when some had to be left out.
+    """Return the attributes of a level's row, and a warning code when some had to be cut.
 
     `values` has facts, as events carry them, and UIDs by their names; an attribute is absent if its value is None, and
-    present without a value if it is an empty text. The largest attributes are left out until the rest, as compact JSON, fits LIMIT_BYTES.
+    present without a value if it is an empty text. Where the level, as compact JSON, is over LIMIT_BYTES, all of its
+    longest texts are cut to the same length.
     """
-    wanted = (
-        (attribute, _items(attribute, values) if attribute.vr == "SQ" else values[attribute.name])
-        for attribute in ANSWERED[level]
-    )
+    for length in TEXT_LENGTHS:
+        found = _attributes(level, values, length)
+        if len(orjson.dumps(found)) <= LIMIT_BYTES:
+            break
+    return found, () if length == TEXT_LENGTHS[0] else ("attributes-cut",)
+
+
+def _attributes(level: Level, values: Mapping[str, Any], length: int) -> DicomJson:
+    wanted = ((attribute, _value(attribute, values, length)) for attribute in ANSWERED[level])
     found = {attribute.path: element(attribute.vr, value) for attribute, value in wanted if value is not None}
     if CHARACTER_SET in found:
         # JSON is UTF-8, whatever the file was (PS3.18 F.2, CP-2518).
         found[CHARACTER_SET] = {"vr": "CS", "Value": ["ISO_IR 192"]}
-    if len(orjson.dumps(found)) <= LIMIT_BYTES:
-        return found, ()
-    return _without_largest(found), ("attributes-cut",)
+    return found
 
 
-def _items(sequence: Attribute, values: Mapping[str, Any]) -> list[DicomJson] | None:
-    """Return the items of a sequence, made from facts with a value for each item; None when all facts are absent."""
+def _value(attribute: Attribute, values: Mapping[str, Any], length: int) -> Any:
+    if attribute.vr == "SQ":
+        return _items(attribute, values, length)
+    value = values[attribute.name]
+    return value[:length] if isinstance(value, str) and attribute.vr != "UI" else value
+
+
+def _items(sequence: Attribute, values: Mapping[str, Any], length: int) -> list[DicomJson] | None:
+    """Return the items of a sequence, made from facts with a value for each item; None when all facts are absent.
+
+    Each item's texts are cut to `length`.
+    """
     members = items_of(sequence)
     if all(values[member.name] is None for member in members):
         return None
     items = zip_longest(*((values[member.name] or "").split("\\") for member in members), fillvalue="")
     return [
-        {f"{member.tag:08X}": element(member.vr, text) for member, text in zip(members, item, strict=True)}
-        for item in items
+        {f"{member.tag:08X}": element(member.vr, text[:length]) for member, text in zip(members, item, strict=True)}
+        for item in islice(items, MAX_ITEMS)
     ]
 
 
@@ -56,11 +76,3 @@ def element(vr: str, value: str | int | list[DicomJson]) -> JsonElement:
     if isinstance(value, str) and vr in TEXTS:
         return text_json(vr, storable_text(value))
     return {"vr": vr, "Value": value if isinstance(value, list) else [value]}
-
-
-def _without_largest(found: DicomJson) -> DicomJson:
-    largest_last = sorted(found, key=lambda tag: (len(orjson.dumps(found[tag])), tag))
-    while len(orjson.dumps(found)) > LIMIT_BYTES:
-        left_out = largest_last.pop()
-        found = {tag: kept for tag, kept in found.items() if tag != left_out}
-    return found

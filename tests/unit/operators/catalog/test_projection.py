@@ -161,12 +161,13 @@ def test_an_instance_has_each_of_its_warnings_once() -> None:
     assert instance_row(stored, 1).warnings == ("uid-zeros", "patient-name-cut", "study-date-unreadable")
 
 
-def test_an_instance_is_warned_of_attributes_that_are_left_out_of_its_study() -> None:
-    facts = Facts(patient_name="ä" * 256, study_description="b" * 250, referring_physician_name="ö" * 256)
+def test_an_instance_is_warned_of_attributes_that_are_cut_in_its_study() -> None:
+    text = "\U00020bb7" * 1024
+    facts = Facts(patient_name=text, study_description=text, referring_physician_name=text, patient_id=text)
     stored = storable_instance(instance(facts=facts))
 
-    assert instance_row(stored, 1).warnings == ("attributes-cut",)
-    assert "00100010" not in study_row(stored).attributes
+    assert "attributes-cut" in instance_row(stored, 1).warnings
+    assert study_row(stored).attributes["00100010"]["Value"] == [{"Alphabetic": text[:256]}]
 
 
 def test_warnings_are_distinct_and_bounded() -> None:

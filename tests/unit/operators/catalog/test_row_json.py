@@ -6,7 +6,11 @@ import orjson
 import pytest
 
 from operators.catalog.row_json import LIMIT_BYTES, row_json
+from operators.dicom.attributes import FACTS, LEVELS, Level, answered_at
 from schemas.events import Facts
+
+UIDS = ("study_uid", "series_uid", "sop_uid", "sop_class")
+GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 
 
 def test_the_attributes_of_a_row_are_dicom_json() -> None:
@@ -53,13 +57,49 @@ def test_a_number_that_no_column_holds_is_answered_as_it_was_sent() -> None:
     assert found["00200011"] == {"vr": "IS", "Value": ["14.5"]}
 
 
-def test_attributes_over_the_limit_lose_the_largest_first() -> None:
-    facts = Facts(patient_name="ä" * 256, study_description="b" * 250, referring_physician_name="c" * 256, study_id="1")
+# The longest values that PS3.5 6.2 allows, in characters that take most bytes.
+LEGAL_NAME = "=".join(["\U00020bb7" * 64] * 3)
+LEGAL = {"PN": LEGAL_NAME, "LO": "\U00020bb7" * 64, "SH": "\U00020bb7" * 16, "CS": "A" * 16, "TM": "101530.123456"}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_attribute_with_the_longest_legal_value_is_answered_whole(level: Level) -> None:
+    facts: dict[str, Any] = {
+        attribute.name: LEGAL.get(attribute.vr, "12345678") for attribute in FACTS if attribute.vr != "US"
+    }
+    facts |= dict.fromkeys(("scheduled_procedure_step_id", "requested_procedure_id"), "\\".join([LEGAL["SH"]] * 16))
+    found, warnings = row_json(level, {**vars(Facts(**facts)), **dict.fromkeys(UIDS, "1" * 64)})
+
+    assert warnings == ()
+    assert set(found) == {attribute.path for attribute in answered_at(level) if attribute.vr != "US"}
+    assert len(orjson.dumps(found)) < LIMIT_BYTES // 2 + 1024
+    if level == "series":
+        assert [item["00400009"]["Value"] for item in found["00400275"]["Value"]] == [[LEGAL["SH"]]] * 16
+    if level == "study":
+        assert found["00100010"]["Value"] == [dict.fromkeys(GROUPS, LEGAL_NAME[:64])]
+
+
+@pytest.mark.parametrize("text", ["x" * 1024, "\u4e00" * 1024, "\\".join(["12345678"] * 100)])
+def test_one_text_as_long_as_facts_are_is_answered_whole(text: str) -> None:
+    facts = Facts(study_description=text, patient_name="A^" + "x" * 1022)
     found, warnings = row_json("study", {**vars(facts), "study_uid": "1.2"})
 
+    assert (found["00081030"]["Value"], warnings) == (text.split("\\"), ())
+    assert found["00100010"]["Value"] == [{"Alphabetic": "A^" + "x" * 1022}]
+
+
+@pytest.mark.parametrize("text", ["\U00020bb7" * 1024, "\x01" * 1024, "A=B=C\\" * 170, "\\" * 1024])
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_level_over_its_limit_has_the_beginning_of_every_attribute(level: Level, text: str) -> None:
+    facts: dict[str, Any] = {attribute.name: text for attribute in FACTS if attribute.vr != "US"}
+    facts |= dict.fromkeys(("scheduled_procedure_step_id", "requested_procedure_id"), "\\".join([text[:9] * 99] * 16))
+    found, warnings = row_json(level, {**vars(Facts(**facts)), **dict.fromkeys(UIDS, "1" * 64)})
+
+    assert set(found) == {attribute.path for attribute in answered_at(level) if attribute.vr != "US"}
     assert len(orjson.dumps(found)) <= LIMIT_BYTES
-    assert warnings == ("attributes-cut",)
-    assert set(found) == {"00080090", "00081030", "00200010", "0020000D"}
+    if level == "study":
+        assert warnings == ("attributes-cut",)
+        assert found["0020000D"]["Value"] == ["1" * 64]
 
 
 def requests(step_ids: str | None, procedure_ids: str | None) -> object:
