@@ -24,6 +24,8 @@ PDF_CLASS, PDF = "1.2.840.10008.5.1.4.1.1.104.1", "application/pdf"
 ENCAPSULATED_DOCUMENT, DOCUMENT_LENGTH = "00420011", "00420015"
 # The most padding that is looked at: it should be a byte, and some writers fill a block.
 PADDING_BYTES = 64 * 1024
+# ISO 32000-1 7.2.2
+WHITE_SPACE = b"\0\t\n\f\r "
 UL_BYTES = 4
 
 
@@ -66,7 +68,8 @@ async def pdf(request: Request, location: Location) -> Response:
 async def _size_without_padding(request: Request, location: Location, document: BulkValue) -> int:
     """Return the length that (0042,0015) says if only padding lies behind it, else that of the whole value.
 
-    A length that is too short would cut the document off, where bytes too many only offend checksums (PS3.3 C.24.2).
+    One byte is padding, whatever it is (PS3.3 C.24.2); several are if they are zeros or PDF's white space, because a
+    length that is too short would cut the document off, where bytes too many only offend checksums.
     """
     value = await find_value(services_of(request), reader_of(request), location, DOCUMENT_LENGTH)
     if value is None or value.size_bytes != UL_BYTES:
@@ -76,7 +79,7 @@ async def _size_without_padding(request: Request, location: Location, document: 
     if not 0 <= document.size_bytes - said <= PADDING_BYTES or not said:
         return document.size_bytes
     padding = await _whole(document.read(said, document.size_bytes))
-    return document.size_bytes if padding.strip(b"\0") else said
+    return said if len(padding) == 1 or not padding.strip(WHITE_SPACE) else document.size_bytes
 
 
 async def _whole(chunks: Chunks) -> bytes:

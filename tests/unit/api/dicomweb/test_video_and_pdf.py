@@ -82,6 +82,11 @@ DOCUMENTS = {
     "a length of zero": (b"%PDF-12", 0, 8),
     "a length beyond the value": (b"%PDF-12", 9, 8),
     "a length within the document": (b"%PDF-12", 5, 8),
+    "a space for padding": (b"%PDF-12 ", 7, 7),
+    "a line's end for padding": (b"%PDF-12\n", 7, 7),
+    "another byte for padding": (b"%PDF-12\xff", 7, 7),
+    "white space for padding": (b"%PDF-12 \r\n\0\0\0", 7, 7),
+    "a length within the white space": (b"%PDF-1\n\n", 7, 7),
     "a block of padding": (b"%PDF-1" + bytes(4090), 6, 6),
 }
 

@@ -186,7 +186,7 @@ PICTURES = (
 GOLDEN = {
     "rendered": (5, "9f87a449c2009d3e"),
     "frames": (3, "86ee8ca0510f735e"),
-    "application/pdf": (3, "fecc0119cfaf176d"),
+    "application/pdf": (4, "fecc0119cfaf176d"),
 }
 
 
