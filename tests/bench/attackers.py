@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing.connection import Connection
 
+from tests.audit.ledger import Line
 from tests.support.data import elements
+from tests.support.senders.files import data_hash
 from tests.support.senders.scu import COMMAND, LAST, element, fragment_bytes, fragments, pdv, request
 from tests.support.senders.sender import Peer
 
@@ -195,11 +197,21 @@ def store_command() -> bytes:
 @cache
 def large_store() -> bytes:
     """Return a C-STORE of 2.7 MB. Its data set is read to its end and then refused: it is not the command's instance."""
+    return store_command() + b"".join(fragments(large_data_set(), fragment_bytes(16_384)))
+
+
+def large_line() -> Line:
+    """Return the ledger's line of large_store(), whose data set may be found in quarantine."""
+    return Line("planned", "local", "", "", "1.2.3", data_hash(EXPLICIT, large_data_set()), EXPLICIT)
+
+
+@cache
+def large_data_set() -> bytes:
+    """Return a data set with LARGE_ITEMS items."""
     uids = elements.element(0x00080016, "UI", CT.encode() + b"\0") + elements.element(0x00080018, "UI", b"1.2.4\0")
     items = elements.item(elements.element(0x00080100, "SH", b"CODE"), elements.OPEN) + elements.ITEM_END
     sequence = elements.element(0x0040A730, "SQ", items * LARGE_ITEMS + elements.SEQUENCE_END, elements.OPEN)
-    data = uids + elements.STUDY_TO_PRIVATE + sequence
-    return store_command() + b"".join(fragments(data, fragment_bytes(16_384)))
+    return uids + elements.STUDY_TO_PRIVATE + sequence
 
 
 def item(kind: int, value: bytes) -> bytes:

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.bench.attackers import attack_from_here
+from tests.audit.ledger import Ledger
+from tests.bench.attackers import attack_from_here, large_line
 from tests.bench.latency import at, line
 from tests.support.data.generate import Instance, Volume, instances
 from tests.support.machine.arguments import amount, count
@@ -157,6 +158,13 @@ def measure(sender: Sender, peer: Peer, gateway: Callable[[], Sequence[psutil.Pr
     return Attacked(sender.experience, attackers, rss_bytes)
 
 
+def record(found: Attacked, ledger: Ledger) -> None:
+    """Write down what was acknowledged to the sender, and what the attackers may have brought into quarantine."""
+    lines = [line(instance) for instance in found.acked]
+    ledger.plan([*lines, large_line()])
+    ledger.answers(lines, "acked", "0000")
+
+
 def report(found: Attacked) -> str:
     """Return the figures as lines."""
     lines = [
@@ -191,9 +199,7 @@ def main() -> int:
     sender = Sender(peer, every)
     found = measure(sender, peer, lambda: processes_of(archive, "gateway"), Plan(given.sockets, given.seconds))
     with new_ledger(archive) as ledger:
-        lines = [line(instance) for instance in found.acked]
-        ledger.plan(lines)
-        ledger.answers(lines, "acked", "0000")
+        record(found, ledger)
     sys.stdout.write(report(found) + "\n")
     return 0 if all(found.verdict.values()) else 1
 

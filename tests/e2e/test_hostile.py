@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.hostile import Attacked, Plan, Sender, measure, report
-from tests.bench.latency import line
+from tests.bench.hostile import Attacked, Plan, Sender, measure, record, report
 from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, instances
 from tests.support.machine.running_stack import processes_of
@@ -22,9 +21,7 @@ def attacked(proof: Proof) -> Attacked:
     every = instances(Volume(studies=10, slices=100, size=64, seed=31))
     sender = Sender(replace(proof.peer, answer_s=10.0), every)
     found = measure(sender, proof.peer, lambda: processes_of(proof.archive, "gateway"), PLAN)
-    lines = [line(instance) for instance in found.acked]
-    proof.ledger.plan(lines)
-    proof.ledger.answers(lines, "acked", "0000")
+    record(found, proof.ledger)
     return found
 
 
