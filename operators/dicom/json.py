@@ -15,7 +15,8 @@ from pydicom.datadict import dictionary_VR
 from pydicom.filereader import read_dataset
 from pydicom.hooks import raw_element_vr
 
-from operators.dicom.element_json import DicomJson, JsonElement, element_json, inline_binary
+from operators.dicom.attributes import FACTS
+from operators.dicom.element_json import NUMBERS, TEXTS, DicomJson, JsonElement, element_json, inline_binary
 from operators.dicom.frames import DELIMITERS, ITEM_HEADER, item_bounds
 from operators.dicom.part10 import META_GROUP
 from operators.dicom.scan import OPAQUE_VRS, PIXEL_DATA, PIXEL_TAGS, Pixels, inflate, scan
@@ -39,6 +40,9 @@ PIXEL_REPRESENTATION = 0x00280103
 US_BYTES = 2
 # The VRs of pixels where a data set has no VRs: PS3.6 6.
 PIXEL_VRS = dict(zip(PIXEL_TAGS, ("OF", "OD", "OW"), strict=True))
+# The VRs of the texts that queries answer too, which are read as of these VRs whatever VR was sent: a client finds an
+# attribute in the same form in both answers.
+ANSWERED_VRS = {fact.tag: fact.vr for fact in FACTS if fact.vr in TEXTS and fact.answered != "never"}
 # PS3.3 C.12.1.1.2: JSON is UTF-8 whatever the file was.
 UTF_8 = {"vr": "CS", "Value": ["ISO_IR 192"]}
 
@@ -243,6 +247,8 @@ def _element(data_set: Dataset, raw: Any, address: str, depth: int, context: _Co
             vr = "UN"
     if not isinstance(value, bytes):
         return None
+    if vr not in NUMBERS and len(value) <= TEXT_BYTES:
+        vr = ANSWERED_VRS.get(tag, vr)
     if len(value) > LONG_BYTES:
         context.deadline.check()
     found = _from_bytes(vr, value, address, "<" if getattr(raw, "is_little_endian", True) else ">", context)

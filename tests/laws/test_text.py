@@ -34,7 +34,7 @@ def answers(whole: bytes) -> tuple[DicomJson, DicomJson]:
     uids = {name: getattr(examined, name) for name in ("study_uid", "series_uid", "sop_uid", "sop_class")}
     made = [row_json(level, vars(examined.facts) | uids) for level in LEVELS]
     rows: DicomJson = {tag: element for row, _ in made for tag, element in row.items()}
-    # A row over its limit lacks its largest attributes.
+    # The texts of a level over its limit are cut.
     is_whole = not any(warnings for _, warnings in made)
     compared = {attribute.path for level in LEVELS for attribute in ANSWERED[level]} if is_whole else rows.keys()
     shown = dicom_json(whole, 0, EXPLICIT_VR_LITTLE_ENDIAN, "")
@@ -57,6 +57,15 @@ def test_a_value_as_devices_write_it_is_answered_as_metadata_shows_it(name: str)
     vr = TEXTS[name]
     for raw in (*VALUES.get(vr, ()), *VALUES["SH"], b"235960", b"14.5"):
         rows, metadata = answers(data_set(specific_character_set=("CS", b""), **{name: (vr, raw)}))
+
+        assert rows == metadata
+
+
+@pytest.mark.parametrize("sent", ["AE", "CS", "DS", "IS", "LO", "LT", "PN", "SH", "ST", "UI"])
+@pytest.mark.parametrize("name", sorted(TEXTS))
+def test_a_text_of_another_vr_has_the_same_form_in_queries_and_metadata(name: str, sent: str) -> None:
+    for raw in (*VALUES["PN"], *VALUES["SH"], b"20260301", b"101530", b"7.0 ", b"1\\7 "):
+        rows, metadata = answers(data_set(specific_character_set=("CS", b""), **{name: (sent, raw)}))
 
         assert rows == metadata
 

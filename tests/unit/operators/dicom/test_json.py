@@ -127,6 +127,10 @@ REVIEWED = {
     ("badVR.dcm", "00280008"),
     # A number of 64 bits that no double holds: we write it as text (PS3.18 F.2.3).
     ("ctbrain1.dcm", "00110010"),
+    # A text that queries answer too has the VR of the dictionary, whatever VR was sent.
+    ("cat01_tag_overflow__TC0023_patientid_over_64KB.dcm", "00100020"),
+    ("cat01_tag_overflow__TC0107_patientsex_over_64KB.dcm", "00100040"),
+    ("cat02_vr_mismatch__TC0239_studydate_DA_as_DS.dcm", "00080020"),
     # Leading spaces of LO, which are padding (PS3.5 6.2); NUL, which is no character.
     ("test_ecg.dcm", "00181020"),
     ("cat02_vr_mismatch__TC0257_implicit_patname_binary.dcm", "00100010"),
