@@ -16,8 +16,9 @@ from operators.catalog.contents import Precedence
 from operators.errors import Unavailable
 from operators.tasks import supervised
 
-# How long a response waits for the catalog, which answers in 1 to 2 ms as a rule.
+# How long a response waits for the catalog, which answers in 1 ms as a rule, and longer for each further instance.
 ASK_S = 0.5
+ASK_EACH_S = 0.000_2
 # A catalog that did not answer is not asked for so long, or each request would wait for it.
 PAUSE_S = 10.0
 
@@ -55,12 +56,12 @@ class ShownContents:
         return self._known.note((tenant, result.study_uid, result.sop_uid), content) == content.data_hash
 
     async def _learn(self, tenant: str, instances: Collection[Uids]) -> None:
-        """Note what the catalog shows, if it answers within ASK_S."""
+        """Note what the catalog shows, if it answers in time."""
         if self._query is None or not instances or self._clock() < self._asks_from:
             return
         asking = supervised("shown_contents", _answer(self._query(tenant, instances)))
         # Not wait_for, which would wait for the end of the cancelled query too.
-        await asyncio.wait([asking], timeout=ASK_S)
+        await asyncio.wait([asking], timeout=ASK_S + ASK_EACH_S * len(instances))
         answer = asking.result() if asking.done() and not asking.exception() else None
         if answer is None:
             asking.cancel()

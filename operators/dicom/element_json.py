@@ -14,6 +14,7 @@ from math import isfinite
 from typing import Any
 
 from operators.dicom.text import ONE_TEXT_VRS, CharacterSet, name_groups, read_text
+from operators.dicom.transfer_syntaxes import FORMATS
 
 # A data set in the DICOM JSON model: elements by tag, eight hexadecimal digits (PS3.18 F.2).
 DicomJson = dict[str, Any]
@@ -26,7 +27,6 @@ MOST_INTEGER = 2**53 - 1
 EXACT_CHARACTERS = 15
 INTEGER = re.compile(r"[+-]?[0-9]{1,16}")
 DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
-FORMATS = {"US": "H", "UL": "I", "SS": "h", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 TEXT_VRS = frozenset({"AS", "AE", "CS", "DA", "DT", "LO", "SH", "TM", "UC", "UI"}) | ONE_TEXT_VRS
 
 

@@ -14,6 +14,7 @@ from operators.dicom.text import (
     character_set_of,
     read_text,
 )
+from operators.dicom.transfer_syntaxes import FORMATS, VALUE_BYTES
 from operators.pieces import Pieces
 from schemas.events import Facts
 
@@ -31,8 +32,7 @@ SPECIFIC_CHARACTER_SET, *TOP_LEVEL = (
 WANTED = frozenset(attribute.tag for attribute in (*FACTS, *SEQUENCES) if not attribute.sequence)
 
 # The letters of struct for the VRs that hold one binary number.
-NUMBER_VRS = {"US": "H", "UL": "I", "SS": "h", "SL": "i"}
-US_BYTES = 2
+NUMBER_VRS = {vr: FORMATS[vr] for vr in ("US", "UL", "SS", "SL")}
 DIGITS = re.compile("[+]?[0-9]{1,9}")
 
 
@@ -87,7 +87,7 @@ class _Reader:
         if not length:
             return None
         raw = bytes(self.header.data[start : start + min(length, MAX_NUMBER_BYTES)])
-        if found_vr == "US" and length == US_BYTES:
+        if found_vr == "US" and length == VALUE_BYTES["US"]:
             return int.from_bytes(raw, "big" if self.header.order == ">" else "little")
         if found_vr not in {"US", ""}:
             self.oddities.add(Oddity.UNEXPECTED_VR)
@@ -95,7 +95,7 @@ class _Reader:
         number = _parsed(raw, letter, self.header.order)
         if number is None:
             self.oddities.add(Oddity.UNREADABLE_NUMBER)
-        elif letter and length != struct.calcsize("<" + letter):
+        elif letter and length != VALUE_BYTES[found_vr or "US"]:
             self.oddities.add(Oddity.NUMBER_LENGTH)
         return number
 

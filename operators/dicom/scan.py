@@ -21,6 +21,8 @@ from operators.dicom.transfer_syntaxes import (
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
+    REST_BITS,
+    rest_bits_by_tag,
 )
 from operators.errors import Rejected
 from operators.pieces import PIECE_STEPS, Pieces, finished, in_pieces
@@ -290,6 +292,12 @@ def _watched(wanted: frozenset[int], order: str) -> dict[int, int]:
 
 
 @cache
+def _rest_bits(order: str) -> dict[int, int]:
+    """Return the bits that no whole values' length has, by the numbers that the bytes of tags are read as."""
+    return {_as_read(tag, order): bits for tag, bits in rest_bits_by_tag().items()}
+
+
+@cache
 def _pieces(elements: int) -> tuple[Sequence[int], ...]:
     """Return the numbers of so many elements, in pieces."""
     return tuple(in_pieces(range(elements)))
@@ -347,6 +355,7 @@ class _Scan:
         """
         buffer, values, element, pixels = self.buffer, self.values, syntax.element, syntax.pixels
         short_vr, small_bytes, position, lengths, count = syntax.short_vrs.get, self.small_bytes, 0, 0, 0
+        rest_bits, rests = REST_BITS.get, 0
         try:
             for piece in _pieces(self.limits.elements + 1):
                 for count in piece:  # noqa: B007 (counted for `finally`)
@@ -361,18 +370,20 @@ class _Scan:
                             return self._at_pixels(Pixels(watched[tag], vr, start, length), position)
                         values[watched[tag]] = (vr, start, length)
                     lengths |= length
+                    rests |= length & rest_bits(vr, 0)
                     position = start + length
                 yield
         except struct.error:
             return self._at_end(position)
         finally:
-            self._note(count, lengths)
+            self._note(count, lengths, rests)
         raise Rejected(Reason.TOO_MANY_ELEMENTS.value)
 
     def _walk_implicit(self, syntax: _Syntax, watched: dict[int, int]) -> Pieces[int]:
         """Walk over the elements of a data set without VRs; return where Pixel Data or everything ends."""
         buffer, values, element, pixels = self.buffer, self.values, syntax.element, syntax.pixels
         small_bytes, position, lengths, count = self.small_bytes, 0, 0, 0
+        rest_bits, rests = _rest_bits(syntax.order).get, 0
         try:
             for piece in _pieces(self.limits.elements + 1):
                 for count in piece:  # noqa: B007 (counted for `finally`)
@@ -385,17 +396,23 @@ class _Scan:
                             return self._at_pixels(Pixels(watched[tag], "", start, length), position)
                         values[watched[tag]] = ("", start, length)
                     lengths |= length
+                    rests |= length & rest_bits(tag, 0)
                     position = start + length
                 yield
         except struct.error:
             return self._at_end(position)
         finally:
-            self._note(count, lengths)
+            self._note(count, lengths, rests)
         raise Rejected(Reason.TOO_MANY_ELEMENTS.value)
 
-    def _note(self, elements: int, lengths: int) -> None:
-        """Count elements, and note whether one of their lengths, all combined by or, is odd."""
+    def _note(self, elements: int, lengths: int, rests: int) -> None:
+        """Count elements, and note whether one of their lengths is odd, or no multiple of its VR's size.
+
+        `lengths` and `rests`, the bits of lengths that no number of whole values has, are those of all, combined by or.
+        """
         self.elements += elements
+        if rests:
+            self.oddities.add(Oddity.NUMBER_LENGTH)
         if lengths & 1:
             self.oddities.add(Oddity.ODD_LENGTH)
 
@@ -404,8 +421,7 @@ class _Scan:
             self.pixels = pixels._replace(length=None)
             return position
         self.pixels, length = pixels, pixels.length or 0
-        if length % 2:
-            self.oddities.add(Oddity.ODD_LENGTH)
+        self._note(0, length, length & REST_BITS.get(pixels.vr, 0))
         end = pixels.start + length
         if end > len(self.buffer):
             self.oddities.add(Oddity.TRUNCATED_PIXELS)

@@ -1,7 +1,12 @@
-"""The transfer syntaxes by UID, and how each one writes a data set: byte order, VRs, pixels, deflate (PS3.5 A)."""
+"""The transfer syntaxes by UID, and how each one writes a data set: byte order, VRs, pixels, deflate (PS3.5 A).
 
+The sizes of binary numbers are here too, which are alike in all of them (PS3.5 table 6.2-1).
+"""
+
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
@@ -16,6 +21,19 @@ REFERENCED = frozenset(
 
 # MPEG-2, MPEG-4 and HEVC: a stream of all frames, in as many fragments as the writer liked (PS3.5 8.2.5 to 8.2.8).
 VIDEO_ROOTS = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))
+
+# The letters of struct for the VRs of numbers.
+FORMATS = {"US": "H", "UL": "I", "SS": "h", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
+# The bytes of one value. Those of OW and OB are any number that is even.
+VALUE_BYTES = {vr: struct.calcsize("<" + letter) for vr, letter in FORMATS.items()} | {
+    "AT": 4,
+    "OF": 4,
+    "OL": 4,
+    "OD": 8,
+    "OV": 8,
+}
+# The bits that are not set in the length of any number of whole values: all sizes are powers of two.
+REST_BITS = {vr: size - 1 for vr, size in VALUE_BYTES.items()}
 
 
 @dataclass(frozen=True)
@@ -66,3 +84,13 @@ def is_form_of_pixels(uid: str, length: int | None) -> bool:
 def is_video(uid: str) -> bool:
     """True for the transfer syntaxes of videos, fragmentable ones included (".100.1" beside ".100")."""
     return uid.startswith(VIDEO_ROOTS)
+
+
+@cache
+def rest_bits_by_tag() -> dict[int, int]:
+    """Return the REST_BITS of each tag in the standard's dictionary whose VRs all have values of one size."""
+    # Here, because only data sets without VRs need it: the scan itself works in little memory.
+    from pydicom.datadict import DicomDictionary  # noqa: PLC0415
+
+    bits = {tag: {REST_BITS.get(vr, 0) for vr in entry[0].split(" or ")} for tag, entry in DicomDictionary.items()}
+    return {tag: found.pop() for tag, found in bits.items() if len(found) == 1 and 0 not in found}

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import (
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGLSLossless,
@@ -15,6 +16,8 @@ from pydicom.uid import (
 from gateway.intake.status import of_stored
 from operators.dicom.instance import Examination, examine
 from operators.dicom.part10 import split_part10
+from operators.dicom.scan import LONG_VRS
+from operators.dicom.transfer_syntaxes import VALUE_BYTES
 from tests.support.data.elements import element, item
 from tests.support.data.small_instances import examine_file, read_fact
 from tests.support.worlds.reading import deflated, part10
@@ -134,7 +137,7 @@ FOREIGN = st.sampled_from((0x00000000, 0x00000002, 0x00020010, 0x00020100, 0x000
 @given(natives, FOREIGN)
 def test_a_data_set_that_begins_with_a_command_or_another_files_meta_is_warned_of(image: Image, tag: int) -> None:
     whole = image.file()
-    foreign = written(image, tag, "UI", b"1.2.3\0")
+    foreign = written(image, tag, "UI", b"1.23")
     data_set = foreign + whole[split_part10(whole).prefix_length :]
 
     assert set(examine(data_set, image.syntax, 0).warnings) == {"foreign-group"}
@@ -147,6 +150,51 @@ def test_a_number_of_wrong_length_is_read_as_its_first_value_and_warned_of(image
     assert whole.count(right) == 1
 
     assert warned(whole.replace(right, wrong)) == {"number-length"}
+
+
+# A tag that is no fact and no part of the pixels, for each VR of numbers.
+NUMBERS = {
+    "US": 0x00181310,
+    "SS": 0x00189219,
+    "UL": 0x00186016,
+    "SL": 0x00700052,
+    "UV": 0x0008040C,
+    "SV": 0x00720082,
+    "FL": 0x00089459,
+    "FD": 0x00189087,
+    "AT": 0x00280009,
+    "OF": 0x00660016,
+    "OL": 0x00660040,
+    "OD": 0x00660022,
+    "OV": 0x00720081,
+}
+UID_ELEMENTS = {0x00080016: b"1.2.3\0", 0x00080018: b"1.2.4\0", 0x0020000D: b"1.25", 0x0020000E: b"1.26"}
+# Transfer syntax, byte order.
+WRITTEN = ((ExplicitVRLittleEndian, "<"), (ExplicitVRBigEndian, ">"), (ImplicitVRLittleEndian, "<"))
+
+
+def with_number(syntax: str, order: str, vr: str, value: bytes) -> bytes:
+    """Return a data set of the four UIDs and an element of a number's VR."""
+    elements = {tag: ("UI", uid) for tag, uid in UID_ELEMENTS.items()} | {NUMBERS[vr]: (vr, value)}
+    return b"".join(_written(syntax, order, tag, *elements[tag]) for tag in sorted(elements))
+
+
+def _written(syntax: str, order: str, tag: int, vr: str, value: bytes) -> bytes:
+    head = struct.pack(f"{order}HH", tag >> 16, tag & 0xFFFF)
+    if syntax == ImplicitVRLittleEndian:
+        return head + struct.pack("<I", len(value)) + value
+    form = f"{order}2sxxI" if vr in LONG_VRS else f"{order}2sH"
+    return head + struct.pack(form, vr.encode(), len(value)) + value
+
+
+@given(st.sampled_from(WRITTEN), st.sampled_from(sorted(NUMBERS)), st.integers(0, 60))
+def test_a_number_whose_length_is_no_multiple_of_its_values_size_is_warned_of_in_every_encoding(
+    written: tuple[str, str], vr: str, length: int
+) -> None:
+    examination = examine(with_number(*written, vr, bytes(length)), written[0], 0)
+
+    expected = {"number-length"} if length % VALUE_BYTES[vr] else set()
+    assert set(examination.warnings) == expected | ({"odd-length"} if length % 2 else set())
 
 
 @given(st.integers(1025, 5000))

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import DataElement
 
-from operators.dicom.element_json import FORMATS, NUMBERS, TEXTS, element_json, inline_binary
+from operators.dicom.element_json import NUMBERS, TEXTS, element_json, inline_binary
 from operators.dicom.part10 import part10_prefix
 from operators.dicom.text import DEFAULT_REPERTOIRE, character_set_of
-from operators.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
+from operators.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, FORMATS
 from tests.support.data.small_instances import short_element
 from tests.support.machine.debian_tools import Programs
 

@@ -137,7 +137,7 @@ NUMBERS: dict[str, tuple[str, str, bytes, Any, set[str]]] = {
     "a text": ("rows", "IS", b"512 ", 512, {"unexpected-vr"}),
     "two numbers": ("rows", "US", b"\1\0\2\0", 1, {"number-length"}),
     "no number": ("rows", "US", b"", None, set()),
-    "half a number": ("rows", "US", b"\1", None, {"unreadable-number"}),
+    "half a number": ("rows", "US", b"\1", None, {"unreadable-number", "number-length"}),
     "more than any row count": ("rows", "UL", b"\0\0\0\x80", None, {"unexpected-vr", "unreadable-number"}),
     "a number for a text": ("instance_number", "US", b"\7\0", "7", {"unexpected-vr"}),
     "a text of another VR": ("instance_number", "LO", b"7 ", "7", {"unexpected-vr"}),

@@ -1,6 +1,7 @@
 """Transfer syntaxes: pydicom is the oracle for byte order, VRs, encapsulation and deflate."""
 
 import pytest
+from pydicom.datadict import tag_for_keyword
 from pydicom.uid import AllTransferSyntaxes
 
 from operators.dicom.transfer_syntaxes import (
@@ -9,6 +10,8 @@ from operators.dicom.transfer_syntaxes import (
     JPIP_HTJ2K_REFERENCED_DEFLATE,
     JPIP_REFERENCED_DEFLATE,
     NATIVE,
+    VALUE_BYTES,
+    rest_bits_by_tag,
     transfer_syntax_of,
 )
 
@@ -33,3 +36,25 @@ def test_native_deflated_and_encapsulated_frames_are_told_apart() -> None:
     assert JPIP_DEFLATED <= DEFLATED
     assert JPEG not in NATIVE | DEFLATED
     assert transfer_syntax_of("1.2.3").is_encapsulated
+
+
+def test_the_sizes_of_values_are_those_of_the_standard() -> None:
+    sizes = {2: {"SS", "US"}, 4: {"AT", "FL", "OF", "OL", "SL", "UL"}, 8: {"FD", "OD", "OV", "SV", "UV"}}
+
+    assert {vr: size for size, vrs in sizes.items() for vr in vrs} == VALUE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("keyword", "bits"),
+    [
+        ("Rows", 1),
+        ("SmallestImagePixelValue", 1),
+        ("FrameIncrementPointer", 3),
+        ("RecommendedDisplayFrameRateInFloat", 3),
+        ("DiffusionBValue", 7),
+        ("LUTData", None),
+        ("PatientName", None),
+    ],
+)
+def test_without_vrs_the_dictionary_tells_the_size_where_all_its_vrs_agree(keyword: str, bits: int | None) -> None:
+    assert rest_bits_by_tag().get(tag_for_keyword(keyword) or 0) == bits
