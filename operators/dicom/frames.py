@@ -202,9 +202,10 @@ def _encapsulated(header: Header, shape: Shape, base: int, *, is_stream: bool) -
     if len(bounds) == 1 or len(bounds) > MAX_FRAGMENTS + 1:
         return unlisted
     tables = _offset_tables(header, bounds)
-    firsts = yield from _first_fragments(header, bounds, tables, shape.count)
+    firsts, is_by_wrong_table = yield from _first_fragments(header, bounds, tables, shape.count)
     if not is_stream:
-        oddities |= _miscounted(len(bounds) - 2, tables, shape.count, are_found=firsts is not None)
+        are_found = firsts is not None and not is_by_wrong_table
+        oddities |= _miscounted(len(bounds) - 2, tables, shape.count, are_found=are_found)
     if firsts is None or len(firsts) > MAX_LENGTHS_BYTES:
         return Located(unlisted.frames, oddities)
     starts = [bounds[1 + first] for first in firsts] + bounds[-1:]
@@ -234,7 +235,10 @@ def _offset_tables(header: Header, bounds: Sequence[int]) -> tuple[Sequence[int]
 def _miscounted(
     fragments: int, tables: Sequence[Sequence[int]], count: int | None, *, are_found: bool
 ) -> frozenset[Oddity]:
-    """Return the oddity of fewer fragments than frames, of an offset table for others, or of frames not found."""
+    """Return the oddity of fewer fragments than frames, of an offset table for others, or of frames not found.
+
+    `are_found` is False too where an offset table names places at which no fragment begins.
+    """
     if fragments < (count or 1):
         return frozenset({Oddity.TRUNCATED_PIXELS})
     is_odd = not are_found or any(len(offsets) != (count or 1) for offsets in tables)
@@ -250,41 +254,53 @@ def item_bounds(header: Header) -> Pieces[tuple[list[int], frozenset[Oddity]]]:
     if pixels is None:
         return [0], frozenset()
     position, size, layout = pixels.start, len(data), item_header_at(data, pixels.start)
-    bounds = [position]
+    bounds, found = [position], set[Oddity]()
     for piece in ITEM_PIECES:
         for _ in piece:
             if position + ITEM_HEADER.size > size:
-                return bounds, frozenset({Oddity.TRUNCATED_PIXELS} if position != size else {Oddity.ODD_FRAGMENTS})
+                found.add(Oddity.TRUNCATED_PIXELS if position != size else Oddity.ODD_FRAGMENTS)
+                return bounds, frozenset(found)
             group, element, length = layout.unpack_from(data, position)
             if (group, element) == SEQUENCE_END:
                 has_tail = is_tail(data, position + ITEM_HEADER.size, pixels)
-                return bounds, frozenset(() if has_tail else {Oddity.TRAILING_BYTES})
+                found |= _end_oddities(has_tail=has_tail, has_items=len(bounds) > 1)
+                return bounds, frozenset(found)
             if (group, element) != ITEM or length == UNDEFINED:
-                return bounds, frozenset({Oddity.ODD_FRAGMENTS})
+                return bounds, frozenset(found | {Oddity.ODD_FRAGMENTS})
+            if length & 1 or not (length or len(bounds) == 1):
+                found.add(Oddity.ODD_LENGTH if length else Oddity.ODD_FRAGMENTS)
             position += ITEM_HEADER.size + length
             bounds.append(min(position, size))
         yield
-    return bounds, frozenset()
+    return bounds, frozenset(found)
+
+
+def _end_oddities(*, has_tail: bool, has_items: bool) -> set[Oddity]:
+    """Return the oddities of the delimiter: no items before it, or bytes that are no elements behind it."""
+    oddities = set() if has_tail else {Oddity.TRAILING_BYTES}
+    return oddities if has_items else oddities | {Oddity.ODD_FRAGMENTS}
 
 
 def _first_fragments(
     header: Header, bounds: list[int], tables: Sequence[Sequence[int]], count: int | None
-) -> Pieces[Sequence[int] | None]:
-    """Return the index of each frame's first fragment; None when nothing reliable tells.
+) -> Pieces[tuple[Sequence[int] | None, bool]]:
+    """Return the index of each frame's first fragment, and True if an offset table has the frames' number, but wrong places.
 
-    `bounds` are those of the items, the offset table first. An offset table is believed only if it has `count` offsets
+    None when nothing reliable tells where frames begin. `bounds` are those of the items, the offset table first. An offset table is believed only if it has `count` offsets
     and a fragment begins at each.
     """
-    fragments = bounds[1:]
+    fragments, is_wrong = bounds[1:], False
     for offsets in tables:
-        if count in {None, len(offsets)} and (firsts := (yield from _by_table(offsets, fragments[:-1]))):
-            return firsts
+        if count in {None, len(offsets)}:
+            if firsts := (yield from _by_table(offsets, fragments[:-1])):
+                return firsts, is_wrong
+            is_wrong = True
     count = count or 1
     if count == len(fragments) - 1:
-        return range(count)
+        return range(count), is_wrong
     if count == 1:
-        return range(min(1, len(fragments) - 1))
-    return (yield from _by_markers(header.data, fragments, count))
+        return range(min(1, len(fragments) - 1)), is_wrong
+    return (yield from _by_markers(header.data, fragments, count)), is_wrong
 
 
 def _by_table(offsets: Sequence[int], starts: Sequence[int]) -> Pieces[Sequence[int] | None]:

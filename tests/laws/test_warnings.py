@@ -107,6 +107,51 @@ def test_more_native_pixels_than_stated_are_warned_of(image: Image) -> None:
     assert warned(image.file(stated=image.frames - 1)) == {"surplus-pixels"}
 
 
+def with_fragments(image: Image, *fragments: bytes, table: bytes = b"") -> bytes:
+    """Return the image's file with these items in place of its own, the last one's padding not added."""
+    whole = image.file()
+    start = whole.index(struct.pack("<HH2sxxI", 0x7FE0, 0x0010, b"OB", 0xFFFFFFFF)) + 12
+    return whole[:start] + item(table) + b"".join(map(item, fragments)) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+
+
+@given(encapsulated, st.data())
+def test_an_empty_fragment_is_warned_of_wherever_it_is(image: Image, data: st.DataObject) -> None:
+    fragments = [image.frame] * image.frames
+    fragments.insert(data.draw(st.integers(0, image.frames)), b"")
+
+    assert "odd-fragments" in warned(with_fragments(image, *fragments))
+    assert "odd-fragments" in warned(with_fragments(image, *[b""] * image.frames))
+
+
+@given(encapsulated)
+def test_encapsulated_pixels_without_any_item_are_warned_of(image: Image) -> None:
+    empty = with_fragments(image).replace(item() + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0), b"")
+
+    assert warned(empty + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)) == {"odd-fragments"}
+
+
+@given(encapsulated, st.data())
+def test_an_offset_that_leads_to_no_fragment_is_warned_of(image: Image, data: st.DataObject) -> None:
+    size = len(image.frame) + len(image.frame) % 2 + 8
+    fragments = [image.frame + b"\0" * (len(image.frame) % 2)] * image.frames
+    offsets = [size * number for number in range(image.frames)]
+    good = with_fragments(image, *fragments, table=struct.pack(f"<{len(offsets)}I", *offsets))
+    number = data.draw(st.integers(0, image.frames - 1))
+    offsets[number] += data.draw(st.one_of(st.integers(1, size - 1), st.integers(size * image.frames, 1 << 30)))
+
+    assert warned(good) == set()
+    assert warned(with_fragments(image, *fragments, table=struct.pack(f"<{len(offsets)}I", *offsets))) == {
+        "odd-fragments"
+    }
+
+
+@given(encapsulated)
+def test_a_fragment_of_odd_length_is_warned_of(image: Image) -> None:
+    odd = image.frame + b"\0" * (1 - len(image.frame) % 2)
+
+    assert warned(with_fragments(image, *[odd] * image.frames)) == {"odd-length"}
+
+
 @given(encapsulated)
 def test_an_offset_table_for_more_frames_than_stated_is_warned_of(image: Image) -> None:
     assert warned(image.file(stated=image.frames - 1)) == {"odd-fragments"}
