@@ -11,10 +11,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from operators.access.principal import NotAllowed, Principal
+from operators.http.problem import Problem
 
 HOSTS = ("localhost", "127.0.0.1", "[::1]")
 # HTTP/1.0 is left out, because its requests may lack a Host; granian names that version "1".
 HTTP_VERSIONS = ("1.1", "2", "2.0", "3")
+MOST_PORT = 65_535
+# Of a port's digits that are read: enough for a number above every port, with leading zeros.
+PORT_DIGITS = 16
 # A page of this server, and a user who typed the address or opened a bookmark.
 OWN_SITES = ("same-origin", "none")
 
@@ -38,10 +42,15 @@ class RequestHead:
 
 
 def principal_of(head: RequestHead, tenant: str) -> Principal:
-    """Return the principal of a request; raises NotAllowed with the first rule that the request breaks."""
+    """Return the principal of a request; raises NotAllowed with the first rule that the request breaks.
+
+    Raises Problem for a Host with a port that there is not, since addresses in answers have it (RFC 9112 3.2).
+    """
     for reason, advice, is_broken in RULES:
         if is_broken(head):
             raise NotAllowed(reason, advice)
+    if not 0 < int(_split_host(head.headers["host"][0])[1][:PORT_DIGITS]) <= MOST_PORT:
+        raise Problem(400, "host-port", f"the port in Host must be from 1 to {MOST_PORT}")
     return Principal(tenant, "loopback", "peer address")
 
 

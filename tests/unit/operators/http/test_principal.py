@@ -4,6 +4,7 @@ import pytest
 
 from operators.access.principal import NotAllowed, Principal
 from operators.http.principal import RequestHead, principal_of
+from operators.http.problem import Problem
 
 HEADERS = {"host": ["localhost:8060"]}
 
@@ -62,3 +63,17 @@ def test_a_scope_without_a_client_has_no_peer_address() -> None:
     head = RequestHead.of({"http_version": "1.1", "client": None, "headers": [(b"Host", b"a"), (b"host", b"b")]})
 
     assert head == RequestHead("1.1", "", {"host": ["a", "b"]})
+
+
+@pytest.mark.parametrize("port", ["0", "00", "65536", "99999", "9" * 5000])
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "[::1]"])
+def test_a_host_with_a_port_that_there_is_not_is_400(name: str, port: str) -> None:
+    with pytest.raises(Problem) as raised:
+        principal_of(RequestHead("1.1", "::1", {"host": [f"{name}:{port}"]}), "local")
+
+    assert (raised.value.status, raised.value.reason) == (400, "host-port")
+
+
+@pytest.mark.parametrize("port", ["1", "65535", "008060"])
+def test_every_other_port_of_a_host_is_let_pass(port: str) -> None:
+    assert principal_of(RequestHead("1.1", "::1", {"host": [f"localhost:{port}"]}), "local").tenant == "local"
