@@ -11,6 +11,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 from structlog.testing import capture_logs
 
+from deploy.local.running import wait_until
 from operators.connectors.kafka.log import KafkaEventLog
 from operators.connectors.kafka.positions import Positions
 from operators.connectors.kafka.topics import prepare_topics
@@ -46,7 +47,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, installed: object) -> Ite
     with own_broker(tmp_path_factory.mktemp("broker") / "data") as settings:
         control = {"retention.ms": "1000", "message.timestamp.type": "CreateTime"}
         make(settings, {**MADE_BEFORE, DATED_BY_SENDERS: control})
-        yield Prepared(settings, prepare(settings))
+        made = Prepared(settings, prepare(settings))
+        # The controller answers for a change before the broker has heard of it.
+        wait_until(lambda: prepare(settings) == {}, WITHIN_S, "the broker does not hear of changed topics")
+        yield made
 
 
 @pytest.fixture
