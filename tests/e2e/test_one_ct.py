@@ -12,6 +12,7 @@ from pydicom import Dataset, dcmread
 
 from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files
+from tests.support.data.metadata import whole_data_set
 from tests.support.senders.files import sendable
 from tests.support.senders.sender import Peer
 
@@ -107,11 +108,11 @@ def test_dicomweb_client_reads_metadata_and_frames(proof: Proof, kept: list[Path
     one = dcmread(kept[3])
     at = (one.StudyInstanceUID, one.SeriesInstanceUID, one.SOPInstanceUID)
 
-    metadata = Dataset.from_json(client.retrieve_instance_metadata(*at))
+    metadata = whole_data_set(client, client.retrieve_instance_metadata(*at))
     frames = client.retrieve_instance_frames(*at, frame_numbers=[1], media_types=(("application/octet-stream", "*"),))
 
     assert metadata.PatientName == one.PatientName
-    assert metadata.Rows == one.Rows
+    assert metadata.PixelData == one.PixelData
     assert frames == [one.PixelData]
 
 

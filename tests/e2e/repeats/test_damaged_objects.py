@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from dicomweb_client.api import DICOMwebClient
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
 
 from tests.audit.collect.object_store import listed, store
 from tests.audit.snapshot import key_of
 from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files
+from tests.support.data.metadata import whole_data_set
 from tests.support.machine.damaged_disk import DAMAGES, damage, damage_metadata, file_of
 from tests.support.machine.running_stack import address_of
 from tests.support.senders.files import sendable
@@ -112,7 +113,8 @@ def test_an_instance_whose_object_is_gone_can_be_found_and_read_once_it_came_by_
     as_stored = (("application/octet-stream", "*"),)
     assert viewer.retrieve_instance(*at, media_types=(("application/dicom", "*"),)) == sent
     assert viewer.retrieve_instance_frames(*at, frame_numbers=[1], media_types=as_stored) == [sent.PixelData]
-    assert Dataset.from_json(viewer.retrieve_instance_metadata(*at)).PatientName == sent.PatientName
+    metadata = whole_data_set(viewer, viewer.retrieve_instance_metadata(*at))
+    assert (metadata.PatientName, metadata.PixelData) == (sent.PatientName, sent.PixelData)
     found = viewer.search_for_instances(line.study_uid)
     assert {one["00080018"]["Value"][0] for one in found} == {line.sop_uid, str(dcmread(neighbour).SOPInstanceUID)}
 

@@ -10,10 +10,10 @@ import httpx
 import pytest
 from dicomweb_client.api import DICOMwebClient
 from pydicom import dcmread
-from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
 from pynetdicom import AE
 
+from tests.support.data.metadata import whole_data_set
 from tests.support.worlds.reading import CT, part10
 
 if TYPE_CHECKING:
@@ -133,14 +133,15 @@ def test_a_series_and_a_study_are_retrieved_whole(client: DICOMwebClient, sent: 
     assert {found.SOPInstanceUID for found in study} == {dataset.SOPInstanceUID for dataset in sent.datasets}
 
 
-def test_metadata_equals_the_header_that_was_sent(client: DICOMwebClient, sent: Sent) -> None:
+def test_metadata_equals_what_was_sent_and_leads_to_the_pixels(client: DICOMwebClient, sent: Sent) -> None:
     found = client.retrieve_series_metadata(sent.study, sent.native)
-    headers = [Dataset.from_json(attributes) for attributes in found]
+    headers = [whole_data_set(client, attributes) for attributes in found]
 
     for header, dataset in zip(headers, sent.datasets, strict=False):
         assert header.PatientName == dataset.PatientName
         assert header.SOPInstanceUID == dataset.SOPInstanceUID
         assert header.Rows == dataset.Rows
+        assert header.PixelData == dataset.PixelData
 
 
 def test_frames_are_returned_in_the_requested_order(client: DICOMwebClient, sent: Sent) -> None:
