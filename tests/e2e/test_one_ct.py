@@ -12,9 +12,9 @@ from pydicom import Dataset, dcmread
 
 from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files
-from tests.support.data.metadata import whole_data_set
 from tests.support.senders.files import sendable
 from tests.support.senders.sender import Peer
+from tests.support.senders.viewer import whole_data_set
 
 SLICES = 20
 

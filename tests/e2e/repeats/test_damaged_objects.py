@@ -12,11 +12,11 @@ from tests.audit.collect.object_store import listed, store
 from tests.audit.snapshot import key_of
 from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files
-from tests.support.data.metadata import whole_data_set
 from tests.support.machine.damaged_disk import DAMAGES, damage, damage_metadata, file_of
 from tests.support.machine.running_stack import address_of
 from tests.support.senders.files import sendable
 from tests.support.senders.stow import Door, stow
+from tests.support.senders.viewer import whole_data_set
 
 HOT, QUARANTINE = "fluoro-hot", "fluoro-quarantine"
 PATIENCE_S = 3.0

@@ -13,7 +13,7 @@ from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
 from pynetdicom import AE
 
-from tests.support.data.metadata import whole_data_set
+from tests.support.senders.viewer import whole_data_set
 from tests.support.worlds.reading import CT, part10
 
 if TYPE_CHECKING:
