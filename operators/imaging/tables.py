@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
+from operators.imaging.decoding.pixels import swapped
 from operators.imaging.values import raw_of
 
 Entries = NDArray[np.uint16]
@@ -61,7 +62,7 @@ def table_bytes(data_set: Dataset, keyword: str) -> bytes:
         return b""
     if raw.order == "<" or raw.vr in ("OB", "UN"):
         return raw.value
-    return np.frombuffer(raw.value[: len(raw.value) // 2 * 2], ">u2").astype("<u2").tobytes()
+    return swapped(raw.value[: len(raw.value) // 2 * 2])
 
 
 def plain_entries(data: bytes, descriptor: TableDescriptor) -> tuple[TableDescriptor, Entries]:

@@ -6,7 +6,6 @@ Numbers are read from the bytes as they were sent, because pydicom reads none of
 import math
 import re
 import struct
-from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -15,17 +14,8 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag, Tag
 
-# The binary numbers by VR, as struct names them; a VR that the data set leaves open (US or SS) is read as the first.
-BINARY: Mapping[str, str] = {
-    "US": "H",
-    "SS": "h",
-    "UL": "I",
-    "SL": "i",
-    "UV": "Q",
-    "SV": "q",
-    "FL": "f",
-    "FD": "d",
-}
+from operators.dicom.transfer_syntaxes import FORMATS, VALUE_BYTES
+
 TEXT_VRS = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UT"})
 # PS3.5 table 6.2-1 (DS). A comma is taken for the point: writers in some languages use it.
 DECIMAL = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
@@ -77,9 +67,10 @@ def numbers_of(data_set: Dataset, keyword: str) -> list[float]:
     raw = raw_of(data_set, keyword)
     if raw is None:
         return []
+    # A VR that the data set leaves open (US or SS) is read as the first.
     vr = raw.vr[:2]
-    if letter := BINARY.get(vr):
-        count, rest = divmod(len(raw.value), struct.calcsize(f"={letter}"))
+    if letter := FORMATS.get(vr):
+        count, rest = divmod(len(raw.value), VALUE_BYTES[vr])
         found = [] if rest else [float(number) for number in struct.unpack(f"{raw.order}{count}{letter}", raw.value)]
         return [number if math.isfinite(number) else math.nan for number in found]
     if vr not in TEXT_VRS:
