@@ -35,21 +35,18 @@ def element_json(vr: str, raw: bytes, order: str, character_set: CharacterSet) -
 
     `order` is struct's byte order.
     """
-    values: list[Any] | None
     if vr in TEXTS:
-        values = TEXTS[vr](read_text(raw, vr, character_set).text)
-    elif vr in NUMBERS:
-        values = NUMBERS[vr](raw, order)
-    else:
-        return None
-    if values is None:
-        return None
-    return {"vr": vr, "Value": values} if values else {"vr": vr}
+        return text_json(vr, read_text(raw, vr, character_set).text)
+    values = NUMBERS[vr](raw, order) if vr in NUMBERS else None
+    return None if values is None else _with_values(vr, values)
 
 
 def text_json(vr: str, text: str) -> JsonElement:
     """Return the element of a VR in TEXTS whose text was read by operators.dicom.text."""
-    values = TEXTS[vr](text)
+    return _with_values(vr, TEXTS[vr](text))
+
+
+def _with_values(vr: str, values: list[Any]) -> JsonElement:
     return {"vr": vr, "Value": values} if values else {"vr": vr}
 
 
