@@ -45,7 +45,7 @@ from tests.conftest import absent
 from tests.e2e.conftest import INSTALLED
 from tests.e2e.test_crash_points import open_bytes
 from tests.support.data.generate import Instance, Volume, instances
-from tests.support.machine.own_gateway import gateway
+from tests.support.machine.own_gateway import gateway, settings_in
 from tests.support.machine.processes import free_port
 from tests.support.machine.running_stack import address_of
 from tests.support.senders.raw import raw, send_raw
@@ -207,15 +207,7 @@ def earlier_stack(root: Path, data: DataFolder) -> Iterator[EarlierStack]:
 def dying_gateway(old: EarlierStack, folder: Path, point: str) -> Iterator[Peer]:
     """Run another gateway of the earlier release, which dies at this point and leaves its outbox in the folder."""
     port = free_port()
-    own = {
-        "FLUORO_DIMSE_PORT": str(port),
-        "FLUORO_DIMSE_PROCESSES": "1",
-        "FLUORO_DIMSE_METRICS_PORT": "0",
-        "FLUORO_INTAKE_SPOOL_DIR": str(folder / "spool"),
-        "FLUORO_INTAKE_OUTBOX_DIR": str(folder / "outbox"),
-        "FLUORO_INTAKE_FAILPOINT": point,
-        "FLUORO_TESTS": "1",
-    }
+    own = settings_in(folder, port) | {"FLUORO_INTAKE_FAILPOINT": point, "FLUORO_TESTS": "1"}
     stacks = psutil.Process(old.running.state().servers["gateway"].process.pid).environ()
     command = tied_to_this_process((sys.executable, "-m", "gateway"), None)
     with (
