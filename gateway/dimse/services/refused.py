@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from gateway.dimse.services.service import Association, DataSetSink, Respond
+from gateway.dimse.services.service import DataSetSink, Respond
 from operators.dimse.commands import UNRECOGNIZED_OPERATION, Command, response
 
 COMMENT = "this context's service has no such operation"
@@ -40,6 +40,6 @@ class RefusedRequest:
         """Do nothing, for nothing is held."""
 
 
-def refused(_: Association, command: Command, context_id: int) -> RefusedRequest:
+def refused(command: Command, context_id: int) -> RefusedRequest:
     """Return the request of an operation that is refused."""
     return RefusedRequest(context_id, command, Discarded() if command.has_data else None)

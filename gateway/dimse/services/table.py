@@ -35,7 +35,7 @@ def begin(association: Association, command: Command, context_id: int) -> Reques
         raise Violation("unknown-command")
     service = BY_COMMAND.get(command.field)
     if service is None or not service.serves(association.agreed.contexts[context_id].abstract_syntax):
-        return refused(association, command, context_id)
+        return refused(command, context_id)
     if command.has_data != service.has_data_set:
         raise Violation("data-set-missing" if service.has_data_set else "data-set-unexpected")
     return service.begin(association, command, context_id)
