@@ -284,10 +284,10 @@ def _end_oddities(*, has_tail: bool, has_items: bool) -> set[Oddity]:
 def _first_fragments(
     header: Header, bounds: list[int], tables: Sequence[Sequence[int]], count: int | None
 ) -> Pieces[tuple[Sequence[int] | None, bool]]:
-    """Return the index of each frame's first fragment, and True if an offset table has the frames' number, but wrong places.
+    """Return the index of each frame's first fragment; and True if an offset table of `count` offsets has wrong places.
 
-    None when nothing reliable tells where frames begin. `bounds` are those of the items, the offset table first. An offset table is believed only if it has `count` offsets
-    and a fragment begins at each.
+    The index is None when nothing reliable tells where frames begin. `bounds` are those of the items, the offset table
+    first. An offset table is believed only if it has `count` offsets and a fragment begins at each.
     """
     fragments, is_wrong = bounds[1:], False
     for offsets in tables:

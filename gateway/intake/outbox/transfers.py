@@ -1,4 +1,4 @@
-"""The transfers of a ledger, small ones as bytes: the collector of garbage walks through objects, not through bytes.
+"""The transfers of a ledger, small ones as texts: the collector of garbage walks through objects, not through texts.
 
 A long outage of the broker leaves as many transfers as intents, if each association sends one instance. As objects,
 100,000 of them stopped the event loop for 70 to 91 ms in each full collection.
@@ -11,7 +11,7 @@ import orjson
 
 from gateway.intake.transfer import NO_HASHES, RecordedTransfer
 
-# The most studies and hashes of a transfer that lies as bytes: it is written anew with each change.
+# The most studies and hashes of a transfer that is kept as a text: it is written anew with each change.
 MOST_SMALL = 16
 
 # A transfer as it lies in memory.
@@ -58,7 +58,7 @@ class Transfers:
 
 
 def packed(transfer: RecordedTransfer) -> str:
-    """Return a transfer without its id as bytes."""
+    """Return a transfer without its id as JSON."""
     published = {study_uid: [each.hex() for each in hashes] for study_uid, hashes in transfer.published.items()}
     return orjson.dumps(
         (
