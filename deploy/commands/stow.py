@@ -18,7 +18,7 @@ TIMEOUT_S = 600.0
 CHUNK_BYTES = 1 << 20
 # Referenced SOP Sequence; Failed SOP Sequence and Other Failures Sequence; Failure Reason (PS3.18 table I.2-1).
 STORED_SEQUENCE, FAILURE_SEQUENCES = "00081199", ("00081198", "0008119A")
-FAILURE_REASON = "00081197"
+FAILURE_REASON, ERROR_COMMENT = "00081197", "00000902"
 STATUS_OF_CODE = {known.code: known for known in vars(status).values() if isinstance(known, Status)}
 
 
@@ -74,7 +74,8 @@ def check_stored(reply: StowReply) -> None:
 def _failure_reason(item: dict[str, Any]) -> str:
     code = item[FAILURE_REASON]["Value"][0]
     known = STATUS_OF_CODE.get(code)
-    return f"{code:04X}" + (f" ({known.comment or known.outcome})" if known else "")
+    words = item.get(ERROR_COMMENT, {}).get("Value", [known and known.comment])[0]
+    return f"{code:04X}" + (f" ({words})" if words else "")
 
 
 def _chunks(head: bytes, data_set: memoryview, tail: bytes) -> Iterator[bytes]:

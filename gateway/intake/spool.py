@@ -92,6 +92,11 @@ class Body:
         return self._hasher.hexdigest()
 
     @property
+    def whole_hash(self) -> str | None:
+        """Return the hash of the whole data set, in hex; None if its bytes were dropped before its end."""
+        return None if self.failed is not None else self.data_hash
+
+    @property
     def crc32c(self) -> int:
         """Return the CRC32C of the prefix and the data set so far."""
         return int(self._crc)

@@ -1,22 +1,26 @@
 """Every outcome of an instance, with the status code that its sender gets over DIMSE and STOW-RS."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
-from operators.dicom.reasons import Oddity
+from operators.dicom.reasons import Oddity, Reason
 from operators.dimse.commands import COMMENT_LENGTH
-from operators.errors import Rejected
+from operators.errors import Rejected, Unavailable
 
 
 @dataclass(frozen=True)
 class Status:
-    """One outcome: its code in a C-STORE response (PS3.4 B.2.3), its name in metrics, a comment that the sender may log."""
+    """One outcome: its code in a C-STORE response (PS3.4 B.2.3), its name in metrics, and what happened in words.
+
+    The comment is an Error Comment (0000,0902), which the sender may log: at most 64 characters, never a value of the
+    data. Two statuses that differ in it alone are equal.
+    """
 
     code: int
     outcome: str
-    comment: str = ""
+    comment: str = field(default="", compare=False)
 
     @property
     def meaning(self) -> str:
@@ -29,12 +33,12 @@ STORED_ODD = Status(0xB007, "stored-odd")
 # The instance is kept beside other content of its UIDs, which is shown: it has no address of its own.
 NOT_SHOWN = Status(0xB007, "stored-aside", "stored, but other content of this instance is shown")
 OUT_OF_RESOURCES = Status(0xA700, "unavailable", "not stored, try again later")
-MISMATCH = Status(0xA900, "mismatch", "data set and command name different instances")
-CANNOT_UNDERSTAND = Status(0xC000, "unreadable", "data set cannot be read, and is in quarantine")
+MISMATCH = Status(0xA900, "mismatch", "quarantined: is not the instance that was named")
+CANNOT_UNDERSTAND = Status(0xC000, "unreadable", "quarantined: data set cannot be read")
 TOO_LARGE = Status(0xC001, "too-large", "larger than this archive accepts")
 OTHER_CLASS = Status(0x0122, "other-class", "SOP class was not negotiated for this context")
 QUARANTINE_FULL = Status(0xC005, "quarantine-full", "cannot be read, and the quarantine is full")
-FAILED = Status(0x0110, "failed", "an error inside the archive")
+FAILED = Status(0x0110, "failed", "an error inside the archive, which its log names")
 # Only STOW-RS uses these: PS3.18 table I.2-2 leaves the last digits to the archive.
 OTHER_STUDY = Status(0xA901, "other-study", "data set is not of the study in the address")
 PART_TYPE = Status(0xC002, "part-type", "part is not application/dicom")
@@ -66,6 +70,31 @@ REASONS = {
     "part-length": PART_LENGTH,
 }
 
+# Why an instance is in quarantine, in the sender's words; other reasons have the comment of their status.
+QUARANTINED: dict[str, str] = {
+    "sop-class-mismatch": "data set is of another SOP class than named",
+    "sop-uid-mismatch": "data set is another instance than named",
+    Reason.NOT_PART10: "no DICOM file, lacks DICM at byte 128",
+    Reason.NO_TRANSFER_SYNTAX: "file meta has no transfer syntax",
+    Reason.TRUNCATED_META: "file meta is cut short",
+    Reason.TRUNCATED_HEADER: "an element before the pixels is cut short",
+    Reason.BAD_SEQUENCE: "a sequence is malformed",
+    Reason.BAD_DEFLATE: "deflated data set cannot be inflated",
+    Reason.TOO_INFLATED: "deflated data set becomes too large",
+    Reason.TOO_DEEP: "sequences are nested too deeply",
+    Reason.TOO_MANY_ITEMS: "sequences have too many items",
+    Reason.TOO_MANY_ELEMENTS: "data set has too many elements",
+    Reason.NO_USABLE_UID: "a UID, of study to instance, is unusable",
+}
+# Why an instance is not stored now, by what `Unavailable` names, or by the part of that before its first hyphen.
+NOT_STORED = {
+    "store": "the object store fails",
+    "store-object-inspected": "first its stored object is inspected",
+    "broker": "the event broker fails",
+    "outbox": "a disk of the gateway is full or fails",
+    "spool": "no memory or disk space is free",
+    "slow": "store or broker are too slow",
+}
 
 # The oddities that a sender is warned of, by B007: all but those of text, which is kept as sent and shown as far as it
 # can be decoded. PS3.4 B.2.3: a warning means stored, and no sender sends again for one.
@@ -73,8 +102,15 @@ ODDITIES = frozenset(Oddity) - {Oddity.UNKNOWN_CHARACTER_SET, Oddity.UNDECODABLE
 
 
 def of_rejected(error: Rejected) -> Status:
-    """Return the status of an instance that can never be stored."""
-    return REASONS.get(error.reason, CANNOT_UNDERSTAND)
+    """Return the status of an instance that can never be stored, with the reason as its comment."""
+    status, words = REASONS.get(error.reason, CANNOT_UNDERSTAND), QUARANTINED.get(error.reason)
+    return replace(status, comment=f"quarantined: {words}") if words else status
+
+
+def of_unavailable(error: Unavailable) -> Status:
+    """Return the status of an instance that may be stored when it is sent again, with the reason as its comment."""
+    words = NOT_STORED.get(error.what) or NOT_STORED.get(error.what.partition("-")[0])
+    return replace(OUT_OF_RESOURCES, comment=f"not stored, send again: {words}") if words else OUT_OF_RESOURCES
 
 
 def of_stored(warnings: Iterable[str], *, is_shown: bool = True) -> Status:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 import structlog
 
 from gateway.intake.accept import Acceptance, Incoming, Receipt
-from gateway.intake.status import FAILED, OUT_OF_RESOURCES, Status, of_rejected, of_stored
+from gateway.intake.status import FAILED, Status, of_rejected, of_stored, of_unavailable
 from gateway.intake.transfer import Transfer
 from gateway.stow.multipart import MediaType
 from operators.catalog.contents import Precedence
@@ -66,6 +66,11 @@ class PartDelivery:
         self._size_bytes = 0
         self._beginning = bytearray()
         self._parse_bytes = FIRST_PARSE_BYTES
+
+    @property
+    def whole_hash(self) -> str | None:
+        """Return the hash of the whole data set, in hex; None if it was not received whole."""
+        return None if self.incoming is None else self.incoming.body.whole_hash
 
     def write(self, piece: memoryview) -> None:
         """Add the part's next bytes; the view may be reused afterwards."""
@@ -212,11 +217,11 @@ class Delivery:
         except Unavailable as error:
             self._unavailable = error.what
             self._transfer.mark_partial()
-            return self._refused(part, OUT_OF_RESOURCES, error.what)
+            return self._refused(part, of_unavailable(error), error.what)
         except Exception:
             # An error of one part must not lose the results of the others.
             self._transfer.mark_partial()
-            log.exception("instance_failed", transfer=self._transfer.transfer_id)
+            log.exception("instance_failed", transfer=self._transfer.transfer_id, hash=part.whole_hash)
             return self._refused(part, FAILED, "unexpected")
 
     async def _stored(self, part: PartDelivery) -> PartResult:
@@ -228,7 +233,8 @@ class Delivery:
     def _refused(self, part: PartDelivery, status: Status, reason: str) -> PartResult:
         names = (part.meta.sop_class, part.meta.sop_uid) if part.meta else ("", "")
         sop_class, sop_uid = (uid if is_uid(uid) else "" for uid in names)
-        log.warning("instance_refused", reason=reason, transfer=self._transfer.transfer_id, sop_class=sop_class)
+        transfer_id, data_hash = self._transfer.transfer_id, part.whole_hash
+        log.warning("instance_refused", reason=reason, hash=data_hash, transfer=transfer_id, sop_class=sop_class)
         return PartResult(status, sop_class, sop_uid)
 
 

@@ -1,4 +1,8 @@
-"""The body of a STOW-RS response: the Store Instances Response Module (PS3.18 I.1), as JSON or XML."""
+"""The body of a STOW-RS response: the Store Instances Response Module (PS3.18 I.1), as JSON or XML.
+
+The module has codes alone. Each item of a failure or a warning also has the words that a C-STORE response would have,
+as the attribute that is defined for them: Error Comment (0000,0902).
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,10 +20,12 @@ MEDIA_TYPES = (*JSON_TYPES, "application/dicom+xml", "application/xml", "text/xm
 NONE_STORED = {OUT_OF_RESOURCES: 503, FAILED: 500}
 NAMESPACE = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
 
+ERROR_COMMENT = "00000902"
 RETRIEVE_URL = "00081190"
 FAILURE_REASON = "00081197"
 WARNING_REASON = "00081196"
 KEYWORDS = {
+    ERROR_COMMENT: "ErrorComment",
     "00081150": "ReferencedSOPClassUID",
     "00081155": "ReferencedSOPInstanceUID",
     RETRIEVE_URL: "RetrieveURL",
@@ -65,9 +71,9 @@ def encode(dataset: Json, media_type: str) -> bytes:
 
 def _stored(result: PartResult, base: str) -> Json:
     # Nothing is, or other content is, at the address of what is not shown.
-    is_shown = result.status is not NOT_SHOWN
+    is_shown = result.status != NOT_SHOWN
     url = f"{base}/studies/{result.study_uid}/series/{result.series_uid}/instances/{result.sop_uid}"
-    warning: Json = {} if result.status is STORED else {WARNING_REASON: {"vr": "US", "Value": [result.status.code]}}
+    warning: Json = {} if result.status == STORED else _reason(WARNING_REASON, result.status)
     return _reference(result) | _url(url if is_shown else None) | warning
 
 
@@ -76,7 +82,13 @@ def _reference(result: PartResult) -> Json:
 
 
 def _failure(status: Status) -> Json:
-    return {FAILURE_REASON: {"vr": "US", "Value": [status.code]}}
+    return _reason(FAILURE_REASON, status)
+
+
+def _reason(tag: str, status: Status) -> Json:
+    """Return the code of a status under a tag, and its comment."""
+    comment: Json = {ERROR_COMMENT: {"vr": "LO", "Value": [status.comment]}} if status.comment else {}
+    return {tag: {"vr": "US", "Value": [status.code]}} | comment
 
 
 def _url(address: str | None) -> Json:

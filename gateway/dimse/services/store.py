@@ -8,7 +8,7 @@ import structlog
 from gateway.dimse.services.service import Association, Respond, Service
 from gateway.intake.accept import Incoming
 from gateway.intake.spool import Body
-from gateway.intake.status import FAILED, OTHER_CLASS, OUT_OF_RESOURCES, Status, of_rejected, of_stored
+from gateway.intake.status import FAILED, OTHER_CLASS, Status, of_rejected, of_stored, of_unavailable
 from operators.dimse.commands import C_STORE, Command, response
 from operators.dimse.sop_classes import is_storage
 from operators.errors import Rejected, Unavailable
@@ -51,17 +51,18 @@ class CStoreRequest:
             return of_rejected(error)
         except Unavailable as error:
             self._log_refusal(error.what)
-            return OUT_OF_RESOURCES
+            return of_unavailable(error)
         except Exception:
             # An error of one instance must not lose the association's other instances.
             self.association.transfer.mark_partial()
-            log.exception("instance_failed", transfer=self.association.transfer.transfer_id)
+            log.exception("instance_failed", transfer=self.association.transfer.transfer_id, hash=self.body.whole_hash)
             return FAILED
         return of_stored(receipt.event.warnings, is_shown=receipt.is_shown)
 
     def _log_refusal(self, reason: str) -> None:
         transfer_id, sop_class = self.association.transfer.transfer_id, self.incoming.sop_class
-        log.warning("instance_refused", reason=reason, transfer=transfer_id, sop_class=sop_class)
+        data_hash = self.body.whole_hash
+        log.warning("instance_refused", reason=reason, hash=data_hash, transfer=transfer_id, sop_class=sop_class)
 
 
 def begin(association: Association, command: Command, context_id: int) -> CStoreRequest:

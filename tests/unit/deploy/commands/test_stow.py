@@ -13,6 +13,8 @@ from deploy.errors import Failed
 
 FAILURE = b'{"00081198":{"vr":"SQ","Value":[{"00081197":{"vr":"US","Value":[49153]}}]}}'
 
+WORDS = FAILURE.replace(b"49153]}", b'49152]},"00000902":{"vr":"LO","Value":["quarantined: a sequence is malformed"]}')
+
 
 @contextmanager
 def web(status: int, body: bytes) -> Iterator[tuple[str, list[bytes]]]:
@@ -65,6 +67,7 @@ def test_a_file_that_the_door_has_stored_is_no_problem(status: int) -> None:
     ("reply", "message"),
     [
         (StowReply(409, FAILURE), r"409: C001 \(larger"),
+        (StowReply(409, WORDS), r"409: C000 \(quarantined: a sequence"),
         (StowReply(503, b'{"reason":"memory"}'), "503: memory"),
         (StowReply(502, b"<html>"), "502: no reason given"),
         (StowReply(200, b"[]"), "200: no reason given"),

@@ -5,7 +5,9 @@ from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
 from gateway.intake import status as statuses
 from gateway.intake.status import (
+    CANNOT_UNDERSTAND,
     NOT_SHOWN,
+    NOT_STORED,
     ODDITIES,
     OUT_OF_RESOURCES,
     REASONS,
@@ -15,9 +17,10 @@ from gateway.intake.status import (
     Status,
     of_rejected,
     of_stored,
+    of_unavailable,
 )
 from operators.dicom.reasons import Oddity, Reason
-from operators.errors import Rejected
+from operators.errors import Rejected, Unavailable
 
 ALL = [value for value in vars(statuses).values() if isinstance(value, Status)]
 each_status = pytest.mark.parametrize("status", ALL, ids=lambda status: status.outcome)
@@ -69,6 +72,34 @@ def test_the_statuses_over_dimse_are_among_all() -> None:
 )
 def test_a_reason_without_a_status_of_its_own_means_that_the_data_cannot_be_understood(reason: str, code: int) -> None:
     assert of_rejected(Rejected(reason)).code == code
+
+
+# What only the read API meets.
+OF_FRAMES = {Reason.NO_SUCH_FRAME, Reason.BAD_FRAME}
+
+
+@pytest.mark.parametrize("reason", [*(set(Reason) - OF_FRAMES), *REASONS])
+def test_a_failure_says_in_words_of_its_own_why_the_instance_is_refused(reason: str) -> None:
+    comment = of_rejected(Rejected(reason)).comment
+
+    assert comment != CANNOT_UNDERSTAND.comment
+    assert comment.isascii()
+    assert len(comment) <= 64
+
+
+@pytest.mark.parametrize("what", [*NOT_STORED, "store-object-went", "broker-no-report"])
+def test_an_instance_that_is_not_stored_now_says_what_fails(what: str) -> None:
+    status = of_unavailable(Unavailable(what))
+
+    assert status == OUT_OF_RESOURCES
+    assert status.comment != OUT_OF_RESOURCES.comment
+    assert status.comment.startswith("not stored, send again: ")
+    assert len(status.comment) <= 64
+
+
+def test_what_has_no_words_is_not_repeated_to_the_sender() -> None:
+    assert of_unavailable(Unavailable("10.1.2.3 went")).comment == OUT_OF_RESOURCES.comment
+    assert of_rejected(Rejected("unheard-of")).comment == CANNOT_UNDERSTAND.comment
 
 
 # PS3.4 B.2.3 warns when a data set does not match its SOP class; text that cannot be decoded is no such fault.

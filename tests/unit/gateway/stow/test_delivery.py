@@ -4,9 +4,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.stow.delivery import PartDelivery
 from operators.dicom.part10 import FileMeta, split_incoming_part10
+from operators.store import quarantine
+from schemas.objects import Bucket
 from tests.support.worlds.reading import part10
 from tests.support.worlds.stow import multipart, stow_world
 
@@ -48,5 +51,20 @@ def test_an_unexpected_error_while_a_part_arrives_fails_that_part_alone(
             assert (response.status, response.failures()) == (202, [0x0110])
             assert [(end.outcome, end.instances) for end in await world.ends()] == [("partial", 1)]
             assert world.intake.room.held_bytes == 0
+
+    asyncio.run(test())
+
+
+def test_a_refused_part_says_why_and_its_log_line_has_the_hash(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with stow_world(tmp_path) as world:
+            with capture_logs() as logs:
+                response = await world.post(multipart(b"no DICOM", part10()))
+
+            assert response.codes("0008119A", "00000902") == ["quarantined: no DICOM file, lacks DICM at byte 128"]
+            refusal = next(line for line in logs if line["event"] == "instance_refused")
+            assert refusal["reason"] == "not-part10"
+            (key,) = (key for bucket, key in world.store.objects if bucket is Bucket.QUARANTINE)
+            assert quarantine.tenant_and_hash(key)[1] == refusal["hash"]
 
     asyncio.run(test())

@@ -19,13 +19,17 @@ from gateway.intake.status import (
     STORED_ODD,
     TOO_LARGE,
     Status,
+    of_rejected,
+    of_stored,
 )
 from gateway.stow.delivery import PartResult
 from gateway.stow.response import KEYWORDS, MEDIA_TYPES, Json, encode, http_status, response_module
+from operators.errors import Rejected
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 BASE = "http://localhost:8060/dicomweb"
 SPACE = "{http://dicom.nema.org/PS3.19/models/NativeDICOM}"
+COMMENT = "00000902"
 SOP_CLASS, SOP_UID, URL, WARNING, FAILURE = "00081150", "00081155", "00081190", "00081196", "00081197"
 REFUSED, REFERENCED, OTHER_FAILURES = "00081198", "00081199", "0008119A"
 
@@ -132,6 +136,22 @@ def test_a_refused_part_is_named_if_its_class_and_its_uid_are_known() -> None:
     assert values(module, OTHER_FAILURES, FAILURE) == [0xC002, 0xC000, 0x0110]
     assert values(module, OTHER_FAILURES, SOP_UID) == [None, None, None]
     assert values(module, REFERENCED, FAILURE) == [None]
+
+
+def test_each_failure_and_each_warning_says_why_in_words() -> None:
+    unreadable = of_rejected(Rejected("bad-sequence"))
+    module = module_of(
+        stored(),
+        stored(2, status=of_stored(["odd-length"])),
+        refused(unreadable),
+        refused(PART_TYPE, "", ""),
+        broken_off=BROKEN_OFF,
+    )
+
+    assert values(module, REFERENCED, COMMENT) == [None, "stored, but: odd-length"]
+    assert values(module, REFUSED, COMMENT) == ["quarantined: a sequence is malformed"]
+    assert values(module, OTHER_FAILURES, COMMENT) == [PART_TYPE.comment, BROKEN_OFF.comment]
+    assert all(values(module, OTHER_FAILURES, COMMENT))
 
 
 def test_the_place_where_a_request_broke_off_is_the_last_of_the_failures_without_a_name() -> None:

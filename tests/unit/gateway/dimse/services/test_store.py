@@ -1,19 +1,22 @@
 """A C-STORE is answered with the outcome for its instance."""
 
 import asyncio
+import hashlib
 import socket
 import struct
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
 from gateway.dimse.services.service import Association
 from gateway.dimse.services.store import CStoreRequest, begin
 from gateway.intake.lifespan import Connectors
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
-from operators.dimse.commands import C_STORE, Command, parse_response
+from operators.dimse.commands import C_STORE, Command, CommandResponse, parse_response
 from operators.dimse.negotiation import AssociateAccepted, PresentationContext
-from operators.errors import Rejected
+from operators.errors import Rejected, Unavailable
 from operators.store.ports import Upload
 from schemas.objects import Bucket
 from tests.support.senders.scu import element, pdv
@@ -81,11 +84,15 @@ def begun(folder: Path, context_class: str, command_class: str) -> CStoreRequest
     return begin(association, Command(C_STORE, 7, command_class, "1.2.3.1", has_data=True), 1)
 
 
-def status_of(request: CStoreRequest) -> int:
+def answer_to(request: CStoreRequest) -> CommandResponse:
     responses: list[bytes] = []
     asyncio.run(request.answer(lambda _, command_set, __=b"": responses.append(command_set)))
     (answer,) = map(parse_response, responses)
-    return answer.status
+    return answer
+
+
+def status_of(request: CStoreRequest) -> int:
+    return answer_to(request).status
 
 
 def test_an_instance_is_stored_and_its_memory_freed(tmp_path: Path) -> None:
@@ -108,6 +115,34 @@ def test_another_class_than_the_contexts_is_refused_after_the_data_set(tmp_path:
 
 def test_an_instances_class_is_that_of_the_context_not_of_the_command(tmp_path: Path) -> None:
     assert begun(tmp_path, CT, "1.9.8").incoming.sop_class == CT
+
+
+def test_a_refusal_says_why_and_its_log_line_has_the_hash(tmp_path: Path) -> None:
+    request = begun(tmp_path, CT, CT)
+    request.body.write(memoryview(cut := data_set(1, "1.2.3")[:60]))
+
+    with capture_logs() as logs:
+        answer = answer_to(request)
+
+    assert (answer.status, answer.comment) == (0xC000, "quarantined: an element before the pixels is cut short")
+    (line,) = logs
+    assert (line["event"], line["reason"], line["hash"]) == (
+        "instance_refused",
+        "truncated-header",
+        hashlib.sha256(cut).hexdigest(),
+    )
+
+
+def test_an_instance_that_was_dropped_before_its_end_has_no_hash_in_the_log(tmp_path: Path) -> None:
+    request = begun(tmp_path, CT, CT)
+    request.body.write(memoryview(data_set(1, "1.2.3")))
+    request.body.fail(Unavailable("spool"))
+
+    with capture_logs() as logs:
+        answer = answer_to(request)
+
+    assert (answer.status, answer.comment) == (0xA700, "not stored, send again: no memory or disk space is free")
+    assert [(line["event"], line["hash"]) for line in logs] == [("instance_refused", None)]
 
 
 class FaultyStore(MemoryObjectStore):
