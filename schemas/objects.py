@@ -17,13 +17,13 @@ DATA_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class Bucket(StrEnum):
-    """The buckets; the first three are the tiers of instances."""
+    """The buckets; the first three are the tiers of instances. In the store each name has a prefix, which is a setting."""
 
-    HOT = "fluoro-hot"
-    WARM = "fluoro-warm"
-    COLD = "fluoro-cold"
-    DERIVED = "fluoro-derived"
-    QUARANTINE = "fluoro-quarantine"
+    HOT = "hot"
+    WARM = "warm"
+    COLD = "cold"
+    DERIVED = "derived"
+    QUARANTINE = "quarantine"
 
 
 # The tiers that hold instances, by name, from the one that new instances enter to the one that is read least.

@@ -7,6 +7,7 @@ from typing import Self
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from deploy.errors import Failed
+from operators.connectors.kafka.clients import client_config
 from schemas.codec import decode
 from schemas.events import StudySettled
 from schemas.settings.servers import BrokerSettings
@@ -20,8 +21,8 @@ class SettledWatch:
     """A consumer of the topic's events from the moment when it is entered; it commits no offsets."""
 
     def __init__(self, settings: BrokerSettings) -> None:
-        config = {"group.id": "fluoro-demo", "enable.auto.commit": False, "log_level": 2}
-        self.consumer = Consumer({"bootstrap.servers": settings.bootstrap, **config})
+        config = {"group.id": "fluoro-demo", "enable.auto.commit": False}
+        self.consumer = Consumer(client_config(settings) | config)
 
     def __enter__(self) -> Self:
         try:

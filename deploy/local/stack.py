@@ -46,20 +46,25 @@ class Stack:
     @cached_property
     def store(self) -> StoreSettings:
         """The settings that reach the object store."""
-        endpoint = f"http://127.0.0.1:{self.ports['minio']}"
         given = load(StoreSettings, self.environ)
-        access, secret = self.folder.secret("store-access"), self.folder.secret("store-secret")
-        return replace(given, endpoint=endpoint, access_key=access, secret_key=secret)
+        return StoreSettings(
+            endpoint=f"http://127.0.0.1:{self.ports['minio']}",
+            access_key=self.folder.secret("store-access"),
+            secret_key=self.folder.secret("store-secret"),
+            connect_s=given.connect_s,
+            no_progress_s=given.no_progress_s,
+        )
 
     @cached_property
     def broker(self) -> BrokerSettings:
         """The settings that reach the broker."""
-        return replace(load(BrokerSettings, self.environ), bootstrap=f"127.0.0.1:{self.ports['kafka']}")
+        given = load(BrokerSettings, self.environ)
+        return BrokerSettings(bootstrap=f"127.0.0.1:{self.ports['kafka']}", produce_s=given.produce_s)
 
     def catalog(self, role: str) -> CatalogSettings:
         """Return the settings that reach the catalog as one of its roles."""
         given = load(CatalogSettings, self.environ)
-        where = replace(given, host="127.0.0.1", port=self.ports["postgres"], database=DATABASE)
+        where = replace(given, host="127.0.0.1", port=self.ports["postgres"], database=DATABASE, sslmode="", tls_ca="")
         return replace(where, user=role, password=self.folder.secret(role))
 
     @cached_property

@@ -1,6 +1,7 @@
 """The Kafka source and the Kafka sink of a Flink graph; they pass bytes, which Python decodes and encodes."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pyflink.common import Row, WatermarkStrategy
@@ -29,6 +30,9 @@ RECORD: TypeInformation = Types.ROW([Types.STRING(), Types.INT(), Types.LONG(), 
 OUTGOING: TypeInformation = Types.ROW([Types.STRING(), BYTES, BYTES, Types.LONG()])
 # The most bytes of a record besides its value: key, headers, and Kafka's framing.
 FRAMING_BYTES = 64 * 1024
+# Where Flink's connector has Kafka's classes, and those of them that show user and password.
+SHADED = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security"
+LOGIN_MODULES = {"PLAIN": f"{SHADED}.plain.PlainLoginModule", "SCRAM": f"{SHADED}.scram.ScramLoginModule"}
 # Instead of a number of shards: records are keyed by their own key.
 BY_KEY = 0
 
@@ -50,11 +54,35 @@ class Reading:
     bounded: bool = False
 
 
+def client_properties(broker: BrokerSettings) -> dict[str, str]:
+    """Return the properties of the connector's Java clients for encryption and authentication.
+
+    The text of the certificates is in them, not the file's name, so that TaskManagers need no such file.
+    """
+    properties = {"security.protocol": broker.security_protocol}
+    if broker.has_sasl:
+        module = LOGIN_MODULES[broker.sasl_mechanism.partition("-")[0]]
+        user, password = _jaas_text(broker.user), _jaas_text(broker.password)
+        properties["sasl.mechanism"] = broker.sasl_mechanism
+        properties["sasl.jaas.config"] = f"{module} required username={user} password={password};"
+    if broker.has_tls and broker.tls_ca:
+        properties["ssl.truststore.type"] = "PEM"
+        properties["ssl.truststore.certificates"] = Path(broker.tls_ca).read_text()
+    return properties
+
+
+def _jaas_text(value: str) -> str:
+    """Return a value as JAAS quotes it."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
 def records(env: StreamExecutionEnvironment, broker: BrokerSettings, reading: Reading) -> KeyedStream:
     """Return the records of the topics, keyed by their own key or by their shard."""
     builder = (
         KafkaSource.builder()
         .set_bootstrap_servers(broker.bootstrap)
+        .set_properties(client_properties(broker))
         .set_group_id(reading.group)
         .set_client_id_prefix(reading.group)
         .set_topics(*(topic.name for topic in reading.topics))
@@ -130,6 +158,8 @@ def send(stream: DataStream, broker: BrokerSettings, group: str) -> None:
         .set_property("linger.ms", "1")
         .set_property("max.request.size", str(max(topic.max_message_bytes for topic in TOPICS) + FRAMING_BYTES))
     )
+    for name, value in client_properties(broker).items():
+        builder.set_property(name, value)
     builder._j_builder.setRecordSerializer(_java().writer())  # noqa: SLF001
     _stoppable(stream, group).sink_to(builder.build()).name(f"{group} outputs").uid(f"{group}-outputs")
 

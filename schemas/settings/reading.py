@@ -55,7 +55,10 @@ def setting(  # noqa: PLR0913 - a setting has this many properties
 
 
 def load(kind: type[T], env: Mapping[str, str]) -> T:
-    """Read one section; raises SettingsError with a line for each problem."""
+    """Read one section; raises SettingsError with a line for each problem.
+
+    A section may have a method `contradictions` with the problems of settings that do not fit together.
+    """
     env, notices, problems = with_new_names(_prefix(kind), env)
     for notice in notices:
         _print_once(notice)
@@ -66,7 +69,10 @@ def load(kind: type[T], env: Mapping[str, str]) -> T:
     problems += _unknown(kind, env)
     if problems:
         raise SettingsError("\n".join(problems))
-    return kind(**values)
+    section: Any = kind(**values)
+    if contradictions := [*getattr(section, "contradictions", tuple)()]:
+        raise SettingsError("\n".join(contradictions))
+    return section  # type: ignore[no-any-return]
 
 
 def load_all(kind: type[T], env: Mapping[str, str], *, with_store_keys: bool = False) -> T:

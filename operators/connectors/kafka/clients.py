@@ -21,8 +21,17 @@ log = structlog.get_logger()
 
 
 def client_config(settings: BrokerSettings) -> dict[str, Any]:
-    """Return librdkafka's settings that all clients share. What a client has to say waits until the client is polled."""
-    return {"bootstrap.servers": settings.bootstrap, "log_level": ERRORS, "logger": ClientLog()}
+    """Return librdkafka's settings that all clients share. What a client has to say waits until the client is polled.
+
+    The Java clients of the jobs have theirs in pipelines/engines/kafka.py.
+    """
+    config = {"bootstrap.servers": settings.bootstrap, "security.protocol": settings.security_protocol}
+    if settings.has_sasl:
+        config |= {"sasl.mechanism": settings.sasl_mechanism}
+        config |= {"sasl.username": settings.user, "sasl.password": settings.password}
+    if settings.has_tls and settings.tls_ca:
+        config["ssl.ca.location"] = settings.tls_ca
+    return {**config, "log_level": ERRORS, "logger": ClientLog()}
 
 
 @contextmanager

@@ -24,10 +24,18 @@ def parameters(settings: CatalogSettings, application_name: str, options: str = 
         "dbname": settings.database,
         "user": settings.user,
         "password": settings.password,
+        **_encryption(settings),
         "connect_timeout": CONNECT_S,
         "options": options.format(ms=int(settings.statement_s * 1000)),
         "application_name": application_name,
     }
+
+
+def _encryption(settings: CatalogSettings) -> dict[str, str]:
+    """Return libpq's parameters for TLS."""
+    if not settings.tls_ca:
+        return {"sslmode": settings.sslmode or "prefer"}
+    return {"sslmode": settings.sslmode or "verify-full", "sslrootcert": settings.tls_ca}
 
 
 def connect(settings: CatalogSettings, application_name: str, options: str, **more: Any) -> Connection[tuple[Any, ...]]:

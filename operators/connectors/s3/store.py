@@ -7,6 +7,7 @@ minio-py is not used: it hashes content that has been hashed already, at twice t
 import asyncio
 import base64
 import hashlib
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -74,9 +75,10 @@ class S3ObjectStore:
         self._endpoint = urlsplit(settings.endpoint)
         self._signer = Signer(settings.region, settings.access_key or "-", settings.secret_key or "-")
         self._session: ClientSession | None = None
-        is_tls = self._endpoint.scheme == "https"
-        port = self._endpoint.port or (443 if is_tls else 80)
-        self._connections = ConnectionPool(self._endpoint.hostname or "", port, is_tls=is_tls)
+        # None for an endpoint without TLS.
+        self._tls = _tls_context(settings) if self._endpoint.scheme == "https" else None
+        port = self._endpoint.port or (443 if self._tls else 80)
+        self._connections = ConnectionPool(self._endpoint.hostname or "", port, self._tls)
 
     async def __aenter__(self) -> Self:
         return self
@@ -107,7 +109,7 @@ class S3ObjectStore:
         headers = {META + name: value for name, value in upload.envelope.to_metadata().items()} | condition
         headers |= {"x-amz-checksum-crc32c": upload.crc32c, "content-length": str(upload.size_bytes)}
         asked = self._asked()
-        head = self._head("PUT", f"{bucket}/{upload.key}", headers)
+        head = self._head("PUT", self._path(bucket, upload.key), headers)
         with _as_unavailable():
             async with asyncio.timeout(self._settings.connect_s) as deadline:
                 response = await self._connections.exchange(head, upload.parts, self._extend(deadline))
@@ -135,7 +137,7 @@ class S3ObjectStore:
     async def head(self, bucket: Bucket, key: str) -> StoredObject | None:
         """Return an object's size, envelope and tag; None when there is no such object. Raises NoEnvelope."""
         with _as_unavailable():
-            async with self._request("HEAD", f"{bucket}/{key}") as response:
+            async with self._request("HEAD", self._path(bucket, key)) as response:
                 if response.status == HTTPStatus.NOT_FOUND:
                     await self._expect_bucket(bucket)
                     return None
@@ -155,7 +157,7 @@ class S3ObjectStore:
         last = "" if end is None else end - 1
         headers = {"range": f"bytes={start}-{last}"} if (start, end) != (0, None) else {}
         with _as_unavailable():
-            async with self._request("GET", f"{bucket}/{key}", headers=headers) as response:
+            async with self._request("GET", self._path(bucket, key), headers=headers) as response:
                 if response.status == HTTPStatus.NOT_FOUND:
                     await self._expect_bucket(bucket)
                     raise KeyError(key)
@@ -183,21 +185,21 @@ class S3ObjectStore:
     async def delete(self, bucket: Bucket, key: str) -> None:
         """Remove an object, if there is one."""
         with _as_unavailable():
-            async with self._request("DELETE", f"{bucket}/{key}") as response:
+            async with self._request("DELETE", self._path(bucket, key)) as response:
                 _expect(response, HTTPStatus.NO_CONTENT, HTTPStatus.OK, HTTPStatus.NOT_FOUND)
 
     async def check(self) -> None:
         """Return when the store answers and has every bucket; otherwise raise Unavailable."""
         with _as_unavailable():
             for bucket in Bucket:
-                async with self._request("HEAD", bucket) as response:
+                async with self._request("HEAD", self._path(bucket)) as response:
                     _expect(response, HTTPStatus.OK)
 
     async def make_buckets(self) -> None:
         """Create the buckets that do not exist."""
         with _as_unavailable():
             for bucket in Bucket:
-                async with self._request("PUT", bucket, headers={"content-length": "0"}) as response:
+                async with self._request("PUT", self._path(bucket), headers={"content-length": "0"}) as response:
                     _expect(response, HTTPStatus.OK, HTTPStatus.CONFLICT)
 
     async def expire(self, bucket: Bucket, days: int) -> bool:
@@ -205,7 +207,9 @@ class S3ObjectStore:
         rule = LIFECYCLE.format(days=days).encode()
         headers = {"content-length": str(len(rule)), "content-md5": _md5(rule)}
         with _as_unavailable():
-            async with self._request("PUT", bucket, query={"lifecycle": ""}, headers=headers, body=rule) as response:
+            async with self._request(
+                "PUT", self._path(bucket), query={"lifecycle": ""}, headers=headers, body=rule
+            ) as response:
                 if response.status in NO_LIFECYCLE_RULES:
                     return False
                 _expect(response, HTTPStatus.OK, HTTPStatus.NO_CONTENT)
@@ -213,16 +217,21 @@ class S3ObjectStore:
 
     async def _expect_bucket(self, bucket: Bucket) -> None:
         """Raise Unavailable when the bucket does not exist: the 404 of a missing object looks the same."""
-        async with self._request("HEAD", bucket) as response:
+        async with self._request("HEAD", self._path(bucket)) as response:
             _expect(response, HTTPStatus.OK)
 
     async def _page(self, bucket: Bucket, prefix: str, token: str) -> Element:
         query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
         with _as_unavailable():
-            async with self._request("GET", bucket, query=query) as response:
+            async with self._request("GET", self._path(bucket), query=query) as response:
                 _expect(response, HTTPStatus.OK)
                 async with asyncio.timeout(self._settings.no_progress_s):
                     return ET.fromstring(await response.text())  # noqa: S314 - the configured store is trusted
+
+    def _path(self, bucket: Bucket, key: str = "") -> str:
+        """Return the path of an object, or of its bucket, before it is percent-encoded."""
+        name = f"{self._settings.bucket_prefix}{bucket}"
+        return f"{name}/{key}" if key else name
 
     def _extend(self, deadline: asyncio.Timeout) -> Callable[[], None]:
         """Return a function that extends the deadline; the sender calls it after each step of progress."""
@@ -279,7 +288,7 @@ class S3ObjectStore:
 
     async def _ask_time(self) -> None:
         """Ask for an answer with the store's date; raises Unavailable for one without, which asking again would repeat."""
-        async with self._request("HEAD", Bucket.HOT) as response:
+        async with self._request("HEAD", self._path(Bucket.HOT)) as response:
             if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise Unavailable(f"store-{response.status}")
             if _unix_time(response.headers.get("date", "")) is None:
@@ -317,10 +326,15 @@ class S3ObjectStore:
         if self._session is None:
             # No sock_read: aiohttp can leave its timer running on a connection that has returned to the pool.
             timeout = ClientTimeout(total=None, sock_connect=self._settings.connect_s)
-            connector = TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)
+            connector = TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S, ssl=self._tls or True)
             skipped = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
             self._session = ClientSession(connector=connector, timeout=timeout, skip_auto_headers=skipped)
         return self._session
+
+
+def _tls_context(settings: StoreSettings) -> ssl.SSLContext:
+    """Return the context that trusts the authorities of the settings."""
+    return ssl.create_default_context(cafile=settings.tls_ca or None)
 
 
 class _as_unavailable:  # noqa: N801 - reads as what it does

@@ -35,10 +35,10 @@ class HttpResponse:
 class ConnectionPool:
     """Connections to one server, each used by one request at a time; the pool belongs to one event loop."""
 
-    def __init__(self, host: str, port: int, *, is_tls: bool) -> None:
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._host = host
         self._port = port
-        self._tls = ssl.create_default_context() if is_tls else None
+        self._tls = tls
         self._idle: list[tuple[float, Connection]] = []
 
     async def exchange(self, head: bytes, body: Sequence[Buffer], on_progress: Callable[[], None]) -> HttpResponse:

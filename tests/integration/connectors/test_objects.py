@@ -68,7 +68,7 @@ async def put_without_metadata(store: ObjectStore, sent: Upload) -> None:
         return
     assert isinstance(store, S3ObjectStore)
     headers = {"content-length": str(sent.size_bytes)}
-    path = f"{Bucket.HOT}/{sent.key}"
+    path = store._path(Bucket.HOT, sent.key)
     async with store._request("PUT", path, headers=headers, body=b"".join(sent.parts)) as response:
         assert response.status == 200
 

@@ -85,7 +85,9 @@ async def send_before_during_and_after(fault: str, folder: Path) -> None:
         await until_outbox_files_are_empty(folder)
     published = [event for event in events.events(INSTANCE_STORED) if isinstance(event, InstanceStored)]
     assert len(faulty.objects) == 2
-    assert {f"/{Bucket.HOT}/{event.object_key}" for event in published} == set(faulty.objects)
+    assert {f"/{StoreSettings.bucket_prefix}{Bucket.HOT}/{event.object_key}" for event in published} == set(
+        faulty.objects
+    )
 
 
 def test_a_failing_store_costs_a_sender_only_an_a700_in_time(tmp_path: Path) -> None:

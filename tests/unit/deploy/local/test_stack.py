@@ -15,6 +15,7 @@ from deploy.local.stack import INHERITED, INNER_PORTS, LOCAL, Stack
 from deploy.local.supervision import processes
 from deploy.local.supervision.stack_state import StackState
 from schemas.settings.reading import SettingsError
+from schemas.settings.servers import RoleSettings, StoreSettings
 from tests.support.data.sections import every_section, names_of
 
 HERE = layout.here({"FLUORO_CACHE": "/nonexistent"})
@@ -75,10 +76,21 @@ def test_the_users_settings_are_kept_where_the_stack_has_no_need_of_its_own(fold
     assert (made.dimse.ae_title, made.catalog("writer").connections, made.stow.parts) == ("NORTH", 4, 9)
 
 
+def test_the_servers_of_the_stack_speak_in_plain_text_on_loopback_whatever_is_exported(folder: DataFolder) -> None:
+    exported = {"FLUORO_BROKER_SECURITY_PROTOCOL": "SSL", "FLUORO_CATALOG_SSLMODE": "require"}
+    made = planned(folder, **exported, FLUORO_STORE_BUCKET_PREFIX="ours-", FLUORO_BROKER_TOPIC_REPLICAS="3")
+
+    assert (made.broker.security_protocol, made.broker.topic_replicas) == ("PLAINTEXT", 1)
+    assert made.catalog("reader").sslmode == ""
+    assert made.store.bucket_prefix == StoreSettings.bucket_prefix
+
+
 def test_the_settings_of_the_stack_are_every_setting_there_is(folder: DataFolder) -> None:
     settings = planned(folder).settings("writer")
 
-    assert settings.keys() == {name for section in every_section() for name in names_of(section)}
+    # The local database is made with its roles, so that nothing gives them their passwords later.
+    sections = [section for section in every_section() if section is not RoleSettings]
+    assert settings.keys() == {name for section in sections for name in names_of(section)}
     assert settings["FLUORO_CATALOG_USER"] == "writer"
     assert settings["FLUORO_API_PORT"] == "2"
 

@@ -9,9 +9,10 @@ from pyflink.common.typeinfo import RowTypeInfo
 from operators.stream.dead_letter import rejected
 from operators.stream.step import Output, Record
 from pipelines.engines import kafka
-from pipelines.engines.kafka import BY_KEY, OUTGOING, RECORD, Reading, outgoing
+from pipelines.engines.kafka import BY_KEY, OUTGOING, RECORD, Reading, client_properties, outgoing
 from schemas.codec import decode
 from schemas.events import Event
+from schemas.settings.servers import BrokerSettings
 from schemas.topics import INSTANCE_STORED, RECORD_REJECTED, TOPICS
 from tests.support.worlds.catalog_histories import NOON, due, ended, instance, quarantined
 
@@ -86,3 +87,26 @@ def test_the_rows_to_kafka_have_the_types_that_java_reads_from_them() -> None:
 def test_a_reading_without_shards_is_what_java_keys_by_the_records_own_key() -> None:
     assert Reading("study", (INSTANCE_STORED,)).shards == BY_KEY
     assert f"shards == {BY_KEY} ? text(key)" in JAVA
+
+
+def test_java_clients_are_encrypted_and_authenticated_by_the_same_settings(tmp_path: Path) -> None:
+    authorities = tmp_path / "ca.pem"
+    authorities.write_text("-----BEGIN CERTIFICATE-----\n")
+    settings = BrokerSettings(
+        security_protocol="SASL_SSL",
+        user="jobs",
+        password='back\\slash and "quote"',
+        tls_ca=str(authorities),
+    )
+
+    assert client_properties(BrokerSettings()) == {"security.protocol": "PLAINTEXT"}
+    assert client_properties(settings) == {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.jaas.config": (
+            "org.apache.flink.kafka.shaded.org.apache.kafka.common.security.scram.ScramLoginModule required"
+            r' username="jobs" password="back\\slash and \"quote\"";'
+        ),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.certificates": "-----BEGIN CERTIFICATE-----\n",
+    }

@@ -1,6 +1,7 @@
 """What librdkafka has to say of its clients is a line of the process's log, and nothing on standard error."""
 
 import time
+from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -11,6 +12,7 @@ from operators.connectors.kafka.positions import Positions
 from operators.errors import Unavailable
 from schemas.settings.servers import BrokerSettings
 
+ROOT = Path(__file__).parents[5]
 ABSENT = BrokerSettings(bootstrap="127.0.0.1:1", produce_s=0.5)
 
 
@@ -44,3 +46,30 @@ def test_a_line_is_logged_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -
             client_log.log(40, "%s [%s] %s", "FAIL", "client", f"at {moment}")
 
     assert [line["line"] for line in logs] == ["at 0.0", "at 60.0"]
+
+
+def test_a_client_is_encrypted_and_authenticated_by_the_settings() -> None:
+    sasl = BrokerSettings(security_protocol="SASL_SSL", user="gateway", password="secret", tls_ca="/ca.pem")
+
+    assert subset(client_config(BrokerSettings())) == {"security.protocol": "PLAINTEXT"}
+    assert subset(client_config(BrokerSettings(security_protocol="SSL"))) == {"security.protocol": "SSL"}
+    assert subset(client_config(sasl)) == {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": "gateway",
+        "sasl.password": "secret",
+        "ssl.ca.location": "/ca.pem",
+    }
+
+
+def subset(config: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in config.items() if name.startswith(("security.", "sasl.", "ssl."))}
+
+
+def test_no_other_module_says_how_the_broker_is_reached() -> None:
+    packages = ("operators", "gateway", "api", "pipelines", "deploy")
+    sources = [path for package in packages for path in (ROOT / package).rglob("*.py")]
+    found = {str(path.relative_to(ROOT)) for path in sources if "bootstrap.servers" in path.read_text()}
+
+    # The local stack's broker is told of its own controller.
+    assert found - {"deploy/local/servers/kafka.py"} == {"operators/connectors/kafka/clients.py"}

@@ -18,7 +18,7 @@ REQUEST = b"PUT / HTTP/1.1\r\n\r\n"
 async def connected(serve: Serve) -> AsyncIterator[ConnectionPool]:
     """Yield a pool of connections to a server that calls `serve` for each connection."""
     async with listening(serve) as port:
-        pool = ConnectionPool("127.0.0.1", port, is_tls=False)
+        pool = ConnectionPool("127.0.0.1", port)
         try:
             yield pool
         finally:
