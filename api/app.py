@@ -20,6 +20,7 @@ from api.dicomweb.pixel_data import bulk_or_pixels
 from api.http.problems import answer, problem_of
 from api.services import Services
 from operators.access.principal import authorize
+from operators.errors import Unavailable
 from operators.http.address import ROOT, service_address
 from operators.http.principal import RequestHead, principal_of
 from operators.http.problem import Problem
@@ -134,7 +135,8 @@ class Application:
         problem = problem_of(error)
         if problem.status >= 500:  # noqa: PLR2004 - HTTP's server errors
             # Not the exception's text or the path: they may contain patient data.
-            log.error("request_failed", reason=problem.reason, route=_route_of(scope), kind=type(error).__name__)
+            why = {"why": error.why} if isinstance(error, Unavailable) else {}
+            log.error("request_failed", reason=problem.reason, route=_route_of(scope), kind=type(error).__name__, **why)
         if response.status:
             raise error
         await answer(problem)(scope, receive, response.send)

@@ -13,11 +13,16 @@ class Rejected(Exception):
 
 
 class Unavailable(Exception):
-    """A store, broker or database did not answer in time or refused for now: try again later."""
+    """A store, broker or database did not answer in time or refused for now: try again later.
 
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
+    `what` is a code for counting. `why` is for those who run the archive: a line with the server's address and the
+    cause, never a value from the data; empty where there is nothing to say.
+    """
+
+    def __init__(self, what: str, why: str = "") -> None:
+        super().__init__(f"{what}: {why}" if why else what)
         self.what = what
+        self.why = why
 
 
 class Unreadable(Unavailable):

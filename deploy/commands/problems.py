@@ -38,7 +38,8 @@ def run(command: Callable[[], None]) -> int:
 
 def _line(error: Exception) -> str:
     if isinstance(error, Unavailable):
-        return f"{server_name(error)} does not answer: try again"
+        cause = f"cannot be used: {error.why}" if error.why else "does not answer: try again"
+        return f"{server_name(error)} {cause}"
     if isinstance(error, Rejected):
         return f"the object was not written by this archive: {error.reason}"
     return str(error)

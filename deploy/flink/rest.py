@@ -14,6 +14,8 @@ from operators.stream.step import Stop
 ANSWER_S = 5.0
 LINE_CHARACTERS = 300
 OUR_PACKAGES = ("schemas.", "operators.", "pipelines.", "fluoro.")
+# Kafka's errors for a wrong certificate, password or right, under whatever name a connector has its classes.
+KAFKA_REFUSAL = re.compile(r"\.kafka\.common\.errors\.\w*(Authorization|Authentication)Exception$")
 # The failure of a job that was stopped for good, with its stop as text.
 STOPPED = re.compile(r"^Caused by: fluoro\.KafkaRecords\$JobStopped: (.+)$", re.MULTILINE)
 ENDED = ("FAILED", "CANCELED", "FINISHED", "SUSPENDED")
@@ -101,7 +103,7 @@ class Rest:
 def causes(stacktrace: str) -> str:
     """Return the classes of the errors in a stack trace, outermost first, and the messages of our own errors.
 
-    Another library's message may quote a record.
+    Another library's message may quote a record. Those of Kafka's refusals name topics, groups and servers alone.
     """
     return " <- ".join(
         dict.fromkeys(_described(line.strip()) for line in stacktrace.splitlines() if _names_error(line))
@@ -116,4 +118,5 @@ def _described(line: str) -> str:
     # An error of embedded Python: pemja.core.PythonException: <class 'schemas.codec.UnknownSchema'>: its message
     line = re.sub(r"^(Caused by: )?(pemja\.core\.PythonException: <class '([\w.]+)'>)?", r"\3", line)
     kind = line.split(":", 1)[0]
-    return line[:LINE_CHARACTERS] if kind.startswith(OUR_PACKAGES) else kind
+    is_safe = kind.startswith(OUR_PACKAGES) or KAFKA_REFUSAL.search(kind)
+    return line[:LINE_CHARACTERS] if is_safe else kind

@@ -115,7 +115,7 @@ class Quarantine:
             try:
                 await self.measure()
             except Unavailable as error:
-                log.warning("quarantine_not_measured", what=error.what)
+                log.warning("quarantine_not_measured", what=error.what, why=error.why)
                 await sleep(min(MEASURE_AGAIN_S, self._rules.measure_s))
             else:
                 await sleep(self._rules.measure_s)

@@ -159,7 +159,7 @@ class Delivery:
         self._gate = asyncio.Semaphore(at_once)
         self._part: PartDelivery | None = None
         # The server or disk that was unavailable; empty while none was.
-        self._unavailable = ""
+        self._unavailable: Unavailable | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._results: list[PartResult] = []
 
@@ -215,9 +215,9 @@ class Delivery:
             self._transfer.count_refused()
             return self._refused(part, of_rejected(error), error.reason)
         except Unavailable as error:
-            self._unavailable = error.what
+            self._unavailable = error
             self._transfer.mark_partial()
-            return self._refused(part, of_unavailable(error), error.what)
+            return self._refused(part, of_unavailable(error), error.what, why=error.why)
         except Exception:
             # An error of one part must not lose the results of the others.
             self._transfer.mark_partial()
@@ -227,14 +227,16 @@ class Delivery:
     async def _stored(self, part: PartDelivery) -> PartResult:
         incoming = part.end()
         if self._unavailable:
-            raise Unavailable(self._unavailable)
+            raise Unavailable(self._unavailable.what, self._unavailable.why)
         return PartResult.of_receipt(await self._acceptance.accept(self._transfer, incoming))
 
-    def _refused(self, part: PartDelivery, status: Status, reason: str) -> PartResult:
+    def _refused(self, part: PartDelivery, status: Status, reason: str, **more: str) -> PartResult:
         names = (part.meta.sop_class, part.meta.sop_uid) if part.meta else ("", "")
         sop_class, sop_uid = (uid if is_uid(uid) else "" for uid in names)
         transfer_id, data_hash = self._transfer.transfer_id, part.whole_hash
-        log.warning("instance_refused", reason=reason, hash=data_hash, transfer=transfer_id, sop_class=sop_class)
+        log.warning(
+            "instance_refused", reason=reason, hash=data_hash, transfer=transfer_id, sop_class=sop_class, **more
+        )
         return PartResult(status, sop_class, sop_uid)
 
 

@@ -50,7 +50,7 @@ class CStoreRequest:
             self._log_refusal(error.reason)
             return of_rejected(error)
         except Unavailable as error:
-            self._log_refusal(error.what)
+            self._log_refusal(error.what, why=error.why)
             return of_unavailable(error)
         except Exception:
             # An error of one instance must not lose the association's other instances.
@@ -59,10 +59,12 @@ class CStoreRequest:
             return FAILED
         return of_stored(receipt.event.warnings, is_shown=receipt.is_shown)
 
-    def _log_refusal(self, reason: str) -> None:
+    def _log_refusal(self, reason: str, **more: str) -> None:
         transfer_id, sop_class = self.association.transfer.transfer_id, self.incoming.sop_class
         data_hash = self.body.whole_hash
-        log.warning("instance_refused", reason=reason, hash=data_hash, transfer=transfer_id, sop_class=sop_class)
+        log.warning(
+            "instance_refused", reason=reason, hash=data_hash, transfer=transfer_id, sop_class=sop_class, **more
+        )
 
 
 def begin(association: Association, command: Command, context_id: int) -> CStoreRequest:

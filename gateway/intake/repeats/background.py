@@ -71,7 +71,7 @@ class BackgroundInspections:
                 async with asyncio.timeout(INSPECTION_S):
                     self._remember(found, await self._inspect(found, envelope))
             except (Unavailable, TimeoutError) as error:
-                log.warning("inspection_unavailable", key=found.key, what=getattr(error, "what", "slow"))
+                log.warning("inspection_unavailable", key=found.key, error=str(error) or "slow")
             except Exception:
                 log.exception("inspection_failed", key=found.key)
             finally:

@@ -1,12 +1,13 @@
 """What every client of the broker is given: where the broker is, and our log for librdkafka's own lines."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from operators.errors import Unavailable
@@ -16,6 +17,17 @@ from schemas.settings.servers import BrokerSettings
 ERRORS = 3
 # A client tries to connect about once a second while its broker is away, and fails with a line each time.
 REPEAT_S = 60.0
+# The thread in librdkafka's lines, and the time that the attempt took.
+INNER = re.compile(r"^\[thrd:[^\]]*\]: |\s*\(after \d+ms in state \w+[^)]*\)$")
+# The errors of a connection that never came about: librdkafka's line before them knows why.
+NO_CONNECTION = (
+    KafkaError._TRANSPORT,  # noqa: SLF001 - the names of public constants
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    KafkaError._TIMED_OUT,  # noqa: SLF001
+    KafkaError._MSG_TIMED_OUT,  # noqa: SLF001
+    KafkaError._AUTHENTICATION,  # noqa: SLF001
+    KafkaError._SSL,  # noqa: SLF001
+)
 
 log = structlog.get_logger()
 
@@ -31,30 +43,52 @@ def client_config(settings: BrokerSettings) -> dict[str, Any]:
         config |= {"sasl.username": settings.user, "sasl.password": settings.password}
     if settings.has_tls and settings.tls_ca:
         config["ssl.ca.location"] = settings.tls_ca
-    return {**config, "log_level": ERRORS, "logger": ClientLog()}
+    return {**config, "log_level": ERRORS, "logger": ClientLog(settings.bootstrap)}
 
 
-@contextmanager
-def asking(client: AdminClient) -> Iterator[None]:
-    """Raise Unavailable for an error of the broker in the block; log what the client has to say, in any case."""
-    try:
-        yield
-    except KafkaException as error:
-        raise Unavailable("broker") from error
-    finally:
-        client.poll(0)
+class BrokerAdmin(AdminClient):  # type: ignore[misc]
+    """A client for questions about topics and groups, and for changes of topics."""
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        config = client_config(settings)
+        self._said: ClientLog = config["logger"]
+        super().__init__(config)
+
+    @contextmanager
+    def asking(self, about: str = "") -> Iterator[None]:
+        """Raise Unavailable for an error of the broker in the block; log what the client has to say, in any case.
+
+        `about` is what the questions of the block are about, such as a topic.
+        """
+        try:
+            yield
+        except KafkaException as error:
+            self.poll(0)
+            raise Unavailable("broker", self._said.why(error.args[0], about)) from error
+        finally:
+            self.poll(0)
 
 
 class ClientLog:
     """Where a client writes its log lines: into the process's own log, one of each kind in REPEAT_S."""
 
-    def __init__(self) -> None:
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
         # When each kind of line is logged again, by librdkafka's word for it, such as FAIL.
         self._again_at: dict[str, float] = {}
+        self._last, self._last_until = "", 0.0
 
     def log(self, _level: int, _form: str, kind: str, client: str, line: str) -> None:
         """Log a line, as confluent_kafka hands it over. It names addresses and topics, never what a record holds."""
         now = time.monotonic()
+        self._last, self._last_until = INNER.sub("", line), now + REPEAT_S
         if now >= self._again_at.get(kind, now):
             self._again_at[kind] = now + REPEAT_S
             log.warning("broker_client_error", kind=kind, client=client, line=line)
+
+    def why(self, error: KafkaError, about: str = "") -> str:
+        """Return a line with the broker's address and the cause of an error, which is often what the client said before."""
+        cause = error.str()
+        if error.code() in NO_CONNECTION and time.monotonic() < self._last_until:
+            cause = self._last
+        return f"{self._bootstrap}: {f'{about}: ' if about else ''}{cause}"

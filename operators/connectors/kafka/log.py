@@ -9,7 +9,7 @@ from weakref import WeakSet
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from operators.connectors.kafka.clients import client_config
+from operators.connectors.kafka.clients import ClientLog, client_config
 from operators.errors import Unavailable
 from operators.store.ports import Position
 from schemas.codec import encode
@@ -109,8 +109,9 @@ class KafkaEventLog:
 
     def _opened(self) -> "Deliveries":
         if self._deliveries is None or self._deliveries.is_broken:
-            producer = Producer(producer_config(self._settings))
-            self._deliveries = Deliveries(producer, asyncio.get_running_loop(), self._settings.produce_s)
+            config = producer_config(self._settings)
+            loop, produce_s = asyncio.get_running_loop(), self._settings.produce_s
+            self._deliveries = Deliveries(Producer(config), loop, produce_s, config["logger"])
             self._reporting.add(self._deliveries)
         return self._deliveries
 
@@ -123,13 +124,14 @@ class Deliveries:
     empty. `idle` is set while no report is awaited. It must be closed: the loop's next poll refers to it.
     """
 
-    def __init__(self, producer: Producer, loop: asyncio.AbstractEventLoop, produce_s: float) -> None:
+    def __init__(self, producer: Producer, loop: asyncio.AbstractEventLoop, produce_s: float, said: ClientLog) -> None:
         self.is_broken = False
         self.idle = asyncio.Event()
         self.idle.set()
         self._producer = producer
         self._loop = loop
         self._produce_s = produce_s
+        self._said = said
         # When each awaited report is overdue, by the loop's clock: the oldest record first.
         self._awaited: dict[asyncio.Future[Position], float] = {}
         # The next poll; None while none is needed.
@@ -141,7 +143,8 @@ class Deliveries:
         try:
             await asyncio.to_thread(self._producer.list_topics, timeout=CHECK_S)
         except KafkaException as error:
-            raise Unavailable("broker") from error
+            self._take_reports()
+            raise Unavailable("broker", self._said.why(error.args[0])) from error
 
     def close(self) -> None:
         """Drop all records that are not reported yet, and poll no more."""
@@ -160,7 +163,8 @@ class Deliveries:
             # First the poll, which knows the cause of a fatal error.
             self._take_reports()
             self._note(refused)
-            raise Unavailable("broker") from refused
+            why = self._said.why(refused.args[0]) if isinstance(refused, KafkaException) else str(refused)
+            raise Unavailable("broker", why) from refused
         if self.idle.is_set():
             self.idle.clear()
             self._poll_again(POLL_S)
@@ -211,7 +215,11 @@ class Deliveries:
         if error is not None and error.fatal():
             self._break(error.name())
         if not reported.done():
-            _settle(reported, error, Position(message.partition() or 0, message.offset() or 0))
+            if error is None:
+                reported.set_result(Position(message.partition() or 0, message.offset() or 0))
+            else:
+                why = self._said.why(error, f"topic {message.topic()}")
+                reported.set_exception(Unavailable(f"broker-{error.name()}", why))
 
     def _give_up_overdue(self) -> None:
         """Fail the records whose reports are overdue; librdkafka's own limit should have reported them before."""
@@ -242,10 +250,3 @@ class Deliveries:
         PRODUCER_BROKEN.labels(name).inc()
         log.error("producer_broken", error=name)
         self._producer.purge(in_queue=True, in_flight=False, blocking=False)
-
-
-def _settle(reported: "asyncio.Future[Position]", error: KafkaError | None, position: Position) -> None:
-    if error is None:
-        reported.set_result(position)
-    else:
-        reported.set_exception(Unavailable(f"broker-{error.name()}"))

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec, TopicDescription
+from confluent_kafka.admin import OffsetSpec, TopicDescription
 
-from operators.connectors.kafka.clients import asking, client_config
+from operators.connectors.kafka.clients import BrokerAdmin
 from schemas.settings.servers import BrokerSettings
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class Positions:
     """
 
     def __init__(self, settings: BrokerSettings) -> None:
-        self._client = AdminClient(client_config(settings))
+        self._client = BrokerAdmin(settings)
         self._within_s = settings.produce_s
 
     def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
@@ -66,7 +66,7 @@ class Positions:
 
     def committed(self, group: str) -> dict[Partition, int]:
         """Return the offsets that a group has committed; empty for a group that never committed."""
-        found = self._until_coordinated(lambda: self._offsets_of(group))
+        found = self._until_coordinated(lambda: self._offsets_of(group), f"group {group}")
         return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
 
     def _offsets_of(self, group: str) -> tuple[TopicPartition, ...]:
@@ -74,10 +74,10 @@ class Positions:
         answers = self._client.list_consumer_group_offsets(asked, request_timeout=self._within_s)
         return tuple(answers[group].result().topic_partitions or ())
 
-    def _until_coordinated(self, ask: Callable[[], T]) -> T:
+    def _until_coordinated(self, ask: Callable[[], T], about: str) -> T:
         """Return the answer of `ask`; ask again while the broker has no coordinator for the group yet."""
         deadline = time.monotonic() + self._within_s
-        with asking(self._client):
+        with self._client.asking(about):
             while True:
                 try:
                     return ask()
@@ -88,10 +88,13 @@ class Positions:
 
     def _describe(self, topics: Iterable[str]) -> Mapping[str, TopicDescription]:
         asked = self._client.describe_topics(TopicCollection(sorted(topics)), request_timeout=self._within_s)
-        with asking(self._client):
-            return {name: future.result() for name, future in asked.items()}
+        described = {}
+        for name, future in asked.items():
+            with self._client.asking(f"topic {name}"):
+                described[name] = future.result()
+        return described
 
     def _offsets(self, partitions: Iterable[TopicPartition], which: OffsetSpec) -> dict[Partition, int]:
         asked = self._client.list_offsets(dict.fromkeys(partitions, which), request_timeout=self._within_s)
-        with asking(self._client):
+        with self._client.asking():
             return {(place.topic, place.partition): future.result().offset for place, future in asked.items()}

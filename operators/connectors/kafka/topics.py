@@ -7,7 +7,6 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
-    AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
@@ -15,7 +14,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from operators.connectors.kafka.clients import asking, client_config
+from operators.connectors.kafka.clients import BrokerAdmin
 from schemas.settings.servers import BrokerSettings
 from schemas.topics import PARTITIONS, TOPICS, Topic
 
@@ -28,9 +27,9 @@ async def prepare_topics(settings: BrokerSettings, partitions: int = PARTITIONS,
     Every change is logged; the other settings of an existing topic stay as its operator has chosen them. Raises
     Unavailable when the broker does not answer or refuses.
     """
-    client = AdminClient(client_config(settings))
+    client = BrokerAdmin(settings)
     wanted = [NewTopic(topic.name, partitions, replication, config=topic.config) for topic in TOPICS]
-    with asking(client):
+    with client.asking():
         created = client.create_topics(wanted, request_timeout=settings.produce_s)
         existing = [topic for topic in TOPICS if not await asyncio.to_thread(_is_created, created[topic.name])]
         await asyncio.to_thread(_alter, client, existing, settings.produce_s)
@@ -47,7 +46,7 @@ def _is_created(future: Any) -> bool:
     return True
 
 
-def _alter(client: AdminClient, topics: Iterable[Topic], within_s: float) -> None:
+def _alter(client: BrokerAdmin, topics: Iterable[Topic], within_s: float) -> None:
     """Make the changes that these topics need; raises KafkaException."""
     resources = {topic: ConfigResource(ResourceType.TOPIC, topic.name) for topic in topics}
     if not resources:

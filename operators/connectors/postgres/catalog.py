@@ -28,8 +28,8 @@ from operators.catalog.rows import (
     TransferRow,
     WaitingDueRow,
 )
-from operators.connectors.postgres.connecting import BLAMES_MOMENT, connect
-from operators.errors import Rejected, Unavailable
+from operators.connectors.postgres.connecting import BLAMES_MOMENT, connect, unavailable
+from operators.errors import Rejected
 from schemas.settings.servers import CatalogSettings
 from schemas.topics import INSTANCE_STORED
 
@@ -87,10 +87,13 @@ class PostgresCatalog:
     @contextmanager
     def transaction(self, shard: int) -> Iterator["PostgresTables"]:
         """Open a transaction that locks the shard until the end of the block."""
-        with translated():
-            connection = self._connected()
-            with connection.transaction():
-                yield _held(connection, (self._shards, shard))
+        try:
+            with rejecting_data():
+                connection = self._connected()
+                with connection.transaction():
+                    yield _held(connection, (self._shards, shard))
+        except BLAMES_MOMENT as error:
+            raise unavailable(self._settings, error) from error
 
     def _connected(self) -> Connection[tuple[Any, ...]]:
         if self._connection is None or self._connection.closed:
@@ -129,7 +132,7 @@ class PostgresTables:
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Open a block whose writes are undone when an exception leaves it."""
-        with translated(), self._connection.transaction():
+        with rejecting_data(), self._connection.transaction():
             yield
 
     def known(self, keys: Collection[InstanceKey]) -> KnownRows:
@@ -260,18 +263,13 @@ class PostgresTables:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Raise a database's error as Rejected if the data caused it, as Unavailable if another try may succeed.
-
-    Programming errors pass unchanged.
-    """
+def rejecting_data() -> Iterator[None]:
+    """Raise a database's error as Rejected if the data caused it; other errors pass unchanged."""
     try:
         yield
     except BLAMES_DATA:
         # Without its cause: the database's message may quote the row, and so patient data.
         raise Rejected("refused-by-the-database") from None
-    except BLAMES_MOMENT as error:
-        raise Unavailable("catalog") from error
 
 
 def _held(connection: Connection[tuple[Any, ...]], shard: tuple[int, int]) -> PostgresTables:

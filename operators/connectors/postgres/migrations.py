@@ -9,8 +9,7 @@ import psycopg
 from psycopg import AsyncConnection, sql
 
 import schemas
-from operators.connectors.postgres.connecting import parameters
-from operators.errors import Unavailable
+from operators.connectors.postgres.connecting import parameters, unavailable
 from schemas.settings.servers import CatalogSettings
 
 FOLDER = Path(schemas.__file__).parent / "catalog"
@@ -51,7 +50,7 @@ async def apply(settings: CatalogSettings, folder: Path = FOLDER) -> None:
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
             await _apply_new(connection, read_migrations(folder))
     except psycopg.OperationalError as error:
-        raise Unavailable("catalog") from error
+        raise unavailable(settings, error) from error
 
 
 def read_migrations(folder: Path) -> tuple[Migration, ...]:

@@ -14,9 +14,8 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from operators.catalog.contents import Precedence
 from operators.catalog.ports import SHORT_FRAMES_BYTES, Hit, InstanceResult, Location, Page, SeriesResult, StudyResult
 from operators.catalog.query import BY_PATH, Match, Query, like_pattern
-from operators.connectors.postgres.connecting import CONNECT_S, parameters
+from operators.connectors.postgres.connecting import CONNECT_S, parameters, pool_name, unavailable
 from operators.dicom.attributes import LEVELS, Level
-from operators.errors import Unavailable
 from schemas.settings.servers import CatalogSettings
 
 Row = tuple[Any, ...]
@@ -107,10 +106,12 @@ class PostgresQueries:
     """A CatalogQueries over a pool of connections, which belongs to the event loop that opens it."""
 
     def __init__(self, settings: CatalogSettings) -> None:
+        self._settings = settings
         self._pool = AsyncConnectionPool(
             kwargs=parameters(settings, "fluoro-api", OPTIONS) | {"autocommit": True},
             min_size=1,
             max_size=settings.connections,
+            name=pool_name(settings),
             timeout=CONNECT_S,
             reconnect_timeout=CONNECT_S,
             open=False,
@@ -174,7 +175,7 @@ class PostgresQueries:
                         raise
             return await self._run(tenant, statement, values)
         except (Error, OSError) as error:
-            raise Unavailable("catalog") from error
+            raise unavailable(self._settings, error) from error
 
     async def _run(self, tenant: str, statement: bytes, values: Row) -> list[Row]:
         async with self._pool.connection() as connection:

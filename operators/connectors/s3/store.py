@@ -20,14 +20,15 @@ from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
 import structlog
-from aiohttp import ClientError, ClientPayloadError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
+from aiohttp import ClientResponse, ClientSession, ClientTimeout, TCPConnector
 from minio.xml import findall, findtext
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from operators.connectors.s3.answers import StoreAnswers
 from operators.connectors.s3.signature import Signer
 from operators.connectors.s3.wire import KEEP_ALIVE_S, ConnectionPool, HttpResponse
-from operators.errors import Unavailable, Unreadable
+from operators.errors import Unavailable
 from operators.store.clock import ENOUGH_S, StoreClock
 from operators.store.ports import NoEnvelope, OtherSize, StoredObject, Upload
 from schemas.objects import Bucket, Envelope
@@ -73,6 +74,7 @@ class S3ObjectStore:
         self._told_again_at = 0.0
         self._learning = asyncio.Lock()
         self._endpoint = urlsplit(settings.endpoint)
+        self._answers = StoreAnswers(settings.endpoint)
         self._signer = Signer(settings.region, settings.access_key or "-", settings.secret_key or "-")
         self._session: ClientSession | None = None
         # None for an endpoint without TLS.
@@ -98,19 +100,25 @@ class S3ObjectStore:
         Raises Unavailable also when connecting, sending a chunk or waiting for the response takes too long.
         """
         response = await self._put(bucket, upload, {"if-none-match": "*"})
-        return response.status != HTTPStatus.PRECONDITION_FAILED and _is_stored(response, upload.crc32c)
+        if response.status == HTTPStatus.PRECONDITION_FAILED:
+            return False
+        self._answers.expect_stored(response, upload.crc32c)
+        return True
 
     async def replace(self, bucket: Bucket, upload: Upload, etag: str) -> bool:
         """Store the object in place of the version with this tag; False when the key has another version, or none."""
         response = await self._put(bucket, upload, {"if-match": etag})
-        return response.status not in NOT_THIS_VERSION and _is_stored(response, upload.crc32c)
+        if response.status in NOT_THIS_VERSION:
+            return False
+        self._answers.expect_stored(response, upload.crc32c)
+        return True
 
     async def _put(self, bucket: Bucket, upload: Upload, condition: dict[str, str]) -> HttpResponse:
         headers = {META + name: value for name, value in upload.envelope.to_metadata().items()} | condition
         headers |= {"x-amz-checksum-crc32c": upload.crc32c, "content-length": str(upload.size_bytes)}
         asked = self._asked()
         head = self._head("PUT", self._path(bucket, upload.key), headers)
-        with _as_unavailable():
+        with self._answers:
             async with asyncio.timeout(self._settings.connect_s) as deadline:
                 response = await self._connections.exchange(head, upload.parts, self._extend(deadline))
         if self._is_refused_for_clock(response.status, response.headers.get("date"), asked):
@@ -123,7 +131,7 @@ class S3ObjectStore:
         if self._clock.is_known:
             return
         limit_s = self._settings.connect_s + self._settings.no_progress_s + ENOUGH_S
-        with _as_unavailable():
+        with self._answers:
             # The limit includes the wait for others that learn the time at this moment.
             async with asyncio.timeout(limit_s), self._learning:
                 while not self._clock.is_known:
@@ -136,12 +144,12 @@ class S3ObjectStore:
 
     async def head(self, bucket: Bucket, key: str) -> StoredObject | None:
         """Return an object's size, envelope and tag; None when there is no such object. Raises NoEnvelope."""
-        with _as_unavailable():
+        with self._answers:
             async with self._request("HEAD", self._path(bucket, key)) as response:
                 if response.status == HTTPStatus.NOT_FOUND:
                     await self._expect_bucket(bucket)
                     return None
-                _expect_readable(response, HTTPStatus.OK)
+                self._answers.expect_readable(response, HTTPStatus.OK)
                 return _stored_object(key, response.headers)
 
     async def read(
@@ -156,7 +164,7 @@ class S3ObjectStore:
             return
         last = "" if end is None else end - 1
         headers = {"range": f"bytes={start}-{last}"} if (start, end) != (0, None) else {}
-        with _as_unavailable():
+        with self._answers:
             async with self._request("GET", self._path(bucket, key), headers=headers) as response:
                 if response.status == HTTPStatus.NOT_FOUND:
                     await self._expect_bucket(bucket)
@@ -164,7 +172,7 @@ class S3ObjectStore:
                 _expect_size(response, size_bytes)
                 if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                     return
-                _expect_readable(response, HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
+                self._answers.expect_readable(response, HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
                 while chunk := await self._next(response):
                     yield chunk
 
@@ -184,47 +192,47 @@ class S3ObjectStore:
 
     async def delete(self, bucket: Bucket, key: str) -> None:
         """Remove an object, if there is one."""
-        with _as_unavailable():
+        with self._answers:
             async with self._request("DELETE", self._path(bucket, key)) as response:
-                _expect(response, HTTPStatus.NO_CONTENT, HTTPStatus.OK, HTTPStatus.NOT_FOUND)
+                self._answers.expect(response, HTTPStatus.NO_CONTENT, HTTPStatus.OK, HTTPStatus.NOT_FOUND)
 
     async def check(self) -> None:
         """Return when the store answers and has every bucket; otherwise raise Unavailable."""
-        with _as_unavailable():
+        with self._answers:
             for bucket in Bucket:
                 async with self._request("HEAD", self._path(bucket)) as response:
-                    _expect(response, HTTPStatus.OK)
+                    self._answers.expect(response, HTTPStatus.OK)
 
     async def make_buckets(self) -> None:
         """Create the buckets that do not exist."""
-        with _as_unavailable():
+        with self._answers:
             for bucket in Bucket:
                 async with self._request("PUT", self._path(bucket), headers={"content-length": "0"}) as response:
-                    _expect(response, HTTPStatus.OK, HTTPStatus.CONFLICT)
+                    self._answers.expect(response, HTTPStatus.OK, HTTPStatus.CONFLICT)
 
     async def expire(self, bucket: Bucket, days: int) -> bool:
         """Make the store remove a bucket's objects after `days` days; False when it has no lifecycle rules."""
         rule = LIFECYCLE.format(days=days).encode()
         headers = {"content-length": str(len(rule)), "content-md5": _md5(rule)}
-        with _as_unavailable():
+        with self._answers:
             async with self._request(
                 "PUT", self._path(bucket), query={"lifecycle": ""}, headers=headers, body=rule
             ) as response:
                 if response.status in NO_LIFECYCLE_RULES:
                     return False
-                _expect(response, HTTPStatus.OK, HTTPStatus.NO_CONTENT)
+                self._answers.expect(response, HTTPStatus.OK, HTTPStatus.NO_CONTENT)
                 return True
 
     async def _expect_bucket(self, bucket: Bucket) -> None:
         """Raise Unavailable when the bucket does not exist: the 404 of a missing object looks the same."""
         async with self._request("HEAD", self._path(bucket)) as response:
-            _expect(response, HTTPStatus.OK)
+            self._answers.expect(response, HTTPStatus.OK)
 
     async def _page(self, bucket: Bucket, prefix: str, token: str) -> Element:
         query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
-        with _as_unavailable():
+        with self._answers:
             async with self._request("GET", self._path(bucket), query=query) as response:
-                _expect(response, HTTPStatus.OK)
+                self._answers.expect(response, HTTPStatus.OK)
                 async with asyncio.timeout(self._settings.no_progress_s):
                     return ET.fromstring(await response.text())  # noqa: S314 - the configured store is trusted
 
@@ -337,19 +345,6 @@ def _tls_context(settings: StoreSettings) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=settings.tls_ca or None)
 
 
-class _as_unavailable:  # noqa: N801 - reads as what it does
-    """A context that raises every failure of the HTTP clients as Unavailable."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, ClientPayloadError):
-            raise Unreadable("store-broke-off") from error
-        if isinstance(error, ClientError | TimeoutError | OSError | EOFError | ET.ParseError):
-            raise Unavailable("store") from error
-
-
 @lru_cache(maxsize=4)
 def _unix_time(date: str) -> float | None:
     """Return the Unix time of an HTTP date, None if it is none; cached, since all answers of a second have the same."""
@@ -359,27 +354,9 @@ def _unix_time(date: str) -> float | None:
         return None
 
 
-def _is_stored(response: HttpResponse, crc32c: str) -> bool:
-    _expect(response, HTTPStatus.OK)
-    if response.headers.get("x-amz-checksum-crc32c") != crc32c:
-        raise Unavailable("store-checksum")
-    return True
-
-
 def _md5(data: bytes) -> str:
     # S3 requires a checksum with a lifecycle rule, against transmission errors.
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
-
-
-def _expect(response: ClientResponse | HttpResponse, *wanted: HTTPStatus) -> None:
-    if response.status not in wanted:
-        raise Unavailable(f"store-{response.status}")
-
-
-def _expect_readable(response: ClientResponse, *wanted: HTTPStatus) -> None:
-    if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise Unreadable(f"store-{response.status}")
-    _expect(response, *wanted)
 
 
 def _expect_size(response: ClientResponse, size_bytes: int | None) -> None:

@@ -30,6 +30,8 @@ class HttpResponse:
     status: int
     headers: dict[str, str]
     is_kept: bool
+    # What has arrived of its body: all of it, if the connection may be reused.
+    body: bytes = b""
 
 
 class ConnectionPool:
@@ -229,7 +231,7 @@ def _parse_response(received: bytearray) -> HttpResponse | None:
     excess = len(received) - end - len(END_OF_HEAD) - length
     if is_kept and excess < 0:
         return None
-    return HttpResponse(status, headers, is_kept and excess == 0)
+    return HttpResponse(status, headers, is_kept and excess == 0, bytes(received[end + len(END_OF_HEAD) :]))
 
 
 def _parse_head(text: str) -> tuple[int, dict[str, str]]:

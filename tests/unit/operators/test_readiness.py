@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from operators import readiness as module
 from operators.errors import Unavailable
@@ -32,6 +33,30 @@ def test_each_server_and_each_failing_task_is_named(monkeypatch: pytest.MonkeyPa
 
     assert states == {"catalog": "ready", "store": "away", "broker": "away", "index": "away", "outbox": "failing"}
     assert not is_ready(states)
+
+
+def test_a_server_that_goes_away_is_logged_once_with_the_cause() -> None:
+    now = 0.0
+
+    async def rejected() -> None:
+        raise Unavailable("broker", "broker:9093: Authentication failed")
+
+    async def ask_twice() -> None:
+        nonlocal now
+        readiness = Readiness({"broker": rejected, "store": answers}, clock=lambda: now)
+        await readiness.states()
+        now += 2 * FRESH_S
+        await readiness.states()
+
+    with capture_logs() as logs:
+        asyncio.run(ask_twice())
+
+    (line,) = logs
+    assert (line["event"], line["server"], line["why"]) == (
+        "server_away",
+        "broker",
+        "broker:9093: Authentication failed",
+    )
 
 
 def test_many_questions_at_once_ask_each_server_once_a_second() -> None:

@@ -14,6 +14,7 @@ from schemas.settings.reading import SettingsError
         (Failed("no conflict is known"), 1, "no conflict is known\n"),
         (Unavailable("store-503"), 1, "the object store does not answer: try again\n"),
         (Unavailable("catalog"), 1, "the catalog's database does not answer: try again\n"),
+        (Unavailable("broker-_SSL", "b:9093: no trust"), 1, "the broker cannot be used: b:9093: no trust\n"),
         (Rejected("no-envelope"), 1, "the object was not written by this archive: no-envelope\n"),
         (SettingsError("FLUORO_CATALOG_PORT: should be a whole number"), 2, "FLUORO_CATALOG_PORT: should be a whole"),
         (KeyboardInterrupt(), 130, ""),

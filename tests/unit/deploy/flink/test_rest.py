@@ -32,6 +32,14 @@ def test_a_failure_of_embedded_python_is_described_by_its_own_class() -> None:
     assert causes(trace) == "schemas.codec.UnknownSchema: no schema"
 
 
+@pytest.mark.parametrize("package", ["org.apache", "org.apache.flink.kafka.shaded.org.apache"])
+def test_a_refusal_of_the_broker_is_described_with_the_topic_that_it_names(package: str) -> None:
+    kind = f"{package}.kafka.common.errors.TopicAuthorizationException"
+    line = f"{kind}: Not authorized to access topics: [study-due]"
+
+    assert causes(f"java.io.IOException: x\n\tat a.b(C.java:1)\nCaused by: {line}") == f"java.io.IOException <- {line}"
+
+
 STOPPED = """java.io.IOException: Could not perform checkpoint 7 for operator catalog batches (1/1)#0.
 \tat org.apache.flink.Task.run(Task.java:569)
 Caused by: org.apache.flink.runtime.execution.SuppressRestartsException: Unrecoverable failure.

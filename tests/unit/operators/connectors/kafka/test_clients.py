@@ -4,10 +4,9 @@ import time
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient
 from structlog.testing import capture_logs
 
-from operators.connectors.kafka.clients import ClientLog, asking, client_config
+from operators.connectors.kafka.clients import BrokerAdmin, ClientLog, client_config
 from operators.connectors.kafka.positions import Positions
 from operators.errors import Unavailable
 from schemas.settings.servers import BrokerSettings
@@ -18,11 +17,13 @@ ABSENT = BrokerSettings(bootstrap="127.0.0.1:1", produce_s=0.5)
 
 def test_a_client_says_in_the_log_once_why_it_cannot_connect(capfd: pytest.CaptureFixture[str]) -> None:
     with capture_logs() as logs:
-        client = AdminClient(client_config(ABSENT))
-        with pytest.raises(Unavailable), asking(client):
+        client = BrokerAdmin(ABSENT)
+        with pytest.raises(Unavailable) as caught, client.asking("topic a-topic"):
             client.list_topics(timeout=1)
 
     (line,) = logs
+    assert caught.value.why.startswith("127.0.0.1:1: topic a-topic: 127.0.0.1:1/bootstrap: Connect to ")
+    assert caught.value.why.endswith("failed: Connection refused")
     assert (line["event"], line["kind"]) == ("broker_client_error", "FAIL")
     assert "Connection refused" in line["line"]
     assert capfd.readouterr().err == ""
@@ -38,7 +39,7 @@ def test_positions_that_cannot_be_had_say_why() -> None:
 def test_a_line_is_logged_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    client_log = ClientLog()
+    client_log = ClientLog("broker")
 
     with capture_logs() as logs:
         for moment in (0.0, 30.0, 59.0, 60.0, 61.0):

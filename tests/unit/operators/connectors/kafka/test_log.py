@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from operators.connectors.kafka.clients import ClientLog
 from operators.connectors.kafka.log import Deliveries, KafkaEventLog
 from operators.errors import Unavailable
 from schemas.events import TransferEnded, event_id
@@ -224,7 +225,7 @@ class SilentProducer:
 
 def test_a_record_without_a_report_is_unavailable_after_produce_s() -> None:
     async def test() -> None:
-        deliveries = Deliveries(SilentProducer(), asyncio.get_running_loop(), 0.05)
+        deliveries = Deliveries(SilentProducer(), asyncio.get_running_loop(), 0.05, ClientLog("broker"))
         async with asyncio.timeout(BOUND_S):
             with pytest.raises(Unavailable):
                 await deliveries.send(TRANSFER_ENDED, ended(1))

@@ -56,7 +56,7 @@ def test_a_response_may_arrive_byte_by_byte() -> None:
         async with connected(serve) as pool:
             return await ask(pool)
 
-    assert asyncio.run(run()) == HttpResponse(200, {"content-length": "2"}, is_kept=True)
+    assert asyncio.run(run()) == HttpResponse(200, {"content-length": "2"}, is_kept=True, body=b"ok")
 
 
 @pytest.mark.parametrize("unasked", [REQUEST_TIMEOUT, b"", b"noise"])
