@@ -12,6 +12,7 @@ from gateway.dimse.door import Door
 from gateway.dimse.messages import MessageAssembler, MessageLimits
 from gateway.dimse.pace import Pace
 from gateway.dimse.peers import Peer
+from gateway.dimse.refusals import report
 from gateway.dimse.requests import Requests
 from gateway.dimse.services.service import Association
 from gateway.dimse.state import AssociationState
@@ -59,7 +60,6 @@ class DimseConnection(asyncio.BufferedProtocol):
         self._exchange: Exchange | None = None
         # True from the acceptance of the association to its end.
         self._is_associated = False
-        # The titles of a caller that is no peer are not logged: they could be any text.
         self._log_context = {"address": str(source.address)}
         # Checks the limits; after the last PDU, closes the connection if the peer does not.
         self._timer: asyncio.TimerHandle | None = None
@@ -143,18 +143,20 @@ class DimseConnection(asyncio.BufferedProtocol):
         """Answer the association request."""
         peer = self._door.find_peer(pdu, self.source.address, certificate_of(self._transport))
         if isinstance(peer, str):
-            self._reject(reject(peer))
+            self._reject(reject(peer), pdu)
             return
         self._log_context["peer"] = peer.name
         answer = self._door.negotiate(pdu, peer)
         if isinstance(answer, AssociateRejected):
-            self._reject(answer)
+            self._reject(answer, pdu, peer)
             return
         self.calling_ae = answer.calling_ae
         if self._door.admission.add_association(self, peer):
+            if not answer.contexts:
+                report("contexts_refused", pdu, self._door.terms, peer, **self._log_context)
             self._accept(answer, peer)
         else:
-            self._reject(reject("too-many"))
+            self._reject(reject("too-many"), pdu, peer)
 
     def data_arrived(self, context_id: int, control: int, piece: memoryview, *, is_whole: bool) -> None:
         """Add the next piece of a data value to the message that it belongs to."""
@@ -203,9 +205,9 @@ class DimseConnection(asyncio.BufferedProtocol):
         GATEWAY_ASSOCIATED.labels("accepted").inc()
         GATEWAY_ASSOCIATIONS.inc()
 
-    def _reject(self, answer: AssociateRejected) -> None:
+    def _reject(self, answer: AssociateRejected, pdu: bytes, peer: Peer | None = None) -> None:
         GATEWAY_ASSOCIATED.labels(answer.reason).inc()
-        log.warning("association_refused", reason=answer.reason, **self._log_context)
+        report("association_refused", pdu, self._door.terms, peer, reason=answer.reason, **self._log_context)
         self._send_last(answer.pdu)
 
     def release(self) -> None:

@@ -171,8 +171,13 @@ def read_titles(pdu: bytes) -> tuple[str, str]:
     """Return the called and the calling AE title of an A-ASSOCIATE-RQ without their padding; raises Violation."""
     if len(pdu) < ASSOCIATE.size:
         raise Violation("malformed-associate", 6)
-    _, called, calling = ASSOCIATE.unpack_from(pdu)
+    called, calling = raw_titles(pdu)
     return _title(called), _title(calling)
+
+
+def raw_titles(pdu: bytes) -> tuple[bytes, ...]:
+    """Return the called and the calling AE title as they were sent; nothing of a request that is too short for them."""
+    return ASSOCIATE.unpack_from(pdu)[1:] if len(pdu) >= ASSOCIATE.size else ()
 
 
 def _title(raw: bytes) -> str:

@@ -4,12 +4,15 @@ import struct
 from contextlib import ExitStack
 from pathlib import Path
 
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import build_context
 from structlog.testing import capture_logs
 
 from operators.dimse.pdu import RELEASE_RP_PDU
 from schemas.telemetry import GATEWAY_PEERS_READ
 from tests.integration.gateway.conftest import ALLOWED, STRANGER
 from tests.support.worlds.gateway import GatewaySections
+from tests.support.worlds.intake import CT
 from tests.support.worlds.running_gateway import (
     answer_to,
     associate_pdu,
@@ -52,16 +55,30 @@ def test_a_request_from_an_address_without_a_peer_is_not_read(allowed: GatewaySe
     assert received == (1, 1, 3)
 
 
-def test_no_log_line_has_the_titles_of_an_unknown_caller(allowed: GatewaySections) -> None:
+def test_the_log_of_a_refused_association_says_who_asked_for_what(allowed: GatewaySections) -> None:
     with running(allowed) as gateway, capture_logs() as lines:
-        answer_to(gateway.port, associate_request("QZCANARY", "QZCALLED"))
-        answer_to(gateway.port, associate_request("CT1", "QZCALLED"))
+        answer_to(gateway.port, associate_request("NOBODY", "FLUORO"))
+        answer_to(gateway.port, associate_request("CT1", "OTHER"))
+        answer_to(gateway.port, associate_request("CT1", "FLUORO"), STRANGER)
 
-    assert [(line["event"], line["reason"], line["address"]) for line in lines if "reason" in line] == [
-        ("association_refused", "calling-ae", "127.0.0.1"),
-        ("association_refused", "called-ae", "127.0.0.1"),
+    refused = [line for line in lines if line["event"] == "association_refused"]
+    assert [(one["reason"], one["address"], one["calling_ae"], one["called_ae"]) for one in refused] == [
+        ("calling-ae", "127.0.0.1", "NOBODY", "FLUORO"),
+        ("called-ae", "127.0.0.1", "CT1", "OTHER"),
+        ("address", STRANGER, "CT1", "FLUORO"),
     ]
-    assert "QZ" not in str(lines)
+    proposed = ["CTImageStorage in ExplicitVRLittleEndian", "Verification in ExplicitVRLittleEndian"]
+    assert [one.get("proposed") for one in refused] == [proposed, proposed, None]
+
+
+def test_the_log_of_an_association_without_a_context_says_why_each_was_refused(allowed: GatewaySections) -> None:
+    images = associate_pdu("CHECKER", contexts=[build_context(CT, ExplicitVRLittleEndian)])
+    with running(allowed) as gateway, capture_logs() as lines:
+        assert answer_to(gateway.port, images) == (3,)
+
+    (line,) = (line for line in lines if line["event"] == "contexts_refused")
+    assert (line["peer"], line["calling_ae"], line["called_ae"]) == ("checker", "CHECKER", "FLUORO")
+    assert line["proposed"] == ["CTImageStorage in ExplicitVRLittleEndian: not allowed to this peer"]
 
 
 def test_a_peer_stores_for_its_own_tenant(allowed: GatewaySections) -> None:

@@ -1,7 +1,6 @@
 """A C-STORE is answered with the outcome for its instance."""
 
 import asyncio
-import hashlib
 import socket
 import struct
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from gateway.dimse.services.service import Association
 from gateway.dimse.services.store import CStoreRequest, begin
 from gateway.intake.lifespan import Connectors
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
+from operators.dicom.instance import data_hasher
 from operators.dimse.commands import C_STORE, Command, CommandResponse, parse_response
 from operators.dimse.negotiation import AssociateAccepted, PresentationContext
 from operators.errors import Rejected, Unavailable
@@ -121,15 +121,17 @@ def test_a_refusal_says_why_and_its_log_line_has_the_hash(tmp_path: Path) -> Non
     request = begun(tmp_path, CT, CT)
     request.body.write(memoryview(cut := data_set(1, "1.2.3")[:60]))
 
+    (whole_hash := data_hasher(EXPLICIT)).update(cut)
+
     with capture_logs() as logs:
         answer = answer_to(request)
 
-    assert (answer.status, answer.comment) == (0xC000, "quarantined: an element before the pixels is cut short")
+    assert (answer.status, answer.comment) == (0xC000, "quarantined: a UID, of study to instance, is unusable")
     (line,) = logs
     assert (line["event"], line["reason"], line["hash"]) == (
         "instance_refused",
-        "truncated-header",
-        hashlib.sha256(cut).hexdigest(),
+        "no-usable-uid",
+        whole_hash.hexdigest(),
     )
 
 
