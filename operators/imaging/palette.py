@@ -85,9 +85,12 @@ def _segment(words: Sequence[int], position: int, entries: list[int], descriptor
 
 def _indirect_segment(words: Sequence[int], position: int, entries: list[int], descriptor: TableDescriptor) -> int:
     """Append the entries of the earlier segments that an indirect segment repeats; return the position of the next."""
-    # The offset of the first repeated segment has 32 bits, the lowest word first.
+    # The offset of the first repeated segment has 32 bits, the lowest word first. It counts bytes, whatever an entry has.
     end = position + 2 + 4 * BYTE // descriptor.bits
-    repeated = sum(word << index * descriptor.bits for index, word in enumerate(words[position + 2 : end]))
+    offset = sum(word << index * descriptor.bits for index, word in enumerate(words[position + 2 : end]))
+    repeated, rest = divmod(offset, descriptor.bits // BYTE)
+    if rest:
+        raise Rejected(BAD_PALETTE)
     for _ in range(words[position + 1]):
         # An indirect segment that repeats an indirect segment could loop forever.
         if words[repeated] == INDIRECT:

@@ -6,6 +6,7 @@ from io import BytesIO
 from typing import Any, cast
 
 import httpx
+import numpy as np
 import pytest
 from pydicom import dcmread
 
@@ -175,16 +176,24 @@ SAMPLES = bytes(range(0, 240, 30))
 FULL_CHROMA = described(2, 4, SamplesPerPixel=3, PlanarConfiguration=0, PhotometricInterpretation="YBR_FULL_422")
 SIGNED = described(2, 4, BitsAllocated=16, BitsStored=12, HighBit=11, PixelRepresentation=1)
 REPORT: dict[str, Any] = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.104.1", "EncapsulatedDocument": b"%PDF-1.4 12"}
+# The last two entries repeat the second segment, whose offset is 6 bytes.
+SEGMENTED = np.array([0, 1, 0xFF00, 0, 2, 0x1200, 0x3400, 2, 1, 6, 0], "<u2").tobytes()
+COLOURS = ("Red", "Green", "Blue")
+PALETTE: dict[str, Any] = {f"{colour}PaletteColorLookupTableDescriptor": ("US", [5, 30, 16]) for colour in COLOURS}
+PALETTE |= {f"Segmented{colour}PaletteColorLookupTableData": ("OW", SEGMENTED) for colour in COLOURS}
 PICTURES = (
     native_image(SAMPLES, **WINDOWED),
     native_image(SAMPLES, VOILUTSequence=[sequence_item(**INVERSE)], **described(2, 4)),
     native_image(SAMPLES * 3, **FULL_CHROMA),
     native_image(bytes(range(16)), **SIGNED),
 )
+PALETTED = described(2, 4, PhotometricInterpretation="PALETTE COLOR") | PALETTE
+# The images that are asked for under each name.
+IMAGES = {"frames": PICTURES, "rendered": (*PICTURES, native_image(bytes(range(29, 37)), **PALETTED))}
 # What is asked for, of which files; the answer's name in FORMS, its number there, and the hash of its bytes. A picture's
 # are its pixels, because its file depends on the library that writes it. To change a hash, raise the number.
 GOLDEN = {
-    "rendered": (5, "9f87a449c2009d3e"),
+    "rendered": (6, "f56d4ed8544583d9"),
     "frames": (3, "86ee8ca0510f735e"),
     "application/pdf": (4, "fecc0119cfaf176d"),
 }
@@ -199,7 +208,7 @@ def answers(name: str) -> list[bytes]:
         ("frames/1/rendered", "image/png") if name == "rendered" else ("frames/1", "application/octet-stream")
     )
     found = []
-    for whole in PICTURES:
+    for whole in IMAGES[name]:
         with archive(whole) as ask:
             content = ask(f"{INSTANCE}/{path}", accept=accept).content
             found.append(opened(content).tobytes() if name == "rendered" else content)

@@ -39,7 +39,9 @@ def test_entries_of_16_bits_that_use_no_upper_byte_count_as_8_bits() -> None:
     [
         (16, [0, 2, 5, 6, 1, 3, 12], [5, 6, 8, 10, 12]),
         (16, [0, 2, 5, 6, 1, 2, 10, 2, 1, 0, 0], [5, 6, 8, 10, 5, 6]),
+        (16, [0, 1, 9, 0, 2, 5, 6, 2, 1, 6, 0], [9, 5, 6, 5, 6]),
         (8, [0, 2, 5, 6, 2, 1, 0, 0, 0, 0], [5, 6, 5, 6]),
+        (8, [0, 1, 9, 0, 2, 5, 6, 2, 1, 3, 0, 0, 0], [9, 5, 6, 5, 6]),
     ],
 )
 def test_a_segmented_palette_is_expanded_as_in_ps3_3_c_7_9_2(bits: int, words: list[int], wanted: list[int]) -> None:
@@ -58,6 +60,7 @@ def test_a_segmented_palette_has_as_many_entries_as_its_descriptor_says(data: by
     assert len(found) == entries
 
 
-def test_an_indirect_segment_within_another_is_refused() -> None:
+@pytest.mark.parametrize("words", [[2, 1, 0, 0], [0, 2, 5, 6, 2, 1, 1, 0]])
+def test_an_indirect_segment_within_another_or_within_an_entry_is_refused(words: list[int]) -> None:
     with pytest.raises(Rejected, match="bad-palette"):
-        segmented_entries(np.array([2, 1, 0, 0], "<u2").tobytes(), TableDescriptor(9, 0, 16))
+        segmented_entries(np.array(words, "<u2").tobytes(), TableDescriptor(9, 0, 16))
