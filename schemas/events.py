@@ -66,7 +66,7 @@ class Facts:
     rows: int | None = None
     columns: int | None = None
     bits_allocated: int | None = None
-    # The values of all items of Request Attributes Sequence, joined by backslashes.
+    # The texts of all items of Request Attributes Sequence, joined by backslashes; NUL separates values of one item.
     scheduled_procedure_step_id: str | None = field(default=None, repr=False)
     requested_procedure_id: str | None = field(default=None, repr=False)
 

@@ -224,14 +224,9 @@ def _columns(level: Level, values: dict[str, Any]) -> dict[str, Any]:
     for attribute in COLUMNS[level]:
         value = values[attribute.name]
         if attribute.matching == "texts":
-            columns[attribute.column] = _distinct(value)
+            columns[attribute.column] = value or ()
             continue
         columns[attribute.name] = value
         if attribute.matching == "name":
             columns[attribute.column] = None if value is None else fold(value)
     return columns
-
-
-def _distinct(texts: str | None) -> tuple[str, ...]:
-    """Return the non-empty values between backslashes, each once."""
-    return tuple(dict.fromkeys(part for part in (texts or "").split("\\") if part))

@@ -15,7 +15,7 @@ import orjson
 from operators.catalog.storable import storable_text
 from operators.dicom.attributes import LEVELS, Attribute, Level, answered_at, items_of
 from operators.dicom.element_json import TEXTS, DicomJson, JsonElement, text_json
-from operators.dicom.facts import MAX_ITEMS, MAX_TEXT_LENGTH
+from operators.dicom.facts import MAX_ITEMS, MAX_TEXT_LENGTH, texts_of_items
 
 # Legal values reach half of it: 16 items, and names of 64 kanji in each component group (PS3.5 6.2).
 LIMIT_BYTES = 16 * 1024
@@ -64,7 +64,7 @@ def _items(sequence: Attribute, values: Mapping[str, Any], length: int) -> list[
     members = items_of(sequence)
     if all(values[member.name] is None for member in members):
         return None
-    items = zip_longest(*((values[member.name] or "").split("\\") for member in members), fillvalue="")
+    items = zip_longest(*(texts_of_items(values[member.name] or "") for member in members), fillvalue="")
     return [
         {f"{member.tag:08X}": element(member.vr, text[:length]) for member, text in zip(members, item, strict=True)}
         for item in islice(items, MAX_ITEMS)

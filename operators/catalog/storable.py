@@ -6,6 +6,7 @@ from datetime import date, time
 from typing import Any
 
 from operators.dicom.attributes import FACTS
+from operators.dicom.facts import texts_of_items
 from schemas.events import Facts
 
 # The longest text that is stored, in characters. The longest matched VR has 64 in each component group (PS3.5 6.2), and
@@ -25,8 +26,8 @@ NUMBER = re.compile(r"[+-]?[0-9]{1,12}")
 def storable_values(facts: Facts) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return every fact under its name as a typed value, and a warning code for each that was lost or cut.
 
-    Text is str, dates and times are date and time without a zone, numbers int. None means absent or unreadable, an
-    empty str means an element without a value.
+    Text is str, or a tuple of str for the items of a sequence; dates and times are date and time without a zone,
+    numbers int. None means absent or unreadable, an empty str means an element without a value.
     """
     values: dict[str, Any] = {}
     warnings = []
@@ -34,7 +35,7 @@ def storable_values(facts: Facts) -> tuple[dict[str, Any], tuple[str, ...]]:
         if fact is None:
             values[name] = None
             continue
-        values[name], problem = READERS.get(VRS[name], _text)(fact)
+        values[name], problem = READERS.get(KINDS[name], _text)(fact)
         if problem:
             warnings.append(f"{name.replace('_', '-')}-{problem}")
     return values, tuple(warnings)
@@ -91,5 +92,20 @@ def _count(fact: int) -> tuple[int | None, str]:
     return (fact, "") if LEAST <= fact <= MOST else (None, "unreadable")
 
 
-READERS: dict[str, Callable[[Any], tuple[Any, str]]] = {"DA": _date, "TM": _time, "IS": _number, "US": _count}
-VRS = {attribute.name: attribute.vr for attribute in FACTS}
+def _texts(fact: str) -> tuple[tuple[str, ...], str]:
+    """Return the values in all items of a sequence that are not empty, each once."""
+    found = [_text(value) for text in texts_of_items(fact) for value in text.split("\\")]
+    return tuple(dict.fromkeys(text for text, _ in found if text)), max(problem for _, problem in found)
+
+
+READERS: dict[str, Callable[[Any], tuple[Any, str]]] = {
+    "DA": _date,
+    "TM": _time,
+    "IS": _number,
+    "US": _count,
+    "texts": _texts,
+}
+# The kind of each fact: its VR, or that it has a text in each item of a sequence.
+KINDS: dict[str, str] = {
+    attribute.name: attribute.matching or "" if attribute.sequence else attribute.vr for attribute in FACTS
+}

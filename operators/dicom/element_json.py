@@ -13,7 +13,7 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any
 
-from operators.dicom.text import ONE_TEXT_VRS, CharacterSet, name_groups, read_text
+from operators.dicom.text import ONE_TEXT_VRS, CharacterSet, DecodedText, name_groups, read_text
 from operators.dicom.transfer_syntaxes import FORMATS
 
 # A data set in the DICOM JSON model: elements by tag, eight hexadecimal digits (PS3.18 F.2).
@@ -39,6 +39,19 @@ def element_json(vr: str, raw: bytes, order: str, character_set: CharacterSet) -
         return text_json(vr, read_text(raw, vr, character_set).text)
     values = NUMBERS[vr](raw, order) if vr in NUMBERS else None
     return None if values is None else _with_values(vr, values)
+
+
+def text_sent_as(sent: str, vr: str, raw: bytes, order: str, character_set: CharacterSet) -> DecodedText | None:
+    """Return the text of an element of a VR in TEXTS that was sent under the VR `sent`, which is empty without one.
+
+    Numbers become their decimal texts, separated by backslashes. None where the bytes are no values of the VR sent.
+    """
+    if sent == "SQ":
+        return None
+    if sent not in NUMBERS:
+        return read_text(raw, vr, character_set)
+    values = NUMBERS[sent](raw, order)
+    return None if values is None else DecodedText("\\".join(map(str, values)), is_exact=True)
 
 
 def text_json(vr: str, text: str) -> JsonElement:

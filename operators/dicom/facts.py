@@ -2,17 +2,18 @@
 
 import re
 import struct
+from collections.abc import Iterable
 from typing import Any
 
 from operators.dicom.attributes import FACTS, SEQUENCES, items_of
+from operators.dicom.element_json import text_sent_as
 from operators.dicom.reasons import Oddity
-from operators.dicom.scan import Buffer, Header, ValueSpan, scanning_items
+from operators.dicom.scan import MAX_SEQUENCE_BYTES, Buffer, Header, ValueSpan, scanning_items
 from operators.dicom.text import (
     DEFAULT_REPERTOIRE,
     PADDING,
     TRAILING_PADDING_VRS,
     character_set_of,
-    read_text,
 )
 from operators.dicom.transfer_syntaxes import FORMATS, VALUE_BYTES
 from operators.pieces import Pieces
@@ -23,6 +24,8 @@ MAX_TEXT_BYTES = 16 * MAX_TEXT_LENGTH
 MAX_NUMBER_BYTES = 128
 MAX_INT = (1 << 31) - 1
 MAX_ITEMS = 16
+# What separates the values of one item where a backslash separates items. No text has NUL (operators.dicom.text).
+VALUES_IN_ITEM = "\0"
 
 # Name, tag and VR of every fact at the top level of a data set: plain tuples, for the loop over them is a hot path.
 SPECIFIC_CHARACTER_SET, *TOP_LEVEL = (
@@ -105,10 +108,11 @@ class _Reader:
         raw = bytes(self.header.data[start : start + min(length, MAX_TEXT_BYTES)])
         if found_vr not in {vr, ""}:
             self.oddities.add(Oddity.UNEXPECTED_VR)
-        if found_vr in NUMBER_VRS:
-            number = _parsed(raw, NUMBER_VRS[found_vr], self.header.order)
-            return "" if number is None else str(number)
-        text, is_exact = read_text(raw, vr, self.character_set)
+        found = text_sent_as(found_vr, vr, raw, self.header.order, self.character_set)
+        if found is None:
+            self.oddities.add(Oddity.UNREADABLE_NUMBER)
+            return ""
+        text, is_exact = found
         if not is_exact:
             self.oddities.add(Oddity.UNDECODABLE_TEXT)
         if len(text) > MAX_TEXT_LENGTH or length > MAX_TEXT_BYTES:
@@ -116,13 +120,15 @@ class _Reader:
         return text[:MAX_TEXT_LENGTH]
 
     def items(self, sequence: str) -> Pieces[dict[str, str]]:
-        """Read the facts in the items of a sequence: one value for each item, joined by backslashes."""
-        members = ITEMS[sequence]
+        """Read the facts in the items of a sequence: one value for each item, joined."""
+        members, tag = ITEMS[sequence], int(sequence, 16)
         wanted = frozenset(tag for _, tag, _ in (SPECIFIC_CHARACTER_SET, *members))
-        found = yield from scanning_items(self.header, int(sequence, 16), wanted)
+        found = yield from scanning_items(self.header, tag, wanted)
+        if any(found[MAX_ITEMS:]) or self.header.values[tag][2] > MAX_SEQUENCE_BYTES:
+            self.oddities.add(Oddity.LONG_VALUE)
         items = [self._item(item, members) for item in found[:MAX_ITEMS]]
         texts = {name: [item[name] for item in items] for name, _, _ in members}
-        return {name: "\\".join(found) for name, found in texts.items() if any(found)}
+        return {name: joined_items(found) for name, found in texts.items() if any(found)}
 
     def _item(self, item: dict[int, ValueSpan], members: tuple[tuple[str, int, str], ...]) -> dict[str, str]:
         """Read the facts in an item, which may have its own character set (PS3.3 C.12.1.1.2)."""
@@ -132,6 +138,16 @@ class _Reader:
         texts = {name: self.text(item[tag], vr) if tag in item else "" for name, tag, vr in members}
         self.character_set = outer
         return texts
+
+
+def joined_items(texts: Iterable[str]) -> str:
+    """Return the fact of the texts of a sequence's items, in their order."""
+    return "\\".join(text.replace("\\", VALUES_IN_ITEM) for text in texts)
+
+
+def texts_of_items(fact: str) -> list[str]:
+    """Return the texts that joined_items() joined, several values of an item separated by backslashes again."""
+    return [text.replace(VALUES_IN_ITEM, "\\") for text in fact.split("\\")]
 
 
 def _printable(raw: Buffer, vr: str) -> str | None:

@@ -16,7 +16,15 @@ from pydicom.filereader import read_dataset
 from pydicom.hooks import raw_element_vr
 
 from operators.dicom.attributes import FACTS
-from operators.dicom.element_json import NUMBERS, TEXTS, DicomJson, JsonElement, element_json, inline_binary
+from operators.dicom.element_json import (
+    TEXTS,
+    DicomJson,
+    JsonElement,
+    element_json,
+    inline_binary,
+    text_json,
+    text_sent_as,
+)
 from operators.dicom.frames import DELIMITERS, ITEM_HEADER, item_bounds
 from operators.dicom.part10 import META_GROUP
 from operators.dicom.scan import OPAQUE_VRS, PIXEL_DATA, PIXEL_TAGS, Pixels, inflate, scan
@@ -244,17 +252,27 @@ def _element(data_set: Dataset, raw: Any, address: str, depth: int, context: _Co
         except Rejected:
             raise
         except Exception:  # noqa: BLE001 - pydicom raises many kinds on foreign bytes: they are no items
-            vr = "UN"
+            return _opaque("UN", value, address) if isinstance(value, bytes) else None
     if not isinstance(value, bytes):
         return None
-    if vr not in NUMBERS and len(value) <= TEXT_BYTES:
-        vr = ANSWERED_VRS.get(tag, vr)
     if len(value) > LONG_BYTES:
         context.deadline.check()
-    found = _from_bytes(vr, value, address, "<" if getattr(raw, "is_little_endian", True) else ">", context)
+    order = "<" if getattr(raw, "is_little_endian", True) else ">"
+    if (found := _answered_text(tag, vr, value, order, context)) is not None:
+        return found
+    found = _from_bytes(vr, value, address, order, context)
     if tag in LUT_DESCRIPTORS and vr == "SS" and "Value" in found:
         found["Value"][0] &= 0xFFFF
     return found
+
+
+def _answered_text(tag: int, vr: str, value: bytes, order: str, context: _Context) -> JsonElement | None:
+    """Return the element of a text that queries answer too; None for any other, or one without values."""
+    answered = ANSWERED_VRS.get(tag)
+    if answered is None or len(value) > TEXT_BYTES:
+        return None
+    found = text_sent_as(vr, answered, value, order, context.character_set)
+    return None if found is None else text_json(answered, found.text)
 
 
 def known_vr(tag: int) -> str:

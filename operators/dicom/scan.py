@@ -590,12 +590,14 @@ class _ItemScan(_Scan):
         syntax = stack[-1].syntax
         if len(stack) == 2:  # noqa: PLR2004 (the sequence and its item)
             tag, length = syntax.tag_and_length(self.buffer, position)
-            vr = ""
-            if syntax.is_explicit:
+            vr, start = "", position + 8
+            if syntax.is_explicit and tag in self.wanted:
                 _, number, length = syntax.element(self.buffer, position)
                 vr = syntax.short_vrs.get(number, "")
-            if tag in self.wanted and (vr or not syntax.is_explicit):
-                self.found[-1][self.wanted[tag]] = (vr, position + 8, length)
+                if not vr:
+                    vr, start, length = self._long_form(position, tag, number, length, syntax)
+            if tag in self.wanted and length != UNDEFINED:
+                self.found[-1][self.wanted[tag]] = (vr, start, length)
         return super()._in_item(stack, position)
 
 

@@ -189,10 +189,24 @@ PICTURES = (
 )
 PALETTED = described(2, 4, PhotometricInterpretation="PALETTE COLOR") | PALETTE
 # The images that are asked for under each name.
-IMAGES = {"frames": PICTURES, "rendered": (*PICTURES, native_image(bytes(range(29, 37)), **PALETTED))}
+IMAGES = {
+    "frames": PICTURES,
+    "rendered": (*PICTURES, native_image(bytes(range(29, 37)), **PALETTED)),
+    "metadata": (
+        *PICTURES,
+        native_image(SAMPLES, **described(2, 4), StudyID=("FL", [14.5, -0.5]), WindowCenter="1.50"),
+    ),
+}
+# What is asked for under each name, and the media type.
+ASKED = {
+    "frames": ("frames/1", "application/octet-stream"),
+    "rendered": ("frames/1/rendered", "image/png"),
+    "metadata": ("metadata", "application/dicom+json"),
+}
 # What is asked for, of which files; the answer's name in FORMS, its number there, and the hash of its bytes. A picture's
 # are its pixels, because its file depends on the library that writes it. To change a hash, raise the number.
 GOLDEN = {
+    "metadata": (6, "74bcd49ec3d55584"),
     "rendered": (6, "f56d4ed8544583d9"),
     "frames": (3, "86ee8ca0510f735e"),
     "application/pdf": (4, "fecc0119cfaf176d"),
@@ -204,9 +218,7 @@ def answers(name: str) -> list[bytes]:
     if name == "application/pdf":
         with archive(native_image(b"", EncapsulatedDocumentLength=11, **REPORT)) as ask:
             return [ask(f"{INSTANCE}/rendered", accept=name).content]
-    path, accept = (
-        ("frames/1/rendered", "image/png") if name == "rendered" else ("frames/1", "application/octet-stream")
-    )
+    path, accept = ASKED[name]
     found = []
     for whole in IMAGES[name]:
         with archive(whole) as ask:

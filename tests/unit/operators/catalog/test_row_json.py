@@ -118,3 +118,7 @@ def test_the_facts_of_a_sequences_items_become_items() -> None:
         ],
     }
     assert requests(None, None) is None
+    assert requests("S1\0S2", None) == {
+        "vr": "SQ",
+        "Value": [{"00400009": {"vr": "SH", "Value": ["S1", "S2"]}, "00401001": {"vr": "SH"}}],
+    }

@@ -10,6 +10,8 @@ from operators.catalog.storable import storable_values
 from schemas.events import Facts
 
 NOTHING_WRITTEN = Facts()
+# Of 16 characters each, the most of an SH (PS3.5 6.2).
+SIXTEEN = tuple(f"{n:016}" for n in range(16))
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,9 @@ NOTHING_WRITTEN = Facts()
         ("patient_id", "\ud800", "", ()),
         ("patient_id", "x" * 257, "x" * 256, ("patient-id-cut",)),
         ("patient_id", None, None, ()),
+        ("requested_procedure_id", "A\\B\x00C\\\\ A ", ("A", "B", "C"), ()),
+        ("requested_procedure_id", "\\".join(SIXTEEN), SIXTEEN, ()),
+        ("requested_procedure_id", "x" * 257 + "\\y", ("x" * 256, "y"), ("requested-procedure-id-cut",)),
     ],
 )
 def test_a_fact_is_made_storable(fact: str, text: Any, value: Any, warnings: tuple[str, ...]) -> None:

@@ -14,7 +14,7 @@ from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.multival import MultiValue
 
 from operators.dicom.facts import MAX_TEXT_LENGTH
-from operators.dicom.instance import examine
+from operators.dicom.instance import Examination, examine
 from operators.dicom.transfer_syntaxes import (
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
@@ -183,8 +183,8 @@ def code() -> Dataset:
     return made
 
 
-def facts(items: list[Dataset], transfer_syntax: str = EXPLICIT_VR_LITTLE_ENDIAN, *, is_open: bool = False) -> Facts:
-    """Return the facts that are read from an image with these items in its Request Attributes Sequence."""
+def examined(items: list[Dataset], transfer_syntax: str, *, is_open: bool = False) -> Examination:
+    """Return the examination of an image with these items in its Request Attributes Sequence."""
     whole = Dataset()
     whole.SpecificCharacterSet = "ISO_IR 100"
     whole.SOPClassUID, whole.SOPInstanceUID, whole.StudyInstanceUID, whole.SeriesInstanceUID = CT, "1.1", "1.2", "1.3"
@@ -198,7 +198,12 @@ def facts(items: list[Dataset], transfer_syntax: str = EXPLICIT_VR_LITTLE_ENDIAN
     is_little = transfer_syntax != EXPLICIT_VR_BIG_ENDIAN
     buffer = BytesIO()
     dcmwrite(buffer, whole, implicit_vr=transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN, little_endian=is_little)
-    return examine(buffer.getvalue(), transfer_syntax, 0).facts
+    return examine(buffer.getvalue(), transfer_syntax, 0)
+
+
+def facts(items: list[Dataset], transfer_syntax: str = EXPLICIT_VR_LITTLE_ENDIAN, *, is_open: bool = False) -> Facts:
+    """Return the facts that are read from an image with these items in its Request Attributes Sequence."""
+    return examined(items, transfer_syntax, is_open=is_open).facts
 
 
 SYNTAXES = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN)
@@ -222,10 +227,30 @@ def test_a_sequence_without_values_gives_no_fact(items: list[Dataset]) -> None:
 
 
 def test_only_sixteen_items_are_read_and_a_long_sequence_is_not() -> None:
-    many, long = facts([item(str(n)) for n in range(20)]), facts([item("S", "R" * 16)] * 4000)
+    many, long = ([item(str(n)) for n in range(20)], [item("S", "R" * 16)] * 4000)
 
-    assert (many.scheduled_procedure_step_id or "").count("\\") == 15
-    assert long.requested_procedure_id is None
+    assert (facts(many).scheduled_procedure_step_id or "").count("\\") == 15
+    assert facts(long).requested_procedure_id is None
+
+
+@pytest.mark.parametrize("transfer_syntax", SYNTAXES)
+@pytest.mark.parametrize("is_open", [False, True])
+@pytest.mark.parametrize(
+    ("items", "warned"),
+    [
+        ([item("S", "R")] * 16, set()),
+        ([item("S")] * 16 + [item(None)], set()),
+        ([item("S")] * 16 + [item(None, "R")], {"long-value"}),
+        ([item("S", "R" * 16)] * 4000, {"long-value"}),
+    ],
+)
+def test_items_that_queries_leave_out_are_warned_of(
+    transfer_syntax: str,
+    is_open: bool,  # noqa: FBT001
+    items: list[Dataset],
+    warned: set[str],
+) -> None:
+    assert set(examined(items, transfer_syntax, is_open=is_open).warnings) == warned
 
 
 def test_request_ids_are_those_that_pydicom_finds(corpus: Path) -> None:
