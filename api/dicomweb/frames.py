@@ -94,6 +94,9 @@ async def _source(
         return await _deflated(services, reader, location, numbers)
     read = partial(reader.stream_range, location)
     if listed.kind == "unlisted":
+        # Frames of items have a place, frames of bits none.
+        if listed.offset:
+            raise _unlisted()
         return FrameSource(await _bit_packed(services, reader, location, numbers), read)
     return FrameSource(_listed(listed, numbers), read)
 

@@ -29,11 +29,11 @@ async def bulk_or_pixels(request: Request) -> Response:
         return await bulk(request)
     location = await location_of(request)
     listed = listed_frames(location.frames, location.transfer_syntax)
-    if location.transfer_syntax in DEFLATED or listed.kind == "native":
+    if location.transfer_syntax in DEFLATED or listed.kind == "native" or is_value_of_items(location):
         return await bulk(request)
     if listed.kind != "encapsulated":
         after = await read_after_header(reader_of(request), location)
-        if after.pixels is None or after.pixels.length is not None or is_value_of_items(location):
+        if after.pixels is None or after.pixels.length is not None:
             return await bulk(request)
     media_type = VIDEOS.get(location.transfer_syntax)
     if media_type is None:

@@ -108,9 +108,11 @@ def locating(header: Header, transfer_syntax: str, shape: Shape, base: int) -> P
         return Located(Frames())
     if pixels.length is None:
         return (yield from _locating_items(header, transfer_syntax, shape, base))
-    is_form = is_form_of_pixels(transfer_syntax, pixels.length)
-    if not is_form or (yield from walking_items(header.data, pixels.start, pixels.length)):
+    if not is_form_of_pixels(transfer_syntax, pixels.length):
         return Located(Frames(kind="unlisted", count=count), frozenset({Oddity.ODD_FRAGMENTS}))
+    if (yield from walking_items(header.data, pixels.start, pixels.length)):
+        items = _unlisted(header, (pixels.start, pixels.start + pixels.length), base, count)
+        return Located(items, frozenset({Oddity.ODD_FRAGMENTS}))
     oddities = _size_oddities(pixels.length, shape)
     if header.is_deflated:
         return Located(Frames(kind="unlisted", count=count), oddities)
@@ -185,13 +187,15 @@ def _locating_items(header: Header, transfer_syntax: str, shape: Shape, base: in
 def _unlisted(header: Header, bounds: Sequence[int], base: int, count: int) -> Frames:
     """Return unlisted frames, with the range of the items that they lie in.
 
-    Where no delimiter ends the items, the data set does. There is no range in a deflated data set, nor where the items
-    are too many to be walked through.
+    Where neither a length nor a delimiter ends the items, the data set does. There is no range in a deflated data set,
+    nor where the items are too many to be walked through.
     """
     if header.is_deflated or len(bounds) > MAX_FRAGMENTS + 1:
         return Frames(kind="unlisted", count=count)
     start, end = bounds[0], bounds[-1]
-    end = end if bytes(header.data[end : end + ITEM_HEADER.size]) in DELIMITERS else len(header.data)
+    is_open = header.pixels is not None and header.pixels.length is None
+    if is_open and bytes(header.data[end : end + ITEM_HEADER.size]) not in DELIMITERS:
+        end = len(header.data)
     return Frames(kind="unlisted", offset=base + start, length=end - start, count=count)
 
 

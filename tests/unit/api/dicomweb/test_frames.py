@@ -23,6 +23,7 @@ from operators.dicom.bulkdata import align
 from operators.dicom.scan import scan
 from operators.dicom.transfer_syntaxes import NATIVE as NATIVE_SYNTAXES
 from schemas.settings.web import ApiSettings
+from tests.support.data.elements import item
 from tests.support.data.sent_images import described, encapsulated_image, native_image
 from tests.support.worlds.reading import (
     CountingStore,
@@ -376,6 +377,18 @@ def test_encapsulated_frames_of_a_native_syntax_cannot_be_served_alone() -> None
     response, _ = ask(f"{INSTANCE}/frames/1", whole, accept=ANY_SYNTAX)
 
     assert (response.status_code, response.json()["reason"]) == (501, "frames-unlisted")
+
+
+@pytest.mark.parametrize("syntax", sorted(NATIVE_SYNTAXES))
+@pytest.mark.parametrize("count", [1, 3])
+def test_items_in_native_pixels_of_one_bit_are_no_frames(syntax: str, count: int) -> None:
+    items = item() + item(bytes(range(200, 216)))
+    one_bit = described(3, 7, BitsAllocated=1, BitsStored=1, HighBit=0, NumberOfFrames=count)
+    whole = native_image(items, syntax, **one_bit)
+    response, _ = ask(f"{INSTANCE}/frames/1", whole)
+
+    assert (response.status_code, response.json()["reason"]) == (501, "frames-unlisted")
+    assert ask(f"{INSTANCE}/bulkdata/7FE00010", whole)[0].content == items
 
 
 def test_frames_with_all_their_chroma_are_served_whole() -> None:

@@ -208,7 +208,7 @@ ASKED = {
 GOLDEN = {
     "metadata": (6, "74bcd49ec3d55584"),
     "rendered": (6, "f56d4ed8544583d9"),
-    "frames": (3, "86ee8ca0510f735e"),
+    "frames": (4, "86ee8ca0510f735e"),
     "application/pdf": (4, "fecc0119cfaf176d"),
 }
 
