@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import ctypes
 import gc
-import ipaddress
 import logging
 import os
 import signal
@@ -35,7 +34,7 @@ from operators.readiness import Readiness
 from operators.tasks import Background
 from schemas.settings.dimse import DimseSettings
 from schemas.settings.intake import IntakeSettings, QuarantineSettings
-from schemas.settings.reading import SettingsError, load_all
+from schemas.settings.reading import SettingsError, is_loopback, load_all
 from schemas.settings.servers import BrokerSettings, StoreSettings
 from schemas.telemetry import GATEWAY_PROCESS_STARTS, set_up_logs
 
@@ -93,20 +92,13 @@ def _check(settings: DimseSettings) -> None:
 
 def _plaintext_problem(settings: DimseSettings) -> str | None:
     """Return the problem if images and names would go unencrypted over a network."""
-    if settings.tls_certificate or settings.plaintext_public or _is_loopback(settings.host):
+    if settings.tls_certificate or settings.plaintext_public or is_loopback(settings.host):
         return None
     return (
         f"FLUORO_DIMSE_HOST: {settings.host or 'every address'} is not loopback and there is no TLS: set"
         " FLUORO_DIMSE_TLS_CERTIFICATE and FLUORO_DIMSE_TLS_KEY,"
         " or FLUORO_DIMSE_PLAINTEXT_PUBLIC=1 to send everything unencrypted"
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _listen(settings: DimseSettings) -> socket.socket:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from deploy.flink.rest import JobRun, Rest, causes
 from deploy.flink.stopped import StoppedJob, stopped_jobs
+from deploy.local.report import times
 from pipelines.jobs import JOBS
 from schemas.settings.jobs import JobSettings
 
@@ -40,10 +41,14 @@ def _line_and_problem(name: str, run: JobRun | None, stopped: StoppedJob | None)
 
 
 def _parts(run: JobRun) -> Iterator[str]:
-    yield f"{_word(run)} since {_moment(run.since)}, restarted {run.restarts} times"
+    yield f"{_word(run)} since {_moment(run.since)}, {_restarted(run.restarts)}"
     if run.state.failure:
         failed_at = datetime.fromtimestamp(run.state.failed_at_ms / 1000, UTC)
         yield f"last failure {_moment(failed_at)}: {causes(run.state.failure)}"
+
+
+def _restarted(count: int) -> str:
+    return f"restarted {times(count)}" if count else "never restarted"
 
 
 def _word(run: JobRun) -> str:

@@ -37,9 +37,14 @@ def servers(state: StackState) -> list[str]:
     watchdog = {"watchdog": state.watchdog} if state.watchdog else {}
     return [
         f"  {name:<10}{'healthy' if server.is_healthy else 'not healthy'}, process {server.process.pid},"
-        f" started {server.starts} times"
+        f" started {times(server.starts)}"
         for name, server in ({**state.servers, **watchdog}).items()
     ]
+
+
+def times(count: int) -> str:
+    """Return a count in words: never, once, 2 times."""
+    return {0: "never", 1: "once"}.get(count, f"{count} times")
 
 
 def problems(state: StackState) -> list[str]:

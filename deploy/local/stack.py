@@ -17,6 +17,7 @@ from schemas.settings.dimse import DimseSettings
 from schemas.settings.intake import IntakeSettings, QuarantineSettings
 from schemas.settings.jobs import JobSettings, StudySettings
 from schemas.settings.reading import load, to_env
+from schemas.settings.renamed import without_old_names
 from schemas.settings.servers import BrokerSettings, CatalogSettings, StoreSettings
 from schemas.settings.web import ApiSettings, RenderSettings, StowSettings
 
@@ -113,8 +114,8 @@ class Stack:
 
     @property
     def record(self) -> dict[str, Mapping[str, Any]]:
-        """The values that recall() needs, for the state file."""
-        return {"ports": self.ports, "environ": self.environ}
+        """The values that recall() needs, for the state file; whoever recalls the stack is told of no old name again."""
+        return {"ports": self.ports, "environ": without_old_names(self.environ)}
 
     def env(self, *sections: Any) -> dict[str, str]:
         """Return a server's environment: a few of the user's variables, and the sections of settings that it needs."""

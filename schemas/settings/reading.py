@@ -5,6 +5,7 @@ FLUORO_<SECTION>_<FIELD>_FILE. A variable with the prefix of a section that is r
 refused.
 """
 
+import ipaddress
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,14 @@ class Rule:
 
     holds: Callable[[Any], bool]
     wanted: str
+
+
+def is_loopback(host: str) -> bool:
+    """True if a server that listens on this host, an address or a name, is reached from its own machine alone."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 # Both ends included.

@@ -86,3 +86,9 @@ def with_new_names(prefix: str, env: Mapping[str, str]) -> tuple[dict[str, str],
         known[new] = env.get(new, value)
         notices.append(f"{old} is now {new}; the old name is read until the next release")
     return known, notices, problems
+
+
+def without_old_names(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment with new names alone; a value under a new name is kept before one under its old name."""
+    renamed = {new: value for old, value in env.items() if (new := new_name(old))}
+    return renamed | {name: value for name, value in env.items() if not new_name(name)}

@@ -4,11 +4,15 @@ import re
 from dataclasses import dataclass
 
 from schemas.settings.intake import TENANT
-from schemas.settings.reading import PORT, Rule, setting
+from schemas.settings.reading import PORT, Rule, is_loopback, setting
 
 # No credentials, and no query that /jobs/overview would be added to.
 _URL = re.compile(r"(https?://[^/?#@\s]+(/[^?#@\s]*)?)?")
 URL = Rule(lambda url: _URL.fullmatch(url) is not None, "such as http://127.0.0.1:8081")
+# Until the web origin can tell who asks, only this machine may: it has neither TLS nor access control.
+ONLY_LOOPBACK = Rule(
+    is_loopback, "a loopback address, such as 127.0.0.1 or ::1: the web origin has no TLS and no access control yet"
+)
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,7 @@ class ApiSettings:
     """The read API: QIDO-RS, WADO-RS and the web viewer's own requests."""
 
     section = "API"
-    host: str = setting("127.0.0.1")
+    host: str = setting("127.0.0.1", rule=ONLY_LOOPBACK)
     port: int = setting(8060, **PORT)
     tenant: str = setting("local", rule=TENANT)
     # Results of one query: without `limit`, and at most.

@@ -55,10 +55,15 @@ def web(stack: Stack) -> ServerProgram:
 
 
 def gateway_health(dimse: DimseSettings) -> health.Check:
-    """Return the check of a gateway: an association, or a TLS handshake if the gateway has a certificate.
+    """Return the check of a gateway: an association, if it takes one from anybody on this machine.
 
-    With TLS the gateway may demand a certificate of its callers, and the supervisor has none.
+    With TLS it may demand a certificate of its callers, so a handshake is enough. With a peers file it would refuse the
+    association and log that, so its first process is asked whether it lives, or, without a port for metrics, its socket.
     """
     if dimse.tls_certificate:
         return health.shows_certificate(dimse.host, dimse.port)
+    if dimse.peers_file and dimse.metrics_port:
+        return health.answers_ok(dimse.metrics_port, "/livez", dimse.host)
+    if dimse.peers_file:
+        return health.listens(dimse.port, dimse.host)
     return health.answers_association(dimse.host, dimse.port, dimse.ae_title)

@@ -32,12 +32,12 @@ RECEIVE_BYTES = 1024
 Check = Callable[[], str | None]
 
 
-def listens(port: int) -> Check:
+def listens(port: int, host: str = HOST) -> Check:
     """Return the check that a server accepts connections."""
 
     def check() -> str | None:
         try:
-            socket.create_connection((HOST, port), TIMEOUT_S).close()
+            socket.create_connection((REACHED_AT.get(host, host), port), TIMEOUT_S).close()
         except OSError as error:
             return f"port {port}: {error}"
         return None

@@ -36,7 +36,9 @@ from operators.tasks import supervised
 
 CHECK_EVERY_S = 0.1
 LAST_LINES = 8
-LOG_BYTES = 32 * 2**20
+# A log is begun anew at each start, and when it is longer than this; so many earlier parts of it are kept.
+LOG_BYTES = 16 * 2**20
+EARLIER_LOGS = 9
 
 
 @dataclass
@@ -280,20 +282,33 @@ class Supervisor:
 
 
 def trim(log: Path) -> None:
-    """Begin a log anew when it is longer than LOG_BYTES; a copy is kept if there is room for it. Raises OSError."""
+    """Begin a log anew when it is longer than LOG_BYTES; a copy is kept if there is room for it. Raises OSError.
+
+    Its program goes on writing into the same file, so the file is copied and emptied.
+    """
     if log.stat().st_size > LOG_BYTES:
         try:
+            make_room(log)
             shutil.copyfile(log, earlier(log))
         finally:
             os.truncate(log, 0)
 
 
 def rotate_logs(folder: Path) -> None:
-    """Keep the logs of the last run under another name, in place of those of the run before it."""
+    """Keep the logs of earlier runs beside those that now begin; an empty log is not kept."""
     for log in folder.glob("*.log"):
-        log.replace(earlier(log))
+        if log.stat().st_size:
+            make_room(log)
+            log.replace(earlier(log))
 
 
-def earlier(log: Path) -> Path:
-    """Return the path of the earlier part of a log."""
-    return log.with_suffix(".log.1")
+def make_room(log: Path) -> None:
+    """Move each earlier part of a log to the next number; the oldest part gives way."""
+    for number in range(EARLIER_LOGS - 1, 0, -1):
+        if earlier(log, number).is_file():
+            earlier(log, number).replace(earlier(log, number + 1))
+
+
+def earlier(log: Path, number: int = 1) -> Path:
+    """Return the path of an earlier part of a log: 1 is the last one before the log."""
+    return log.with_suffix(f".log.{number}")

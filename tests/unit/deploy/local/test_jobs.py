@@ -29,8 +29,8 @@ def test_each_job_has_a_line_with_its_state_since_when_and_its_restarts(tmp_path
     report = reported(tmp_path, STUDY, CATALOG)
 
     assert report.lines == (
-        "  study     RUNNING since 2026-11-29 19:02:11 UTC, restarted 0 times",
-        "  catalog   RUNNING since 2026-11-29 19:02:11 UTC, restarted 0 times",
+        "  study     RUNNING since 2026-11-29 19:02:11 UTC, never restarted",
+        "  catalog   RUNNING since 2026-11-29 19:02:11 UTC, never restarted",
     )
     assert report.problems == ()
 

@@ -53,7 +53,7 @@ def test_each_server_has_a_line_with_its_health_its_process_and_its_starts() -> 
     )
 
     assert report.servers(state) == [
-        "  web       healthy, process 17, started 1 times",
+        "  web       healthy, process 17, started once",
         "  postgres  not healthy, process 18, started 3 times",
     ]
 

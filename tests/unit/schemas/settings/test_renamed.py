@@ -7,7 +7,7 @@ from schemas.settings.dimse import DimseSettings
 from schemas.settings.intake import IntakeSettings, QuarantineSettings
 from schemas.settings.jobs import StudySettings
 from schemas.settings.reading import SettingsError, load
-from schemas.settings.renamed import RENAMED
+from schemas.settings.renamed import RENAMED, without_old_names
 from schemas.settings.servers import StoreSettings
 from schemas.settings.web import ApiSettings, RenderSettings
 from tests.support.data.sections import every_section, names_of
@@ -74,3 +74,9 @@ def test_the_file_of_a_renamed_secret_is_read_too(
     monkeypatch.setitem(renamed.RENAMED, "FLUORO_OLD_KEY", "FLUORO_STORE_SECRET_KEY")
 
     assert load(StoreSettings, {"FLUORO_OLD_KEY_FILE": str(path)}).secret_key == "hidden"
+
+
+def test_an_environment_can_be_written_with_new_names_alone() -> None:
+    env = {"FLUORO_GATEWAY_PORT": "1", "FLUORO_DIMSE_HOST": "::1", "FLUORO_GATEWAY_HOST": "127.0.0.1", "HOME": "/"}
+
+    assert without_old_names(env) == {"FLUORO_DIMSE_PORT": "1", "FLUORO_DIMSE_HOST": "::1", "HOME": "/"}

@@ -57,6 +57,31 @@ def test_a_dicom_node_is_healthy_when_it_accepts_or_rejects_an_association(host:
     assert problem is None
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+def test_a_gateway_with_a_peers_file_is_asked_whether_it_lives_and_refuses_nobody_for_it(host: str) -> None:
+    asked: list[bytes] = []
+
+    def answer(connection: socket.socket) -> None:
+        asked.append(connection.recv(4096))
+        connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+
+    with answering(host, answer) as port:
+        settings = DimseSettings(host=host, port=1, metrics_port=port, peers_file="peers.toml")
+        problem = applications.gateway_health(settings)()
+
+    assert problem is None
+    assert [request.split(b" ", 2)[:2] for request in asked] == [[b"GET", b"/livez"]]
+
+
+def test_a_gateway_with_a_peers_file_and_no_port_for_metrics_is_asked_nothing() -> None:
+    received: list[bytes] = []
+    with answering("127.0.0.2", lambda connection: received.append(connection.recv(4096))) as port:
+        settings = DimseSettings(host="127.0.0.2", port=port, peers_file="peers.toml")
+        problem = applications.gateway_health(settings)()
+
+    assert (problem, received) == (None, [b""])
+
+
 def test_a_node_on_another_address_does_not_count() -> None:
     with answering("127.0.0.2", saying(ACCEPTED)) as port:
         problem = health.answers_association("127.0.0.1", port, "FLUORO")()

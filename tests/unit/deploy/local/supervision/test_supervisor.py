@@ -16,7 +16,7 @@ from deploy.local.running import wait_until
 from deploy.local.supervision import processes
 from deploy.local.supervision import supervisor as module
 from deploy.local.supervision.programs import Program, ServerProgram, SetupProgram, mark
-from deploy.local.supervision.supervisor import Supervisor, earlier
+from deploy.local.supervision.supervisor import EARLIER_LOGS, Supervisor, earlier, trim
 from operators.restarts import MAX_STARTS
 
 BOUND_S = 20.0
@@ -178,6 +178,36 @@ def test_a_log_that_cannot_be_kept_is_begun_anew_and_stops_nothing(
     lines = supervise(folder, server("one"), then=fill)
 
     assert any(line.endswith("one.log could not be kept when it was full: Is a directory") for line in lines)
+
+
+def test_the_logs_of_earlier_runs_are_kept_the_last_one_first(folder: DataFolder) -> None:
+    log = folder.log("one")
+
+    async def said(_: Supervisor) -> None:
+        await until_async(lambda: bool(log.stat().st_size))
+
+    for run in range(3):
+        supervise(folder, server("one", f"print('run {run}', flush=True); {SLEEPER}"), then=said)
+
+    assert [path.read_text() for path in (log, earlier(log), earlier(log, 2))] == ["run 2\n", "run 1\n", "run 0\n"]
+
+
+def test_a_log_is_divided_by_size_and_its_oldest_part_gives_way(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOG_BYTES", 10)
+    log = folder.log("one")
+    for part in range(EARLIER_LOGS + 2):
+        log.write_text(f"part {part} is longer than that")
+        trim(log)
+    log.write_text("short")
+    trim(log)
+
+    assert log.read_text() == "short"
+    assert [earlier(log, number).read_text()[:7].strip() for number in range(1, EARLIER_LOGS + 1)] == [
+        f"part {EARLIER_LOGS + 2 - number}" for number in range(1, EARLIER_LOGS + 1)
+    ]
+    assert not earlier(log, EARLIER_LOGS + 1).exists()
 
 
 def test_a_server_that_cannot_be_stopped_keeps_no_other_running(
