@@ -19,10 +19,10 @@ from operators.catalog.rows import (
     TransferRow,
 )
 from operators.catalog.storable import storable_values
-from operators.dicom.attributes import FACTS, LEVELS, Attribute, Level
+from operators.dicom.attributes import FACTS, FOLDED, LEVELS, Attribute, Level
 from operators.dicom.element_json import DicomJson
 from operators.dicom.frames import move_frames, pack
-from operators.dicom.names import fold
+from operators.dicom.names import fold, fold_case
 from operators.errors import Rejected
 from operators.store import quarantine
 from schemas.events import InstanceQuarantined, InstanceStored, StudyDue, TransferEnded
@@ -227,6 +227,7 @@ def _columns(level: Level, values: dict[str, Any]) -> dict[str, Any]:
             columns[attribute.column] = value or ()
             continue
         columns[attribute.name] = value
-        if attribute.matching == "name":
-            columns[attribute.column] = None if value is None else fold(value)
+        if attribute.matching in FOLDED:
+            folded = fold if attribute.matching == "name" else fold_case
+            columns[attribute.column] = None if value is None else folded(value)
     return columns

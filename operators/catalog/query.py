@@ -1,14 +1,18 @@
 """A query as a value, made from the parameters of a QIDO request or the keys of a C-FIND.
 
 Matching follows PS3.4 C.2.2.2, the parameters PS3.18 8.3.4. Where the standard leaves a choice, this is ours: text
-matches with case, names without case and accents; a name matches when one of its component groups does; a partial time
-(HH, HHMM) covers the whole hour or minute; date and time match independently of each other and as the objects hold
-them, so a time zone in the query is ignored. A list of UIDs may also be given as repeated parameters.
+matches with case, descriptions without it, names without case and accents; a name matches when one of its component
+groups does; a partial time (HH, HHMM) covers the whole hour or minute; date and time match independently of each other
+and as the objects hold them, so a time zone in the query is ignored. A list of UIDs or codes, of which any matches, may
+also be given as repeated parameters.
+
+A pattern that selects little, such as *n*, costs a look at every row, and its first hits are wanted while somebody
+types: it is compared with the first MOST_COMPARED rows that meet the query's other conditions, in the order of results.
 """
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, time
 from typing import Any, Literal
@@ -16,7 +20,7 @@ from typing import Any, Literal
 from pydicom.datadict import tag_for_keyword
 
 from operators.dicom.attributes import ATTRIBUTES, LEVELS, Attribute, Level, Matching
-from operators.dicom.names import fold
+from operators.dicom.names import fold, fold_case
 from operators.errors import BadQuery
 from schemas.objects import is_uid
 
@@ -26,7 +30,12 @@ Parameters = Iterable[tuple[str, str]]
 
 MAX_VALUE_LENGTH = 8192
 MAX_STARS = 8
+WILDCARDS = frozenset("*?")
 MIN_LITERALS = 2
+# The rows that patterns with fewer literal characters are compared with.
+MOST_COMPARED = 5000
+# The width of characters of which a name has two or three, not ten: ideographs, syllables of Hangul, kana (UAX 11).
+WIDE = ("W", "F")
 MAX_DIGITS = 9
 MAX_PATH_LENGTH = 8
 # The most values for one attribute, with multiplevaluematching.
@@ -38,18 +47,21 @@ class Match:
     """One condition on an attribute.
 
     `like` has DICOM patterns of which one must match; `between` has two inclusive ends, None for an open one.
+    `is_short` is True if a pattern of the query has too few literal characters to select much.
     """
 
     attribute: Attribute
     operator: Operator
     values: tuple[Value, ...] = ()
+    is_short: bool = False
 
 
 @dataclass(frozen=True)
 class Query:
     """A query: its level, the UIDs that its path names, its conditions, and the page and attributes to return.
 
-    `include` has the tags to return besides the default ones; None means all attributes.
+    `include` has the tags to return besides the default ones; None means all attributes. Short matches are compared
+    with the first `most_compared` rows that meet the others.
     """
 
     level: Level
@@ -60,6 +72,12 @@ class Query:
     offset: int = 0
     include: frozenset[str] | None = frozenset()
     warnings: tuple[str, ...] = ()
+    most_compared: int = MOST_COMPARED
+
+    @property
+    def short_matches(self) -> tuple[Match, ...]:
+        """Return the conditions that are compared with few rows."""
+        return tuple(match for match in self.matches if match.is_short)
 
     @property
     def parents(self) -> tuple[Level, ...]:
@@ -104,7 +122,7 @@ def parse(
         limit=min(_count(controls, "limit", limits.default_limit), limits.most_limit),
         offset=_count(controls, "offset", 0),
         include=_include(controls.get("includefield", [])),
-        warnings=_warnings(controls, ignored),
+        warnings=(*_warnings(controls, ignored), *_short_warnings(matches)),
     )
 
 
@@ -181,7 +199,7 @@ def _sort_out(parameters: Parameters, level: Level) -> tuple[dict[str, list[str]
             path = path_of(name)
             if path is None or path not in BY_PATH or LEVELS.index(BY_PATH[path].level) > LEVELS.index(level):
                 ignored.append(name)
-            elif path in wanted and BY_PATH[path].matching in ("uid", "uids"):
+            elif path in wanted and BY_PATH[path].matching in LISTS:
                 wanted[path] += f",{text}"
             elif wanted.setdefault(path, text) != text:
                 raise BadQuery(f"{BY_PATH[path].keyword} is given twice with different values: give it once")
@@ -198,6 +216,15 @@ def _warnings(controls: Mapping[str, list[str]], ignored: list[str]) -> tuple[st
         listed = f" ({', '.join(names)})" if names else ""
         warnings.append(f"Some parameters are not supported for matching at this level and were ignored{listed}.")
     return tuple(warnings)
+
+
+def _short_warnings(matches: Iterable[Match]) -> Iterator[str]:
+    names = ", ".join(match.attribute.keyword for match in matches if match.is_short)
+    if names:
+        yield (
+            f"A pattern with fewer than {MIN_LITERALS} characters besides wildcards is compared with the first "
+            f"{MOST_COMPARED} results of the other conditions only ({names})."
+        )
 
 
 def _single(controls: Mapping[str, list[str]], name: str) -> str | None:
@@ -255,37 +282,52 @@ def _match(attribute: Attribute, text: str, rules: _Rules) -> Match | None:
     if rules.has_empty_values and text == '""':
         return Match(attribute, "empty")
     if rules.has_multiple_values and "\\" in text and attribute.matching in MULTIPLE:
-        return _any_of(attribute, text)
+        texts = [part.strip(" ") for part in text.split("\\", MAX_VALUES)]
+        return _any_of(attribute, texts, READERS[attribute.matching])
     return READERS[attribute.matching](attribute, text)
 
 
-def _any_of(attribute: Attribute, text: str) -> Match | None:
-    """Match any of several values, separated by backslashes (PS3.4 C.2.2.2.8); universal when one of them is."""
-    texts = [part.strip(" ") for part in text.split("\\", MAX_VALUES)]
+def _any_of(attribute: Attribute, texts: list[str], read: "Read") -> Match | None:
+    """Match any of several values (PS3.4 C.2.2.2.8); universal when one of them is."""
     if len(texts) > MAX_VALUES:
         raise BadQuery(f"{attribute.keyword} has more than {MAX_VALUES} values: ask for fewer at once")
-    matches = [READERS[attribute.matching](attribute, part) for part in texts if part.strip("*")]
+    matches = [read(attribute, part) for part in texts if part.strip("*")]
     if len(matches) < len(texts) or None in matches:
         return None
     values = tuple(dict.fromkeys(value for match in matches if match for value in match.values))
-    is_plain = all(match and match.operator == "equals" for match in matches)
-    return Match(attribute, "among" if is_plain else "like", values)
+    is_like = any(match and match.operator == "like" for match in matches)
+    is_short = any(match and match.is_short for match in matches)
+    return Match(attribute, "like" if is_like else "among", values, is_short)
 
 
 def _text(attribute: Attribute, text: str) -> Match:
-    if "*" not in text and "?" not in text:
+    if WILDCARDS.isdisjoint(text):
         return Match(attribute, "equals", (text,))
     _check_pattern(attribute, text)
-    return Match(attribute, "like", (re.sub(r"\*+", "*", text),))
+    return Match(attribute, "like", (re.sub(r"\*+", "*", text),), _is_short(attribute, text))
+
+
+def _description(attribute: Attribute, text: str) -> Match:
+    return _text(attribute, fold_case(text))
+
+
+def _codes(attribute: Attribute, text: str) -> Match | None:
+    """Match any of a list of codes, which hold neither commas nor backslashes (PS3.5 6.2); * in it matches everything."""
+    codes = [code for part in re.split(r"[,\\]", text) if (code := part.strip(" "))]
+    if len(codes) == 1:
+        return READERS["text"](attribute, codes[0])
+    return _any_of(attribute, codes, _text) if codes else None
+
+
+def _is_short(attribute: Attribute, text: str) -> bool:
+    """True if a text is a pattern with too few literal characters to select much; wide ones count twice."""
+    is_pattern = attribute.matching in SHORT_IN and not WILDCARDS.isdisjoint(text)
+    literals = (1 + (unicodedata.east_asian_width(c) in WIDE) for c in text if c not in WILDCARDS)
+    return is_pattern and sum(literals) < MIN_LITERALS
 
 
 def _check_pattern(attribute: Attribute, pattern: str) -> None:
-    """Raise BadQuery for a pattern that costs much and selects little; for short codes one character is enough."""
-    literals = sum(c not in "*?" for c in pattern)
-    if "*" in pattern and literals < MIN_LITERALS and attribute.matching in ("text", "name"):
-        raise BadQuery(
-            f"a wildcard in {attribute.keyword} needs at least {MIN_LITERALS} other characters beside it: give more"
-        )
+    """Raise BadQuery for a pattern whose comparison with a row takes too long."""
     if len(re.findall(r"\*+", pattern)) > MAX_STARS:
         raise BadQuery(f"{attribute.keyword} has more than {MAX_STARS} wildcards *: use fewer")
 
@@ -297,11 +339,12 @@ def _name(attribute: Attribute, text: str) -> Match | None:
     if not pattern.strip("*"):
         return None
     _check_pattern(attribute, pattern)
+    is_short = _is_short(attribute, pattern)
     if "=" in pattern:
-        return Match(attribute, "like", (pattern,))
+        return Match(attribute, "like", (pattern,), is_short)
     ends = (pattern,) if pattern.endswith("*") else (pattern, f"{pattern}=*")
     starts = () if pattern.startswith("*") else tuple(f"*={end}" for end in ends)
-    return Match(attribute, "like", ends + starts)
+    return Match(attribute, "like", ends + starts, is_short)
 
 
 def _uids(attribute: Attribute, text: str) -> Match:
@@ -369,12 +412,18 @@ def _range(text: str, ends: Callable[[str], tuple[Any, Any]]) -> tuple[Any, Any]
     return ends(low)[0] if low else None, ends(high)[1] if high else None
 
 
-# The kinds of matching that take several values with multiplevaluematching; UIDs take a list without it.
-MULTIPLE: frozenset[Matching] = frozenset({"text", "texts", "code", "codes", "name", "number"})
-READERS: Mapping[Matching | None, Callable[[Attribute, str], Match | None]] = {
+Read = Callable[[Attribute, str], Match | None]
+
+# The kinds of matching that take several values with multiplevaluematching; LISTS take a list without it too.
+MULTIPLE: frozenset[Matching] = frozenset({"text", "description", "texts", "code", "codes", "name", "number"})
+LISTS: frozenset[Matching] = frozenset({"uid", "uids", "code", "codes"})
+# The kinds of matching in which a short pattern selects little: codes and steps have few characters, and few rows.
+SHORT_IN: frozenset[Matching] = frozenset({"text", "description", "name"})
+READERS: Mapping[Matching | None, Read] = {
     "text": _text,
-    "code": _text,
-    "codes": _text,
+    "description": _description,
+    "code": _codes,
+    "codes": _codes,
     "texts": _text,
     "name": _name,
     "uid": _uids,

@@ -51,6 +51,7 @@ class StudyRow:
     accession_number: str | None = field(repr=False)
     study_id: str | None = field(repr=False)
     study_description: str | None = field(repr=False)
+    study_description_folded: str | None = field(repr=False)
     referring_physician_name: str | None = field(repr=False)
     referring_physician_name_folded: str | None = field(repr=False)
     attributes: DicomJson = field(repr=False)
@@ -75,6 +76,7 @@ class SeriesRow:
     modality: str | None
     series_number: int | None
     series_description: str | None = field(repr=False)
+    series_description_folded: str | None = field(repr=False)
     body_part_examined: str | None
     performed_procedure_step_start_date: date | None
     performed_procedure_step_start_time: time | None

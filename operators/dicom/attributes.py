@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["study", "series", "instance"]
-# How a query's value is compared with the attribute's (PS3.4 C.2.2.2); "codes", "uids" and "texts" are several values.
-Matching = Literal["text", "code", "name", "uid", "date", "time", "number", "codes", "uids", "texts"]
+# How a query's value is compared with the attribute's (PS3.4 C.2.2.2); "codes", "uids" and "texts" are several values. A
+# "description" is text in the words of people, matched without case; "text" is matched with case, as ids are.
+Matching = Literal["text", "description", "code", "name", "uid", "date", "time", "number", "codes", "uids", "texts"]
+# The kinds of matching that have a column of their own, with the values as queries match them.
+FOLDED: frozenset[Matching] = frozenset({"name", "description"})
 # When a query's answer has the attribute: always, even empty (type 2); if its value is known; at every level, if its
 # value is known; with a value that the reader computes; or never.
 Answered = Literal["always", "if-known", "everywhere", "by-reader", "never"]
@@ -52,10 +55,12 @@ class Attribute:
     def column(self) -> str:
         """Return the column that queries match, in the table of the attribute's level.
 
-        Person names are matched without case and accents, in a column of their own. An attribute of a sequence's items
-        has a value for each item, so its column holds several.
+        Person names and descriptions are matched in another form than they are answered in, in a column of their own.
+        An attribute of a sequence's items has a value for each item, so its column holds several.
         """
-        return self.name + {"name": "_folded", "texts": "s"}.get(self.matching or "", "")
+        if self.matching in FOLDED:
+            return f"{self.name}_folded"
+        return f"{self.name}s" if self.matching == "texts" else self.name
 
 
 # PS3.6 6 for tags and VRs; PS3.18 tables 10.6.1-5 (matched) and 10.6.3-3 to -5 (answered), and the attributes that
@@ -73,7 +78,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("StudyTime", "00080030", "TM", "study", "study_time", "time", "always"),
     Attribute("AccessionNumber", "00080050", "SH", "study", "accession_number", "text", "always"),
     Attribute("ReferringPhysicianName", "00080090", "PN", "study", "referring_physician_name", "name", "always"),
-    Attribute("StudyDescription", "00081030", "LO", "study", "study_description", "text"),
+    Attribute("StudyDescription", "00081030", "LO", "study", "study_description", "description"),
     Attribute("StudyID", "00200010", "SH", "study", "study_id", "text", "always"),
     Attribute("ModalitiesInStudy", "00080061", "CS", "study", "modalities", "codes", "by-reader", is_fact=False),
     Attribute("SOPClassesInStudy", "00080062", "UI", "study", "sop_classes", "uids", "by-reader", is_fact=False),
@@ -83,7 +88,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     ),
     Attribute("SeriesInstanceUID", "0020000E", "UI", "series", "series_uid", "uid", is_fact=False),
     Attribute("Modality", "00080060", "CS", "series", "modality", "code", "always"),
-    Attribute("SeriesDescription", "0008103E", "LO", "series", "series_description", "text"),
+    Attribute("SeriesDescription", "0008103E", "LO", "series", "series_description", "description"),
     Attribute("SeriesNumber", "00200011", "IS", "series", "series_number", "number", "always"),
     Attribute("BodyPartExamined", "00180015", "CS", "series", "body_part_examined", "code"),
     Attribute(

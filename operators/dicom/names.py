@@ -1,4 +1,4 @@
-"""Person names in the form that queries match: without case, accents and trailing separators."""
+"""Person names and descriptions in the form that queries match."""
 
 import unicodedata
 
@@ -14,3 +14,11 @@ def fold(name: str) -> str:
     folded = unicodedata.normalize("NFKD", decomposed.casefold())
     plain = "".join(char for char in folded if not unicodedata.combining(char))
     return "=".join(group.strip(" ").rstrip("^ ") for group in plain.split("=")).rstrip("=")
+
+
+def fold_case(text: str) -> str:
+    """Return a description without case, its accents composed: a wildcard ? stands for a letter with its accent.
+
+    Stored descriptions and those in queries are folded alike. Folding twice changes nothing.
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())

@@ -1,6 +1,6 @@
 """The catalog's reader in memory: the same answers from rows in dicts."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -8,7 +8,7 @@ import orjson
 
 from operators.catalog.contents import Precedence
 from operators.catalog.ports import SHORT_FRAMES_BYTES, Hit, InstanceResult, Location, Page, SeriesResult, StudyResult
-from operators.catalog.query import Query, is_met
+from operators.catalog.query import Match, Query, is_met
 from operators.catalog.rows import InstanceRow, SeriesRow, StudyRow
 from operators.connectors.memory.stores import Failing
 from operators.dicom.attributes import Level
@@ -44,8 +44,11 @@ class MemoryQueries(Failing):
     async def search(self, tenant: str, query: Query) -> Page:
         """Return the requested page of shown studies, series or instances."""
         self.before_request("catalog")
+        short = query.short_matches
         found = [lineage for lineage in self._lineages(tenant, query.level) if _is_found(lineage, query)]
         found.sort(key=_order)
+        if short:
+            found = [lineage for lineage in found[: query.most_compared] if _meets(lineage, short)]
         end = query.offset + query.limit
         levels = (*query.parents, query.level)
         hits = tuple(_hit(lineage, query.level, levels) for lineage in found[query.offset : end])
@@ -102,9 +105,11 @@ def _is_found(lineage: Lineage, query: Query) -> bool:
         return False
     if query.series_uid is not None and own.series_uid != query.series_uid:
         return False
-    return all(
-        is_met(match, getattr(lineage[match.attribute.level], match.attribute.column)) for match in query.matches
-    )
+    return _meets(lineage, (match for match in query.matches if not match.is_short))
+
+
+def _meets(lineage: Lineage, matches: Iterable[Match]) -> bool:
+    return all(is_met(match, getattr(lineage[match.attribute.level], match.attribute.column)) for match in matches)
 
 
 def _order(lineage: Lineage) -> tuple[Any, ...]:

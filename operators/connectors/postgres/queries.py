@@ -3,10 +3,10 @@
 Every value is a bound parameter, and every name in a statement comes from the tables in this file.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import fields
 from functools import lru_cache
-from typing import Any, LiteralString, Self
+from typing import Any, LiteralString, NamedTuple, Self
 
 from psycopg import AsyncConnection, Error, OperationalError, sql
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -77,6 +77,14 @@ SEVERAL: dict[tuple[str, str], LiteralString] = {
     ("empty", ""): "cardinality({}) = 0",
 }
 
+# The first rows that meet the usual conditions, in the order of results, and if they meet the short ones too. The result's
+# columns come first, as in the usual statement; the window and the limit read the same order, so the rows once.
+FIRST_ROWS: LiteralString = """
+    SELECT {columns}, row_number() OVER (ORDER BY {order}) AS place, {is_found} AS is_found
+    FROM {tables} WHERE {where} ORDER BY {order} LIMIT %s"""
+SHORT_PAGE: LiteralString = "SELECT * FROM ({}) AS first_rows WHERE is_found ORDER BY place LIMIT %s OFFSET %s"
+SHORT_COUNT: LiteralString = "SELECT count(*) FROM ({}) AS first_rows WHERE is_found"
+
 LOCATION: LiteralString = """
     SELECT instance.study_uid, instance.series_uid, instance.sop_uid, instance.sop_class, instance.transfer_syntax,
            instance.object_key, instance.tier, instance.size_bytes, instance.data_hash, instance.prefix_length,
@@ -97,9 +105,22 @@ SHOWN_CONTENTS: LiteralString = """
     SELECT study_uid, sop_uid, stored_at, data_hash FROM instance
     WHERE tenant = %s AND study_uid = ANY(%s) AND sop_uid = ANY(%s)"""
 
-# Everything that the text of a statement depends on: level, True if a study is given, True if a series is given, upper
-# levels in the answer, and path, operator and form of each condition.
-Shape = tuple[Level, bool, bool, tuple[Level, ...], tuple[tuple[str, str, str], ...]]
+# Path, operator and form of a condition.
+Condition = tuple[str, str, str]
+
+
+class StatementShape(NamedTuple):
+    """Everything that the text of a statement depends on.
+
+    `conditions` are met by every row that is read, `short` by those that are found among the first of these.
+    """
+
+    level: Level
+    is_in_study: bool
+    is_in_series: bool
+    parents: tuple[Level, ...]
+    conditions: tuple[Condition, ...]
+    short: tuple[Condition, ...]
 
 
 class PostgresQueries:
@@ -194,9 +215,14 @@ async def _transact(connection: AsyncConnection[Row], tenant: str, statement: by
     return await cursor.fetchall()
 
 
-def _shape(query: Query) -> Shape:
-    conditions = tuple((match.attribute.path, match.operator, _form(match)) for match in query.matches)
-    return (query.level, query.study_uid is not None, query.series_uid is not None, query.parents, conditions)
+def _shape(query: Query) -> StatementShape:
+    given = (query.study_uid is not None, query.series_uid is not None)
+    usual = tuple(_condition(match) for match in query.matches if not match.is_short)
+    return StatementShape(query.level, *given, query.parents, usual, tuple(map(_condition, query.short_matches)))
+
+
+def _condition(match: Match) -> Condition:
+    return match.attribute.path, match.operator, _form(match)
 
 
 def _form(match: Match) -> str:
@@ -210,9 +236,17 @@ def _form(match: Match) -> str:
 
 
 def _values(tenant: str, query: Query) -> Iterator[Any]:
+    """Yield the values of the statements' parameters, in the order of the text: short matches are the first."""
+    yield from _match_values(query.short_matches)
     yield tenant
     yield from (uid for uid in (query.study_uid, query.series_uid) if uid is not None)
-    for match in query.matches:
+    yield from _match_values(match for match in query.matches if not match.is_short)
+    if query.short_matches:
+        yield query.most_compared
+
+
+def _match_values(matches: Iterable[Match]) -> Iterator[Any]:
+    for match in matches:
         if match.operator == "among":
             yield list(match.values)
         elif match.operator == "like":
@@ -223,18 +257,26 @@ def _values(tenant: str, query: Query) -> Iterator[Any]:
 
 
 @lru_cache(maxsize=512)
-def _statements(shape: Shape) -> tuple[bytes, bytes]:
+def _statements(shape: StatementShape) -> tuple[bytes, bytes]:
     """Return the statements for a page and for the count of all results; it joins only tables with conditions."""
-    level, in_study, _, parents, conditions = shape
-    matched = {BY_PATH[path].level for path, _, _ in conditions}
+    level, parents = shape.level, shape.parents
+    matched = {BY_PATH[path].level for path, _, _ in (*shape.conditions, *shape.short)}
     where = sql.SQL(" AND ").join(_conditions(shape))
     levels = (*parents, level)
-    order = [sql.SQL(ORDER[each]) for each in levels if each != "study" or not in_study]
+    order = sql.SQL(", ").join(sql.SQL(ORDER[each]) for each in levels if each != "study" or not shape.is_in_study)
     columns = sql.SQL(", ").join([sql.SQL(UIDS[level]), *(sql.SQL(COLUMNS[each]) for each in levels)])
-    page = sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT %s OFFSET %s").format(
-        columns, _tables(level, matched.union(parents)), where, sql.SQL(", ").join(order)
-    )
-    count = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(_tables(level, matched), where)
+    tables = _tables(level, matched.union(parents))
+    if shape.short:
+        is_found = sql.SQL(" AND ").join(map(_text_of, shape.short))
+        first_rows = sql.SQL(FIRST_ROWS).format(
+            columns=columns, order=order, is_found=is_found, tables=tables, where=where
+        )
+        page, count = (sql.SQL(text).format(first_rows) for text in (SHORT_PAGE, SHORT_COUNT))
+    else:
+        page = sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT %s OFFSET %s").format(
+            columns, tables, where, order
+        )
+        count = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(_tables(level, matched), where)
     return page.as_bytes(None), count.as_bytes(None)
 
 
@@ -243,18 +285,19 @@ def _tables(level: Level, others: set[Level]) -> sql.Composable:
     return sql.SQL(" ").join([sql.Identifier(level), *upper])
 
 
-def _conditions(shape: Shape) -> Iterator[sql.Composable]:
-    level, in_study, in_series, _, conditions = shape
-    yield sql.SQL("{} = %s").format(sql.Identifier(level, "tenant"))
-    if in_study:
-        yield sql.SQL("{} = %s").format(sql.Identifier(level, "study_uid"))
-    if in_series:
-        yield sql.SQL("{} = %s").format(sql.Identifier(level, "series_uid"))
-    for path, operator, form in conditions:
-        attribute = BY_PATH[path]
-        texts = SEVERAL if attribute.matching in SEVERAL_VALUES else ONE
-        yield sql.SQL(texts[operator, form]).format(sql.Identifier(attribute.level, attribute.column))
-    yield sql.SQL(SHOWN[level])
+def _conditions(shape: StatementShape) -> Iterator[sql.Composable]:
+    given = {"tenant": True, "study_uid": shape.is_in_study, "series_uid": shape.is_in_series}
+    for column in (column for column, is_given in given.items() if is_given):
+        yield sql.SQL("{} = %s").format(sql.Identifier(shape.level, column))
+    yield from map(_text_of, shape.conditions)
+    yield sql.SQL(SHOWN[shape.level])
+
+
+def _text_of(condition: Condition) -> sql.Composable:
+    path, operator, form = condition
+    attribute = BY_PATH[path]
+    texts = SEVERAL if attribute.matching in SEVERAL_VALUES else ONE
+    return sql.SQL(texts[operator, form]).format(sql.Identifier(attribute.level, attribute.column))
 
 
 def _hit(row: Row, levels: tuple[Level, ...]) -> Hit:

@@ -102,6 +102,8 @@ def files() -> Iterator[bytes]:
         PatientID=None,
         AccessionNumber="",
         PatientName="Yamada^Tarou=山田^太郎=やまだ^たろう",
+        StudyDescription="Schädel 頭部",
+        SeriesDescription="Ax T2 FLAIR_fs",
         RequestAttributesSequence=[ordered("S_1", "R1"), ordered("S2", "R2")],
     )
 
@@ -169,6 +171,16 @@ DATED = [f"1.2.{number}" for number in reversed(range(len(IDS)))]
         ("StudyTime=1016-", []),
         ("ModalitiesInStudy=SR", ["1.2.0"]),
         ("ModalitiesInStudy=O?", ["1.2.0"]),
+        ("ModalitiesInStudy=SR,OT", ["1.2.0"]),
+        ("ModalitiesInStudy=S?,US", ["1.2.0"]),
+        ("StudyDescription=SCHÄDEL 頭部", ["1.3"]),
+        ("StudyDescription=schä*", ["1.3"]),
+        ("StudyDescription=*頭*", ["1.3"]),
+        ("StudyDescription=schadel*", []),
+        ("PatientName=*N*", DATED),
+        ("PatientName=*Y*", ["1.3"]),
+        ("PatientName=山*", ["1.3"]),
+        ("PatientID=P*&StudyDate=20260102-20260103", ["1.2.2", "1.2.1"]),
         ("SOPClassesInStudy=1.2.840.10008.5.1.4.1.1.2,1.9&StudyDate=20260101", ["1.2.0"]),
         ("NumberOfStudyRelatedSeries=4", ["1.2.0"]),
         ("NumberOfStudyRelatedSeries=99999999999", []),
@@ -191,6 +203,9 @@ def test_studies_are_found_newest_first_and_undated_last(archive: Archive, pairs
         ("series", {}, "Modality=SR", ["1.2.0.2"]),
         ("series", {}, "PatientID=PX1", ["1.2.1.1"]),
         ("series", {}, "SeriesNumber=4", ["1.2.0.4"]),
+        ("series", {}, "SeriesDescription=*flair_FS", ["1.3.1"]),
+        ("series", {}, "SeriesDescription=a*&PatientName=*m*", ["1.3.1"]),
+        ("series", {"study_uid": "1.2.0"}, "PatientName=m*&SeriesNumber=4", ["1.2.0.4"]),
         ("series", {}, "RequestAttributesSequence.ScheduledProcedureStepID=S_1", ["1.3.1"]),
         ("series", {}, "00400275.00401001=R?", ["1.3.1"]),
         ("series", {}, "00400275.00401001=R1,R2", []),
@@ -216,6 +231,25 @@ def test_pages_together_have_every_hit_and_each_counts_the_rest(archive: Archive
     assert [page.remaining for page in pages] == [
         max(len(whole.hits) - at, 0) for at in range(4, 4 * len(pages) + 4, 4)
     ]
+
+
+@pytest.mark.parametrize(
+    ("level", "most", "found", "remaining"),
+    [
+        ("study", 3, ["1.2.6"], 0),
+        ("study", 5, ["1.2.6"], 1),
+        ("study", 9, ["1.2.6"], 5),
+        ("series", 5, ["1.2.6.1"], 1),
+        ("instance", 5, ["1.2.6.1.1"], 1),
+    ],
+)
+def test_a_short_pattern_is_compared_with_the_first_rows_of_the_other_conditions(
+    archive: Archive, level: Level, most: int, found: list[str], remaining: int
+) -> None:
+    query = parse([("PatientID", "P*"), ("StudyDate", "20260101-"), ("limit", "1")], level)
+    page = archive.search(replace(query, most_compared=most))
+
+    assert ([uid_of(hit) for hit in page.hits], page.remaining) == (found, remaining)
 
 
 MANY = 1000

@@ -79,6 +79,7 @@ def test_a_list_of_uids_may_be_given_as_repeated_parameters() -> None:
     ("name", "text", "operator", "values"),
     [
         ("PatientID", r"A1\A2\A1", "among", ("A1", "A2")),
+        ("StudyDescription", r"Head\Neck", "among", ("head", "neck")),
         ("PatientID", r"A1\B2*", "like", ("A1", "B2*")),
         ("ModalitiesInStudy", r"CT\MR", "among", ("CT", "MR")),
         ("NumberOfStudyRelatedSeries", r"1\2", "among", (1, 2)),
@@ -146,13 +147,78 @@ def test_a_name_matches_any_of_its_component_groups(text: str, patterns: tuple[s
     assert only(text, "PatientName") == Match(NAME, "like", patterns)
 
 
-@pytest.mark.parametrize(("name", "text"), [("PatientID", "*a"), ("PatientName", "?*"), ("StudyDescription", "a*")])
-def test_a_pattern_that_selects_too_little_is_refused_with_advice(name: str, text: str) -> None:
-    assert "at least 2 other characters" in refusal((name, text))
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("PatientID", "*a"),
+        ("PatientID", "??"),
+        ("PatientName", "*N*"),
+        ("PatientName", "?*"),
+        ("PatientName", "n*"),
+        ("StudyDescription", "a*"),
+        ("AccessionNumber", "*1*"),
+    ],
+)
+def test_a_pattern_that_selects_little_is_compared_with_the_first_rows_and_a_warning_says_so(
+    name: str, text: str
+) -> None:
+    query = parse([(name, text), ("StudyDate", "20260101")], "study")
+
+    assert [match.attribute.keyword for match in query.short_matches] == [name]
+    assert f"compared with the first 5000 results of the other conditions only ({name})" in query.warnings[0]
 
 
-def test_a_short_pattern_is_allowed_for_codes() -> None:
-    assert only("C*", "Modality", "series").values == ("C*",)
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("PatientName", "王*"),
+        ("PatientName", "*김*"),
+        ("PatientName", "ヤ*"),
+        ("PatientName", "*ab*"),
+        ("PatientName", "n"),
+        ("PatientID", "a?b"),
+        ("StudyDescription", "*頭*"),
+        ("ModalitiesInStudy", "C*"),
+        ("PatientSex", "?"),
+    ],
+)
+def test_two_characters_or_a_wide_one_make_the_usual_search(name: str, text: str) -> None:
+    query = parse([(name, text)], "study")
+
+    assert (query.short_matches, query.warnings, len(query.matches)) == ((), (), 1)
+
+
+def test_of_several_patterns_a_short_one_makes_all_short() -> None:
+    query = parse([("PatientID", r"ab*\c*"), ("multiplevaluematching", "true")], "study")
+
+    assert query.short_matches == query.matches
+
+
+@pytest.mark.parametrize("name", ["StudyDescription", "00081030"])
+def test_a_description_loses_its_case_and_keeps_its_accents(name: str) -> None:
+    assert only("SCHÄDEL ct", name).values == ("schädel ct",)
+    assert only("Scha\u0308d*", name).values == ("schäd*",)
+
+
+@pytest.mark.parametrize("text", ["CT,US", r"CT\US", "CT, US,", "CT,US,CT"])
+def test_a_list_of_codes_matches_any_of_them(text: str) -> None:
+    assert only(text, "ModalitiesInStudy").values == ("CT", "US")
+    assert only(text, "Modality", "series").operator == "among"
+
+
+def test_a_list_of_codes_may_have_patterns_and_be_given_as_repeated_parameters() -> None:
+    assert only("C?,US", "ModalitiesInStudy").operator == "like"
+    assert parse([("Modality", "CT"), ("00080060", "US")], "series").matches[0].values == ("CT", "US")
+    assert only("CT", "Modality", "series").operator == "equals"
+
+
+@pytest.mark.parametrize("text", [",", "CT,*"])
+def test_a_list_without_codes_or_with_a_star_matches_everything(text: str) -> None:
+    assert parse([("ModalitiesInStudy", text)], "study").matches == ()
+
+
+def test_more_than_64_codes_are_refused() -> None:
+    assert "more than 64 values" in refusal(("ModalitiesInStudy", ",".join(f"C{number}" for number in range(65))))
 
 
 def test_too_many_stars_are_refused() -> None:
