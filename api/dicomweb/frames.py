@@ -16,9 +16,9 @@ from api.http.multipart import MultipartFraming, Part, stream
 from api.http.streaming import Chunks, StreamedResponse, in_order
 from api.services import Services, hold_inflated, reader_of, services_of
 from operators.catalog.ports import Location
-from operators.dicom.bulkdata import bit_frames, inflate_object, stream_aligned, stream_fragments
+from operators.dicom.bulkdata import BitFrames, bit_frames, inflate_object, stream_aligned, stream_fragments
 from operators.dicom.frames import frame_range, listed_frames
-from operators.dicom.transfer_syntaxes import DEFLATED, NATIVE
+from operators.dicom.transfer_syntaxes import DEFLATED, EXPLICIT_VR_LITTLE_ENDIAN, NATIVE
 from operators.errors import Rejected
 from operators.http.accept import accepted
 from operators.http.problem import Problem
@@ -121,8 +121,16 @@ async def _bit_packed(
     async with services.header_slots:
         header = await reader.read_range(location, 0, end)
         found = await services.run_in_parser(bit_frames, header, location.prefix_length, location.transfer_syntax)
+    return _aligned(found, numbers, location.size_bytes)
+
+
+def _aligned(found: BitFrames | None, numbers: Sequence[int], size_bytes: int) -> tuple[FrameBytes, ...]:
+    """Return the positions of 1-bit frames, each moved to the beginning of a byte when it is read.
+
+    Raises Problem (501) unless all of them lie within the first `size_bytes` bytes.
+    """
     bits = [found.frame(number) for number in numbers] if found else []
-    if not bits or None in bits:
+    if not all(frame and frame.location.end <= size_bytes for frame in bits) or not bits:
         raise _unlisted()
     return tuple(
         FrameBytes(*frame.location, partial(stream_aligned, skip=frame.skip, bits=frame.bits), -(-frame.bits // 8))
@@ -140,13 +148,18 @@ async def _deflated(
     async with services.header_slots:
         whole = await reader.read_range(location, 0, location.size_bytes)
         data, listed = await services.run_in_parser(inflate_object, whole, location.prefix_length)
-    if listed.kind != "native" or max(numbers) > listed.count:
+    if listed.kind == "unlisted" and not listed.offset:
+        found = await services.run_in_parser(bit_frames, bytes(data[:HEADER_BYTES]), 0, EXPLICIT_VR_LITTLE_ENDIAN)
+        positions = _aligned(found, numbers, len(data))
+    elif listed.kind == "native" and max(numbers) <= listed.count:
+        positions = _listed(listed, numbers)
+    else:
         raise _unlisted()
 
     async def read(start: int, end: int) -> Chunks:
         yield bytes(memoryview(data)[start:end])
 
-    return FrameSource(_listed(listed, numbers), read)
+    return FrameSource(positions, read)
 
 
 def _unlisted() -> Problem:

@@ -3,6 +3,7 @@
 import asyncio
 import tracemalloc
 import warnings
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,24 @@ def test_each_bit_packed_frame_is_served_from_the_start_of_a_byte(transfer_synta
     assert {part.headers["content-type"] for part in parts_of(response)} == {
         "application/octet-stream; transfer-syntax=1.2.840.10008.1.2.1"
     }
+
+
+def test_bit_packed_frames_of_deflated_instances_are_served_from_the_start_of_a_byte() -> None:
+    whole, planes = bits(5, 3, 7)
+    file = deflated(packed_file(whole, "1.2.840.10008.1.2.1", Rows=3, Columns=7, NumberOfFrames=5))
+    response, _ = ask(f"{INSTANCE}/frames/5,1,3", file)
+
+    assert bodies(response) == [planes[4], planes[0], planes[2]]
+
+
+@pytest.mark.parametrize("written", [bytes, deflated])
+def test_bit_packed_frames_that_are_cut_off_are_501(written: Callable[[bytes], bytes]) -> None:
+    whole, planes = bits(5, 3, 7)
+    file = packed_file(whole, "1.2.840.10008.1.2.1", Rows=3, Columns=7, NumberOfFrames=5)[:-4]
+    responses = [ask(f"{INSTANCE}/frames/{number}", written(file))[0] for number in (3, 5)]
+
+    assert bodies(responses[0]) == [planes[2]]
+    assert responses[1].status_code == 501
 
 
 def test_bit_packed_frames_of_big_endian_words_are_501() -> None:

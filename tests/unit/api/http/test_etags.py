@@ -197,8 +197,10 @@ IMAGES = {
         native_image(SAMPLES, **described(2, 4), StudyID=("FL", [14.5, -0.5]), WindowCenter="1.50"),
     ),
 }
+IMAGES["thumbnail"] = IMAGES["rendered"]
 # What is asked for under each name, and the media type.
 ASKED = {
+    "thumbnail": ("thumbnail", "image/png"),
     "frames": ("frames/1", "application/octet-stream"),
     "rendered": ("frames/1/rendered", "image/png"),
     "metadata": ("metadata", "application/dicom+json"),
@@ -206,6 +208,7 @@ ASKED = {
 # What is asked for, of which files; the answer's name in FORMS, its number there, and the hash of its bytes. A picture's
 # are its pixels, because its file depends on the library that writes it. To change a hash, raise the number.
 GOLDEN = {
+    "thumbnail": (6, "f56d4ed8544583d9"),
     "metadata": (6, "74bcd49ec3d55584"),
     "rendered": (6, "f56d4ed8544583d9"),
     "frames": (4, "86ee8ca0510f735e"),
@@ -223,7 +226,7 @@ def answers(name: str) -> list[bytes]:
     for whole in IMAGES[name]:
         with archive(whole) as ask:
             content = ask(f"{INSTANCE}/{path}", accept=accept).content
-            found.append(opened(content).tobytes() if name == "rendered" else content)
+            found.append(opened(content).tobytes() if accept == "image/png" else content)
     return found
 
 
