@@ -44,7 +44,8 @@ async def framed_instance(reader: ArchiveReader, location: Location) -> FramedIn
     if not location.frames:
         location = await reader.locate_one(location.study_uid, location.series_uid, location.sop_uid)
     listed = listed_frames(location.frames, location.transfer_syntax)
-    if listed.kind == "none" or location.transfer_syntax in VIDEOS:
+    # Native pixels that end before the first frame does have no frame.
+    if listed.kind == "none" or not listed.count or location.transfer_syntax in VIDEOS:
         advice = "this instance has no frames to show: retrieve the instance"
         raise Problem(NOT_RENDERABLE, "no-pixels", advice)
     return FramedInstance(location, listed)

@@ -161,6 +161,14 @@ def test_a_picture_that_cannot_be_rendered_is_406_even_with_if_none_match() -> N
             assert send(f"{SERIES}/instances/1.2.3.1.9/{what}", if_none_match="*").status_code == 406
 
 
+@pytest.mark.parametrize("what", ["rendered", "thumbnail", "frames/1/rendered", "frames/1/thumbnail"])
+def test_pixels_that_end_before_the_first_frame_does_are_406(what: str) -> None:
+    with archive(part10(Rows=512)) as send:
+        response = send(f"{INSTANCE}/{what}")
+
+        assert (response.status_code, response.json()["reason"]) == (406, "no-pixels")
+
+
 @pytest.mark.parametrize("what", ["objects", "queries"])
 def test_a_server_that_is_away_is_503_with_retry_after(what: str) -> None:
     with archive(ONE) as send:
