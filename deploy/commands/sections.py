@@ -11,6 +11,7 @@ from deploy.errors import Failed
 from deploy.local import data_folder
 from deploy.local.running import RunningStack
 from schemas.settings.intake import IntakeSettings
+from schemas.settings.jobs import JobSettings
 from schemas.settings.reading import SettingsError, load_all
 from schemas.settings.servers import BrokerSettings, CatalogSettings, StoreSettings
 from schemas.settings.web import ApiSettings
@@ -57,6 +58,15 @@ class DecisionSections:
     broker: BrokerSettings
     intake: IntakeSettings
     api: ApiSettings
+
+
+@dataclass(frozen=True)
+class ShardSections:
+    """The settings of a change of the catalog job's shards."""
+
+    catalog: CatalogSettings
+    broker: BrokerSettings
+    job: JobSettings
 
 
 def load_sections(kind: type[T]) -> T:

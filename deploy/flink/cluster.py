@@ -2,8 +2,9 @@
 
 The JVM holds a Flink cluster with its web page. Each job is submitted on its own, goes on from its newest complete
 checkpoint and restarts by itself. A job that stops for good is left out, until an operator resumes it; the others go
-on. A line is printed when every job runs. The process ends with status 0 on TERM or Ctrl-C, and with status 1 and the
-reason when a job did not start or cannot go on. Settings: FLUORO_*, FLINK_HOME, JAVA_HOME.
+on. A line is printed when every job runs. The process ends with status 0 on TERM or Ctrl-C, with status 2 and the reason
+when its settings, or the state that lies there, are of no use with each other, and with status 1 and the reason when a
+job did not start or cannot go on. Settings: FLUORO_*, FLINK_HOME, JAVA_HOME.
 """
 
 import os
@@ -33,6 +34,7 @@ from operators.errors import Unavailable
 from pipelines.jobs import CATALOG, JOBS, Job
 from pipelines.launch import checkpoints, expiry, losses, start
 from pipelines.launch.checkpoints import OtherState, folder_of
+from pipelines.launch.resharding import check_parallelism, check_shards
 from pipelines.launch.rows import Servers
 from pipelines.launch.start import NotSubmitted, RunningJob
 from schemas.settings.jobs import JobSettings
@@ -82,9 +84,13 @@ def run(launch: Launch) -> None:
     configuration = launch.folder.configuration(launch.settings, launch.slots)
     launch.folder.write(configuration, launch.environ)
     os.environ.update(launch.folder.environment(launch.environ))
+    for job in launch.jobs:
+        check_parallelism(job, launch.settings)
     machine = jvm.start(os.environ)
     try:
         losses.guard(launch.servers.broker, launch.settings)
+        for job in launch.jobs:
+            check_shards(job, launch.settings, launch.servers.progress)
         expiry.report_expired(launch.servers, launch.settings)
         cluster = MiniCluster(configuration, launch.slots)
         try:
@@ -270,8 +276,13 @@ def main(jobs: tuple[Job, ...]) -> int:
         run(Launch(jobs, choose(environ), load(JobSettings, environ), environ, stopping, servers_of(environ)))
     except (SettingsError, NotHealthy, NotStarted, NotSubmitted, OtherState, Unavailable, OSError, KeyError) as error:
         log.error("jobs_stopped", error=type(error).__name__, reason=str(error))  # noqa: TRY400 - a line, not a trace
-        return 0 if stopping.is_set() else 1
+        return 0 if stopping.is_set() else status_of(error)
     return 0
+
+
+def status_of(error: Exception) -> int:
+    """Return the exit status for an error: 2 when another start with the same settings would meet it too."""
+    return 2 if isinstance(error, SettingsError | OtherState) else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The whole stack on this machine: `python -m deploy.local up|status|stop|clean-data`.
+"""The whole stack on this machine: `python -m deploy.local up|status|stop|run|clean-data`.
 
 It stays up until Ctrl-C, restarts every server that dies, and keeps its data
 in one folder (FLUORO_DATA, else .data in the repository). Settings are
@@ -15,9 +15,13 @@ from deploy.local.up import up
 from schemas.settings.reading import SettingsError
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], None]]] = {
-    "up": ("start everything, stay up until Ctrl-C", lambda options: up(free_ports=options.free_ports)),
+    "up": (
+        "start everything, stay up until Ctrl-C",
+        lambda options: up(free_ports=options.free_ports, with_jobs=not options.without_jobs),
+    ),
     "status": ("print which servers run, and their addresses", lambda _: commands.status()),
     "stop": ("stop the stack that runs", lambda _: commands.stop()),
+    "run": ("run a command with the settings of the stack that runs", lambda options: commands.run(options.of)),
     "clean-data": ("delete everything that the stack has stored", lambda _: commands.clean_data()),
 }
 
@@ -31,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, (summary, _) in COMMANDS.items():
         subparsers.add_parser(name, help=summary)
     subparsers.choices["up"].add_argument("--free-ports", action="store_true", help="choose free ports, for tests")
+    without = "leave the Flink jobs to a cluster of your own"
+    subparsers.choices["up"].add_argument("--without-jobs", action="store_true", help=without)
+    subparsers.choices["run"].add_argument("of", nargs=argparse.REMAINDER, metavar="COMMAND", help="and its arguments")
     options = parser.parse_args(arguments)
     try:
         COMMANDS[options.command][1](options)

@@ -6,6 +6,9 @@ from deploy.install.components import flink_home
 from deploy.install.layout import Layout
 from deploy.local.servers import postgres_account
 from deploy.local.stack import Stack
+from pipelines.jobs import JOBS
+from pipelines.launch import checkpoints, losses, resharding
+from pipelines.launch.checkpoints import OtherState
 
 # The names of the servers that people connect to, in place of the names of their ports.
 PORT_NAMES = {"dimse": "DIMSE", "web": "web", "flink": "Flink UI"}
@@ -27,9 +30,21 @@ def check_installed() -> Layout:
 
 def check_start(stack: Stack) -> None:
     """Raise Failed with everything that would stop a start, a line each."""
-    ports = {PORT_NAMES.get(name, name): port for name, port in stack.ports.items()}
+    own = {name: port for name, port in stack.ports.items() if stack.with_jobs or name != "flink"}
+    ports = {PORT_NAMES.get(name, name): port for name, port in own.items()}
     account = postgres_account.existing()
     user = (account.pw_uid, [account.pw_gid]) if account else None
     obstacles = preflight.before_start(stack.folder.root, ports, postgres_user=user)
     if obstacles:
         raise Failed("\n".join(map(str, obstacles)))
+
+
+def check_jobs(stack: Stack) -> None:
+    """Raise SettingsError or Failed when the jobs cannot run with these settings, or not on the state that is there."""
+    for job in JOBS if stack.with_jobs else ():
+        resharding.check_parallelism(job, stack.job)
+        try:
+            if not losses.is_marked(job, stack.job):
+                checkpoints.complete(checkpoints.folder_of(job, stack.job))
+        except OtherState as error:
+            raise Failed(str(error)) from None

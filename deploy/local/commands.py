@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Sequence
 
 from deploy.errors import Failed
 from deploy.local import data_folder, jobs, report
@@ -16,7 +17,8 @@ def status() -> None:
     Raises Failed when no stack runs, and, with what is wrong, when a server or a job of a stack that was ready does not.
     """
     running = RunningStack(data_folder.here())
-    state, job_report = running.state(), jobs.report(running.plan.job)
+    state = running.state()
+    job_report = jobs.report(running.plan.job) if running.plan.with_jobs else jobs.ELSEWHERE
     lines = [*report.servers(state), *job_report.lines, *report.addresses(running.plan), report.memory(running)]
     say("\n".join(lines))
     problems = [*report.problems(state), *job_report.problems]
@@ -31,6 +33,18 @@ def stop() -> None:
     os.kill(supervisor.pid, signal.SIGTERM)
     wait_until(lambda: not supervisor.is_alive(), STOP_S, f"the supervisor, process {supervisor.pid}, does not end")
     say("Stopped; data are kept.")
+
+
+def run(command: Sequence[str]) -> None:
+    """Become a command, with the settings of the stack that runs and the catalog's role writer in its environment.
+
+    Raises Failed when no stack runs, or there is no such command.
+    """
+    settings = RunningStack(data_folder.here()).plan.settings("writer")
+    try:
+        os.execvpe(command[0], list(command), {**settings, **os.environ})  # noqa: S606 - its arguments are the user's own
+    except (IndexError, OSError):
+        raise Failed("name a command to run, such as: run flink run -d -py flink-jobs/study.py") from None
 
 
 def clean_data() -> None:

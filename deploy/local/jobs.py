@@ -19,6 +19,10 @@ class JobsReport:
     problems: tuple[str, ...]
 
 
+# Of a stack that was started without jobs.
+ELSEWHERE = JobsReport(("  jobs      left to another cluster",), ())
+
+
 def report(settings: JobSettings) -> JobsReport:
     """Return the report of the jobs that should run."""
     try:

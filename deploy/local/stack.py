@@ -36,13 +36,17 @@ INNER_PORTS = ("kafka", "kafka-controller", "minio", "postgres", "gateway-metric
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack: its folder, its ports, the user's FLUORO_* settings, and the system user that PostgreSQL runs as."""
+    """A stack: its folder, its ports, the user's FLUORO_* settings, and the system user that PostgreSQL runs as.
+
+    Without jobs, its Flink port is that of another cluster.
+    """
 
     layout: Layout
     folder: DataFolder
     ports: Mapping[str, int]
     environ: Mapping[str, str]
     account: str | None
+    with_jobs: bool = True
 
     @cached_property
     def store(self) -> StoreSettings:
@@ -115,7 +119,8 @@ class Stack:
     @property
     def record(self) -> dict[str, Mapping[str, Any]]:
         """The values that recall() needs, for the state file; whoever recalls the stack is told of no old name again."""
-        return {"ports": self.ports, "environ": without_old_names(self.environ)}
+        environ = without_old_names(self.environ)
+        return {"ports": self.ports, "environ": environ, "jobs": {"run": self.with_jobs}}
 
     def env(self, *sections: Any) -> dict[str, str]:
         """Return a server's environment: a few of the user's variables, and the sections of settings that it needs."""
@@ -135,7 +140,9 @@ class Stack:
         return (self.layout.python, *arguments)
 
 
-def plan(layout: Layout, folder: DataFolder, environ: Mapping[str, str], *, free_ports: bool) -> Stack:
+def plan(
+    layout: Layout, folder: DataFolder, environ: Mapping[str, str], *, free_ports: bool, with_jobs: bool = True
+) -> Stack:
     """Return a stack with its ports and PostgreSQL's account chosen. Raises SettingsError and Failed."""
     environ = LOCAL | {name: value for name, value in environ.items() if name.startswith("FLUORO_")}
     dimse = load(DimseSettings, environ)
@@ -147,9 +154,12 @@ def plan(layout: Layout, folder: DataFolder, environ: Mapping[str, str], *, free
     wanted = {name: 0 if free_ports else port for name, port in public_ports.items()} | dict.fromkeys(INNER_PORTS, 0)
     # Every process of the gateway serves its metrics on a port of its own.
     widths = {"gateway-metrics": dimse.processes}
-    return Stack(layout, folder, choose_ports(folder, wanted, widths), environ, postgres_account.ensure())
+    ports = choose_ports(folder, wanted, widths)
+    return Stack(layout, folder, ports, environ, postgres_account.ensure(), with_jobs)
 
 
 def recall(layout: Layout, folder: DataFolder, state: StackState) -> Stack:
     """Return the stack that runs, as it was planned."""
-    return Stack(layout, folder, state.plan["ports"], state.plan["environ"], None)
+    # A release before this one always had jobs.
+    with_jobs = state.plan.get("jobs", {"run": True})["run"]
+    return Stack(layout, folder, state.plan["ports"], state.plan["environ"], None, with_jobs)

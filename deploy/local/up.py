@@ -14,14 +14,19 @@ from deploy.local.supervision.programs import Program
 from deploy.local.supervision.supervisor import Supervisor
 
 
-def up(*, free_ports: bool) -> None:
-    """Start everything and keep it running until Ctrl-C; raises Failed and SettingsError."""
+def up(*, free_ports: bool, with_jobs: bool = True) -> None:
+    """Start everything and keep it running until Ctrl-C; raises Failed and SettingsError.
+
+    Without the jobs, a Flink cluster of the user's own runs them.
+    """
     folder = data_folder.here()
     folder.make()
     with takeover.hold(folder):
         if ended := takeover.end_leftovers(folder):
             say(f"Ended {ended} processes of a run that was killed.")
-        planned = stack.plan(checks.check_installed(), folder, os.environ, free_ports=free_ports)
+        here = checks.check_installed()
+        planned = stack.plan(here, folder, os.environ, free_ports=free_ports, with_jobs=with_jobs)
+        checks.check_jobs(planned)
         checks.check_start(planned)
         asyncio.run(supervise(planned))
     say("Stopped; data are kept.")

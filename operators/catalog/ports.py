@@ -183,6 +183,17 @@ class CatalogProgress(Protocol):
     def note_begun(self, shards: int) -> None:
         """Note that a job has begun at the rows' offsets."""
 
+    def writers(self) -> int:
+        """Return how many connections of the catalog job are open; a job that has not flushed yet has none."""
+
+    def reshard(self, shards: int, offsets: Mapping[TopicPartition, int]) -> None:
+        """Move all progress to the shards of another number of them, and remove that of every other number.
+
+        The next start with this number begins at the rows: there, everything up to `offsets` is applied, in each shard.
+        A waiting due waits in the shard of its study, and the revisions of a study belong to that shard; none of them
+        counts as announced. A job that runs meanwhile stops at its next flush, before it writes.
+        """
+
     def forget(self) -> None:
         """Remove all applied offsets; every waiting due is ready at the next flush of its shard.
 

@@ -8,6 +8,7 @@ import base64
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
+from zlib import crc32
 
 import orjson
 
@@ -17,7 +18,7 @@ from operators.stream.origin import Origin
 from operators.stream.step import Record
 from schemas.codec import decode, encode
 from schemas.events import StudyDue
-from schemas.topics import INSTANCE_STORED
+from schemas.topics import INSTANCE_STORED, record_key
 
 VERSION = 2
 # The version of releases that kept the whole progress in the engine's state.
@@ -131,6 +132,30 @@ def due_of(row: WaitingDueRow) -> StudyDue:
     event = decode(row.event)
     assert isinstance(event, StudyDue)  # noqa: S101  waiting_row() wrote it
     return event
+
+
+def shard_of(key: bytes, shards: int) -> int:
+    """Return the shard of a record's key, as the job's source does (KafkaRecords.java)."""
+    return crc32(key) % shards
+
+
+def due_shard(row: WaitingDueRow, shards: int) -> int:
+    """Return the shard in which a due waits. Raises UnknownSchema for a due of a newer writer."""
+    return shard_of(record_key(due_of(row)), shards)
+
+
+def numbers_of_shards(rows: Iterable[AppliedOffsetRow]) -> frozenset[int]:
+    """Return the numbers of shards under which there is progress; more than one if the number was changed by hand."""
+    return frozenset(row.shards for row in rows)
+
+
+def furthest_number(rows: Collection[AppliedOffsetRow], topic_ids: TopicIds) -> int:
+    """Return the number of shards whose progress is the furthest; `rows` has some."""
+
+    def records(shards: int) -> tuple[int, int]:
+        return (sum(starting_offsets(rows, shards, topic_ids).values()), shards)
+
+    return max(numbers_of_shards(rows), key=records)
 
 
 def starting_offsets(

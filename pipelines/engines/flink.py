@@ -11,7 +11,6 @@ from pyflink.datastream import StreamExecutionEnvironment
 from pipelines.jobs import Job
 from pipelines.launch.checkpoints import folder_of
 from schemas.settings.jobs import JobSettings
-from schemas.settings.reading import SettingsError
 
 ROOT = Path(__file__).parents[2]
 MAX_PARALLELISM = 128
@@ -44,14 +43,7 @@ BUNDLES = {
 
 
 def configuration(job: Job, settings: JobSettings, checkpoint: Path | None = None) -> dict[str, str]:
-    """Return a job's Flink settings; with a checkpoint the job continues from it.
-
-    Raises SettingsError when there are fewer shards than subtasks.
-    """
-    if job.mode == "process" and settings.shards < settings.parallelism:
-        raise SettingsError(
-            "FLUORO_JOB_SHARDS: set it to several times FLUORO_JOB_PARALLELISM: each subtask writes whole shards"
-        )
+    """Return a job's Flink settings; with a checkpoint the job continues from it."""
     own = {
         "pipeline.name": job.name,
         "parallelism.default": str(settings.parallelism),

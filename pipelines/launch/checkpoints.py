@@ -12,6 +12,9 @@ from schemas.settings.jobs import JobSettings
 
 KEPT_RUNS = 2
 ASIDE = ".lost"
+# A folder of a job in process mode ends with its number of shards.
+BY_SHARDS = "process-"
+RESHARD = "python -m deploy.commands jobs reshard"
 
 
 class OtherState(RuntimeError):
@@ -23,7 +26,7 @@ def folder_of(job: Job, settings: JobSettings) -> Path:
 
     State of the other mode cannot be read, and records buffered for a shard that no longer exists would wait forever.
     """
-    kind = {"thread": "thread", "process": f"process-{settings.shards}"}[job.mode]
+    kind = {"thread": "thread", "process": f"{BY_SHARDS}{settings.shards}"}[job.mode]
     return settings.checkpoint_dir.absolute() / job.name / kind
 
 
@@ -35,12 +38,23 @@ def complete(folder: Path) -> list[Path]:
     here = _complete(folder)
     others = [sibling for sibling in _siblings(folder) if _complete(sibling)]
     if others and not here:
-        raise OtherState(
-            f"job {folder.parent.name} ran as {others[0].name} and would now run as {folder.name} (mode, "
-            f"FLUORO_JOB_SHARDS), which cannot read that state: run it as before; or, while nothing is being received, "
-            f"remove {others[0]} and start the job, which then reads everything again"
-        )
+        raise OtherState(_refusal(folder, others[0]))
     return here
+
+
+def _refusal(folder: Path, other: Path) -> str:
+    """Return why state of another folder refuses a job, and what to do."""
+    number, before = (name.removeprefix(BY_SHARDS) for name in (folder.name, other.name))
+    if number.isdigit() and before.isdigit():
+        return (
+            f"FLUORO_JOB_SHARDS: the state of job {folder.parent.name} has {before} shards, not {number}: set {before}; "
+            f"or, while the job does not run, change it: {RESHARD} {number}"
+        )
+    return (
+        f"job {folder.parent.name} ran as {other.name} and would now run as {folder.name}, which cannot read that state: "
+        f"run the release that wrote it; or, while nothing is being received, remove {other} and start the job, which "
+        f"then reads everything again"
+    )
 
 
 def set_aside(folder: Path) -> None:
@@ -50,10 +64,13 @@ def set_aside(folder: Path) -> None:
     them.
     """
     for state in (folder, *_siblings(folder)):
-        aside = state.with_name(f"{state.name}{ASIDE}")
-        if state.exists():
-            shutil.rmtree(aside, ignore_errors=True)
-            state.rename(aside)
+        _set_aside(state)
+
+
+def set_others_aside(folder: Path) -> None:
+    """Rename the folders of a job's other modes and numbers of shards to names that no start looks for."""
+    for state in _siblings(folder):
+        _set_aside(state)
 
 
 def remove_old(folder: Path, since: float) -> list[Path]:
@@ -68,6 +85,13 @@ def remove_old(folder: Path, since: float) -> list[Path]:
     for old in runs[KEPT_RUNS:]:
         shutil.rmtree(old, ignore_errors=True)
     return runs[KEPT_RUNS:]
+
+
+def _set_aside(state: Path) -> None:
+    aside = state.with_name(f"{state.name}{ASIDE}")
+    if state.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        state.rename(aside)
 
 
 def _complete(folder: Path) -> list[Path]:

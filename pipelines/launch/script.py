@@ -1,14 +1,15 @@
 """Starting a job from a script, under `flink run` or on Kubernetes, with the same guards as on the local cluster.
 
 The script knows the settings, the broker and the folder of checkpoints. It refuses to start the job (status 1, with the
-reason) if the state was written in another mode or with another number of shards. It lets the job begin again without
+reason) if the state was written in another mode or with another number of shards, or if there are fewer shards than the
+parallelism, which is that of `flink run -p`, and without it FLUORO_JOB_PARALLELISM. It lets the job begin again without
 state if the broker has lost records. Otherwise the job continues from the newest checkpoint whose metadata can be read,
-unless `flink run -s` names another state.
+unless `flink run -s` names another state. A job that was stopped with a savepoint has left no checkpoint.
 
 The script cannot find out:
 - if the same job still runs elsewhere: stop that job first;
 - checkpoints in a folder that this machine cannot read: FLUORO_JOB_CHECKPOINT_DIR must be on a shared file system;
-- the mode and the shards of a savepoint named with `-s`: only the job's own checkpoints are checked;
+- the mode and the shards of a savepoint named with `-s`: only the job's own checkpoints and rows are checked;
 - failures after the submission, such as a checkpoint whose metadata can be read but whose state cannot: the job then
   restarts again and again, and its page in Flink's web interface shows the error;
 - that a job has stopped for good, after too many rejected records or at an event of a newer release: Flink shows it as
@@ -35,16 +36,17 @@ from pipelines.jobs import Job
 from pipelines.launch import checkpoints, expiry, losses, start
 from pipelines.launch.checkpoints import OtherState
 from pipelines.launch.losses import StateLost
+from pipelines.launch.resharding import check_parallelism, check_shards
 from pipelines.launch.rows import Servers, has_gone_back
-from pipelines.launch.start import Engine, NotSubmitted, RunningJob
+from pipelines.launch.start import BEGINS_AT_ROWS, Engine, NotSubmitted, RunningJob
 from schemas.settings.jobs import JobSettings
 from schemas.settings.reading import SettingsError, load
 from schemas.settings.servers import BrokerSettings, CatalogSettings
 from schemas.telemetry import set_up_logs
 
 ATTACHED = "execution.attached"
+PARALLELISM = "parallelism.default"
 LOST_RECORDS = "the broker lost records that are in the jobs' state"
-WENT_BACK = "the catalog's database was replaced by an earlier state of itself"
 REFUSALS = (SettingsError, OtherState, StateLost, NotSubmitted, Unavailable, OSError)
 
 log = structlog.get_logger()
@@ -63,6 +65,11 @@ class FlinkRun:
     def named_state(self) -> str | None:
         """Return the path named with `flink run -s`; None without `-s`."""
         return self._given.get_string(RECOVERY, "") or None
+
+    @property
+    def parallelism(self) -> str | None:
+        """Return the parallelism of `flink run -p`, else that of the cluster's configuration; None without either."""
+        return self._given.get_string(PARALLELISM, "") or None
 
     def submit(self, job: Job, settings: JobSettings, sections: tuple[Any, ...], checkpoint: Path | None) -> str:
         """Submit a job to the cluster; return the job's id. Raises NotSubmitted."""
@@ -84,10 +91,12 @@ def main(job: Job, environ: Mapping[str, str]) -> int:
     """Start a job on the cluster of `flink run`; return the exit status."""
     set_up_logs("jobs")
     try:
+        engine = FlinkRun()
+        environ = with_parallelism(environ, engine.parallelism)
         settings = load(JobSettings, environ)
+        check_parallelism(job, settings)
         servers = Servers(Positions(load(BrokerSettings, environ)), PostgresProgress(load(CatalogSettings, environ)))
         check_state(job, servers, settings)
-        engine = FlinkRun()
         submit(engine, job, environ, engine.named_state, servers)
     except REFUSALS as error:
         log.error("job_refused", job=job.name, error=type(error).__name__, reason=str(error))  # noqa: TRY400
@@ -96,15 +105,22 @@ def main(job: Job, environ: Mapping[str, str]) -> int:
     return 0
 
 
+def with_parallelism(environ: Mapping[str, str], parallelism: str | None) -> Mapping[str, str]:
+    """Return the settings with the parallelism that Flink was told, if any, in place of the environment's."""
+    return environ if parallelism is None else {**environ, "FLUORO_JOB_PARALLELISM": parallelism}
+
+
 def check_state(job: Job, servers: Servers, settings: JobSettings) -> None:
-    """Mark the jobs if the broker lost records; raise OtherState if a job without a mark cannot read its state.
+    """Mark the jobs if the broker lost records; raise OtherState if a job cannot read its state, and needs it.
 
     Says which records expired before a job read them.
     """
     losses.guard(servers.broker, settings)
     expiry.report_expired(servers, settings)
-    if not losses.is_marked(job, settings):
-        checkpoints.complete(checkpoints.folder_of(job, settings))
+    if losses.is_marked(job, settings) or has_gone_back(job, settings, servers.progress):
+        return
+    check_shards(job, settings, servers.progress)
+    checkpoints.complete(checkpoints.folder_of(job, settings))
 
 
 def submit(
@@ -120,7 +136,7 @@ def submit(
     lost = LOST_RECORDS if losses.is_marked(job, settings) else None
     if lost or has_gone_back(job, settings, servers.progress):
         raise StateLost(
-            f"{lost or WENT_BACK}, so job {job.name} cannot continue from {named_state}: start the job without -s"
+            f"{lost or BEGINS_AT_ROWS}, so job {job.name} cannot continue from {named_state}: start the job without -s"
         )
     log.info("state_named", job=job.name, path=named_state)
     return start.submit_from(engine, job, environ, (), Origin(losses.topic_ids(settings)))

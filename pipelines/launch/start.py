@@ -14,6 +14,9 @@ from pipelines.launch.rows import Servers, has_gone_back, note_rows, origin_at_r
 from schemas.settings.jobs import JobSettings
 from schemas.settings.reading import load
 
+REPLACED = "the catalog's database was replaced by an earlier state of itself"
+BEGINS_AT_ROWS = f"{REPLACED}, or its shards were changed"
+
 log = structlog.get_logger()
 
 
@@ -57,21 +60,22 @@ def submit(engine: Engine, job: Job, environ: Mapping[str, str], servers: Server
     announced = dict.fromkeys(range(settings.shards), 0) if losses.is_marked(job, settings) else {}
     losses.begin_again_if_marked(job, settings, servers.progress)
     if has_gone_back(job, settings, servers.progress):
-        return begin_at_rows(engine, job, environ, servers)
+        return begin_at_rows(engine, job, environ, servers, BEGINS_AT_ROWS)
     found = checkpoints.complete(checkpoints.folder_of(job, settings))
     if job == CATALOG and not found:
         note_rows(settings)
     return submit_from(engine, job, environ, tuple(found), Origin(losses.topic_ids(settings), announced=announced))
 
 
-def begin_at_rows(engine: Engine, job: Job, environ: Mapping[str, str], servers: Servers) -> RunningJob:
+def begin_at_rows(
+    engine: Engine, job: Job, environ: Mapping[str, str], servers: Servers, reason: str = REPLACED
+) -> RunningJob:
     """Submit a job without state, at the offsets of its rows, which are behind its state.
 
     The job must not run. Raises NotSubmitted, SettingsError, and Unavailable.
     """
     settings = load(JobSettings, environ)
     origin = origin_at_rows(job, settings, servers)
-    reason = "the catalog's database was replaced by an earlier state of itself"
     log.error("job_begins_again", job=job.name, reason=reason)
     checkpoints.set_aside(checkpoints.folder_of(job, settings))
     note_rows(settings)

@@ -1,7 +1,7 @@
 """How the Flink jobs run, and when the study job finds a study due."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from schemas.settings.reading import PORT, Rule, setting
@@ -47,3 +47,7 @@ class JobSettings:
     rejected_in_a_row: int = setting(1000, least=1)
     rejected_share: float = setting(0.01, least=0, most=1)
     rest_port: int = setting(8081, **PORT)
+
+    def with_shards(self, shards: int) -> "JobSettings":
+        """Return these settings with another number of shards."""
+        return replace(self, shards=shards)

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
@@ -14,7 +15,7 @@ from operators.catalog.conflicts import conflict_output
 from operators.catalog.contents import placement
 from operators.catalog.digest import digest
 from operators.catalog.flush import flush
-from operators.catalog.progress import ShardMemory, read_memory
+from operators.catalog.progress import ShardMemory, read_memory, shard_of
 from operators.catalog.rows import TopicPartition
 from operators.connectors.memory import catalog as memory_catalog
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress, MemoryTables
@@ -25,6 +26,8 @@ from operators.errors import Unavailable
 from operators.stream.origin import Origin
 from operators.stream.step import Record
 from pipelines.jobs import CATALOG
+from pipelines.launch import resharding
+from pipelines.launch.resharding import NothingToReshard
 from pipelines.launch.rows import Servers, origin_at_rows
 from schemas.events import Event, InstanceConflict, InstanceQuarantined, InstanceStored, StudySettled
 from schemas.settings.jobs import JobSettings
@@ -39,7 +42,6 @@ from tests.support.worlds.catalog_histories import (
     record,
     run,
 )
-from tests.support.worlds.path.jobs import shard_of
 from tests.unit.pipelines.launch.test_losses import Broker
 
 STUDIES = ("1.2.1", "1.2.2")
@@ -287,6 +289,17 @@ class Job:
         progress.note_begun(self.catalog.shards)
         self.begin({topic: max(self.origin.offsets[topic, 0], EXPIRED) for topic in self.log})
 
+    def reshard(self, shards: int) -> None:
+        """Kill the job, give its progress to another number of shards, and start it with these."""
+        self.kill()
+        committed = {(topic, 0): offset for topic, offset in self.checkpoint[0].items()}
+        broker = Broker(dict.fromkeys(self.log, ""), earliest=EXPIRED, offsets={CATALOG.name: committed})
+        servers = Servers(broker, MemoryProgress(tables=self.catalog.tables))
+        with suppress(NothingToReshard):
+            resharding.reshard(shards, self.settings, servers)
+        self.catalog.shards, self.settings = shards, self.settings.with_shards(shards)
+        self.begin_at_rows()
+
     def save(self) -> None:
         """Complete a checkpoint: everything sent before it has arrived."""
         self.checkpoint = deepcopy((self.offsets, self.heads, self.buffers))
@@ -326,20 +339,25 @@ MOVES: st.SearchStrategy[list[Move]] = st.tuples(ANY_MOVES, ANY_MOVES, ANY_MOVES
 
 def live(job: Job, moves: Sequence[Move]) -> None:
     """Let a job live through these moves, and then finish."""
-    for move, which, count in moves:
-        if move == "read" and job.log:
-            job.read(sorted(job.log)[which % len(job.log)], count)
-        elif move == "flush":
-            job.flush(which % job.catalog.shards)
-        elif move == "save":
-            job.save()
-        elif move == "kill":
-            job.kill()
-        elif move == "back up":
-            job.backup = job.catalog.tables.backup()
-        elif move == "restore":
-            job.restore()
+    move(job, moves)
     job.finish()
+
+
+def move(job: Job, moves: Sequence[Move]) -> None:
+    """Let a job live through these moves."""
+    for kind, which, count in moves:
+        if kind == "read" and job.log:
+            job.read(sorted(job.log)[which % len(job.log)], count)
+        elif kind == "flush":
+            job.flush(which % job.catalog.shards)
+        elif kind == "save":
+            job.save()
+        elif kind == "kill":
+            job.kill()
+        elif kind == "back up":
+            job.backup = job.catalog.tables.backup()
+        elif kind == "restore":
+            job.restore()
 
 
 @settings(deadline=None, max_examples=300)
@@ -373,11 +391,50 @@ def test_a_database_that_goes_back_at_any_moment_misses_nothing_in_the_end(
         assert len({event.digest for event in of_study if event.version == rows[-1].version}) == (1 if rows else 0)
 
 
+@settings(deadline=None, max_examples=300)
+@given(HISTORIES, ANY_MOVES, ANY_MOVES, ANY_MOVES, st.integers(1, 4), st.integers(1, 4), st.booleans())
+def test_another_number_of_shards_loses_and_doubles_nothing(  # noqa: PLR0913, PLR0917  the arguments of a law
+    events: list[Event],
+    first: list[Move],
+    second: list[Move],
+    third: list[Move],
+    before: int,
+    after: int,
+    is_repeated: bool,  # noqa: FBT001
+) -> None:
+    stored = [event.study_uid for event in events if isinstance(event, InstanceStored)]
+    last = {study_uid: EXPIRED + offset for offset, study_uid in enumerate(stored)}
+    final = [due(study_uid, (0, offset), number=100) for study_uid, offset in last.items()]
+    job, whole = Job([record(event) for event in (*events, *final)], before), MemoryCatalog()
+    run(whole, [numbered([*events, *final])])
+    move(job, first)
+    job.reshard(after)
+    if is_repeated:
+        job.reshard(after)
+    move(job, second)
+    job.reshard(before)
+    move(job, third)
+    job.finish()
+
+    tables = job.catalog.tables
+    assert held(tables) == held(whole.tables)
+    assert tables.waiting == {}
+    assert {shards for (shards, _), _ in tables.applied} <= {before}
+    settled = {event for event in job.sent if isinstance(event, StudySettled)}
+    for study in STUDIES:
+        rows = [row for key, row in sorted(tables.revision_rows.items()) if key[1] == study]
+        assert [row.revision for row in rows] == list(range(1, len(rows) + 1))
+        assert {row.shard for row in rows} <= {shard_of(f"local/{study}".encode(), before)}
+        assert {(row.revision, row.digest) for row in rows} == {
+            (event.revision, event.digest) for event in settled if event.study_uid == study
+        }
+
+
 def test_a_revision_that_was_not_sent_is_announced_although_another_shard_stopped_the_job() -> None:
-    mine, other = (shard_of(f"local/{study}".encode(), 2) for study in STUDIES)
+    mine, other = (shard_of(f"local/{study}".encode(), 3) for study in STUDIES)
     instances = [instance(study=STUDIES[1]), instance(), instance(sop="2")]
     dues = [due(STUDIES[1], (0, EXPIRED)), due(place=(0, EXPIRED + 1))]
-    job = Job([record(event) for event in (*instances, *dues)], shards=2)
+    job = Job([record(event) for event in (*instances, *dues)], shards=3)
     job.read("instance-stored", 2)
     job.read("study-due", 2)
     job.flush(other)

@@ -12,8 +12,8 @@ WEB_STOP_S = 22
 
 
 def programs(stack: Stack) -> tuple[Program, ...]:
-    """Return Fluoro's servers."""
-    return (flink(stack), gateway(stack), web(stack))
+    """Return Fluoro's servers; the jobs only if the stack has them."""
+    return (*((flink(stack),) if stack.with_jobs else ()), gateway(stack), web(stack))
 
 
 def flink(stack: Stack) -> ServerProgram:

@@ -36,6 +36,8 @@ from operators.tasks import supervised
 
 CHECK_EVERY_S = 0.1
 LAST_LINES = 8
+# The status of a process that cannot use its settings: another start would meet the same.
+UNUSABLE_SETTINGS = 2
 # A log is begun anew at each start, and when it is longer than this; so many earlier parts of it are kept.
 LOG_BYTES = 16 * 2**20
 EARLIER_LOGS = 9
@@ -137,7 +139,10 @@ class Supervisor:
         self.available[setup.name].set()
 
     async def keep_running(self, server: ServerProgram) -> None:
-        """Start a server again whenever it ends; raises Failed after MAX_STARTS starts in a row without becoming healthy."""
+        """Start a server again whenever it ends.
+
+        Raises Failed when its settings cannot be used, or after MAX_STARTS starts in a row without becoming healthy.
+        """
         restarts = Restarts()
         while True:
             began = time.monotonic()
@@ -152,6 +157,8 @@ class Supervisor:
             self.report(f"{server.name} {problem}")
             await self.end_family(child)
             restarts.add(time.monotonic() - began, was_healthy=was_healthy)
+            if not was_healthy and child.popen.returncode == UNUSABLE_SETTINGS:
+                raise Failed(self.failure_of(server, str(problem)))
             if restarts.is_hopeless:
                 raise Failed(
                     self.failure_of(server, f"{problem}, {MAX_STARTS} starts in a row without becoming healthy")

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from operators.catalog.ports import Announcements, ConflictPair, KnownRows, SeriesTotals, StudyState
-from operators.catalog.progress import NO_TOPIC, ShardProgress
+from operators.catalog.progress import NO_TOPIC, ShardProgress, due_shard, shard_of
 from operators.catalog.rows import (
     AppliedOffsetRow,
     ConflictRow,
@@ -28,7 +28,7 @@ from operators.catalog.rows import (
 )
 from operators.connectors.memory.stores import Failing
 from operators.errors import Rejected
-from schemas.topics import INSTANCE_STORED
+from schemas.topics import INSTANCE_STORED, study_key
 
 # A number of shards, and one of these shards.
 Shard = tuple[int, int]
@@ -238,6 +238,25 @@ class MemoryProgress(Failing):
         """Note that a job has begun at the rows' offsets."""
         self.before_request("catalog")
         self.tables.behind = {shard for shard in self.tables.behind if shard[0] != shards}
+
+    def writers(self) -> int:
+        """Return 0: the tables have no connections."""
+        self.before_request("catalog")
+        return 0
+
+    def reshard(self, shards: int, offsets: Mapping[TopicPartition, int]) -> None:
+        """Move all progress to the shards of another number of them."""
+        self.before_request("catalog")
+        tables, every = self.tables, [(shards, shard) for shard in range(shards)]
+        tables.applied = {(shard, place): offset for shard in every for place, offset in offsets.items()}
+        tables.waiting = {
+            ((shards, due_shard(row, shards)), event_id): row for (_, event_id), row in tables.waiting.items()
+        }
+        tables.revision_rows = {
+            key: replace(row, shard=shard_of(study_key(row.tenant, row.study_uid), shards))
+            for key, row in tables.revision_rows.items()
+        }
+        tables.announced, tables.behind = dict.fromkeys(every, 0), set(every)
 
     def forget(self) -> None:
         """Remove all applied offsets, make every waiting due ready, and count no revision as announced."""

@@ -36,6 +36,8 @@ from schemas.topics import INSTANCE_STORED
 T = TypeVar("T")
 Query = sql.Composed | LiteralString
 
+# The name of the writer's connections.
+WRITER = "fluoro-catalog"
 # The first key of the advisory lock on a shard; the second key is the shard's number.
 LOCKS = 0x666C756F
 # The key of the advisory lock on the sequence of versions, while it is raised.
@@ -108,7 +110,7 @@ class PostgresCatalog:
         return self._connection
 
     def _new_connection(self) -> Connection[tuple[Any, ...]]:
-        return connect(self._settings, "fluoro-catalog", OPTIONS, autocommit=True, **ALIVE)
+        return connect(self._settings, WRITER, OPTIONS, autocommit=True, **ALIVE)
 
 
 class PostgresTables:

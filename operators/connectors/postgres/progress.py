@@ -8,6 +8,8 @@ from psycopg import Connection
 
 from operators.catalog.progress import NO_TOPIC
 from operators.catalog.rows import AppliedOffsetRow, TopicPartition
+from operators.connectors.postgres import resharding
+from operators.connectors.postgres.catalog import WRITER
 from operators.connectors.postgres.connecting import connected
 from schemas.settings.servers import CatalogSettings
 from schemas.topics import INSTANCE_STORED
@@ -53,6 +55,16 @@ class PostgresProgress:
         with self._connected() as connection:
             connection.execute("UPDATE shard_progress SET went_back = false WHERE shards = %s AND went_back", (shards,))
 
+    def writers(self) -> int:
+        """Return how many connections of the catalog job are open."""
+        with self._connected() as connection:
+            return sum(row[0] for row in connection.execute(WRITERS, (WRITER,)))
+
+    def reshard(self, shards: int, offsets: Mapping[TopicPartition, int]) -> None:
+        """Move all progress to the shards of another number of them, in one transaction that holds every shard."""
+        with self._connected() as connection:
+            resharding.reshard(connection, shards, offsets)
+
     def forget(self) -> None:
         """Remove all applied offsets, make every waiting due ready, and count no revision as announced."""
         with self._connected() as connection:
@@ -65,6 +77,7 @@ class PostgresProgress:
 
 
 APPLIED = 'SELECT shards, shard, topic, topic_id, "partition", "offset" FROM applied_offset'
+WRITERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s"
 WENT_BACK = "SELECT shard FROM shard_progress WHERE shards = %s AND went_back"
 ANNOUNCED = "SELECT shard, announced FROM shard_progress WHERE shards = %s"
 WAITING = """

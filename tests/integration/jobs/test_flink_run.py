@@ -105,4 +105,4 @@ def test_a_job_is_refused_when_its_state_is_of_other_shards(client: Client) -> N
 
     done = client.run("catalog")
     assert done.returncode != 0
-    assert "process-8" in logged(done, "job_refused")["reason"]
+    assert "8 shards, not 1" in logged(done, "job_refused")["reason"]

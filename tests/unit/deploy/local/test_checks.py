@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from deploy.errors import Failed
 from deploy.install import layout
 from deploy.install.components import flink_home
 from deploy.install.layout import Layout
-from deploy.local.checks import check_installed, check_start, missing
+from deploy.local.checks import check_installed, check_jobs, check_start, missing
 from deploy.local.data_folder import DataFolder
 from deploy.local.stack import Stack
+from schemas.settings.reading import SettingsError
 
 EVERYTHING = ("Python environment", "Java", "MinIO", "Kafka", "PostgreSQL", "Flink")
 
@@ -97,3 +99,22 @@ def test_free_ports_stop_no_start(folder: DataFolder) -> None:
         pass
 
     assert obstacles(folder, ports) == []
+
+
+def with_jobs(folder: DataFolder, **environ: str) -> Stack:
+    return Stack(layout.here(), folder, {"flink": 1}, environ, None)
+
+
+def test_jobs_with_more_subtasks_than_shards_are_refused_before_anything_starts(folder: DataFolder) -> None:
+    with pytest.raises(SettingsError, match=r"^FLUORO_JOB_SHARDS: 1 is less than the parallelism 2 of job catalog"):
+        check_jobs(with_jobs(folder, FLUORO_JOB_PARALLELISM="2"))
+
+
+def test_jobs_whose_state_has_other_shards_are_refused_before_anything_starts(folder: DataFolder) -> None:
+    stack = with_jobs(folder, FLUORO_JOB_SHARDS="4")
+    write(stack.job.checkpoint_dir / "catalog" / "process-1" / "run" / "chk-1" / "_metadata", "x")
+
+    with pytest.raises(Failed, match=r"^FLUORO_JOB_SHARDS: the state of job catalog has 1 shards, not 4"):
+        check_jobs(stack)
+    check_jobs(replace(stack, with_jobs=False))
+    check_jobs(replace(stack, environ={}))

@@ -46,8 +46,19 @@ def test_state_of_another_number_of_shards_is_refused(tmp_path: Path) -> None:
     job = Job("catalog", "process", (), ())
     write(folder_of(job, JobSettings(checkpoint_dir=tmp_path, shards=8)), "a", 1, 100)
 
-    with pytest.raises(OtherState, match="process-8"):
+    with pytest.raises(OtherState, match=r"has 8 shards, not 1: set 8; or, .*jobs reshard 1"):
         checkpoints.complete(folder_of(job, JobSettings(checkpoint_dir=tmp_path, shards=1)))
+
+
+def test_state_of_other_shards_set_aside_is_not_found(tmp_path: Path) -> None:
+    job = Job("catalog", "process", (), ())
+    present = folder_of(job, JobSettings(checkpoint_dir=tmp_path, shards=1))
+    kept = write(present, "a", 1, 100)
+    write(folder_of(job, JobSettings(checkpoint_dir=tmp_path, shards=8)), "a", 1, 100)
+    checkpoints.set_others_aside(present)
+
+    assert checkpoints.complete(present) == [kept]
+    assert {folder.name for folder in present.parent.iterdir()} == {"process-1", "process-8.lost"}
 
 
 def test_a_job_in_thread_mode_has_one_folder_for_every_number_of_shards() -> None:

@@ -7,14 +7,16 @@ import pytest
 
 from operators.connectors.memory.catalog import MemoryProgress
 from pipelines.jobs import CATALOG, STUDY
-from pipelines.launch import script
+from pipelines.launch import resharding, script
 from pipelines.launch.checkpoints import OtherState, folder_of
 from pipelines.launch.losses import StateLost
 from pipelines.launch.rows import Servers
 from schemas.settings.jobs import JobSettings
+from schemas.settings.reading import load
 from schemas.topics import INSTANCE_STORED
 from tests.unit.pipelines.launch.test_checkpoints import write
 from tests.unit.pipelines.launch.test_losses import Broker
+from tests.unit.pipelines.launch.test_resharding import written
 from tests.unit.pipelines.launch.test_start import Engine, gone_back
 
 SERVERS = Servers(Broker(), MemoryProgress())
@@ -50,8 +52,35 @@ def test_a_state_that_the_caller_names_is_left_to_the_engine(environ: Mapping[st
 def test_a_job_is_refused_when_its_state_is_of_other_shards(settings: JobSettings, tmp_path: Path) -> None:
     write(folder_of(CATALOG, JobSettings(checkpoint_dir=tmp_path, shards=8)), "a", 1, 100)
 
-    with pytest.raises(OtherState, match="process-8"):
+    with pytest.raises(OtherState, match="8 shards, not 1"):
         script.check_state(CATALOG, SERVERS, settings)
+
+
+def test_a_catalog_of_other_shards_is_refused_without_its_checkpoints_too(settings: JobSettings) -> None:
+    with pytest.raises(OtherState, match=r"written with 1 shards, not 4: set 1; or, .*jobs reshard 4"):
+        script.check_state(CATALOG, Servers(Broker(), written()), settings.with_shards(4))
+    script.check_state(CATALOG, Servers(Broker(), written()), settings)
+
+
+def test_a_catalog_that_was_given_other_shards_begins_at_its_rows(
+    environ: Mapping[str, str], settings: JobSettings
+) -> None:
+    write(folder_of(CATALOG, settings), "a", 1, 100)
+    servers, engine = Servers(Broker(), written()), Engine()
+    resharding.reshard(4, settings, servers)
+    write(folder_of(CATALOG, settings), "b", 1, 100)
+    script.check_state(CATALOG, servers, settings.with_shards(4))
+    script.submit(engine, CATALOG, {**environ, "FLUORO_JOB_SHARDS": "4"}, None, servers)
+
+    name, (origin, *_), checkpoint = engine.taken[0]
+    assert (name, checkpoint, origin.announced) == ("catalog", None, dict.fromkeys(range(4), 0))
+
+
+def test_the_parallelism_that_flink_was_told_counts() -> None:
+    environ = {"FLUORO_JOB_PARALLELISM": "2"}
+
+    assert load(JobSettings, script.with_parallelism(environ, "3")).parallelism == 3
+    assert load(JobSettings, script.with_parallelism(environ, None)).parallelism == 2
 
 
 def test_a_job_at_another_broker_begins_again(environ: Mapping[str, str], settings: JobSettings) -> None:

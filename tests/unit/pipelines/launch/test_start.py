@@ -92,7 +92,7 @@ def test_a_job_is_refused_when_its_state_has_other_shards(tmp_path: Path, enviro
     write(folder(CATALOG, tmp_path, shards=8), "a", 1, 100)
     engine = Engine()
 
-    with pytest.raises(OtherState, match="process-8"):
+    with pytest.raises(OtherState, match="8 shards, not 1"):
         start.submit(engine, CATALOG, environ, SERVERS)
     assert engine.taken == []
 

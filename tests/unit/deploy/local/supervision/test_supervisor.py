@@ -96,6 +96,14 @@ def test_a_server_that_never_becomes_healthy_is_named_after_five_starts(folder: 
     assert "  no licence" in str(failure.value).splitlines()
 
 
+def test_a_server_that_cannot_use_its_settings_is_started_once(folder: DataFolder) -> None:
+    dying = server("broken", "print('too few shards'); raise SystemExit(2)", check_health=lambda: "deaf")
+
+    with pytest.raises(Failed, match=r"(?s)^broken ended with status 2\. .*too few shards$"):
+        supervise(folder, dying, server("good"))
+    assert (folder.root / "logs" / "broken.log").read_text().count("too few shards") == 1
+
+
 def test_a_server_that_is_not_healthy_in_time_is_named_with_its_problem(folder: DataFolder) -> None:
     with pytest.raises(Failed, match=r"deaf was not healthy within 0 s: port 1 is silent"):
         supervise(folder, server("deaf", ready_s=0.1, check_health=lambda: "port 1 is silent"))
