@@ -1,6 +1,7 @@
 """The study job, for `flink run -py flink-jobs/study.py`; settings come from the environment.
 
-What refuses a start, and what a script cannot know, is in pipelines/launch/script.py.
+The `flink` is that of `python -m deploy.flink.package` (docs/operations.md). What refuses a start, and what a script
+cannot know, is in pipelines/launch/script.py.
 """
 
 import os
