@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
-from schemas.settings.jobs import JobSettings, StudySettings
+from schemas.settings.jobs import FactsSettings, JobSettings, StudySettings
 from schemas.settings.servers import BrokerSettings, CatalogSettings
 from schemas.topics import INSTANCE_QUARANTINED, INSTANCE_STORED, STUDY_DUE, TRANSFER_ENDED, Topic
 
@@ -38,6 +38,6 @@ CATALOG = Job(
     "catalog",
     "process",
     (INSTANCE_STORED, TRANSFER_ENDED, INSTANCE_QUARANTINED, STUDY_DUE),
-    (BrokerSettings, CatalogSettings, JobSettings),
+    (BrokerSettings, CatalogSettings, JobSettings, FactsSettings),
 )
 JOBS = (STUDY, CATALOG)

@@ -12,7 +12,17 @@ from typing import Any, cast
 import fastavro
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
-from schemas.events import EVENTS, Event, Facts, Frames, InstanceStored, SettledSeries, StudySettled
+from schemas.events import (
+    EVENTS,
+    Event,
+    Facts,
+    Frames,
+    InstanceStored,
+    SeriesFacts,
+    SettledSeries,
+    StudyFacts,
+    StudySettled,
+)
 
 AVRO = Path(__file__).parent / "avro"
 MARKER = b"\xc3\x01"
@@ -122,16 +132,18 @@ def _event(kind: type[Event], record: dict[str, Any]) -> Event:
 # The fields of any event that Avro reads as lists.
 TUPLES = ("cause", "warnings", "modalities", "sop_classes")
 
+
+def _list_of(kind: type[Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """Return the functions that turn a tuple of these records into a list of dicts, and back."""
+    return (lambda items: [item.__dict__ for item in items], lambda records: tuple(kind(**one) for one in records))
+
+
 # The fields of an event that are records themselves, each with the functions that turn it into a dict and back.
 NESTED: dict[type[Event], dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]]] = {
     InstanceStored: {
         "facts": (lambda facts: facts.__dict__, lambda record: Facts(**record)),
         "frames": (lambda frames: frames.__dict__, lambda record: Frames(**record)),
     },
-    StudySettled: {
-        "series": (
-            lambda series: [item.__dict__ for item in series],
-            lambda records: tuple(SettledSeries(**record) for record in records),
-        ),
-    },
+    StudySettled: {"series": _list_of(SettledSeries)},
+    StudyFacts: {"series": _list_of(SeriesFacts)},
 }

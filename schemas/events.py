@@ -211,6 +211,28 @@ class StudySettled(Event):
     sop_classes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class SeriesFacts:
+    """How many series and instances of a study's revision have this modality and this body part."""
+
+    modality: str | None
+    body_part: str | None
+    series: int
+    instances: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFacts(Event):
+    """The facts of a study's revision for analysts, under a pseudonym of the study. No patient data."""
+
+    pseudonym: str
+    revision: int
+    instances: int
+    size_bytes: int
+    series: tuple[SeriesFacts, ...]
+    series_truncated: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class RecordRejected(Event):
     """A record of a topic that can never be processed, with its bytes unchanged. May hold patient data."""
@@ -233,4 +255,5 @@ EVENTS: tuple[type[Event], ...] = (
     RecordRejected,
     InstanceQuarantined,
     InstanceConflict,
+    StudyFacts,
 )

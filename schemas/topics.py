@@ -11,6 +11,7 @@ from schemas.events import (
     RecordRejected,
     StudyCataloged,
     StudyDue,
+    StudyFacts,
     StudySettled,
     TransferEnded,
 )
@@ -112,6 +113,13 @@ INSTANCE_CONFLICT = Topic(
     producers=("catalog",),
     consumers=(),
 )
+STUDY_FACTS = Topic(
+    name="study-facts",
+    event=StudyFacts,
+    key="pseudonym",
+    producers=("catalog",),
+    consumers=(),
+)
 RECORD_REJECTED = Topic(
     name="record-rejected",
     event=RecordRejected,
@@ -131,6 +139,7 @@ TOPICS = (
     STUDY_CATALOGED,
     STUDY_SETTLED,
     INSTANCE_CONFLICT,
+    STUDY_FACTS,
     RECORD_REJECTED,
 )
 
@@ -141,7 +150,9 @@ def study_key(tenant: str, study_uid: str) -> bytes:
 
 
 def record_key(event: Event) -> bytes:
-    """Return the key of an event's record: its study's, or its content's where no study is known."""
+    """Return the key of an event's record: its study's or pseudonym, or its content's where no study is known."""
     if isinstance(event, InstanceQuarantined):
         return f"{event.tenant}/{event.data_hash}".encode()
+    if isinstance(event, StudyFacts):
+        return event.pseudonym.encode()
     return study_key(event.tenant, getattr(event, "study_uid", ""))

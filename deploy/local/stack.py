@@ -15,7 +15,7 @@ from deploy.local.servers.create_database import DATABASE
 from deploy.local.supervision.stack_state import StackState
 from schemas.settings.dimse import DimseSettings
 from schemas.settings.intake import IntakeSettings, QuarantineSettings
-from schemas.settings.jobs import JobSettings, StudySettings
+from schemas.settings.jobs import FactsSettings, JobSettings, StudySettings
 from schemas.settings.reading import load, to_env
 from schemas.settings.renamed import without_old_names
 from schemas.settings.servers import BrokerSettings, CatalogSettings, StoreSettings
@@ -116,6 +116,11 @@ class Stack:
         """The settings that decide when a study is due."""
         return load(StudySettings, self.environ)
 
+    @cached_property
+    def facts(self) -> FactsSettings:
+        """The settings of the topic for analysts."""
+        return load(FactsSettings, self.environ)
+
     @property
     def record(self) -> dict[str, Mapping[str, Any]]:
         """The values that recall() needs, for the state file; whoever recalls the stack is told of no old name again."""
@@ -132,7 +137,7 @@ class Stack:
     def settings(self, role: str) -> dict[str, str]:
         """Return all settings of the stack as variables; the catalog's are for one role."""
         doors = (self.dimse, self.intake, self.quarantine, self.api, self.render, self.stow)
-        sections = (self.store, self.broker, self.catalog(role), *doors, self.job, self.study)
+        sections = (self.store, self.broker, self.catalog(role), *doors, self.job, self.study, self.facts)
         return {name: value for section in sections for name, value in to_env(section).items()}
 
     def python(self, *arguments: str | Path) -> tuple[str | Path, ...]:

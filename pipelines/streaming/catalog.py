@@ -4,30 +4,44 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
+import structlog
 from pyflink.datastream import StreamExecutionEnvironment
 
 from operators.catalog.flush import flush
 from operators.connectors.postgres.catalog import PostgresCatalog
+from operators.deidentify.study_facts import with_study_facts
 from operators.stream.origin import Origin
 from operators.stream.step import FlushFunction
 from pipelines.engines.batches import flush_by_shard
 from pipelines.engines.kafka import Reading, records, send
 from pipelines.jobs import CATALOG
-from schemas.settings.jobs import JobSettings
+from schemas.settings.jobs import FactsSettings, JobSettings
 from schemas.settings.servers import BrokerSettings, CatalogSettings
 
+log = structlog.get_logger()
 
-def build(
-    env: StreamExecutionEnvironment, origin: Origin, broker: BrokerSettings, catalog: CatalogSettings, job: JobSettings
+
+def build(  # noqa: PLR0913, PLR0917 - the launcher gives each section of settings
+    env: StreamExecutionEnvironment,
+    origin: Origin,
+    broker: BrokerSettings,
+    catalog: CatalogSettings,
+    job: JobSettings,
+    facts: FactsSettings,
 ) -> None:
     """Build the job's graph in an environment."""
+    if not facts.key:
+        log.info("study_facts_off", reason="FLUORO_FACTS_KEY is not set")
     arriving = records(env, broker, Reading(CATALOG.name, CATALOG.reads, origin, shards=job.shards))
-    flushed = flush_by_shard(arriving, CATALOG.name, partial(catalog_flush, catalog, job.shards, origin), job)
-    send(flushed, broker, CATALOG.name)
+    factory = partial(catalog_flush, catalog, facts, job.shards, origin)
+    send(flush_by_shard(arriving, CATALOG.name, factory, job), broker, CATALOG.name)
 
 
 @contextmanager
-def catalog_flush(settings: CatalogSettings, shards: int, origin: Origin) -> Iterator[FlushFunction]:
+def catalog_flush(
+    settings: CatalogSettings, facts: FactsSettings, shards: int, origin: Origin
+) -> Iterator[FlushFunction]:
     """Yield a flush with its own connection, which is closed at the end."""
     with PostgresCatalog(settings, shards) as catalog:
-        yield partial(flush, catalog, origin=origin)
+        flush_shard = partial(flush, catalog, origin=origin)
+        yield with_study_facts(flush_shard, facts.key.encode()) if facts.key else flush_shard

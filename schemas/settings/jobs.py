@@ -30,6 +30,22 @@ class StudySettings:
         return {name: float(seconds) for name, seconds in pairs}.get(modality or "", self.quiet_s)
 
 
+# Study Instance UIDs are known to many: whoever could try all keys would find the study of each pseudonym.
+KEY_LENGTH = 32
+KEY = Rule(
+    lambda key: not key or len(key) >= KEY_LENGTH, f"at least {KEY_LENGTH} characters, as openssl rand -hex 32 prints"
+)
+
+
+@dataclass(frozen=True)
+class FactsSettings:
+    """The topic study-facts, for analysts: without a key nothing is sent to it."""
+
+    section = "FACTS"
+    # The key of the HMAC that makes a study's pseudonym of its UID: another key makes other pseudonyms.
+    key: str = setting("", secret=True, rule=KEY)
+
+
 @dataclass(frozen=True)
 class JobSettings:
     """How the Flink jobs run."""

@@ -23,6 +23,7 @@ from tests.support.senders.sender import Peer, Tally, send
 BOUND_S = 120.0
 # The user's settings of the installation hold in tests too; no other setting does.
 INSTALLED = ("FLUORO_CACHE", "FLUORO_MINIO")
+FACTS_KEY = "a key of thirty-two characters.."
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,6 +65,7 @@ def proof(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proof]:
     folder = Path(tempfile.mkdtemp(prefix="fluoro-e2e-"))
     folder.chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_") or name in INSTALLED}
+    kept["FLUORO_FACTS_KEY"] = FACTS_KEY
     up = brought_up(DataFolder(folder / "data"), kept, options=["--free-ports"], out=folder / "up.log")
     with up as archive, Ledger(tmp_path_factory.mktemp("ledger") / "sent.jsonl") as ledger:
         yield Proof(archive, ledger)

@@ -1,5 +1,8 @@
 """No patient's name is in a log, a metric, a key, a file name, or the answer to a malformed request."""
 
+import base64
+import hashlib
+import hmac
 import http.client
 import re
 import socket
@@ -18,9 +21,10 @@ from tests.audit.collect.object_store import BUCKETS, QUARANTINE, store
 from tests.audit.collect.topics import Topics
 from tests.audit.ledger import Line
 from tests.audit.part10 import read_meta
-from tests.e2e.conftest import Proof
+from tests.e2e.conftest import FACTS_KEY, Proof
 from tests.support.data import canary
 from tests.support.data.canary import AE_TITLE, TOKEN, HttpRequest, has_canary
+from tests.support.data.generate import CANARY
 from tests.support.machine.running_stack import address_of
 from tests.support.senders.files import data_hash
 from tests.support.senders.raw import raw, send_raw
@@ -119,7 +123,9 @@ def answered(origin: str, request: HttpRequest) -> bytes:
 
 
 def test_a_canary_is_found_however_it_is_written() -> None:
-    for word in (TOKEN, TOKEN.swapcase(), "".join(f"%{ord(one):02X}" for one in TOKEN), AE_TITLE, canary.BIRTH_DATE):
+    percent = "".join(f"%{ord(one):02X}" for one in TOKEN)
+    in_base64 = [base64.b64encode(f"{before}{TOKEN}^JANE".encode()).decode() for before in ("", "D", "DR")]
+    for word in (TOKEN, TOKEN.swapcase(), percent, *in_base64, AE_TITLE, canary.BIRTH_DATE):
         assert has_canary(f'event=x value="{word}"'.encode()), word
     assert not has_canary(
         b"QZCANARY 2.25." + canary.BIRTH_DATE.encode() + b"7 sha=" + canary.STUDY_DATE.encode() + b"ab"
@@ -166,6 +172,23 @@ def test_no_record_key_and_no_unrestricted_record_contains_a_canary(proof: Proof
     assert [
         topic for topic, records in topics.records.items() for one in records if has_canary(unrestricted(topic, one))
     ] == []
+
+
+def test_the_topic_for_analysts_holds_nothing_of_the_patient(proof: Proof, error_answers: ErrorAnswers) -> None:
+    assert error_answers
+    with Topics(address_of(proof.archive).setting("FLUORO_BROKER_BOOTSTRAP")) as topics:
+        topics.read_on()
+    study_uid = canary.slices()[0].study_uid
+    pseudonym = hmac.new(FACTS_KEY.encode(), f"local/{study_uid}".encode(), hashlib.sha256).hexdigest()
+    facts = topics.records["study-facts"]
+    said = str(facts).encode()
+    uids = {uid for one in canary.slices() for uid in (one.study_uid, one.series_uid, one.sop_uid)}
+
+    assert pseudonym in {one["pseudonym"] for one in facts}
+    assert pseudonym.encode() in topics.keys
+    assert {part["body_part"] for one in facts if one["pseudonym"] == pseudonym for part in one["series"]} == {"other"}
+    assert not has_canary(said)
+    assert not [word for word in (CANARY, *uids) if word.encode() in said]
 
 
 def unrestricted(topic: str, record: dict[str, Any]) -> bytes:

@@ -49,6 +49,7 @@ async def judged(archive: Archive) -> None:
     # with the second one, which the study job takes for a repetition. The next arrival in the study makes the revision.
     if not archive.has_lost_envelope:
         claims.revisions_are_right(archive)
+    claims.facts_are_those_of_revisions(archive)
     claims.shown_can_be_read(archive)
     claims.transfers_are_counted(archive)
 
@@ -57,6 +58,7 @@ async def judged(archive: Archive) -> None:
     claims.all_is_published(archive)
     claims.all_is_shown(archive)
     claims.revisions_are_right(archive)
+    claims.facts_are_those_of_revisions(archive)
     claims.objects_are_good(archive)
     claims.shown_can_be_read(archive)
     if not archive.has_lost_envelope:

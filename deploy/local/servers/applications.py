@@ -23,7 +23,7 @@ def flink(stack: Stack) -> ServerProgram:
         name="flink",
         command=stack.python("-m", "deploy.flink.cluster"),
         needs=("topics", "buckets", "catalog"),
-        env=stack.env(stack.job, stack.broker, stack.store, stack.catalog("writer"), stack.study) | own,
+        env=stack.env(stack.job, stack.broker, stack.store, stack.catalog("writer"), stack.study, stack.facts) | own,
         check_health=health.runs_jobs(stack.job.rest_port, lambda: len(JOBS) - len(stopped_jobs(stack.job))),
         ready_s=120,
         stop_s=12,

@@ -22,6 +22,7 @@ TOPICS = (
     "study-cataloged",
     "study-settled",
     "instance-conflict",
+    "study-facts",
     "record-rejected",
 )
 SCHEMAS = Path(__file__).parents[3] / "schemas" / "avro"

@@ -4,13 +4,14 @@ A canary may occur in the bytes of objects, in the values of restricted topics, 
 that fill the catalog, and in the answers of the read API to clients that may read: nowhere else.
 """
 
+import base64
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from tests.support.data.generate import Instance, Volume, instances, token
+from tests.support.data.generate import CANARY, Instance, Volume, instances, token
 
 SEED = 8_000
 SLICES = 3
@@ -19,8 +20,12 @@ TOKEN = token(SEED, 0)
 # As long as an AE title may be (PS3.5 6.2).
 AE_TITLE = TOKEN[:16]
 BIRTH_DATE, STUDY_DATE = "18870613", "18990231"
-# The dates that the generator writes, and what replaces them.
-DATES = {b"19480229": BIRTH_DATE.encode(), b"20260317": STUDY_DATE.encode()}
+# What the generator writes, and what replaces it: dates, and a body part that is a name.
+REPLACED = {
+    b"19480229": BIRTH_DATE.encode(),
+    b"20260317": STUDY_DATE.encode(),
+    b"CS\x08\0ABDOMEN ": b"CS\x08\0" + CANARY.encode(),
+}
 
 # The folders of a stack's data in which canaries may be.
 ALLOWED = ("minio", "kafka", "postgres", "checkpoints", "flink")
@@ -32,9 +37,9 @@ def slices() -> list[Instance]:
 
 
 def file_of(instance: Instance) -> bytes:
-    """Return a slice's file with the canary's dates."""
+    """Return a slice's file with the canary's dates and body part."""
     data = instance.meta + instance.header + instance.pixels
-    for before, after in DATES.items():
+    for before, after in REPLACED.items():
         data = data.replace(before, after)
     return data
 
@@ -138,7 +143,15 @@ ALONE = rb"(?<![0-9a-fA-F.])%s(?![0-9a-fA-F.])"
 def spellings(word: str) -> tuple[bytes, ...]:
     """Return the ways in which a word may be written, in lower case."""
     percent = "".join(f"%{byte:02x}" for byte in word.encode())
-    return tuple({one.lower().encode() for one in (word, quote(word), percent, word.encode().hex(), word[::-1])})
+    plain = (word, quote(word), percent, word.encode().hex(), word[::-1])
+    return tuple({one.lower().encode() for one in (*plain, *in_base64(word.encode()))})
+
+
+def in_base64(word: bytes) -> Iterator[str]:
+    """Yield what base64 has of a word, whatever stands before and behind it."""
+    for before in range(3):
+        whole = base64.b64encode(bytes(before) + word).decode()
+        yield whole[-(-before * 8 // 6) : (before + len(word)) * 8 // 6]
 
 
 WORDS = tuple(one for word in (TOKEN, AE_TITLE) for one in spellings(word))
@@ -146,7 +159,7 @@ PATTERN = re.compile(b"|".join([*map(re.escape, WORDS), *(ALONE % date.encode() 
 
 
 def has_canary(data: bytes) -> bool:
-    """True if a canary is in these bytes: in upper or lower case, percent-encoded, in hex or reversed."""
+    """True if a canary is in these bytes: in upper or lower case, percent-encoded, in hex, in base64 or reversed."""
     return PATTERN.search(data.lower()) is not None
 
 

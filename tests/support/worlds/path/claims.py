@@ -4,11 +4,13 @@ from collections import defaultdict
 from datetime import datetime
 
 from operators.catalog.digest import digest
+from operators.deidentify.study_facts import study_facts
 from operators.dicom.instance import prefix_hash
-from schemas.events import InstanceStored, StudySettled, TransferEnded
+from schemas.events import InstanceStored, StudyFacts, StudySettled, TransferEnded
 from schemas.objects import Bucket
-from schemas.topics import INSTANCE_STORED, STUDY_SETTLED, TRANSFER_ENDED
+from schemas.topics import INSTANCE_STORED, STUDY_FACTS, STUDY_SETTLED, TRANSFER_ENDED
 from tests.support.worlds.path.archive import Archive
+from tests.support.worlds.path.jobs import FACTS_KEY
 
 # How far the time by which a gateway dates may be from the store's.
 CLOCK_ERROR_S = 1.0
@@ -76,6 +78,16 @@ def revisions_are_right(archive: Archive) -> None:
     if not archive.was_restored:
         known = {(row.version, row.revision, row.digest) for row in tables.revision_rows.values()}
         assert {settled for _, study_uid in tables.studies for settled in announced(archive, study_uid)} == known
+
+
+def facts_are_those_of_revisions(archive: Archive) -> None:
+    """Analysts are told of every revision that is announced, and the last that they hear of a study is its last one."""
+    settled = [event for event in archive.machines.events.events(STUDY_SETTLED) if isinstance(event, StudySettled)]
+    facts = archive.machines.events.events(STUDY_FACTS)
+    assert set(facts) == {study_facts(event, FACTS_KEY) for event in settled}
+    last = {event.study_uid: event for event in sorted(settled, key=lambda event: event.version)}
+    heard = {event.pseudonym: event for event in facts if isinstance(event, StudyFacts)}
+    assert set(heard.values()) == {study_facts(event, FACTS_KEY) for event in last.values()}
 
 
 def transfers_are_counted(archive: Archive) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,6 +13,7 @@ from operators.catalog.flush import flush
 from operators.connectors.kafka.positions import Extent, Partition
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress
 from operators.connectors.memory.stores import MemoryEventLog
+from operators.deidentify.study_facts import with_study_facts
 from operators.stream.arrival import arrival
 from operators.stream.origin import Origin
 from operators.stream.step import Output, Record
@@ -25,6 +27,7 @@ from tests.support.worlds.virtual_time import Engine
 
 # The most records that a job reads from a partition at a time.
 READ_AT_ONCE = 4
+FACTS_KEY = b"a key of thirty-two characters.."
 SETTINGS = StudySettings(released_s=2, quiet_s=10, quiet_by_modality="", quiet_open_s=20, limit_s=120)
 
 
@@ -191,7 +194,8 @@ class CatalogJob:
 
     async def _flush(self, shard: int, now: float, *, is_sent: bool) -> None:
         records = tuple(self._buffers[shard])
-        flushed = flush(self._catalog, shard, self._heads.get(shard), records, now, origin=self._origin)
+        flush_shard = with_study_facts(partial(flush, self._catalog, origin=self._origin), FACTS_KEY)
+        flushed = flush_shard(shard, self._heads.get(shard), records, now)
         if flushed.stop:
             self._begin_at_rows()
             return

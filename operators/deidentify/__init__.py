@@ -1,0 +1,1 @@
+"""What may leave the archive of a study without its patient: pseudonyms, known codes, coarse numbers and times."""
