@@ -12,10 +12,10 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
-from deploy.commands import conflicts, jobs, quarantine
+from deploy.commands import conflicts, jobs, quarantine, topics
 from deploy.commands.problems import run
 
-GROUPS = (quarantine.GROUP, conflicts.GROUP, jobs.GROUP)
+GROUPS = (quarantine.GROUP, conflicts.GROUP, jobs.GROUP, topics.GROUP)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,7 @@
 """Format and print the output of commands: tables, details, lines of JSON."""
 
 import json
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -34,9 +35,11 @@ def printable(value: Any) -> str:
 
 
 def as_json(values: Mapping[str, Any]) -> str:
-    """Return values as one line of JSON."""
+    """Return values as one line of JSON: times as ISO 8601 has them, bytes in base64."""
     return json.dumps(values, default=_json_text)
 
 
 def _json_text(value: object) -> str:
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
     return value.isoformat() if isinstance(value, datetime) else str(value)

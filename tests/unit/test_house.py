@@ -26,6 +26,7 @@ INDIRECT_OPENING = re.compile(r"(Gives?|Says?|Tells?|Whether)\b")
 TESTED_ELSEWHERE = {
     "operators/connectors/": "tests/integration/connectors",
     "operators/connectors/kafka/positions.py": "tests/integration/jobs",
+    "operators/connectors/kafka/reading.py": "tests/integration/stack/test_reading_topics.py",
     "operators/connectors/postgres/connecting.py": "tests/integration/connectors/test_catalog.py",
     "operators/connectors/postgres/hidden_rows.py": "tests/integration/stack/test_quarantine_and_conflicts.py",
     "pipelines/engines/": "tests/integration/jobs",

@@ -9,9 +9,11 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaExcep
 from confluent_kafka.admin import OffsetSpec, TopicDescription
 
 from operators.connectors.kafka.clients import BrokerAdmin
+from operators.errors import Unavailable
 from schemas.settings.servers import BrokerSettings
 
 T = TypeVar("T")
+UNKNOWN_TOPIC = KafkaError.UNKNOWN_TOPIC_OR_PART
 Partition = tuple[str, int]
 RETRY_S = 0.1
 # The errors of a broker that has just started and has not made the group's coordinator yet.
@@ -98,3 +100,9 @@ class Positions:
         asked = self._client.list_offsets(dict.fromkeys(partitions, which), request_timeout=self._within_s)
         with self._client.asking():
             return {(place.topic, place.partition): future.result().offset for place, future in asked.items()}
+
+
+def is_unknown_topic(error: Unavailable) -> bool:
+    """True if the broker did answer, that it has no such topic."""
+    cause = error.__cause__
+    return isinstance(cause, KafkaException) and cause.args[0].code() == UNKNOWN_TOPIC

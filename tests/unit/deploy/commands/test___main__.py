@@ -25,7 +25,7 @@ def test_without_arguments_every_command_is_listed_with_a_line(capsys: pytest.Ca
     assert all(len(line.split()) > 4 and line.endswith(".") for line in lines)
 
 
-@pytest.mark.parametrize("arguments", [(), ("quarantine",), ("conflicts",), ("jobs",), *EVERY])
+@pytest.mark.parametrize("arguments", [(), ("quarantine",), ("conflicts",), ("jobs",), ("topics",), *EVERY])
 def test_every_group_and_command_has_help(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([*arguments, "--help"])

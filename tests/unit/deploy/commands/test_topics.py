@@ -1,0 +1,140 @@
+"""The topic commands: what they take, and what they print of a record; real brokers are in tests/integration."""
+
+import json
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from deploy.commands.__main__ import main
+from deploy.commands.topics import ago, decoded, line, place, print_records
+from operators.stream.step import Record
+from schemas.codec import MARKER, encode
+from schemas.events import StudyCataloged, event_id
+from schemas.topics import STUDY_CATALOGED, TOPICS, record_key
+
+AT = datetime(2026, 11, 30, 8, 15, tzinfo=UTC)
+EVENT = StudyCataloged(
+    event_id=event_id("local", "1.2.3"), tenant="local", occurred_at=AT, study_uid="1.2.3", version=7, cause=("a",)
+)
+
+
+def record(value: bytes = encode(EVENT), offset: int = 5) -> Record:
+    return Record(STUDY_CATALOGED.name, 3, offset, int(AT.timestamp() * 1000), record_key(EVENT), value)
+
+
+def test_every_topic_is_listed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["topics", "list", "--json"]) == 0
+
+    listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["topic"] for one in listed] == [topic.name for topic in TOPICS]
+    assert {one["topic"] for one in listed if one["patient_data"]} == {"instance-stored", "record-rejected"}
+
+
+def test_people_are_shown_who_reads_and_writes_a_topic(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["topics", "list"]) == 0
+
+    (row,) = (row for row in capsys.readouterr().out.splitlines() if row.startswith("instance-stored"))
+    assert row.split() == ["instance-stored", "tenant/study", "gateway", "study,", "catalog", "7", "days", "yes"]
+
+
+def test_an_unknown_topic_is_answered_with_those_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["topics", "read", "study-setled"])
+
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "there is no topic 'study-setled'; there are instance-stored, transfer-ended" in said
+
+
+@pytest.mark.parametrize("topic", [topic.name for topic in TOPICS if topic.restricted])
+def test_a_topic_with_patient_data_is_not_read_by_mistake(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["topics", "read", topic]) == 1
+    assert capsys.readouterr() == ("", f"{topic} holds patient data: say --patient-data to have it printed\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("120", 120),
+        ("2026-11-30T08:15", AT),
+        ("2026-11-30T09:15+01:00", AT),
+        ("2026-11-30T08:15Z", AT),
+        ("2026-11-30", AT.replace(hour=0, minute=0)),
+    ],
+)
+def test_a_place_is_an_offset_or_a_time(text: str, read: int | datetime) -> None:
+    assert place(text) == read
+
+
+@pytest.mark.parametrize(("text", "span"), [("90s", 90), ("15m", 900), ("1h", 3600), ("7d", 604800)])
+def test_a_span_counts_back_from_now(text: str, span: int) -> None:
+    assert abs(ago(text) - (datetime.now(UTC) - timedelta(seconds=span))) < timedelta(seconds=30)
+
+
+@pytest.mark.parametrize(
+    ("parse", "text"), [(place, "-5"), (place, "yesterday"), (place, "٣"), (ago, "1"), (ago, "1 h"), (ago, "-1h")]
+)
+def test_other_places_and_spans_are_refused(parse: Callable[[str], object], text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="should be"):
+        parse(text)
+
+
+def test_a_record_is_printed_with_its_place_and_its_event(capsys: pytest.CaptureFixture[str]) -> None:
+    print_records(iter([record()]), 5, as_lines_of_json=True)
+
+    assert json.loads(capsys.readouterr().out) == {
+        "topic": "study-cataloged",
+        "partition": 3,
+        "offset": 5,
+        "time": "2026-11-30T08:15:00+00:00",
+        "key": "local/1.2.3",
+        "event": "StudyCataloged",
+        "value": {
+            "event_id": EVENT.event_id,
+            "tenant": "local",
+            "occurred_at": "2026-11-30T08:15:00+00:00",
+            "cause": ["a"],
+            "study_uid": "1.2.3",
+            "version": 7,
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (b"DOE^JANE", "no single-object marker"),
+        (b"", "no single-object marker"),
+        (encode(EVENT)[:-1], "not a study_cataloged"),
+        (MARKER + bytes(8) + b"DOE^JANE", "no schema with fingerprint 0000000000000000 in schemas/avro"),
+    ],
+)
+def test_a_record_that_cannot_be_decoded_is_said_to_be_so_without_its_bytes(value: bytes, error: str) -> None:
+    shown: dict[str, Any] = decoded(record(value))
+
+    assert (shown["partition"], shown["offset"], shown["error"], shown["size_bytes"]) == (3, 5, error, len(value))
+    assert "DOE" not in str(shown)
+    assert line(shown) == f"2026-11-30 08:15:00Z  3:5  cannot be decoded: {error}, {len(value)} bytes"
+
+
+def test_a_line_for_people_cannot_control_their_terminal() -> None:
+    hostile = Record(STUDY_CATALOGED.name, 3, 5, 0, b"\x1b[2J", encode(EVENT))
+
+    assert line(decoded(hostile)).isprintable()
+
+
+def test_the_limit_is_said_when_there_are_more(capsys: pytest.CaptureFixture[str]) -> None:
+    print_records((record(offset=offset) for offset in range(3)), 2, as_lines_of_json=True)
+    printed = capsys.readouterr()
+
+    assert [json.loads(line)["offset"] for line in printed.out.splitlines()] == [0, 1]
+    assert printed.err == "There are more: this is the --limit of 2.\n"
+
+
+def test_nothing_is_said_when_there_are_no_more(capsys: pytest.CaptureFixture[str]) -> None:
+    print_records(iter([record(), record()]), 2, as_lines_of_json=False)
+
+    assert capsys.readouterr().err == ""
