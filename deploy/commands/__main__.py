@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from deploy.commands import conflicts, jobs, quarantine, topics
 from deploy.commands.problems import run
+from schemas.telemetry import set_up_logs
 
 GROUPS = (quarantine.GROUP, conflicts.GROUP, jobs.GROUP, topics.GROUP)
 
@@ -56,4 +57,6 @@ def make_parser() -> ArgumentParser:
 
 
 if __name__ == "__main__":
+    # Standard output is for programs that read --json.
+    set_up_logs("commands")
     sys.exit(main())

@@ -134,14 +134,6 @@ def test_a_reader_that_closes_the_pipe_ends_the_command_quietly(broker: BrokerSe
     assert (process.returncode, said) == (0, b"")
 
 
-def test_a_broker_that_does_not_answer_is_said_in_a_line(broker: BrokerSettings) -> None:
-    done = command(replace(broker, bootstrap=NOWHERE, produce_s=1.0), "read", STUDY_CATALOGED.name)
-
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"the broker cannot be used: {NOWHERE}: ")
-    assert "Traceback" not in done.stderr
-
-
 def test_a_topic_that_the_broker_does_not_have_is_said(broker: BrokerSettings) -> None:
     AdminClient(client_config(broker)).delete_topics([INSTANCE_CONFLICT.name])[INSTANCE_CONFLICT.name].result(30)
     done = command(broker, "read", INSTANCE_CONFLICT.name)

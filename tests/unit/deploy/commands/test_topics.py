@@ -1,9 +1,13 @@
 """The topic commands: what they take, and what they print of a record; real brokers are in tests/integration."""
 
 import json
+import os
+import subprocess
+import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +19,7 @@ from schemas.codec import MARKER, encode
 from schemas.events import StudyCataloged, event_id
 from schemas.topics import STUDY_CATALOGED, TOPICS, record_key
 
+ROOT = Path(__file__).parents[4]
 AT = datetime(2026, 11, 30, 8, 15, tzinfo=UTC)
 EVENT = StudyCataloged(
     event_id=event_id("local", "1.2.3"), tenant="local", occurred_at=AT, study_uid="1.2.3", version=7, cause=("a",)
@@ -138,3 +143,13 @@ def test_nothing_is_said_when_there_are_no_more(capsys: pytest.CaptureFixture[st
     print_records(iter([record(), record()]), 2, as_lines_of_json=False)
 
     assert capsys.readouterr().err == ""
+
+
+def test_a_broker_that_does_not_answer_is_said_in_a_line_and_never_on_standard_output() -> None:
+    environ = {**os.environ, "FLUORO_BROKER_BOOTSTRAP": "127.0.0.1:1", "FLUORO_BROKER_PRODUCE_S": "1"}
+    words = [sys.executable, "-m", "deploy.commands", "topics", "read", "study-settled", "--json"]
+    done = subprocess.run(words, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1].startswith("the broker cannot be used: 127.0.0.1:1: ")
+    assert "Traceback" not in done.stderr
