@@ -16,6 +16,8 @@ FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 LAST_MARKERS = frozenset({0xDA, 0x90, 0x93, 0xD9})
 APP14, SIZE, CODING_STYLE = 0xEE, 0x51, 0x52
 ADOBE, ADOBE_TRANSFORM = b"Adobe", 11
+# The processes of JPEG whose scans have all coefficients of a block, the last being number 63 (T.81 table B.3).
+SEQUENTIAL, SCAN, LAST_COEFFICIENT = frozenset({0xC0, 0xC1}), 0xDA, 63
 COMPONENT_BITS, MULTIPLE_COMPONENTS = 36, 4
 COLOUR_COMPONENTS = 3
 
@@ -40,19 +42,42 @@ def read_code_stream(stream: bytes) -> CodeStream | None:
     return _jpeg_2000(stream[start:]) if stream.startswith(JPEG_2000_START, start) else None
 
 
+def with_full_spectrum(stream: bytes) -> bytes:
+    """Return a JPEG of a sequential process with the last coefficient that its first scan must name; others unchanged.
+
+    Some writers name coefficient 0, which decoders refuse though they need no such name: dcmtk draws those images.
+    """
+    markers = dict(_markers(stream)) if stream.startswith(JPEG_START) else {}
+    if SCAN not in markers or not SEQUENTIAL & markers.keys():
+        return stream
+    start = markers[SCAN] + 2
+    end = start + int.from_bytes(stream[start : start + 2]) - 2
+    if not start < end < len(stream):
+        return stream
+    return stream[:end] + bytes([LAST_COEFFICIENT]) + stream[end + 1 :]
+
+
 def _segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield marker and content of each segment of the header; what is cut short ends it."""
+    for marker, position in _markers(stream):
+        if marker in LAST_MARKERS:
+            return
+        (length,) = struct.unpack_from(">H", stream, position + 2)
+        yield marker, stream[position + 4 : position + 2 + length]
+
+
+def _markers(stream: bytes) -> Iterator[tuple[int, int]]:
+    """Yield marker and position of each segment of the header, and of the marker after it."""
     position = 2
     while position + 4 <= len(stream) and stream[position] == 0xFF:  # noqa: PLR2004 (every marker begins so)
         marker = stream[position + 1]
-        if marker in LAST_MARKERS:
-            return
         if marker == 0xFF:  # noqa: PLR2004 (a fill byte, T.81 B.1.1.2)
             position += 1
             continue
-        (length,) = struct.unpack_from(">H", stream, position + 2)
-        yield marker, stream[position + 4 : position + 2 + length]
-        position += 2 + length
+        yield marker, position
+        if marker in LAST_MARKERS:
+            return
+        position += 2 + int.from_bytes(stream[position + 2 : position + 4])
 
 
 def _jpeg(stream: bytes) -> CodeStream | None:

@@ -18,7 +18,7 @@ from pydicom.uid import UID
 from operators.dicom.frames import ITEM, ITEM_HEADER
 from operators.dicom.transfer_syntaxes import EXPLICIT_VR_BIG_ENDIAN
 from operators.errors import Rejected
-from operators.imaging.decoding.code_stream import CodeStream, read_code_stream
+from operators.imaging.decoding.code_stream import CodeStream, read_code_stream, with_full_spectrum
 from operators.imaging.reasons import UNDECODABLE, UNSUPPORTED
 
 Samples = NDArray[Any]
@@ -234,7 +234,7 @@ def _compressed(stream: bytes, description: PixelDescription, transfer_syntax: s
         "planar_configuration": description.planar_configuration,
         "number_of_frames": 1,
     }
-    stream += b"\0" * (len(stream) % 2)
+    stream = with_full_spectrum(stream) + b"\0" * (len(stream) % 2)
     fragments = ITEM_HEADER.pack(*ITEM, 0) + ITEM_HEADER.pack(*ITEM, len(stream)) + stream
     try:
         with warnings.catch_warnings():

@@ -33,9 +33,11 @@ ONLY_HERE = {
     "sop/pydicom-data/liver_rle.dcm": "pydicom has no decoder of RLE with one-bit samples",
     "ts-same-image/cornerstone3D/CTImage.dcm_JPEGProcess10_12TransferSyntax_1.2.840.10008.1.2.4.55.dcm": "retired process",
     "ts-same-image/cornerstone3D/CTImage.dcm_JPEGProcess6_8TransferSyntax_1.2.840.10008.1.2.4.53.dcm": "retired process",
+    "ts/pydicom/JPEG-lossy.dcm": "its scan ends at coefficient 0, where T.81 has 63 for every sequential process",
 }
-# The images that only pydicom reads: none.
+# The images that only pydicom reads, or only dcmtk: none.
 ONLY_PYDICOM: dict[str, str] = {}
+ONLY_DCMTK: dict[str, str] = {}
 COMPARED_WITH_PYDICOM, COMPARED_WITH_DCMTK = 400, 50
 
 SYNTAX = "1.2.840.10008.1.2."
@@ -109,13 +111,13 @@ def test_the_samples_of_real_images_are_those_of_pydicom(corpus: Path) -> None:
 def test_the_samples_of_real_compressed_images_are_those_that_dcmtk_decompresses(
     corpus: Path, dcmtk: Programs, tmp_path: Path
 ) -> None:
-    different, compared = set(), 0
+    different, only_dcmtk, compared = set(), set(), 0
     for name, whole, _ in images(corpus):
         job = job_of(whole)
         program = DCMTK.get(job.transfer_syntax) if job else None
-        ours = here(whole, 1) if program else None
-        if program is None or ours is None:
+        if program is None:
             continue
+        ours = here(whole, 1)
         (tmp_path / "compressed.dcm").write_bytes(whole)
         as_stored = ["+cn"] if program == "dcmdjpeg" else []
         try:
@@ -123,9 +125,12 @@ def test_the_samples_of_real_compressed_images_are_those_that_dcmtk_decompresses
             theirs = here((tmp_path / "native.dcm").read_bytes(), 1)
         except CalledProcessError:
             theirs = None
+        if ours is None:
+            only_dcmtk |= {name} if theirs is not None else set()
+            continue
         # Two decoders of lossy JPEG may differ by one.
         different |= set() if theirs is not None and are_equal(ours, theirs, most=1) else {name}
         compared += 1
 
-    assert different == set(NOT_AS_DCMTK)
+    assert (different, only_dcmtk) == (set(NOT_AS_DCMTK), set(ONLY_DCMTK))
     assert compared >= COMPARED_WITH_DCMTK

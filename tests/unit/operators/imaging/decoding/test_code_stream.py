@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from operators.imaging.decoding.code_stream import CodeStream, read_code_stream
+from operators.imaging.decoding.code_stream import CodeStream, read_code_stream, with_full_spectrum
 
 
 def jpeg(mode: str = "RGB", **options: object) -> bytes:
@@ -57,6 +57,29 @@ def test_a_code_stream_says_what_its_samples_are(name: str) -> None:
     assert read_code_stream(stream) == wanted
 
 
+def cut(stream: bytes, *, last: int = 0) -> bytes:
+    """Return a JPEG whose first scan says that its last coefficient is this one."""
+    scan = stream.index(b"\xff\xda")
+    end = scan + int.from_bytes(stream[scan + 2 : scan + 4], "big")
+    return stream[:end] + bytes([last]) + stream[end + 1 :]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_sequential_scan_has_all_coefficients_whatever_it_says(mode: str) -> None:
+    whole = jpeg(mode)
+
+    assert cut(whole) != whole
+    assert with_full_spectrum(cut(whole)) == with_full_spectrum(whole) == whole
+
+
+@pytest.mark.parametrize(
+    "stream", [cut(jpeg(progressive=True), last=5), JPEG_LS, jpeg()[:20], b"", b"\xff\xd8\xff\xda"]
+)
+def test_any_other_scan_stays_as_it_is(stream: bytes) -> None:
+    assert with_full_spectrum(stream) == stream
+
+
 @given(st.sampled_from([b"", b"\xff\xd8", b"\xff\x4f", b"\0\0\0\x0cjP  "]), st.binary(max_size=200))
 def test_any_bytes_are_read_without_an_error(start: bytes, rest: bytes) -> None:
     read_code_stream(start + rest)
+    assert len(with_full_spectrum(start + rest)) == len(start + rest)
