@@ -4,7 +4,8 @@ The JVM holds a Flink cluster with its web page. Each job is submitted on its ow
 checkpoint and restarts by itself. A job that stops for good is left out, until an operator resumes it; the others go
 on. A line is printed when every job runs. The process ends with status 0 on TERM or Ctrl-C, with status 2 and the reason
 when its settings, or the state that lies there, are of no use with each other, and with status 1 and the reason when a
-job did not start or cannot go on. Settings: FLUORO_*, FLINK_HOME, JAVA_HOME.
+job did not start or cannot go on. Settings: FLUORO_*; FLINK_HOME and JAVA_HOME for another Flink and Java than those that
+`make install` has put into this clone.
 """
 
 import os
@@ -27,6 +28,7 @@ from deploy.flink.minicluster import MiniCluster
 from deploy.flink.rest import JobState, Rest, causes
 from deploy.flink.stopped import StoppedJob
 from deploy.flink.workers import WorkerWatch, python_workers
+from deploy.install import layout
 from operators.catalog.progress import WENT_BACK
 from operators.connectors.kafka.positions import Positions
 from operators.connectors.postgres.progress import PostgresProgress
@@ -271,7 +273,7 @@ def main(jobs: tuple[Job, ...]) -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    environ = dict(os.environ)
+    environ = layout.here().flink_environment() | os.environ
     try:
         run(Launch(jobs, choose(environ), load(JobSettings, environ), environ, stopping, servers_of(environ)))
     except (SettingsError, NotHealthy, NotStarted, NotSubmitted, OtherState, Unavailable, OSError, KeyError) as error:

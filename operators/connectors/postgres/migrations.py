@@ -38,8 +38,8 @@ class Migration:
         return sha256(self.text.encode()).hexdigest()
 
 
-async def apply(settings: CatalogSettings, folder: Path = FOLDER) -> None:
-    """Apply the migrations that the database does not have: all of them, or none.
+async def apply(settings: CatalogSettings, folder: Path = FOLDER) -> list[int]:
+    """Apply the migrations that the database does not have, all of them or none; return their numbers.
 
     Raises SchemaMismatch when an applied file was changed later, or the database has migrations that the folder does
     not have. Raises Unavailable when the database does not answer.
@@ -48,7 +48,7 @@ async def apply(settings: CatalogSettings, folder: Path = FOLDER) -> None:
         connection = await AsyncConnection.connect(**parameters(settings, "fluoro-migrations"))
         async with connection:
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-            await _apply_new(connection, read_migrations(folder))
+            return await _apply_new(connection, read_migrations(folder))
     except psycopg.OperationalError as error:
         raise unavailable(settings, error) from error
 
@@ -61,7 +61,7 @@ def read_migrations(folder: Path) -> tuple[Migration, ...]:
     return found
 
 
-async def _apply_new(connection: AsyncConnection[tuple[Any, ...]], wanted: tuple[Migration, ...]) -> None:
+async def _apply_new(connection: AsyncConnection[tuple[Any, ...]], wanted: tuple[Migration, ...]) -> list[int]:
     await connection.execute(APPLIED)
     rows = await (await connection.execute("SELECT number, sha256 FROM applied_ddl")).fetchall()
     applied: dict[int, str] = dict(rows)
@@ -70,6 +70,7 @@ async def _apply_new(connection: AsyncConnection[tuple[Any, ...]], wanted: tuple
         # Plain text without parameters, because a file holds several statements.
         await connection.execute(sql.SQL(migration.text))
         await connection.execute("INSERT INTO applied_ddl VALUES (%s, %s)", (migration.number, migration.sha256))
+    return [migration.number for migration in wanted[len(applied) :]]
 
 
 def _check(applied: dict[int, str], wanted: tuple[Migration, ...]) -> None:

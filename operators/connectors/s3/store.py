@@ -51,6 +51,12 @@ LIFECYCLE = (
     "<Status>Enabled</Status><Filter><Prefix></Prefix></Filter><Expiration><Days>{days}</Days></Expiration></Rule>"
     "</LifecycleConfiguration>"
 )
+# The region in which AWS makes a bucket without being told, and how it is told another one.
+ANYWHERE = "us-east-1"
+PLACE = (
+    '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+    "<LocationConstraint>{region}</LocationConstraint></CreateBucketConfiguration>"
+)
 # The statuses of a PUT with If-Match: another version is there, or no object.
 NOT_THIS_VERSION = (HTTPStatus.PRECONDITION_FAILED, HTTPStatus.NOT_FOUND)
 # The statuses with which stores that do not support lifecycle rules refuse them.
@@ -203,12 +209,21 @@ class S3ObjectStore:
                 async with self._request("HEAD", self._path(bucket)) as response:
                     self._answers.expect(response, HTTPStatus.OK)
 
-    async def make_buckets(self) -> None:
-        """Create the buckets that do not exist."""
+    async def make_bucket(self, bucket: Bucket) -> bool:
+        """Create a bucket unless it exists; True when this call created it.
+
+        Raises Unavailable also for a bucket of another account: at AWS a name is taken once in the whole world.
+        """
+        body = b"" if self._settings.region == ANYWHERE else PLACE.format(region=self._settings.region).encode()
         with self._answers:
-            for bucket in Bucket:
-                async with self._request("PUT", self._path(bucket), headers={"content-length": "0"}) as response:
-                    self._answers.expect(response, HTTPStatus.OK, HTTPStatus.CONFLICT)
+            async with self._request("HEAD", self._path(bucket)) as response:
+                if response.status != HTTPStatus.NOT_FOUND:
+                    self._answers.expect(response, HTTPStatus.OK)
+                    return False
+            headers = {"content-length": str(len(body))}
+            async with self._request("PUT", self._path(bucket), headers=headers, body=body or None) as response:
+                self._answers.expect(response, HTTPStatus.OK)
+                return True
 
     async def expire(self, bucket: Bucket, days: int) -> bool:
         """Make the store remove a bucket's objects after `days` days; False when it has no lifecycle rules."""

@@ -45,7 +45,8 @@ def run(request: pytest.FixtureRequest) -> Run:
         @asynccontextmanager
         async def opened() -> AsyncIterator[ObjectStore]:
             async with S3ObjectStore(settings) as store:
-                await store.make_buckets()
+                for bucket in Bucket:
+                    await store.make_bucket(bucket)
                 yield store
 
     async def inside(test: Test) -> None:
