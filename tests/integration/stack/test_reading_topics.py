@@ -36,6 +36,7 @@ from tests.support.worlds.catalog_histories import due, ended
 NOWHERE = "127.0.0.1:1"
 ROOT = Path(__file__).parents[3]
 STUDIES = 40
+PATIENCE_S = 60.0
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
 
@@ -43,11 +44,13 @@ NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 def broker(installed: layout.Layout, data_folder: Path) -> Iterator[BrokerSettings]:
     """A broker with 40 events of study-cataloged, and behind them a record that is none."""
     assert installed
-    with own_broker(data_folder.with_name("broker-to-read")) as settings:
+    with own_broker(data_folder.with_name("broker-to-read")) as started:
+        # New topics have no leaders at first.
+        settings = replace(started, produce_s=PATIENCE_S)
         asyncio.run(filled(settings))
         producer = Producer(producer_config(settings))
         producer.produce(STUDY_CATALOGED.name, value=b"DOE^JANE", key=b"x", partition=3)
-        assert producer.flush(30) == 0
+        assert producer.flush(PATIENCE_S) == 0
         yield settings
 
 
