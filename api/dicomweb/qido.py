@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.dicomweb.resources import address, base_of, uid_of
+from api.http.compression import coding_of, json_response
 from api.http.problems import not_acceptable
 from api.services import reader_of, services_of
 from operators.catalog.ports import Hit, InstanceResult, Page, SeriesResult, StudyResult
@@ -33,6 +34,7 @@ def search(level: Level) -> Callable[[Request], Awaitable[Response]]:
         media_type = choose(accepted(request), JSON_TYPES)
         if media_type is None:
             raise not_acceptable(" or ".join(JSON_TYPES))
+        coding = coding_of(request)
         reader, settings = reader_of(request), services_of(request).settings
         query = parse(
             request.query_params.multi_items(),
@@ -43,7 +45,7 @@ def search(level: Level) -> Callable[[Request], Awaitable[Response]]:
         )
         page = await reader.queries.search(reader.principal.tenant, query)
         base = base_of(request)
-        response = Response(body(page, query, base), media_type=media_type)
+        response = json_response(body(page, query, base), media_type, coding)
         for text in warnings(page, query):
             response.headers.append("warning", f'299 {base} "{text}"')
         return response

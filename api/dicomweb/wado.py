@@ -13,6 +13,7 @@ from starlette.responses import Response
 from api.dicomweb.pixel_element import read_after_header
 from api.dicomweb.resources import address_of, base_of, locations_of
 from api.dicomweb.sizes import AHEAD, HEADER_BYTES, PIXEL_HEADER_BYTES
+from api.http.compression import VARY, coding_of, json_response, json_stream
 from api.http.etags import etag, headers, unchanged, weak
 from api.http.media import wants_instances_in_parts
 from api.http.multipart import MultipartFraming, Part, stream
@@ -67,18 +68,21 @@ async def metadata(request: Request) -> Response:
     media_type = choose(accepted(request), JSON_TYPES)
     if media_type is None:
         raise not_acceptable(" or ".join(JSON_TYPES))
+    coding = coding_of(request)
     locations = await locations_of(request)
     services, reader, base = services_of(request), reader_of(request), base_of(request)
-    tag = etag(locations, "metadata", base, media_type)
+    # Each form has a tag of its own: a strong one promises the bytes.
+    tag = etag(locations, "metadata", base, media_type, *filter(None, [coding]))
     if answer := unchanged(request, tag if len(locations) == 1 else weak(tag)):
+        answer.headers.update(VARY)
         return answer
     if len(locations) == 1:
         only = await _metadata_of(services, reader, locations[0], address_of(base, locations[0]))
-        return Response(b"[" + only.json + b"]", media_type=media_type, headers=headers(tag) if only.is_whole else {})
+        return json_response(b"[" + only.json + b"]", media_type, coding, headers(tag) if only.is_whole else {})
     works = (partial(_metadata_of, services, reader, location, address_of(base, location)) for location in locations)
     items = in_order(works, services.settings.headers_at_once)
     body = in_larger_chunks(_array(items), CHUNK_BYTES)
-    return StreamedResponse(body, media_type, headers=headers(weak(tag)))
+    return json_stream(body, media_type, coding, headers(weak(tag)))
 
 
 class _Metadata(NamedTuple):

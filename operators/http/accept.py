@@ -1,4 +1,4 @@
-"""The Accept header, parsed: media ranges with their parameters and weights (RFC 9110 12.5.1, PS3.18 8.7)."""
+"""What a client accepts: media ranges with their weights, and content codings (RFC 9110 12.5, PS3.18 8.7)."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,9 @@ PARAMETER = re.compile(rf";\s*({TOKEN})\s*=\s*({TOKEN}|{QUOTED})")
 WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 # No client needs more media ranges; the rest of the header is ignored.
 MOST_RANGES = 100
+GZIP = "gzip"
+# The names of gzip in Accept-Encoding, the first of them in the header counts (RFC 9110 8.4.1.3).
+GZIP_NAMES = (GZIP, "x-gzip", "*")
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,45 @@ def choose(ranges: Sequence[MediaRange], offered: Sequence[str]) -> str | None:
     return next((media_type for each in whole for media_type in offered if each.takes(media_type)), None)
 
 
+def choose_coding(scope: Mapping[str, Any]) -> str | None:
+    """Return gzip, '' for no coding, or None when an ASGI request accepts neither.
+
+    A client that sends no Accept-Encoding may be unable to decode. Where it gives weights, the higher one decides;
+    otherwise an accepted gzip.
+    """
+    headers = (value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"accept-encoding")
+    weights = _coding_weights(",".join(headers))
+    zipped = next((weights[name] for name in GZIP_NAMES if name in weights), 0.0)
+    plain = weights.get("identity", 0.0 if weights.get("*") == 0 else 1.0)
+    if zipped and (zipped >= plain or "identity" not in weights):
+        return GZIP
+    return "" if plain else None
+
+
+def _coding_weights(text: str) -> dict[str, float]:
+    """Return the weight of each coding of a header; parsing stops at the first malformed one."""
+    weights: dict[str, float] = {}
+    position = 0
+    while position < len(text) and len(weights) < MOST_RANGES and (match := RANGE.match(text, position)):
+        parameters = {name.lower(): unquoted(value) for name, value in PARAMETER.findall(match[2])}
+        weights.setdefault(match[1].lower(), _weight(parameters))
+        position = match.end()
+    return weights
+
+
+def _weight(parameters: Mapping[str, str]) -> float:
+    weight = parameters.get("q", "1")
+    return float(weight) if WEIGHT.fullmatch(weight) else 0.0
+
+
 def _media_range(media_type: str, parameters: Mapping[str, str]) -> MediaRange:
     is_multipart = media_type.startswith("multipart/")
     inner = parameters.get("type", "*/*").lower() if is_multipart else media_type
-    weight = parameters.get("q", "1")
     return MediaRange(
         inner if media_type in (MULTIPART, "multipart/*") or not is_multipart else media_type,
         is_multipart,
         parameters.get("transfer-syntax"),
-        float(weight) if WEIGHT.fullmatch(weight) else 0.0,
+        _weight(parameters),
     )
 
 
