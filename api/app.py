@@ -18,6 +18,7 @@ from api.dicomweb import qido, rendered, thumbnail, wado
 from api.dicomweb.frames import frames
 from api.dicomweb.pixel_data import bulk_or_pixels
 from api.http.problems import answer, problem_of
+from api.overview import READ, Resource, overview
 from api.services import Services
 from operators.access.principal import authorize
 from operators.errors import Unavailable
@@ -33,27 +34,30 @@ STUDY = f"{ROOT}/studies/{{study}}"
 SERIES = f"{STUDY}/series/{{series}}"
 INSTANCE = f"{SERIES}/instances/{{instance}}"
 
-# PS3.18 tables 10.6.1-1 and 10.4.1-1.
-DICOMWEB: tuple[tuple[str, Endpoint], ...] = (
-    (f"{ROOT}/studies", qido.search("study")),
-    (f"{ROOT}/series", qido.search("series")),
-    (f"{ROOT}/instances", qido.search("instance")),
-    (f"{STUDY}/series", qido.search("series")),
-    (f"{STUDY}/instances", qido.search("instance")),
-    (f"{SERIES}/instances", qido.search("instance")),
-    (STUDY, wado.retrieve),
-    (SERIES, wado.retrieve),
-    (INSTANCE, wado.retrieve),
-    (f"{STUDY}/metadata", wado.metadata),
-    (f"{SERIES}/metadata", wado.metadata),
-    (f"{INSTANCE}/metadata", wado.metadata),
-    (f"{INSTANCE}/frames/{{frames}}", frames),
-    *((f"{resource}/rendered", rendered.rendered) for resource in (STUDY, SERIES, INSTANCE)),
-    (f"{INSTANCE}/frames/{{frames}}/rendered", rendered.rendered_frames),
-    *((f"{resource}/thumbnail", thumbnail.thumbnail) for resource in (STUDY, SERIES, INSTANCE)),
-    (f"{INSTANCE}/frames/{{frames}}/thumbnail", thumbnail.thumbnail),
-    (f"{INSTANCE}/bulkdata/{{path:path}}", bulk_or_pixels),
+# PS3.18 tables 10.6.1-1 and 10.4.1-1; each path with its handler, and what is there in words.
+DICOMWEB: tuple[tuple[str, Endpoint, str], ...] = (
+    (f"{ROOT}/studies", qido.search("study"), "search for studies (QIDO-RS)"),
+    (f"{ROOT}/series", qido.search("series"), "search for series (QIDO-RS)"),
+    (f"{ROOT}/instances", qido.search("instance"), "search for instances (QIDO-RS)"),
+    (f"{STUDY}/series", qido.search("series"), "search for the study's series"),
+    (f"{STUDY}/instances", qido.search("instance"), "search for the study's instances"),
+    (f"{SERIES}/instances", qido.search("instance"), "search for the series' instances"),
+    (STUDY, wado.retrieve, "the study's instances as stored (WADO-RS)"),
+    (SERIES, wado.retrieve, "the series' instances as stored"),
+    (INSTANCE, wado.retrieve, "the instance as stored"),
+    *((f"{resource}/metadata", wado.metadata, "headers in DICOM JSON") for resource in (STUDY, SERIES, INSTANCE)),
+    (f"{INSTANCE}/frames/{{frames}}", frames, "frames as stored, such as 1,2,3"),
+    *((f"{resource}/rendered", rendered.rendered, "pictures") for resource in (STUDY, SERIES, INSTANCE)),
+    (f"{INSTANCE}/frames/{{frames}}/rendered", rendered.rendered_frames, "pictures of these frames"),
+    *((f"{resource}/thumbnail", thumbnail.thumbnail, "a small picture") for resource in (STUDY, SERIES, INSTANCE)),
+    (f"{INSTANCE}/frames/{{frames}}/thumbnail", thumbnail.thumbnail, "a small picture of the frame"),
+    (f"{INSTANCE}/bulkdata/{{path:path}}", bulk_or_pixels, "a value to which metadata leads"),
 )
+READABLE = tuple(
+    Resource(path.removeprefix(ROOT).replace("{path:path}", "{path}"), READ, what) for path, _, what in DICOMWEB
+)
+SERVICE = overview(READABLE)
+FIRST = tuple(resource.path for resource in READABLE[:4])
 # Anyone may send these requests: the answers have no patient data.
 OPEN: tuple[tuple[str, Endpoint], ...] = (
     ("/healthz", health.healthz),
@@ -65,8 +69,15 @@ OPEN_PATHS = frozenset(path for path, _ in OPEN)
 
 # Keeps browsers from taking DICOM for a web page.
 NO_SNIFFING = (b"x-content-type-options", b"nosniff")
-# No cache may keep an answer without a tag: it may be patient data.
-NOT_CACHED = (b"cache-control", b"no-store")
+# The headers of an answer that has none of the name. No cache may keep an answer without a tag: it may be patient data.
+# No answer is a page of this origin: opened in a window it runs nothing, loads nothing but itself, and has no origin.
+DEFAULTS = (
+    (b"cache-control", b"no-store"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox",
+    ),
+)
 
 # The size of the pieces in which a body in memory is sent.
 PIECE_BYTES = 2**20
@@ -76,13 +87,18 @@ log = structlog.get_logger()
 
 def create_app(services: Services, lifespan: Any = None) -> "Application":
     """Return the application on these services; `lifespan` opens and closes connections, as Starlette calls it."""
-    routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in (*OPEN, *DICOMWEB)]
+    places = [*OPEN, *((path, SERVICE) for path in (ROOT, f"{ROOT}/")), *((each[0], each[1]) for each in DICOMWEB)]
+    routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in places]
     router = Router(routes, redirect_slashes=False, default=_no_route, lifespan=lifespan)
     return Application(router, services)
 
 
-async def _no_route(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    raise HTTPException(404, f"this address has no resource: the service is at {ROOT}")
+async def _no_route(scope: Scope, _receive: Receive, _send: Send) -> None:
+    if not scope["path"].startswith(f"{ROOT}/"):
+        raise HTTPException(404, f"this address has no resource: the service is at {ROOT}")
+    is_slash = scope["path"].endswith("/")
+    advice = "leave out the slash at its end, or see" if is_slash else "see"
+    raise HTTPException(404, f"this address has no resource: {advice} {ROOT}, which lists {', '.join(FIRST)} and more")
 
 
 class Application:
@@ -160,8 +176,8 @@ class _OutgoingResponse:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = [*message.get("headers", []), NO_SNIFFING]
-            has_cache_control = any(name == NOT_CACHED[0] for name, _ in headers)
-            message["headers"] = headers if has_cache_control else [*headers, NOT_CACHED]
+            named = {name for name, _ in headers}
+            message["headers"] = [*headers, *(header for header in DEFAULTS if header[0] not in named)]
             await self._send(message)
         elif self._is_head:
             await self._send({"type": "http.response.body", "body": b"", "more_body": message.get("more_body", False)})

@@ -52,7 +52,7 @@ async def _fragments(pixels: Chunks) -> Chunks:
 
 
 async def pdf(request: Request, location: Location) -> Response:
-    """Answer with an encapsulated PDF as stored, as an attachment, so that its scripts do not run in this origin."""
+    """Answer with an encapsulated PDF as stored, to be shown in place, in the sandbox of the default policy."""
     tag = etag([location], PDF)
     if answer := unchanged(request, tag, is_known_to_exist=False):
         return answer
@@ -60,7 +60,7 @@ async def pdf(request: Request, location: Location) -> Response:
     value = await find_value(services_of(request), reader_of(request), location, ENCAPSULATED_DOCUMENT)
     if value is None:
         raise not_renderable("no-document")
-    own_headers = headers(tag) | {"content-disposition": "attachment"}
+    own_headers = headers(tag) | {"content-disposition": "inline"}
     size_bytes = await _size_without_padding(request, location, value)
     return StreamedResponse(value.read(0, size_bytes), PDF, size_bytes, own_headers)
 

@@ -112,12 +112,32 @@ def test_requests_are_counted_by_route_and_status_never_by_path() -> None:
     assert "1.2.3.4567" not in text
 
 
-@pytest.mark.parametrize(("path", "status"), [("/", 404), ("/dicomweb/nothing", 404), ("/dicomweb/studies/", 404)])
-def test_an_unknown_address_is_404(path: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("path", "advice"),
+    [
+        ("/", "the service is at /dicomweb"),
+        ("/dicomwebs", "the service is at /dicomweb"),
+        ("/dicomweb/nothing", "see /dicomweb, which lists /studies, /series, /instances"),
+        ("/dicomweb/studies/", "leave out the slash at its end, or see /dicomweb"),
+        ("/dicomweb/studies/1.2/pictures", "see /dicomweb"),
+    ],
+)
+def test_an_unknown_address_is_404_and_says_what_is_there(path: str, advice: str) -> None:
     response = get(path)
 
-    assert response.status_code == status
+    assert response.status_code == 404
     assert set(response.json()) == {"reason", "advice"}
+    assert advice in response.json()["advice"]
+
+
+@pytest.mark.parametrize("path", ["/dicomweb/studies", "/dicomweb/studies/9", "/metrics", "/dicomweb", "/nothing"])
+def test_no_answer_runs_as_a_page_of_this_origin(path: str) -> None:
+    response = get(path, accept="text/html, */*")
+
+    assert response.headers["x-content-type-options"] == "nosniff"
+    policy = response.headers["content-security-policy"].split("; ")
+    assert {"default-src 'none'", "sandbox"} <= set(policy)
+    assert not any("script" in directive for directive in policy)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])

@@ -64,13 +64,16 @@ def test_a_large_document_is_never_whole_in_memory() -> None:
     assert (sum(largest), max(largest) < 2**20) == (24 * 2**20, True)
 
 
-def test_a_pdf_is_answered_as_stored_and_as_an_attachment(corpus: Path) -> None:
+def test_a_pdf_is_answered_as_stored_and_opens_in_place_in_a_sandbox(corpus: Path) -> None:
     whole = next(corpus.rglob("*encapsulated_pdf*.dcm")).read_bytes()
     with archive(whole) as ask:
         document = ask(f"{address_of(whole)}/rendered", accept="application/pdf")
 
         assert document.content.startswith(b"%PDF-")
-        assert document.headers["content-disposition"] == "attachment"
+        assert document.headers["content-type"] == "application/pdf"
+        assert document.headers["content-disposition"] == "inline"
+        assert document.headers["x-content-type-options"] == "nosniff"
+        assert {"default-src 'none'", "sandbox"} <= set(document.headers["content-security-policy"].split("; "))
         assert ask(f"{address_of(whole)}/rendered", accept="image/png").status_code == 406
 
 
