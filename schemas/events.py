@@ -69,6 +69,9 @@ class Facts:
     # The texts of all items of Request Attributes Sequence, joined by backslashes; NUL separates values of one item.
     scheduled_procedure_step_id: str | None = field(default=None, repr=False)
     requested_procedure_id: str | None = field(default=None, repr=False)
+    protocol_name: str | None = field(default=None, repr=False)
+    series_date: str | None = None
+    series_time: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,6 +77,8 @@ class SeriesRow:
     series_number: int | None
     series_description: str | None = field(repr=False)
     series_description_folded: str | None = field(repr=False)
+    protocol_name: str | None = field(repr=False)
+    protocol_name_folded: str | None = field(repr=False)
     body_part_examined: str | None
     performed_procedure_step_start_date: date | None
     performed_procedure_step_start_time: time | None

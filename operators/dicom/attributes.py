@@ -89,6 +89,9 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("SeriesInstanceUID", "0020000E", "UI", "series", "series_uid", "uid", is_fact=False),
     Attribute("Modality", "00080060", "CS", "series", "modality", "code", "always"),
     Attribute("SeriesDescription", "0008103E", "LO", "series", "series_description", "description"),
+    Attribute("ProtocolName", "00181030", "LO", "series", "protocol_name", "description"),
+    Attribute("SeriesDate", "00080021", "DA", "series", "series_date"),
+    Attribute("SeriesTime", "00080031", "TM", "series", "series_time"),
     Attribute("SeriesNumber", "00200011", "IS", "series", "series_number", "number", "always"),
     Attribute("BodyPartExamined", "00180015", "CS", "series", "body_part_examined", "code"),
     Attribute(

@@ -144,6 +144,25 @@ def test_metadata_equals_what_was_sent_and_leads_to_the_pixels(client: DICOMwebC
         assert header.PixelData == dataset.PixelData
 
 
+def test_every_address_in_answers_leads_back_here(client: DICOMwebClient, sent: Sent) -> None:
+    """The client writes Host without the port: the addresses have it all the same."""
+    stored = client.store_instances([sent.datasets[0]])
+    found = [
+        stored["00081190"],
+        stored["00081199"]["Value"][0]["00081190"],
+        *(hit["00081190"] for hit in client.search_for_studies(search_filters={"StudyInstanceUID": sent.study})),
+        *(hit["00081190"] for hit in client.search_for_series(sent.study)),
+        *(hit["00081190"] for hit in client.search_for_instances(sent.study)),
+        {"Value": [client.retrieve_instance_metadata(sent.study, sent.native, sent.uid(0))["7FE00010"]["BulkDataURI"]]},
+    ]
+    addresses = [element["Value"][0] for element in found]
+
+    with httpx.Client() as plain:
+        statuses = {address: plain.get(address).status_code for address in addresses}
+    assert all(address.startswith(f"{client.base_url}/studies/{sent.study}") for address in addresses)
+    assert set(statuses.values()) == {200}, statuses
+
+
 def test_frames_are_returned_in_the_requested_order(client: DICOMwebClient, sent: Sent) -> None:
     native = client.retrieve_instance_frames(sent.study, sent.native, sent.uid(0), [1], media_types=(OCTETS,))
     compressed = client.retrieve_instance_frames(
