@@ -1,6 +1,6 @@
-"""DICOM programs of other makers, fetched from Debian or Ubuntu without root and run from a folder of the project.
+"""Programs of other makers, fetched from Debian or Ubuntu without root and run from a folder of the project.
 
-`python -m tests.support.machine.debian_tools` fetches the programs and prints the folder that they are in.
+`python -m tests.support.machine.debian_tools` fetches them and prints the folders that they are in.
 """
 
 import fcntl
@@ -9,16 +9,14 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[3] / ".tools" / "debian"
+TOOLS = Path(__file__).parents[3] / ".tools"
 # The loader belongs to the system's own C library: another one must never be beside it.
 NEVER = {"libc6"}
-TAKE = ("lib", "zlib1g")
-UNWANTED = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
 
 
 class ProgramsUnavailable(RuntimeError):
@@ -35,7 +33,7 @@ class Programs:
     def environment(self) -> dict[str, str]:
         """Return the variables by which the programs find their libraries and their dictionary."""
         dictionary = sorted(self.folder.glob("usr/share/libdcmtk*/dicom.dic"))
-        libraries = sorted({str(path.parent) for path in self.folder.glob("**/lib*.so.*")})
+        libraries = sorted({str(path.parent) for path in self.folder.glob("**/lib*.so*")})
         return {
             "LD_LIBRARY_PATH": os.pathsep.join(libraries),
             "DCMDICTPATH": os.pathsep.join(str(path) for path in dictionary),
@@ -60,12 +58,34 @@ class Programs:
         )
 
 
-def dcmtk(folder: Path = FOLDER) -> Programs:
+@dataclass(frozen=True)
+class Package:
+    """What is fetched: packages that are needed even where the system has them, and the program that must start."""
+
+    names: tuple[str, ...]
+    program: str
+
+
+DCMTK = Package(("dcmtk",), "usr/bin/storescu")
+CHROMIUM = Package(("chromium", "chromium-common"), "usr/lib/chromium/chromium")
+
+
+def dcmtk(folder: Path = TOOLS / "debian") -> Programs:
     """Return dcmtk's programs, which the first call fetches; raises ProgramsUnavailable."""
+    return fetched(DCMTK, folder)
+
+
+def chromium(folder: Path = TOOLS / "chromium") -> Programs:
+    """Return the browser, which the first call fetches; raises ProgramsUnavailable."""
+    return fetched(CHROMIUM, folder)
+
+
+def fetched(package: Package, folder: Path) -> Programs:
+    """Return a package's programs, fetched unless they are there."""
     stamp = folder / f"complete-{platform.machine()}"
     with only_one(folder):
         if not stamp.exists():
-            fetch(folder)
+            fetch(package, folder)
             stamp.touch()
     return Programs(folder)
 
@@ -79,24 +99,27 @@ def only_one(folder: Path) -> Iterator[None]:
         yield
 
 
-def fetch(folder: Path) -> None:
-    """Unpack dcmtk and, only if this system lacks some of them, the libraries that it needs."""
-    if not all(shutil.which(program) for program in ("apt-get", "apt-cache", "dpkg-deb")):
-        raise ProgramsUnavailable("dcmtk is fetched with apt-get, which this machine lacks: use a Debian or Ubuntu")
-    apt = Apt.ready(folder / "apt")
-    wanted = apt.needed_by("dcmtk")
-    apt.unpack([name for name in wanted if "dcmtk" in name], folder)
-    if lacks_libraries(folder):
-        apt.unpack([name for name in wanted if "dcmtk" not in name], folder)
+def fetch(package: Package, folder: Path) -> None:
+    """Unpack a package and the libraries that it needs and this system lacks."""
+    if not all(shutil.which(program) for program in ("apt-get", "dpkg-deb")):
+        raise ProgramsUnavailable(f"{package.names[0]} is fetched with apt-get: use a Debian or Ubuntu")
+    apt = Apt(folder / "apt")
+    try:
+        apt.unpack(package.names, folder)
+    except ProgramsUnavailable:
+        # The system has no lists of packages, or old ones: versions that were replaced are not served any more.
+        apt = apt.with_new_lists()
+        apt.unpack(package.names, folder)
+    if lacks_libraries(package, folder):
+        apt.unpack(apt.needed_by(package.names), folder)
     shutil.rmtree(folder / "apt", ignore_errors=True)
-    if lacks_libraries(folder):
-        raise ProgramsUnavailable("dcmtk was fetched, but some of its libraries are missing")
+    if lacks_libraries(package, folder):
+        raise ProgramsUnavailable(f"{package.names[0]} was fetched, but some of its libraries are missing")
 
 
-def lacks_libraries(folder: Path) -> bool:
-    """True if storescu would not start because a library is missing."""
-    programs = Programs(folder)
-    return "not found" in output_of(["ldd", programs.command("storescu")[0]], programs.environment)
+def lacks_libraries(package: Package, folder: Path) -> bool:
+    """True if the program would not start because a library is missing."""
+    return "not found" in output_of(["ldd", str(folder / package.program)], Programs(folder).environment)
 
 
 @dataclass(frozen=True)
@@ -106,28 +129,24 @@ class Apt:
     folder: Path
     options: tuple[str, ...] = ()
 
-    @classmethod
-    def ready(cls, folder: Path) -> "Apt":
-        """Return an archive with the system's lists of packages, or with new lists where the system has none."""
-        folder.mkdir(parents=True, exist_ok=True)
-        system = cls(folder)
-        if "Package: dcmtk" in output_of(["apt-cache", "show", "dcmtk"]):
-            return system
-        (folder / "lists" / "partial").mkdir(parents=True, exist_ok=True)
-        (folder / "cache" / "archives" / "partial").mkdir(parents=True, exist_ok=True)
-        own = cls(folder, ("-o", f"Dir::State::lists={folder / 'lists'}", "-o", f"Dir::Cache={folder / 'cache'}"))
+    def with_new_lists(self) -> "Apt":
+        """Return the same archive with lists of packages that are read now."""
+        (self.folder / "lists" / "partial").mkdir(parents=True, exist_ok=True)
+        (self.folder / "cache" / "archives" / "partial").mkdir(parents=True, exist_ok=True)
+        lists, cache = f"Dir::State::lists={self.folder / 'lists'}", f"Dir::Cache={self.folder / 'cache'}"
+        own = Apt(self.folder, ("-o", lists, "-o", cache))
         output_of(["apt-get", *own.options, "update"])
         return own
 
-    def needed_by(self, package: str) -> list[str]:
-        """Return the names of a package and of every library that it needs, directly or not."""
-        without = [f"--no-{kind}" for kind in UNWANTED]
-        found = output_of(["apt-cache", *self.options, "depends", "--recurse", *without, package])
-        names = {line.strip() for line in found.splitlines() if line[:1].isalpha()}
-        return sorted(name for name in names - NEVER if name == package or name.startswith(TAKE))
+    def needed_by(self, packages: Sequence[str]) -> list[str]:
+        """Return the names of what an installation of packages would add to this system."""
+        simulated = output_of(["apt-get", *self.options, "--simulate", "--no-install-recommends", "install", *packages])
+        added = {line.split()[1] for line in simulated.splitlines() if line.startswith("Inst ")}
+        return sorted(added - NEVER - set(packages))
 
-    def unpack(self, packages: list[str], folder: Path) -> None:
+    def unpack(self, packages: Sequence[str], folder: Path) -> None:
         """Download packages and unpack their files into a folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         output_of(["apt-get", *self.options, "download", *packages], cwd=self.folder)
         for deb in self.folder.glob("*.deb"):
             output_of(["dpkg-deb", "-x", str(deb), str(folder)])
@@ -138,13 +157,13 @@ def output_of(command: list[str], environment: Mapping[str, str] | None = None, 
     """Run a program of the system and return its output; raises ProgramsUnavailable when it failed."""
     environment = os.environ | {"LC_ALL": "C"} | dict(environment or {})
     done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
-    if done.returncode and command[0] != "apt-cache":
+    if done.returncode:
         raise ProgramsUnavailable(f"{command[0]} {command[1]} failed: {done.stderr.strip().splitlines()[-1:]}")
     return done.stdout
 
 
 if __name__ == "__main__":
     try:
-        sys.stdout.write(f"{dcmtk().folder / 'usr' / 'bin'}\n")
+        sys.stdout.write(f"{dcmtk().folder / 'usr' / 'bin'}\n{chromium().folder / 'usr' / 'lib' / 'chromium'}\n")
     except ProgramsUnavailable as error:
         sys.exit(str(error))
