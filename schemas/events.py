@@ -3,6 +3,7 @@
 The schema files describe every field. Times are UTC with microseconds.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -161,6 +162,12 @@ class TransferEnded(Event):
     outcome: Outcome
     instances: int
     began_at: datetime
+    peer: str = ""
+    calling_ae: str = ""
+    called_ae: str = ""
+    address: str = ""
+    size_bytes: int | None = None
+    refused: Mapping[str, int] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, kw_only=True)

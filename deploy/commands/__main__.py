@@ -1,6 +1,6 @@
 """Commands for the operators of an archive.
 
-    python -m deploy.commands GROUP COMMAND [--help]
+    python -m deploy.commands [GROUP] COMMAND [--help]
 
 They read their settings from the environment (FLUORO_*, see .env.example). If the
 environment names no server, they use the local stack that runs on this machine,
@@ -9,14 +9,23 @@ or settings.
 """
 
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from argparse import ArgumentParser, RawDescriptionHelpFormatter, _SubParsersAction
+from collections.abc import Iterator, Sequence
 
-from deploy.commands import conflicts, jobs, quarantine, topics
+from deploy.commands import conflicts, jobs, quarantine, topics, transfers
+from deploy.commands.command import CommandGroup, OperatorCommand
 from deploy.commands.problems import run
 from schemas.telemetry import set_up_logs
 
-GROUPS = (quarantine.GROUP, conflicts.GROUP, jobs.GROUP, topics.GROUP)
+# All groups of commands, and the commands that need no group.
+COMMANDS: tuple[CommandGroup | OperatorCommand, ...] = (
+    quarantine.GROUP,
+    conflicts.GROUP,
+    jobs.GROUP,
+    topics.GROUP,
+    transfers.COMMAND,
+)
+NAME_WIDTH = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,30 +39,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> ArgumentParser:
-    """Return the parser of all groups and their commands."""
-    program = "python -m deploy.commands"
-    lines = (
-        f"  {group.name} {command.name:<{20 - len(group.name)}}{command.summary}"
-        for group in GROUPS
-        for command in group.commands
-    )
+    """Return the parser of all commands."""
     parser = ArgumentParser(
-        prog=program,
+        prog="python -m deploy.commands",
         description=__doc__,
-        epilog="\n".join(["commands:", *lines]),
+        epilog="\n".join(["commands:", *(f"  {name:<{NAME_WIDTH}} {does}" for name, does in listing())]),
         formatter_class=RawDescriptionHelpFormatter,
     )
-    groups = parser.add_subparsers(metavar="GROUP", help="a group of commands, with its own --help")
-    for group in GROUPS:
-        group_parser = groups.add_parser(
-            group.name, description=group.about, formatter_class=RawDescriptionHelpFormatter
-        )
-        commands = group_parser.add_subparsers(required=True, metavar="COMMAND")
-        for command in group.commands:
-            command_parser = commands.add_parser(command.name, help=command.summary, description=command.summary)
-            command.add_arguments(command_parser)
-            command_parser.set_defaults(run=command.run)
+    own = parser.add_subparsers(metavar="COMMAND", help="a command, or a group of commands, with its own --help")
+    for each in COMMANDS:
+        if isinstance(each, OperatorCommand):
+            _add(own, each)
+            continue
+        group = own.add_parser(each.name, description=each.about, formatter_class=RawDescriptionHelpFormatter)
+        commands = group.add_subparsers(required=True, metavar="COMMAND")
+        for command in each.commands:
+            _add(commands, command)
     return parser
+
+
+def listing() -> Iterator[tuple[str, str]]:
+    """Yield the words that call each command, and a line about what it does."""
+    for each in COMMANDS:
+        if isinstance(each, OperatorCommand):
+            yield each.name, each.summary
+        else:
+            yield from ((f"{each.name} {command.name}", command.summary) for command in each.commands)
+
+
+def _add(parsers: "_SubParsersAction[ArgumentParser]", command: OperatorCommand) -> None:
+    about = command.about or command.summary
+    parser = parsers.add_parser(
+        command.name, help=command.summary, description=about, formatter_class=RawDescriptionHelpFormatter
+    )
+    command.add_arguments(parser)
+    parser.set_defaults(run=command.run)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,15 @@ DEFAULT_MOST, HIGHEST_MOST = 1000, 1_000_000
 
 @dataclass(frozen=True)
 class OperatorCommand:
-    """A command of a group, such as `list` of `quarantine`; the docstring of `run` is its help."""
+    """A command of a group, such as `list` of `quarantine`, or one of its own, such as `transfers`.
+
+    The first line of `run`'s docstring says what it does; `about`, if given, is its longer help.
+    """
 
     name: str
     run: Callable[[Namespace], None]
     add_arguments: Callable[[ArgumentParser], None]
+    about: str = ""
 
     @property
     def summary(self) -> str:

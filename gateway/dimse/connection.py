@@ -17,6 +17,7 @@ from gateway.dimse.requests import Requests
 from gateway.dimse.services.service import Association
 from gateway.dimse.state import AssociationState
 from gateway.dimse.tls import certificate_of
+from gateway.intake.transfer import Sender
 from operators.dimse.negotiation import AssociateAccepted, AssociateRejected, reject
 from operators.dimse.pdu import IS_COMMAND, RELEASE_RP_PDU, PduReader, Violation, abort_pdu
 from schemas.telemetry import (
@@ -196,7 +197,8 @@ class DimseConnection(asyncio.BufferedProtocol):
         self._reader.widen()
         self._pace.associated(peer.idle_s)
         settings, intake = self._settings, self._door.intake
-        transfer = intake.new_transfer(peer.tenant, agreed.calling_ae, agreed.called_ae)
+        sender = Sender(peer.name, agreed.calling_ae, agreed.called_ae, str(self.source.address))
+        transfer = intake.new_transfer(peer.tenant, sender)
         association = Association(agreed, transfer, intake.acceptance)
         requests = Requests(self, association, self._transport, self._pace, settings.unanswered_requests)
         limits = MessageLimits(settings.command_bytes, settings.fragments, settings.fragment_bytes)

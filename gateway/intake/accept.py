@@ -183,7 +183,7 @@ class Acceptance:
             self._ports.outbox.failed(intent)
             raise
         self._ports.reached("after_event")
-        self._ports.outbox.done(intent)
+        self._ports.outbox.done(intent, receipt.event.size_bytes)
         self._ports.reached("after_done")
         transfer.count()
         return receipt

@@ -17,7 +17,7 @@ from gateway.intake.quarantine import Quarantine, QuarantineRules
 from gateway.intake.rebuild import Rebuilder
 from gateway.intake.spool import Room, SpoolLimits
 from gateway.intake.tiers import TieredStore
-from gateway.intake.transfer import Transfer
+from gateway.intake.transfer import NOBODY, Sender, Transfer
 from operators.dicom.scan import ScanLimits
 from operators.store.ports import EventLog, ObjectStore
 from operators.tasks import Background, Work
@@ -51,9 +51,10 @@ class Intake:
         """Return the room for data sets, which all doors share."""
         return self.acceptance.room
 
-    def new_transfer(self, tenant: str, calling_ae: str = "", called_ae: str = "", only_study: str = "") -> Transfer:
+    def new_transfer(self, tenant: str, sender: Sender = NOBODY, only_study: str = "") -> Transfer:
         """Return a transfer that is recorded in the outbox once it begins; the door must complete or abort it."""
-        return Transfer(self.outbox, tenant, calling_ae, called_ae, only_study)
+        titles = (sender.calling_ae, sender.called_ae)
+        return Transfer(self.outbox, tenant, *titles, only_study, peer=sender.peer, address=sender.address)
 
 
 @contextlib.asynccontextmanager

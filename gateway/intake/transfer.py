@@ -4,7 +4,8 @@ A door holds a `Transfer`. The state that must outlive the process is recorded (
 as a `RecordedTransfer`, which makes the `TransferEnd` of each study.
 """
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +19,19 @@ from schemas.events import Origin, Outcome, TransferEnded, event_id
 NO_HASHES: AbstractSet[bytes] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Where a transfer comes from: the peer's name in the peers file, both titles, the address; empty where unknown."""
+
+    peer: str = ""
+    calling_ae: str = ""
+    called_ae: str = ""
+    address: str = ""
+
+
+NOBODY = Sender()
+
+
 class TransferRecord(Protocol):
     """A record of transfers, so that each transfer ends even if its process is killed. The outbox is such a record.
 
@@ -27,11 +41,14 @@ class TransferRecord(Protocol):
     published. If a process dies before it has ended a transfer, another process ends the transfer as lost.
     """
 
-    def begin(self, transfer_id: str, tenant: str, age_s: float) -> None:
+    def begin(self, transfer_id: str, tenant: str, age_s: float, sender: Sender) -> None:
         """Record that a transfer began `age_s` seconds ago; raises OSError when the disk fails or is full."""
 
-    def end(self, transfer_id: str, outcome: Outcome) -> None:
-        """Record how a transfer ended; a transfer-ended event for each of its studies is published later."""
+    def end(self, transfer_id: str, outcome: Outcome, refused: Mapping[str, int]) -> None:
+        """Record how a transfer ended; a transfer-ended event for each of its studies is published later.
+
+        `refused` counts by reason the instances that were refused for good.
+        """
 
 
 @dataclass
@@ -47,10 +64,13 @@ class Transfer:
     origin: Origin = "received"
     transfer_id: str = field(default_factory=lambda: str(uuid4()))
     clock: Callable[[], float] = monotonic
+    # The sender's name in the peers file, and its address.
+    peer: str = ""
+    address: str = ""
     # Instances that were stored, repeats included.
     instances: int = 0
-    # Instances that were refused for good: sending them again would not change that.
-    refused: int = 0
+    # Instances that were refused for good, by reason: sending them again would not change that.
+    refusals: Counter[str] = field(default_factory=Counter)
     # None until the transfer has ended.
     outcome: Outcome | None = None
     _has_begun: bool = False
@@ -67,19 +87,25 @@ class Transfer:
         if self.outcome is not None:
             raise RuntimeError("the transfer has ended")
         if not self._has_begun:
-            self.record.begin(self.transfer_id, self.tenant, self.clock() - self._since_s)
+            sender = Sender(self.peer, self.calling_ae, self.called_ae, self.address)
+            self.record.begin(self.transfer_id, self.tenant, self.clock() - self._since_s, sender)
             self._has_begun = True
 
     def count(self) -> None:
         """Count an instance that was stored."""
         self.instances += 1
 
-    def count_refused(self) -> None:
+    def count_refused(self, reason: str) -> None:
         """Count an instance that was refused for good; it leaves the outcome for the others as it is."""
-        self.refused += 1
+        self.refusals[reason] += 1
 
     @property
-    def summary(self) -> dict[str, str | int | None]:
+    def refused(self) -> int:
+        """Return how many instances were refused for good."""
+        return self.refusals.total()
+
+    @property
+    def summary(self) -> dict[str, str | int | dict[str, int] | None]:
         """Return what the log says of an ended transfer.
 
         A transfer that stored nothing, since all its instances were refused, has ended as "refused" for people, not
@@ -91,7 +117,7 @@ class Transfer:
             "outcome": "refused" if has_only_refused else self.outcome,
             "instances": self.instances,
             "refused": self.refused,
-        }
+        } | ({"reasons": dict(self.refusals)} if self.refusals else {})
 
     def mark_partial(self) -> None:
         """Note that the sender was told to send something again, so that `complete` ends the transfer as partial."""
@@ -110,7 +136,7 @@ class Transfer:
             return
         self.outcome = outcome
         if self._has_begun:
-            self.record.end(self.transfer_id, outcome)
+            self.record.end(self.transfer_id, outcome, self.refusals)
 
 
 @dataclass(frozen=True)
@@ -124,6 +150,11 @@ class TransferEnd:
     instances: int
     began_at: datetime
     ended_at: datetime
+    sender: Sender = NOBODY
+    # The bytes of the instances; None if they are not known, as of a transfer that another release began.
+    size_bytes: int | None = None
+    # Of the whole transfer, for nobody knows the study of what cannot be read.
+    refused: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def event(self) -> TransferEnded:
@@ -138,6 +169,12 @@ class TransferEnd:
             outcome=self.outcome,
             instances=self.instances,
             began_at=self.began_at,
+            peer=self.sender.peer,
+            calling_ae=self.sender.calling_ae,
+            called_ae=self.sender.called_ae,
+            address=self.sender.address,
+            size_bytes=self.size_bytes,
+            refused=dict(self.refused),
         )
 
 
@@ -156,6 +193,11 @@ class RecordedTransfer:
     ended_studies: frozenset[str] = frozenset()
     # How many of its intents are open.
     open_intents: int = 0
+    sender: Sender = NOBODY
+    # For each study the bytes of the instances in `published`, as far as they are known.
+    sizes: dict[str, int] = field(default_factory=dict)
+    # Refused instances by reason; known once the transfer has ended, unless its process died.
+    refused: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_finished(self) -> bool:
@@ -167,14 +209,20 @@ class RecordedTransfer:
         """True if the transfer has ended and none of its intents is open: nothing more is published for it but its ends."""
         return self.outcome is not None and not self.open_intents
 
-    def end(self, outcome: Outcome, ended_at: datetime) -> None:
-        """Set outcome and time of the end, unless they are set already."""
+    def end(self, outcome: Outcome, ended_at: datetime, refused: Mapping[str, int] | None = None) -> None:
+        """Set outcome, time and refusals of the end, unless they are set already."""
         if self.outcome is None:
-            self.outcome, self.ended_at = outcome, ended_at
+            self.outcome, self.ended_at, self.refused = outcome, ended_at, dict(refused or {})
 
-    def add(self, study_uid: str, published: Iterable[bytes] = ()) -> None:
-        """Add a study, and the data hashes of instances of it whose events were published."""
+    def add(self, study_uid: str, published: Iterable[bytes] = (), size_bytes: int | None = None) -> None:
+        """Add a study, and the data hashes of instances of it whose events were published, `size_bytes` in all.
+
+        An instance that was published before, as a repeat is, counts once.
+        """
         hashes = self.published.setdefault(study_uid, NO_HASHES)
+        published = [data_hash for data_hash in published if data_hash not in hashes]
+        if published and size_bytes is not None:
+            self.sizes[study_uid] = self.sizes.get(study_uid, 0) + size_bytes
         for data_hash in published:
             if not isinstance(hashes, set):
                 hashes = self.published[study_uid] = set()
@@ -200,4 +248,7 @@ class RecordedTransfer:
             instances=len(self.published[study_uid]),
             began_at=self.began_at,
             ended_at=self.ended_at or self.began_at,
+            sender=self.sender,
+            size_bytes=self.sizes.get(study_uid),
+            refused=self.refused,
         )

@@ -212,7 +212,7 @@ class Delivery:
         try:
             return await self._stored(part)
         except Rejected as error:
-            self._transfer.count_refused()
+            self._transfer.count_refused(error.reason)
             return self._refused(part, of_rejected(error), error.reason)
         except Unavailable as error:
             self._unavailable = error

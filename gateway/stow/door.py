@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.intake.lifespan import Intake
 from gateway.intake.status import BROKEN_OFF, Status
-from gateway.intake.transfer import Transfer
+from gateway.intake.transfer import Sender, Transfer
 from gateway.stow.body import ClientGone, RequestBody
 from gateway.stow.delivery import Delivery, PartResult
 from gateway.stow.multipart import MultipartLimits, PartBegun, PartEnded, Scanner
@@ -142,7 +142,8 @@ class Stow:
 
     async def _store(self, request: StoreRequest, body: RequestBody) -> StowResponse:
         """Store the instances of a request; in every case its parts are settled before its transfer ends."""
-        transfer = self.intake.new_transfer(request.principal.tenant, only_study=request.study)
+        sender = Sender(address=request.address)
+        transfer = self.intake.new_transfer(request.principal.tenant, sender, request.study)
         delivery = Delivery(self.intake.acceptance, transfer, self.settings.at_once)
         status = 0
         try:

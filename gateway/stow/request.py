@@ -35,6 +35,8 @@ class StoreRequest:
     media_type: str
     # The address of the DICOMweb service, without a slash at its end.
     base: str
+    # The address that the request came from.
+    address: str = ""
 
     @classmethod
     def of(cls, scope: Scope, head: RequestHead, principal: Principal, public_url: str = "") -> "StoreRequest":
@@ -53,6 +55,7 @@ class StoreRequest:
             length=int(length[:MOST_DIGITS]) if length.isdecimal() else None,
             media_type=media_type,
             base=service_address(scope, public_url),
+            address=head.peer,
         )
 
 

@@ -226,6 +226,14 @@ class HiddenRows(Protocol):
         With `held_at`, only contents that are still held at that moment.
         """
 
+    def transfers(
+        self, tenant: str | None, most: int, *, since: datetime, until: datetime, sender: str | None = None
+    ) -> tuple[TransferRow, ...]:
+        """Return the transfers that ended from `since` on and before `until`, a row for each of their studies.
+
+        With `sender`, only those of the peer with this name, or with this calling AE title.
+        """
+
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
         """Return conflicts; with `sop_uid`, only those of instances with this UID, in any study."""
 

@@ -151,16 +151,8 @@ def study_row(instance: StorableInstance) -> StudyRow:
 
 def transfer_row(event: TransferEnded) -> TransferRow:
     """Return the row of a transfer that has ended for one study."""
-    return TransferRow(
-        tenant=event.tenant,
-        transfer_id=event.transfer_id,
-        study_uid=event.study_uid,
-        outcome=event.outcome,
-        instances=event.instances,
-        began_at=event.began_at,
-        ended_at=event.occurred_at,
-        event_id=UUID(event.event_id),
-    )
+    given = {column.name: getattr(event, column.name) for column in fields(TransferRow) if hasattr(event, column.name)}
+    return TransferRow(**{**given, "ended_at": event.occurred_at, "event_id": UUID(event.event_id)})
 
 
 def quarantine_row(event: InstanceQuarantined) -> QuarantineRow:

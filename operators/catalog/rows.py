@@ -1,5 +1,6 @@
 """The catalog's rows as values: a class for each table of `schemas/catalog/`, its columns as fields."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from typing import Any, NamedTuple
@@ -185,7 +186,7 @@ class RevisionRow:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferRow:
-    """How one transfer ended for one study."""
+    """How one transfer ended for one study, where it came from, and what of the whole transfer was refused, by reason."""
 
     tenant: str
     transfer_id: str
@@ -195,6 +196,12 @@ class TransferRow:
     began_at: datetime
     ended_at: datetime
     event_id: UUID
+    peer: str = ""
+    calling_ae: str = ""
+    called_ae: str = ""
+    address: str = ""
+    size_bytes: int | None = None
+    refused: Mapping[str, int] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,7 @@ class CStoreRequest:
         try:
             receipt = await self.association.acceptance.accept(self.association.transfer, self.incoming)
         except Rejected as error:
-            self.association.transfer.count_refused()
+            self.association.transfer.count_refused(error.reason)
             self._log_refusal(error.reason)
             return of_rejected(error)
         except Unavailable as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
@@ -13,6 +14,7 @@ import structlog
 from gateway.intake.outbox import ledger
 from gateway.intake.outbox.journal import Journal
 from gateway.intake.outbox.ledger import Intent, Ledger
+from gateway.intake.transfer import NOBODY, Sender
 from schemas.events import Outcome
 from schemas.objects import Envelope, Identity
 from schemas.telemetry import GATEWAY_OUTBOX_OPEN, GATEWAY_OUTBOX_TROUBLE
@@ -54,9 +56,9 @@ class JournaledLedger:
         self._last_number = max(self.open.intents, default=0)
         GATEWAY_OUTBOX_OPEN.inc(len(self.open.intents))
 
-    def begin(self, transfer_id: str, tenant: str, began_at: datetime) -> None:
+    def begin(self, transfer_id: str, tenant: str, began_at: datetime, sender: Sender = NOBODY) -> None:
         """Record that a transfer began; raises OSError."""
-        line = ledger.begun(transfer_id, tenant, began_at)
+        line = ledger.begun(transfer_id, tenant, began_at, sender)
         self.open.apply(line, self.journal.append(line))
 
     def intend(self, transfer_id: str, identity: Identity, key: str, envelope: Envelope) -> Intent:
@@ -68,16 +70,22 @@ class JournaledLedger:
         GATEWAY_OUTBOX_OPEN.inc()
         return intent
 
-    def close_intent(self, intent: Intent, *, is_published: bool) -> bool:
-        """Record that an intent is closed; True if ends of its transfer can be published from now on."""
-        is_over = self.open.close(intent, is_published=is_published)
-        self._record_if_possible((ledger.done if is_published else ledger.given_up)(intent.number))
+    def close_intent(self, intent: Intent, *, is_published: bool, size_bytes: int | None = None) -> bool:
+        """Record that an intent is closed; True if ends of its transfer can be published from now on.
+
+        `size_bytes` is the size of the object whose event was published.
+        """
+        is_over = self.open.close(intent, is_published=is_published, size_bytes=size_bytes)
+        line = ledger.done(intent.number, size_bytes) if is_published else ledger.given_up(intent.number)
+        self._record_if_possible(line)
         GATEWAY_OUTBOX_OPEN.dec()
         return is_over
 
-    def end(self, transfer_id: str, outcome: Outcome, ended_at: datetime) -> None:
+    def end(
+        self, transfer_id: str, outcome: Outcome, ended_at: datetime, refused: Mapping[str, int] | None = None
+    ) -> None:
         """Record how a transfer ended."""
-        self._apply_and_record(ledger.ended(transfer_id, outcome, ended_at))
+        self._apply_and_record(ledger.ended(transfer_id, outcome, ended_at, refused))
 
     def end_published(self, transfer_id: str, study_uid: str) -> None:
         """Record that the end of a transfer for one study was published."""

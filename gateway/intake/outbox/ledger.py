@@ -1,13 +1,13 @@
 """The work that an outbox has left to do, as the lines of its journal record it: lines in, state out."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from itertools import takewhile
 from typing import Any, cast, get_args
 
 from gateway.intake.outbox.transfers import Transfers, unpacked
-from gateway.intake.transfer import RecordedTransfer, TransferEnd
+from gateway.intake.transfer import NOBODY, RecordedTransfer, Sender, TransferEnd
 from schemas.events import Outcome
 from schemas.objects import Envelope, Identity
 
@@ -15,6 +15,8 @@ Line = dict[str, Any]
 
 # A line is written in one turn of the event loop.
 HASHES_A_LINE = 250
+# The entries of the line of a transfer's beginning for the fields of its Sender, in their order.
+SENDER = ("peer", "calling_ae", "called_ae", "address")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,8 @@ class Ledger:
         """Return an open intent; raises OSError when its line cannot be read again, KeyError when it is closed."""
         return _intent(self._recall(self.intents[number]))
 
-    def close(self, intent: Intent, *, is_published: bool) -> bool:
-        """Close an intent; True if ends of its transfer can be published from now on.
+    def close(self, intent: Intent, *, is_published: bool, size_bytes: int | None = None) -> bool:
+        """Close an intent, whose published object has `size_bytes`; True if ends of its transfer can be published now.
 
         False for an intent that is closed already.
         """
@@ -83,7 +85,7 @@ class Ledger:
         transfer = self.transfers[intent.transfer_id]
         transfer.open_intents -= 1
         if is_published:
-            transfer.add(intent.identity.study_uid, (bytes.fromhex(intent.identity.data_hash),))
+            transfer.add(intent.identity.study_uid, (bytes.fromhex(intent.identity.data_hash),), size_bytes)
         self.transfers.keep(transfer)
         return transfer.is_over
 
@@ -116,7 +118,7 @@ class Ledger:
         (ids, kept), numbers = self.transfers.snapshot(), tuple(self.intents)
         for transfer_id, one in zip(ids, kept, strict=True):
             transfer = unpacked(transfer_id, one)
-            yield begun(transfer_id, transfer.tenant, transfer.began_at)
+            yield begun(transfer_id, transfer.tenant, transfer.began_at, transfer.sender)
         for number in numbers:
             if (place := self.intents.get(number)) is not None:
                 yield self._recall(place)
@@ -141,7 +143,8 @@ class Ledger:
 
     def _begun(self, line: Line, _: int) -> None:
         began_at = datetime.fromisoformat(line["began_at"])
-        transfer = RecordedTransfer(_text(line, "transfer"), _text(line, "tenant"), began_at)
+        sender = Sender(*(str(line.get(name, "")) for name in SENDER))
+        transfer = RecordedTransfer(_text(line, "transfer"), _text(line, "tenant"), began_at, sender=sender)
         if transfer.transfer_id not in self.transfers:
             self.transfers.keep(transfer)
 
@@ -150,7 +153,7 @@ class Ledger:
 
     def _done(self, line: Line, _: int) -> None:
         if line["number"] in self.intents:
-            self.close(self.intent(line["number"]), is_published=True)
+            self.close(self.intent(line["number"]), is_published=True, size_bytes=_number(line, "bytes"))
 
     def _given_up(self, line: Line, _: int) -> None:
         if line["number"] in self.intents:
@@ -159,14 +162,15 @@ class Ledger:
     def _published(self, line: Line, _: int) -> None:
         hashes = {bytes.fromhex(data_hash) for data_hash in line["hashes"]}
         transfer = self.transfers[line["transfer"]]
-        transfer.add(_text(line, "study"), hashes)
+        transfer.add(_text(line, "study"), hashes, _number(line, "bytes"))
         self.transfers.keep(transfer)
 
     def _ended(self, line: Line, _: int) -> None:
         outcome, ended_at = _outcome(line), datetime.fromisoformat(line["ended_at"])
+        refused = {str(reason): int(count) for reason, count in line.get("refused", {}).items()}
         transfer = self.transfers.get(line["transfer"])
         if transfer is not None:
-            transfer.end(outcome, ended_at)
+            transfer.end(outcome, ended_at, refused)
             self.transfers.keep(transfer)
 
     def _end_published(self, line: Line, _: int) -> None:
@@ -189,9 +193,10 @@ LINES: dict[str, Callable[[Ledger, Line, int], None]] = {
 }
 
 
-def begun(transfer_id: str, tenant: str, began_at: datetime) -> Line:
+def begun(transfer_id: str, tenant: str, began_at: datetime, sender: Sender = NOBODY) -> Line:
     """Return the line that says that a transfer began."""
-    return {"kind": "begun", "transfer": transfer_id, "tenant": tenant, "began_at": began_at.isoformat()}
+    line = {"kind": "begun", "transfer": transfer_id, "tenant": tenant, "began_at": began_at.isoformat()}
+    return line | {name: value for name, value in zip(SENDER, astuple(sender), strict=True) if value}
 
 
 def intended(intent: Intent) -> Line:
@@ -205,9 +210,9 @@ def intended(intent: Intent) -> Line:
     }
 
 
-def done(number: int) -> Line:
+def done(number: int, size_bytes: int | None = None) -> Line:
     """Return the line that says that the event of an intent was acknowledged."""
-    return {"kind": "done", "number": number}
+    return {"kind": "done", "number": number} | _known_bytes(size_bytes)
 
 
 def given_up(number: int) -> Line:
@@ -215,9 +220,10 @@ def given_up(number: int) -> Line:
     return {"kind": "gone", "number": number}
 
 
-def ended(transfer_id: str, outcome: Outcome, ended_at: datetime) -> Line:
+def ended(transfer_id: str, outcome: Outcome, ended_at: datetime, refused: Mapping[str, int] | None = None) -> Line:
     """Return the line that says that a transfer ended."""
-    return {"kind": "ended", "transfer": transfer_id, "outcome": outcome, "ended_at": ended_at.isoformat()}
+    line = {"kind": "ended", "transfer": transfer_id, "outcome": outcome, "ended_at": ended_at.isoformat()}
+    return line | ({"refused": dict(refused)} if refused else {})
 
 
 def end_published(transfer_id: str, study_uid: str) -> Line:
@@ -230,17 +236,20 @@ def _published(transfer: RecordedTransfer) -> Iterator[Line]:
         listed = [data_hash.hex() for data_hash in hashes]
         for start in range(0, max(1, len(listed)), HASHES_A_LINE):
             part = listed[start : start + HASHES_A_LINE]
-            yield {"kind": "published", "transfer": transfer.transfer_id, "study": study_uid, "hashes": part}
+            line = {"kind": "published", "transfer": transfer.transfer_id, "study": study_uid, "hashes": part}
+            # The bytes of all of them are added with the first part.
+            yield line | _known_bytes(None if start else transfer.sizes.get(study_uid))
 
 
 def _ending(transfer: RecordedTransfer) -> Iterator[Line]:
     if transfer.outcome and transfer.ended_at:
-        yield ended(transfer.transfer_id, transfer.outcome, transfer.ended_at)
+        yield ended(transfer.transfer_id, transfer.outcome, transfer.ended_at, transfer.refused)
     yield from (end_published(transfer.transfer_id, study_uid) for study_uid in sorted(transfer.ended_studies))
 
 
 def _stand_in(intent: Intent) -> RecordedTransfer:
-    return RecordedTransfer(intent.transfer_id, intent.identity.tenant, intent.envelope.received_at)
+    sender = Sender(calling_ae=intent.envelope.calling_ae, called_ae=intent.envelope.called_ae)
+    return RecordedTransfer(intent.transfer_id, intent.identity.tenant, intent.envelope.received_at, sender=sender)
 
 
 def _intent(line: Line) -> Intent:
@@ -254,6 +263,16 @@ def _outcome(line: Line) -> Outcome:
     if line["outcome"] not in get_args(Outcome):
         raise ValueError("a transfer ends in another way")
     return cast("Outcome", line["outcome"])
+
+
+def _known_bytes(size_bytes: int | None) -> Line:
+    return {} if size_bytes is None else {"bytes": size_bytes}
+
+
+def _number(line: Line, name: str) -> int | None:
+    """Return a number of a line; None if it has none, as a line of another release."""
+    found = line.get(name)
+    return found if isinstance(found, int) else None
 
 
 def _text(line: Line, name: str) -> str:

@@ -6,7 +6,7 @@ events, and end their transfers as lost.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,6 +20,7 @@ from gateway.intake.outbox.backlog import Backlog
 from gateway.intake.outbox.journal import Journal
 from gateway.intake.outbox.journaled import JournaledLedger
 from gateway.intake.outbox.ledger import Intent
+from gateway.intake.transfer import NOBODY, Sender
 from operators.errors import Rejected, Unavailable
 from operators.store.ports import EventLog, StoreTime
 from operators.tasks import supervised
@@ -107,26 +108,26 @@ class Outbox:
                 self.end(transfer_id, "lost")
             await asyncio.sleep(0)
 
-    def begin(self, transfer_id: str, tenant: str, age_s: float) -> None:
+    def begin(self, transfer_id: str, tenant: str, age_s: float, sender: Sender = NOBODY) -> None:
         """Record that a transfer began so long ago; raises OSError when the disk fails or is full."""
-        self._ledger.begin(transfer_id, tenant, self._ports.time.now() - timedelta(seconds=age_s))
+        self._ledger.begin(transfer_id, tenant, self._ports.time.now() - timedelta(seconds=age_s), sender)
 
     def intend(self, transfer_id: str, identity: Identity, key: str, envelope: Envelope) -> Intent:
         """Record that an object is about to be stored; return the intent. Raises OSError as begin()."""
         return self._ledger.intend(transfer_id, identity, key, envelope)
 
-    def done(self, intent: Intent) -> None:
-        """Record that the event of an intent was acknowledged."""
-        self._close_intent(intent, is_published=True)
+    def done(self, intent: Intent, size_bytes: int | None = None) -> None:
+        """Record that the event of an intent was acknowledged, and the size of its object."""
+        self._close_intent(intent, is_published=True, size_bytes=size_bytes)
 
     def failed(self, intent: Intent) -> None:
         """Leave an intent to be retried."""
         self._failed.add(intent.number)
         self._has_failed.set()
 
-    def end(self, transfer_id: str, outcome: Outcome) -> None:
+    def end(self, transfer_id: str, outcome: Outcome, refused: Mapping[str, int] | None = None) -> None:
         """Record how a transfer ended; its transfer-ended events are published later."""
-        self._ledger.end(transfer_id, outcome, self._ports.time.now())
+        self._ledger.end(transfer_id, outcome, self._ports.time.now(), refused)
         self._add_ends(transfer_id)
 
     async def run(self) -> None:
@@ -202,7 +203,7 @@ class Outbox:
         if event is None:
             return self._is_given_up(intent)
         await self._ports.events.publish(INSTANCE_STORED, event)
-        self.done(intent)
+        self.done(intent, event.size_bytes)
         GATEWAY_HEALED.inc()
         log.info("instance_healed", transfer=intent.transfer_id, key=intent.key)
         return True
@@ -237,9 +238,9 @@ class Outbox:
             self._ends.add((transfer_id, study_uid))
         self._has_ended.set()
 
-    def _close_intent(self, intent: Intent, *, is_published: bool) -> None:
+    def _close_intent(self, intent: Intent, *, is_published: bool, size_bytes: int | None = None) -> None:
         self._missed_at.pop(intent.number, None)
-        if self._ledger.close_intent(intent, is_published=is_published):
+        if self._ledger.close_intent(intent, is_published=is_published, size_bytes=size_bytes):
             self._add_ends(intent.transfer_id)
 
     def _report_intent(self, number: int, error: Exception) -> None:

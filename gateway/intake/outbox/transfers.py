@@ -5,11 +5,12 @@ A long outage of the broker leaves as many transfers as intents, if each associa
 """
 
 from collections.abc import Iterator
+from dataclasses import astuple
 from datetime import datetime
 
 import orjson
 
-from gateway.intake.transfer import NO_HASHES, RecordedTransfer
+from gateway.intake.transfer import NO_HASHES, RecordedTransfer, Sender
 
 # The most studies and hashes of a transfer that is kept as a text: it is written anew with each change.
 MOST_SMALL = 16
@@ -69,6 +70,9 @@ def packed(transfer: RecordedTransfer) -> str:
             published,
             tuple(transfer.ended_studies),
             transfer.open_intents,
+            astuple(transfer.sender),
+            transfer.sizes,
+            transfer.refused,
         )
     ).decode()
 
@@ -77,7 +81,7 @@ def unpacked(transfer_id: str, kept: Kept) -> RecordedTransfer:
     """Return a transfer from what is kept of it."""
     if isinstance(kept, RecordedTransfer):
         return kept
-    tenant, began_at, outcome, ended_at, published, ended_studies, open_intents = orjson.loads(kept)
+    tenant, began_at, outcome, ended_at, published, ended_studies, open_intents, sender, *told = orjson.loads(kept)
     return RecordedTransfer(
         transfer_id,
         tenant,
@@ -87,6 +91,8 @@ def unpacked(transfer_id: str, kept: Kept) -> RecordedTransfer:
         {study_uid: set(map(bytes.fromhex, hashes)) or NO_HASHES for study_uid, hashes in published.items()},
         frozenset(ended_studies),
         open_intents,
+        Sender(*sender),
+        *told,
     )
 
 

@@ -287,6 +287,21 @@ class MemoryHiddenRows(Failing):
         ordered = sorted(found, key=lambda row: (row.tenant, row.data_hash))
         return tuple(sorted(ordered, key=lambda row: row.stored_at, reverse=True)[:most])
 
+    def transfers(
+        self, tenant: str | None, most: int, *, since: datetime, until: datetime, sender: str | None = None
+    ) -> tuple[TransferRow, ...]:
+        """Return the transfers that ended in this time, the latest first."""
+        self.before_request("catalog")
+        found = [
+            row
+            for row in self.tables.transfers.values()
+            if since <= row.ended_at < until
+            and tenant in (None, row.tenant)
+            and sender in (None, row.peer, row.calling_ae)
+        ]
+        ordered = sorted(found, key=lambda row: (row.tenant, row.transfer_id, row.study_uid))
+        return tuple(sorted(ordered, key=lambda row: row.ended_at, reverse=True)[:most])
+
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
         """Return conflicts, the latest first."""
         self.before_request("catalog")

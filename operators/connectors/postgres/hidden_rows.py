@@ -8,7 +8,7 @@ from typing import Any, LiteralString, TypeVar
 from psycopg import Connection, sql
 
 from operators.catalog.ports import ConflictPair
-from operators.catalog.rows import ConflictRow, Content, QuarantineRow
+from operators.catalog.rows import ConflictRow, Content, QuarantineRow, TransferRow
 from operators.connectors.postgres.connecting import connected
 from schemas.settings.servers import CatalogSettings
 
@@ -30,6 +30,14 @@ class PostgresHiddenRows:
         asked = {"tenant": tenant, "beginning": beginning, "held_at": held_at, "most": most}
         with self._connected() as connection:
             return tuple(_row(QuarantineRow, row) for row in connection.execute(QUARANTINED, asked))
+
+    def transfers(
+        self, tenant: str | None, most: int, *, since: datetime, until: datetime, sender: str | None = None
+    ) -> tuple[TransferRow, ...]:
+        """Return the transfers that ended in this time, the latest first."""
+        asked = {"tenant": tenant, "since": since, "until": until, "sender": sender, "most": most}
+        with self._connected() as connection:
+            return tuple(_row(TransferRow, row) for row in connection.execute(TRANSFERS, asked))
 
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
         """Return conflicts, the latest first."""
@@ -60,6 +68,12 @@ QUARANTINED = sql.SQL("""
     ORDER BY stored_at DESC, tenant COLLATE "C", data_hash COLLATE "C" LIMIT %(most)s""").format(
     _columns(QuarantineRow, "quarantine")
 )
+TRANSFERS = sql.SQL("""
+    SELECT {} FROM transfer
+    WHERE ended_at >= %(since)s AND ended_at < %(until)s AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+      AND (%(sender)s::text IS NULL OR peer = %(sender)s OR calling_ae = %(sender)s)
+    ORDER BY ended_at DESC, tenant COLLATE "C", transfer_id COLLATE "C", study_uid COLLATE "C"
+    LIMIT %(most)s""").format(_columns(TransferRow, "transfer"))
 CONFLICTS = sql.SQL("""
     SELECT {}, {} FROM conflict JOIN instance USING (tenant, study_uid, sop_uid)
     WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s) AND (%(sop_uid)s::text IS NULL OR sop_uid = %(sop_uid)s)

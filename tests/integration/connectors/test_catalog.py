@@ -416,6 +416,28 @@ def test_operators_find_quarantined_contents(isolated: IsolatedCatalog, request:
     assert {row.data_hash for row in hidden.quarantined(None, 1000)} >= set(hashes())
 
 
+def test_operators_find_what_came_from_a_peer_in_a_time(
+    isolated: IsolatedCatalog, request: pytest.FixtureRequest
+) -> None:
+    ct = {"peer": "ct1", "calling_ae": "CT1", "called_ae": "FLUORO", "address": "10.1.0.7", "size_bytes": 7}
+    first = replace(ended(transfer="t1", second=1), **ct, refused={"too-large": 2})  # type: ignore[arg-type]
+    other = replace(ended(transfer="t2", second=2), calling_ae="MR1")
+    late = ended(transfer="t3", second=9)
+    isolated.run([first, other, late])
+    hidden = hidden_rows_of(isolated, request)
+
+    def found(most: int = 9, **asked: Any) -> list[str]:
+        since, until = NOON + timedelta(seconds=1), NOON + timedelta(seconds=9)
+        return [row.transfer_id for row in hidden.transfers(isolated.tenant, most, since=since, until=until, **asked)]
+
+    assert found() == ["t2", "t1"]
+    assert found(1) == ["t2"]
+    assert found(sender="ct1") == found(sender="CT1") == ["t1"]
+    assert found(sender="nobody") == []
+    (row,) = hidden.transfers(isolated.tenant, 9, since=NOON, until=NOON + timedelta(seconds=2))
+    assert (row.address, row.size_bytes, row.refused) == ("10.1.0.7", 7, {"too-large": 2})
+
+
 def test_operators_find_both_contents_of_a_conflict(isolated: IsolatedCatalog, request: pytest.FixtureRequest) -> None:
     shown, lost = instance(content="a"), instance(content="b", second=1)
     other = [instance(sop="2", content=name, second=5 + at) for at, name in enumerate("cd")]

@@ -9,7 +9,9 @@ from pynetdicom import build_context
 from structlog.testing import capture_logs
 
 from operators.dimse.pdu import RELEASE_RP_PDU
+from schemas.events import TransferEnded
 from schemas.telemetry import GATEWAY_PEERS_READ
+from schemas.topics import TRANSFER_ENDED
 from tests.integration.gateway.conftest import ALLOWED, STRANGER
 from tests.support.worlds.gateway import GatewaySections
 from tests.support.worlds.intake import CT
@@ -89,6 +91,12 @@ def test_a_peer_stores_for_its_own_tenant(allowed: GatewaySections) -> None:
 
         assert [event.tenant for event in gateway.stored] == ["clinic"]
         wait_for(lambda: gateway.ended == [("well", 1)])
+        (end,) = gateway.events.events(TRANSFER_ENDED)
+        size_bytes = sum(map(len, gateway.objects()))
+
+    assert isinstance(end, TransferEnded)
+    assert (end.peer, end.calling_ae, end.called_ae, end.address) == ("ct1", "CT1", "FLUORO", "127.0.0.1")
+    assert (end.size_bytes, end.refused) == (size_bytes, {})
 
 
 def test_a_command_of_a_service_that_the_peer_may_not_use_is_aborted(allowed: GatewaySections) -> None:

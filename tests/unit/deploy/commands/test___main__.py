@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy.commands.__main__ import GROUPS, main
+from deploy.commands.__main__ import COMMANDS, listing, main
 from deploy.commands.sections import ADDRESSES
 
-EVERY = [(group.name, command.name) for group in GROUPS for command in group.commands]
+EVERY = [tuple(name.split()) for name, _ in listing()]
+GROUPS = [(each.name,) for each in COMMANDS if (each.name,) not in EVERY]
 
 
 def usage_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -21,11 +22,13 @@ def test_without_arguments_every_command_is_listed_with_a_line(capsys: pytest.Ca
     assert main([]) == 0
 
     lines = capsys.readouterr().out.split("commands:\n")[1].splitlines()
-    assert [tuple(line.split()[:2]) for line in lines] == EVERY
-    assert all(len(line.split()) > 4 and line.endswith(".") for line in lines)
+    told = [line.strip().split("  ", 1) for line in lines]
+    assert [tuple(name.split()) for name, _ in told] == EVERY
+    assert all(len(does.split()) > 3 and does.endswith(".") for _, does in told)
+    assert len({name for (name, *_) in EVERY}) == len(COMMANDS)
 
 
-@pytest.mark.parametrize("arguments", [(), ("quarantine",), ("conflicts",), ("jobs",), ("topics",), *EVERY])
+@pytest.mark.parametrize("arguments", [(), *GROUPS, *EVERY])
 def test_every_group_and_command_has_help(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([*arguments, "--help"])
@@ -45,6 +48,7 @@ def test_every_group_and_command_has_help(arguments: tuple[str, ...], capsys: py
         ["jobs", "resume", "nothing"],
         ["quarantine", "list", "--most", "-1"],
         ["quarantine", "list", "--tenant", "A B"],
+        ["transfers", "--since", "12h", "--from", "2026-11-29"],
     ],
 )
 def test_wrong_arguments_are_a_usage_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,6 +66,14 @@ def test_wrong_arguments_are_a_usage_error(arguments: list[str], capsys: pytest.
         *(
             (["quarantine", "release", "abcd", "--stow-url", url], f"'{url}' should be a URL such as http://127.0.0.1")
             for url in ("localhost:8060/dicomweb", "https://archive/dicomweb", "http://", "http://archive?x")
+        ),
+        *(
+            (["transfers", "--since", text], "a number and m, h or d, such as 12h")
+            for text in ("", "h", "12", "1w", "99999d")
+        ),
+        *(
+            (["transfers", "--from", text], "a date or a time, such as")
+            for text in ("", "yesterday", "2026-13-01", "9" * 99)
         ),
         *((["conflicts", "show", text], "should be a UID: numbers with dots") for text in ("x", "../1", "1.2\n")),
     ],
@@ -83,6 +95,7 @@ def test_a_wrong_value_is_refused_with_the_right_form(
         ["conflicts", "show", "1.2"],
         ["jobs", "list"],
         ["jobs", "resume", "catalog"],
+        ["transfers"],
     ],
 )
 def test_each_command_needs_servers_to_work_with(

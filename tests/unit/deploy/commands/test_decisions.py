@@ -12,6 +12,7 @@ import pytest
 from deploy.commands.decisions import DecisionPorts, discard, release
 from deploy.commands.stow import StowReply
 from deploy.errors import Failed
+from gateway.intake.transfer import Sender
 from operators.catalog.rows import QuarantineRow
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryHiddenRows
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
@@ -48,7 +49,7 @@ class World:
         arrival = acceptance.receive(sop_class, sop_uid, EXPLICIT)
         arrival.body.write(memoryview(file)[split_part10(file).prefix_length :])
         with pytest.raises(Rejected):
-            await acceptance.accept(self.door.intake.new_transfer("local", "CT1"), arrival)
+            await acceptance.accept(self.door.intake.new_transfer("local", Sender(calling_ae="CT1")), arrival)
 
     def row(self) -> QuarantineRow:
         """Catalog every event published so far, and return the one row."""

@@ -1,12 +1,12 @@
 """A transfer begins with its first instance and ends exactly once, whatever its door does afterwards."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
 
-from gateway.intake.transfer import RecordedTransfer, Transfer
+from gateway.intake.transfer import RecordedTransfer, Sender, Transfer
 from schemas.events import Outcome
 
 NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
@@ -20,17 +20,26 @@ class Record:
     ages_s: list[float] = field(default_factory=list)
     is_full: bool = False
 
-    def begin(self, transfer_id: str, tenant: str, age_s: float) -> None:  # noqa: ARG002
+    senders: list[Sender] = field(default_factory=list)
+    refused: list[dict[str, int]] = field(default_factory=list)
+
+    def begin(self, transfer_id: str, tenant: str, age_s: float, sender: Sender) -> None:  # noqa: ARG002
         if self.is_full:
             raise OSError(28, "no space")
         self.entries.append("begun")
         self.ages_s.append(age_s)
+        self.senders.append(sender)
 
-    def end(self, transfer_id: str, outcome: Outcome) -> None:  # noqa: ARG002
+    def end(self, transfer_id: str, outcome: Outcome, refused: Mapping[str, int]) -> None:  # noqa: ARG002
         self.entries.append(outcome)
+        self.refused.append(dict(refused))
 
 
 Act = Callable[[Transfer], None]
+
+
+def REFUSED(transfer: Transfer) -> None:  # noqa: N802 - a value of the table below
+    transfer.count_refused("bad-sequence")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +67,7 @@ def test_a_transfer_is_begun_once_and_ended_once(
     assert (record.entries, transfer.outcome) == (recorded, outcome)
 
 
-REFUSED, STORED = Transfer.count_refused, Transfer.count
+STORED = Transfer.count
 
 
 @pytest.mark.parametrize(
@@ -135,3 +144,32 @@ def test_each_study_of_a_recorded_transfer_has_one_end() -> None:
     assert not recorded.is_finished
     recorded.end_published("1.2.4")
     assert recorded.is_finished
+
+
+def test_who_sent_a_transfer_and_what_of_it_was_refused_is_recorded() -> None:
+    record = Record()
+    transfer = Transfer(record, "local", "CT1", "FLUORO", peer="ct1", address="10.1.0.7")
+    transfer.begin()
+    for reason in ("bad-sequence", "too-large", "bad-sequence"):
+        transfer.count_refused(reason)
+    transfer.complete()
+
+    assert record.senders == [Sender("ct1", "CT1", "FLUORO", "10.1.0.7")]
+    assert record.refused == [{"bad-sequence": 2, "too-large": 1}]
+    assert transfer.summary["reasons"] == {"bad-sequence": 2, "too-large": 1}
+
+
+def test_the_bytes_of_an_instance_that_comes_twice_count_once() -> None:
+    recorded = RecordedTransfer("t-1", "local", NOON, sender=Sender("ct1", "CT1"))
+    recorded.add("1.2.3", (b"a",), 100)
+    recorded.add("1.2.3", (b"a",), 100)
+    recorded.add("1.2.3", (b"b",), 11)
+    recorded.add("1.2.4", (b"c",))
+    recorded.end("well", NOON, {"too-large": 1})
+
+    events = [recorded.end_for(study).event for study in recorded.unpublished()]
+    assert [(event.study_uid, event.instances, event.size_bytes) for event in events] == [
+        ("1.2.3", 2, 111),
+        ("1.2.4", 1, None),
+    ]
+    assert [(event.peer, event.calling_ae, event.refused) for event in events] == [("ct1", "CT1", {"too-large": 1})] * 2

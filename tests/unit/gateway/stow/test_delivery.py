@@ -68,3 +68,16 @@ def test_a_refused_part_says_why_and_its_log_line_has_the_hash(tmp_path: Path) -
             assert quarantine.tenant_and_hash(key)[1] == refusal["hash"]
 
     asyncio.run(test())
+
+
+def test_the_end_of_a_request_has_its_address_its_bytes_and_its_refusals_by_reason(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with stow_world(tmp_path) as world:
+            await world.post(multipart(b"no DICOM", part10(), b"no DICOM either"))
+            (end,) = await world.ends()
+
+            assert (end.address, end.peer, end.calling_ae) == ("127.0.0.1", "", "")
+            assert (end.instances, end.size_bytes) == (1, len(world.stored()[0]))
+            assert end.refused == {"not-part10": 2}
+
+    asyncio.run(test())

@@ -185,6 +185,14 @@ def test_the_end_of_a_transfer_gives_its_row() -> None:
     assert (row.began_at, row.ended_at) == (NOON, NOON + timedelta(seconds=9))
 
 
+def test_the_end_of_a_transfer_says_who_sent_how_much_and_what_was_refused() -> None:
+    told = {"peer": "ct1", "calling_ae": "CT1", "called_ae": "FLUORO", "address": "10.1.0.7", "size_bytes": 9}
+    row = transfer_row(replace(ended(), **told, refused={"too-large": 1}))  # type: ignore[arg-type]
+
+    assert {name: getattr(row, name) for name in told} == told
+    assert row.refused == {"too-large": 1}
+
+
 @pytest.mark.parametrize("state", ["held", "released", "discarded"])
 def test_a_quarantined_content_has_the_state_and_the_values_of_its_event(state: QuarantineState) -> None:
     event = quarantined(state=state)

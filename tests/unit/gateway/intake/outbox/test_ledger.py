@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gateway.intake.outbox.ledger import Intent, Ledger, Line, begun, done, end_published, ended, given_up, intended
-from gateway.intake.transfer import RecordedTransfer
+from gateway.intake.transfer import RecordedTransfer, Sender
 from schemas.objects import Identity
 from tests.support.worlds.intake import envelope_of
 
@@ -255,9 +255,8 @@ def test_a_line_that_cannot_be_read_is_an_error_and_changes_nothing(line: Line) 
 def test_an_intent_stands_in_for_the_lost_beginning_of_its_transfer() -> None:
     ledger = ledger_of([intended(intent(1)), done(1), ENDED])
 
-    assert ledger.end("t-1", FIRST_STUDY) == ledger_of([BEGUN, intended(intent(1)), done(1), ENDED]).end(
-        "t-1", FIRST_STUDY
-    )
+    whole = [begun("t-1", "local", NOON, Sender(calling_ae="CT", called_ae="FLUORO")), intended(intent(1))]
+    assert ledger.end("t-1", FIRST_STUDY) == ledger_of([*whole, done(1), ENDED]).end("t-1", FIRST_STUDY)
 
 
 def test_the_lines_on_disk_keep_the_names_that_another_version_reads() -> None:
@@ -271,3 +270,24 @@ def test_the_lines_on_disk_keep_the_names_that_another_version_reads() -> None:
         {"kind": "ended", "transfer": "t-1", "outcome": "well", "ended_at": "2026-11-01T12:01:00+00:00"},
         {"kind": "told", "transfer": "t-1", "study": FIRST_STUDY},
     ]
+
+
+def test_the_sender_the_bytes_and_the_refusals_of_a_transfer_survive_its_process_and_a_snapshot() -> None:
+    sender = Sender("ct1", "CT1", "FLUORO", "10.1.0.7")
+    first, second = intent(1), intent(2, data_hash=HASHES[1])
+    lines = [begun("t-1", "local", NOON, sender), intended(first), intended(second), done(1, 100), done(2, 11)]
+    ledger = ledger_of([*lines, ended("t-1", "well", LATER, {"too-large": 2})])
+
+    for one in (ledger, ledger_of(ledger.snapshot())):
+        end = one.end("t-1", FIRST_STUDY)
+        assert end is not None
+        assert (end.sender, end.instances, end.size_bytes, end.refused) == (sender, 2, 111, {"too-large": 2})
+
+
+def test_the_lines_of_an_earlier_release_lead_to_an_end_without_sender_and_bytes() -> None:
+    old = {"kind": "begun", "transfer": "t-1", "tenant": "local", "began_at": NOON.isoformat()}
+    ledger = ledger_of([old, intended(intent(1)), {"kind": "done", "number": 1}, ended("t-1", "well", LATER)])
+
+    end = ledger.end("t-1", FIRST_STUDY)
+    assert end is not None
+    assert (end.sender, end.size_bytes, end.refused) == (Sender(), None, {})

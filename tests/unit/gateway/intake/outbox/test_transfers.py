@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.intake.outbox.transfers import MOST_SMALL, Transfers
-from gateway.intake.transfer import RecordedTransfer
+from gateway.intake.transfer import RecordedTransfer, Sender
 from schemas.events import Outcome
 
 NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
@@ -24,6 +24,9 @@ RECORDED = st.builds(
     published=st.dictionaries(UIDS, st.sets(st.binary(min_size=32, max_size=32), max_size=3)),
     ended_studies=st.just(frozenset[str]()),
     open_intents=st.integers(1, 100_000),
+    sender=st.builds(Sender, *[st.text(max_size=16)] * 4),
+    sizes=st.dictionaries(UIDS, st.integers(0, 2**40)),
+    refused=st.dictionaries(st.sampled_from(["too-large", "bad-sequence"]), st.integers(1, 100)),
 )
 
 

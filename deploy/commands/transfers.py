@@ -1,0 +1,186 @@
+"""The transfer command: what came from whom, when, and what of it was refused.
+
+A transfer is one association or one STOW-RS request. Times are those of its end. Refused instances are counted by reason;
+what is kept of them lies in quarantine (`quarantine list`). A transfer that stored nothing is known by what it left there:
+of one that left nothing, only the gateway's log tells (`association_ended`, `store_ended`).
+"""
+
+import re
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+from deploy.commands.command import OperatorCommand, add_list_arguments
+from deploy.commands.output import as_json, print_line, table
+from deploy.commands.sections import RowSections, load_sections
+from operators.catalog.rows import QuarantineRow, TransferRow
+from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
+
+DURATION = re.compile(r"([0-9]{1,4})([mhd])")
+UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+DEFAULT_SINCE = timedelta(hours=24)
+HEADINGS = ("ENDED", "TENANT", "PEER", "FROM", "ADDRESS", "OUTCOME", "STUDIES", "INSTANCES", "BYTES", "REFUSED")
+
+
+@dataclass(frozen=True)
+class ListedTransfer:
+    """One transfer, with the sums over its studies; unknown bytes are None, unknown senders empty."""
+
+    tenant: str
+    transfer_id: str
+    peer: str
+    calling_ae: str
+    called_ae: str
+    address: str
+    outcome: str
+    began_at: datetime
+    ended_at: datetime
+    studies: tuple[str, ...]
+    instances: int
+    size_bytes: int | None
+    refused: dict[str, int]
+
+
+def transfers(options: Namespace) -> None:
+    """List what came from whom and when, and what of it was refused; for the last 24 hours, unless it is said otherwise."""
+    since, until = period(options, datetime.now(UTC))
+    rows = PostgresHiddenRows(load_sections(RowSections).catalog)
+    ended = rows.transfers(options.tenant, options.most, since=since, until=until, sender=options.peer)
+    held = [
+        row
+        for row in rows.quarantined(options.tenant, options.most)
+        if since <= row.received_at < until and options.peer in (None, row.calling_ae)
+    ]
+    found = listed(ended, held)[: options.most]
+    if options.json:
+        for one in found:
+            print_line(as_json(one.__dict__))
+        return
+    if found:
+        print_line(table(HEADINGS, map(columns, found)))
+    print_line(total(found))
+
+
+def period(options: Namespace, now: datetime) -> tuple[datetime, datetime]:
+    """Return the beginning and the end of the asked time; the end is not part of it."""
+    until = options.to or now
+    return options.from_ or (until - (options.since or DEFAULT_SINCE)), until
+
+
+def listed(ended: Iterable[TransferRow], held: Iterable[QuarantineRow]) -> list[ListedTransfer]:
+    """Return the transfers of these rows, the latest first; those that stored nothing are known by their quarantined instances."""
+    by_transfer = sorted(ended, key=_transfer_of)
+    found = [_of_rows(list(rows)) for _, rows in groupby(by_transfer, key=_transfer_of)]
+    known = {(one.tenant, one.transfer_id) for one in found}
+    others = sorted((row for row in held if _transfer_of(row) not in known), key=_transfer_of)
+    found += [_of_refused(list(rows)) for _, rows in groupby(others, key=_transfer_of)]
+    return sorted(found, key=lambda one: one.ended_at, reverse=True)
+
+
+def columns(one: ListedTransfer) -> tuple[Any, ...]:
+    """Return the columns of a transfer in the list; no patient data."""
+    size = "?" if one.size_bytes is None else one.size_bytes
+    sender = (one.peer, one.calling_ae, one.address)
+    counts = (len(one.studies), one.instances, size, reasons(one.refused))
+    return (one.ended_at, one.tenant, *sender, one.outcome, *counts)
+
+
+def total(found: Sequence[ListedTransfer]) -> str:
+    """Return the sums of a list, as a line."""
+    if not found:
+        return "No transfer ended in this time."
+    refused = sum((Counter(one.refused) for one in found), Counter[str]())
+    instances, size = sum(one.instances for one in found), sum(one.size_bytes or 0 for one in found)
+    told = f"{refused.total()} refused" + (f" ({reasons(refused)})" if refused else "")
+    return f"{len(found)} transfers, {instances} instances, {size / 1e6:.1f} MB; {told}."
+
+
+def reasons(refused: dict[str, int]) -> str:
+    """Return counts by reason, the most frequent first."""
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(refused.items(), key=lambda each: -each[1]))
+
+
+def _transfer_of(row: TransferRow | QuarantineRow) -> tuple[str, str]:
+    return row.tenant, row.transfer_id
+
+
+def _of_rows(rows: Sequence[TransferRow]) -> ListedTransfer:
+    """Return the transfer that has these rows, one for each of its studies."""
+    first, sizes = rows[0], [row.size_bytes for row in rows]
+    return ListedTransfer(
+        tenant=first.tenant,
+        transfer_id=first.transfer_id,
+        peer=first.peer,
+        calling_ae=first.calling_ae,
+        called_ae=first.called_ae,
+        address=first.address,
+        outcome=first.outcome,
+        began_at=first.began_at,
+        ended_at=max(row.ended_at for row in rows),
+        studies=tuple(row.study_uid for row in rows),
+        instances=sum(row.instances for row in rows),
+        size_bytes=None if None in sizes else sum(size or 0 for size in sizes),
+        refused=dict(first.refused),
+    )
+
+
+def _of_refused(rows: Sequence[QuarantineRow]) -> ListedTransfer:
+    """Return the transfer that stored nothing, and left these contents in quarantine."""
+    first = rows[0]
+    return ListedTransfer(
+        tenant=first.tenant,
+        transfer_id=first.transfer_id,
+        peer="",
+        calling_ae=first.calling_ae,
+        called_ae=first.called_ae,
+        address="",
+        outcome="refused",
+        began_at=min(row.received_at for row in rows),
+        ended_at=max(row.received_at for row in rows),
+        studies=(),
+        instances=0,
+        size_bytes=0,
+        refused=dict(Counter(row.reason for row in rows)),
+    )
+
+
+def duration(text: str) -> timedelta:
+    """Read a duration such as 90m, 12h or 7d; raises ArgumentTypeError."""
+    if not (parts := DURATION.fullmatch(text)):
+        raise ArgumentTypeError(f"{text!r} should be a number and m, h or d, such as 12h")
+    return timedelta(**{UNITS[parts[2]]: int(parts[1])})
+
+
+def moment(text: str, *, is_end: bool = False) -> datetime:
+    """Read a date or a time of ISO 8601, this machine's own time unless it says another; raises ArgumentTypeError.
+
+    A date is its first moment; as an end, the first moment after it.
+    """
+    with suppress(ValueError, OverflowError):
+        if len(text) == len("2026-11-29"):
+            day = date.fromisoformat(text) + timedelta(days=is_end)
+            return datetime(day.year, day.month, day.day).astimezone()
+        found = datetime.fromisoformat(text)
+        return found if found.tzinfo else found.astimezone()
+    raise ArgumentTypeError(f"{text!r} should be a date or a time, such as 2026-11-29 or 2026-11-29T22:00")
+
+
+def _end(text: str) -> datetime:
+    return moment(text, is_end=True)
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    add_list_arguments(parser)
+    begin = parser.add_mutually_exclusive_group()
+    begin.add_argument("--since", type=duration, metavar="TIME", help="for this long: 90m, 12h, 7d (default: 24h)")
+    begin.add_argument("--from", dest="from_", type=moment, metavar="TIME", help="from a date or a time on")
+    parser.add_argument("--to", type=_end, metavar="TIME", help="until the end of a date, or a time (default: now)")
+    parser.add_argument("--peer", metavar="NAME", help="only from this peer, by its name or its calling AE title")
+
+
+COMMAND = OperatorCommand("transfers", transfers, _add_arguments, about=__doc__ or "")
