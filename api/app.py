@@ -75,7 +75,7 @@ DEFAULTS = (
     (b"cache-control", b"no-store"),
     (
         b"content-security-policy",
-        b"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox",
+        b"default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; sandbox",
     ),
 )
 

@@ -68,5 +68,6 @@ def _page(base: str, resources: Iterable[Resource]) -> str:
 
 
 def _address(base: str, path: str, methods: tuple[str, ...]) -> str:
-    address = escape(base + path)
-    return f'<a href="{address}">{address}</a>' if methods == READ and "{" not in path else address
+    """Return a path below the service's address as the page shows it: a link where it can be opened as it stands."""
+    can_open = methods == READ and "{" not in path
+    return f'<a href="{escape(base + path)}">{escape(path)}</a>' if can_open else escape(path)

@@ -22,6 +22,8 @@ def test_a_video_is_answered_as_stored(corpus: Path) -> None:
         video = ask(f"{at}/rendered")
 
         assert (video.status_code, video.headers["content-type"]) == (200, "video/mp4")
+        # Chromium's player shows it with this policy, and not without its origin.
+        assert video.headers["content-security-policy"].endswith("; sandbox allow-same-origin")
         assert video.content.rstrip(b"\0") in whole
         assert len(video.content) > 1000
         assert ask(f"{at}/rendered", accept="image/jpeg").status_code == 406
