@@ -104,7 +104,12 @@ def _offsets(positions: Positions, topic: Topic, place: Place | None) -> Callabl
         return lambda _, offset: offset
     if isinstance(place, int):
         return lambda _, __: place
-    return positions.offsets_at([topic.name], int(place.timestamp() * 1000)).get
+    return positions.offsets_at([topic.name], unix_ms(place)).get
+
+
+def unix_ms(moment: datetime) -> int:
+    """Return a moment in Unix milliseconds: the time that is printed of a record, read again, is that record's."""
+    return round(moment.timestamp() * 1000)
 
 
 def print_records(records: Iterator[Record], limit: int, *, as_lines_of_json: bool) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from deploy.commands.__main__ import main
-from deploy.commands.topics import ago, decoded, line, place, print_records
+from deploy.commands.topics import ago, decoded, line, place, print_records, unix_ms
 from operators.stream.step import Record
 from schemas.codec import MARKER, encode
 from schemas.events import StudyCataloged, event_id
@@ -85,6 +86,14 @@ def test_a_span_counts_back_from_now(text: str, span: int) -> None:
 def test_other_places_and_spans_are_refused(parse: Callable[[str], object], text: str) -> None:
     with pytest.raises(ArgumentTypeError, match="should be"):
         parse(text)
+
+
+def test_the_time_that_is_printed_of_a_record_leads_back_to_it() -> None:
+    times = [1_796_009_226_000 + millisecond for millisecond in range(1000)]
+    printed = [decoded(replace(record(), timestamp_ms=time_ms))["time"].isoformat() for time_ms in times]
+    moments = [place(text) for text in printed]
+
+    assert [unix_ms(moment) for moment in moments if isinstance(moment, datetime)] == times
 
 
 def test_a_record_is_printed_with_its_place_and_its_event(capsys: pytest.CaptureFixture[str]) -> None:
