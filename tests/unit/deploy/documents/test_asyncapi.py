@@ -3,9 +3,9 @@
 import gzip
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from jsonschema import Draft7Validator
 
 from deploy.documents import asyncapi
 from schemas import codec
@@ -17,15 +17,15 @@ SCHEMA = ROOT / "tests/support/data/schemas/asyncapi-3.0.0.json.gz"
 
 
 @pytest.fixture(scope="module")
-def validator() -> Any:
-    return pytest.importorskip("jsonschema").Draft7Validator(json.loads(gzip.decompress(SCHEMA.read_bytes())))
+def validator() -> Draft7Validator:
+    return Draft7Validator(json.loads(gzip.decompress(SCHEMA.read_bytes())))
 
 
-def test_the_document_is_valid(validator: Any) -> None:
+def test_the_document_is_valid(validator: Draft7Validator) -> None:
     assert [error.message[:200] for error in validator.iter_errors(asyncapi.document())] == []
 
 
-def test_the_schema_finds_what_is_wrong(validator: Any) -> None:
+def test_the_schema_finds_what_is_wrong(validator: Draft7Validator) -> None:
     wrong = asyncapi.document()
     wrong["channels"]["study-settled"]["adress"] = "study-settled"
 
