@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from zlib import crc32
 
 import psycopg
 import pytest
@@ -31,7 +32,7 @@ from operators.catalog.rows import (
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryHiddenRows, MemoryProgress
 from operators.connectors.memory.stores import Outage
 from operators.connectors.postgres import catalog as postgres_catalog
-from operators.connectors.postgres import migrations
+from operators.connectors.postgres import migrations, resharding
 from operators.connectors.postgres.catalog import PostgresCatalog
 from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from operators.connectors.postgres.progress import PostgresProgress
@@ -40,6 +41,7 @@ from operators.errors import Rejected, Unavailable
 from operators.stream.step import Flushed, Record
 from schemas.events import Event, Facts, RecordRejected, StudyCataloged, StudySettled
 from schemas.settings.servers import CatalogSettings
+from schemas.topics import study_key
 from tests.support.worlds.catalog_histories import (
     HISTORIES,
     NOON,
@@ -455,6 +457,30 @@ def test_operators_find_both_contents_of_a_conflict(isolated: IsolatedCatalog, r
     assert hidden.conflicts("nobody", 9) == ()
 
 
+def test_progress_moves_to_other_shards_with_its_dues_and_revisions(
+    postgres: PostgresCatalog, writer: CatalogSettings
+) -> None:
+    waits = due(number=77, place=(9, 9))
+    isolated = isolate(postgres, lambda tenant: read_tables(writer, tenant))
+    isolated.run([instance(), due()], [waits])
+    # Undone, since the stack's own job has its progress in the same tables.
+    with connect(writer) as connection, connection.transaction(force_rollback=True):
+        resharding.reshard(connection, 5, {TopicPartition("instance-stored", "id", 3): 7})
+        applied = connection.execute('SELECT shards, shard, topic, topic_id, "partition", "offset" FROM applied_offset')
+        progress = connection.execute("SELECT shards, shard, announced, went_back FROM shard_progress")
+        waiting = connection.execute("SELECT shards, shard FROM waiting_due WHERE event_id = %s", (waits.event_id,))
+        revisions = connection.execute("SELECT shard FROM revision WHERE tenant = %s", (isolated.tenant,))
+        found = [set(cursor.fetchall()) for cursor in (applied, progress, waiting, revisions)]
+    shard = crc32(study_key(isolated.tenant, waits.study_uid)) % 5
+
+    assert found == [
+        {(5, number, "instance-stored", "id", 3, 7) for number in range(5)},
+        {(5, number, 0, True) for number in range(5)},
+        {(5, shard)},
+        {(shard,)},
+    ]
+
+
 def test_a_catalog_that_does_not_answer_operators_is_unavailable() -> None:
     for progress in (PostgresProgress(CatalogSettings(port=1)), MemoryProgress(outage=Outage.REFUSES)):
         with pytest.raises(Unavailable):
@@ -599,7 +625,12 @@ class EarlierCatalog(PostgresCatalog):
 
 OWN_SCHEMA = "SET search_path = earlier, public"
 # What the tables lacked before they told when the object was stored that a row describes.
-ADDED = {"instance": {"last_stored_at"}, "conflict": {"last_stored_at", "prefix_hash", "origin"}}
+ADDED = {
+    "study": {"study_description_folded"},
+    "series": {"series_description_folded", "protocol_name", "protocol_name_folded"},
+    "instance": {"last_stored_at"},
+    "conflict": {"last_stored_at", "prefix_hash", "origin"},
+}
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from deploy.install.layout import Layout
 from deploy.local.running import RunningStack, wait_until
 
 ROOT = Path(__file__).parents[3]
-SOON_S = 60.0
+SOON_S = 180.0
 
 
 class Client:
