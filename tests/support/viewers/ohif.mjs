@@ -130,7 +130,13 @@ const colour = async element => {
 
 // Put the mouse on the middle of the first viewport and return the place.
 const onImage = async () => {
-  const box = await page.locator('.cornerstone-canvas').first().boundingBox();
+  const image = page.locator('.cornerstone-canvas').first();
+  // OHIF may replace a canvas that was there a moment ago.
+  let box = null;
+  while (!box) {
+    await image.waitFor();
+    box = await image.boundingBox();
+  }
   const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
   await page.mouse.move(x, y);
   return [x, y];
@@ -180,6 +186,7 @@ const steps = {
     await open(given.image);
     await page.setViewportSize({ width: 1100, height: 700 });
     await viewports('stack', 1);
+    await page.waitForLoadState('networkidle');
     await onImage();
     for (let number = 1; number <= given.middle; number += 1) {
       await page.mouse.wheel(0, 100);
