@@ -138,7 +138,8 @@ def test_a_reader_that_closes_the_pipe_ends_the_command_quietly(broker: BrokerSe
 
 
 def test_a_topic_that_the_broker_does_not_have_is_said(broker: BrokerSettings) -> None:
-    AdminClient(client_config(broker)).delete_topics([INSTANCE_CONFLICT.name])[INSTANCE_CONFLICT.name].result(30)
+    client = AdminClient(client_config(broker))
+    client.delete_topics([INSTANCE_CONFLICT.name])[INSTANCE_CONFLICT.name].result(30)
     done = command(broker, "read", INSTANCE_CONFLICT.name)
 
     assert done.returncode == 1
@@ -185,7 +186,7 @@ def test_the_lines_of_the_page_decode_topics_as_printed(broker: BrokerSettings, 
     words = [sys.executable, "-I", "decode.py", broker.bootstrap, STUDY_DUE.name, TRANSFER_ENDED.name]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False)
 
-    assert len(lines.splitlines()) == 10
+    assert len([line for line in lines.splitlines() if line]) == 10
     assert (done.returncode, done.stderr) == (0, "")
     printed_lines = done.stdout.splitlines()
     assert len(printed_lines) == 2
