@@ -27,6 +27,11 @@ class Job:
     settings: tuple[type[Any], ...]
 
     @property
+    def topics(self) -> tuple[str, ...]:
+        """Return the names of the topics that it reads."""
+        return tuple(topic.name for topic in self.reads)
+
+    @property
     def build(self) -> BuildFunction:
         """Return the function that builds the job's graph: `build(env, origin, *settings)`, with an instance of each class."""
         function: BuildFunction = import_module(f"pipelines.streaming.{self.name}").build

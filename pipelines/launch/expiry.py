@@ -15,7 +15,7 @@ from pipelines.launch import losses, rows
 from pipelines.launch.losses import BrokerPositions
 from pipelines.launch.rows import Servers
 from schemas.settings.jobs import JobSettings
-from schemas.topics import INSTANCE_STORED, Topic
+from schemas.topics import INSTANCE_STORED
 
 # An alarm comes when the oldest unread record is older than this share of its topic's retention.
 ALARM_SHARE = 0.5
@@ -30,18 +30,20 @@ log = structlog.get_logger()
 def report_expired(servers: Servers, settings: JobSettings) -> None:
     """Log for each job and topic how many records expired before the job read them. Raises Unavailable."""
     for job in JOBS:
-        extents = servers.broker.extents(topic.name for topic in job.reads)
-        read = positions(job, settings, servers)
+        extents = servers.broker.extents(job.topics)
+        read = positions(job, settings, servers, extents)
         for topic, count in expired_unread(read, extents).items():
             log.error("records_expired_unread", job=job.name, topic=topic, records=count, repair=REPAIR)
 
 
-def positions(job: Job, settings: JobSettings, servers: Servers) -> dict[Partition, int]:
-    """Return the offset after the last record of each partition that a job has read; absent if it never read one.
+def positions(
+    job: Job, settings: JobSettings, servers: Servers, partitions: Iterable[Partition]
+) -> dict[Partition, int]:
+    """Return the offset after the last record of each of these partitions that a job has read; absent if it read none.
 
     For the catalog job, whose database may have gone back, its rows say it: without any, its tables are empty.
     """
-    committed = servers.broker.committed(job.name)
+    committed = servers.broker.committed(job.name, partitions)
     if job != CATALOG:
         return committed
     try:
@@ -67,29 +69,30 @@ def expired_unread(read: Mapping[Partition, int], extents: Mapping[Partition, Ex
 
 
 def report_lag(broker: BrokerPositions, jobs: Iterable[Job], now_ms: int) -> None:
-    """Log for each job and topic how many unread records are older than half of the retention. Raises Unavailable."""
+    """Log for each job and topic how many unread records are older than half of the retention, as the broker dated them.
+
+    A retention lasts days, so that a clock that differs from the broker's by minutes does not matter. Raises Unavailable.
+    """
     for job in jobs:
-        committed = broker.committed(job.name)
+        extents = broker.extents(job.topics)
+        committed = broker.committed(job.name, extents)
         for topic in job.reads:
-            if count := late_records(broker, topic, committed, now_ms):
+            at_ms = now_ms - int(topic.retention_ms * ALARM_SHARE)
+            if count := late_records(broker.offsets_at([topic.name], at_ms), committed, extents):
                 hours = topic.retention_ms * (1 - ALARM_SHARE) / 3_600_000
                 log.error("job_lag_alarm", job=job.name, topic=topic.name, records=count, expire_within_hours=hours)
 
 
-def late_records(broker: BrokerPositions, topic: Topic, committed: Mapping[Partition, int], now_ms: int) -> int:
-    """Return how many unread records of a topic are older than half of its retention, as the broker dated them.
+def late_records(
+    young: Mapping[Partition, int], committed: Mapping[Partition, int], extents: Mapping[Partition, Extent]
+) -> int:
+    """Return how many unread records of some partitions are older than a moment, whose first record is at `young`.
 
-    A job that has committed nothing yet has just begun. A retention lasts days, so that a clock that differs from the
-    broker's by minutes does not matter.
+    A job that has committed nothing yet has just begun.
     """
     if not committed:
         return 0
-    at_ms = now_ms - int(topic.retention_ms * ALARM_SHARE)
-    extents = broker.extents([topic.name])
-    return sum(
-        max(young - max(committed.get(place, 0), extents[place].earliest), 0)
-        for place, young in broker.offsets_at([topic.name], at_ms).items()
-    )
+    return sum(max(at - max(committed.get(place, 0), extents[place].earliest), 0) for place, at in young.items())
 
 
 def report_waiting(servers: Servers, settings: JobSettings) -> None:

@@ -48,8 +48,8 @@ class BrokerPositions(Protocol):
         """Return the offset of each partition's first record of this moment (Unix ms) or later, or else its end."""
         ...
 
-    def committed(self, group: str) -> dict[Partition, int]:
-        """Return the offsets that a group has committed; empty for a group that never committed."""
+    def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Return the offsets that a group has committed in these partitions; empty for a group that never committed."""
         ...
 
 
@@ -102,7 +102,8 @@ def losses(broker: BrokerPositions, folder: Path, ids: Mapping[str, str]) -> lis
     found = _recreated_topics(_read_ids(folder / TOPIC_IDS), ids)
     extents = broker.extents(_topics())
     for job in JOBS:
-        found += [f"job {job.name}: {line}" for line in out_of_range(broker.committed(job.name), extents)]
+        committed = broker.committed(job.name, extents)
+        found += [f"job {job.name}: {line}" for line in out_of_range(committed, extents)]
     return found
 
 
@@ -129,7 +130,7 @@ def _write_ids(ids: Mapping[str, str], folder: Path) -> None:
 
 
 def _topics() -> set[str]:
-    return {topic.name for job in JOBS for topic in job.reads}
+    return {topic for job in JOBS for topic in job.topics}
 
 
 def _recreated_topics(known: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -71,12 +71,11 @@ def _applied_everywhere(
     applied: tuple[AppliedOffsetRow, ...], settings: JobSettings, servers: Servers
 ) -> dict[TopicPartition, int]:
     """Return the offsets up to which every shard of before has applied its records, and has surely sent its events."""
-    topics = [topic.name for topic in CATALOG.reads]
-    ids = servers.broker.topic_ids(topics)
+    ids = servers.broker.topic_ids(CATALOG.topics)
     number = furthest_number(applied, ids)
     buffered = number * settings.batch_records
-    sent = servers.broker.committed(CATALOG.name)
-    begins = _begins(starting_offsets(applied, number, ids), sent, buffered)
+    offsets = starting_offsets(applied, number, ids)
+    begins = _begins(offsets, servers.broker.committed(CATALOG.name, offsets), buffered)
     places = {TopicPartition(row.topic, row.topic_id, row.partition) for row in applied if row.shards == number}
     present = [place for place in places if ids.get(place.topic) == place.topic_id]
     return {place: begins.get((place.topic, place.partition), 0) - 1 for place in present}

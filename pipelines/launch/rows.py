@@ -57,9 +57,9 @@ def origin_at_rows(job: Job, settings: JobSettings, servers: Servers) -> Origin:
     """
     ids = losses.topic_ids(settings)
     offsets = starting_offsets(servers.progress.applied(), settings.shards, ids)
-    extents = servers.broker.extents(topic.name for topic in job.reads)
+    extents = servers.broker.extents(job.topics)
     begun = {place: offsets.get(place, 0) for place in extents}
-    committed = servers.broker.committed(job.name)
+    committed = servers.broker.committed(job.name, extents)
     lower = {place: min(offset, committed.get(place, offset)) for place, offset in begun.items()}
     return Origin(ids, lower, announced(settings.shards, servers.progress))
 
@@ -88,8 +88,8 @@ def suspicion(before: Suspicion | None, settings: JobSettings, servers: Servers,
             return None
         note_rows(settings)
     read = read_positions(applied, losses.topic_ids(settings))
-    extents = servers.broker.extents(topic.name for topic in CATALOG.reads)
-    behind = positions_behind(read, servers.broker.committed(CATALOG.name), extents)
+    extents = servers.broker.extents(CATALOG.topics)
+    behind = positions_behind(read, servers.broker.committed(CATALOG.name, extents), extents)
     if not behind:
         return None
     return before if before and before.positions == behind else Suspicion(behind, now)

@@ -96,7 +96,8 @@ class EarlierStack:
     def has_read(self, job: Job) -> bool:
         """True if every record of READ_BEFORE is there, and the job has read it before its last checkpoint."""
         broker = Positions(self.broker)
-        extents, committed = broker.extents(topic.name for topic in job.reads), broker.committed(job.name)
+        extents = broker.extents(job.topics)
+        committed = broker.committed(job.name, extents)
         ends = {place: extent.end for place, extent in extents.items() if extent.end}
         return sum(ends.values()) == READ_BEFORE[job.name] and all(committed.get(one) == at for one, at in ends.items())
 

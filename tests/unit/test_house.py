@@ -25,7 +25,6 @@ INDIRECT_OPENING = re.compile(r"(Gives?|Says?|Tells?|Whether)\b")
 # Modules without a unit test of their own: what begins with this path, and where it is tested. The longest path counts.
 TESTED_ELSEWHERE = {
     "operators/connectors/": "tests/integration/connectors",
-    "operators/connectors/kafka/positions.py": "tests/integration/jobs",
     "operators/connectors/kafka/reading.py": "tests/integration/stack/test_reading_topics.py",
     "operators/connectors/postgres/connecting.py": "tests/integration/connectors/test_catalog.py",
     "operators/connectors/postgres/hidden_rows.py": "tests/integration/stack/test_quarantine_and_conflicts.py",

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import OffsetSpec, TopicDescription
 
-from operators.connectors.kafka.clients import BrokerAdmin
+from operators.connectors.kafka.clients import BrokerAdmin, client_config
 from operators.errors import Unavailable
 from schemas.settings.servers import BrokerSettings
 
@@ -39,6 +40,7 @@ class Positions:
     """
 
     def __init__(self, settings: BrokerSettings) -> None:
+        self._settings = settings
         self._client = BrokerAdmin(settings)
         self._within_s = settings.produce_s
 
@@ -66,15 +68,17 @@ class Positions:
         found = self._offsets([TopicPartition(*place) for place in extents], OffsetSpec.for_timestamp(at_ms))
         return {place: extents[place].end if offset < 0 else offset for place, offset in found.items()}
 
-    def committed(self, group: str) -> dict[Partition, int]:
-        """Return the offsets that a group has committed; empty for a group that never committed."""
-        found = self._until_coordinated(lambda: self._offsets_of(group), f"group {group}")
+    def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Return the offsets that a group has committed in these partitions; empty for a group that never committed."""
+        places = [TopicPartition(*partition) for partition in partitions]
+        found = self._until_coordinated(lambda: self._committed(group, places), f"group {group}")
         return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
 
-    def _offsets_of(self, group: str) -> tuple[TopicPartition, ...]:
-        asked = [ConsumerGroupTopicPartitions(group)]
-        answers = self._client.list_consumer_group_offsets(asked, request_timeout=self._within_s)
-        return tuple(answers[group].result().topic_partitions or ())
+    def _committed(self, group: str, places: list[TopicPartition]) -> list[TopicPartition]:
+        """Ask as a consumer, which joins no group: an AdminClient dies of the answer that a group has no coordinator."""
+        config = client_config(self._settings) | {"group.id": group, "enable.auto.commit": False}
+        with closing(Consumer(config)) as consumer:
+            return consumer.committed(places, timeout=self._within_s)  # type: ignore[no-any-return]
 
     def _until_coordinated(self, ask: Callable[[], T], about: str) -> T:
         """Return the answer of `ask`; ask again while the broker has no coordinator for the group yet."""

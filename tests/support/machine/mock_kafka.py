@@ -14,10 +14,18 @@ RDKAFKA.rd_kafka_handle_mock_cluster.argtypes = [ctypes.c_void_p]
 RDKAFKA.rd_kafka_handle_mock_cluster.restype = ctypes.c_void_p
 RDKAFKA.rd_kafka_mock_cluster_bootstraps.argtypes = [ctypes.c_void_p]
 RDKAFKA.rd_kafka_mock_cluster_bootstraps.restype = ctypes.c_char_p
+RDKAFKA.rd_kafka_mock_push_request_errors_array.argtypes = [
+    ctypes.c_void_p,
+    ctypes.c_int16,
+    ctypes.c_size_t,
+    ctypes.POINTER(ctypes.c_int),
+]
 RDKAFKA.rd_kafka_mock_broker_set_rtt.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
 # Two words of a Python object come before the client's handle.
 HANDLE_OFFSET = 2 * ctypes.sizeof(ctypes.c_void_p)
 INVALID_PRODUCER_EPOCH = 47
+# The number of the request for a group's offsets.
+OFFSET_FETCH = 9
 
 
 class MockKafka:
@@ -31,6 +39,11 @@ class MockKafka:
     def answer_after(self, milliseconds: int) -> None:
         """Delay every answer of the broker from now on."""
         assert RDKAFKA.rd_kafka_mock_broker_set_rtt(self._cluster, 1, milliseconds) == 0
+
+    def fail_offset_fetches(self, *codes: int) -> None:
+        """Answer the next requests for a group's offsets by these errors, one each."""
+        errors = (ctypes.c_int * len(codes))(*codes)
+        RDKAFKA.rd_kafka_mock_push_request_errors_array(self._cluster, OFFSET_FETCH, len(codes), errors)
 
 
 def handle(client: Any) -> int | None:

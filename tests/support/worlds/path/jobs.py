@@ -130,8 +130,9 @@ class Positions:
     def offsets_at(self, topics: Iterable[str], at_ms: int) -> dict[Partition, int]:  # noqa: ARG002
         return dict.fromkeys(self.extents(topics), 0)
 
-    def committed(self, group: str) -> dict[Partition, int]:
-        return dict(self.group_offsets) if group == CATALOG.name else {}
+    def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        committed = self.group_offsets if group == CATALOG.name else {}
+        return {place: committed[place] for place in partitions if place in committed}
 
 
 class CatalogJob:

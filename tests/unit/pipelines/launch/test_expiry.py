@@ -20,6 +20,7 @@ from tests.unit.pipelines.launch.test_losses import Broker
 from tests.unit.pipelines.launch.test_rows import PLACE, applied
 
 ENDS = ("transfer-ended", 0)
+PLACES = (PLACE, ENDS, ("study-due", 0))
 NOW_MS = 1_772_366_400_000
 
 
@@ -63,22 +64,24 @@ def test_a_start_after_a_long_stop_says_what_expired_unread(settings: JobSetting
 def test_a_catalog_that_went_back_has_read_what_its_rows_say(settings: JobSettings) -> None:
     broker = Broker(offsets={CATALOG.name: {PLACE: 550, ("study-due", 0): 4}})
 
-    assert expiry.positions(CATALOG, settings, Servers(broker, applied(7))) == {PLACE: 8, ("study-due", 0): 4}
-    assert expiry.positions(STUDY, settings, Servers(broker, applied(7))) == {}
+    assert expiry.positions(CATALOG, settings, Servers(broker, applied(7)), PLACES) == {PLACE: 8, ("study-due", 0): 4}
+    assert expiry.positions(STUDY, settings, Servers(broker, applied(7)), PLACES) == {}
 
 
 def test_a_catalog_without_the_rows_that_it_had_has_read_nothing(settings: JobSettings) -> None:
     servers = Servers(Broker(offsets={CATALOG.name: {PLACE: 8}}), MemoryProgress())
-    before = expiry.positions(CATALOG, settings, servers)
+    before = expiry.positions(CATALOG, settings, servers, PLACES)
     rows.suspicion(None, settings, Servers(Broker(), applied(7)), 0)
 
-    assert (before, expiry.positions(CATALOG, settings, servers)) == ({PLACE: 8}, {PLACE: 0})
+    assert (before, expiry.positions(CATALOG, settings, servers, PLACES)) == ({PLACE: 8}, {PLACE: 0})
 
 
 def test_a_catalog_that_does_not_answer_is_taken_to_be_where_its_group_is(settings: JobSettings) -> None:
     broker = Broker(offsets={CATALOG.name: {PLACE: 8}})
 
-    assert expiry.positions(CATALOG, settings, Servers(broker, MemoryProgress(outage=Outage.REFUSES))) == {PLACE: 8}
+    assert expiry.positions(CATALOG, settings, Servers(broker, MemoryProgress(outage=Outage.REFUSES)), PLACES) == {
+        PLACE: 8
+    }
 
 
 def test_unread_records_of_a_partition_of_which_nothing_was_read_yet_raise_an_alarm() -> None:

@@ -45,8 +45,9 @@ class Broker:
         assert at_ms > 0
         return {(topic, 0): max(self.young, self.earliest) for topic in topics}
 
-    def committed(self, group: str) -> dict[Partition, int]:
-        return self.offsets.get(group, {})
+    def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        offsets = self.offsets.get(group, {})
+        return {place: offsets[place] for place in partitions if place in offsets}
 
 
 @pytest.fixture
