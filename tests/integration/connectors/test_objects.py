@@ -25,6 +25,7 @@ Opened = Callable[[], AsyncIterator[ObjectStore]]
 Test = Callable[[ObjectStore], Awaitable[None]]
 Run = Callable[[Test], None]
 
+HOT_NAME = f"{StoreSettings.bucket_prefix}{Bucket.HOT}"
 STORED = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
 ENVELOPE = envelope_of("3f1c", stored_at=STORED, received_at=STORED, calling_ae="CT 1 % é")
 
@@ -194,7 +195,7 @@ def stored_in(request: pytest.FixtureRequest, run: Run) -> tuple[Run, Callable[[
         if isinstance(store, MemoryObjectStore):
             return lambda key, how: store.damage(Bucket.HOT, key, {"altered": "broken off"}.get(how, "unreadable"))
         folder = request.getfixturevalue("stack").folder.root / "minio"
-        return lambda key, how: damage(folder, Bucket.HOT, key, how)
+        return lambda key, how: damage(folder, HOT_NAME, key, how)
 
     return run, damaging
 
@@ -245,7 +246,7 @@ def test_metadata_that_are_damaged_on_the_disk_refuse_everything(stack: RunningS
         async with S3ObjectStore(load(StoreSettings, stack.env)) as store:
             await store.put(Bucket.HOT, sent)
             tag = await tag_of(store, sent.key)
-            damage_metadata(stack.folder.root / "minio", Bucket.HOT, sent.key)
+            damage_metadata(stack.folder.root / "minio", HOT_NAME, sent.key)
             with pytest.raises(Unreadable):
                 await store.head(Bucket.HOT, sent.key)
             for put in (store.put(Bucket.HOT, sent), store.replace(Bucket.HOT, sent, tag)):

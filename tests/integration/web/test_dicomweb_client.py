@@ -148,8 +148,8 @@ def test_every_address_in_answers_leads_back_here(client: DICOMwebClient, sent: 
     """The client writes Host without the port: the addresses have it all the same."""
     stored = client.store_instances([sent.datasets[0]])
     found = [
-        stored["00081190"],
-        stored["00081199"]["Value"][0]["00081190"],
+        {"Value": [stored.RetrieveURL]},
+        {"Value": [stored.ReferencedSOPSequence[0].RetrieveURL]},
         *(hit["00081190"] for hit in client.search_for_studies(search_filters={"StudyInstanceUID": sent.study})),
         *(hit["00081190"] for hit in client.search_for_series(sent.study)),
         *(hit["00081190"] for hit in client.search_for_instances(sent.study)),
