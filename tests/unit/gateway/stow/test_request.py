@@ -49,6 +49,7 @@ def test_a_plain_request_is_for_any_study_and_answered_in_json() -> None:
         length=None,
         media_type="application/dicom+json",
         base="http://localhost:8060/dicomweb",
+        address="127.0.0.1",
     )
 
 
