@@ -163,10 +163,11 @@ def place(text: str) -> Place:
 
 def ago(text: str) -> datetime:
     """Return the moment that is this long ago; raises ArgumentTypeError."""
-    span = SPAN.fullmatch(text)
-    if not span:
+    if not (span := SPAN.fullmatch(text)):
         raise ArgumentTypeError(f"{text!r} should be a number with s, m, h or d behind it, such as 90m")
-    return datetime.now(UTC) - timedelta(**{UNITS[span[2]]: int(span[1])})
+    with suppress(OverflowError):
+        return datetime.now(UTC) - timedelta(**{UNITS[span[2]]: int(span[1])})
+    raise ArgumentTypeError(f"{text!r} should be less: no date is that long ago")
 
 
 def _add_list_arguments(parser: ArgumentParser) -> None:
