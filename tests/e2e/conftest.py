@@ -1,7 +1,6 @@
 """One running stack, and the ledger of everything sent to it, for all tests of this folder."""
 
 import gc
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,13 +15,11 @@ from deploy.local.running import RunningStack, brought_up
 from tests.audit.auditor import audit
 from tests.audit.ledger import Ledger
 from tests.conftest import absent
-from tests.support.machine.running_stack import address_of
+from tests.support.machine.running_stack import address_of, environment_without_settings
 from tests.support.senders.sender import Peer, Tally, send
 
 # How long things may still happen after the last answer: a lost transfer keeps its study open for half a minute.
 BOUND_S = 120.0
-# The user's settings of the installation hold in tests too; no other setting does.
-INSTALLED = ("FLUORO_CACHE", "FLUORO_MINIO")
 FACTS_KEY = "a key of thirty-two characters.."
 
 
@@ -64,7 +61,7 @@ def proof(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proof]:
     # Not below pytest's own folder, which is closed to the user that the database runs as.
     folder = Path(tempfile.mkdtemp(prefix="fluoro-e2e-"))
     folder.chmod(0o755)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_") or name in INSTALLED}
+    kept = environment_without_settings()
     kept["FLUORO_FACTS_KEY"] = FACTS_KEY
     up = brought_up(DataFolder(folder / "data"), kept, options=["--free-ports"], out=folder / "up.log")
     with up as archive, Ledger(tmp_path_factory.mktemp("ledger") / "sent.jsonl") as ledger:

@@ -6,7 +6,6 @@ not announced, of the other a due waits for instances that the catalog job has n
 
 import asyncio
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -42,12 +41,11 @@ from schemas.topics import INSTANCE_STORED, STUDY_DUE, STUDY_SETTLED, Topic
 from tests.audit.auditor import audit
 from tests.audit.ledger import Ledger
 from tests.conftest import absent
-from tests.e2e.conftest import INSTALLED
 from tests.e2e.test_crash_points import open_bytes
 from tests.support.data.generate import Instance, Volume, instances
 from tests.support.machine.own_gateway import gateway, settings_in
 from tests.support.machine.processes import free_port
-from tests.support.machine.running_stack import address_of
+from tests.support.machine.running_stack import address_of, environment_without_settings
 from tests.support.senders.raw import raw, send_raw
 from tests.support.senders.sender import Peer, send
 
@@ -182,7 +180,7 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
     Without PYTHONPATH, by which the earlier release would import the present code.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_") or name in INSTALLED}
+    kept = environment_without_settings()
     kept.pop("PYTHONPATH", None)
     return kept | dict(settings)
 

@@ -12,9 +12,7 @@ from deploy.install import layout
 from deploy.local import checks
 from deploy.local.data_folder import DataFolder
 from deploy.local.running import RunningStack, brought_up
-
-# The only settings of the user that tests take over: those of the installation.
-INSTALLED = ("FLUORO_CACHE", "FLUORO_MINIO")
+from tests.support.machine.running_stack import environment_without_settings
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +38,7 @@ def data_folder(installed: layout.Layout) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def stack(data_folder: Path) -> Iterator[RunningStack]:
     """The whole stack on free ports, with a folder of its own."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_") or name in INSTALLED}
+    kept = environment_without_settings()
     out = data_folder.with_name("up.log")
     with brought_up(DataFolder(data_folder), kept, options=("--free-ports",), out=out) as started:
         yield started

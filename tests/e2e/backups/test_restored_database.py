@@ -17,9 +17,8 @@ from deploy.local.running import RunningStack, brought_up, wait_until
 from tests.audit.auditor import audit
 from tests.audit.ledger import Ledger
 from tests.conftest import absent
-from tests.e2e.conftest import INSTALLED
 from tests.support.data.generate import Volume, files
-from tests.support.machine.running_stack import address_of
+from tests.support.machine.running_stack import address_of, environment_without_settings
 from tests.support.senders.sender import Peer, Tally, send
 from tests.support.servers.database_backup import back_up, replace_database
 
@@ -74,7 +73,7 @@ def begun_again(stack: RunningStack) -> list[dict[str, Any]]:
 def test_a_database_restored_from_a_backup_of_mid_load_is_complete_again_without_a_human(
     folder: Path, tmp_path: Path
 ) -> None:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_") or name in INSTALLED}
+    kept = environment_without_settings()
     settings = kept | {"FLUORO_STUDY_RELEASED_S": "1"}
     up = brought_up(DataFolder(folder / "data"), settings, options=["--free-ports"], out=folder / "up.log")
     loads = [

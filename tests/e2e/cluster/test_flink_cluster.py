@@ -4,7 +4,6 @@ The tests are steps of one life: start, stop with savepoints, resume at another 
 """
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -25,8 +24,9 @@ from deploy.local.ports import free_row
 from deploy.local.running import RunningStack, brought_up, wait_until
 from tests.audit.ledger import Ledger
 from tests.conftest import absent
-from tests.e2e.conftest import INSTALLED, Proof
+from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files
+from tests.support.machine.running_stack import environment_without_settings
 
 ROOT = Path(__file__).parents[3]
 SECTION = re.search(
@@ -132,7 +132,7 @@ def engineer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engineer]:
     # Not below pytest's own folder, which is closed to the user that the database runs as.
     folder = Path(tempfile.mkdtemp(prefix="fluoro-cluster-"))
     folder.chmod(0o755)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_") or name in INSTALLED}
+    kept = environment_without_settings()
     (line,) = (line for line in PRINTED if line.startswith(".venv/bin/python -m deploy.local up"))
     options = [*line.split()[4:], "--free-ports"]
     up = brought_up(DataFolder(folder / "data"), kept | OFTEN, options=options, out=folder / "up.log")

@@ -37,7 +37,7 @@ from schemas.topics import (
     Topic,
     study_key,
 )
-from tests.integration.conftest import INSTALLED
+from tests.support.machine.running_stack import environment_without_settings
 from tests.support.worlds.studies import STUDY, TENANT, ended, instance
 
 SOON_S = 60.0
@@ -56,7 +56,7 @@ def data(installed: Layout) -> Iterator[DataFolder]:
 
 
 def stack_on(data: DataFolder, **settings: str) -> AbstractContextManager[RunningStack]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_") or name in INSTALLED}
+    kept = environment_without_settings()
     return brought_up(data, kept | settings, options=("--free-ports",), out=data.root.with_name("up.log"))
 
 

@@ -19,6 +19,9 @@ from deploy.local.running import RunningStack
 from tests.audit.address import ArchiveAddress
 from tests.audit.ledger import Ledger
 
+# The only settings of the user that tests take over: those of the installation.
+INSTALLED = ("FLUORO_CACHE", "FLUORO_MINIO")
+
 
 def running_stack(folder: Path) -> RunningStack:
     """Return the stack that runs on a data folder; exit with a message and status 2 where none runs."""
@@ -29,6 +32,11 @@ def running_stack(folder: Path) -> RunningStack:
         sys.stderr.write(f"{failure}\n")
         sys.exit(2)
     return stack
+
+
+def environment_without_settings() -> dict[str, str]:
+    """Return our environment for a stack of a test's own: without settings, save those of where servers are installed."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_") or name in INSTALLED}
 
 
 def end_on_term() -> None:
