@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from tests.support.data.corpus import corpus_folder
 from tests.support.machine.debian_tools import Programs, ProgramsUnavailable
 from tests.support.machine.debian_tools import dcmtk as fetch_dcmtk
+from tests.support.machine.debian_tools import prometheus as fetch_prometheus
 
 # The duration of an example depends more on the machine's other work than on the code.
 settings.register_profile("fluoro", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -32,6 +33,15 @@ def dcmtk() -> Programs:
         return fetch_dcmtk()
     except ProgramsUnavailable as why:
         absent(f"dcmtk: {why}")
+
+
+@pytest.fixture(scope="session")
+def prometheus_programs() -> Programs:
+    """Return Prometheus and promtool; skip, or fail where CI is set, when they cannot be fetched."""
+    try:
+        return fetch_prometheus()
+    except ProgramsUnavailable as why:
+        absent(f"prometheus: {why}")
 
 
 def absent(reason: str) -> NoReturn:

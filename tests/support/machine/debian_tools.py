@@ -68,6 +68,7 @@ class Package:
 
 DCMTK = Package(("dcmtk",), "usr/bin/storescu")
 CHROMIUM = Package(("chromium", "chromium-common"), "usr/lib/chromium/chromium")
+PROMETHEUS = Package(("prometheus",), "usr/bin/prometheus")
 
 
 def dcmtk(folder: Path = TOOLS / "debian") -> Programs:
@@ -78,6 +79,11 @@ def dcmtk(folder: Path = TOOLS / "debian") -> Programs:
 def chromium(folder: Path = TOOLS / "chromium") -> Programs:
     """Return the browser, which the first call fetches; raises ProgramsUnavailable."""
     return fetched(CHROMIUM, folder)
+
+
+def prometheus(folder: Path = TOOLS / "prometheus") -> Programs:
+    """Return Prometheus and promtool, which the first call fetches; raises ProgramsUnavailable."""
+    return fetched(PROMETHEUS, folder)
 
 
 def fetched(package: Package, folder: Path) -> Programs:
@@ -165,5 +171,6 @@ def output_of(command: list[str], environment: Mapping[str, str] | None = None, 
 if __name__ == "__main__":
     try:
         sys.stdout.write(f"{dcmtk().folder / 'usr' / 'bin'}\n{chromium().folder / 'usr' / 'lib' / 'chromium'}\n")
+        sys.stdout.write(f"{prometheus().folder / 'usr' / 'bin'}\n")
     except ProgramsUnavailable as error:
         sys.exit(str(error))
