@@ -152,14 +152,14 @@ def _written(tables: CatalogTables, before: ShardProgress, flushing: Flushing, b
     outputs = [*batch.dead_letters, *_write_or_reject(tables, batch.entries, now)]
     after = before.advanced(memory.carried.applied).advanced(flushing.applied)
     ready = _ready(tables, after, flushing, batch)
-    last = [row for due in ready if (row := settle(tables, due, flushing.shard, now))]
+    again = [row for due in ready for row in settle(tables, due, flushing.shard, now)]
     # What a checkpoint before says: a revision that was committed after it may not have been sent.
     above = before.announced if memory.announced is None else memory.announced
     # The transaction holds the shard: no other revision can be added before it commits.
     settled = [UUID(due.event_id) for due in ready]
     announced = tables.announce(tuple(batch.studies), settled, above, ANNOUNCED_AT_ONCE)
     cataloged = (_cataloged(study, version, now) for study, version in announced.versions.items())
-    outputs += [*cataloged, *revision_outputs((*announced.revisions, *last))]
+    outputs += [*cataloged, *revision_outputs((*announced.revisions, *again))]
     return Flushed(_remembered(flushing, announced, above).to_bytes(), tuple(outputs))
 
 
@@ -218,14 +218,18 @@ def _write_instances(tables: CatalogTables, instances: Sequence[StorableInstance
     return tuple(conflict_output(shown, lost) for shown, lost in change.conflicts)
 
 
-def settle(tables: CatalogTables, due: StudyDue, shard: int, now: datetime) -> RevisionRow | None:
-    """Add a revision of a due study if it shows other instances than its last one did; return its last revision."""
-    state = tables.state(StudyKey(due.tenant, due.study_uid))
+def settle(tables: CatalogTables, due: StudyDue, shard: int, now: datetime) -> tuple[RevisionRow, ...]:
+    """Add a revision of a due study if it shows other instances than its last one did.
+
+    Return the study's last revision, and those that this due has made before: a job without state, whose rows cannot
+    say what has arrived, reads the due again, and so announces every revision of the dues that it reads.
+    """
+    state = tables.state(StudyKey(due.tenant, due.study_uid), UUID(due.event_id))
     revision = next_revision(state, due, shard, now)
-    if revision is None:
-        return state.last
-    tables.put_revision(revision)
-    return revision
+    if revision is not None:
+        tables.put_revision(revision)
+    last = revision or state.last
+    return (*state.made, last) if last else ()
 
 
 def _cataloged(study: StudyKey, version: int, now: datetime) -> Output:

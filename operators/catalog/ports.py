@@ -57,7 +57,7 @@ class StudyState:
     """The present rows of a study, its last revision, and a version above all versions given before.
 
     `study` is None and `series` empty when no instance of the study ever arrived. `shown` has a
-    (series UID, SOP UID, data hash) for each shown instance.
+    (series UID, SOP UID, data hash) for each shown instance, `made` each revision that the due has made before.
     """
 
     version: int
@@ -65,6 +65,7 @@ class StudyState:
     series: tuple[SeriesRow, ...]
     shown: tuple[tuple[str, str, str], ...]
     last: RevisionRow | None
+    made: tuple[RevisionRow, ...]
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,8 @@ class CatalogTables(Protocol):
     def put_studies(self, studies: Collection[StudyRow], series: Collection[SeriesRow]) -> None:
         """Write studies and series."""
 
-    def state(self, study: StudyKey) -> StudyState:
-        """Return the present state of a study."""
+    def state(self, study: StudyKey, due: UUID) -> StudyState:
+        """Return the present state of a study that is due, by the event id of its due."""
 
     def put_revision(self, row: RevisionRow) -> None:
         """Add a revision."""

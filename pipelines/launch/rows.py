@@ -69,10 +69,12 @@ def announced(shards: int, progress: CatalogProgress) -> dict[int, int]:
 
     A shard that has noted that its rows are behind has lowered that version to what its run has sent. It stops the job,
     so another shard may not have flushed since a kill, and its rows may have a revision that was never sent: all of its
-    revisions are announced again. If no shard has noted anything, the job has run for BEHIND_S and sent everything.
+    revisions are announced again. If no shard has noted anything, the job has run for BEHIND_S and sent everything. A
+    shard without a version has announced nothing, and its first flush notes one before its events have arrived: it is
+    0 here, so that each start of the job announces them.
     """
     by_rows, noted = progress.announced(shards), progress.went_back(shards)
-    return {shard: 0 if noted and shard not in noted else version for shard, version in by_rows.items()}
+    return {shard: 0 if noted and shard not in noted else by_rows.get(shard, 0) for shard in range(shards)}
 
 
 def suspicion(before: Suspicion | None, settings: JobSettings, servers: Servers, now: float) -> Suspicion | None:

@@ -1,13 +1,14 @@
 """Laws of the catalog: order, batches and repetition change nothing, counts are right, revisions count up."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from operators.catalog.contents import placement
 from operators.catalog.digest import digest
 from operators.catalog.flush import flush
 from operators.catalog.progress import ShardMemory, read_memory, shard_of
+from operators.catalog.revisions import revision_event
 from operators.catalog.rows import TopicPartition
 from operators.connectors.memory import catalog as memory_catalog
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress, MemoryTables
@@ -35,6 +37,7 @@ from tests.support.worlds.catalog_histories import (
     ARRIVALS,
     HISTORIES,
     batches,
+    contents,
     due,
     held,
     instance,
@@ -281,6 +284,13 @@ class Job:
         self.buffers[shard], self.heads[shard] = [], flushed.head
         self.sent += [output.event for output in flushed.outputs]
 
+    def step(self, count: int = 1) -> None:
+        """Read the next records of each topic, and flush every shard."""
+        for topic in self.log:
+            self.read(topic, count)
+        for shard in self.buffers:
+            self.flush(shard)
+
     def begin_at_rows(self) -> None:
         """Begin without state, as the launcher does."""
         progress = MemoryProgress(tables=self.catalog.tables)
@@ -296,10 +306,15 @@ class Job:
         committed = {(topic, 0): offset for topic, offset in self.checkpoint[0].items()}
         broker = Broker(dict.fromkeys(self.log, ""), earliest=EXPIRED, offsets={CATALOG.name: committed})
         servers = Servers(broker, MemoryProgress(tables=self.catalog.tables))
+        is_other = shards != self.catalog.shards
         with suppress(NothingToReshard):
             resharding.reshard(shards, self.settings, servers)
         self.catalog.shards, self.settings = shards, self.settings.with_shards(shards)
-        self.begin_at_rows()
+        if servers.progress.went_back(shards):
+            self.begin_at_rows()
+        elif is_other:
+            # There was no progress to move.
+            self.lose_checkpoints()
 
     def save(self) -> None:
         """Complete a checkpoint: everything sent before it has arrived."""
@@ -310,6 +325,12 @@ class Job:
         """Kill the job: what it sent after the checkpoint is lost, and it continues from there."""
         self.offsets, self.heads, self.buffers = deepcopy(self.checkpoint)
         del self.sent[self.arrived :]
+
+    def lose_checkpoints(self) -> None:
+        """Kill the job and start it without a checkpoint, as the launcher does: without state, at the earliest records."""
+        self.kill()
+        self.origin = Origin()
+        self.begin(dict.fromkeys(self.log, EXPIRED))
 
     def restore(self) -> None:
         """Replace the database by its backup; nobody is connected then, so the job has failed and starts again."""
@@ -331,6 +352,21 @@ ANY_MOVES = st.lists(
         st.sampled_from(("read", "read", "flush", "flush", "save", "kill")), st.integers(0, 2), st.integers(1, 6)
     ),
     max_size=8,
+)
+# Steps make one revision after another, and starts without any checkpoint come between them.
+KILLS: st.SearchStrategy[list[Move]] = st.lists(
+    st.tuples(
+        st.sampled_from(("step", "step", "step", "read", "flush", "save", "kill", "lose")),
+        st.integers(0, 2),
+        st.integers(1, 2),
+    ),
+    max_size=12,
+)
+# Each content makes its study due, so that most of them make a revision.
+GROWING: st.SearchStrategy[list[Event]] = st.lists(contents(), max_size=8).map(
+    lambda stored: [
+        event for number, content in enumerate(stored) for event in (content, due(content.study_uid, number=number))
+    ]
 )
 # A backup is taken between two moves, and the database becomes the backup between two later ones, perhaps twice.
 MOVES: st.SearchStrategy[list[Move]] = st.tuples(ANY_MOVES, ANY_MOVES, ANY_MOVES, ANY_MOVES).map(
@@ -359,6 +395,41 @@ def move(job: Job, moves: Sequence[Move]) -> None:
             job.backup = job.catalog.tables.backup()
         elif kind == "restore":
             job.restore()
+        elif kind == "lose":
+            job.lose_checkpoints()
+        elif kind == "step":
+            job.step(count)
+
+
+def unannounced(job: Job) -> set[tuple[str, int]]:
+    """Return the study and number of each revision in the rows whose event has never arrived."""
+    arrived = {event.event_id for event in job.sent}
+    rows = job.catalog.tables.revision_rows.items()
+    return {key[1:] for key, row in rows if revision_event(row).event_id not in arrived}
+
+
+def with_final_dues(events: list[Event]) -> list[Event]:
+    """Return these events, and in the end a due of each study that counts all of its instances."""
+    stored = [event.study_uid for event in events if isinstance(event, InstanceStored)]
+    last = {study_uid: EXPIRED + offset for offset, study_uid in enumerate(stored)}
+    return [*events, *(due(study_uid, (0, offset), number=100) for study_uid, offset in last.items())]
+
+
+@settings(deadline=None, max_examples=300)
+@given(GROWING, KILLS, st.integers(1, 3))
+def test_a_job_that_is_killed_and_loses_its_checkpoints_announces_every_revision(
+    events: list[Event], moves: list[Move], shards: int
+) -> None:
+    job, whole = Job([record(event) for event in with_final_dues(events)], shards), MemoryCatalog()
+    run(whole, [numbered(with_final_dues(events))])
+    live(job, moves)
+
+    assert held(job.catalog.tables) == held(whole.tables)
+    assert unannounced(job) == set()
+    for study in STUDIES:
+        of_study = [event for event in job.sent if isinstance(event, StudySettled) and event.study_uid == study]
+        # The last record of a study is the study as it is now.
+        assert (of_study[-1].digest if of_study else digest(())) == shown_digest(job.catalog.tables, study)
 
 
 @settings(deadline=None, max_examples=300)
@@ -366,11 +437,8 @@ def move(job: Job, moves: Sequence[Move]) -> None:
 def test_a_database_that_goes_back_at_any_moment_misses_nothing_in_the_end(
     events: list[Event], moves: list[Move], shards: int
 ) -> None:
-    stored = [event.study_uid for event in events if isinstance(event, InstanceStored)]
-    last = {study_uid: EXPIRED + offset for offset, study_uid in enumerate(stored)}
-    final = [due(study_uid, (0, offset), number=100) for study_uid, offset in last.items()]
-    job, whole = Job([record(event) for event in (*events, *final)], shards), MemoryCatalog()
-    run(whole, [numbered([*events, *final])])
+    job, whole = Job([record(event) for event in with_final_dues(events)], shards), MemoryCatalog()
+    run(whole, [numbered(with_final_dues(events))])
     live(job, moves)
 
     tables = job.catalog.tables
@@ -403,11 +471,8 @@ def test_another_number_of_shards_loses_and_doubles_nothing(  # noqa: PLR0913, P
     after: int,
     is_repeated: bool,  # noqa: FBT001
 ) -> None:
-    stored = [event.study_uid for event in events if isinstance(event, InstanceStored)]
-    last = {study_uid: EXPIRED + offset for offset, study_uid in enumerate(stored)}
-    final = [due(study_uid, (0, offset), number=100) for study_uid, offset in last.items()]
-    job, whole = Job([record(event) for event in (*events, *final)], before), MemoryCatalog()
-    run(whole, [numbered([*events, *final])])
+    job, whole = Job([record(event) for event in with_final_dues(events)], before), MemoryCatalog()
+    run(whole, [numbered(with_final_dues(events))])
     move(job, first)
     job.reshard(after)
     if is_repeated:
@@ -421,6 +486,7 @@ def test_another_number_of_shards_loses_and_doubles_nothing(  # noqa: PLR0913, P
     assert held(tables) == held(whole.tables)
     assert tables.waiting == {}
     assert {shards for (shards, _), _ in tables.applied} <= {before}
+    assert unannounced(job) == set()
     settled = [event for event in job.sent if isinstance(event, StudySettled)]
     for study in STUDIES:
         rows = [row for key, row in sorted(tables.revision_rows.items()) if key[1] == study]
@@ -430,7 +496,6 @@ def test_another_number_of_shards_loses_and_doubles_nothing(  # noqa: PLR0913, P
         assert len({(event.revision, event.event_id) for event in of_study}) == len(
             {event.digest for event in of_study}
         )
-        # A job that is killed before its first checkpoint may leave out a revision that the next one follows.
         assert (max(of_study, key=lambda event: event.version).digest if of_study else digest(())) == shown_digest(
             tables, study
         )
@@ -499,3 +564,17 @@ def test_a_revision_that_was_not_sent_is_announced_although_another_shard_stoppe
 @given(st.text())
 def test_folding_a_name_twice_changes_nothing(name: str) -> None:
     assert fold(fold(name)) == fold(name)
+
+
+@pytest.mark.parametrize("start_again", [Job.kill, Job.lose_checkpoints])
+def test_a_superseded_revision_that_a_kill_left_unsent_is_announced_without_a_checkpoint(
+    start_again: Callable[[Job], None],
+) -> None:
+    job = Job([record(event) for event in (instance(), instance(sop="2"), due(number=1), due(number=2))], shards=1)
+    job.step()
+    job.step()
+    start_again(job)
+    job.finish()
+
+    assert [row.revision for row in job.catalog.tables.revision_rows.values()] == [1, 2]
+    assert unannounced(job) == set()

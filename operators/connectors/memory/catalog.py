@@ -118,8 +118,8 @@ class MemoryTables:
         self.studies.update({(row.tenant, row.study_uid): row for row in studies})
         self.series.update({(row.tenant, row.study_uid, row.series_uid): row for row in series})
 
-    def state(self, study: StudyKey) -> StudyState:
-        """Return the present state of a study."""
+    def state(self, study: StudyKey, due: UUID) -> StudyState:
+        """Return the present state of a study that is due."""
         revisions = [row for key, row in self.revision_rows.items() if key[:2] == study]
         return StudyState(
             version=self._next_version(),
@@ -129,6 +129,7 @@ class MemoryTables:
                 (row.series_uid, row.sop_uid, row.data_hash) for key, row in self.instances.items() if key[:2] == study
             ),
             last=max(revisions, key=lambda row: row.revision, default=None),
+            made=tuple(row for row in revisions if row.due_event_id == due),
         )
 
     def put_revision(self, row: RevisionRow) -> None:

@@ -189,20 +189,22 @@ class PostgresTables:
             self._put(PUT_STUDY, studies)
             self._put(PUT_SERIES, series)
 
-    def state(self, study: StudyKey) -> StudyState:
-        """Return the present state of a study, in one round trip."""
+    def state(self, study: StudyKey, due: UUID) -> StudyState:
+        """Return the present state of a study that is due, in one round trip."""
         with self._connection.pipeline():
             version = self._connection.execute(NEXT_VERSION)
             row = self._connection.execute(STUDIES, _columns([study], 2))
             series = self._connection.execute(SERIES, _columns([study], 2))
             shown = self._connection.execute(SHOWN_OF_STUDY, study)
             last = self._connection.execute(LAST_REVISION, study)
+            made = self._connection.execute(MADE_REVISIONS, (*study, due))
             return StudyState(
                 version=_number(version),
                 study=next(_rows(StudyRow, row), None),
                 series=tuple(_rows(SeriesRow, series)),
                 shown=tuple((series_uid, sop_uid, data_hash) for series_uid, sop_uid, data_hash in shown),
                 last=next(_rows(RevisionRow, last), None),
+                made=tuple(_rows(RevisionRow, made)),
             )
 
     def put_revision(self, row: RevisionRow) -> None:
@@ -411,6 +413,7 @@ SERIES_TOTALS = """
     USING (tenant, study_uid, series_uid) GROUP BY tenant, study_uid, series_uid"""
 SHOWN_OF_STUDY = "SELECT series_uid, sop_uid, data_hash FROM instance WHERE tenant = %s AND study_uid = %s"
 LAST_REVISION = _select(RevisionRow, "revision WHERE tenant = %s AND study_uid = %s ORDER BY revision DESC LIMIT 1")
+MADE_REVISIONS = _select(RevisionRow, "revision WHERE tenant = %s AND study_uid = %s AND due_event_id = %s")
 REVISIONS = _select(RevisionRow, "revision WHERE shard = %s AND version > %s ORDER BY version LIMIT %s")
 
 APPLIED = 'SELECT topic, topic_id, "partition", "offset" FROM applied_offset WHERE shards = %s AND shard = %s'

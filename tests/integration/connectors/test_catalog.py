@@ -294,6 +294,14 @@ def test_revisions_that_a_crash_left_unsent_are_sent_in_order(isolated: Isolated
     assert [event.version for event in settled(flushed)] == sorted(event.version for event in settled(flushed))
 
 
+def test_a_due_that_is_read_again_without_state_announces_the_revision_that_it_made(isolated: IsolatedCatalog) -> None:
+    first = isolated.run([instance(), due(number=1)])
+    second = isolated.run([instance(sop="2"), due(number=2)])
+    again = isolated.run([instance(), due(number=1)])
+
+    assert settled(again) == settled(first) + settled(second)
+
+
 def progress_of(isolated: IsolatedCatalog, request: pytest.FixtureRequest) -> CatalogProgress:
     if isinstance(isolated.catalog, MemoryCatalog):
         return MemoryProgress(tables=isolated.catalog.tables)

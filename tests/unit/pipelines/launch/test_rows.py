@@ -15,7 +15,7 @@ from pipelines.jobs import CATALOG
 from pipelines.launch import losses, rows
 from pipelines.launch.rows import BEHIND_S, Servers, Suspicion, announced, origin_at_rows, positions_behind, suspicion
 from schemas.settings.jobs import JobSettings
-from tests.support.worlds.catalog_histories import instance, record
+from tests.support.worlds.catalog_histories import due, instance, numbered, record, run
 from tests.unit.pipelines.launch.test_losses import Broker
 from tests.unit.pipelines.launch.test_start import IDS
 
@@ -119,3 +119,15 @@ def test_a_shard_announces_everything_again_if_only_another_one_has_noted_what_w
     tables = MemoryTables(announced={(2, 0): 7, (2, 1): 9}, behind=noted)
 
     assert announced(2, MemoryProgress(tables=tables)) == expected
+
+
+def test_a_shard_that_begins_at_rows_without_its_mark_announces_everything_again_at_each_start() -> None:
+    catalog = MemoryCatalog()
+    run(catalog, [numbered([instance(), due()])], shard=0)
+    # The rows of a backup that was made before there were marks.
+    catalog.tables.announced.clear()
+    origin = Origin({}, {("study-due", 0): 2}, announced(1, MemoryProgress(tables=catalog.tables)))
+    first = flush(catalog, 0, None, (), 0, origin=origin)
+    after_a_kill = flush(catalog, 0, None, (), 0, origin=origin)
+
+    assert first.outputs == after_a_kill.outputs != ()
