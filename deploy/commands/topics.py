@@ -1,22 +1,22 @@
 """The topic commands: list the topics of the broker, and read the records of one as text or as lines of JSON.
 
 `read` prints the records of a span, the earliest first, and ends; it changes nothing and commits no offset. Topics with
-patient data are read only with --patient-data. What the topics are for is in docs/topics.md.
+patient data are read only with --patient-data. A time without a zone is this machine's own, and 2026-11-30T08:15Z or
+2026-11-30T08:15+01:00 say theirs. What the topics are for is in docs/topics.md.
 """
 
-import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
 from deploy.commands.command import DEFAULT_MOST, CommandGroup, OperatorCommand, list_length
 from deploy.commands.output import as_json, print_line, printable, table
 from deploy.commands.sections import variables
+from deploy.commands.times import before, beginning, end, span, told
 from deploy.errors import Failed
 from operators.connectors.kafka.positions import Partition, Positions, is_unknown_topic
 from operators.connectors.kafka.reading import TopicReader
@@ -31,12 +31,11 @@ HEADINGS = ("TOPIC", "KEY", "WRITTEN BY", "READ BY", "KEPT", "PATIENT DATA")
 # Not a wall, which only the broker's ACLs are: it keeps names off screens and out of files by mistake.
 PATIENT_DATA = "{name} holds patient data: say --patient-data to have it printed"
 NO_TOPIC = "the broker has no topic {name}: python -m deploy.prepare topics makes it"
+ASKED = "Time asked for: {asked}; the records' times are UTC."
 MORE = "There are more: this is the --limit of {limit}."
 
 # An offset, or a moment.
 Place = int | datetime
-SPAN = re.compile(r"(\d{1,6})([smhd])")
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def list_(options: Namespace) -> None:
@@ -73,17 +72,27 @@ def read(options: Namespace) -> None:
     topic: Topic = options.topic
     if topic.restricted and not options.patient_data:
         raise Failed(PATIENT_DATA.format(name=topic.name))
-    broker = load(BrokerSettings, variables())
-    with TopicReader(broker, topic.name, spans(broker, topic, options)) as reader:
+    broker, begin = load(BrokerSettings, variables()), first(options, datetime.now(UTC))
+    if (asked := told(_moment(begin), _moment(options.end))) and not options.json:
+        print_line(ASKED.format(asked=asked), sys.stderr)
+    with TopicReader(broker, topic.name, spans(broker, topic, begin, options)) as reader:
         print_records(reader.records(), options.limit, as_lines_of_json=options.json)
 
 
-def spans(broker: BrokerSettings, topic: Topic, options: Namespace) -> dict[int, range]:
+def first(options: Namespace, now: datetime) -> Place | None:
+    """Return the place at which the asked records begin; None for the earliest record."""
+    if options.since is None:
+        found: Place | None = options.beginning
+        return found
+    return before(_moment(options.end) or now, options.since)
+
+
+def spans(broker: BrokerSettings, topic: Topic, begin: Place | None, options: Namespace) -> dict[int, range]:
     """Return the offsets to read of each partition; nothing that comes later is read. Raises Unavailable and Failed."""
     positions = Positions(broker)
     try:
         extents = positions.extents([topic.name])
-        begins = _offsets(positions, topic, options.since or options.beginning)
+        begins = _offsets(positions, topic, begin)
         ends = _offsets(positions, topic, options.end)
     except Unavailable as error:
         raise Failed(NO_TOPIC.format(name=topic.name)) if is_unknown_topic(error) else error from error
@@ -108,8 +117,11 @@ def _offsets(positions: Positions, topic: Topic, place: Place | None) -> Callabl
 
 
 def unix_ms(moment: datetime) -> int:
-    """Return a moment in Unix milliseconds: the time that is printed of a record, read again, is that record's."""
-    return round(moment.timestamp() * 1000)
+    """Return a moment in Unix milliseconds: the time that is printed of a record, read again, is that record's.
+
+    Moments before 1970 are 0: the broker's protocol gives negative times meanings of their own.
+    """
+    return max(round(moment.timestamp() * 1000), 0)
 
 
 def print_records(records: Iterator[Record], limit: int, *, as_lines_of_json: bool) -> None:
@@ -149,25 +161,27 @@ def topic_named(text: str) -> Topic:
     return topics[text]
 
 
-def place(text: str) -> Place:
-    """Read an offset or a moment, which is UTC unless it says otherwise; raises ArgumentTypeError."""
+def first_place(text: str) -> Place:
+    """Read an offset or the beginning of a time; raises ArgumentTypeError."""
+    return _place(text, beginning)
+
+
+def end_place(text: str) -> Place:
+    """Read an offset or the end of a time; raises ArgumentTypeError."""
+    return _place(text, end)
+
+
+def _moment(place: Place | None) -> datetime | None:
+    return place if isinstance(place, datetime) else None
+
+
+def _place(text: str, moment: Callable[[str], datetime]) -> Place:
     if text.isascii() and text.isdigit():
         return int(text)
-    with suppress(ValueError):
-        moment = datetime.fromisoformat(text)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    raise ArgumentTypeError(
-        f"{text!r} should be an offset, or a time such as 2026-11-30T08:15 or 2026-11-30T08:15+01:00"
-    )
-
-
-def ago(text: str) -> datetime:
-    """Return the moment that is this long ago; raises ArgumentTypeError."""
-    if not (span := SPAN.fullmatch(text)):
-        raise ArgumentTypeError(f"{text!r} should be a number with s, m, h or d behind it, such as 90m")
-    with suppress(OverflowError):
-        return datetime.now(UTC) - timedelta(**{UNITS[span[2]]: int(span[1])})
-    raise ArgumentTypeError(f"{text!r} should be less: no date is that long ago")
+    try:
+        return moment(text)
+    except ArgumentTypeError as error:
+        raise ArgumentTypeError(f"{error}; or an offset") from None
 
 
 def _add_list_arguments(parser: ArgumentParser) -> None:
@@ -179,18 +193,20 @@ def _add_read_arguments(parser: ArgumentParser) -> None:
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument(
         "--from",
-        type=place,
+        type=first_place,
         dest="beginning",
         metavar="PLACE",
-        help="an offset or a time (default: the earliest record)",
+        help="an offset, a date or a time (default: the earliest record)",
     )
-    begin.add_argument("--since", type=ago, metavar="SPAN", help="from this long ago, such as 90m, 1h, 7d")
+    begin.add_argument(
+        "--since", type=span, metavar="SPAN", help="for this long before --to, or before now: 90m, 12h, 7d"
+    )
     parser.add_argument(
         "--to",
-        type=place,
+        type=end_place,
         dest="end",
         metavar="PLACE",
-        help="before this offset or time (default: all that is there now)",
+        help="before this offset or time, or until the end of this date (default: all that is there now)",
     )
     parser.add_argument("--partition", type=int, metavar="NUMBER", help="only this partition (default: all)")
     parser.add_argument(

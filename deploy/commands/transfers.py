@@ -1,28 +1,26 @@
 """The transfer command: what came from whom, when, and what of it was refused.
 
-A transfer is one association or one STOW-RS request. Times are those of its end. Refused instances are counted by reason;
+A transfer is one association or one STOW-RS request. Times are those of its end; a time without a zone is this machine's
+own, and 2026-11-30T08:15Z or 2026-11-30T08:15+01:00 say theirs. Refused instances are counted by reason;
 what is kept of them lies in quarantine (`quarantine list`). A transfer that stored nothing is known by what it left there:
 of one that left nothing, only the gateway's log tells (`association_ended`, `store_ended`).
 """
 
-import re
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
 
 from deploy.commands.command import OperatorCommand, add_list_arguments
 from deploy.commands.output import as_json, print_line, table
 from deploy.commands.sections import RowSections, load_sections
+from deploy.commands.times import before, beginning, end, span, told
 from operators.catalog.rows import QuarantineRow, TransferRow
 from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 
-DURATION = re.compile(r"([0-9]{1,4})([mhd])")
-UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 DEFAULT_SINCE = timedelta(hours=24)
 HEADINGS = ("ENDED", "TENANT", "PEER", "FROM", "ADDRESS", "OUTCOME", "STUDIES", "INSTANCES", "BYTES", "REFUSED")
 
@@ -64,12 +62,13 @@ def transfers(options: Namespace) -> None:
     if found:
         print_line(table(HEADINGS, map(columns, found)))
     print_line(total(found))
+    print_line(f"Time asked for: {told(since, until)}; the list is in UTC.")
 
 
 def period(options: Namespace, now: datetime) -> tuple[datetime, datetime]:
     """Return the beginning and the end of the asked time; the end is not part of it."""
-    until = options.to or now
-    return options.from_ or (until - (options.since or DEFAULT_SINCE)), until
+    until = options.end or now
+    return options.beginning or before(until, DEFAULT_SINCE if options.since is None else options.since), until
 
 
 def listed(ended: Iterable[TransferRow], held: Iterable[QuarantineRow]) -> list[ListedTransfer]:
@@ -149,37 +148,19 @@ def _of_refused(rows: Sequence[QuarantineRow]) -> ListedTransfer:
     )
 
 
-def duration(text: str) -> timedelta:
-    """Read a duration such as 90m, 12h or 7d; raises ArgumentTypeError."""
-    if not (parts := DURATION.fullmatch(text)):
-        raise ArgumentTypeError(f"{text!r} should be a number and m, h or d, such as 12h")
-    return timedelta(**{UNITS[parts[2]]: int(parts[1])})
-
-
-def moment(text: str, *, is_end: bool = False) -> datetime:
-    """Read a date or a time of ISO 8601, this machine's own time unless it says another; raises ArgumentTypeError.
-
-    A date is its first moment; as an end, the first moment after it.
-    """
-    with suppress(ValueError, OverflowError):
-        if len(text) == len("2026-11-29"):
-            day = date.fromisoformat(text) + timedelta(days=is_end)
-            return datetime(day.year, day.month, day.day).astimezone()
-        found = datetime.fromisoformat(text)
-        return found if found.tzinfo else found.astimezone()
-    raise ArgumentTypeError(f"{text!r} should be a date or a time, such as 2026-11-29 or 2026-11-29T22:00")
-
-
-def _end(text: str) -> datetime:
-    return moment(text, is_end=True)
-
-
 def _add_arguments(parser: ArgumentParser) -> None:
     add_list_arguments(parser)
     begin = parser.add_mutually_exclusive_group()
-    begin.add_argument("--since", type=duration, metavar="TIME", help="for this long: 90m, 12h, 7d (default: 24h)")
-    begin.add_argument("--from", dest="from_", type=moment, metavar="TIME", help="from a date or a time on")
-    parser.add_argument("--to", type=_end, metavar="TIME", help="until the end of a date, or a time (default: now)")
+    begin.add_argument(
+        "--since",
+        type=span,
+        metavar="SPAN",
+        help="for this long before --to, or before now: 90m, 12h, 7d (default: 24h)",
+    )
+    begin.add_argument("--from", dest="beginning", type=beginning, metavar="TIME", help="from a date or a time on")
+    parser.add_argument(
+        "--to", dest="end", type=end, metavar="TIME", help="until the end of a date, or a time (default: now)"
+    )
     parser.add_argument("--peer", metavar="NAME", help="only from this peer, by its name or its calling AE title")
 
 

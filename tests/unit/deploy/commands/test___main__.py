@@ -68,8 +68,8 @@ def test_wrong_arguments_are_a_usage_error(arguments: list[str], capsys: pytest.
             for url in ("localhost:8060/dicomweb", "https://archive/dicomweb", "http://", "http://archive?x")
         ),
         *(
-            (["transfers", "--since", text], "a number and m, h or d, such as 12h")
-            for text in ("", "h", "12", "1w", "99999d")
+            (["transfers", "--since", text], "a number with s, m, h or d behind it, such as 90m")
+            for text in ("", "h", "12", "1w", "9999999d")
         ),
         *(
             (["transfers", "--from", text], "a date or a time, such as")

@@ -8,7 +8,7 @@ import pytest
 
 from deploy.commands import transfers
 from deploy.commands.output import table
-from deploy.commands.transfers import HEADINGS, columns, listed, moment, period, total
+from deploy.commands.transfers import HEADINGS, columns, listed, period, total
 from operators.catalog.projection import quarantine_row, transfer_row
 from operators.catalog.rows import QuarantineRow, TransferRow
 from tests.support.worlds.catalog_histories import NOON, ended, quarantined
@@ -72,6 +72,7 @@ def asked(*arguments: str) -> Namespace:
     [
         ((), NOON - timedelta(hours=24), NOON),
         (("--since", "90m"), NOON - timedelta(minutes=90), NOON),
+        (("--since", "0h"), NOON, NOON),
         (("--since", "7d"), NOON - timedelta(days=7), NOON),
         (("--from", "2026-01-01T00:00Z"), datetime(2026, 1, 1, tzinfo=UTC), NOON),
         (
@@ -83,11 +84,3 @@ def asked(*arguments: str) -> Namespace:
 )
 def test_the_time_is_a_duration_or_two_moments(arguments: tuple[str, ...], since: datetime, until: datetime) -> None:
     assert period(asked(*arguments), NOON) == (since, until)
-
-
-def test_a_date_is_a_day_of_this_machine_and_as_an_end_is_part_of_the_time() -> None:
-    begin, end = moment("2026-11-29"), moment("2026-11-29", is_end=True)
-
-    assert begin == datetime(2026, 11, 29).astimezone()
-    assert end == datetime(2026, 11, 30).astimezone()
-    assert moment("2026-11-29T22:00") == datetime(2026, 11, 29, 22).astimezone()
