@@ -6,6 +6,7 @@ what is kept of them lies in quarantine (`quarantine list`). A transfer that sto
 of one that left nothing, only the gateway's log tells (`association_ended`, `store_ended`).
 """
 
+import sys
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,10 +19,12 @@ from deploy.commands.command import OperatorCommand, add_list_arguments
 from deploy.commands.output import as_json, print_line, table
 from deploy.commands.sections import RowSections, load_sections
 from deploy.commands.times import before, beginning, end, span, told
+from operators.catalog.ports import HiddenRows
 from operators.catalog.rows import QuarantineRow, TransferRow
 from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 
 DEFAULT_SINCE = timedelta(hours=24)
+MORE = "There are more: these are the latest, by --most {most}."
 HEADINGS = ("ENDED", "TENANT", "PEER", "FROM", "ADDRESS", "OUTCOME", "STUDIES", "INSTANCES", "BYTES", "REFUSED")
 
 
@@ -48,21 +51,31 @@ def transfers(options: Namespace) -> None:
     """List what came from whom and when, and what of it was refused; for the last 24 hours, unless it is said otherwise."""
     since, until = period(options, datetime.now(UTC))
     rows = PostgresHiddenRows(load_sections(RowSections).catalog)
-    ended = rows.transfers(options.tenant, options.most, since=since, until=until, sender=options.peer)
-    held = [
-        row
-        for row in rows.quarantined(options.tenant, options.most)
-        if since <= row.received_at < until and options.peer in (None, row.calling_ae)
-    ]
-    found = listed(ended, held)[: options.most]
-    if options.json:
-        for one in found:
+    print_transfers(latest(rows, options, since, until), options.most, as_lines_of_json=options.json)
+    if not options.json:
+        print_line(f"Time asked for: {told(since, until)}; the list is in UTC.")
+
+
+def latest(rows: HiddenRows, options: Namespace, since: datetime, until: datetime) -> list[ListedTransfer]:
+    """Return the latest transfers of this time, one more than are printed if there are more. Raises Unavailable."""
+    most = options.most + 1
+    ended = rows.transfers(options.tenant, most, since=since, until=until, sender=options.peer)
+    held = rows.refused(options.tenant, most, since=since, until=until, sender=options.peer)
+    return listed(ended, held)[:most]
+
+
+def print_transfers(found: Sequence[ListedTransfer], most: int, *, as_lines_of_json: bool) -> None:
+    """Print at most `most` transfers with their sums, and a line on standard error when there are more."""
+    shown = found[:most]
+    if as_lines_of_json:
+        for one in shown:
             print_line(as_json(one.__dict__))
-        return
-    if found:
-        print_line(table(HEADINGS, map(columns, found)))
-    print_line(total(found))
-    print_line(f"Time asked for: {told(since, until)}; the list is in UTC.")
+    else:
+        if shown:
+            print_line(table(HEADINGS, map(columns, shown)))
+        print_line(total(shown))
+    if len(found) > most:
+        print_line(MORE.format(most=most), sys.stderr)
 
 
 def period(options: Namespace, now: datetime) -> tuple[datetime, datetime]:
@@ -76,6 +89,7 @@ def listed(ended: Iterable[TransferRow], held: Iterable[QuarantineRow]) -> list[
     by_transfer = sorted(ended, key=_transfer_of)
     found = [_of_rows(list(rows)) for _, rows in groupby(by_transfer, key=_transfer_of)]
     known = {(one.tenant, one.transfer_id) for one in found}
+    # The end of a transfer may be written between the two questions.
     others = sorted((row for row in held if _transfer_of(row) not in known), key=_transfer_of)
     found += [_of_refused(list(rows)) for _, rows in groupby(others, key=_transfer_of)]
     return sorted(found, key=lambda one: one.ended_at, reverse=True)

@@ -215,8 +215,8 @@ class HiddenRows(Protocol):
     """The rows that queries do not show, for the operators of an archive: quarantined contents, and conflicts.
 
     A tenant of None means all tenants: never pass it for a reader of the archive. Every method returns at most `most`
-    rows, the latest first, and raises Unavailable when the catalog does not answer. Rows are written after their
-    events: an object that was quarantined a moment ago may still be missing.
+    rows, or the rows of `most` transfers, the latest first, and raises Unavailable when the catalog does not answer.
+    Rows are written after their events: an object that was quarantined a moment ago may still be missing.
     """
 
     def quarantined(
@@ -230,9 +230,18 @@ class HiddenRows(Protocol):
     def transfers(
         self, tenant: str | None, most: int, *, since: datetime, until: datetime, sender: str | None = None
     ) -> tuple[TransferRow, ...]:
-        """Return the transfers that ended from `since` on and before `until`, a row for each of their studies.
+        """Return the latest `most` transfers that ended from `since` on and before `until`, a row for each of their studies.
 
         With `sender`, only those of the peer with this name, or with this calling AE title.
+        """
+
+    def refused(
+        self, tenant: str | None, most: int, *, since: datetime, until: datetime, sender: str | None = None
+    ) -> tuple[QuarantineRow, ...]:
+        """Return what is or was in quarantine of the latest `most` transfers that have no row of their own.
+
+        Their contents were received from `since` on and before `until`. With `sender`, only those with this calling AE
+        title.
         """
 
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:

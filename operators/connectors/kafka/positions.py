@@ -42,7 +42,6 @@ class Positions:
     def __init__(self, settings: BrokerSettings) -> None:
         self._settings = settings
         self._client = BrokerAdmin(settings)
-        self._within_s = settings.produce_s
 
     def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
         """Return each topic's id; a topic that was deleted and created again has a new id."""
@@ -78,11 +77,11 @@ class Positions:
         """Ask as a consumer, which joins no group: an AdminClient dies of the answer that a group has no coordinator."""
         config = client_config(self._settings) | {"group.id": group, "enable.auto.commit": False}
         with closing(Consumer(config)) as consumer:
-            return consumer.committed(places, timeout=self._within_s)  # type: ignore[no-any-return]
+            return consumer.committed(places, timeout=self._settings.produce_s)  # type: ignore[no-any-return]
 
     def _until_coordinated(self, ask: Callable[[], T], about: str) -> T:
         """Return the answer of `ask`; ask again while the broker has no coordinator for the group yet."""
-        deadline = time.monotonic() + self._within_s
+        deadline = time.monotonic() + self._settings.produce_s
         with self._client.asking(about):
             while True:
                 try:
@@ -93,7 +92,7 @@ class Positions:
                     time.sleep(RETRY_S)
 
     def _describe(self, topics: Iterable[str]) -> Mapping[str, TopicDescription]:
-        asked = self._client.describe_topics(TopicCollection(sorted(topics)), request_timeout=self._within_s)
+        asked = self._client.describe_topics(TopicCollection(sorted(topics)), request_timeout=self._settings.produce_s)
         described = {}
         for name, future in asked.items():
             with self._client.asking(f"topic {name}"):
@@ -101,7 +100,7 @@ class Positions:
         return described
 
     def _offsets(self, partitions: Iterable[TopicPartition], which: OffsetSpec) -> dict[Partition, int]:
-        asked = self._client.list_offsets(dict.fromkeys(partitions, which), request_timeout=self._within_s)
+        asked = self._client.list_offsets(dict.fromkeys(partitions, which), request_timeout=self._settings.produce_s)
         with self._client.asking():
             return {(place.topic, place.partition): future.result().offset for place, future in asked.items()}
 

@@ -1,6 +1,6 @@
 """The catalog's writer and its hidden rows in memory: the same transactions over rows in dicts."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
@@ -291,7 +291,7 @@ class MemoryHiddenRows(Failing):
     def transfers(
         self, tenant: str | None, most: int, *, since: datetime, until: datetime, sender: str | None = None
     ) -> tuple[TransferRow, ...]:
-        """Return the transfers that ended in this time, the latest first."""
+        """Return the latest transfers that ended in this time."""
         self.before_request("catalog")
         found = [
             row
@@ -300,8 +300,27 @@ class MemoryHiddenRows(Failing):
             and tenant in (None, row.tenant)
             and sender in (None, row.peer, row.calling_ae)
         ]
-        ordered = sorted(found, key=lambda row: (row.tenant, row.transfer_id, row.study_uid))
-        return tuple(sorted(ordered, key=lambda row: row.ended_at, reverse=True)[:most])
+        latest = _latest(((row.tenant, row.transfer_id), row.ended_at) for row in found)[:most]
+        ordered = sorted(found, key=lambda row: row.study_uid)
+        return tuple(row for key in latest for row in ordered if (row.tenant, row.transfer_id) == key)
+
+    def refused(
+        self, tenant: str | None, most: int, *, since: datetime, until: datetime, sender: str | None = None
+    ) -> tuple[QuarantineRow, ...]:
+        """Return the contents of the latest transfers in this time that are known by them alone."""
+        self.before_request("catalog")
+        ended = {key[:2] for key in self.tables.transfers}
+        found = [
+            row
+            for row in self.tables.quarantine.values()
+            if since <= row.received_at < until
+            and tenant in (None, row.tenant)
+            and sender in (None, row.calling_ae)
+            and (row.tenant, row.transfer_id) not in ended
+        ]
+        latest = _latest(((row.tenant, row.transfer_id), row.received_at) for row in found)[:most]
+        ordered = sorted(found, key=lambda row: row.data_hash)
+        return tuple(row for key in latest for row in ordered if (row.tenant, row.transfer_id) == key)
 
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
         """Return conflicts, the latest first."""
@@ -315,6 +334,14 @@ class MemoryHiddenRows(Failing):
         latest = sorted(ordered, key=lambda row: row.stored_at, reverse=True)[:most]
         instances = self.tables.instances
         return tuple(ConflictPair(_content(instances[row.tenant, row.study_uid, row.sop_uid]), row) for row in latest)
+
+
+def _latest(moments: Iterable[tuple[tuple[str, str], datetime]]) -> list[tuple[str, str]]:
+    """Return tenant and id of the transfers in these pairs of a transfer and a time, the latest first."""
+    last: dict[tuple[str, str], datetime] = {}
+    for transfer, at in moments:
+        last[transfer] = max(at, last.get(transfer, at))
+    return sorted(sorted(last), key=last.__getitem__, reverse=True)
 
 
 def _place(row: WaitingDueRow) -> TopicPartition:

@@ -34,10 +34,18 @@ class PostgresHiddenRows:
     def transfers(
         self, tenant: str | None, most: int, *, since: datetime, until: datetime, sender: str | None = None
     ) -> tuple[TransferRow, ...]:
-        """Return the transfers that ended in this time, the latest first."""
+        """Return the latest transfers that ended in this time."""
         asked = {"tenant": tenant, "since": since, "until": until, "sender": sender, "most": most}
         with self._connected() as connection:
             return tuple(_row(TransferRow, row) for row in connection.execute(TRANSFERS, asked))
+
+    def refused(
+        self, tenant: str | None, most: int, *, since: datetime, until: datetime, sender: str | None = None
+    ) -> tuple[QuarantineRow, ...]:
+        """Return the contents of the latest transfers in this time that are known by them alone."""
+        asked = {"tenant": tenant, "since": since, "until": until, "sender": sender, "most": most}
+        with self._connected() as connection:
+            return tuple(_row(QuarantineRow, row) for row in connection.execute(REFUSED, asked))
 
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
         """Return conflicts, the latest first."""
@@ -69,11 +77,29 @@ QUARANTINED = sql.SQL("""
     _columns(QuarantineRow, "quarantine")
 )
 TRANSFERS = sql.SQL("""
-    SELECT {} FROM transfer
-    WHERE ended_at >= %(since)s AND ended_at < %(until)s AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
-      AND (%(sender)s::text IS NULL OR peer = %(sender)s OR calling_ae = %(sender)s)
-    ORDER BY ended_at DESC, tenant COLLATE "C", transfer_id COLLATE "C", study_uid COLLATE "C"
-    LIMIT %(most)s""").format(_columns(TransferRow, "transfer"))
+    WITH latest AS (
+        SELECT tenant, transfer_id, max(ended_at) AS at FROM transfer
+        WHERE ended_at >= %(since)s AND ended_at < %(until)s AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+          AND (%(sender)s::text IS NULL OR peer = %(sender)s OR calling_ae = %(sender)s)
+        GROUP BY tenant, transfer_id
+        ORDER BY at DESC, tenant COLLATE "C", transfer_id COLLATE "C" LIMIT %(most)s)
+    SELECT {} FROM transfer JOIN latest USING (tenant, transfer_id)
+    ORDER BY at DESC, tenant COLLATE "C", transfer_id COLLATE "C", study_uid COLLATE "C"
+    """).format(_columns(TransferRow, "transfer"))
+REFUSED = sql.SQL("""
+    WITH found AS (
+        SELECT * FROM quarantine
+        WHERE received_at >= %(since)s AND received_at < %(until)s
+          AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+          AND (%(sender)s::text IS NULL OR calling_ae = %(sender)s)
+          AND NOT EXISTS (SELECT FROM transfer WHERE transfer.tenant = quarantine.tenant
+                                                 AND transfer.transfer_id = quarantine.transfer_id)),
+    latest AS (
+        SELECT tenant, transfer_id, max(received_at) AS at FROM found GROUP BY tenant, transfer_id
+        ORDER BY at DESC, tenant COLLATE "C", transfer_id COLLATE "C" LIMIT %(most)s)
+    SELECT {} FROM found JOIN latest USING (tenant, transfer_id)
+    ORDER BY at DESC, tenant COLLATE "C", transfer_id COLLATE "C", data_hash COLLATE "C"
+    """).format(_columns(QuarantineRow, "found"))
 CONFLICTS = sql.SQL("""
     SELECT {}, {} FROM conflict JOIN instance USING (tenant, study_uid, sop_uid)
     WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s) AND (%(sop_uid)s::text IS NULL OR sop_uid = %(sop_uid)s)

@@ -39,7 +39,7 @@ from operators.connectors.postgres.progress import PostgresProgress
 from operators.dicom.frames import unpack
 from operators.errors import Rejected, Unavailable
 from operators.stream.step import Flushed, Record
-from schemas.events import Event, Facts, RecordRejected, StudyCataloged, StudySettled
+from schemas.events import Event, Facts, InstanceQuarantined, RecordRejected, StudyCataloged, StudySettled
 from schemas.settings.servers import CatalogSettings
 from schemas.topics import study_key
 from tests.support.worlds.catalog_histories import (
@@ -446,6 +446,43 @@ def test_operators_find_what_came_from_a_peer_in_a_time(
     assert found(sender="nobody") == []
     (row,) = hidden.transfers(isolated.tenant, 9, since=NOON, until=NOON + timedelta(seconds=2))
     assert (row.address, row.size_bytes, row.refused) == ("10.1.0.7", 7, {"too-large": 2})
+
+
+def test_operators_find_the_latest_transfers_with_all_of_their_studies(
+    isolated: IsolatedCatalog, request: pytest.FixtureRequest
+) -> None:
+    studies = [ended(study=f"1.2.{number}", transfer="t2", second=2) for number in range(3)]
+    isolated.run([ended(transfer="t1", second=1), *studies, ended(transfer="t3", second=3)])
+    hidden = hidden_rows_of(isolated, request)
+    rows = hidden.transfers(isolated.tenant, 2, since=NOON, until=NOON + timedelta(seconds=9))
+
+    assert [(row.transfer_id, row.study_uid) for row in rows] == [
+        ("t3", "1.2.1"),
+        *(("t2", study.study_uid) for study in studies),
+    ]
+
+
+def test_operators_find_the_contents_of_refused_transfers_in_a_time(
+    isolated: IsolatedCatalog, request: pytest.FixtureRequest
+) -> None:
+    def refused(name: str, transfer: str, second: int) -> InstanceQuarantined:
+        return replace(quarantined(name, second), transfer_id=transfer)
+
+    kept = [refused("a", "t1", 1), refused("b", "t2", 2), refused("c", "t2", 3), refused("d", "t3", 4)]
+    isolated.run([*kept, ended(transfer="t3", second=4)])
+    hidden = hidden_rows_of(isolated, request)
+
+    def found(most: int = 9, seconds: int = 9, **asked: Any) -> list[tuple[str, str]]:
+        until = NOON + timedelta(seconds=seconds)
+        rows = hidden.refused(isolated.tenant, most, since=NOON + timedelta(seconds=1), until=until, **asked)
+        return [(row.transfer_id, row.data_hash) for row in rows]
+
+    of_t2 = sorted(("t2", event.data_hash) for event in kept[1:3])
+    assert found() == [*of_t2, ("t1", kept[0].data_hash)]
+    assert found(1) == of_t2
+    assert found(seconds=2) == [("t1", kept[0].data_hash)]
+    assert found(sender="CT1") == found()
+    assert found(sender="nobody") == []
 
 
 def test_operators_find_both_contents_of_a_conflict(isolated: IsolatedCatalog, request: pytest.FixtureRequest) -> None:

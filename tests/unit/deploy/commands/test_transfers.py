@@ -8,10 +8,11 @@ import pytest
 
 from deploy.commands import transfers
 from deploy.commands.output import table
-from deploy.commands.transfers import HEADINGS, columns, listed, period, total
+from deploy.commands.transfers import HEADINGS, columns, latest, listed, period, print_transfers, total
 from operators.catalog.projection import quarantine_row, transfer_row
 from operators.catalog.rows import QuarantineRow, TransferRow
-from tests.support.worlds.catalog_histories import NOON, ended, quarantined
+from operators.connectors.memory.catalog import MemoryCatalog, MemoryHiddenRows
+from tests.support.worlds.catalog_histories import NOON, ended, numbered, quarantined, run
 
 CT = {"peer": "ct1", "calling_ae": "CT1", "address": "10.1.0.7"}
 
@@ -59,6 +60,30 @@ def test_the_list_is_a_table_with_a_line_of_sums() -> None:
     assert "1 too-large" in text
     assert total(found) == "2 transfers, 2 instances, 1.0 MB; 2 refused (1 too-large, 1 bad-sequence)."
     assert total([]) == "No transfer ended in this time."
+
+
+def test_the_latest_transfers_are_listed_whatever_their_studies_and_whatever_else_was_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    catalog = MemoryCatalog()
+    studies = [ended(f"1.2.{number}", "t2", second=2) for number in range(5)]
+    refused = [replace(quarantined(f"{number}", 3), transfer_id="t3") for number in range(5)]
+    later = [replace(quarantined(f"later {number}", 99), transfer_id="t4") for number in range(5)]
+    run(catalog, [numbered([ended(transfer="t1", second=1), *studies, *refused, *later])])
+    rows = MemoryHiddenRows(tables=catalog.tables)
+    found = latest(rows, asked("--most", "2"), NOON, NOON + timedelta(seconds=9))
+
+    assert [(one.transfer_id, len(one.studies), sum(one.refused.values())) for one in found] == [
+        ("t3", 0, 5),
+        ("t2", 5, 0),
+        ("t1", 1, 0),
+    ]
+    print_transfers(found, 2, as_lines_of_json=False)
+    printed = capsys.readouterr()
+    assert "2 transfers, 5 instances" in printed.out
+    assert printed.err == "There are more: these are the latest, by --most 2.\n"
+    print_transfers(found, 3, as_lines_of_json=True)
+    assert capsys.readouterr().err == ""
 
 
 def asked(*arguments: str) -> Namespace:
