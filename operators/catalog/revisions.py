@@ -1,6 +1,8 @@
 """Revisions: whether a due study gets a new one, and the event that announces it."""
 
+import re
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import cast
 from uuid import UUID
@@ -13,6 +15,9 @@ from schemas.events import SettledSeries, Signal, StudyDue, StudySettled, event_
 from schemas.topics import STUDY_SETTLED
 
 MAX_SERIES = 1000
+# PS3.5 6.2, CS: capitals, digits, spaces and underscores; a single word of small letters means the same code.
+CODE = re.compile(r"[A-Z0-9_ ]{1,16}|[A-Za-z0-9_]{1,16}")
+OTHER = "other"
 
 
 def next_revision(state: StudyState, due: StudyDue, shard: int, now: datetime) -> RevisionRow | None:
@@ -69,11 +74,26 @@ def revision_event(row: RevisionRow) -> StudySettled:
         signal=cast("Signal", row.signal),
         instances=row.instances,
         size_bytes=row.size_bytes,
-        series=tuple(SettledSeries(**settled) for settled in row.series),
+        series=tuple(_told(SettledSeries(**settled)) for settled in row.series),
         series_truncated=row.series_truncated,
-        modalities=row.modalities,
+        modalities=tuple(sorted({told for modality in row.modalities if (told := code(modality))})),
         sop_classes=row.sop_classes,
     )
+
+
+def code(text: str | None) -> str | None:
+    """Return what a sender typed as a code, without spaces around it; "other" if it has not the form of one.
+
+    A topic that is no restricted one must not tell a text that somebody typed in place of a code.
+    """
+    typed = (text or "").strip(" ")
+    if not typed:
+        return None
+    return typed if CODE.fullmatch(typed) else OTHER
+
+
+def _told(series: SettledSeries) -> SettledSeries:
+    return replace(series, modality=code(series.modality), body_part=code(series.body_part))
 
 
 def _settled(row: SeriesRow, shown: list[tuple[str, str]]) -> SettledSeries:
