@@ -155,10 +155,10 @@ class InstanceConflict(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TransferEnded(Event):
-    """A transfer will bring no more instances of a study."""
+    """A transfer will bring no more instances of a study; one that stored nothing has one event, without a study."""
 
     transfer_id: str
-    study_uid: str
+    study_uid: str | None
     outcome: Outcome
     instances: int
     began_at: datetime

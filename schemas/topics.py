@@ -72,7 +72,7 @@ INSTANCE_STORED = Topic(
 TRANSFER_ENDED = Topic(
     name="transfer-ended",
     event=TransferEnded,
-    key="tenant/study",
+    key="tenant/study or transfer",
     producers=("gateway",),
     consumers=("study", "catalog"),
     retention_ms=INSTANCE_STORED.retention_ms,
@@ -150,9 +150,11 @@ def study_key(tenant: str, study_uid: str) -> bytes:
 
 
 def record_key(event: Event) -> bytes:
-    """Return the key of an event's record: its study's or pseudonym, or its content's where no study is known."""
+    """Return the key of an event's record: its study's or pseudonym; without a study its content's or transfer's."""
     if isinstance(event, InstanceQuarantined):
         return f"{event.tenant}/{event.data_hash}".encode()
     if isinstance(event, StudyFacts):
         return event.pseudonym.encode()
+    if isinstance(event, TransferEnded):
+        return study_key(event.tenant, event.study_uid or event.transfer_id)
     return study_key(event.tenant, getattr(event, "study_uid", ""))

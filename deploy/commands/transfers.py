@@ -2,8 +2,8 @@
 
 A transfer is one association or one STOW-RS request. Times are those of its end; a time without a zone is this machine's
 own, and 2026-11-30T08:15Z or 2026-11-30T08:15+01:00 say theirs. Refused instances are counted by reason;
-what is kept of them lies in quarantine (`quarantine list`). A transfer that stored nothing is known by what it left there:
-of one that left nothing, only the gateway's log tells (`association_ended`, `store_ended`).
+what is kept of them lies in quarantine (`quarantine list`). A transfer that stored nothing and whose process died, or ran an
+earlier release, is known by what it left there; if that is nothing, the gateway's log tells (`association_ended`, `store_ended`).
 """
 
 import sys
@@ -123,8 +123,9 @@ def _transfer_of(row: TransferRow | QuarantineRow) -> tuple[str, str]:
 
 
 def _of_rows(rows: Sequence[TransferRow]) -> ListedTransfer:
-    """Return the transfer that has these rows, one for each of its studies."""
+    """Return the transfer that has these rows, one for each of its studies, or one without a study."""
     first, sizes = rows[0], [row.size_bytes for row in rows]
+    studies = tuple(row.study_uid for row in rows if row.study_uid)
     return ListedTransfer(
         tenant=first.tenant,
         transfer_id=first.transfer_id,
@@ -132,10 +133,10 @@ def _of_rows(rows: Sequence[TransferRow]) -> ListedTransfer:
         calling_ae=first.calling_ae,
         called_ae=first.called_ae,
         address=first.address,
-        outcome=first.outcome,
+        outcome="refused" if first.outcome == "well" and not studies else first.outcome,
         began_at=first.began_at,
         ended_at=max(row.ended_at for row in rows),
-        studies=tuple(row.study_uid for row in rows),
+        studies=studies,
         instances=sum(row.instances for row in rows),
         size_bytes=None if None in sizes else sum(size or 0 for size in sizes),
         refused=dict(first.refused),

@@ -133,7 +133,8 @@ def _add(batch: Batch, record: Record, event: Event) -> None:
     else:
         check_partition(event)
         batch.dues.append(event)
-    batch.studies[StudyKey(event.tenant, event.study_uid)] = None
+    if event.study_uid is not None:
+        batch.studies[StudyKey(event.tenant, event.study_uid)] = None
 
 
 def _commit(catalog: Catalog, flushing: Flushing, batch: Batch) -> Flushed:

@@ -71,8 +71,12 @@ class StorableInstance:
 
 
 def check_identifiers(event: InstanceStored | TransferEnded | StudyDue) -> None:
-    """Raise Rejected unless an event's tenant, study UID and id have the form that they have in our events."""
-    if not (TENANT.fullmatch(event.tenant) and is_uid(event.study_uid) and EVENT_ID.fullmatch(event.event_id)):
+    """Raise Rejected unless an event's tenant, study UID and id have the form that they have in our events.
+
+    Only the end of a transfer that has stored nothing has no study.
+    """
+    is_study = event.study_uid is None or is_uid(event.study_uid)
+    if not (TENANT.fullmatch(event.tenant) and is_study and EVENT_ID.fullmatch(event.event_id)):
         raise Rejected("not-a-study-of-ours")
 
 
@@ -150,9 +154,10 @@ def study_row(instance: StorableInstance) -> StudyRow:
 
 
 def transfer_row(event: TransferEnded) -> TransferRow:
-    """Return the row of a transfer that has ended for one study."""
+    """Return the row of a transfer that has ended for one study, or without any: then its study UID is empty."""
     given = {column.name: getattr(event, column.name) for column in fields(TransferRow) if hasattr(event, column.name)}
-    return TransferRow(**{**given, "ended_at": event.occurred_at, "event_id": UUID(event.event_id)})
+    told = {"study_uid": event.study_uid or "", "ended_at": event.occurred_at, "event_id": UUID(event.event_id)}
+    return TransferRow(**{**given, **told})
 
 
 def quarantine_row(event: InstanceQuarantined) -> QuarantineRow:

@@ -186,7 +186,10 @@ class RevisionRow:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferRow:
-    """How one transfer ended for one study, where it came from, and what of the whole transfer was refused, by reason."""
+    """How one transfer ended for one study, where it came from, and what of the whole transfer was refused, by reason.
+
+    A transfer that stored nothing has one row, with an empty study UID.
+    """
 
     tenant: str
     transfer_id: str

@@ -52,8 +52,13 @@ def identity(event: Event) -> str:
 def _with_arrival(
     study: WatchedStudy | None, seen: bytes | None, arrival: Arrival, clock: StudyClock
 ) -> tuple[WatchedStudy | None, bytes | None]:
-    """Return the study after an arrival, and the entry to keep for the event; a repeated event changes nothing."""
+    """Return the study after an arrival, and the entry to keep for the event.
+
+    A repeated event changes nothing, and neither does the end of a transfer that has stored nothing.
+    """
     event, known = arrival.event, read_seen(seen)
+    if isinstance(event, TransferEnded) and event.study_uid is None:
+        return study, None
     if isinstance(event, InstanceStored) and event.transfer_id not in known.transfers:
         return _with_instance(study or _new(event), known, event, arrival, clock)
     if isinstance(event, TransferEnded) and (seen is None or (study and event.transfer_id in study.transfers)):
@@ -62,6 +67,7 @@ def _with_arrival(
 
 
 def _new(event: InstanceStored | TransferEnded) -> WatchedStudy:
+    assert event.study_uid is not None  # noqa: S101  _with_arrival() leaves the others out
     return WatchedStudy(tenant=event.tenant, study_uid=event.study_uid)
 
 

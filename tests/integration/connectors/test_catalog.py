@@ -462,6 +462,13 @@ def test_operators_find_the_latest_transfers_with_all_of_their_studies(
     ]
 
 
+def test_operators_find_a_transfer_without_a_study(isolated: IsolatedCatalog, request: pytest.FixtureRequest) -> None:
+    isolated.run([replace(ended(None, instances=0), refused={"too-large": 2})])
+    (row,) = hidden_rows_of(isolated, request).transfers(isolated.tenant, 9, since=NOON, until=NOON + timedelta(1))
+
+    assert (row.transfer_id, row.study_uid, row.instances, row.refused) == ("t1", "", 0, {"too-large": 2})
+
+
 def test_operators_find_the_contents_of_refused_transfers_in_a_time(
     isolated: IsolatedCatalog, request: pytest.FixtureRequest
 ) -> None:

@@ -19,7 +19,7 @@ from schemas.codec import decode
 from schemas.events import TransferEnded, event_id
 from schemas.settings.reading import load
 from schemas.settings.servers import BrokerSettings
-from schemas.topics import PARTITIONS, TRANSFER_ENDED, study_key
+from schemas.topics import PARTITIONS, TRANSFER_ENDED, record_key
 from tests.support.machine.mock_kafka import break_for_good
 
 Test = Callable[[EventLog], Awaitable[None]]
@@ -108,7 +108,7 @@ def test_a_record_has_the_event_its_studys_key_and_the_brokers_time(broker: Brok
     message = read(broker, place)
 
     assert decode(message.value()) == event
-    assert message.key() == study_key("local", event.study_uid)
+    assert message.key() == record_key(event)
     assert message.timestamp()[0] == TIMESTAMP_LOG_APPEND_TIME
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -24,10 +26,11 @@ from schemas.topics import (
     RECORD_REJECTED,
     STUDY_SETTLED,
     TOPICS,
+    TRANSFER_ENDED,
     Topic,
     study_key,
 )
-from tests.support.worlds.catalog_histories import NOON, due, in_tenant, instance, quarantined
+from tests.support.worlds.catalog_histories import NOON, due, ended, in_tenant, instance, quarantined
 
 SOON_S = 60.0
 TENANT = f"test-{uuid4().hex[:20]}"
@@ -50,6 +53,22 @@ async def published(broker: BrokerSettings, events: Sequence[Event]) -> Position
             topic = next(topic for topic in TOPICS if isinstance(event, topic.event))
             position = await log.publish(topic, in_tenant(event, TENANT))
         return position
+
+
+def send(broker: BrokerSettings, topic: Topic, key: bytes, value: bytes) -> None:
+    """Send a record that need not be an event."""
+    producer = Producer(producer_config(broker))
+    producer.produce(topic.name, key=key, value=value)
+    assert producer.flush(SOON_S) == 0
+
+
+def until_rejected_by_both(broker: BrokerSettings, value: bytes) -> None:
+    """Wait until both jobs have rejected a record with this value, and so have read what lies before it."""
+
+    def operators() -> set[str]:
+        return {event.operator for event in read(broker, RECORD_REJECTED, 1) if event.origin_value == value}
+
+    wait_until(lambda: operators() == {"study", "catalog"}, SOON_S, "not rejected by both jobs")
 
 
 def read(broker: BrokerSettings, topic: Topic, count: int) -> list[Any]:
@@ -118,11 +137,23 @@ def test_a_quarantined_instance_becomes_a_row_and_a_conflict_an_event(
     assert [(event.shown_data_hash, event.lost_data_hash) for event in announced] == [(shown.data_hash, lost.data_hash)]
 
 
+def test_a_transfer_that_stored_nothing_becomes_a_row_and_no_job_rejects_it(
+    stack: RunningStack, broker: BrokerSettings
+) -> None:
+    hidden, refused = PostgresHiddenRows(stack.catalog("writer")), ended(None, transfer="refused", instances=0)
+    publish(broker, replace(refused, refused={"too-large": 2}))
+    send(broker, TRANSFER_ENDED, f"{TENANT}/refused".encode(), b"behind it")
+    until_rejected_by_both(broker, b"behind it")
+    rows = hidden.transfers(TENANT, 9, since=NOON, until=NOON + timedelta(days=1))
+    rejected = [event for event in read(broker, RECORD_REJECTED, 2) if event.origin_topic == TRANSFER_ENDED.name]
+
+    assert [(row.study_uid, row.refused) for row in rows] == [("", {"too-large": 2})]
+    assert {event.origin_value for event in rejected} == {b"behind it"}
+
+
 def test_a_poison_record_is_rejected_and_blocks_nothing(stack: RunningStack, broker: BrokerSettings) -> None:
     key = study_key(TENANT, "1.2.72")
-    producer = Producer(producer_config(broker))
-    producer.produce(INSTANCE_STORED.name, key=key, value=b"no event")
-    assert producer.flush(SOON_S) == 0
+    send(broker, INSTANCE_STORED, key, b"no event")
     publish(broker, instance(study="1.2.72"))
     wait_until(lambda: study(stack, "1.2.72") is not None, SOON_S, "the healthy record is not cataloged")
     (rejected,) = {

@@ -16,7 +16,7 @@ from schemas.codec import decode, encode
 from schemas.events import Event, InstanceStored, RecordRejected, StudyDue, TransferEnded
 from schemas.settings.reading import load
 from schemas.settings.servers import BrokerSettings
-from schemas.topics import INSTANCE_STORED, RECORD_REJECTED, STUDY_DUE, TRANSFER_ENDED, Topic, study_key
+from schemas.topics import INSTANCE_STORED, RECORD_REJECTED, STUDY_DUE, TRANSFER_ENDED, Topic, record_key, study_key
 from tests.support.worlds.studies import TENANT, ended, instance
 
 SOON_S = 30.0
@@ -39,7 +39,7 @@ class Broker:
         """Send events as the gateway would."""
         for event in published:
             topic = INSTANCE_STORED if isinstance(event, InstanceStored) else TRANSFER_ENDED
-            self.send(topic, study_key(event.tenant, event.study_uid), encode(event))
+            self.send(topic, record_key(event), encode(event))
 
     def wait_for(self, topic: Topic, wanted: Callable[[Event], bool], within_s: float = SOON_S) -> list[Event]:
         """Return the wanted events of a topic once there is one; fail when there is none in time."""

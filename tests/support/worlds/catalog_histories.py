@@ -72,10 +72,10 @@ def instance(  # noqa: PLR0913  a table of cases changes one field at a time
     return replace(event, **others)
 
 
-def ended(study: str = "1.2.1", transfer: str = "t1", second: int = 0, instances: int = 1) -> TransferEnded:
+def ended(study: str | None = "1.2.1", transfer: str = "t1", second: int = 0, instances: int = 1) -> TransferEnded:
     """Return a transfer-ended."""
     return TransferEnded(
-        event_id=event_id("local", study, transfer, str(second)),
+        event_id=event_id("local", study or "", transfer, str(second)),
         tenant="local",
         occurred_at=NOON + timedelta(seconds=second),
         transfer_id=transfer,
@@ -226,7 +226,7 @@ def contents(draw: st.DrawFn) -> InstanceStored:
 
 ENDS = st.builds(
     ended,
-    study=st.sampled_from(("1.2.1", "1.2.2")),
+    study=st.sampled_from(("1.2.1", "1.2.2", None)),
     transfer=st.sampled_from(("t1", "t2")),
     second=st.integers(0, 3),
 )

@@ -47,11 +47,11 @@ def ended(  # noqa: PLR0913 - each has its default, and a test names the one it 
     *,
     began_s: float = 0.0,
     ended_s: float = 1.0,
-    study: str = STUDY,
+    study: str | None = STUDY,
 ) -> TransferEnded:
     """Return the event of the end of a transfer; its times are seconds after EPOCH."""
     return TransferEnded(
-        event_id=event_id("transfer-ended", TENANT, study, transfer, outcome),
+        event_id=event_id("transfer-ended", TENANT, study or "", transfer, outcome),
         tenant=TENANT,
         occurred_at=EPOCH + timedelta(seconds=ended_s),
         study_uid=study,

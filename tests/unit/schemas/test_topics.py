@@ -4,7 +4,8 @@ import pytest
 
 from schemas import codec
 from schemas.events import EVENTS, Event
-from schemas.topics import TOPICS, TRANSFER_ENDED, Topic, study_key
+from schemas.topics import TOPICS, TRANSFER_ENDED, Topic, record_key, study_key
+from tests.support.worlds.studies import STUDY, ended
 
 
 def test_every_event_has_a_topic() -> None:
@@ -24,6 +25,11 @@ def described(kind: type[Event]) -> str:
 
 def test_all_records_of_a_study_have_one_key() -> None:
     assert study_key("local", "1.2.3") == b"local/1.2.3"
+
+
+def test_the_end_of_a_transfer_without_a_study_is_keyed_by_its_transfer() -> None:
+    assert record_key(ended("t1")) == study_key("local", STUDY)
+    assert record_key(ended("t1", study=None)) == b"local/t1"
 
 
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)

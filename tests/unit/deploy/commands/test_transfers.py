@@ -52,6 +52,13 @@ def test_a_transfer_that_stored_nothing_is_known_by_what_it_left_in_quarantine()
     assert found[1].calling_ae == "CT1"
 
 
+def test_a_transfer_without_a_study_is_listed_with_what_was_refused_of_it() -> None:
+    event = replace(ended(None, instances=0), refused={"too-large": 1}, size_bytes=0, **CT)  # type: ignore[arg-type]
+    (found,) = listed([transfer_row(event)], [held("a", "t1")])
+
+    assert (found.studies, found.outcome, found.peer, found.refused) == ((), "refused", "ct1", {"too-large": 1})
+
+
 def test_the_list_is_a_table_with_a_line_of_sums() -> None:
     found = listed([row()], [held("a", "t2")])
 

@@ -181,6 +181,16 @@ def test_a_study_without_instances_gets_no_revision() -> None:
     assert len(catalog.tables.transfers) == 1
 
 
+def test_the_end_of_a_transfer_without_a_study_is_a_row_of_its_own() -> None:
+    catalog = MemoryCatalog()
+    refused = replace(ended(None, instances=0), refused={"too-large": 2})
+    flushed = run(catalog, [numbered([refused])])
+
+    (row,) = catalog.tables.transfers.values()
+    assert (row.transfer_id, row.study_uid, row.refused) == ("t1", "", {"too-large": 2})
+    assert flushed.outputs == ()
+
+
 def test_a_revision_that_a_kill_left_unsent_is_announced_though_its_due_no_longer_waits() -> None:
     catalog = MemoryCatalog()
     checkpoint = run(catalog, [[record(due(place=(0, 4)), 0)]])

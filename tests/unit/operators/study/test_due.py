@@ -145,6 +145,14 @@ def test_a_study_is_due_at_the_first_signal(steps: list[Given], expected: list[D
     assert dues(*steps) == expected
 
 
+def test_the_end_of_a_transfer_without_a_study_leaves_nothing() -> None:
+    engine = Engine(due_step(SETTINGS), identity)
+    engine.feed("local/t1", arrived(ended(study=None), 0))
+
+    assert (engine.outputs, engine.entries) == ([], 0)
+    assert set(engine.heads.values()) <= {b""}
+
+
 def test_a_window_that_is_never_quiet_closes_at_the_limit() -> None:
     steps: list[Given] = [(50.0 * number, instance(number, f"t{number}")) for number in range(600)]
 
