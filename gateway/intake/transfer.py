@@ -7,16 +7,20 @@ as a `RecordedTransfer`, which makes the `TransferEnd` of each study.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
 from typing import Protocol
 from uuid import uuid4
 
+from operators.errors import Unavailable
 from schemas.events import Origin, Outcome, TransferEnded, event_id
 
 # What all studies have of which no event is published: during a long outage of the broker that may be 100,000.
 NO_HASHES: AbstractSet[bytes] = frozenset()
+# The study of the one end of a transfer that stored nothing, since all of its instances were refused.
+NO_STUDY = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +39,18 @@ NOBODY = Sender()
 class TransferRecord(Protocol):
     """A record of transfers, so that each transfer ends even if its process is killed. The outbox is such a record.
 
-    `begin` is called once for each transfer, before its first instance is stored and after the store's time is known;
-    when it raises OSError nothing is recorded, and it is called again with the next instance. `end` is called at most once, only for a transfer that
-    has begun, when no more of its instances will come; it never raises, and returns before the events of the end are
-    published. If a process dies before it has ended a transfer, another process ends the transfer as lost.
+    `begin` is called once for each transfer, before its first instance is stored, or at its end if all were refused. When
+    it raises nothing is recorded: OSError, or Unavailable before the store's time is known. It is called again with the
+    next instance. `end` is called at most once, only for a transfer that has begun, when no more of its instances will
+    come; it never raises, and returns before the events of the end are published. If a process dies before it has ended
+    a transfer, another process ends the transfer as lost.
     """
 
     def begin(self, transfer_id: str, tenant: str, age_s: float, sender: Sender) -> None:
-        """Record that a transfer began `age_s` seconds ago; raises OSError when the disk fails or is full."""
+        """Record that a transfer began `age_s` seconds ago; raises OSError when the disk fails or is full, and Unavailable."""
 
     def end(self, transfer_id: str, outcome: Outcome, refused: Mapping[str, int]) -> None:
-        """Record how a transfer ended; a transfer-ended event for each of its studies is published later.
+        """Record how a transfer ended; a transfer-ended event for each of its studies, or one without, is published later.
 
         `refused` counts by reason the instances that were refused for good.
         """
@@ -86,6 +91,9 @@ class Transfer:
         """
         if self.outcome is not None:
             raise RuntimeError("the transfer has ended")
+        self._record_beginning()
+
+    def _record_beginning(self) -> None:
         if not self._has_begun:
             sender = Sender(self.peer, self.calling_ae, self.called_ae, self.address)
             self.record.begin(self.transfer_id, self.tenant, self.clock() - self._since_s, sender)
@@ -109,7 +117,7 @@ class Transfer:
         """Return what the log says of an ended transfer.
 
         A transfer that stored nothing, since all its instances were refused, has ended as "refused" for people, not
-        "well". No study hears of it: only the ends of transfers that began are published.
+        "well"; its event has no study.
         """
         has_only_refused = self.outcome == "well" and self.refused and not self.instances
         return {
@@ -135,13 +143,17 @@ class Transfer:
         if self.outcome is not None:
             return
         self.outcome = outcome
+        # Without disk, or the store's time, only the log tells of a transfer that stored nothing.
+        with suppress(OSError, Unavailable):
+            if self.refusals:
+                self._record_beginning()
         if self._has_begun:
             self.record.end(self.transfer_id, outcome, self.refusals)
 
 
 @dataclass(frozen=True)
 class TransferEnd:
-    """The end of a transfer for one of its studies."""
+    """The end of a transfer for one of its studies, or for NO_STUDY."""
 
     tenant: str
     transfer_id: str
@@ -165,7 +177,7 @@ class TransferEnd:
             occurred_at=self.ended_at,
             cause=(self.transfer_id,),
             transfer_id=self.transfer_id,
-            study_uid=self.study_uid,
+            study_uid=self.study_uid or None,
             outcome=self.outcome,
             instances=self.instances,
             began_at=self.began_at,
@@ -200,9 +212,14 @@ class RecordedTransfer:
     refused: Mapping[str, int] = field(default_factory=dict)
 
     @property
+    def studies(self) -> AbstractSet[str]:
+        """Return the studies that hear of its end: those with an intent, or NO_STUDY if all instances were refused."""
+        return self.published.keys() or ({NO_STUDY} if self.refused else frozenset())
+
+    @property
     def is_finished(self) -> bool:
         """True if the transfer has ended and the end of each of its studies is published."""
-        return self.outcome is not None and self.ended_studies >= self.published.keys()
+        return self.outcome is not None and self.ended_studies >= self.studies
 
     @property
     def is_over(self) -> bool:
@@ -234,7 +251,7 @@ class RecordedTransfer:
 
     def unpublished(self) -> list[str]:
         """Return the studies whose end is not published yet, in order; none before the transfer has ended."""
-        return [] if self.outcome is None else sorted(self.published.keys() - self.ended_studies)
+        return [] if self.outcome is None else sorted(self.studies - self.ended_studies)
 
     def end_for(self, study_uid: str) -> TransferEnd:
         """Return the end for a study; raises ValueError before the transfer has ended."""
@@ -245,10 +262,10 @@ class RecordedTransfer:
             transfer_id=self.transfer_id,
             study_uid=study_uid,
             outcome=self.outcome,
-            instances=len(self.published[study_uid]),
+            instances=len(self.published.get(study_uid, NO_HASHES)),
             began_at=self.began_at,
             ended_at=self.ended_at or self.began_at,
             sender=self.sender,
-            size_bytes=self.sizes.get(study_uid),
+            size_bytes=self.sizes.get(study_uid) if study_uid else 0,
             refused=self.refused,
         )

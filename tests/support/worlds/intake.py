@@ -98,9 +98,9 @@ class IntakeWorld:
 
     @property
     def ended(self) -> list[tuple[str, str, int]]:
-        """Return the study, outcome and instances of each transfer-ended."""
+        """Return the study, outcome and instances of each transfer-ended; the study is empty where there is none."""
         found = [event for event in self.events.events(TRANSFER_ENDED) if isinstance(event, TransferEnded)]
-        return sorted((event.study_uid, event.outcome, event.instances) for event in found)
+        return sorted((event.study_uid or "", event.outcome, event.instances) for event in found)
 
 
 @dataclass

@@ -102,7 +102,8 @@ def transfers_are_counted(archive: Archive) -> None:
     ends: dict[tuple[str, str], set[tuple[str, int]]] = defaultdict(set)
     for end in archive.machines.events.events(TRANSFER_ENDED):
         assert isinstance(end, TransferEnded)
-        ends[end.transfer_id, end.study_uid].add((end.outcome, end.instances))
+        if end.study_uid is not None:
+            ends[end.transfer_id, end.study_uid].add((end.outcome, end.instances))
     assert ids.keys() <= ends.keys()
     assert all(len(found) == 1 for found in ends.values())
     counted = {key: count for key, found in ends.items() for _, count in found}

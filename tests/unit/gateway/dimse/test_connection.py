@@ -302,7 +302,7 @@ UNREADABLE = store_command(2) + pdv(b"no data set", LAST)
     [
         ((), Outage.NONE, ("well", 0, 0), []),
         ((store_message(1),), Outage.NONE, ("well", 1, 0), ["well"]),
-        ((UNREADABLE,), Outage.NONE, ("refused", 0, 1), []),
+        ((UNREADABLE,), Outage.NONE, ("refused", 0, 1), ["well"]),
         ((UNREADABLE, store_message(1)), Outage.NONE, ("well", 1, 1), ["well"]),
         ((UNREADABLE,), Outage.REFUSES, ("partial", 0, 0), []),
         ((store_message(1),), Outage.REFUSES, ("partial", 0, 0), ["partial"]),

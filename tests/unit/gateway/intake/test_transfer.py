@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.intake.transfer import RecordedTransfer, Sender, Transfer
+from gateway.intake.transfer import NO_STUDY, RecordedTransfer, Sender, Transfer
+from operators.errors import Unavailable
 from schemas.events import Outcome
 
 NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
@@ -18,14 +19,14 @@ class Record:
 
     entries: list[str] = field(default_factory=list)
     ages_s: list[float] = field(default_factory=list)
-    is_full: bool = False
-
+    # What recording a beginning raises.
+    problem: Exception | None = None
     senders: list[Sender] = field(default_factory=list)
     refused: list[dict[str, int]] = field(default_factory=list)
 
     def begin(self, transfer_id: str, tenant: str, age_s: float, sender: Sender) -> None:  # noqa: ARG002
-        if self.is_full:
-            raise OSError(28, "no space")
+        if self.problem:
+            raise self.problem
         self.entries.append("begun")
         self.ages_s.append(age_s)
         self.senders.append(sender)
@@ -52,6 +53,9 @@ def REFUSED(transfer: Transfer) -> None:  # noqa: N802 - a value of the table be
         ([Transfer.begin, Transfer.complete, Transfer.abort], ["begun", "well"], "well"),
         ([Transfer.begin, Transfer.abort, Transfer.complete], ["begun", "aborted"], "aborted"),
         ([Transfer.complete], [], "well"),
+        ([REFUSED, Transfer.complete, Transfer.abort], ["begun", "well"], "well"),
+        ([REFUSED, Transfer.abort], ["begun", "aborted"], "aborted"),
+        ([REFUSED, Transfer.begin, Transfer.complete], ["begun", "well"], "well"),
         ([Transfer.begin], ["begun"], None),
     ],
 )
@@ -90,15 +94,25 @@ def test_a_transfer_that_only_refused_is_logged_as_refused(acts: Iterable[Act], 
 
 
 def test_a_beginning_that_the_disk_refused_is_recorded_with_the_next_instance() -> None:
-    record = Record(is_full=True)
+    record = Record(problem=OSError(28, "no space"))
     transfer = Transfer(record, "local")
     with pytest.raises(OSError, match="no space"):
         transfer.begin()
-    record.is_full = False
+    record.problem = None
     transfer.begin()
     transfer.complete()
 
     assert record.entries == ["begun", "well"]
+
+
+@pytest.mark.parametrize("problem", [OSError(28, "no space"), Unavailable("store-clock")], ids=["disk", "time"])
+def test_a_transfer_that_only_refused_ends_also_where_its_beginning_cannot_be_recorded(problem: Exception) -> None:
+    record = Record(problem=problem)
+    transfer = Transfer(record, "local")
+    REFUSED(transfer)
+    transfer.complete()
+
+    assert (record.entries, transfer.outcome) == ([], "well")
 
 
 def test_a_transfer_began_when_it_was_made_and_not_with_its_first_instance() -> None:
@@ -144,6 +158,18 @@ def test_each_study_of_a_recorded_transfer_has_one_end() -> None:
     assert not recorded.is_finished
     recorded.end_published("1.2.4")
     assert recorded.is_finished
+
+
+def test_a_recorded_transfer_that_stored_nothing_has_one_end_without_a_study() -> None:
+    recorded = RecordedTransfer("t-1", "local", NOON, sender=Sender("ct1", "CT1"))
+    recorded.end("well", NOON, {"too-large": 1})
+
+    assert (recorded.unpublished(), recorded.is_finished) == ([NO_STUDY], False)
+    event = recorded.end_for(NO_STUDY).event
+    assert (event.study_uid, event.instances, event.size_bytes) == (None, 0, 0)
+    assert (event.peer, event.outcome, event.refused) == ("ct1", "well", {"too-large": 1})
+    recorded.end_published(NO_STUDY)
+    assert (recorded.unpublished(), recorded.is_finished) == ([], True)
 
 
 def test_who_sent_a_transfer_and_what_of_it_was_refused_is_recorded() -> None:

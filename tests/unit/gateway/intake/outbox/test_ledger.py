@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gateway.intake.outbox.ledger import Intent, Ledger, Line, begun, done, end_published, ended, given_up, intended
-from gateway.intake.transfer import RecordedTransfer, Sender
+from gateway.intake.transfer import NO_STUDY, RecordedTransfer, Sender
 from schemas.objects import Identity
 from tests.support.worlds.intake import envelope_of
 
@@ -196,6 +196,15 @@ def test_an_open_intent_holds_back_the_ends_of_its_own_transfer_only() -> None:
 
 def test_a_transfer_that_ended_without_an_intent_is_forgotten_at_once() -> None:
     assert ledger_of([BEGUN, ENDED]).is_empty
+
+
+def test_a_transfer_that_stored_nothing_is_kept_until_its_end_is_published() -> None:
+    ledger = ledger_of([BEGUN, ended("t-1", "well", LATER, {"too-large": 1})])
+
+    assert ends_of(ledger) == [(NO_STUDY, "well", 0)]
+    assert state_of(ledger_of(ledger.snapshot())) == state_of(ledger)
+    ledger.write(end_published("t-1", NO_STUDY))
+    assert ledger.is_empty
 
 
 def test_a_transfer_has_ended_with_its_line_and_also_when_it_is_forgotten() -> None:

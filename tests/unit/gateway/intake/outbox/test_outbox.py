@@ -151,6 +151,17 @@ def test_repeats_within_a_transfer_count_once_and_each_study_has_its_end(world: 
     assert world.ended == [("1.2.3", "well", 2), ("1.2.4", "well", 1)]
 
 
+def test_a_transfer_that_stored_nothing_has_its_end_also_after_a_kill(world: IntakeWorld) -> None:
+    gateway = world.gateway()
+    gateway.transfer.count_refused("too-large")
+    gateway.transfer.complete()
+    gateway.die()
+    world.heal()
+
+    assert world.ended == [("", "well", 0)]
+    assert world.journals == []
+
+
 def test_a_last_line_that_was_cut_short_is_ignored(world: IntakeWorld) -> None:
     gateway = world.gateway()
     gateway.accept(1)
