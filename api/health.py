@@ -12,7 +12,7 @@ from starlette.responses import Response
 from api.services import JobStates, services_of
 from operators.errors import RETRY_AFTER, Unavailable
 from operators.readiness import CHECK_S, is_ready
-from schemas.telemetry import exposition
+from schemas.telemetry import WEB, exposition
 
 
 async def healthz(_: Request) -> Response:
@@ -42,7 +42,7 @@ async def _jobs(states: JobStates | None) -> dict[str, Any]:
 
 async def metrics(_: Request) -> Response:
     """Answer with the metrics in Prometheus' text format."""
-    return Response(exposition(), headers={"content-type": CONTENT_TYPE_LATEST})
+    return Response(exposition(WEB), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
 def _json(states: Mapping[str, Any], status: int) -> Response:

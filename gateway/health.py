@@ -25,6 +25,7 @@ from prometheus_client import make_wsgi_app
 
 from operators.errors import RETRY_AFTER
 from operators.readiness import CHECK_S, is_ready
+from schemas.telemetry import GATEWAY, registry_of
 
 # Longer than a check of readiness takes at most.
 LOOP_S = CHECK_S + 2
@@ -72,7 +73,7 @@ async def _alive() -> States:
 
 
 def _application(loop: Loop, readiness: Callable[[], Coroutine[Any, Any, States]]) -> WSGIApplication:
-    metrics: WSGIApplication = make_wsgi_app()
+    metrics: WSGIApplication = make_wsgi_app(registry_of(GATEWAY))
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         match environ["PATH_INFO"]:

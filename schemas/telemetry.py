@@ -5,14 +5,18 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 from structlog.tracebacks import ExceptionDictTransformer
 
+OUR_PREFIX = "fluoro_"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15)
 
 
@@ -89,13 +93,48 @@ def _log_ignored(raised: "sys.UnraisableHookArgs") -> None:
     )
 
 
-def exposition() -> bytes:
-    """Return the metrics in Prometheus' text format: of all processes that share a metrics folder, else of this one."""
+def exposition(process: str) -> bytes:
+    """Return a process's metrics in Prometheus' text format."""
+    return generate_latest(registry_of(process))
+
+
+def registry_of(process: str) -> CollectorRegistry:
+    """Return a registry of what a process serves: its own metrics, and what the client library measures of it."""
+    registry = CollectorRegistry()
+    registry.register(_Served(frozenset(family_of(metric).name for metric in SERVED[process])))
+    return registry
+
+
+def family_of(metric: MetricWrapperBase) -> Family:
+    """Return a metric's name (of a counter without its ending), type and meaning."""
+    (family,) = metric.describe()
+    return family
+
+
+def labels_of(metric: MetricWrapperBase) -> tuple[str, ...]:
+    """Return the names of a metric's labels."""
+    return tuple(metric._labelnames)  # noqa: SLF001 - the library tells them in no other way
+
+
+class _Served(Collector):
+    """Metrics of all processes that share a metrics folder, else of this one; of ours only those with these names."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+
+    def collect(self) -> Iterator[Family]:
+        """Yield each metric with its values."""
+        for family in _all_metrics().collect():
+            if family.name in self._names or not family.name.startswith(OUR_PREFIX):
+                yield family
+
+
+def _all_metrics() -> CollectorRegistry:
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        return generate_latest()
+        return REGISTRY
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
+    return registry
 
 
 # Any process.
@@ -194,3 +233,30 @@ API_DAMAGED = Counter(
 API_LIMITED = Counter("fluoro_api_limited_total", "Requests refused or answered in part because of a limit.", ["limit"])
 API_RENDERED = Counter("fluoro_api_rendered_total", "Images by outcome: rendered, or the reason why not.", ["outcome"])
 API_CHILDREN_ENDED = Counter("fluoro_api_children_ended_total", "Rendering processes ended, by reason.", ["why"])
+
+# The launcher of the jobs. What the jobs themselves do is in flink_metrics.py. The label of a job is Flink's: `job` is Prometheus'
+# own word for the kind of a process.
+JOB_RUNNING = Gauge("fluoro_job_running", "1 while all tasks of a job run, else 0.", ["job_name"])
+JOB_STOPPED = Gauge(
+    "fluoro_job_stopped", "1 while a job has stopped for good and waits for an operator, else 0.", ["job_name"]
+)
+
+# The processes, and the metrics that each serves.
+GATEWAY, WEB, LAUNCHER = "gateway", "web", "jobs"
+_ANY = (LOG_LINES_LOST, TASK_FAILED, PRODUCER_BROKEN)
+_INTAKE = (
+    *(GATEWAY_INSTANCES, GATEWAY_REJECTED, GATEWAY_BYTES, GATEWAY_STORE_SECONDS, GATEWAY_SPOOLED_BYTES),
+    *(GATEWAY_QUARANTINED, GATEWAY_QUARANTINE_FULL, GATEWAY_QUARANTINE_BYTES),
+    *(GATEWAY_OUTBOX_OPEN, GATEWAY_OUTBOX_TROUBLE, GATEWAY_DAMAGED, GATEWAY_HEALED, STORE_CLOCK_AHEAD),
+)
+_DIMSE = (
+    *(GATEWAY_PROCESS_STARTS, GATEWAY_ASSOCIATIONS, GATEWAY_ASSOCIATED, GATEWAY_ABORTED, GATEWAY_TURNED_AWAY),
+    *(GATEWAY_PEERS, GATEWAY_PEERS_READ),
+)
+_STOW = (STOW_REQUESTS, STOW_REFUSED, STOW_OPEN)
+_READING = (API_REQUESTS, API_SECONDS, API_DAMAGED, API_LIMITED, API_RENDERED, API_CHILDREN_ENDED)
+SERVED: Mapping[str, tuple[MetricWrapperBase, ...]] = {
+    GATEWAY: (*_ANY, *_INTAKE, *_DIMSE),
+    WEB: (*_ANY, *_INTAKE, *_STOW, *_READING),
+    LAUNCHER: (LOG_LINES_LOST, JOB_RUNNING, JOB_STOPPED),
+}

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from deploy.flink import jvm, stopped
+from deploy.flink import jvm, metrics, stopped
 from deploy.flink.checks import RegularChecks
 from deploy.flink.folder import ClusterFolder, choose
 from deploy.flink.jvm import NotStarted
@@ -88,6 +88,7 @@ def run(launch: Launch) -> None:
     os.environ.update(launch.folder.environment(launch.environ))
     for job in launch.jobs:
         check_parallelism(job, launch.settings)
+    metrics.serve(launch.settings)
     machine = jvm.start(os.environ)
     try:
         losses.guard(launch.servers.broker, launch.settings)
@@ -107,6 +108,7 @@ def serve(launch: Launch, cluster: MiniCluster, machine: "subprocess.Popen[bytes
     """Submit the jobs, wait until they run, then watch them."""
     began = time.time()
     stopped.resume_at_start(launch.settings)
+    metrics.report(launch.jobs, (), stopped.stopped_jobs(launch.settings))
     for one in stopped.stopped_jobs(launch.settings).values():
         log_stopped(one)
     running = until_healthy(launch, cluster, with_resumed(launch, cluster, []))
@@ -157,12 +159,14 @@ def without_stopped(launch: Launch, pairs: list[tuple[RunningJob, JobState]]) ->
     """Return the jobs with their states, without those that have stopped for good; these are written down and logged.
 
     A job whose database went back is not written down: it is submitted again, and begins at the offsets of its rows.
+    The metrics say the same of each job.
     """
     for submitted, state in pairs:
         if state.stop is not None and state.stop.reason != WENT_BACK:
             one = StoppedJob(submitted.job.name, state.stop, datetime.fromtimestamp(state.failed_at_ms / 1000, UTC))
             stopped.write(one, launch.settings)
             log_stopped(one)
+    metrics.report(launch.jobs, (state for _, state in pairs), stopped.stopped_jobs(launch.settings))
     return [(submitted, state) for submitted, state in pairs if state.stop is None]
 
 

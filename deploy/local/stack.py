@@ -31,7 +31,7 @@ LOCAL = {
 }
 # The only variables of the user that a server gets: others could make it use another program of the system.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE")
-INNER_PORTS = ("kafka", "kafka-controller", "minio", "postgres", "gateway-metrics")
+INNER_PORTS = ("kafka", "kafka-controller", "minio", "postgres", "gateway-metrics", "job-metrics")
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,9 @@ class Stack:
     def job(self) -> JobSettings:
         """The settings of the Flink jobs."""
         given = load(JobSettings, self.environ)
-        return replace(given, checkpoint_dir=self.folder.root / "checkpoints", rest_port=self.ports["flink"])
+        # A running stack that an older release has started has no port for these metrics.
+        ports = {"rest_port": self.ports["flink"], "metrics_port": self.ports.get("job-metrics", 0)}
+        return replace(given, checkpoint_dir=self.folder.root / "checkpoints", **ports)
 
     @cached_property
     def study(self) -> StudySettings:
@@ -157,8 +159,8 @@ def plan(
         "flink": load(JobSettings, environ).rest_port,
     }
     wanted = {name: 0 if free_ports else port for name, port in public_ports.items()} | dict.fromkeys(INNER_PORTS, 0)
-    # Every process of the gateway serves its metrics on a port of its own.
-    widths = {"gateway-metrics": dimse.processes}
+    # Every process of the gateway serves its metrics on a port of its own; so do the jobs' launcher and Flink.
+    widths = {"gateway-metrics": dimse.processes, "job-metrics": 2}
     ports = choose_ports(folder, wanted, widths)
     return Stack(layout, folder, ports, environ, postgres_account.ensure(), with_jobs)
 

@@ -63,6 +63,8 @@ class JobSettings:
     rejected_in_a_row: int = setting(1000, least=1)
     rejected_share: float = setting(0.01, least=0, most=1)
     rest_port: int = setting(8081, **PORT)
+    # The launcher serves its metrics at this port, and Flink at the next one; 0: neither does.
+    metrics_port: int = setting(0, **PORT)
 
     def with_shards(self, shards: int) -> "JobSettings":
         """Return these settings with another number of shards."""

@@ -1,9 +1,15 @@
-"""Log lines say where something failed, and quote no data."""
+"""Log lines say where something failed, and quote no data; each process serves its own metrics."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+from prometheus_client.metrics import MetricWrapperBase
+
+from schemas import telemetry
 
 ROOT = Path(__file__).parents[3]
 FAILING = """
@@ -98,3 +104,19 @@ def test_a_log_on_a_full_disk_loses_the_line_and_stops_nothing() -> None:
         )
 
     assert done.stdout == "1.0\n"
+
+
+def test_every_metric_is_served_by_a_process() -> None:
+    defined = {value for value in vars(telemetry).values() if isinstance(value, MetricWrapperBase)}
+
+    assert defined == {metric for metrics in telemetry.SERVED.values() for metric in metrics}
+
+
+@pytest.mark.parametrize("process", telemetry.SERVED)
+def test_a_process_serves_its_own_metrics_and_what_is_measured_of_any_python(process: str) -> None:
+    names = set(re.findall(r"# TYPE (\S+)", telemetry.exposition(process).decode()))
+    own = {telemetry.family_of(metric).name for metric in telemetry.SERVED[process]}
+
+    ours = {name.removesuffix("_created").removesuffix("_total") for name in names if name.startswith("fluoro_")}
+    assert ours == own
+    assert "process_resident_memory_bytes" in names

@@ -28,6 +28,7 @@ PORTS = {
     "postgres": 6,
     "gateway-metrics": 7,
     "kafka-controller": 8,
+    "job-metrics": 9,
 }
 # To plan a stack makes PostgreSQL's user where it is missing; a test makes no user.
 makes_no_user = pytest.mark.skipif(
@@ -49,7 +50,7 @@ def test_each_server_is_reached_at_its_port_on_this_machine(folder: DataFolder) 
     assert made.broker.bootstrap == "127.0.0.1:4"
     assert (made.catalog("reader").host, made.catalog("reader").port) == ("127.0.0.1", 6)
     assert (made.dimse.port, made.dimse.metrics_port) == (1, 7)
-    assert (made.api.port, made.job.rest_port) == (2, 3)
+    assert (made.api.port, made.job.rest_port, made.job.metrics_port) == (2, 3, 9)
 
 
 def test_what_the_stack_stores_is_in_its_folder(folder: DataFolder) -> None:
@@ -151,12 +152,13 @@ def test_with_free_ports_no_port_is_the_usual_one_and_all_stay_the_same(folder: 
 
 
 @makes_no_user
-def test_every_process_of_the_gateway_has_a_free_metrics_port(folder: DataFolder) -> None:
+@pytest.mark.parametrize(("name", "width"), [("gateway-metrics", 40), ("job-metrics", 2)])
+def test_every_process_has_a_free_metrics_port(name: str, width: int, folder: DataFolder) -> None:
     made = stack.plan(HERE, folder, {"FLUORO_DIMSE_PROCESSES": "40"}, free_ports=True)
-    first = made.ports["gateway-metrics"]
-    others = {port for name, port in made.ports.items() if name != "gateway-metrics"}
+    first = made.ports[name]
+    others = {port for other, port in made.ports.items() if other != name}
 
-    assert others.isdisjoint(range(first, first + 40))
+    assert others.isdisjoint(range(first, first + width))
 
 
 @pytest.mark.parametrize("name", ["FLUORO_DIMSE_PORT", "FLUORO_API_PORT", "FLUORO_JOB_REST_PORT"])
