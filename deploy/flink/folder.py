@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from deploy.flink import reporter
 from schemas.settings.jobs import JobSettings
 
 JAVA_OPTIONS = "env.java.opts.all"
@@ -45,12 +46,16 @@ class ClusterFolder:
     def configuration(self, settings: JobSettings, slots: int) -> dict[str, str]:
         """Return the cluster's settings."""
         port = str(settings.rest_port)
-        return CLUSTER | {
-            "rest.port": port,
-            "rest.bind-port": port,
-            "taskmanager.numberOfTaskSlots": str(slots),
-            "io.tmp.dirs": str(self.temporary),
-        }
+        return (
+            CLUSTER
+            | {
+                "rest.port": port,
+                "rest.bind-port": port,
+                "taskmanager.numberOfTaskSlots": str(slots),
+                "io.tmp.dirs": str(self.temporary),
+            }
+            | (reporter.settings(str(settings.metrics_port + 1)) if settings.metrics_port else {})
+        )
 
     def write(self, configuration: Mapping[str, str], environ: Mapping[str, str]) -> None:
         """Write the configuration, with Flink's own Java options for Java 17 and later; remove temporary files.

@@ -16,12 +16,15 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from deploy.errors import Failed
+from deploy.flink import reporter
 from deploy.install.layout import Layout
 from deploy.local.checks import check_installed
 
 LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
 # One job takes as many slots as its parallelism; Flink's own default is one slot.
 SLOTS = 4
+# Flink's own default, and a port for each process more that one machine may have.
+METRICS_PORTS = "9249-9280"
 # Folders that Flink's programs write into, and do not make.
 LEFT_TO_FLINK = ("log", "pids")
 
@@ -66,6 +69,7 @@ def cluster_settings(layout: Layout, folder: Path) -> dict[str, str]:
         "python.executable": str(layout.python),
         "python.pythonpath": f"{layout.root}:{layout.site_packages}",
         "classloader.parent-first-patterns.additional": "pemja.",
+        **reporter.settings(METRICS_PORTS),
     }
 
 

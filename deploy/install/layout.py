@@ -121,8 +121,13 @@ class Layout:
 
     @property
     def records_source(self) -> Path:
-        """The source of our Java class."""
+        """The source of the Java class that reads and writes Kafka's records."""
         return self.root / "pipelines" / "engines" / "KafkaRecords.java"
+
+    @property
+    def reporter_source(self) -> Path:
+        """The source of the factory of Flink's metrics reporter."""
+        return self.root / "deploy" / "flink" / "PrometheusAtHostFactory.java"
 
     def jar_set(self, name: str) -> Path:
         """Return the folder of a set of jars in the repository, which holds its jgo.toml and jgo.lock.toml."""

@@ -24,3 +24,11 @@ def test_the_configuration_has_the_packaged_java_options_and_no_old_temporary_fi
     assert "rest.port: '1234'" in written
     assert "taskmanager.numberOfTaskSlots: '3'" in written
     assert list(folder.temporary.iterdir()) == []
+
+
+def test_flink_serves_its_metrics_at_the_port_after_the_launchers_or_not_at_all(tmp_path: Path) -> None:
+    folder = ClusterFolder(tmp_path / "flink", tmp_path / "logs")
+    at_port, without = (folder.configuration(JobSettings(metrics_port=port), slots=2) for port in (9000, 0))
+
+    assert at_port["metrics.reporter.prom.port"] == "9001"
+    assert not [name for name in without if name.startswith("metrics.")]

@@ -18,6 +18,14 @@ def test_the_same_classes_make_the_same_jar(tmp_path: Path) -> None:
     assert zipfile.ZipFile(tmp_path / "one.jar").namelist() == ["META-INF/MANIFEST.MF", "io/A.class", "io/B.class"]
 
 
+def test_a_jar_has_the_texts_that_lie_beside_the_classes(tmp_path: Path) -> None:
+    (tmp_path / "classes" / "META-INF" / "services").mkdir(parents=True)
+    (tmp_path / "classes" / "META-INF" / "services" / "Reporter").write_text("Factory\n")
+    flink_home.pack(tmp_path / "classes", tmp_path / "one.jar")
+
+    assert zipfile.ZipFile(tmp_path / "one.jar").read("META-INF/services/Reporter") == b"Factory\n"
+
+
 def test_links_within_the_clone_survive_its_move(tmp_path: Path) -> None:
     clone, cache = tmp_path / "clone", tmp_path / "cache"
     for target in (clone / ".venv" / "flink.jar", cache / "kafka.jar"):
