@@ -42,6 +42,11 @@ class DataFolder:
         return self.root / "ports.json"
 
     @property
+    def metric_targets(self) -> Path:
+        """The file by which Prometheus finds the metrics of the stack."""
+        return self.root / "metrics-targets.json"
+
+    @property
     def logs(self) -> Path:
         """The folder with one log per program."""
         return self.root / "logs"

@@ -17,6 +17,7 @@ def addresses(stack: Stack) -> list[str]:
         f"  DIMSE     {stack.dimse.host} port {stack.dimse.port}, AE title {stack.dimse.ae_title}",
         f"  DICOMweb  {dicomweb_url(stack)}",
         f"  Flink UI  http://127.0.0.1:{stack.job.rest_port}",
+        f"  Metrics   listed in {stack.folder.metric_targets}",
     ]
 
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 
-from deploy.local import checks, data_folder, report, stack
+from deploy.local import checks, data_folder, report, stack, targets
 from deploy.local.report import say
 from deploy.local.running import RunningStack
 from deploy.local.servers import applications, kafka, minio, postgres
@@ -47,6 +47,7 @@ async def supervise(planned: Stack) -> None:
         lines = ("", *report.addresses(planned), report.memory(RunningStack(planned.folder)))
         say("\n".join([*lines, "Ready. Ctrl-C stops it."]))
 
+    targets.write(planned)
     say(f"Starting the stack; data and logs are in {planned.folder.root}")
     await Supervisor(planned.folder, programs(planned), say, planned.record).run(stop, when_ready)
 

@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 from deploy.errors import Failed
+from deploy.local import targets
 from deploy.local.data_folder import DataFolder
 from deploy.local.running import RunningStack
+from schemas.telemetry import WEB
 from tests.audit.address import ArchiveAddress
 from tests.audit.ledger import Ledger
 
@@ -46,9 +49,15 @@ def end_on_term() -> None:
 
 def address_of(stack: RunningStack) -> ArchiveAddress:
     """Return the address of a stack for the auditor, with the role that sees all tenants."""
-    port = stack.plan.dimse.metrics_port
-    metrics = (f"http://127.0.0.1:{port}/metrics",) if port else ()
+    metrics = tuple(url for kind, url in metrics_of(stack) if kind != WEB)
     return ArchiveAddress(stack.plan.settings("writer"), stack.api_url, (stack.logs,), metrics)
+
+
+def metrics_of(stack: RunningStack) -> Iterator[tuple[str, str]]:
+    """Yield the kind of each process that has metrics, and their URL."""
+    for group in targets.targets(stack.plan):
+        kind, path = group["labels"]["job"], group["labels"].get("__metrics_path__", "/metrics")
+        yield from ((kind, f"http://{address}{path}") for address in group["targets"])
 
 
 def ledgers_of(stack: RunningStack) -> list[Path]:

@@ -31,6 +31,7 @@ def test_every_address_has_a_line(folder: DataFolder) -> None:
         "  DIMSE     127.0.0.1 port 11112, AE title NORTH",
         "  DICOMweb  http://127.0.0.1:8060/dicomweb",
         "  Flink UI  http://127.0.0.1:8081",
+        f"  Metrics   listed in {folder.root}/metrics-targets.json",
     ]
 
 
