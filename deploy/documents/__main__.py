@@ -1,11 +1,11 @@
-"""Write the documents that are made of the registry of topics: `python -m deploy.documents`."""
+"""Write the documents that are made of the registries of topics and of metrics: `python -m deploy.documents`."""
 
 from pathlib import Path
 
-from deploy.documents import asyncapi, page
+from deploy.documents import asyncapi, metrics, page
 
 DOCS = Path(__file__).parents[2] / "docs"
-DOCUMENTS = {"topics.md": page.text, "asyncapi.json": asyncapi.text}
+DOCUMENTS = {"topics.md": page.text, "asyncapi.json": asyncapi.text, "metrics.md": metrics.text}
 
 
 def main() -> None:
