@@ -182,6 +182,9 @@ GATEWAY_QUARANTINE_BYTES = Gauge(
     ["tenant"],
     multiprocess_mode="max",
 )
+GATEWAY_QUARANTINE_QUOTA_BYTES = Gauge(
+    "fluoro_gateway_quarantine_quota_bytes", "Bytes that each tenant may have in quarantine.", multiprocess_mode="max"
+)
 GATEWAY_SPOOLED_BYTES = Gauge(
     "fluoro_gateway_spooled_bytes",
     "Bytes of data sets being received that are in spool files.",
@@ -246,7 +249,7 @@ GATEWAY, WEB, LAUNCHER = "gateway", "web", "jobs"
 _ANY = (LOG_LINES_LOST, TASK_FAILED, PRODUCER_BROKEN)
 _INTAKE = (
     *(GATEWAY_INSTANCES, GATEWAY_REJECTED, GATEWAY_BYTES, GATEWAY_STORE_SECONDS, GATEWAY_SPOOLED_BYTES),
-    *(GATEWAY_QUARANTINED, GATEWAY_QUARANTINE_FULL, GATEWAY_QUARANTINE_BYTES),
+    *(GATEWAY_QUARANTINED, GATEWAY_QUARANTINE_FULL, GATEWAY_QUARANTINE_BYTES, GATEWAY_QUARANTINE_QUOTA_BYTES),
     *(GATEWAY_OUTBOX_OPEN, GATEWAY_OUTBOX_TROUBLE, GATEWAY_DAMAGED, GATEWAY_HEALED, STORE_CLOCK_AHEAD),
 )
 _DIMSE = (

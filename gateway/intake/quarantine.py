@@ -16,7 +16,12 @@ from operators.retrieval.reading import expected_of
 from operators.store import quarantine
 from operators.store.ports import EventLog, NoEnvelope, ObjectStore, StoredObject, Upload
 from schemas.objects import DATA_HASH, TENANT, Bucket
-from schemas.telemetry import GATEWAY_QUARANTINE_BYTES, GATEWAY_QUARANTINE_FULL, GATEWAY_QUARANTINED
+from schemas.telemetry import (
+    GATEWAY_QUARANTINE_BYTES,
+    GATEWAY_QUARANTINE_FULL,
+    GATEWAY_QUARANTINE_QUOTA_BYTES,
+    GATEWAY_QUARANTINED,
+)
 from schemas.topics import INSTANCE_QUARANTINED
 
 MEASURE_AGAIN_S = 10.0
@@ -43,6 +48,7 @@ class Quarantine:
         self._events = events
         self._rules = rules
         self._quota = Quota(rules.quota_bytes)
+        GATEWAY_QUARANTINE_QUOTA_BYTES.set(rules.quota_bytes)
         self._tenants: set[str] = set()
         # How many objects the last measurement found under keys that are none of a quarantine.
         self._unknown = 0

@@ -18,7 +18,12 @@ from operators.store.ports import Position, StoredObject, Upload
 from operators.store.quarantine import damaged_key
 from schemas.events import Event, InstanceQuarantined
 from schemas.objects import Bucket, Envelope
-from schemas.telemetry import GATEWAY_QUARANTINE_BYTES, GATEWAY_QUARANTINE_FULL, GATEWAY_QUARANTINED
+from schemas.telemetry import (
+    GATEWAY_QUARANTINE_BYTES,
+    GATEWAY_QUARANTINE_FULL,
+    GATEWAY_QUARANTINE_QUOTA_BYTES,
+    GATEWAY_QUARANTINED,
+)
 from schemas.topics import INSTANCE_QUARANTINED, Topic
 
 NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
@@ -208,6 +213,11 @@ def test_a_new_process_counts_the_objects_of_others_once_it_has_measured(world: 
         world.keep(OTHER_FIVE, f"local/{OTHER}")
 
     assert GATEWAY_QUARANTINE_BYTES.labels("local")._value.get() == len(SIX)
+
+
+def test_the_quota_is_a_metric_so_that_an_alert_can_compare_with_it(world: QuarantineWorld) -> None:
+    assert world.quarantine
+    assert GATEWAY_QUARANTINE_QUOTA_BYTES._value.get() == 10 * LEAST_BYTES
 
 
 def test_discarded_objects_make_room_at_the_next_measurement(world: QuarantineWorld) -> None:
