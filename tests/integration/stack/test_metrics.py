@@ -2,11 +2,9 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
-from ruamel.yaml import YAML
 
 from deploy.local.running import RunningStack, wait_until
 from deploy.local.targets import FLINK
@@ -17,9 +15,9 @@ from tests.support.data.generate import Volume, files
 from tests.support.machine.debian_tools import Programs
 from tests.support.machine.running_stack import metrics_of, processes_of
 from tests.support.senders.sender import Peer, send
-from tests.support.servers.prometheus import Prometheus, prometheus
+from tests.support.servers.prometheus import Prometheus
+from tests.support.servers.watching import watching
 
-CONFIGURATION = Path(__file__).parents[3] / "deploy/monitoring/prometheus.yml"
 SOON_S = 60.0
 FAMILY = re.compile(r"^# TYPE (\w+)", re.MULTILINE)
 OF_FLINK = {metric.prometheus_name for metric in FLINK_METRICS}
@@ -40,14 +38,7 @@ def scraping(
     used: RunningStack, prometheus_programs: Programs, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
     """A Prometheus with the configuration of the repository, which scrapes each second the stack of these tests."""
-    folder, yaml = tmp_path_factory.mktemp("prometheus"), YAML(typ="safe")
-    values = yaml.load(CONFIGURATION)
-    values["global"]["scrape_interval"] = "1s"
-    values["rule_files"] = [str(CONFIGURATION.parent / name) for name in values["rule_files"]]
-    values["scrape_configs"][0]["file_sd_configs"][0]["files"] = [str(used.folder.metric_targets)]
-    yaml.dump(values, folder / "prometheus.yml")
-    with prometheus(prometheus_programs, folder / "prometheus.yml", folder) as running:
-        running.wait_up()
+    with watching(used, prometheus_programs, tmp_path_factory.mktemp("prometheus")) as running:
         yield running
 
 
