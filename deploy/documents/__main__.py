@@ -1,18 +1,27 @@
-"""Write the documents that are made of the registries of topics and of metrics: `python -m deploy.documents`."""
+"""Write what is made of the registries of topics and of metrics, and of the dashboards' tables: `python -m deploy.documents`."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from deploy.documents import asyncapi, metrics, page
+from deploy.monitoring import grafana
+from deploy.monitoring.panels import DASHBOARDS
 
-DOCS = Path(__file__).parents[2] / "docs"
-DOCUMENTS = {"topics.md": page.text, "asyncapi.json": asyncapi.text, "metrics.md": metrics.text}
+ROOT = Path(__file__).parents[2]
+DOCUMENTS: Mapping[str, Callable[[], str]] = {
+    "docs/topics.md": page.text,
+    "docs/asyncapi.json": asyncapi.text,
+    "docs/metrics.md": metrics.text,
+    **{f"deploy/monitoring/dashboards/{one.name}.json": partial(grafana.text, one) for one in DASHBOARDS},
+}
 
 
 def main() -> None:
     """Write each document, and print its path."""
     for name, text in DOCUMENTS.items():
-        (DOCS / name).write_text(text(), encoding="utf-8")
-        print(DOCS / name)
+        (ROOT / name).write_text(text(), encoding="utf-8")
+        print(ROOT / name)
 
 
 if __name__ == "__main__":
