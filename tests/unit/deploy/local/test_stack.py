@@ -9,6 +9,7 @@ import pytest
 from deploy.install import layout
 from deploy.local import stack
 from deploy.local.data_folder import DataFolder
+from deploy.local.json_file import write_json
 from deploy.local.servers import postgres_account
 from deploy.local.servers.create_database import DATABASE
 from deploy.local.stack import INHERITED, INNER_PORTS, LOCAL, Stack
@@ -154,6 +155,7 @@ def test_with_free_ports_no_port_is_the_usual_one_and_all_stay_the_same(folder: 
 @makes_no_user
 @pytest.mark.parametrize(("name", "width"), [("gateway-metrics", 40), ("job-metrics", 2)])
 def test_every_process_has_a_free_metrics_port(name: str, width: int, folder: DataFolder) -> None:
+    write_json(folder.ports, {name: 20000, "kafka": 20001})
     made = stack.plan(HERE, folder, {"FLUORO_DIMSE_PROCESSES": "40"}, free_ports=True)
     first = made.ports[name]
     others = {port for other, port in made.ports.items() if other != name}
