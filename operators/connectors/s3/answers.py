@@ -6,7 +6,7 @@ from http import HTTPStatus
 from types import TracebackType
 from xml.etree import ElementTree as ET
 
-from aiohttp import ClientError, ClientPayloadError, ClientResponse
+from aiohttp import ClientError, ClientPayloadError, ClientResponse, ClientResponseError
 
 from operators.connectors.s3.wire import HttpResponse
 from operators.errors import Unavailable, Unreadable
@@ -38,20 +38,20 @@ class StoreAnswers:
         if isinstance(error, FAILURES):
             raise Unavailable("store", self._line(cause(error))) from error
 
-    def expect(self, response: ClientResponse | HttpResponse, *wanted: HTTPStatus) -> None:
-        """Raise Unavailable for another status."""
+    def expect(self, response: ClientResponse | HttpResponse, *wanted: HTTPStatus, asked: str = "") -> None:
+        """Raise Unavailable for another status; `asked` says what was asked, if the response does not know it."""
         if response.status not in wanted:
-            raise Unavailable(f"store-{response.status}", self._line(refusal(response)))
+            raise Unavailable(f"store-{response.status}", self._line((asked or question(response)) + refusal(response)))
 
     def expect_readable(self, response: ClientResponse, *wanted: HTTPStatus) -> None:
         """Raise Unavailable for another status, and Unreadable for one that may be of a damaged object."""
         if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise Unreadable(f"store-{response.status}", self._line(refusal(response)))
+            raise Unreadable(f"store-{response.status}", self._line(question(response) + refusal(response)))
         self.expect(response, *wanted)
 
-    def expect_stored(self, response: HttpResponse, crc32c: str) -> None:
+    def expect_stored(self, response: HttpResponse, bucket: str, crc32c: str) -> None:
         """Raise Unavailable unless the store confirms that it has the bytes of this checksum."""
-        self.expect(response, HTTPStatus.OK)
+        self.expect(response, HTTPStatus.OK, asked=f"PUT in {bucket}: ")
         if response.headers.get("x-amz-checksum-crc32c") != crc32c:
             raise Unavailable("store-checksum", self._line("it has not stored the bytes that were sent"))
 
@@ -66,7 +66,17 @@ def cause(error: BaseException) -> str:
         return f"its certificate is not trusted: {inner.verify_message}"
     if isinstance(inner, TimeoutError):
         return "no answer in time"
+    if isinstance(inner, ClientResponseError):
+        return "its answer is not HTTP: perhaps its endpoint begins with https"
     return (inner.strerror if isinstance(inner, OSError) else None) or type(inner).__name__
+
+
+def question(response: ClientResponse | HttpResponse) -> str:
+    """Return what was asked, and in which bucket, such as "PUT in fluoro-hot: "; never a key, which has UIDs."""
+    if isinstance(response, HttpResponse):
+        return ""
+    _, bucket, *_ = response.url.path.split("/")
+    return f"{response.method} in {bucket}{'?lifecycle' if 'lifecycle' in response.url.query else ''}: "
 
 
 def refusal(response: ClientResponse | HttpResponse) -> str:

@@ -108,7 +108,7 @@ class S3ObjectStore:
         response = await self._put(bucket, upload, {"if-none-match": "*"})
         if response.status == HTTPStatus.PRECONDITION_FAILED:
             return False
-        self._answers.expect_stored(response, upload.crc32c)
+        self._answers.expect_stored(response, self._path(bucket), upload.crc32c)
         return True
 
     async def replace(self, bucket: Bucket, upload: Upload, etag: str) -> bool:
@@ -116,7 +116,7 @@ class S3ObjectStore:
         response = await self._put(bucket, upload, {"if-match": etag})
         if response.status in NOT_THIS_VERSION:
             return False
-        self._answers.expect_stored(response, upload.crc32c)
+        self._answers.expect_stored(response, self._path(bucket), upload.crc32c)
         return True
 
     async def _put(self, bucket: Bucket, upload: Upload, condition: dict[str, str]) -> HttpResponse:

@@ -63,6 +63,19 @@ def test_a_store_without_lifecycle_rules_is_used_with_a_warning(
     assert ("WARNING" in printed.err) == is_warned
 
 
+def test_a_right_that_the_key_lacks_is_a_line_with_the_bucket_and_what_was_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with store_answering(403) as (endpoint, _):
+        monkeypatch.setenv("FLUORO_STORE_ENDPOINT", endpoint)
+        assert prepare.main(["buckets"]) == 1
+
+    assert capsys.readouterr().err == (
+        f"buckets: the object store cannot be used: {endpoint}: PUT in fluoro-quarantine?lifecycle: "
+        "403 access key or secret key is wrong, or the key may not do this\n"
+    )
+
+
 @pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["tables"], 2)])
 def test_help_and_usage_errors_name_every_preparation(
     arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]

@@ -50,3 +50,10 @@ def test_a_refusal_names_the_store_and_its_reason(response: HttpResponse, why: s
         StoreAnswers(STORE).expect(response)
 
     assert (caught.value.what, caught.value.why) == (f"store-{response.status}", f"{STORE}: {why}")
+
+
+def test_a_refused_object_names_its_bucket() -> None:
+    with pytest.raises(Unavailable) as caught:
+        StoreAnswers(STORE).expect_stored(HttpResponse(404, {}, is_kept=True), "clinic-hot", "")
+
+    assert caught.value.why == f"{STORE}: PUT in clinic-hot: 404 there is no such bucket"
