@@ -28,7 +28,7 @@ from schemas.telemetry import set_up_logs
 WAIT_S = 30.0
 RETRY_S = 0.2
 # Words of a server that refuses: another try would be refused too.
-REFUSAL = re.compile(r"certificate|authenticat|authoriz|permission|: 4\d\d|does not exist", re.IGNORECASE)
+REFUSAL = re.compile(r"certificate|authenticat|authoriz|permission|pg_hba|: 4\d\d|does not exist", re.IGNORECASE)
 NO_LIFECYCLE = (
     "WARNING: this object store has no lifecycle rules. Objects stay in bucket {bucket} longer than {days} days and count"
     " against the quotas until you remove them: python -m deploy.commands quarantine discard"
@@ -138,5 +138,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    set_up_logs("prepare")
+    # The line about a failure says what the client has said, too.
+    set_up_logs("prepare", without=["broker_client_error"])
     sys.exit(main())

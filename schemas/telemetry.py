@@ -5,7 +5,8 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -54,13 +55,14 @@ class LogWriter:
     debug = info = warning = error = critical = write
 
 
-def set_up_logs(service: str) -> None:
-    """Write log lines as JSON to standard error, each with its service, time and level.
+def set_up_logs(service: str, without: Collection[str] = ()) -> None:
+    """Write log lines as JSON to standard error, each with its service, time and level, save for the events in `without`.
 
     So are the exceptions that end a thread or a finalizer, in place of Python's own report, which quotes their texts.
     """
     structlog.configure(
         processors=[
+            partial(_drop, without),
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -78,6 +80,13 @@ def set_up_logs(service: str) -> None:
     warnings.simplefilter("ignore")
     threading.excepthook = _log_thread_failed
     sys.unraisablehook = _log_ignored
+
+
+def _drop(events: Collection[str], _: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Drop the lines of these events."""
+    if line["event"] in events:
+        raise structlog.DropEvent
+    return line
 
 
 def _log_thread_failed(raised: threading.ExceptHookArgs) -> None:

@@ -77,6 +77,6 @@ def _add(parsers: "_SubParsersAction[ArgumentParser]", command: OperatorCommand)
 
 
 if __name__ == "__main__":
-    # Standard output is for programs that read --json.
-    set_up_logs("commands")
+    # Standard output is for programs that read --json. The line about a failure says what a client has said, too.
+    set_up_logs("commands", without=["broker_client_error"])
     sys.exit(main())

@@ -120,3 +120,19 @@ def test_a_process_serves_its_own_metrics_and_what_is_measured_of_any_python(pro
     ours = {name.removesuffix("_created").removesuffix("_total") for name in names if name.startswith("fluoro_")}
     assert ours == own
     assert "process_resident_memory_bytes" in names
+
+
+QUIET = """
+import structlog
+from schemas.telemetry import set_up_logs
+
+set_up_logs("commands", without=["broker_client_error"])
+structlog.get_logger().warning("broker_client_error")
+structlog.get_logger().warning("store_clock_corrected")
+"""
+
+
+def test_a_command_leaves_out_the_events_that_its_own_line_tells() -> None:
+    done = subprocess.run([sys.executable, "-c", QUIET], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["store_clock_corrected"]
