@@ -1,5 +1,6 @@
 """What every client of the broker is given: where the broker is, and our log for librdkafka's own lines."""
 
+import logging
 import re
 import time
 from collections.abc import Iterator
@@ -13,12 +14,15 @@ from confluent_kafka.admin import AdminClient
 from operators.errors import Unavailable
 from schemas.settings.servers import BrokerSettings
 
-# librdkafka's errors, by syslog's levels.
-ERRORS = 3
+# librdkafka's informations, by syslog's levels: one of them is needed, OTHER_PROTOCOL.
+INFORMATIONS = 6
 # A client tries to connect about once a second while its broker is away, and fails with a line each time.
 REPEAT_S = 60.0
 # The thread in librdkafka's lines, and the time that the attempt took.
 INNER = re.compile(r"^\[thrd:[^\]]*\]: |\s*\(after \d+ms in state \w+[^)]*\)$")
+# librdkafka takes it for no error that a broker closes each new connection at the first question.
+OTHER_PROTOCOL = "in state APIVERSION_QUERY"
+ASK_PROTOCOL = ": perhaps this address does not speak what FLUORO_BROKER_SECURITY_PROTOCOL says"
 # The errors of a connection that never came about: librdkafka's line before them knows why.
 NO_CONNECTION = (
     KafkaError._TRANSPORT,  # noqa: SLF001 - the names of public constants
@@ -43,7 +47,7 @@ def client_config(settings: BrokerSettings) -> dict[str, Any]:
         config |= {"sasl.username": settings.user, "sasl.password": settings.password}
     if settings.has_tls and settings.tls_ca:
         config["ssl.ca.location"] = settings.tls_ca
-    return {**config, "log_level": ERRORS, "logger": ClientLog(settings.bootstrap)}
+    return {**config, "log_level": INFORMATIONS, "logger": ClientLog(settings.bootstrap)}
 
 
 class BrokerAdmin(AdminClient):  # type: ignore[misc]
@@ -78,10 +82,14 @@ class ClientLog:
         self._again_at: dict[str, float] = {}
         self._last, self._last_until = "", 0.0
 
-    def log(self, _level: int, _form: str, kind: str, client: str, line: str) -> None:
-        """Log a line, as confluent_kafka hands it over. It names addresses and topics, never what a record holds."""
+    def log(self, level: int, _form: str, kind: str, client: str, line: str) -> None:
+        """Log an error, as confluent_kafka hands it over. It names addresses and topics, never what a record holds."""
+        has_other_protocol = OTHER_PROTOCOL in line
+        if level < logging.ERROR and not has_other_protocol:
+            return
         now = time.monotonic()
-        self._last, self._last_until = INNER.sub("", line), now + REPEAT_S
+        line = INNER.sub("", line) + (ASK_PROTOCOL if has_other_protocol else "")
+        self._last, self._last_until = line, now + REPEAT_S
         if now >= self._again_at.get(kind, now):
             self._again_at[kind] = now + REPEAT_S
             log.warning("broker_client_error", kind=kind, client=client, line=line)

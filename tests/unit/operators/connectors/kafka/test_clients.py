@@ -1,5 +1,7 @@
 """What librdkafka has to say of its clients is a line of the process's log, and nothing on standard error."""
 
+import asyncio
+import re
 import time
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from operators.connectors.kafka.clients import BrokerAdmin, ClientLog, client_co
 from operators.connectors.kafka.positions import Positions
 from operators.errors import Unavailable
 from schemas.settings.servers import BrokerSettings
+from tests.support.servers.faulty_servers import listening
 
 ROOT = Path(__file__).parents[5]
 ABSENT = BrokerSettings(bootstrap="127.0.0.1:1", produce_s=0.5)
@@ -27,6 +30,27 @@ def test_a_client_says_in_the_log_once_why_it_cannot_connect(capfd: pytest.Captu
     assert (line["event"], line["kind"]) == ("broker_client_error", "FAIL")
     assert "Connection refused" in line["line"]
     assert capfd.readouterr().err == ""
+
+
+def test_a_broker_that_ends_every_connection_at_the_first_question_is_told_from_one_that_is_away() -> None:
+    async def ends(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        """Close the connection, as a listener with TLS does when it reads a question in plain text."""
+        await reader.read(1)
+
+    async def why() -> str:
+        async with listening(ends) as port:
+            admin = BrokerAdmin(BrokerSettings(bootstrap=f"127.0.0.1:{port}"))
+            with pytest.raises(Unavailable) as caught:
+                await asyncio.to_thread(listed, admin)
+            return caught.value.why
+
+    told = "127.0.0.1:.*: Disconnected.*: perhaps this address does not speak what FLUORO_BROKER_SECURITY_PROTOCOL says"
+    assert re.fullmatch(told, asyncio.run(why()))
+
+
+def listed(admin: BrokerAdmin) -> None:
+    with admin.asking():
+        admin.list_topics(timeout=1)
 
 
 def test_positions_that_cannot_be_had_say_why() -> None:
