@@ -77,7 +77,10 @@ class Positions:
         """Ask as a consumer, which joins no group: an AdminClient dies of the answer that a group has no coordinator."""
         config = client_config(self._settings) | {"group.id": group, "enable.auto.commit": False}
         with closing(Consumer(config)) as consumer:
-            return consumer.committed(places, timeout=self._settings.produce_s)  # type: ignore[no-any-return]
+            try:
+                return consumer.committed(places, timeout=self._settings.produce_s)  # type: ignore[no-any-return]
+            except KafkaException as error:
+                raise _told(consumer) or error from error
 
     def _until_coordinated(self, ask: Callable[[], T], about: str) -> T:
         """Return the answer of `ask`; ask again while the broker has no coordinator for the group yet."""
@@ -103,6 +106,13 @@ class Positions:
         asked = self._client.list_offsets(dict.fromkeys(partitions, which), request_timeout=self._settings.produce_s)
         with self._client.asking():
             return {(place.topic, place.partition): future.result().offset for place, future in asked.items()}
+
+
+def _told(consumer: Consumer) -> KafkaException | None:
+    """Return the error that a consumer has noted meanwhile, such as a missing right to the group; None if there is none."""
+    message = consumer.poll(0)
+    error = message.error() if message is not None else None
+    return KafkaException(error) if error is not None else None
 
 
 def is_unknown_topic(error: Unavailable) -> bool:

@@ -28,7 +28,7 @@ from operators.catalog.rows import (
     TransferRow,
     WaitingDueRow,
 )
-from operators.connectors.postgres.connecting import BLAMES_MOMENT, connect, unavailable
+from operators.connectors.postgres.connecting import BLAMES_MOMENT, BLAMES_PREPARATION, connect, unavailable
 from operators.errors import Rejected
 from schemas.settings.servers import CatalogSettings
 from schemas.topics import INSTANCE_STORED
@@ -94,7 +94,7 @@ class PostgresCatalog:
                 connection = self._connected()
                 with connection.transaction():
                     yield _held(connection, (self._shards, shard))
-        except BLAMES_MOMENT as error:
+        except (*BLAMES_MOMENT, *BLAMES_PREPARATION) as error:
             raise unavailable(self._settings, error) from error
 
     def _connected(self) -> Connection[tuple[Any, ...]]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from psycopg import Connection
+from psycopg import Connection, errors
 from psycopg_pool import PoolTimeout
 
 from operators.errors import Unavailable
@@ -16,6 +16,8 @@ CONNECT_S = 2
 
 # Errors that another try may not meet: connection, locks, resources, shutdown, or a standby that is not promoted.
 BLAMES_MOMENT = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
+# Errors that end when somebody gives the role its rights, or prepares the tables.
+BLAMES_PREPARATION = (errors.InsufficientPrivilege, errors.UndefinedTable)
 
 
 def parameters(settings: CatalogSettings, application_name: str, options: str = "") -> dict[str, Any]:
@@ -51,7 +53,7 @@ def connected(settings: CatalogSettings, application_name: str, options: str) ->
     try:
         with connect(settings, application_name, options) as connection:
             yield connection
-    except BLAMES_MOMENT as error:
+    except (*BLAMES_MOMENT, *BLAMES_PREPARATION) as error:
         raise unavailable(settings, error) from error
 
 
