@@ -48,8 +48,8 @@ def positions(
         return committed
     try:
         read = rows.read_offsets(settings, servers.progress)
-    except Unavailable:
-        log.warning("progress_unknown", job=job.name)
+    except Unavailable as error:
+        log.warning("progress_unknown", job=job.name, why=error.why)
         return committed
     if not read and rows.has_had_rows(settings):
         return dict.fromkeys(committed, 0)

@@ -94,9 +94,12 @@ class ClientLog:
             self._again_at[kind] = now + REPEAT_S
             log.warning("broker_client_error", kind=kind, client=client, line=line)
 
-    def why(self, error: KafkaError, about: str = "") -> str:
-        """Return a line with the broker's address and the cause of an error, which is often what the client said before."""
-        cause = error.str()
-        if error.code() in NO_CONNECTION and time.monotonic() < self._last_until:
+    def why(self, error: KafkaError | None = None, about: str = "") -> str:
+        """Return a line with the broker's address and the cause of an error, which is often what the client said before.
+
+        Without an error there was no answer in time.
+        """
+        cause = error.str() if error else "no answer in time"
+        if (error is None or error.code() in NO_CONNECTION) and time.monotonic() < self._last_until:
             cause = self._last
         return f"{self._bootstrap}: {f'{about}: ' if about else ''}{cause}"

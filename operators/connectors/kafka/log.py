@@ -227,7 +227,7 @@ class Deliveries:
         while self._awaited and (oldest := next(iter(self._awaited.items())))[1] <= now:
             del self._awaited[oldest[0]]
             if not oldest[0].done():
-                oldest[0].set_exception(Unavailable("broker-no-report"))
+                oldest[0].set_exception(Unavailable("broker-no-report", self._said.why()))
 
     def _note(self, error: Exception) -> None:
         """Note what `produce` or `poll` raised; only a full queue's or a record's own error leaves the producer in use."""

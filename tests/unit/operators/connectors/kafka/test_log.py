@@ -210,6 +210,16 @@ def test_a_producer_without_records_says_in_the_log_why_it_cannot_connect() -> N
     assert {line["event"] for line in logs} == {"broker_client_error"}
 
 
+def test_a_record_that_an_absent_broker_does_not_take_in_time_says_why() -> None:
+    async def test() -> str:
+        async with KafkaEventLog(BrokerSettings(bootstrap="127.0.0.1:1", produce_s=0.5)) as log:
+            with pytest.raises(Unavailable) as caught:
+                await log.publish(TRANSFER_ENDED, ended(1))
+            return caught.value.why
+
+    assert asyncio.run(test()).endswith("Connection refused")
+
+
 class SilentProducer:
     """A producer that never reports what became of a record."""
 
@@ -227,9 +237,10 @@ def test_a_record_without_a_report_is_unavailable_after_produce_s() -> None:
     async def test() -> None:
         deliveries = Deliveries(SilentProducer(), asyncio.get_running_loop(), 0.05, ClientLog("broker"))
         async with asyncio.timeout(BOUND_S):
-            with pytest.raises(Unavailable):
+            with pytest.raises(Unavailable) as caught:
                 await deliveries.send(TRANSFER_ENDED, ended(1))
             await deliveries.idle.wait()
         deliveries.close()
+        assert caught.value.why == "broker: no answer in time"
 
     asyncio.run(test())
