@@ -19,6 +19,12 @@ POLL_S = 0.2
 SILENCE_S = 15.0
 # A partition that is this far ahead of the others is read on only when all of it was taken.
 MOST_RECORDS, MOST_BYTES = 1000, 4 * 2**20
+# The errors of a connection, and that of a missing right to the group: nothing is committed, so none is needed.
+GOES_ON = (
+    KafkaError._TRANSPORT,  # noqa: SLF001 - the names of public constants
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+)
 
 
 class TopicReader:
@@ -129,7 +135,7 @@ class _Partition:
 
 def _is_of_the_moment(error: KafkaError) -> bool:
     """True if the client goes on by itself after this error."""
-    return error.retriable() or error.code() in {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}  # noqa: SLF001
+    return error.retriable() or error.code() in GOES_ON
 
 
 def _record(message: Message) -> Record:
