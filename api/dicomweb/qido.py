@@ -104,7 +104,8 @@ def _study(facts: StudyResult) -> DicomJson:
     return {
         **REQUIRED["study"],
         **orjson.loads(facts.attributes),
-        "00080061": _element("CS", *facts.modalities),
+        # OHIF counts the values without asking if there is a list: one study without it leaves its whole study list empty.
+        "00080061": {"vr": "CS", "Value": list(facts.modalities)},
         "00080062": _element("UI", *facts.sop_classes),
         "00201206": _element("IS", facts.series),
         "00201208": _element("IS", facts.instances),

@@ -230,6 +230,16 @@ def test_required_attributes_without_a_value_are_empty_in_the_result() -> None:
     assert {"00080016", "00080018", "00080056", "00081190", "00200013", "00280010"} < set(instance)
 
 
+def test_a_study_without_a_modality_has_an_empty_list_of_them() -> None:
+    async def bare(world: World) -> None:
+        await world.add(part10(Modality=None))
+
+    (study,) = ask("/dicomweb/studies", files=bare).json()
+
+    # OHIF counts the list of each study, and shows none where one study has no list.
+    assert study["00080061"] == {"vr": "CS", "Value": []}
+
+
 def test_a_time_zone_in_the_query_is_ignored_with_a_warning() -> None:
     response = ask("/dicomweb/studies?TimezoneOffsetFromUTC=%2B0500&StudyTime=1015")
 
