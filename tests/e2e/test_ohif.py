@@ -1,36 +1,33 @@
-"""OHIF, as npm ships it, lists, filters and shows what the archive has, without an error box or a failed request."""
+"""OHIF, as npm ships it, lists, filters and shows what a running archive has, without an error box or a failed request."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.audit.ledger import Ledger
 from tests.conftest import absent
+from tests.e2e.conftest import Proof
 from tests.support.machine.debian_tools import ProgramsUnavailable, chromium
-from tests.support.senders.sender import send
 from tests.support.viewers.npm import PackagesUnavailable, packages
 from tests.support.viewers.radiologist import MIDDLE, Seen, first_minutes
 from tests.support.viewers.site import Site, site
 from tests.support.viewers.studies import ACCESSION, BLUE, HIGHEST, LOWEST, greys, viewed_studies
-from tests.support.worlds.memory_archive import memory_archive
 
-IMAGE, REPORT = f"{ACCESSION}1", f"{ACCESSION}2"
+IMAGE, REPORT, WITHOUT_MODALITY = f"{ACCESSION}1", f"{ACCESSION}2", f"{ACCESSION}3"
 # Of a mean grey, 0 to 255.
 NEAR = 2.0
 
 
 @pytest.fixture(scope="module")
-def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("archive")
+def origin(proof: Proof, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """OHIF beside the web origin of the archive, which has stored and settled the studies of this test."""
     try:
         ohif = packages() / "@ohif" / "app" / "dist"
     except PackagesUnavailable as why:
         absent(f"OHIF: {why}")
-    with memory_archive(folder / "archive") as archive, Ledger(folder / "ledger") as ledger:
-        assert send(viewed_studies(folder / "studies"), archive.peer, ledger).complete
-        archive.catalog()
-        with site(ohif, archive.door.url) as found:
-            yield found
+    assert proof.send(viewed_studies(tmp_path_factory.mktemp("viewed"))).complete
+    assert proof.wrong() == {}
+    with site(ohif, proof.archive.api_url) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +42,18 @@ def seen(origin: Site, tmp_path_factory: pytest.TempPathFactory) -> Seen:
 def test_the_study_list_shows_studies(seen: Seen) -> None:
     count, _ = seen.found("list")
 
-    assert count >= 2
+    assert count >= 3
 
 
 def test_one_letter_of_a_name_is_a_search(seen: Seen) -> None:
     count, _ = seen.found("letter")
 
-    assert count >= 2
+    assert count >= 3
 
 
 # A filter of the list, and what it leaves of the studies of this test.
 FILTERS = {
-    "accession": {IMAGE, REPORT},
+    "accession": {IMAGE, REPORT, WITHOUT_MODALITY},
     "bookmark": {IMAGE, REPORT},
     "modality": {IMAGE},
     "description": {IMAGE},

@@ -14,6 +14,7 @@ const seen = { console: [], requests: [], boxes: [], seconds: {} };
 
 const browser = await chromium.launch({
   executablePath: given.browser,
+  timeout: STEP_MS,
   // Root has no sandbox, and there is no graphics card: WebGL is drawn by the processor.
   args: ['--no-sandbox', '--disable-dev-shm-usage', '--use-angle=swiftshader', '--enable-unsafe-swiftshader'],
 });

@@ -1,4 +1,4 @@
-"""A CT whose pixels say where they are, and a report as PDF, for tests that look at what a viewer shows."""
+"""A CT whose pixels say where they are, a report as PDF, and a study without a modality, for tests that look through a viewer."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
 from tests.support.data.generate import Volume, files, uid
 
-# Both accession numbers begin with it, and no other of the archive.
+# The three accession numbers begin with it, and no other of the archive.
 ACCESSION = "VIEWED"
 DESCRIPTION, REPORT = "CT ABDOMEN W CONTRAST", "Report"
 SLICES, SIZE = 16, 64
@@ -31,11 +31,12 @@ def greys(number: int, lowest: float = LOWEST, highest: float = HIGHEST) -> list
 
 
 def viewed_studies(folder: Path) -> list[Path]:
-    """Write both studies into a folder; return their files."""
+    """Write the three studies into a folder; return their files."""
     paths = files(Volume(slices=SLICES, size=SIZE, seed=77), folder)
     for number, path in enumerate(paths):
         one_slice(number, dcmread(path)).save_as(path)
-    return [*paths, report(dcmread(paths[0]), folder / "report.dcm")]
+    first = dcmread(paths[0])
+    return [*paths, report(first, folder / "report.dcm"), without_modality(first, folder / "without_modality.dcm")]
 
 
 def one_slice(number: int, dataset: Dataset) -> Dataset:
@@ -49,6 +50,15 @@ def one_slice(number: int, dataset: Dataset) -> Dataset:
     dataset.ImagePositionPatient = [-SIZE / 2 * PIXEL_MM, -SIZE / 2 * PIXEL_MM, -SLICE_MM * number]
     dataset.AccessionNumber = f"{ACCESSION}1"
     return dataset
+
+
+def without_modality(image: Dataset, path: Path) -> Path:
+    """Write a slice into a study of its own that has no modality."""
+    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID = uid("bare", "image")
+    image.StudyInstanceUID, image.SeriesInstanceUID = uid("bare", "study"), uid("bare", "series")
+    image.Modality, image.AccessionNumber, image.StudyDescription = None, f"{ACCESSION}3", "Unknown"
+    image.save_as(path)
+    return path
 
 
 def report(image: Dataset, path: Path) -> Path:
