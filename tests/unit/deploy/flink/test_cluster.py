@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from deploy.flink import stopped
 from deploy.flink.cluster import (
@@ -114,6 +115,8 @@ def test_a_job_that_has_stopped_is_left_out_and_does_not_end_the_others(
     assert without_stopped(launch, [(RUNNING, STOPPED), other]) == [other]
     assert stopped.stopped_jobs(launch.settings)["study"].stop == Stop("too-many-rejected", "at offsets x/1 0-9")
     assert "jobs resume study" in capsys.readouterr().out
+    assert REGISTRY.get_sample_value("fluoro_job_stopped", {"job_name": "study"}) == 1
+    assert REGISTRY.get_sample_value("fluoro_job_stopped", {"job_name": "catalog"}) == 0
 
 
 def test_a_job_that_has_stopped_is_submitted_only_once_it_is_resumed(launch: Launch) -> None:
