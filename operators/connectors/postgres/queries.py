@@ -57,6 +57,16 @@ JOINS: dict[Level, LiteralString] = {
     "study": "JOIN study USING (tenant, study_uid)",
 }
 
+# Series and instances of all studies, study by study in the order of results, as far as they are asked for: the rows come
+# sorted by their studies, so that a page reads what it shows. OFFSET keeps the planner from joining everything first.
+STUDIES_IN_ORDER: LiteralString = "(SELECT * FROM study WHERE {where} ORDER BY {order}) AS study"
+BELOW: dict[Level, LiteralString] = {
+    "series": """CROSS JOIN LATERAL (SELECT * FROM series AS one WHERE one.tenant = study.tenant
+        AND one.study_uid = study.study_uid AND one.instances > 0 OFFSET 0) AS series""",
+    "instance": """CROSS JOIN LATERAL (SELECT * FROM instance AS one WHERE one.tenant = series.tenant
+        AND one.study_uid = series.study_uid AND one.series_uid = series.series_uid OFFSET 0) AS instance""",
+}
+
 # The SQL of a condition, by operator and form (see _form): ONE for columns with one value, SEVERAL for arrays.
 ONE: dict[tuple[str, str], LiteralString] = {
     ("equals", ""): "{} = %s",
@@ -81,7 +91,7 @@ SEVERAL: dict[tuple[str, str], LiteralString] = {
 # columns come first, as in the usual statement; the window and the limit read the same order, so the rows once.
 FIRST_ROWS: LiteralString = """
     SELECT {columns}, row_number() OVER (ORDER BY {order}) AS place, {is_found} AS is_found
-    FROM {tables} WHERE {where} ORDER BY {order} LIMIT %s"""
+    FROM {rows} ORDER BY {order} LIMIT %s"""
 SHORT_PAGE: LiteralString = "SELECT * FROM ({}) AS first_rows WHERE is_found ORDER BY place LIMIT %s OFFSET %s"
 SHORT_COUNT: LiteralString = "SELECT count(*) FROM ({}) AS first_rows WHERE is_found"
 
@@ -121,6 +131,15 @@ class StatementShape(NamedTuple):
     parents: tuple[Level, ...]
     conditions: tuple[Condition, ...]
     short: tuple[Condition, ...]
+
+    @property
+    def is_by_study(self) -> bool:
+        """True if series or instances of all studies are asked for, and only their studies have to meet conditions.
+
+        A condition on a series or an instance may have an index, or few rows that meet it: then no study comes first.
+        """
+        levels = {BY_PATH[path].level for path, _, _ in self.conditions}
+        return self.level != "study" and not self.is_in_study and levels <= {"study"}
 
 
 class PostgresQueries:
@@ -259,30 +278,34 @@ def _match_values(matches: Iterable[Match]) -> Iterator[Any]:
 @lru_cache(maxsize=512)
 def _statements(shape: StatementShape) -> tuple[bytes, bytes]:
     """Return the statements for a page and for the count of all results; it joins only tables with conditions."""
-    level, parents = shape.level, shape.parents
-    matched = {BY_PATH[path].level for path, _, _ in (*shape.conditions, *shape.short)}
-    where = sql.SQL(" AND ").join(_conditions(shape))
-    levels = (*parents, level)
+    levels = (*shape.parents, shape.level)
     order = sql.SQL(", ").join(sql.SQL(ORDER[each]) for each in levels if each != "study" or not shape.is_in_study)
-    columns = sql.SQL(", ").join([sql.SQL(UIDS[level]), *(sql.SQL(COLUMNS[each]) for each in levels)])
-    tables = _tables(level, matched.union(parents))
+    columns = sql.SQL(", ").join([sql.SQL(UIDS[shape.level]), *(sql.SQL(COLUMNS[each]) for each in levels)])
+    matched = {BY_PATH[path].level for path, _, _ in (*shape.conditions, *shape.short)}
+    rows = _by_study(shape) if shape.is_by_study else _joined(shape, matched.union(shape.parents))
     if shape.short:
         is_found = sql.SQL(" AND ").join(map(_text_of, shape.short))
-        first_rows = sql.SQL(FIRST_ROWS).format(
-            columns=columns, order=order, is_found=is_found, tables=tables, where=where
-        )
+        first_rows = sql.SQL(FIRST_ROWS).format(columns=columns, order=order, is_found=is_found, rows=rows)
         page, count = (sql.SQL(text).format(first_rows) for text in (SHORT_PAGE, SHORT_COUNT))
     else:
-        page = sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT %s OFFSET %s").format(
-            columns, tables, where, order
-        )
-        count = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(_tables(level, matched), where)
+        page = sql.SQL("SELECT {} FROM {} ORDER BY {} LIMIT %s OFFSET %s").format(columns, rows, order)
+        count = sql.SQL("SELECT count(*) FROM {}").format(_joined(shape, matched))
     return page.as_bytes(None), count.as_bytes(None)
 
 
-def _tables(level: Level, others: set[Level]) -> sql.Composable:
-    upper = [sql.SQL(join) for table, join in JOINS.items() if table in others and table != level]
-    return sql.SQL(" ").join([sql.Identifier(level), *upper])
+def _by_study(shape: StatementShape) -> sql.Composable:
+    """Return the rows of a shape that is_by_study."""
+    where = sql.SQL(" AND ").join(_conditions(shape._replace(level="study")))
+    studies = sql.SQL(STUDIES_IN_ORDER).format(where=where, order=sql.SQL(ORDER["study"]))
+    below = LEVELS[1 : LEVELS.index(shape.level) + 1]
+    return sql.SQL(" ").join([studies, *(sql.SQL(BELOW[each]) for each in below)])
+
+
+def _joined(shape: StatementShape, others: set[Level]) -> sql.Composable:
+    """Return the rows of a shape, joined with those of other levels."""
+    upper = [sql.SQL(join) for table, join in JOINS.items() if table in others and table != shape.level]
+    tables = sql.SQL(" ").join([sql.Identifier(shape.level), *upper])
+    return sql.SQL("{} WHERE {}").format(tables, sql.SQL(" AND ").join(_conditions(shape)))
 
 
 def _conditions(shape: StatementShape) -> Iterator[sql.Composable]:

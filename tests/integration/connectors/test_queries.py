@@ -19,7 +19,8 @@ from operators.catalog.query import BY_PATH, Match, Query, is_like, parse
 from operators.connectors.memory.catalog import MemoryCatalog
 from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.postgres.catalog import PostgresCatalog
-from operators.connectors.postgres.queries import PostgresQueries
+from operators.connectors.postgres.connecting import connected
+from operators.connectors.postgres.queries import OPTIONS, PostgresQueries, _shape, _statements, _values
 from operators.dicom.attributes import LEVELS, Level
 from operators.errors import Unavailable
 from schemas.codec import decode, encode
@@ -296,6 +297,31 @@ def test_pages_of_an_unchanged_catalog_have_each_of_a_thousand_rows_once(
 
     assert len(set(found)) == len(found) == count
     assert [page.remaining for page in pages] == [max(count - at - 37, 0) for at in range(0, count, 37)]
+
+
+@pytest.mark.parametrize("level", ["series", "instance"])
+@pytest.mark.parametrize("pairs", [[], [("PatientName", "*N*")]], ids=["all", "short"])
+def test_a_page_of_all_studies_reads_the_rows_of_the_first_studies_only(
+    crowd: Archive, request: pytest.FixtureRequest, level: Level, pairs: list[tuple[str, str]]
+) -> None:
+    query = replace(parse([*pairs, ("limit", "10")], level), most_compared=20)
+    stack: RunningStack = request.getfixturevalue("stack")
+    with connected(stack.catalog("owner"), "test", OPTIONS) as owner:
+        owner.execute("ANALYZE")
+    page, _ = _statements(_shape(query))
+    with connected(stack.catalog("reader"), "test", OPTIONS) as reader:
+        reader.execute("SELECT set_config('fluoro.tenant', %s, false)", (crowd.tenant,))
+        explained = b"EXPLAIN (ANALYZE, FORMAT JSON) " + page
+        ((plan,),) = reader.execute(explained, (*_values(crowd.tenant, query), 11, 0)).fetchall()
+
+    # An incremental sort begins with 32 rows, and studies have ten instances.
+    assert 10 <= rows_read(plan[0]["Plan"], level) < MANY / 10
+
+
+def rows_read(plan: dict[str, Any], table: str) -> float:
+    """Return how many rows a plan that was carried out has read of a table, or of its partitions."""
+    own = plan["Actual Rows"] * plan["Actual Loops"] if plan.get("Relation Name", "").startswith(table) else 0
+    return float(own + sum(rows_read(below, table) for below in plan.get("Plans", ())))
 
 
 def test_a_hit_has_its_own_level_and_the_levels_above(archive: Archive) -> None:
