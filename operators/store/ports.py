@@ -21,12 +21,16 @@ class Position:
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object that is in the store: its size, its envelope, and the store's tag of this version of it."""
+    """An object that is in the store: its size, its envelope, and the store's tag of this version of it.
+
+    `modified_at` is when the store took this version, cut to the second; None where nobody has asked the store.
+    """
 
     key: str
     size_bytes: int
     envelope: Envelope
     etag: str = ""
+    modified_at: datetime | None = None
 
 
 class NoEnvelope(Rejected):
@@ -106,7 +110,7 @@ class ObjectStore(StoreTime, Protocol):
         """
 
     async def head(self, bucket: Bucket, key: str) -> StoredObject | None:
-        """Return an object's size, envelope and tag, as the store was told; None when there is no such object.
+        """Return an object's size, envelope, tag and time, as the store was told; None when there is no such object.
 
         Says nothing about the bytes: they may be damaged. Raises NoEnvelope for an object that this archive did not
         write, Unreadable when the store answers that it cannot look: the object's metadata may be damaged.

@@ -4,7 +4,7 @@ import base64
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum, auto
 from hashlib import sha256
 from zlib import crc32
@@ -49,12 +49,13 @@ class Failing:
 
 @dataclass(frozen=True)
 class StoredBytes:
-    """An object as a store keeps it: its bytes, its metadata, and how many of the bytes it can still read."""
+    """An object as a store keeps it: its bytes, its metadata, how many of the bytes it can still read, and its time."""
 
     data: bytes
     metadata: dict[str, str]
     etag: str = ""
     readable_bytes: int | None = None
+    modified_at: datetime | None = None
 
 
 def _altered(held: StoredBytes) -> StoredBytes:
@@ -108,21 +109,23 @@ class MemoryObjectStore(Failing):
             raise Unavailable("store-checksum")
         is_stored = condition(self.objects.get((bucket, upload.key)))
         if is_stored:
+            modified_at = datetime.fromtimestamp(int(self.clock()), UTC)
             self.objects[bucket, upload.key] = StoredBytes(
-                data, upload.envelope.to_metadata(), sha256(data).hexdigest()
+                data, upload.envelope.to_metadata(), sha256(data).hexdigest(), modified_at=modified_at
             )
         self.after_request("store")
         return is_stored
 
     async def head(self, bucket: Bucket, key: str) -> StoredObject | None:
-        """Return an object's size, envelope and tag; None when there is no such object. Raises NoEnvelope."""
+        """Return an object's size, envelope, tag and time; None when there is no such object. Raises NoEnvelope."""
         self.before_request("store")
         found = self.objects.get((bucket, key))
         if found is None:
             return None
         if not found.metadata:
             raise NoEnvelope(len(found.data), found.etag)
-        return StoredObject(key, len(found.data), Envelope.from_metadata(found.metadata), found.etag)
+        envelope = Envelope.from_metadata(found.metadata)
+        return StoredObject(key, len(found.data), envelope, found.etag, found.modified_at)
 
     async def read(
         self, bucket: Bucket, key: str, start: int = 0, end: int | None = None, *, size_bytes: int | None = None

@@ -10,7 +10,7 @@ import hashlib
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http import HTTPStatus
@@ -388,7 +388,9 @@ def _expect_size(response: ClientResponse, size_bytes: int | None) -> None:
 def _stored_object(key: str, headers: CIMultiDictProxy[str]) -> StoredObject:
     metadata = {name.lower().removeprefix(META): value for name, value in headers.items()}
     size_bytes, etag = int(headers["content-length"]), headers.get("etag", "")
+    modified_s = _unix_time(headers.get("last-modified", ""))
+    modified_at = None if modified_s is None else datetime.fromtimestamp(modified_s, UTC)
     try:
-        return StoredObject(key, size_bytes, Envelope.from_metadata(metadata), etag)
+        return StoredObject(key, size_bytes, Envelope.from_metadata(metadata), etag, modified_at)
     except (KeyError, ValueError) as error:
         raise NoEnvelope(size_bytes, etag) from error

@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -90,6 +90,33 @@ def test_an_object_is_read_back_with_its_envelope(run: Run, size_bytes: int) -> 
         assert found is not None
         assert (found.key, found.size_bytes, found.envelope) == (sent.key, size_bytes, ENVELOPE)
         assert await whole(store, sent.key) == data
+
+    run(test)
+
+
+def test_the_store_tells_to_the_second_when_it_took_an_object_and_when_its_replacement(run: Run) -> None:
+    sent = upload(b"0123456789")
+
+    async def taken_at(store: ObjectStore, asked: datetime) -> tuple[datetime, str]:
+        found = await store.head(Bucket.HOT, sent.key)
+        assert found is not None
+        assert found.modified_at is not None
+        assert found.modified_at.microsecond == 0
+        # Each of the two dates may be a second off.
+        assert asked - timedelta(seconds=2) < found.modified_at < store.now() + timedelta(seconds=1)
+        return found.modified_at, found.etag
+
+    async def test(store: ObjectStore) -> None:
+        await store.learn_time()
+        asked = store.now()
+        await store.put(Bucket.HOT, sent)
+        first, etag = await taken_at(store, asked)
+        while store.now() < first + timedelta(seconds=2):
+            await store.check()
+        asked = store.now()
+        assert await store.replace(Bucket.HOT, sent, etag)
+        again, _ = await taken_at(store, asked)
+        assert again > first
 
     run(test)
 
