@@ -94,6 +94,8 @@ class Frames:
 class InstanceStored(Event):
     """An instance is stored in the object store. Holds patient data.
 
+    `stored_at` is the date that its gateway gave the object before it was put: it orders contents. `occurred_at` is later
+    if the store was found to have taken the object later.
     A reader that needs more of the header than `facts` reads the object's first `header_length` bytes.
     """
 

@@ -269,10 +269,11 @@ def _event_of_new(examined: _ExaminedInstance, upload: Upload) -> InstanceStored
 def _event_of_repeat(transfer: Transfer, examined: _ExaminedInstance, whole: WholeObject) -> InstanceStored:
     """Return the event of the object that is stored: the same data set, perhaps after another prefix."""
     difference = whole.envelope.prefix_length - len(examined.incoming.prefix)
-    return instance.instance_stored(
+    event = instance.instance_stored(
         examined.identity,
         instance.move_examination(examined.examination, difference),
         whole.envelope,
         whole.size_bytes,
         transfer_id=transfer.transfer_id,
     )
+    return instance.dated_by_store(event, whole.modified_at)

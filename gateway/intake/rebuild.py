@@ -58,9 +58,10 @@ class Rebuilder:
             file.flush()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
                 examination = await self._examined(whole, found.envelope)
-                return instance.instance_stored(
+                event = instance.instance_stored(
                     intent.identity, examination, found.envelope, len(whole), transfer_id=intent.transfer_id
                 )
+                return instance.dated_by_store(event, found.modified_at)
 
     async def _examined(self, whole: mmap.mmap, envelope: Envelope) -> Examination:
         prefix_length = envelope.prefix_length

@@ -12,6 +12,7 @@ deleted minutes after the new copy is complete.
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from gateway.intake.deadlines import LOOKUP_S, within
 from operators.store.ports import NoEnvelope, ObjectStore, Upload
@@ -22,7 +23,8 @@ from schemas.objects import TIERS, Bucket, Envelope
 class TieredObject:
     """A stored instance as HEAD describes it: the bucket of its tier, key, size, the store's tag, its envelope.
 
-    The envelope is None when the object's metadata are lost or were never there.
+    The envelope is None when the object's metadata are lost or were never there. `modified_at` is when the store took
+    the object, cut to the second.
     """
 
     bucket: Bucket
@@ -30,6 +32,7 @@ class TieredObject:
     size_bytes: int
     etag: str
     envelope: Envelope | None
+    modified_at: datetime | None = None
 
 
 class TieredStore:
@@ -80,4 +83,4 @@ class TieredStore:
             return TieredObject(bucket, key, error.size_bytes, error.etag, None)
         if stored is None:
             return None
-        return TieredObject(bucket, key, stored.size_bytes, stored.etag, stored.envelope)
+        return TieredObject(bucket, key, stored.size_bytes, stored.etag, stored.envelope, stored.modified_at)

@@ -2,8 +2,9 @@
 
 Neither depends on the order of arrival or on repeats. Which content is shown is a matter of what was stored first. But a
 content whose object was lost or damaged may have been stored again behind another prefix (preamble and file meta), and
-what can be read is the object that was stored last. So of the events of one content the first gives it its place in the
-order, and the last the size and the prefix of its object.
+what can be read is the object that the store took last: by the events' `occurred_at`, since a PUT that is carried out late
+brings an object that is dated earlier than the one whose place it takes. So of the events of one content the first gives
+it its place in the order, and the last the size and the prefix of its object.
 """
 
 from collections.abc import Iterable

@@ -194,7 +194,7 @@ def _content(event: InstanceStored, values: dict[str, Any]) -> Content:
         patient_id=values["patient_id"],
         transfer_id=event.transfer_id,
         event_id=UUID(event.event_id),
-        last_stored_at=event.stored_at,
+        last_stored_at=max(event.stored_at, event.occurred_at),
         prefix_hash=event.prefix_hash,
         origin=event.origin,
     )

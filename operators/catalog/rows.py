@@ -135,7 +135,7 @@ class Content:
 
     An object that was lost or damaged may have been stored again, with the same data set behind another prefix. So
     `stored_at`, `transfer_id` and `origin` are those of the object that was stored first, `last_stored_at`,
-    `prefix_hash` and `size_bytes` those of the object that was stored last.
+    `prefix_hash` and `size_bytes` those of the object that the store took last.
     """
 
     tenant: str

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from operators.dicom import facts
@@ -17,6 +18,9 @@ from schemas.events import Facts, Frames, InstanceStored, event_id
 from schemas.objects import Envelope, Identity, is_uid
 
 MAX_UID_BYTES = 128
+
+# How far a gateway's date may be from the store's at worst (operators/store/clock.py).
+DATES_DIFFER = timedelta(seconds=1)
 
 # In the order of Examination's fields.
 UIDS = tuple(TAGS[name] for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"))
@@ -146,6 +150,17 @@ def instance_stored(
         size_bytes=size_bytes,
         **(vars(identity) | _copied(examination, EXAMINATION_FIELDS) | _copied(envelope, ENVELOPE_FIELDS)),
     )
+
+
+def dated_by_store(event: InstanceStored, modified_at: datetime | None) -> InstanceStored:
+    """Return an object's event with `occurred_at` as the time at which the store took the object, if that was later.
+
+    It was later where a PUT was carried out late, or where an object was replaced, moved or restored. The event is
+    unchanged where the two dates differ by no more than dates do, or where `modified_at` is None.
+    """
+    if modified_at is None or modified_at - event.stored_at <= DATES_DIFFER:
+        return event
+    return replace(event, occurred_at=modified_at)
 
 
 def _copied(record: object, names: tuple[str, ...]) -> dict[str, Any]:

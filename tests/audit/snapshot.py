@@ -68,7 +68,7 @@ class ObjectSeen:
 
 @dataclass(frozen=True)
 class InstanceRow:
-    """An instance's row in the catalog; `is_stored_again` says that another object has taken the first one's place."""
+    """An instance's row in the catalog; `is_stored_again` says that another object may have taken the first one's place."""
 
     name: Name
     series_uid: str

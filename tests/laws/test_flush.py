@@ -121,7 +121,7 @@ def test_the_minimum_of_an_instances_contents_is_shown_and_the_others_are_confli
 
 @settings(deadline=None)
 @given(HISTORIES, st.data())
-def test_each_row_tells_of_the_object_that_its_content_was_stored_in_last(
+def test_each_row_tells_of_the_object_of_its_content_that_the_store_took_last(
     events: list[Event], data: st.DataObject
 ) -> None:
     catalog = MemoryCatalog()
@@ -130,15 +130,15 @@ def test_each_row_tells_of_the_object_that_its_content_was_stored_in_last(
     last: dict[tuple[str, str], InstanceStored] = {}
     for event in sorted(
         (event for event in events if isinstance(event, InstanceStored)),
-        key=lambda event: (event.stored_at, event.prefix_hash),
+        key=lambda event: (event.occurred_at, event.prefix_hash),
     ):
         last[event.sop_uid, event.data_hash] = event
     for lost in catalog.tables.conflicts.values():
         event = last[lost.sop_uid, lost.data_hash]
-        assert placement(lost) == (event.stored_at, event.prefix_hash, event.size_bytes)
+        assert placement(lost) == (event.occurred_at, event.prefix_hash, event.size_bytes)
     for shown in catalog.tables.instances.values():
         event = last[shown.sop_uid, shown.data_hash]
-        assert placement(memory_catalog._content(shown)) == (event.stored_at, event.prefix_hash, event.size_bytes)
+        assert placement(memory_catalog._content(shown)) == (event.occurred_at, event.prefix_hash, event.size_bytes)
         places = (shown.prefix_length, shown.header_length, unpack(shown.frames))
         assert places == (event.prefix_length, event.header_length, event.frames)
 

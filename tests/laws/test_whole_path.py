@@ -6,20 +6,34 @@ from pathlib import Path
 from random import Random
 from unittest.mock import patch
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from tests.support.worlds.path import claims
-from tests.support.worlds.path.archive import Archive
+from tests.support.worlds.path.archive import Archive, Content
 from tests.support.worlds.path.gateways import MortalJournal
-from tests.support.worlds.path.moves import HISTORIES, History
+from tests.support.worlds.path.moves import HISTORIES, Fault, History, Lose, Pass, Send
 from tests.support.worlds.path.virtual_loop import run_virtually
 
 # The longest pause between two moves: about as long as a sender needs for one instance.
 PAUSE_S = 2.0
 
 
+# The object of the second sender is lost; that of the first one, whose PUT is carried out late, takes its place.
+LATE_IN_PLACE_OF_LOST = (
+    Fault("store", 0.0, 0.0, 0.6),
+    Send(0, (Content(1, 1),)),
+    Send(1, (Content(1, 1),)),
+    Pass(8.0),
+    Lose(0),
+)
+
+
 @settings(max_examples=500, deadline=None)
 @given(HISTORIES)
+# The first sender's intent is still open, and its event tells of the late object.
+@example(History(LATE_IN_PLACE_OF_LOST, (0.0, 0.0), 1, 95))
+# The second sender's object has closed that intent: the event of the repeat tells of the late object.
+@example(History(LATE_IN_PLACE_OF_LOST, (0.0, 0.0), 1, 657))
 def test_whatever_happens_each_acknowledged_instance_is_shown_once(history: History) -> None:
     with tempfile.TemporaryDirectory() as folder, patch("gateway.intake.outbox.adoption.Journal", MortalJournal):
         run_virtually(lived(history, Path(folder)))

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 
@@ -22,10 +23,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class WholeObject:
-    """An object whose bytes were read to their end and are those of the instance."""
+    """An object whose bytes were read to their end, or just written, and are those of the instance.
+
+    `modified_at` is when the store took it, cut to the second.
+    """
 
     envelope: Envelope
     size_bytes: int
+    modified_at: datetime | None
 
 
 class RepeatResolver:
@@ -55,7 +60,7 @@ class RepeatResolver:
             if found is None:
                 raise Unavailable("store-object-went")
             if not await self._damage(found, repeat.upload.envelope) and found.envelope:
-                return WholeObject(found.envelope, found.size_bytes)
+                return WholeObject(found.envelope, found.size_bytes, found.modified_at)
             if replaced := await self._replaced(found, repeat, limit):
                 return replaced
         raise Unavailable("store-object-changes")
@@ -86,4 +91,5 @@ class RepeatResolver:
         if not is_replaced:
             return None
         log.warning("damaged_object_replaced", bucket=found.bucket.value, key=found.key)
-        return WholeObject(upload.envelope, upload.size_bytes)
+        taken = await self._tiers.find(found.key)
+        return WholeObject(upload.envelope, upload.size_bytes, taken.modified_at if taken else None)

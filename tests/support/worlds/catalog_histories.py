@@ -196,7 +196,7 @@ def behind(event: InstanceStored, prefix_hash: str) -> InstanceStored:
 
 @st.composite
 def contents(draw: st.DrawFn) -> InstanceStored:
-    """Draw one content of one of a few instances; save its prefix, the same content always has the same values."""
+    """Draw one content of one of a few instances; save its prefix and dates, the same content always has the same values."""
     study, sop = draw(st.sampled_from(("1.2.1", "1.2.2"))), draw(st.sampled_from("12"))
     content = draw(st.sampled_from("abc"))
     # The values are a function of the content's identity, as a data hash is one of its data set.
@@ -221,7 +221,8 @@ def contents(draw: st.DrawFn) -> InstanceStored:
         transfer_syntax=(EXPLICIT, JPEG)[seed[8] % 2],
         size_bytes=1000 + seed[9],
     )
-    return behind(event, draw(st.sampled_from(sorted(PREFIXES))))
+    taken_at = event.stored_at + timedelta(seconds=draw(st.sampled_from((0, 0, 2))))
+    return behind(replace(event, occurred_at=taken_at), draw(st.sampled_from(sorted(PREFIXES))))
 
 
 ENDS = st.builds(

@@ -88,6 +88,14 @@ class IntakeWorld:
             if name is Bucket.HOT:
                 self.store.objects[bucket, key] = self.store.objects.pop((name, key))
 
+    def take_late(self, seconds: int) -> datetime:
+        """Let the store have taken the only object this much later than it was dated; return when, to the second."""
+        ((place, held),) = self.store.objects.items()
+        dated = Envelope.from_metadata(held.metadata).stored_at
+        taken_at = dated.replace(microsecond=0) + timedelta(seconds=seconds)
+        self.store.objects[place] = replace(held, modified_at=taken_at)
+        return taken_at
+
     @property
     def journals(self) -> list[Path]:
         return list(self.folder.glob("*.jsonl"))

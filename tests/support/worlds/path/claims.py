@@ -7,7 +7,7 @@ from operators.catalog.digest import digest
 from operators.deidentify.study_facts import study_facts
 from operators.dicom.instance import prefix_hash
 from schemas.events import InstanceStored, StudyFacts, StudySettled, TransferEnded
-from schemas.objects import Bucket
+from schemas.objects import Bucket, Envelope
 from schemas.topics import INSTANCE_STORED, STUDY_FACTS, STUDY_SETTLED, TRANSFER_ENDED
 from tests.support.worlds.path.archive import Archive
 from tests.support.worlds.path.jobs import FACTS_KEY
@@ -16,11 +16,15 @@ from tests.support.worlds.path.jobs import FACTS_KEY
 CLOCK_ERROR_S = 1.0
 
 
+def _instances_stored(archive: Archive) -> list[InstanceStored]:
+    events = archive.machines.events.events(INSTANCE_STORED)
+    return [event for event in events if isinstance(event, InstanceStored)]
+
+
 def _first_stored(archive: Archive) -> dict[tuple[str, str], dict[str, datetime]]:
     """Return the contents that have an event, by study and SOP UID: each data hash with when it was first stored."""
     found: dict[tuple[str, str], dict[str, datetime]] = defaultdict(dict)
-    for event in archive.machines.events.events(INSTANCE_STORED):
-        assert isinstance(event, InstanceStored)
+    for event in _instances_stored(archive):
         known = found[event.study_uid, event.sop_uid]
         known[event.data_hash] = min(event.stored_at, known.get(event.data_hash, event.stored_at))
     return found
@@ -46,13 +50,22 @@ def all_is_shown(archive: Archive) -> None:
 
 
 def shown_can_be_read(archive: Archive) -> None:
-    """The object of each instance that is shown is as its row says, unless it is damaged or lost."""
+    """The object of each instance that is shown is as its row says, unless it is damaged, or lost and not sent again.
+
+    An object counts as lost although another one lies in its place, as long as no event tells of that one. It is so
+    where a PUT was given up and is carried out late: the object that another sender had stored meanwhile gave the first
+    sender's intent its event and closed it, and then the store lost that object. Nobody looks for a second one. An
+    event tells of it once its instance is sent again, so that then nothing is excepted.
+    """
+    told = {(event.object_key, event.stored_at, event.prefix_hash) for event in _instances_stored(archive)}
     readable = {content.key for content in archive.stored - archive.damaged}
     for row in archive.catalog.tables.instances.values():
         if row.object_key in readable:
-            data = archive.machines.store.objects[Bucket.HOT, row.object_key].data
-            found = (len(data), prefix_hash(data[: row.prefix_length]))
-            assert found == (row.size_bytes, row.prefix_hash)
+            kept = archive.machines.store.objects[Bucket.HOT, row.object_key]
+            envelope = Envelope.from_metadata(kept.metadata)
+            found = (len(kept.data), prefix_hash(kept.data[: row.prefix_length]))
+            is_told = (row.object_key, envelope.stored_at, envelope.prefix_hash) in told
+            assert found == (row.size_bytes, row.prefix_hash) or not is_told
 
 
 def first_stays(archive: Archive) -> None:
@@ -96,8 +109,7 @@ def transfers_are_counted(archive: Archive) -> None:
     An event whose answer was lost is not counted if its object is damaged before it is published again.
     """
     ids: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for event in archive.machines.events.events(INSTANCE_STORED):
-        assert isinstance(event, InstanceStored)
+    for event in _instances_stored(archive):
         ids[event.transfer_id, event.study_uid].add(event.event_id)
     ends: dict[tuple[str, str], set[tuple[str, int]]] = defaultdict(set)
     for end in archive.machines.events.events(TRANSFER_ENDED):

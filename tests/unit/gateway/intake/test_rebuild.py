@@ -54,6 +54,17 @@ def test_an_object_is_found_in_every_tier(world: IntakeWorld, tier: Bucket) -> N
     assert world.ended == [("1.2.3", "lost", 1)]
 
 
+def test_the_event_of_an_object_that_was_put_late_tells_when_the_store_took_it(world: IntakeWorld) -> None:
+    killed_during(world, world.events, Outage.REFUSES)
+    taken_at = world.take_late(seconds=40)
+
+    world.heal()
+
+    (healed,) = world.stored
+    assert healed.occurred_at == taken_at
+    assert (taken_at - healed.stored_at).total_seconds() > 38
+
+
 def only_key(world: IntakeWorld) -> str:
     ((_, key),) = world.store.objects
     return key

@@ -1,5 +1,7 @@
 """Which content of an instance is shown, which of its objects gives its size and places, and how the others differ."""
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -83,3 +85,12 @@ def test_a_content_stored_again_keeps_its_place_in_the_order_and_has_the_object_
         again.prefix_hash,
         again.size_bytes,
     )
+
+
+def test_an_object_that_was_taken_late_is_the_one_that_is_there() -> None:
+    lost, dated = instance(second=2), instance(second=1)
+    late = behind(replace(dated, occurred_at=lost.stored_at + timedelta(seconds=40)), "1" * 64)
+    found = contents.merge([], [storable_instance(event).content for event in (late, lost)])
+
+    assert (found.shown.stored_at, found.shown.last_stored_at) == (dated.stored_at, late.occurred_at)
+    assert (found.shown.prefix_hash, found.shown.size_bytes) == (late.prefix_hash, late.size_bytes)

@@ -5,7 +5,7 @@ import mmap
 import struct
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from operators.dicom.attributes import TAGS
 from operators.dicom.instance import (
     data_hasher,
+    dated_by_store,
     examine,
     instance_stored,
     move_examination,
@@ -201,6 +202,18 @@ def test_a_repeats_event_differs_in_its_transfer_alone() -> None:
     repeat = event_of_object(key, envelope, whole, transfer_id="transfer-2")
 
     assert repeat == replace(event, transfer_id="transfer-2", cause=("transfer-2",))
+
+
+@pytest.mark.parametrize(
+    ("later_s", "moved_s"), [(None, 0), (-3600, 0), (0, 0), (1, 0), (2, 2), (40, 40)], ids=lambda value: f"{value}"
+)
+def test_an_event_occurred_when_the_store_took_the_object_if_that_is_clearly_later(
+    later_s: float | None, moved_s: float
+) -> None:
+    _, _, event = stored(part10_prefix(CT, "1.2.3.4", EXPLICIT_VR_LITTLE_ENDIAN) + data_set())
+    modified_at = None if later_s is None else STORED_AT + timedelta(seconds=later_s)
+
+    assert dated_by_store(event, modified_at) == replace(event, occurred_at=STORED_AT + timedelta(seconds=moved_s))
 
 
 def test_another_prefix_changes_only_the_offsets_of_an_examination(corpus: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ from gateway.intake.accept import Receipt
 from operators.catalog.changes import instance_change
 from operators.catalog.ports import KnownRows
 from operators.catalog.projection import storable_instance
+from operators.catalog.rows import InstanceRow
 from operators.connectors.memory.stores import DAMAGES, StoredBytes
 from operators.dicom import part10
-from schemas.objects import Bucket
+from schemas.events import InstanceStored
+from schemas.objects import Bucket, Envelope
 from tests.support.worlds.intake import CT, EXPLICIT, IntakeWorld, data_set
 
 OURS = part10.part10_prefix(CT, "1.2.3.1", EXPLICIT)
@@ -39,6 +42,15 @@ def damage(world: IntakeWorld, how: Damage) -> bytes:
     ((place, held),) = world.store.objects.items()
     world.store.objects[place] = how(held)
     return held.data
+
+
+def date_back(world: IntakeWorld, *, dated_s: int, taken_s: int) -> None:
+    """Let the only object have been dated, and taken by the store, so many seconds before now."""
+    ((place, held),) = world.store.objects.items()
+    envelope = Envelope.from_metadata(held.metadata)
+    dated_at, taken_at = (envelope.stored_at - timedelta(seconds=each) for each in (dated_s, taken_s))
+    metadata = replace(envelope, stored_at=dated_at).to_metadata()
+    world.store.objects[place] = replace(held, metadata=metadata, modified_at=taken_at.replace(microsecond=0))
 
 
 def object_of(world: IntakeWorld) -> bytes:
@@ -88,6 +100,40 @@ def test_a_replacement_with_another_prefix_makes_the_row_that_tells_of_it(world:
     for arrived in ([after], [before, after], [after, before]):
         (row,) = instance_change(known, arrived).shown
         assert (row.prefix_hash, row.size_bytes) == (repeat.prefix_hash, repeat.size_bytes)
+
+
+def row_of(first: InstanceStored, second: InstanceStored) -> InstanceRow:
+    """Return the row that these events of one instance make, in this order."""
+    before, after = storable_instance(first), storable_instance(second)
+    known = KnownRows(5, {}, {}, {before.key: before.content}, {})
+    return instance_change(known, [after]).shown[0]
+
+
+def test_a_repeat_makes_the_row_of_the_late_object_that_lies_in_place_of_a_lost_one(world: IntakeWorld) -> None:
+    accept(world, THEIRS[:-10] + bytes(10))
+    late = dict(world.store.objects)
+    world.store.objects.clear()
+    lost = accept(world, OURS).event
+    world.store.objects.clear()
+    world.store.objects |= late
+    taken_at = world.take_late(seconds=40)
+
+    repeat = accept(world, OURS).event
+
+    assert repeat.stored_at < lost.stored_at < repeat.occurred_at == taken_at
+    assert row_of(lost, repeat).prefix_hash == repeat.prefix_hash != lost.prefix_hash
+
+
+def test_the_row_of_a_late_object_becomes_that_of_its_replacement(world: IntakeWorld) -> None:
+    accept(world, THEIRS[:-10] + bytes(10))
+    date_back(world, dated_s=60, taken_s=20)
+    late = accept(world, OURS).event
+    damage(world, DAMAGES["empty"])
+
+    repeat = accept(world, OURS).event
+
+    assert late.stored_at < repeat.stored_at < late.occurred_at < repeat.occurred_at
+    assert row_of(late, repeat).prefix_hash == repeat.prefix_hash != late.prefix_hash
 
 
 @pytest.mark.parametrize("how", ["empty", "no metadata"])
