@@ -15,6 +15,8 @@ CLUSTER = {
     "rest.address": "127.0.0.1",
     "rest.bind-address": "127.0.0.1",
     "jobmanager.rpc.address": "127.0.0.1",
+    # Without it the server of blobs, which takes files from everybody, listens at every address.
+    "jobmanager.bind-host": "127.0.0.1",
     "taskmanager.memory.managed.size": "128m",
     "taskmanager.memory.network.min": "32m",
     "taskmanager.memory.network.max": "32m",

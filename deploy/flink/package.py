@@ -69,6 +69,8 @@ def cluster_settings(layout: Layout, folder: Path) -> dict[str, str]:
         "python.executable": str(layout.python),
         "python.pythonpath": f"{layout.root}:{layout.site_packages}",
         "classloader.parent-first-patterns.additional": "pemja.",
+        # Without it the page, which takes jobs from everybody, listens at every address.
+        "rest.bind-address": "localhost",
         **reporter.settings(METRICS_PORTS),
     }
 

@@ -22,6 +22,7 @@ def test_the_configuration_has_the_packaged_java_options_and_no_old_temporary_fi
     written = (folder.conf / "config.yaml").read_text()
     assert "env.java.opts.all: --add-opens=x" in written
     assert "rest.port: '1234'" in written
+    assert "jobmanager.bind-host: 127.0.0.1" in written
     assert "taskmanager.numberOfTaskSlots: '3'" in written
     assert list(folder.temporary.iterdir()) == []
 
