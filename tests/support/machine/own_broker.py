@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,8 +21,13 @@ CHECKS_OFTEN = {"log.retention.check.interval.ms": "500", "log.initial.task.dela
 
 
 @contextmanager
-def own_broker(root: Path, changes: Mapping[str, str] = CHECKS_OFTEN) -> Iterator[BrokerSettings]:
-    """Run an empty broker for the block, its data in a new folder; `changes` are settings of the broker."""
+def own_broker(
+    root: Path, changes: Mapping[str, str] = CHECKS_OFTEN, formatting_options: Sequence[str] = ()
+) -> Iterator[BrokerSettings]:
+    """Run an empty broker for the block, its data in a new folder; `changes` are settings of the broker.
+
+    `formatting_options` are options of the program that makes the broker's storage.
+    """
     folder = DataFolder(root)
     folder.make()
     stack = Stack(layout.here(), folder, choose_ports(folder, {"kafka": 0, "kafka-controller": 0}, {}), {}, None)
@@ -32,7 +37,8 @@ def own_broker(root: Path, changes: Mapping[str, str] = CHECKS_OFTEN) -> Iterato
     with (root / "kafka.properties").open("a") as properties:
         properties.writelines(f"{name}={value}\n" for name, value in changes.items())
     with folder.log("kafka").open("wb") as log:
-        subprocess.run([*map(str, formatting.command)], env=dict(formatting.env), stdout=log, stderr=log, check=True)
+        made = [*map(str, formatting.command), *formatting_options]
+        subprocess.run(made, env=dict(formatting.env), stdout=log, stderr=log, check=True)
         command = tied_to_this_process(server.command, None)
         process = subprocess.Popen([sys.executable, *command[1:]], env=dict(server.env), stdout=log, stderr=log)
         try:
