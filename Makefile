@@ -22,10 +22,10 @@ status: ## what runs, and where
 	@$(VENV)/python -m deploy.local status
 
 test: install check ## every check and every test, on real servers
-	@$(VENV)/python -m pytest
+	@$(VENV)/python -m tests
 
 unit: install ## the tests that need no server
-	@$(VENV)/python -m pytest tests/unit tests/laws tests/audit tests/support
+	@$(VENV)/python -m tests tests/unit tests/audit tests/support
 
 check: ## formatting, lint, types, layers
 	@$(VENV)/ruff format --check .
