@@ -3,28 +3,33 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any
 
 from schemas.settings.jobs import FactsSettings, JobSettings, StudySettings
 from schemas.settings.servers import BrokerSettings, CatalogSettings
 from schemas.topics import INSTANCE_QUARANTINED, INSTANCE_STORED, STUDY_DUE, TRANSFER_ENDED, Topic
 
-Mode = Literal["thread", "process"]
 BuildFunction = Callable[..., None]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job: its name, PyFlink's execution mode, the topics that it reads, and the classes of its settings.
+    """One job: its name, the topics that it reads, the classes of its settings, and whether it writes in shards.
 
     The name is also the job's Kafka group, the prefix of its operators' uids, and its module in pipelines/streaming.
-    The mode is part of the state's format: a job that is restored in the other mode finds no state, without an error.
     """
 
     name: str
-    mode: Mode
     reads: tuple[Topic, ...]
     settings: tuple[type[Any], ...]
+    has_shards: bool = False
+
+    def mode(self, settings: JobSettings) -> str:
+        """Return PyFlink's execution mode of the job: in the JVM (thread), or in worker processes beside it.
+
+        The mode is part of the state's format: a job that is restored in the other mode finds no state, without an error.
+        """
+        return settings.python_mode if self.has_shards else "thread"
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -38,11 +43,11 @@ class Job:
         return function
 
 
-STUDY = Job("study", "thread", (INSTANCE_STORED, TRANSFER_ENDED), (BrokerSettings, StudySettings, JobSettings))
+STUDY = Job("study", (INSTANCE_STORED, TRANSFER_ENDED), (BrokerSettings, StudySettings, JobSettings))
 CATALOG = Job(
     "catalog",
-    "process",
     (INSTANCE_STORED, TRANSFER_ENDED, INSTANCE_QUARANTINED, STUDY_DUE),
     (BrokerSettings, CatalogSettings, JobSettings, FactsSettings),
+    has_shards=True,
 )
 JOBS = (STUDY, CATALOG)

@@ -218,7 +218,7 @@ def is_worker_lost(
     launch: Launch, pairs: list[tuple[RunningJob, JobState]], workers: WorkerWatch, machine_pid: int
 ) -> bool:
     """True if a worker of a job in process mode has died, and Flink has not noticed; such a job has one in each slot."""
-    states = [state for submitted, state in pairs if submitted.job.mode == "process"]
+    states = [state for submitted, state in pairs if submitted.job.mode(launch.settings) == "process"]
     all_run = all(state.is_running for state in states)
     return workers.is_lost(len(python_workers(machine_pid)), len(states) * launch.settings.parallelism, all_run=all_run)
 
@@ -230,7 +230,7 @@ def with_new_workers(launch: Launch, cluster: MiniCluster, running: list[Running
 
 def submitted_again(launch: Launch, cluster: MiniCluster, running: RunningJob) -> RunningJob:
     """Return the job; one in process mode is cancelled and submitted again."""
-    if running.job.mode != "process":
+    if running.job.mode(launch.settings) != "process":
         return running
     log.error("python_worker_lost", job=running.job.name, job_id=running.job_id)
     cluster.cancel(running.job_id)

@@ -109,9 +109,13 @@ class Stack:
     def job(self) -> JobSettings:
         """The settings of the Flink jobs."""
         given = load(JobSettings, self.environ)
-        # A running stack that an older release has started has no port for these metrics.
-        ports = {"rest_port": self.ports["flink"], "metrics_port": self.ports.get("job-metrics", 0)}
-        return replace(given, checkpoint_dir=self.folder.root / "checkpoints", **ports)
+        return replace(
+            given,
+            checkpoint_dir=self.folder.root / "checkpoints",
+            rest_port=self.ports["flink"],
+            # A running stack that an older release has started has no port for these metrics.
+            metrics_port=self.ports.get("job-metrics", 0),
+        )
 
     @cached_property
     def study(self) -> StudySettings:

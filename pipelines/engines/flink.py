@@ -49,10 +49,10 @@ def configuration(job: Job, settings: JobSettings, checkpoint: Path | None = Non
         "parallelism.default": str(settings.parallelism),
         "execution.checkpointing.interval": f"{int(settings.checkpoint_s * 1000)} ms",
         "execution.checkpointing.dir": folder_of(job, settings).as_uri(),
-        "python.execution-mode": job.mode,
+        "python.execution-mode": job.mode(settings),
     }
     recovery = {RECOVERY: checkpoint.as_uri()} if checkpoint else {}
-    return COMMON | BUNDLES[job.mode] | python_settings() | own | recovery
+    return COMMON | BUNDLES[job.mode(settings)] | python_settings() | own | recovery
 
 
 def python_settings() -> dict[str, str]:

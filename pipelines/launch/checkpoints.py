@@ -1,9 +1,10 @@
 """The checkpoints of earlier runs of a job: finding the checkpoint to continue from, and removing old checkpoints.
 
-Flink writes `<folder of job, mode and shards>/<run>/chk-<n>/`, with the file `_metadata` last, when the checkpoint is
+Flink writes `<folder of job, shards and mode>/<run>/chk-<n>/`, with the file `_metadata` last, when the checkpoint is
 complete. A run that ends leaves its last checkpoints, and the next run begins another folder.
 """
 
+import re
 import shutil
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from schemas.settings.jobs import JobSettings
 
 KEPT_RUNS = 2
 ASIDE = ".lost"
-# A folder of a job in process mode ends with its number of shards.
-BY_SHARDS = "process-"
+# The folder of a job with shards: their number, and the mode. Releases that kept records in the state wrote `process-1`.
+SHARDS = re.compile(r"shards-(\d+)-(?:thread|process)|process-(\d+)")
 RESHARD = "python -m deploy.commands jobs reshard"
 
 
@@ -22,30 +23,51 @@ class OtherState(RuntimeError):
 
 
 def folder_of(job: Job, settings: JobSettings) -> Path:
-    """Return the folder of a job's checkpoints: one for each mode and, in process mode, for each number of shards.
+    """Return the folder of a job's checkpoints: one for each mode and, of a job with shards, for each number of them.
 
-    State of the other mode cannot be read, and records buffered for a shard that no longer exists would wait forever.
+    State of the other mode cannot be read, and neither can a shard's in a job that divides records otherwise.
     """
-    kind = {"thread": "thread", "process": f"{BY_SHARDS}{settings.shards}"}[job.mode]
+    mode = job.mode(settings)
+    kind = f"shards-{settings.shards}-{mode}" if job.has_shards else mode
     return settings.checkpoint_dir.absolute() / job.name / kind
 
 
 def complete(folder: Path) -> list[Path]:
     """Return the complete checkpoints in a job's present folder, newest first.
 
-    Raises OtherState when only the folder of another mode or number of shards has complete checkpoints.
+    Raises OtherState when there are complete checkpoints of another number of shards only, or of another mode of a job
+    without shards. Those of another form are passed over: has_other_form() tells.
     """
     here = _complete(folder)
-    others = [sibling for sibling in _siblings(folder) if _complete(sibling)]
-    if others and not here:
+    others = [sibling for sibling in _siblings(folder) if _complete(sibling) and not _has_same_shards(folder, sibling)]
+    if others and not here and not has_other_form(folder):
         raise OtherState(_refusal(folder, others[0]))
     return here
 
 
+def has_other_form(folder: Path) -> bool:
+    """True if the only complete checkpoints for this number of shards are of the other mode, or of an earlier release.
+
+    The job cannot read them, and need not: its progress lies in the catalog's rows.
+    """
+    same = [sibling for sibling in _siblings(folder) if _has_same_shards(folder, sibling)]
+    return not _complete(folder) and any(map(_complete, same))
+
+
+def _has_same_shards(folder: Path, sibling: Path) -> bool:
+    return _shards(folder) is not None and _shards(folder) == _shards(sibling)
+
+
+def _shards(folder: Path) -> int | None:
+    """Return the number of shards that a folder is of; None for a job without shards."""
+    found = SHARDS.fullmatch(folder.name)
+    return int(found[1] or found[2]) if found else None
+
+
 def _refusal(folder: Path, other: Path) -> str:
     """Return why state of another folder refuses a job, and what to do."""
-    number, before = (name.removeprefix(BY_SHARDS) for name in (folder.name, other.name))
-    if number.isdigit() and before.isdigit():
+    number, before = _shards(folder), _shards(other)
+    if number and before:
         return (
             f"FLUORO_JOB_SHARDS: the state of job {folder.parent.name} has {before} shards, not {number}: set {before}; "
             f"or, while the job does not run, change it: {RESHARD} {number}"

@@ -26,7 +26,7 @@ class NothingToReshard(RuntimeError):
 
 def check_parallelism(job: Job, settings: JobSettings) -> None:
     """Raise SettingsError when a job would have fewer shards than subtasks."""
-    if job.mode == "process" and settings.shards < settings.parallelism:
+    if job.has_shards and settings.shards < settings.parallelism:
         raise SettingsError(
             f"FLUORO_JOB_SHARDS: {settings.shards} is less than the parallelism {settings.parallelism} of job {job.name}, "
             f"each of whose subtasks writes whole shards: lower the parallelism, or set several times as many shards (if "
@@ -65,6 +65,18 @@ def reshard(shards: int, settings: JobSettings, servers: Servers) -> frozenset[i
         servers.progress.reshard(shards, _applied_everywhere(applied, settings, servers))
     checkpoints.set_others_aside(folder_of(CATALOG, settings.with_shards(shards)))
     return before
+
+
+def leave_state(settings: JobSettings, servers: Servers) -> None:
+    """Have the catalog job begin at the offsets of its rows, without the checkpoints that it cannot read.
+
+    It must not run. A release from before these rows left none: the job then reads everything that the topics keep.
+    Raises Unavailable.
+    """
+    applied = servers.progress.applied()
+    if numbers_of_shards(applied):
+        servers.progress.reshard(settings.shards, _applied_everywhere(applied, settings, servers))
+    checkpoints.set_others_aside(folder_of(CATALOG, settings))
 
 
 def _applied_everywhere(

@@ -9,12 +9,13 @@ import structlog
 
 from operators.stream.origin import Origin
 from pipelines.jobs import CATALOG, Job
-from pipelines.launch import checkpoints, losses
+from pipelines.launch import checkpoints, losses, resharding
 from pipelines.launch.rows import Servers, has_gone_back, note_rows, origin_at_rows
 from schemas.settings.jobs import JobSettings
 from schemas.settings.reading import load
 
 REPLACED = "the catalog's database was replaced by an earlier state of itself"
+OTHER_FORM = "its checkpoints are of the other mode, or of an earlier release: it begins at the offsets of its rows"
 BEGINS_AT_ROWS = f"{REPLACED}, or its shards were changed"
 
 log = structlog.get_logger()
@@ -59,12 +60,20 @@ def submit(engine: Engine, job: Job, environ: Mapping[str, str], servers: Server
     # What the first flush announces is repeated if the job is killed before its first checkpoint.
     announced = dict.fromkeys(range(settings.shards), 0) if losses.is_marked(job, settings) else {}
     losses.begin_again_if_marked(job, settings, servers.progress)
+    leave_other_form(job, settings, servers)
     if has_gone_back(job, settings, servers.progress):
         return begin_at_rows(engine, job, environ, servers, BEGINS_AT_ROWS)
     found = checkpoints.complete(checkpoints.folder_of(job, settings))
     if job == CATALOG and not found:
         note_rows(settings)
     return submit_from(engine, job, environ, tuple(found), Origin(losses.topic_ids(settings), announced=announced))
+
+
+def leave_other_form(job: Job, settings: JobSettings, servers: Servers) -> None:
+    """Have a job that cannot read its checkpoints, but lies in the rows, begin there. Raises Unavailable."""
+    if checkpoints.has_other_form(checkpoints.folder_of(job, settings)):
+        log.warning("state_left", job=job.name, reason=OTHER_FORM)
+        resharding.leave_state(settings, servers)
 
 
 def begin_at_rows(

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from schemas.settings.reading import PORT, Rule, setting
+from schemas.settings.reading import PORT, Rule, one_of, setting
 
 _QUIET = re.compile(r"([A-Z0-9]+=[0-9]+(\.[0-9]+)?(,|$))*")
 QUIET = Rule(lambda pairs: _QUIET.fullmatch(pairs) is not None, "modalities with seconds, such as CT=120,MR=120")
@@ -57,6 +57,9 @@ class JobSettings:
     # The shards of a job that writes in batches: 1, or several times the parallelism, since Flink assigns shards by hash
     # (DECISIONS 18).
     shards: int = setting(1, least=1, most=128)
+    # How Flink runs the Python of such a job: in the JVM, which costs least but leaves all its subtasks there one core, or
+    # in worker processes of their own, for a machine of many cores (DECISIONS 51).
+    python_mode: str = setting("thread", rule=one_of("thread", "process"))
     batch_records: int = setting(500, least=1)
     batch_s: float = setting(0.1, least=0.001)
     # A job stops for good when this many records in a row were rejected, or more than this share of the last 10,000.

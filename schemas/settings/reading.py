@@ -32,6 +32,11 @@ class Rule:
     wanted: str
 
 
+def one_of(*words: str) -> Rule:
+    """Return the rule of a setting that is one of these words, of which an empty one is not named."""
+    return Rule(lambda text: text in words, f"one of {', '.join(word for word in words if word)}")
+
+
 def is_loopback(host: str) -> bool:
     """True if a server that listens on this host, an address or a name, is reached from its own machine alone."""
     try:

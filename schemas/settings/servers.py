@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.settings.reading import PORT, Rule, setting
+from schemas.settings.reading import PORT, Rule, one_of, setting
 
 # Of a bucket's name, which has at most 63 characters, the longest bucket takes 10.
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9.-]{0,52}")
@@ -24,10 +24,6 @@ def _is_certificate_file(path: str) -> bool:
         return b"-----BEGIN CERTIFICATE-----" in Path(path).read_bytes()
     except OSError:
         return False
-
-
-def _one_of(*words: str) -> Rule:
-    return Rule(lambda text: text in words, f"one of {', '.join(word for word in words if word)}")
 
 
 CA = Rule(lambda path: not path or _is_certificate_file(path), "a file of certificates in PEM form that can be read")
@@ -58,9 +54,9 @@ class BrokerSettings:
 
     section = "BROKER"
     bootstrap: str = setting("127.0.0.1:9092")
-    security_protocol: str = setting("PLAINTEXT", rule=_one_of(*SECURITY_PROTOCOLS))
+    security_protocol: str = setting("PLAINTEXT", rule=one_of(*SECURITY_PROTOCOLS))
     # How user and password are shown, with SASL_PLAINTEXT and SASL_SSL.
-    sasl_mechanism: str = setting("SCRAM-SHA-512", rule=_one_of(*SASL_MECHANISMS))
+    sasl_mechanism: str = setting("SCRAM-SHA-512", rule=one_of(*SASL_MECHANISMS))
     user: str = setting("")
     password: str = setting("", secret=True)
     # The authorities that may have signed the brokers' certificates, with SSL and SASL_SSL; empty: those of the system.
@@ -104,7 +100,7 @@ class CatalogSettings:
     user: str = setting("reader")
     password: str = setting("", secret=True)
     # libpq's sslmode; empty: verify-full if `tls_ca` is set, else prefer.
-    sslmode: str = setting("", rule=_one_of("", *SSL_MODES))
+    sslmode: str = setting("", rule=one_of("", *SSL_MODES))
     # libpq's sslrootcert: the authorities that may have signed the server's certificate; "system" for those of the system.
     tls_ca: str = setting("", rule=CATALOG_CA)
     connections: int = setting(8, least=1, most=200)

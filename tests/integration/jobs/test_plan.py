@@ -12,14 +12,21 @@ import pytest
 from deploy.install.layout import Layout
 
 ROOT = Path(__file__).parents[3]
-PYTHON_OPERATOR = {"study": "EmbeddedPythonKeyedProcessOperator", "catalog": "ExternalPythonKeyedProcessOperator"}
+THREAD, PROCESS = "EmbeddedPythonKeyedProcessOperator", "ExternalPythonKeyedProcessOperator"
+# The operator by job and by the mode that is set for jobs with shards.
+PYTHON_OPERATOR = {
+    ("study", "thread"): THREAD,
+    ("study", "process"): THREAD,
+    ("catalog", "thread"): THREAD,
+    ("catalog", "process"): PROCESS,
+}
 
-Plan = dict[str, list[dict[str, Any]]]
+Plan = dict[str, dict[str, dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
 def plan(installed: Layout, tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    """The operators of every job, as Flink sees them."""
+    """The operators of every job in both modes, as Flink sees them."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.machine.job_operators", str(tmp_path_factory.mktemp("flink"))],
         env=os.environ | installed.flink_environment(),
@@ -33,16 +40,16 @@ def plan(installed: Layout, tmp_path_factory: pytest.TempPathFactory) -> Plan:
     return made
 
 
-@pytest.mark.parametrize("job", PYTHON_OPERATOR)
-def test_every_operator_has_its_own_uid(plan: Plan, job: str) -> None:
-    uids = [operator["uid"] for operator in plan[job]]
+@pytest.mark.parametrize(("job", "mode"), PYTHON_OPERATOR)
+def test_every_operator_has_its_own_uid(plan: Plan, job: str, mode: str) -> None:
+    uids = [one["uid"] for one in plan[mode][job]["operators"]]
 
     assert all(uid and job in uid for uid in uids)
     assert len(set(uids)) == len(uids)
 
 
-@pytest.mark.parametrize("job", PYTHON_OPERATOR)
-def test_a_job_has_one_python_operator_and_it_runs_in_the_declared_mode(plan: Plan, job: str) -> None:
-    kinds = [operator["kind"] for operator in plan[job]]
+@pytest.mark.parametrize(("job", "mode"), PYTHON_OPERATOR)
+def test_a_job_has_one_python_operator_and_it_runs_in_the_declared_mode(plan: Plan, job: str, mode: str) -> None:
+    kinds = [one["kind"] for one in plan[mode][job]["operators"]]
 
-    assert [kind for kind in kinds if "Python" in kind] == [PYTHON_OPERATOR[job]]
+    assert [kind for kind in kinds if "Python" in kind] == [PYTHON_OPERATOR[job, mode]]

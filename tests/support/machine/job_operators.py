@@ -1,4 +1,4 @@
-"""Prints, as JSON, the operators of every job's graph: uid and class. Runs with PyFlink's environment, in a folder.
+"""Prints, as JSON, every job's graph in both modes: the uid and class of each operator, and the names of its chains. Runs with PyFlink's environment, in a folder.
 
 It is a process of its own: a JVM and its client do not mix with a test runner that takes warnings for errors.
 """
@@ -6,6 +6,7 @@ It is a process of its own: a JVM and its client do not mix with a test runner t
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,17 @@ from pipelines.jobs import JOBS, Job
 from schemas.settings.jobs import JobSettings
 
 
-def operators(job: Job, settings: JobSettings) -> list[dict[str, Any]]:
-    """Return a job's operators; the streaming graph knows uids, the operator's class says the mode."""
+def plan(job: Job, settings: JobSettings) -> dict[str, Any]:
+    """Return a job's graph; the streaming graph knows uids, the operator's class says the mode."""
     env = environment(configuration(job, settings))
-    job.build(env, Origin(), *(kind() for kind in job.settings))
+    sections = (settings if kind is JobSettings else kind() for kind in job.settings)
+    job.build(env, Origin(), *sections)
     graph = env._generate_stream_graph(clear_transformations=True, job_name=job.name)
-    return [{"uid": node.getTransformationUID(), "kind": kind(node)} for node in graph.getStreamNodes().toArray()]
+    nodes = graph.getStreamNodes().toArray()
+    return {
+        "operators": [{"uid": node.getTransformationUID(), "kind": kind(node)} for node in nodes],
+        "chains": [vertex.getName() for vertex in graph.getJobGraph().getVerticesAsArray()],
+    }
 
 
 def kind(node: Any) -> str:
@@ -32,13 +38,15 @@ def kind(node: Any) -> str:
 
 
 def main(folder: Path) -> None:
-    """Print the plan of all jobs."""
+    """Print the plans of all jobs in both modes."""
     cluster, settings = ClusterFolder(folder, folder / "logs"), JobSettings(checkpoint_dir=folder / "checkpoints")
     cluster.write(cluster.configuration(settings, len(JOBS)), os.environ)
     os.environ.update(cluster.environment(os.environ))
     machine = jvm.start(os.environ)
     try:
-        print(json.dumps({job.name: operators(job, settings) for job in JOBS}), flush=True)  # noqa: T201
+        modes = {mode: replace(settings, python_mode=mode) for mode in ("thread", "process")}
+        plans = {mode: {job.name: plan(job, chosen) for job in JOBS} for mode, chosen in modes.items()}
+        print(json.dumps(plans), flush=True)  # noqa: T201
     finally:
         jvm.stop(machine)
     os._exit(0)

@@ -11,7 +11,7 @@ from pipelines.launch.checkpoints import folder_of
 from schemas.settings.jobs import JobSettings
 
 
-@pytest.mark.parametrize(("job", "folder"), [(STUDY, "study/thread"), (CATALOG, "catalog/process-1")])
+@pytest.mark.parametrize(("job", "folder"), [(STUDY, "study/thread"), (CATALOG, "catalog/shards-1-thread")])
 def test_a_job_finds_the_checkpoints_of_earlier_releases(job: Job, folder: str) -> None:
     assert folder_of(job, JobSettings(checkpoint_dir=Path("/data"))) == Path("/data") / folder
 

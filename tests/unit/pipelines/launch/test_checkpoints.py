@@ -43,26 +43,39 @@ def test_state_of_another_mode_is_refused(tmp_path: Path) -> None:
 
 
 def test_state_of_another_number_of_shards_is_refused(tmp_path: Path) -> None:
-    job = Job("catalog", "process", (), ())
+    job = Job("catalog", (), (), has_shards=True)
     write(folder_of(job, JobSettings(checkpoint_dir=tmp_path, shards=8)), "a", 1, 100)
 
     with pytest.raises(OtherState, match=r"has 8 shards, not 1: set 8; or, .*jobs reshard 1"):
         checkpoints.complete(folder_of(job, JobSettings(checkpoint_dir=tmp_path, shards=1)))
 
 
+@pytest.mark.parametrize("name", ["shards-8-process", "process-8"], ids=["the other mode", "an earlier release"])
+def test_state_of_another_form_is_passed_over_if_it_has_as_many_shards(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "catalog" / name, "a", 1, 100)
+    as_many, fewer = (tmp_path / "catalog" / f"shards-{shards}-thread" for shards in (8, 1))
+
+    assert (checkpoints.complete(as_many), checkpoints.has_other_form(as_many)) == ([], True)
+    assert not checkpoints.has_other_form(fewer)
+    with pytest.raises(OtherState, match="has 8 shards, not 1"):
+        checkpoints.complete(fewer)
+    kept = write(as_many, "b", 1, 50)
+    assert (checkpoints.complete(as_many), checkpoints.has_other_form(as_many)) == ([kept], False)
+
+
 def test_state_of_other_shards_set_aside_is_not_found(tmp_path: Path) -> None:
-    job = Job("catalog", "process", (), ())
+    job = Job("catalog", (), (), has_shards=True)
     present = folder_of(job, JobSettings(checkpoint_dir=tmp_path, shards=1))
     kept = write(present, "a", 1, 100)
     write(folder_of(job, JobSettings(checkpoint_dir=tmp_path, shards=8)), "a", 1, 100)
     checkpoints.set_others_aside(present)
 
     assert checkpoints.complete(present) == [kept]
-    assert {folder.name for folder in present.parent.iterdir()} == {"process-1", "process-8.lost"}
+    assert {folder.name for folder in present.parent.iterdir()} == {"shards-1-thread", "shards-8-thread.lost"}
 
 
-def test_a_job_in_thread_mode_has_one_folder_for_every_number_of_shards() -> None:
-    job = Job("study", "thread", (), ())
+def test_a_job_without_shards_has_one_folder_for_every_number_of_shards() -> None:
+    job = Job("study", (), ())
 
     assert folder_of(job, JobSettings(shards=8)) == folder_of(job, JobSettings(shards=1))
 

@@ -12,12 +12,13 @@ from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress
 from operators.connectors.memory.stores import Outage
 from operators.stream.origin import Origin
 from pipelines.jobs import CATALOG, STUDY, Job
-from pipelines.launch import losses, start
+from pipelines.launch import checkpoints, losses, start
 from pipelines.launch.checkpoints import OtherState, folder_of
 from pipelines.launch.rows import Servers, Suspicion, suspicion
 from pipelines.launch.start import NotSubmitted, RunningJob
 from schemas.settings.jobs import JobSettings, StudySettings
 from schemas.settings.servers import BrokerSettings
+from schemas.topics import INSTANCE_STORED
 from tests.support.worlds.catalog_histories import instance, record
 from tests.unit.pipelines.launch.test_checkpoints import write
 from tests.unit.pipelines.launch.test_losses import Broker
@@ -144,6 +145,25 @@ def test_a_catalog_whose_database_went_back_begins_without_state_at_the_offsets_
     assert (origin.offsets["instance-stored", 0], origin.offsets["study-due", 0]) == (8, 0)
     assert origin.topic_ids == IDS
     assert not progress.went_back(shards=1)
+
+
+@pytest.mark.parametrize("name", ["shards-1-process", "process-1"], ids=["the other mode", "an earlier release"])
+def test_a_catalog_whose_state_has_another_form_begins_at_its_rows_and_announces_all_again(
+    tmp_path: Path, environ: Mapping[str, str], name: str
+) -> None:
+    write(tmp_path / "catalog" / name, "a", 1, 100)
+    catalog, engine, place = MemoryCatalog(), Engine(), (INSTANCE_STORED.name, 0)
+    flush(catalog, 0, None, (record(instance(), 7000),), 0, origin=Origin(IDS))
+    broker = Broker(end=8000, offsets={"catalog": {place: 5000}})
+    losses.guard(broker, JobSettings(checkpoint_dir=tmp_path))
+    start.submit(engine, CATALOG, environ, Servers(broker, MemoryProgress(tables=catalog.tables)))
+    ((_, (origin, *_), checkpoint),) = engine.taken
+
+    assert checkpoint is None
+    # What buffers of an earlier release may have held is read again.
+    assert origin.offsets[place] == 5000 - JobSettings().batch_records
+    assert origin.announced == {0: 0}
+    assert not checkpoints.has_other_form(folder(CATALOG, tmp_path))
 
 
 def test_another_job_continues_from_its_checkpoint_when_the_catalog_went_back(
