@@ -1,10 +1,12 @@
 package fluoro;
 
+import java.io.ByteArrayOutputStream;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
+import java.util.LinkedHashMap;
+import java.util.Map;
 import java.util.zip.CRC32;
-import org.apache.flink.api.common.functions.OpenContext;
-import org.apache.flink.api.common.state.ValueState;
-import org.apache.flink.api.common.state.ValueStateDescriptor;
+import org.apache.flink.api.common.operators.ProcessingTimeService.ProcessingTimeCallback;
 import org.apache.flink.api.common.typeinfo.PrimitiveArrayTypeInfo;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.common.typeinfo.Types;
@@ -15,41 +17,51 @@ import org.apache.flink.kafka.shaded.org.apache.kafka.clients.producer.ProducerR
 import org.apache.flink.runtime.execution.SuppressRestartsException;
 import org.apache.flink.runtime.state.FunctionInitializationContext;
 import org.apache.flink.runtime.state.FunctionSnapshotContext;
-import org.apache.flink.streaming.api.TimerService;
 import org.apache.flink.streaming.api.checkpoint.CheckpointedFunction;
-import org.apache.flink.streaming.api.functions.KeyedProcessFunction;
 import org.apache.flink.streaming.api.functions.ProcessFunction;
+import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
+import org.apache.flink.streaming.api.operators.BoundedOneInput;
+import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
+import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
+import org.apache.flink.streaming.runtime.tasks.ProcessingTimeService;
 import org.apache.flink.types.Row;
 import org.apache.flink.util.Collector;
 
 /**
- * Complete Kafka records as rows, because PyFlink's own schemas pass only the value to Python; and among them ticks and
- * stops.
+ * Kafka records for Python: packed and gathered into batches by key, because a crossing into Python and a write cost more
+ * than a record; and stops among the records that go out.
  *
- * <p>An incoming row is (key, record). Flink partitions it by the key, which is made here so that no Python operator is
- * needed for it; the record is (topic, partition, offset, timestamp in ms, key, value). An outgoing row is (topic, key,
- * value, timestamp in ms); without a topic it is a stop, and its value is the reason. Nothing is decoded here, so no content of a record can make this fail.
+ * <p>An incoming row is (key, batch). Flink partitions it by the key, which is made here so that no Python operator is
+ * needed for it; a batch is packed records one behind the other, which pipelines/engines/packed.py reads. An outgoing row is
+ * (topic, key, value, timestamp in ms); without a topic it is a stop, and its value is the reason. Nothing is decoded here,
+ * so no content of a record can make this fail.
  */
 public final class KafkaRecords {
     private static final TypeInformation<byte[]> BYTES = PrimitiveArrayTypeInfo.BYTE_PRIMITIVE_ARRAY_TYPE_INFO;
-    private static final TypeInformation<Row> RECORD =
-            Types.ROW(Types.STRING, Types.INT, Types.LONG, Types.LONG, BYTES, BYTES);
+    private static final TypeInformation<Row> PACKED = Types.ROW(Types.STRING, BYTES);
+    // Partition, offset, timestamp in ms, length of the topic, of the key, of the value; then topic, key, value.
+    private static final int NUMBERS_BYTES = 4 + 8 + 8 + 2 + 4 + 4;
 
     private KafkaRecords() {}
 
-    /** Reads records, keyed by their own key when shards is 0, else by the number of their shard. */
+    /** Reads and packs records, keyed by their own key when shards is 0, else by the number of their shard. */
     public static KafkaRecordDeserializationSchema<Row> reader(int shards) {
         return new Reader(shards);
+    }
+
+    /** Gathers packed records: a batch for each key everyMs after the first record, or at mostRecords or mostBytes. */
+    public static OneInputStreamOperator<Row, Row> gatherer(long everyMs, int mostRecords, int mostBytes) {
+        return new Gatherer(everyMs, mostRecords, mostBytes);
+    }
+
+    /** The type of a row of one packed record, and of a batch. */
+    public static TypeInformation<Row> packed() {
+        return PACKED;
     }
 
     /** Writes records to the topic that each names; the producer partitions them by their key. */
     public static KafkaRecordSerializationSchema<Row> writer() {
         return new Writer();
-    }
-
-    /** Passes records on, and adds a tick (an empty record) everyMs after the first record of a key or after a tick. */
-    public static KeyedProcessFunction<Row, Row, Row> ticker(long everyMs) {
-        return new Ticker(everyMs);
     }
 
     /** Passes rows on, and fails the job for good at the first checkpoint after a stop, with the stop's reason. */
@@ -76,10 +88,14 @@ public final class KafkaRecords {
 
         @Override
         public void deserialize(ConsumerRecord<byte[], byte[]> from, Collector<Row> out) {
+            byte[] topic = from.topic().getBytes(StandardCharsets.UTF_8);
             byte[] key = orEmpty(from.key());
             byte[] value = orEmpty(from.value());
-            Row record = Row.of(from.topic(), from.partition(), from.offset(), from.timestamp(), key, value);
-            out.collect(Row.of(shards == 0 ? text(key) : Integer.toString(shard(key)), record));
+            ByteBuffer packed = ByteBuffer.allocate(NUMBERS_BYTES + topic.length + key.length + value.length);
+            packed.putInt(from.partition()).putLong(from.offset()).putLong(from.timestamp());
+            packed.putShort((short) topic.length).putInt(key.length).putInt(value.length);
+            packed.put(topic).put(key).put(value);
+            out.collect(Row.of(shards == 0 ? text(key) : Integer.toString(shard(key)), packed.array()));
         }
 
         private int shard(byte[] key) {
@@ -90,7 +106,7 @@ public final class KafkaRecords {
 
         @Override
         public TypeInformation<Row> getProducedType() {
-            return Types.ROW(Types.STRING, RECORD);
+            return PACKED;
         }
     }
 
@@ -107,41 +123,71 @@ public final class KafkaRecords {
     }
 
     /**
-     * In Java, because in process mode a timer that Python sets reaches Java only at the end of its bundle. When a
-     * checkpoint ends the bundle, that is after the snapshot: a key that is restored from it has state but no timer,
-     * and would wait forever. The timers of this operator are in its snapshots.
+     * In Java, because only here an operator can hand on what it holds before the barrier of a checkpoint. So it has no
+     * state: an offset in a checkpoint means that every record before it has been handed on, and handled, before. After a
+     * failure the same records come again, perhaps in other batches.
      */
-    private static final class Ticker extends KeyedProcessFunction<Row, Row, Row> {
+    private static final class Gatherer extends AbstractStreamOperator<Row>
+            implements OneInputStreamOperator<Row, Row>, BoundedOneInput, ProcessingTimeCallback {
         private static final long serialVersionUID = 1L;
         private final long everyMs;
-        private transient ValueState<Boolean> armed;
+        private final int mostRecords;
+        private final int mostBytes;
+        private transient Map<String, ByteArrayOutputStream> batches;
+        private transient int records;
+        private transient int bytes;
+        private transient boolean isArmed;
 
-        Ticker(long everyMs) {
+        Gatherer(long everyMs, int mostRecords, int mostBytes) {
             this.everyMs = everyMs;
+            this.mostRecords = mostRecords;
+            this.mostBytes = mostBytes;
         }
 
         @Override
-        public void open(OpenContext context) {
-            armed = getRuntimeContext().getState(new ValueStateDescriptor<>("armed", Types.BOOLEAN));
+        public void open() throws Exception {
+            super.open();
+            batches = new LinkedHashMap<>();
         }
 
         @Override
-        public void processElement(Row row, Context context, Collector<Row> out) throws Exception {
-            out.collect(row);
-            if (armed.value() == null) {
-                armed.update(true);
-                TimerService timers = context.timerService();
-                timers.registerProcessingTimeTimer(timers.currentProcessingTime() + everyMs);
-                // Fires at the end of bounded input, with the last watermark; processing-time timers do not.
-                timers.registerEventTimeTimer(Long.MAX_VALUE);
+        public void processElement(StreamRecord<Row> element) {
+            Row row = element.getValue();
+            byte[] packed = (byte[]) row.getField(1);
+            batches.computeIfAbsent((String) row.getField(0), key -> new ByteArrayOutputStream()).writeBytes(packed);
+            records++;
+            bytes += packed.length;
+            if (records >= mostRecords || bytes >= mostBytes) {
+                handOn();
+            } else if (!isArmed) {
+                isArmed = true;
+                ProcessingTimeService time = getProcessingTimeService();
+                time.registerTimer(time.getCurrentProcessingTime() + everyMs, this);
             }
         }
 
+        /** A timer from before a full batch hands on the records since then a little early. */
         @Override
-        public void onTimer(long timestamp, OnTimerContext context, Collector<Row> out) {
-            armed.clear();
-            Row tick = Row.of("", 0, 0L, 0L, new byte[0], new byte[0]);
-            out.collect(Row.of(context.getCurrentKey().getField(0), tick));
+        public void onProcessingTime(long timestamp) {
+            isArmed = false;
+            handOn();
+        }
+
+        @Override
+        public void prepareSnapshotPreBarrier(long checkpointId) {
+            handOn();
+        }
+
+        @Override
+        public void endInput() {
+            handOn();
+        }
+
+        private void handOn() {
+            batches.forEach((key, batch) -> output.collect(new StreamRecord<>(Row.of(key, batch.toByteArray()))));
+            batches.clear();
+            records = 0;
+            bytes = 0;
         }
     }
 

@@ -1,4 +1,4 @@
-"""The Flink operator that collects each shard's records in its state and flushes them in batches, in process mode."""
+"""The Flink operator that flushes each shard's batches as they come."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,32 +8,28 @@ from typing import Any
 from pyflink.common import Row
 from pyflink.common.typeinfo import Types
 from pyflink.datastream import DataStream, KeyedProcessFunction, KeyedStream, RuntimeContext
-from pyflink.datastream.state import ListStateDescriptor, ValueStateDescriptor
+from pyflink.datastream.state import ValueStateDescriptor
 
 from operators.stream.newer_release import NEWER_RELEASE, stop_of
 from operators.stream.rejections import Rejections, note_batch
-from operators.stream.step import FlushFunction, Stop
-from pipelines.engines.kafka import OUTGOING, outgoing, record, stop_row, with_ticks
-from pipelines.engines.packed import pack, unpack
+from operators.stream.step import FlushFunction, Record, Stop
+from pipelines.engines.kafka import OUTGOING, outgoing, stop_row
+from pipelines.engines.packed import unpack
 from schemas.settings.jobs import JobSettings
-
-BATCH_BYTES = 8 * 2**20
-TICK = ""
 
 FlushFactory = Callable[[], AbstractContextManager[FlushFunction]]
 
 
 def flush_by_shard(stream: KeyedStream, name: str, factory: FlushFactory, settings: JobSettings) -> DataStream:
-    """Return the rows of a flush of each shard's records: at `batch_records` or 8 MiB, or `batch_s` after the first.
+    """Return the rows of a flush of each batch.
 
-    The factory is called once in each worker; the context that it returns is closed with the worker.
+    The factory is called once for each parallel operator; the context that it returns is closed with it.
     """
-    function = FlushByShard(factory, settings)
-    return with_ticks(stream, name, settings.batch_s).process(function, OUTGOING).name(f"{name} batches").uid(name)
+    return stream.process(FlushByShard(factory, settings), OUTGOING).name(f"{name} batches").uid(name)
 
 
 class FlushByShard(KeyedProcessFunction):  # type: ignore[misc]
-    """A flush as a Flink operator; its buffer is state, so after a failure the same records are flushed again.
+    """A flush as a Flink operator. It holds no record: what a checkpoint's offsets cover was flushed before it.
 
     Too many rejected records, what a newer release wrote, or a stop of the flush stop the job. After a stop nothing is
     done any more, since nothing that is done would be kept.
@@ -47,8 +43,6 @@ class FlushByShard(KeyedProcessFunction):  # type: ignore[misc]
         """Open the state and the flush."""
         self._opened = ExitStack()
         self._head = runtime_context.get_state(ValueStateDescriptor("head", Types.PICKLED_BYTE_ARRAY()))
-        self._buffer = runtime_context.get_list_state(ListStateDescriptor("buffer", Types.PICKLED_BYTE_ARRAY()))
-        self._sizes: dict[str, tuple[int, int]] = {}
         self._rejections = Rejections(self._settings)
         self._is_stopped = False
         self._flush = self._opened.enter_context(self._factory())
@@ -58,40 +52,17 @@ class FlushByShard(KeyedProcessFunction):  # type: ignore[misc]
         self._opened.close()
 
     def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
-        """Buffer a record, and flush at a full batch or a tick; the tick after a full batch comes early."""
+        """Flush a batch; yield its outputs, and a stop."""
         if self._is_stopped:
             return
-        shard, arrived = ctx.get_current_key(), record(value)
-        is_tick = arrived.topic == TICK
-        count, size = self._size(shard) if is_tick else self._buffered(shard, pack(arrived))
-        is_full = count >= self._settings.batch_records or size >= BATCH_BYTES
-        if not (is_full or (count and is_tick)):
-            return
         try:
-            yield from self._flush_buffer(shard)
+            yield from self._flushed(int(ctx.get_current_key()), unpack(bytes(value)))
         except NEWER_RELEASE as error:
             yield self._stop(stop_of(error))
 
-    def _buffered(self, shard: str, packed: bytes) -> tuple[int, int]:
-        """Add a record to a shard's buffer; return the count and the bytes of the buffered records."""
-        count, size = self._size(shard)
-        self._buffer.add(packed)
-        self._sizes[shard] = (count + 1, size + len(packed))
-        return self._sizes[shard]
-
-    def _size(self, shard: str) -> tuple[int, int]:
-        """Return the count and the bytes of a shard's buffered records; after a restart, count the state once."""
-        if shard not in self._sizes:
-            sizes = [len(packed) for packed in self._buffer.get()]
-            self._sizes[shard] = (len(sizes), sum(sizes))
-        return self._sizes[shard]
-
-    def _flush_buffer(self, shard: str) -> list[Row]:
-        records = tuple(unpack(packed) for packed in self._buffer.get())
-        flushed = self._flush(int(shard), self._head.value(), records, time.time())
+    def _flushed(self, shard: int, records: tuple[Record, ...]) -> list[Row]:
+        flushed = self._flush(shard, self._head.value(), records, time.time())
         self._head.update(flushed.head)
-        self._buffer.clear()
-        self._sizes[shard] = (0, 0)
         rows = [outgoing(output) for output in flushed.outputs]
         stop = flushed.stop or note_batch(self._rejections, records, flushed.outputs)
         return [*rows, self._stop(stop)] if stop else rows

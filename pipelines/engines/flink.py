@@ -22,7 +22,8 @@ COMMON = {
     "pipeline.max-parallelism": str(MAX_PARALLELISM),
     "pipeline.auto-generate-uids": "false",
     "pipeline.generic-types": "false",
-    "execution.buffer-timeout.interval": "5 ms",
+    # Each row is a batch, or few: no thread need look for rows that wait.
+    "execution.buffer-timeout.interval": "0 ms",
     "execution.checkpointing.mode": "EXACTLY_ONCE",
     "execution.checkpointing.timeout": "5 min",
     "execution.checkpointing.tolerable-failed-checkpoints": "3",

@@ -18,15 +18,15 @@ from pyflink.datastream.connectors.kafka import (
 from pyflink.java_gateway import get_gateway
 
 from operators.stream.origin import Origin
-from operators.stream.step import Output, Record, Stop
+from operators.stream.step import Output, Stop
 from schemas.codec import encode
 from schemas.events import RecordRejected
+from schemas.settings.jobs import JobSettings
 from schemas.settings.servers import BrokerSettings
 from schemas.topics import TOPICS, Topic, record_key
 
 BYTES: TypeInformation = Types.PRIMITIVE_ARRAY(Types.BYTE())
 # The same types in KafkaRecords.java.
-RECORD: TypeInformation = Types.ROW([Types.STRING(), Types.INT(), Types.LONG(), Types.LONG(), BYTES, BYTES])
 OUTGOING: TypeInformation = Types.ROW([Types.STRING(), BYTES, BYTES, Types.LONG()])
 # The most bytes of a record besides its value: key, headers, and Kafka's framing.
 FRAMING_BYTES = 64 * 1024
@@ -35,6 +35,11 @@ SHADED = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security"
 LOGIN_MODULES = {"PLAIN": f"{SHADED}.plain.PlainLoginModule", "SCRAM": f"{SHADED}.scram.ScramLoginModule"}
 # Instead of a number of shards: records are keyed by their own key.
 BY_KEY = 0
+# A batch ends at so many bytes too, whatever its records.
+BATCH_BYTES = 8 * 2**20
+# A fetch waits for so many bytes, or for the time that its reading says: a request for each record would cost more than
+# the record itself (DECISIONS).
+FETCH_BYTES = 128 * 2**10
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,13 @@ class Reading:
     The source continues at the offsets in its state. Without state it begins at the origin's offsets, else at the
     earliest record, and not at the group's offset, because records before that offset may have been in the buffer of
     the lost state. The group commits at checkpoints, for the guard of the next start and to show the job's progress. A
-    bounded source ends at the present end of the topics.
+    bounded source ends at the present end of the topics. The broker holds an answer back for at most `wait_s` while there
+    is little to send.
     """
 
     group: str
     topics: tuple[Topic, ...]
+    wait_s: float
     origin: Origin = field(default_factory=Origin)
     shards: int = BY_KEY
     bounded: bool = False
@@ -77,12 +84,27 @@ def _jaas_text(value: str) -> str:
     return f'"{escaped}"'
 
 
-def records(env: StreamExecutionEnvironment, broker: BrokerSettings, reading: Reading) -> KeyedStream:
-    """Return the records of the topics, keyed by their own key or by their shard."""
+def batches(env: StreamExecutionEnvironment, broker: BrokerSettings, reading: Reading, job: JobSettings) -> KeyedStream:
+    """Return the records of the topics in batches, keyed by the records' own key or by their shard.
+
+    A batch has a key's records of `batch_s`, or less when there are `batch_records` in all or a checkpoint comes.
+    """
+    name = reading.group
+    stream = env.from_source(_source(broker, reading), WatermarkStrategy.no_watermarks(), f"{name} records")
+    java = _java()
+    gatherer = java.gatherer(int(job.batch_s * 1000), job.batch_records, BATCH_BYTES)
+    # In the chain of the source: only a record that leaves it is serialised.
+    gathered = stream.uid(f"{name}-records")._j_data_stream.transform(f"{name} gathers", java.packed(), gatherer)  # noqa: SLF001
+    return _keyed(DataStream(gathered).uid(f"{name}-gathers"))
+
+
+def _source(broker: BrokerSettings, reading: Reading) -> KafkaSource:
     builder = (
         KafkaSource.builder()
         .set_bootstrap_servers(broker.bootstrap)
         .set_properties(client_properties(broker))
+        .set_property("fetch.min.bytes", str(FETCH_BYTES))
+        .set_property("fetch.max.wait.ms", str(int(reading.wait_s * 1000)))
         .set_group_id(reading.group)
         .set_client_id_prefix(reading.group)
         .set_topics(*(topic.name for topic in reading.topics))
@@ -92,8 +114,7 @@ def records(env: StreamExecutionEnvironment, broker: BrokerSettings, reading: Re
         builder.set_bounded(KafkaOffsetsInitializer.latest())
     # PyFlink's setter accepts only deserializers of the value.
     builder._j_builder.setDeserializer(_java().reader(reading.shards))  # noqa: SLF001
-    stream = env.from_source(builder.build(), WatermarkStrategy.no_watermarks(), f"{reading.group} records")
-    return _keyed(stream.uid(f"{reading.group}-records"))
+    return builder.build()
 
 
 def _beginning(origin: Origin) -> KafkaOffsetsInitializer:
@@ -104,29 +125,11 @@ def _beginning(origin: Origin) -> KafkaOffsetsInitializer:
     return KafkaOffsetsInitializer.offsets(offsets, KafkaOffsetResetStrategy.EARLIEST)
 
 
-def with_ticks(stream: KeyedStream, name: str, every_s: float) -> KeyedStream:
-    """Return the stream with ticks: `every_s` after a key's first record comes a record with an empty topic.
-
-    The first record after a tick starts the time to the next tick. The timers are set in Java, because in process mode
-    a timer that Python sets is missing in a checkpoint that ends the same bundle.
-    """
-    ticker = _java().ticker(int(every_s * 1000))
-    row_type = stream._origin_stream._j_data_stream.getType()  # noqa: SLF001
-    ticked = DataStream(stream._j_data_stream.process(ticker, row_type))  # noqa: SLF001
-    return _keyed(ticked.name(f"{name} ticks").uid(f"{name}-ticks"))
-
-
 def _keyed(stream: DataStream) -> KeyedStream:
     """Return the stream keyed by the row's first field, made in Java; PyFlink's key_by would add a Python operator."""
     selector = get_gateway().jvm.KeyByKeySelector()
     key_type = Types.ROW([Types.STRING()]).get_java_type_info()
-    return KeyedStream(stream._j_data_stream.keyBy(selector, key_type), RECORD, stream)  # noqa: SLF001
-
-
-def record(row: Any) -> Record:
-    """Return the record in an incoming row."""
-    topic, partition, offset, timestamp_ms, key, value = row
-    return Record(topic, partition, offset, timestamp_ms, bytes(key), bytes(value))
+    return KeyedStream(stream._j_data_stream.keyBy(selector, key_type), BYTES, stream)  # noqa: SLF001
 
 
 def outgoing(output: Output) -> Row:

@@ -4,7 +4,7 @@ A key's state is one value. The entries that the step keeps for events are in a 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,8 +19,9 @@ from operators.stream.arrival import arrival
 from operators.stream.dead_letter import rejected
 from operators.stream.newer_release import NEWER_RELEASE, UnknownState, stop_of
 from operators.stream.rejections import Rejections
-from operators.stream.step import IdentityFunction, Record, Step, StepFunction, Stop
-from pipelines.engines.kafka import OUTGOING, outgoing, record, stop_row
+from operators.stream.step import Arrival, IdentityFunction, Output, Record, StepFunction, Stop
+from pipelines.engines.kafka import OUTGOING, outgoing, stop_row
+from pipelines.engines.packed import unpack
 from pipelines.engines.timers import TimerState, after_step, after_timer, rearmed_if_early
 from schemas.settings.jobs import JobSettings
 
@@ -68,19 +69,13 @@ class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
         self._started = time.time()
 
     def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
-        """Call the step with a record; yield its outputs or the record's dead letter, and a stop."""
+        """Call the step with each record of a batch; yield its outputs or the record's dead letter, and a stop."""
         if self._is_stopped:
             return
-        arrived, reason, stop = record(value), None, None
         try:
-            yield from self._processed(arrived, ctx)
-        except Rejected as error:
-            reason = error.reason
-            yield outgoing(rejected(arrived, self._keyed.name, reason, datetime.now(UTC)))
-        except NEWER_RELEASE as error:
-            stop = stop_of(error)
-        if stop := stop or self._rejections.note(arrived, reason):
-            yield self._stop(stop)
+            yield from self._processed(unpack(bytes(value)), ctx)
+        except UnknownState as error:
+            yield self._stop(stop_of(error))
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Row]:
         """Call the step without a record if the time that it asked for has come."""
@@ -101,32 +96,52 @@ class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
         if state is None:
             return []
         if later := rearmed_if_early(state, now_ms):
-            self._keep(*later, ctx)
+            self._keep(later[0], later[1:], ctx)
             return []
         step = self._keyed.step(state.head, None, None, now_ms / 1000, self._started)
-        return self._after(state, step, now_ms, ctx)
+        if step.forget:
+            self._remembered.clear()
+        after, timer_ms = after_step(state, step, now_ms)
+        self._keep(after, [] if timer_ms is None else [timer_ms], ctx)
+        return [outgoing(output) for output in step.outputs]
 
-    def _processed(self, undecoded: Record, ctx: KeyedProcessFunction.Context) -> list[Row]:
-        arrived, now = arrival(undecoded), time.time()
-        state, identity = TimerState.read(self._kept.value()), self._keyed.identity(arrived.event)
+    def _processed(self, batch: tuple[Record, ...], ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
+        """Yield the rows of a batch of one key, whose state is read and written once."""
+        state, timers = TimerState.read(self._kept.value()), list[int]()
+        for undecoded in batch:
+            reason, stop = None, None
+            try:
+                state, timer_ms, outputs = self._stepped(state, arrival(undecoded))
+                timers += [] if timer_ms is None else [timer_ms]
+                yield from map(outgoing, outputs)
+            except Rejected as error:
+                reason = error.reason
+                yield outgoing(rejected(undecoded, self._keyed.name, reason, datetime.now(UTC)))
+            except NEWER_RELEASE as error:
+                stop = stop_of(error)
+            if stop := stop or self._rejections.note(undecoded, reason):
+                yield self._stop(stop)
+                break
+        self._keep(state, timers, ctx)
+
+    def _stepped(self, state: TimerState, arrived: Arrival) -> tuple[TimerState, int | None, tuple[Output, ...]]:
+        """Return the state after the step, the time of a new timer if there is one, and the step's outputs."""
+        now, identity = time.time(), self._keyed.identity(arrived.event)
         step = self._keyed.step(state.head, self._remembered.get(identity), arrived, now, self._started)
         if step.remember is not None:
             self._remembered.put(identity, step.remember)
-        return self._after(state, step, int(now * 1000), ctx)
-
-    def _after(self, state: TimerState, step: Step, now_ms: int, ctx: KeyedProcessFunction.Context) -> list[Row]:
         if step.forget:
             self._remembered.clear()
-        self._keep(*after_step(state, step, now_ms), ctx)
-        return [outgoing(output) for output in step.outputs]
+        return *after_step(state, step, int(now * 1000)), step.outputs
 
-    def _keep(self, state: TimerState, timer_ms: int | None, ctx: KeyedProcessFunction.Context) -> None:
+    def _keep(self, state: TimerState, timers: Iterable[int], ctx: KeyedProcessFunction.Context) -> None:
+        """Keep the state, and register every timer (Unix ms): of several the last alone would fire too late."""
         data = state.write()
         if data is None:
             self._kept.clear()
         else:
             self._kept.update(data)
-        if timer_ms is not None:
+        for timer_ms in timers:
             ctx.timer_service().register_processing_time_timer(timer_ms)
 
 

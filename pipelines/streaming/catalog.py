@@ -13,10 +13,13 @@ from operators.deidentify.study_facts import with_study_facts
 from operators.stream.origin import Origin
 from operators.stream.step import FlushFunction
 from pipelines.engines.batches import flush_by_shard
-from pipelines.engines.kafka import Reading, records, send
+from pipelines.engines.kafka import Reading, batches, send
 from pipelines.jobs import CATALOG
 from schemas.settings.jobs import FactsSettings, JobSettings
 from schemas.settings.servers import BrokerSettings, CatalogSettings
+
+# The most that a fetch waits for more: for so long an instance that comes alone may not be found.
+FETCH_S = 0.1
 
 log = structlog.get_logger()
 
@@ -32,7 +35,7 @@ def build(  # noqa: PLR0913, PLR0917 - the launcher gives each section of settin
     """Build the job's graph in an environment."""
     if not facts.key:
         log.info("study_facts_off", reason="FLUORO_FACTS_KEY is not set")
-    arriving = records(env, broker, Reading(CATALOG.name, CATALOG.reads, origin, shards=job.shards))
+    arriving = batches(env, broker, Reading(CATALOG.name, CATALOG.reads, FETCH_S, origin, shards=job.shards), job)
     factory = partial(catalog_flush, catalog, facts, job.shards, origin)
     send(flush_by_shard(arriving, CATALOG.name, factory, job), broker, CATALOG.name)
 

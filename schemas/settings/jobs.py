@@ -58,10 +58,11 @@ class JobSettings:
     # (DECISIONS 18).
     shards: int = setting(1, least=1, most=128)
     # How Flink runs the Python of such a job: in the JVM, which costs least but leaves all its subtasks there one core, or
-    # in worker processes of their own, for a machine of many cores (DECISIONS 51).
+    # in worker processes of their own, for a machine of many cores (DECISIONS 58).
     python_mode: str = setting("thread", rule=one_of("thread", "process"))
+    # Records are handed to Python in batches of so many, and of what comes in so many seconds.
     batch_records: int = setting(500, least=1)
-    batch_s: float = setting(0.1, least=0.001)
+    batch_s: float = setting(0.01, least=0.001)
     # A job stops for good when this many records in a row were rejected, or more than this share of the last 10,000.
     rejected_in_a_row: int = setting(1000, least=1)
     rejected_share: float = setting(0.01, least=0, most=1)

@@ -53,3 +53,9 @@ def test_a_job_has_one_python_operator_and_it_runs_in_the_declared_mode(plan: Pl
     kinds = [one["kind"] for one in plan[mode][job]["operators"]]
 
     assert [kind for kind in kinds if "Python" in kind] == [PYTHON_OPERATOR[job, mode]]
+
+
+@pytest.mark.parametrize(("job", "mode"), PYTHON_OPERATOR)
+def test_batches_are_gathered_in_the_chain_of_the_source(plan: Plan, job: str, mode: str) -> None:
+    """Elsewhere a record would be serialised for each of the two."""
+    assert f"Source: {job} records -> {job} gathers" in plan[mode][job]["chains"]

@@ -156,17 +156,6 @@ def is_worker(process: psutil.Process) -> bool:
         return False
 
 
-def test_an_idle_job_whose_worker_was_killed_runs_with_a_new_one_before_any_record(stack: RunningStack) -> None:
-    (worker,) = catalog_workers(stack)
-    before, starts = jobs.report(stack.plan.job), stack.state().servers["flink"].starts
-    worker.kill()
-    wait_until(lambda: catalog_workers(stack) not in ([], [worker]), 30, "the worker has no successor")
-    wait_until(lambda: not jobs.report(stack.plan.job).problems, 30, "the job does not run")
-
-    assert before.problems == ()
-    assert stack.state().servers["flink"].starts == starts
-
-
 def test_the_demo_succeeds_with_a_new_study_each_time(stack: RunningStack) -> None:
     done = [run(stack.folder.root, "deploy.demo", "--once") for _ in range(2)]
 
@@ -190,6 +179,20 @@ def clean_environ() -> dict[str, str]:
     }
 
 
+def test_an_idle_job_whose_worker_was_killed_runs_with_a_new_one_before_any_record(own_folder: Path) -> None:
+    env, out = clean_environ() | {"FLUORO_JOB_PYTHON_MODE": "process"}, own_folder / "up.log"
+    with brought_up(DataFolder(own_folder / "data"), env, options=("--free-ports",), out=out) as stack:
+        (worker,) = catalog_workers(stack)
+        before, starts = jobs.report(stack.plan.job), stack.state().servers["flink"].starts
+        worker.kill()
+        wait_until(lambda: catalog_workers(stack) not in ([], [worker]), 30, "the worker has no successor")
+        wait_until(lambda: not jobs.report(stack.plan.job).problems, 30, "the job does not run")
+        after = stack.state().servers["flink"].starts
+
+    assert before.problems == ()
+    assert after == starts
+
+
 def test_a_killed_supervisor_leaves_nothing_and_the_next_start_finds_the_data(own_folder: Path) -> None:
     folder, options = DataFolder(own_folder / "data"), ("--free-ports",)
     with brought_up(folder, clean_environ(), options=options, out=own_folder / "first.log") as first:
@@ -211,8 +214,8 @@ def test_a_killed_supervisor_leaves_nothing_and_the_next_start_finds_the_data(ow
 def test_a_supervisor_and_a_watchdog_killed_at_once_leave_no_server_and_the_next_start_ends_the_rest(
     own_folder: Path,
 ) -> None:
-    folder = DataFolder(own_folder / "data")
-    with brought_up(folder, clean_environ(), options=("--free-ports",), out=own_folder / "up.log") as started:
+    folder, env = DataFolder(own_folder / "data"), clean_environ() | {"FLUORO_JOB_PYTHON_MODE": "process"}
+    with brought_up(folder, env, options=("--free-ports",), out=own_folder / "up.log") as started:
         state = started.state()
         assert state.watchdog
         for one in (state.watchdog.process, state.supervisor):

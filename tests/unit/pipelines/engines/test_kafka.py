@@ -1,4 +1,4 @@
-"""Rows from Kafka are read as records, and outputs become rows for Kafka with the types that the Java side uses."""
+"""Outputs become rows for Kafka with the types that the Java side uses, and Java's clients have our settings."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from pyflink.common.typeinfo import RowTypeInfo
 from operators.stream.dead_letter import rejected
 from operators.stream.step import Output, Record
 from pipelines.engines import kafka
-from pipelines.engines.kafka import BY_KEY, OUTGOING, RECORD, Reading, client_properties, outgoing
+from pipelines.engines.kafka import BY_KEY, OUTGOING, Reading, client_properties, outgoing
 from schemas.codec import decode
 from schemas.events import Event
 from schemas.settings.servers import BrokerSettings
@@ -35,14 +35,6 @@ def output(event: Event) -> Output:
 
 def types_of(row: RowTypeInfo) -> list[str]:
     return [str(one) for one in row.get_field_types()]
-
-
-@pytest.mark.parametrize("buffer", [bytes, bytearray])
-def test_a_row_is_read_as_a_record_whose_key_and_value_are_bytes(buffer: type[bytes] | type[bytearray]) -> None:
-    found = kafka.record(("instance-stored", 3, 41, NOON_MS, buffer(b"\x00key"), buffer(b"\xff\x00")))
-
-    assert found == Record("instance-stored", 3, 41, NOON_MS, b"\x00key", b"\xff\x00")
-    assert (type(found.key), type(found.value)) == (bytes, bytes)
 
 
 @pytest.mark.parametrize(
@@ -72,12 +64,6 @@ def test_a_dead_letter_is_written_under_the_key_of_the_rejected_record(key: byte
     assert decode(value) == rejected(bad, "catalog", "not-an-event", NOON).event
 
 
-def test_the_rows_from_kafka_have_the_types_that_java_gives_them() -> None:
-    (declared,) = re.findall(r"RECORD =\s+Types\.ROW\((.*)\);", JAVA)
-
-    assert types_of(RECORD) == [JAVA_NAMES[one.removeprefix("Types.")] for one in declared.split(", ")]
-
-
 def test_the_rows_to_kafka_have_the_types_that_java_reads_from_them() -> None:
     read = {int(place): name for name, place in re.findall(r"\((String|Long|byte\[\])\) row\.getField\((\d)\)", JAVA)}
 
@@ -85,7 +71,7 @@ def test_the_rows_to_kafka_have_the_types_that_java_reads_from_them() -> None:
 
 
 def test_a_reading_without_shards_is_what_java_keys_by_the_records_own_key() -> None:
-    assert Reading("study", (INSTANCE_STORED,)).shards == BY_KEY
+    assert Reading("study", (INSTANCE_STORED,), 0.5).shards == BY_KEY
     assert f"shards == {BY_KEY} ? text(key)" in JAVA
 
 

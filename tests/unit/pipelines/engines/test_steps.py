@@ -1,66 +1,119 @@
-"""After a stop a step is not called any more; the outputs before the stop are kept."""
+"""A step sees each record of a batch in order; after a stop it is not called any more, and the outputs before are kept."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from operators.stream.step import Arrival, Step, Stop
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.stream.step import Arrival, Record, Step, Stop
 from pipelines.engines.kafka import stop_row
 from pipelines.engines.steps import KeyedStep, KeyedSteps
+from pipelines.engines.timers import NEVER, TimerState
 from schemas.codec import HEADER_BYTES, MARKER, encode
 from schemas.events import Event
 from schemas.settings.jobs import JobSettings
 from schemas.topics import INSTANCE_STORED, RECORD_REJECTED
+from tests.support.worlds.packed import pack
 from tests.support.worlds.studies import KEY, instance
 
 GOOD = encode(instance(1))
 NEWER = MARKER + bytes(8) + GOOD[HEADER_BYTES:]
-Row = tuple[str, int, int, int, bytes, bytes]
 
 
 class State:
-    """A key's state, which keeps nothing but what it is made with."""
+    """The state of one key, which counts its reads and writes."""
 
     def __init__(self, content: bytes | None = None) -> None:
-        self._content = content
+        self.content = content
+        self.uses: list[str] = []
 
     def value(self) -> bytes | None:
-        return self._content
+        self.uses.append("read")
+        return self.content
+
+    def update(self, value: bytes) -> None:
+        self.uses.append("write")
+        self.content = value
+
+    def clear(self) -> None:
+        self.uses.append("write")
+        self.content = None
 
     def get(self, _: str) -> None:
         return None
 
-    def clear(self) -> None:
-        pass
-
 
 class Context:
-    """The runtime context of an operator."""
+    """The runtime context of an operator, and the context of each call, with the timers that it registers."""
+
+    def __init__(self) -> None:
+        self.timers: list[int] = []
 
     def get_state(self, _: Any) -> State:
         return State()
 
     get_map_state = get_state
 
+    def timer_service(self) -> "Context":
+        return self
+
+    def register_processing_time_timer(self, at_ms: int) -> None:
+        self.timers.append(at_ms)
+
 
 class CountedSteps:
-    """A step that counts its calls and does nothing, on its operator."""
+    """A step that counts its calls, also in its state, and asks for the given times, on its operator."""
 
-    def __init__(self) -> None:
+    def __init__(self, wakes: Sequence[float | None] = ()) -> None:
         self.calls = 0
+        self.wakes = wakes
+        self.context = Context()
         keyed = KeyedStep("study", self.step, self.identity, 60.0)
         self.operator = KeyedSteps(keyed, JobSettings(rejected_in_a_row=3))
-        self.operator.open(Context())
+        self.operator.open(self.context)
 
-    def step(self, _head: bytes | None, _seen: bytes | None, _one: Arrival | None, _now: float, _at: float) -> Step:
+    @property
+    def kept(self) -> State:
+        """Return the key's state."""
+        state: State = self.operator._kept
+        return state
+
+    def step(self, head: bytes | None, _seen: bytes | None, _one: Arrival | None, _now: float, _at: float) -> Step:
         self.calls += 1
-        return Step(None)
+        wake_at = self.wakes[self.calls - 1] if self.wakes else None
+        return Step((head or b"") + b".", wake_at=wake_at)
 
     def identity(self, event: Event) -> str:
         return event.event_id
 
-    def rows(self, *values: bytes) -> list[Any]:
-        """Return the rows that the operator yields for records with these values."""
-        rows = ((INSTANCE_STORED.name, 0, offset, 0, KEY.encode(), value) for offset, value in enumerate(values))
-        return [made for row in rows for made in self.operator.process_element(row, None)]
+    def rows(self, *values: bytes, batch: int | None = None) -> list[Any]:
+        """Return the rows that the operator yields for records with these values, in batches of so many, else in one."""
+        records = [Record(INSTANCE_STORED.name, 0, at, 0, KEY.encode(), value) for at, value in enumerate(values)]
+        size = batch or len(records)
+        found = [pack(*records[first : first + size]) for first in range(0, len(records), size)]
+        return [made for one in found for made in self.operator.process_element(one, self.context)]
+
+
+def test_the_state_of_a_key_is_read_and_written_once_for_a_batch() -> None:
+    steps = CountedSteps()
+    steps.rows(GOOD, GOOD, b"bad", GOOD)
+
+    assert steps.kept.uses == ["read", "write"]
+    assert TimerState.read(steps.kept.content).head == b"..."
+
+
+# Far in the future: the engine moves a time that has passed to the next millisecond.
+@given(st.lists(st.none() | st.integers(10**10, 10**10 + 9), min_size=1, max_size=8), st.integers(1, 8))
+def test_batches_of_any_size_leave_the_same_state_and_register_its_timer(wakes: list[int | None], batch: int) -> None:
+    one_by_one, batched = CountedSteps(wakes), CountedSteps(wakes)
+    one_by_one.rows(*[GOOD] * len(wakes), batch=1)
+    batched.rows(*[GOOD] * len(wakes), batch=batch)
+    timer_ms = TimerState.read(batched.kept.content).timer_ms
+
+    assert batched.kept.content == one_by_one.kept.content
+    assert batched.context.timers == one_by_one.context.timers
+    assert timer_ms == NEVER or timer_ms in batched.context.timers
 
 
 def test_too_many_rejected_records_end_with_a_stop_after_their_dead_letters() -> None:
