@@ -594,7 +594,9 @@ def test_a_lost_connection_costs_one_attempt(postgres: PostgresCatalog, writer: 
         ("22003", Rejected),
         ("23514", Rejected),
         ("54000", Rejected),
-        ("42P01", psycopg.errors.UndefinedTable),
+        ("42P01", Unavailable),
+        ("42501", Unavailable),
+        ("42601", psycopg.errors.SyntaxError),
     ],
 )
 def test_the_sqlstate_decides_between_rejected_and_unavailable(
