@@ -36,6 +36,8 @@ UNDEFINED = 0xFFFFFFFF
 # The smallest element or item is a header alone; one more level of nesting is an item and a sequence (PS3.5 7.5).
 SMALLEST_BYTES = 8
 SMALLEST_LEVEL_BYTES = 16
+# What some writers fill a file up with.
+PADDING = b"\0 "
 
 INFLATE_STEP_BYTES = 16 << 10
 # PS3.5 A.5: a NUL byte pads a stream of odd length; some writers leave the trailer of gzip (RFC 1952 2.3.1) there.
@@ -431,7 +433,8 @@ class _Scan:
 
     def _at_end(self, position: int) -> int:
         left = len(self.buffer) - position
-        if left < 0 or left >= SMALLEST_BYTES:
+        # Fewer bytes than an element has are padding, or the beginning of an element: then the rest is missing.
+        if left < 0 or left >= SMALLEST_BYTES or bytes(self.buffer[position:]).strip(PADDING):
             raise Rejected(Reason.TRUNCATED_HEADER.value)
         if left:
             self.oddities.add(Oddity.TRAILING_BYTES)

@@ -296,10 +296,20 @@ def test_pixels_of_odd_length_are_a_warning() -> None:
     assert header.oddities == {Oddity.ODD_LENGTH}
 
 
-def test_a_few_bytes_after_the_last_element_are_a_warning() -> None:
-    header = scan_wanted(STUDY + b"\0\0\0")
+@pytest.mark.parametrize("padding", [b"\0\0\0", b"  ", b"\0" * 7])
+def test_a_little_padding_after_the_last_element_is_a_warning(padding: bytes) -> None:
+    header = scan_wanted(STUDY + padding)
 
     assert header.oddities == {Oddity.TRAILING_BYTES}
+
+
+@pytest.mark.parametrize("length", range(1, 8))
+def test_a_data_set_that_ends_in_the_head_of_an_element_is_cut_short(length: int) -> None:
+    """A cut file must not be shown in the place of the whole one."""
+    following = element(0x00280010, "US", b"\0\1")
+
+    with pytest.raises(Rejected, match="truncated-header"):
+        scan_wanted(STUDY + following[:length])
 
 
 def test_the_last_of_two_values_counts_as_in_pydicom() -> None:
