@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from operators.errors import Unavailable
 from operators.stream.origin import Origin
 from pipelines.jobs import CATALOG, Job
 from pipelines.launch import checkpoints, losses, resharding
@@ -16,6 +17,10 @@ from schemas.settings.reading import load
 
 REPLACED = "the catalog's database was replaced by an earlier state of itself"
 OTHER_FORM = "its checkpoints are of the other mode, or of an earlier release: it begins at the offsets of its rows"
+READS_AGAIN = (
+    "there is no checkpoint, though the job has run before: it reads everything that the topics keep; a job that was stopped "
+    "with a savepoint is started with that savepoint"
+)
 BEGINS_AT_ROWS = f"{REPLACED}, or its shards were changed"
 
 log = structlog.get_logger()
@@ -66,7 +71,17 @@ def submit(engine: Engine, job: Job, environ: Mapping[str, str], servers: Server
     found = checkpoints.complete(checkpoints.folder_of(job, settings))
     if job == CATALOG and not found:
         note_rows(settings)
+    if not found and not announced and has_run(job, servers):
+        log.warning("job_reads_again", job=job.name, reason=READS_AGAIN)
     return submit_from(engine, job, environ, tuple(found), Origin(losses.topic_ids(settings), announced=announced))
+
+
+def has_run(job: Job, servers: Servers) -> bool:
+    """True if the job's group has committed offsets; False if the broker does not answer."""
+    try:
+        return any(servers.broker.committed(job.name, servers.broker.extents(job.topics)).values())
+    except Unavailable:
+        return False
 
 
 def leave_other_form(job: Job, settings: JobSettings, servers: Servers) -> None:

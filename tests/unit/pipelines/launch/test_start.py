@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from operators.catalog.flush import flush
+from operators.connectors.kafka.positions import Partition
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress
 from operators.connectors.memory.stores import Outage
 from operators.stream.origin import Origin
@@ -96,6 +98,29 @@ def test_a_job_is_refused_when_its_state_has_other_shards(tmp_path: Path, enviro
     with pytest.raises(OtherState, match="8 shards, not 1"):
         start.submit(engine, CATALOG, environ, SERVERS)
     assert engine.taken == []
+
+
+HAS_READ = {"study": {(INSTANCE_STORED.name, 0): 7}}
+
+
+@pytest.mark.parametrize(
+    ("read", "files", "says"),
+    [({}, [], []), (HAS_READ, [], ["study"]), (HAS_READ, ["study.begins-again"], [])],
+    ids=["its first start", "it was stopped with a savepoint", "it begins again for another reason"],
+)
+def test_a_job_that_has_run_and_has_no_checkpoint_says_that_it_reads_everything_again(
+    tmp_path: Path,
+    environ: Mapping[str, str],
+    read: dict[str, dict[Partition, int]],
+    files: list[str],
+    says: list[str],
+) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+    with capture_logs() as logged:
+        start.submit(Engine(), STUDY, environ, Servers(Broker(offsets=read), MemoryProgress()))
+
+    assert [line["job"] for line in logged if line["event"] == "job_reads_again"] == says
 
 
 def test_a_marked_job_starts_without_state(tmp_path: Path, environ: Mapping[str, str]) -> None:
