@@ -76,7 +76,7 @@ def load_sections(kind: type[T]) -> T:
     """
     sections: Any = load_all(kind, variables(), with_store_keys=True)
     if sections.catalog.user == READER:
-        raise SettingsError(f"FLUORO_CATALOG_USER: should be writer; {READER} sees neither quarantine nor conflicts")
+        raise SettingsError(f"FLUORO_CATALOG_USER: should be writer; {READER} sees one tenant alone")
     return sections  # type: ignore[no-any-return]
 
 

@@ -78,9 +78,7 @@ def test_without_a_named_server_or_a_local_stack_both_ways_are_explained(tmp_pat
 def test_the_role_reader_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.environ", {name: value for name, value in CLUSTER.items() if "USER" not in name})
 
-    assert problem(RowSections) == (
-        "FLUORO_CATALOG_USER: should be writer; reader sees neither quarantine nor conflicts"
-    )
+    assert problem(RowSections) == ("FLUORO_CATALOG_USER: should be writer; reader sees one tenant alone")
 
 
 def test_every_address_is_a_setting() -> None:
