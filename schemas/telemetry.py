@@ -162,7 +162,9 @@ GATEWAY_PROCESS_STARTS = Gauge(
 )
 GATEWAY_ASSOCIATIONS = Gauge("fluoro_gateway_associations", "Associations that are open.")
 GATEWAY_ASSOCIATED = Counter(
-    "fluoro_gateway_association_requests_total", "Association requests by answer.", ["outcome"]
+    "fluoro_gateway_association_requests_total",
+    "Association requests by answer: accepted, contexts-refused (accepted for C-ECHO at most, though more was asked), or why.",
+    ["outcome"],
 )
 GATEWAY_ABORTED = Counter(
     "fluoro_gateway_aborts_total", "Associations aborted by us or by the peer, by reason.", ["reason"]

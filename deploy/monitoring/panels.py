@@ -183,7 +183,7 @@ INTAKE = Dashboard(
         ),
         Panel(
             "Association requests by answer",
-            "The reason where one was refused; the log has the line association_refused.",
+            "The reason where one was refused; the log has the line association_refused or contexts_refused.",
             "cps",
             (
                 Curve(

@@ -12,7 +12,7 @@ from gateway.dimse.door import Door
 from gateway.dimse.messages import MessageAssembler, MessageLimits
 from gateway.dimse.pace import Pace
 from gateway.dimse.peers import Peer
-from gateway.dimse.refusals import report
+from gateway.dimse.refusals import report, report_accepted
 from gateway.dimse.requests import Requests
 from gateway.dimse.services.service import Association
 from gateway.dimse.state import AssociationState
@@ -153,8 +153,8 @@ class DimseConnection(asyncio.BufferedProtocol):
             return
         self.calling_ae = answer.calling_ae
         if self._door.admission.add_association(self, peer):
-            if not answer.contexts:
-                report("contexts_refused", pdu, self._door.terms, peer, **self._log_context)
+            outcome = report_accepted(pdu, answer, self._door.terms, peer, **self._log_context)
+            GATEWAY_ASSOCIATED.labels(outcome).inc()
             self._accept(answer, peer)
         else:
             self._reject(reject("too-many"), pdu, peer)
@@ -204,7 +204,6 @@ class DimseConnection(asyncio.BufferedProtocol):
         limits = MessageLimits(settings.command_bytes, settings.fragments, settings.fragment_bytes)
         self._exchange = Exchange(MessageAssembler(agreed.contexts, requests.begin, requests.add, limits), requests)
         self._is_associated = True
-        GATEWAY_ASSOCIATED.labels("accepted").inc()
         GATEWAY_ASSOCIATIONS.inc()
 
     def _reject(self, answer: AssociateRejected, pdu: bytes, peer: Peer | None = None) -> None:

@@ -11,14 +11,31 @@ from pydicom.uid import UID
 
 from gateway.dimse.peers import Peer
 from gateway.dimse.services.table import is_served
-from operators.dimse.negotiation import ProposedContext, Terms, raw_titles, read_request
+from operators.dimse.negotiation import AssociateAccepted, ProposedContext, Terms, raw_titles, read_request
 from operators.dimse.pdu import Violation
+from operators.dimse.sop_classes import is_verification
 from schemas.objects import is_uid
 
 MOST_CONTEXTS = 8
 MOST_SYNTAXES = 4
 
 log = structlog.get_logger()
+
+
+def is_without_use(pdu: bytes, agreed: AssociateAccepted, terms: Terms) -> bool:
+    """True if every context that the request proposed for more than C-ECHO was refused, and there was one."""
+    if not all(is_verification(context.abstract_syntax) for context in agreed.contexts.values()):
+        return False
+    proposed = read_request(pdu, terms).contexts
+    return not agreed.contexts or not all(is_verification(context.abstract_syntax) for context in proposed)
+
+
+def report_accepted(pdu: bytes, agreed: AssociateAccepted, terms: Terms, known_peer: Peer, **context: str) -> str:
+    """Return the outcome under which an accepted association is counted; log one that is without use."""
+    if not is_without_use(pdu, agreed, terms):
+        return "accepted"
+    report("contexts_refused", pdu, terms, known_peer, **context)
+    return "contexts-refused"
 
 
 def report(event: str, pdu: bytes, terms: Terms, known_peer: Peer | None, **context: str) -> None:

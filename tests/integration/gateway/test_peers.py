@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from operators.dimse.pdu import RELEASE_RP_PDU
 from schemas.events import TransferEnded
-from schemas.telemetry import GATEWAY_PEERS_READ
+from schemas.telemetry import GATEWAY_ASSOCIATED, GATEWAY_PEERS_READ
 from schemas.topics import TRANSFER_ENDED
 from tests.integration.gateway.conftest import ALLOWED, STRANGER
 from tests.support.worlds.gateway import GatewaySections
@@ -81,6 +81,26 @@ def test_the_log_of_an_association_without_a_context_says_why_each_was_refused(a
     (line,) = (line for line in lines if line["event"] == "contexts_refused")
     assert (line["peer"], line["calling_ae"], line["called_ae"]) == ("checker", "CHECKER", "FLUORO")
     assert line["proposed"] == ["CTImageStorage in ExplicitVRLittleEndian: not allowed to this peer"]
+
+
+def test_an_association_that_may_only_echo_though_it_asked_for_more_is_logged_and_counted_apart(
+    allowed: GatewaySections,
+) -> None:
+    counted = {outcome: GATEWAY_ASSOCIATED.labels(outcome) for outcome in ("accepted", "contexts-refused")}
+    before = {outcome: counter._value.get() for outcome, counter in counted.items()}
+    with running(allowed) as gateway, capture_logs() as lines:
+        assert answer_to(gateway.port, associate_request("CHECKER")) == (3, 0)
+        assert answer_to(gateway.port, associate_request("CT1")) == (0, 0)
+
+    (line,) = (line for line in lines if line["event"] == "contexts_refused")
+    assert line["proposed"] == [
+        "CTImageStorage in ExplicitVRLittleEndian: not allowed to this peer",
+        "Verification in ExplicitVRLittleEndian: acceptable",
+    ]
+    assert {outcome: counter._value.get() - before[outcome] for outcome, counter in counted.items()} == {
+        "accepted": 1,
+        "contexts-refused": 1,
+    }
 
 
 def test_a_peer_stores_for_its_own_tenant(allowed: GatewaySections) -> None:

@@ -1,9 +1,13 @@
 """The log says what a refused association asked for: bounded and escaped, whatever bytes came."""
 
-from gateway.dimse.peers import Peer
-from gateway.dimse.refusals import proposals, titles
-from operators.dimse.negotiation import ProposedContext, Terms, request_pdu
+import pytest
 
+from gateway.dimse.peers import Peer
+from gateway.dimse.refusals import is_without_use, proposals, titles
+from gateway.dimse.services.table import is_served
+from operators.dimse.negotiation import AssociateAccepted, ProposedContext, Terms, negotiate, request_pdu
+
+ECHO = "1.2.840.10008.1.1"
 CT, FIND, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.2.2.1", b"1.2.840.10008.1.2.1"
 TERMS = Terms(16384, 128, "1.2.3", "TEST")
 ECHO_ONLY = Peer("checker", "*", (), "local", frozenset({"echo"}))
@@ -65,3 +69,34 @@ def test_what_is_no_uid_is_not_repeated() -> None:
     found = proposals(request(context("DOE^JOHN", b"DOE^JANE")), TERMS, STORES)
 
     assert found["proposed"] == ["no UID in no UID: no service for this class"]
+
+
+@pytest.mark.parametrize(
+    ("peer", "proposed", "is_refused"),
+    [
+        (STORES, [ECHO, CT], False),
+        (STORES, [ECHO], False),
+        (ECHO_ONLY, [ECHO], False),
+        (STORES, [FIND, CT], False),
+        (STORES, [FIND], True),
+        (STORES, [ECHO, FIND], True),
+        (ECHO_ONLY, [CT, ECHO], True),
+        (ECHO_ONLY, [CT], True),
+    ],
+)
+def test_an_association_is_without_use_if_all_but_echo_was_refused(
+    peer: Peer, proposed: list[str], *, is_refused: bool
+) -> None:
+    pdu = request(*(context(uid, number=2 * place + 1) for place, uid in enumerate(proposed)))
+    agreed = negotiate(pdu, TERMS, lambda uid: is_served(uid, peer.services))
+
+    assert isinstance(agreed, AssociateAccepted)
+    assert is_without_use(pdu, agreed, TERMS) == is_refused
+
+
+def test_an_association_is_without_use_if_the_syntax_of_its_only_context_for_echo_is_unknown() -> None:
+    pdu = request(context(ECHO, b"1.2.3.4"))
+    agreed = negotiate(pdu, TERMS, is_served)
+
+    assert isinstance(agreed, AssociateAccepted)
+    assert is_without_use(pdu, agreed, TERMS)
