@@ -35,11 +35,11 @@ def printable(value: Any) -> str:
 
 
 def as_json(values: Mapping[str, Any]) -> str:
-    """Return values as one line of JSON: times as ISO 8601 has them, bytes in base64."""
+    """Return values as one line of JSON: times in ISO 8601 with six digits after the second, bytes in base64."""
     return json.dumps(values, default=_json_text)
 
 
 def _json_text(value: object) -> str:
     if isinstance(value, bytes):
         return b64encode(value).decode()
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+    return value.isoformat(timespec="microseconds") if isinstance(value, datetime) else str(value)

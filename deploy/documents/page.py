@@ -14,6 +14,8 @@ TEMPLATE = Path(__file__).with_name("topics.template.md")
 ESCAPED_BAR, NOTHING = "\\|", "\N{EN DASH}"
 SUMMARY = ("topic", "meaning", "key", "written by", "read by", "kept", "patient data")
 FIELDS = ("field", "type", "meaning")
+# What a committed schema, which never changes, says in words that no longer lead anywhere.
+MENDED = {"(see the README's words)": "(the words of docs/architecture.md say of what)"}
 LOGICAL = {"timestamp-micros": "timestamp, microseconds"}
 
 
@@ -58,10 +60,17 @@ def fields(schema: Any, before: str = "") -> Iterator[tuple[str, str, str]]:
     """Yield name, type and meaning of each field of a record, and of the records in it."""
     for field in schema["fields"]:
         name = f"{before}{field['name']}"
-        yield f"`{name}`", type_name(field["type"]), field.get("doc", "")
+        yield f"`{name}`", type_name(field["type"]), mended(field.get("doc", ""))
         inner = record_in(field["type"])
         if inner:
             yield from fields(inner, f"{name}.")
+
+
+def mended(text: str) -> str:
+    """Return a schema's text, with what became wrong in it put right."""
+    for old, new in MENDED.items():
+        text = text.replace(old, new)
+    return text
 
 
 def record_in(kind: Any) -> Any:

@@ -1,6 +1,10 @@
 """What commands print can be read by people and programs, and controls no terminal."""
 
-from deploy.commands.output import details, table
+from datetime import timedelta
+
+import pytest
+
+from deploy.commands.output import as_json, details, table
 from tests.support.worlds.catalog_histories import NOON
 
 
@@ -17,3 +21,8 @@ def test_a_sender_s_text_controls_no_terminal() -> None:
 
 def test_times_are_printed_in_utc() -> None:
     assert details({"since": NOON}) == "since  2026-03-01 12:00:00Z"
+
+
+@pytest.mark.parametrize(("microseconds", "printed"), [(0, "12:00:00.000000"), (7, "12:00:00.000007")])
+def test_a_program_reads_times_of_one_form(microseconds: int, printed: str) -> None:
+    assert as_json({"at": NOON + timedelta(microseconds=microseconds)}) == f'{{"at": "2026-03-01T{printed}+00:00"}}'

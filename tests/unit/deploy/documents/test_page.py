@@ -31,6 +31,13 @@ def test_the_fields_of_inner_records_are_listed() -> None:
     assert STUDY_SETTLED.name in text()
 
 
+def test_what_a_committed_schema_says_of_the_readme_leads_to_the_words() -> None:
+    meanings = {name: words for name, _, words in fields(codec.newest("StudySettled").schema)}
+
+    assert meanings["`digest`"].endswith("(the words of docs/architecture.md say of what).")
+    assert "README" not in "".join(map(section, TOPICS))
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
