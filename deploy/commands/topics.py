@@ -25,7 +25,7 @@ from operators.stream.step import Record
 from schemas import codec
 from schemas.settings.reading import load
 from schemas.settings.servers import BrokerSettings
-from schemas.topics import DAY_MS, TOPICS, Topic
+from schemas.topics import DAY_MS, STUDY_FACTS, TOPICS, Topic
 
 HEADINGS = ("TOPIC", "KEY", "WRITTEN BY", "READ BY", "KEPT", "PATIENT DATA")
 # Not a wall, which only the broker's ACLs are: it keeps names off screens and out of files by mistake.
@@ -33,6 +33,9 @@ PATIENT_DATA = "{name} holds patient data: say --patient-data to have it printed
 NO_TOPIC = "the broker has no topic {name}: python -m deploy.prepare topics makes it"
 ASKED = "Time asked for: {asked}; the records' times are UTC."
 MORE = "There are more: this is the --limit of {limit}."
+
+# Why a topic may hold nothing, although all is well.
+NOTHING = {STUDY_FACTS.name: "nothing in this time; study-facts is written only with FLUORO_FACTS_KEY"}
 
 # An offset, or a moment.
 Place = int | datetime
@@ -76,7 +79,8 @@ def read(options: Namespace) -> None:
     if (asked := told(_moment(begin), _moment(options.end))) and not options.json:
         print_line(ASKED.format(asked=asked), sys.stderr)
     with TopicReader(broker, topic.name, spans(broker, topic, begin, options)) as reader:
-        print_records(reader.records(), options.limit, as_lines_of_json=options.json)
+        printed = print_records(reader.records(), options.limit, as_lines_of_json=options.json)
+    explain_nothing(topic, printed)
 
 
 def first(options: Namespace, now: datetime) -> Place | None:
@@ -124,13 +128,21 @@ def unix_ms(moment: datetime) -> int:
     return max(round(moment.timestamp() * 1000), 0)
 
 
-def print_records(records: Iterator[Record], limit: int, *, as_lines_of_json: bool) -> None:
-    """Print at most `limit` records, and a line on standard error when there are more."""
-    for record in islice(records, limit):
+def print_records(records: Iterator[Record], limit: int, *, as_lines_of_json: bool) -> int:
+    """Print at most `limit` records, and a line on standard error when there are more; return how many were printed."""
+    printed = 0
+    for printed, record in enumerate(islice(records, limit), start=1):  # noqa: B007 (the last one is returned)
         shown = decoded(record)
         print_line(as_json(shown) if as_lines_of_json else line(shown))
     if next(records, None) is not None:
         print_line(MORE.format(limit=limit), sys.stderr)
+    return printed
+
+
+def explain_nothing(topic: Topic, printed: int) -> None:
+    """Print a line on standard error when nothing was printed of a topic that only a setting fills."""
+    if not printed and topic.name in NOTHING:
+        print_line(NOTHING[topic.name], sys.stderr)
 
 
 def decoded(record: Record) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas import codec
 from schemas.codec import SchemaVersion
-from schemas.topics import DAY_MS, PARTITIONS, TOPICS, Topic
+from schemas.topics import DAY_MS, PARTITIONS, STUDY_FACTS, TOPICS, Topic
 
 TEMPLATE = Path(__file__).with_name("topics.template.md")
 ESCAPED_BAR, NOTHING = "\\|", "\N{EN DASH}"
@@ -16,6 +16,10 @@ SUMMARY = ("topic", "meaning", "key", "written by", "read by", "kept", "patient 
 FIELDS = ("field", "type", "meaning")
 # What a committed schema, which never changes, says in words that no longer lead anywhere.
 MENDED = {"(see the README's words)": "(the words of docs/architecture.md say of what)"}
+# What the registry and the schemas do not say of a topic.
+REMARKS = {
+    STUDY_FACTS.name: "Without the setting `FLUORO_FACTS_KEY` this topic is empty. Make a key with `openssl rand -hex 32`, and start the jobs again."
+}
 LOGICAL = {"timestamp-micros": "timestamp, microseconds"}
 
 
@@ -48,6 +52,7 @@ def section(topic: Topic) -> str:
     parts = (
         f"### {topic.name}",
         str(newest.schema["doc"]),
+        *([REMARKS[topic.name]] if topic.name in REMARKS else []),
         table(("schema", "fingerprint"), map(_version, _versions(newest.name))),
         table(FIELDS, fields(newest.schema)),
         f"An example, as `topics read {topic.name} --json` has it under `value`:",

@@ -16,6 +16,9 @@ def addresses(stack: Stack) -> list[str]:
     return [
         f"  DIMSE     {stack.dimse.host} port {stack.dimse.port}, AE title {stack.dimse.ae_title}",
         f"  DICOMweb  {dicomweb_url(stack)}",
+        f"  Kafka     {stack.broker.bootstrap}",
+        f"  Catalog   PostgreSQL on {stack.catalog('reader').host} port {stack.catalog('reader').port}",
+        f"  Store     {stack.store.endpoint}",
         f"  Flink UI  http://127.0.0.1:{stack.job.rest_port}",
         f"  Metrics   listed in {stack.folder.metric_targets}",
     ]

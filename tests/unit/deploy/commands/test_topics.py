@@ -13,11 +13,21 @@ from typing import Any
 import pytest
 
 from deploy.commands.__main__ import main
-from deploy.commands.topics import GROUP, decoded, end_place, first, first_place, line, print_records, unix_ms
+from deploy.commands.topics import (
+    GROUP,
+    decoded,
+    end_place,
+    explain_nothing,
+    first,
+    first_place,
+    line,
+    print_records,
+    unix_ms,
+)
 from operators.stream.step import Record
 from schemas.codec import MARKER, encode
 from schemas.events import StudyCataloged, event_id
-from schemas.topics import STUDY_CATALOGED, TOPICS, record_key
+from schemas.topics import STUDY_CATALOGED, STUDY_FACTS, TOPICS, Topic, record_key
 
 ROOT = Path(__file__).parents[4]
 AT = datetime(2026, 11, 30, 8, 15, tzinfo=UTC)
@@ -163,6 +173,22 @@ def test_nothing_is_said_when_there_are_no_more(capsys: pytest.CaptureFixture[st
     print_records(iter([record(), record()]), 2, as_lines_of_json=False)
 
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("topic", "found", "said"),
+    [
+        (STUDY_FACTS, 0, "nothing in this time; study-facts is written only with FLUORO_FACTS_KEY\n"),
+        (STUDY_FACTS, 2, ""),
+        (STUDY_CATALOGED, 0, ""),
+    ],
+)
+def test_an_empty_topic_that_a_setting_fills_names_the_setting(
+    topic: Topic, found: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    explain_nothing(topic, print_records(iter([record()] * found), 5, as_lines_of_json=True))
+
+    assert capsys.readouterr().err == said
 
 
 def test_a_broker_that_does_not_answer_is_said_in_a_line_and_never_on_standard_output() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from deploy.documents.page import fields, meaning, row, section, table, text, type_name
 from schemas import codec
-from schemas.topics import INSTANCE_STORED, RECORD_REJECTED, STUDY_SETTLED, TOPICS, Topic
+from schemas.topics import INSTANCE_STORED, RECORD_REJECTED, STUDY_FACTS, STUDY_SETTLED, TOPICS, Topic
 
 
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
@@ -29,6 +29,11 @@ def test_the_fields_of_inner_records_are_listed() -> None:
     assert listed["`series`"] == "list of record"
     assert listed["`series.modality`"] == "string or null"
     assert STUDY_SETTLED.name in text()
+
+
+def test_the_section_of_a_topic_that_a_setting_fills_names_that_setting() -> None:
+    assert "`FLUORO_FACTS_KEY` this topic is empty" in section(STUDY_FACTS)
+    assert "FLUORO_FACTS_KEY" not in section(STUDY_SETTLED)
 
 
 def test_what_a_committed_schema_says_of_the_readme_leads_to_the_words() -> None:

@@ -30,6 +30,9 @@ def test_every_address_has_a_line(folder: DataFolder) -> None:
     assert report.addresses(stack_of(folder, FLUORO_DIMSE_AE_TITLE="NORTH", FLUORO_DIMSE_HOST="127.0.0.1")) == [
         "  DIMSE     127.0.0.1 port 11112, AE title NORTH",
         "  DICOMweb  http://127.0.0.1:8060/dicomweb",
+        "  Kafka     127.0.0.1:4",
+        "  Catalog   PostgreSQL on 127.0.0.1 port 6",
+        "  Store     http://127.0.0.1:5",
         "  Flink UI  http://127.0.0.1:8081",
         f"  Metrics   listed in {folder.root}/metrics-targets.json",
     ]
