@@ -54,15 +54,14 @@ def list_(options: Namespace) -> None:
 
 
 def columns(row: QuarantineRow) -> tuple[Any, ...]:
-    """Return the columns of a row in the list; no patient data."""
-    sender = row.calling_ae or row.origin
+    """Return the columns of a row in the list; no patient data. STOW-RS has no calling AE title."""
     return (
         row.data_hash[:HASH_SHOWN],
         row.tenant,
         row.state,
         row.reason,
         row.size_bytes,
-        sender,
+        row.calling_ae,
         row.stored_at,
         row.until,
     )

@@ -1,5 +1,7 @@
 """The quarantine commands find one content by the beginning of its hash, and name no patient."""
 
+from dataclasses import replace
+
 import pytest
 
 from deploy.commands import quarantine
@@ -43,3 +45,12 @@ def test_the_list_has_a_column_for_each_heading() -> None:
 
     assert headings.split() == list(quarantine.HEADINGS)
     assert columns.startswith(row.data_hash[:16])
+
+
+@pytest.mark.parametrize(("calling_ae", "sender"), [("CT1", "CT1"), ("", "-")])
+def test_the_list_names_a_sender_by_its_title_or_not_at_all(calling_ae: str, sender: str) -> None:
+    (row,) = hidden_rows(quarantined("p")).quarantined(None, 1)
+    columns = quarantine.columns(replace(row, calling_ae=calling_ae))
+
+    (_, cells) = table(quarantine.HEADINGS, [columns]).splitlines()
+    assert cells.split()[quarantine.HEADINGS.index("FROM")] == sender
