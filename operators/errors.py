@@ -5,11 +5,15 @@ RETRY_AFTER = {"Retry-After": "5"}
 
 
 class Rejected(Exception):
-    """This data can never succeed; `reason` is a code for counting, never a value from the data."""
+    """This data can never succeed; `reason` is a code for counting, never a value from the data.
 
-    def __init__(self, reason: str) -> None:
+    `told` is what its sender may read: a few words of what is wrong, no value either; empty where the code says all.
+    """
+
+    def __init__(self, reason: str, told: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.told = told
 
 
 class Unavailable(Exception):

@@ -96,6 +96,40 @@ NOT_STORED = {
     "slow": "store or broker are too slow",
 }
 
+# Each reason of `instance_refused`, in a sentence for those who run the archive: CONFORMANCE.md has this table.
+MEANINGS: dict[str, str] = {
+    "sop-class-mismatch": "The data set is of another SOP class than the C-STORE command or the file meta says.",
+    "sop-uid-mismatch": "The data set has another SOP Instance UID than the C-STORE command says.",
+    Reason.NOT_PART10: "The part of a STOW-RS request is no DICOM file: it lacks the word DICM at byte 128.",
+    Reason.NO_TRANSFER_SYNTAX: "The file meta names no transfer syntax, so nobody knows how the data set is written.",
+    Reason.TRUNCATED_META: "The file ends before its file meta does.",
+    Reason.TRUNCATED_HEADER: "The data set ends within an element before Pixel Data: it was cut, or a length in it is wrong.",
+    Reason.BAD_SEQUENCE: "A sequence or an item does not end where its length or its delimiter says.",
+    Reason.BAD_DEFLATE: "The data set is of a deflated transfer syntax, and is no deflated stream.",
+    Reason.TOO_INFLATED: "A deflated data set becomes larger than 512 MiB, or than 100 times its size.",
+    Reason.TOO_DEEP: "Sequences are nested in more than 64 levels.",
+    Reason.TOO_MANY_ITEMS: "All sequences together have more than 100,000 items.",
+    Reason.TOO_MANY_ELEMENTS: "The data set has more than 200,000 elements.",
+    Reason.NO_USABLE_UID: (
+        "The study's, the series', the instance's or the SOP class's UID is missing, empty, longer than 64 characters or no"
+        " numbers between dots; the Error Comment says which. A file that was cut between two elements, before its UIDs,"
+        " looks like one without them."
+    ),
+    "other-class": "The C-STORE command names another SOP class than its presentation context was negotiated for.",
+    "too-large": "The instance is larger than the archive accepts.",
+    "quarantine-full": "The instance should be kept in quarantine, and the tenant's quota there is used up.",
+    "other-study": "The data set is not of the study in the address of the STOW-RS request.",
+    "part-type": "The part of a STOW-RS request is not of the type application/dicom, or is encoded.",
+    "part-length": "The part of a STOW-RS request is longer or shorter than its Content-Length.",
+    "unexpected": "An error inside the archive, over STOW-RS; the log has its traceback.",
+    "store": "The object store fails; the same with a hyphen and a detail, such as `store-checksum`. Sent again, it may be stored.",
+    "store-object-inspected": "A large instance came again, and its stored object is inspected first. Send it again.",
+    "broker": "The event broker fails; the same with a hyphen and a detail. Sent again, it may be stored.",
+    "outbox": "A disk of the gateway is full or fails. Sent again, it may be stored.",
+    "spool": "No memory or disk space is free for the incoming instance. Sent again, it may be stored.",
+    "slow": "The store or the broker was too slow. Sent again, it may be stored.",
+}
+
 # The oddities that a sender is warned of, by B007: all but those of text, which is kept as sent and shown as far as it
 # can be decoded. PS3.4 B.2.3: a warning means stored, and no sender sends again for one.
 ODDITIES = frozenset(Oddity) - {Oddity.UNKNOWN_CHARACTER_SET, Oddity.UNDECODABLE_TEXT}
@@ -103,7 +137,7 @@ ODDITIES = frozenset(Oddity) - {Oddity.UNKNOWN_CHARACTER_SET, Oddity.UNDECODABLE
 
 def of_rejected(error: Rejected) -> Status:
     """Return the status of an instance that can never be stored, with the reason as its comment."""
-    status, words = REASONS.get(error.reason, CANNOT_UNDERSTAND), QUARANTINED.get(error.reason)
+    status, words = REASONS.get(error.reason, CANNOT_UNDERSTAND), error.told or QUARANTINED.get(error.reason)
     return replace(status, comment=f"quarantined: {words}") if words else status
 
 

@@ -15,7 +15,7 @@ from operators.dicom.transfer_syntaxes import REFERENCED
 from operators.errors import Rejected
 from operators.pieces import Pieces, finished
 from schemas.events import Facts, Frames, InstanceStored, event_id
-from schemas.objects import Envelope, Identity, is_uid
+from schemas.objects import UID_LENGTH, Envelope, Identity, is_uid
 
 MAX_UID_BYTES = 128
 
@@ -24,6 +24,9 @@ DATES_DIFFER = timedelta(seconds=1)
 
 # In the order of Examination's fields.
 UIDS = tuple(TAGS[name] for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"))
+UID_NAMES = dict(
+    zip(UIDS, ("Study Instance UID", "Series Instance UID", "SOP Instance UID", "SOP Class UID"), strict=True)
+)
 WANTED = facts.WANTED | {*UIDS, EXTENDED_OFFSET_TABLE}
 LEADING_ZERO = re.compile(r"\.0[0-9]")
 
@@ -91,10 +94,19 @@ def examining(
 
 
 def _uid(header: Header, tag: int) -> str:
-    text = (header.raw(tag, MAX_UID_BYTES) or b"").decode("latin-1").rstrip(" \0")
+    raw = header.raw(tag, MAX_UID_BYTES)
+    text = (raw or b"").decode("latin-1").rstrip(" \0")
     if not is_uid(text):
-        raise Rejected(Reason.NO_USABLE_UID.value)
+        fault = "is missing" if raw is None else _fault_of_uid(text)
+        raise Rejected(Reason.NO_USABLE_UID.value, f"{UID_NAMES[tag]} {fault}")
     return text
+
+
+def _fault_of_uid(text: str) -> str:
+    """Return what is wrong with a text that is no UID, without a part of it."""
+    if not text:
+        return "is empty"
+    return f"is longer than {UID_LENGTH} characters" if len(text) > UID_LENGTH else "is not numbers between dots"
 
 
 def _shape(found: Facts) -> Shape:

@@ -1,15 +1,20 @@
 """Every outcome of an instance has a status of the standard, and its sender can read what became of the instance."""
 
+import re
+from pathlib import Path
+
 import pytest
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
 from gateway.intake import status as statuses
 from gateway.intake.status import (
     CANNOT_UNDERSTAND,
+    MEANINGS,
     NOT_SHOWN,
     NOT_STORED,
     ODDITIES,
     OUT_OF_RESOURCES,
+    QUARANTINED,
     REASONS,
     STATUSES,
     STORED,
@@ -20,6 +25,7 @@ from gateway.intake.status import (
     of_unavailable,
 )
 from operators.dicom.reasons import Oddity, Reason
+from operators.dicom.scan import LIMITS
 from operators.errors import Rejected, Unavailable
 
 ALL = [value for value in vars(statuses).values() if isinstance(value, Status)]
@@ -85,6 +91,36 @@ def test_a_failure_says_in_words_of_its_own_why_the_instance_is_refused(reason: 
     assert comment != CANNOT_UNDERSTAND.comment
     assert comment.isascii()
     assert len(comment) <= 64
+
+
+def test_every_reason_has_a_sentence_and_there_is_none_too_many() -> None:
+    of_instances = set(map(str, set(Reason) - OF_FRAMES))
+
+    assert set(map(str, MEANINGS)) == {*of_instances, *REASONS, *QUARANTINED, *NOT_STORED, "unexpected"}
+    assert not [words for words in MEANINGS.values() if not words.endswith(".")]
+
+
+def test_the_conformance_statement_has_each_reason_and_what_becomes_of_the_instance() -> None:
+    statement = (Path(__file__).parents[4] / "CONFORMANCE.md").read_text(encoding="utf-8")
+    (section,) = re.findall("^### Reasons of refusals$(.*?)^##", statement, re.MULTILINE | re.DOTALL)
+    rows = re.findall(r"^\| `(.+?)` \| (.+) \| (yes|no) \|$", section, re.MULTILINE)
+
+    assert rows == [(str(code), words, "yes" if code in QUARANTINED else "no") for code, words in MEANINGS.items()]
+
+
+def test_the_limits_in_the_sentences_are_those_of_the_scan() -> None:
+    limits = {Reason.TOO_DEEP: LIMITS.depth, Reason.TOO_MANY_ITEMS: LIMITS.items}
+    limits |= {Reason.TOO_MANY_ELEMENTS: LIMITS.elements, Reason.TOO_INFLATED: LIMITS.inflated_bytes >> 20}
+
+    assert [reason for reason, limit in limits.items() if f" {limit:,} " not in MEANINGS[reason]] == []
+
+
+def test_a_sender_reads_what_is_wrong_with_which_uid() -> None:
+    words = "Series Instance UID is longer than 64 characters"
+    status = of_rejected(Rejected("no-usable-uid", words))
+
+    assert (status.code, status.comment) == (0xC000, f"quarantined: {words}")
+    assert len(status.comment) <= 64
 
 
 @pytest.mark.parametrize("what", [*NOT_STORED, "store-object-went", "broker-no-report"])

@@ -125,6 +125,31 @@ def test_a_data_set_without_four_usable_uids_is_rejected(tag: int, value: bytes)
         examine(data, EXPLICIT_VR_LITTLE_ENDIAN, 0)
 
 
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        (b"", "is empty"),
+        (b"\0 ", "is empty"),
+        (b"1" * 65, "is longer than 64 characters"),
+        (b"1..2", "is not numbers between dots"),
+        (b"DOE^JANE", "is not numbers between dots"),
+    ],
+)
+def test_a_rejection_says_which_uid_is_unusable_and_repeats_none_of_it(value: bytes, fault: str) -> None:
+    for name, words in (("SeriesInstanceUID", "Series Instance UID"), ("SOPInstanceUID", "SOP Instance UID")):
+        with pytest.raises(Rejected) as caught:
+            examine(data_set_with_uid(TAGS[name], value), EXPLICIT_VR_LITTLE_ENDIAN, 0)
+
+        assert (caught.value.reason, caught.value.told) == ("no-usable-uid", f"{words} {fault}")
+
+
+def test_a_rejection_says_which_uid_is_missing() -> None:
+    with pytest.raises(Rejected) as caught:
+        examine(b"", EXPLICIT_VR_LITTLE_ENDIAN, 0)
+
+    assert caught.value.told == "Study Instance UID is missing"
+
+
 @pytest.mark.parametrize(("value", "warned"), [(b"1.02.3", True), (b"01.2", True), (b"1.0.10", False), (b"0.1", False)])
 def test_a_uid_with_leading_zeros_is_kept_with_a_warning(value: bytes, *, warned: bool) -> None:
     data = data_set_with_uid(TAGS["StudyInstanceUID"], value)

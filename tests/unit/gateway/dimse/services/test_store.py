@@ -126,7 +126,7 @@ def test_a_refusal_says_why_and_its_log_line_has_the_hash(tmp_path: Path) -> Non
     with capture_logs() as logs:
         answer = answer_to(request)
 
-    assert (answer.status, answer.comment) == (0xC000, "quarantined: a UID, of study to instance, is unusable")
+    assert (answer.status, answer.comment) == (0xC000, "quarantined: Study Instance UID is missing")
     (line,) = logs
     assert (line["event"], line["reason"], line["hash"]) == (
         "instance_refused",
