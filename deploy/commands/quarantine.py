@@ -24,11 +24,13 @@ from deploy.commands.sections import DecisionSections, ObjectSections, RowSectio
 from deploy.commands.stow import store_file
 from deploy.errors import Failed
 from gateway.intake.lifespan import limits_of
+from gateway.intake.status import MEANINGS
 from operators.catalog.ports import HiddenRows
 from operators.catalog.rows import QuarantineRow
 from operators.connectors.kafka.log import KafkaEventLog
 from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from operators.connectors.s3.store import S3ObjectStore
+from operators.dicom.instance import prefix_hash
 from schemas.objects import Bucket
 from schemas.settings.servers import StoreSettings
 
@@ -37,6 +39,14 @@ HASH = re.compile("[0-9a-f]{4,64}")
 # The STOW-RS door has no TLS of its own.
 HTTP_URL = re.compile(r"http://[^/?#]+(/[^?#]*)?")
 HEADINGS = ("HASH", "TENANT", "STATE", "REASON", "BYTES", "FROM", "SINCE", "UNTIL")
+
+NO_PREFIX = prefix_hash(b"")
+PART = "the part of the STOW-RS request, as received"
+FILE = "a preamble and file meta made by the archive, then the data set as received by C-STORE"
+DATA_SET = (
+    "the data set alone, as received by C-STORE, because its command has no usable UID; its transfer syntax is in the"
+    " object's metadata in the store"
+)
 
 Decide = Callable[[DecisionPorts, QuarantineRow], Awaitable[str]]
 
@@ -68,12 +78,24 @@ def columns(row: QuarantineRow) -> tuple[Any, ...]:
 
 
 def show(options: Namespace) -> None:
-    """Show the catalog's row of one content; with --save write its bytes into a new file."""
+    """Show the catalog's row of one content, and what it means; with --save write its bytes into a new file."""
     sections = load_sections(ObjectSections)
     row = find_row(PostgresHiddenRows(sections.catalog), options.hash, options.tenant)
-    print_line(as_json(row.__dict__) if options.json else details(row.__dict__))
+    print_line(as_json(described(row)) if options.json else details(described(row)))
     if options.save:
         asyncio.run(save(sections.store, row, options.save))
+
+
+def described(row: QuarantineRow) -> dict[str, Any]:
+    """Return the fields of a row, and in words what its reason means and what was kept."""
+    return {**row.__dict__, "meaning": MEANINGS.get(row.reason, ""), "kept_as": kept_as(row)}
+
+
+def kept_as(row: QuarantineRow) -> str:
+    """Return what the bytes of a content are. Only C-STORE has AE titles."""
+    if not (row.calling_ae or row.called_ae):
+        return PART
+    return DATA_SET if row.prefix_hash == NO_PREFIX else FILE
 
 
 async def save(settings: StoreSettings, row: QuarantineRow, path: Path) -> None:

@@ -1,12 +1,15 @@
 """The quarantine commands find one content by the beginning of its hash, and name no patient."""
 
 from dataclasses import replace
+from hashlib import sha256
+from typing import Any
 
 import pytest
 
 from deploy.commands import quarantine
 from deploy.commands.output import table
 from deploy.errors import Failed
+from gateway.intake.status import MEANINGS
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryHiddenRows
 from schemas.events import InstanceQuarantined
 from tests.support.worlds.catalog_histories import numbered, quarantined, run
@@ -54,3 +57,23 @@ def test_the_list_names_a_sender_by_its_title_or_not_at_all(calling_ae: str, sen
 
     (_, cells) = table(quarantine.HEADINGS, [columns]).splitlines()
     assert cells.split()[quarantine.HEADINGS.index("FROM")] == sender
+
+
+@pytest.mark.parametrize(
+    ("changed", "kept"),
+    [
+        ({}, quarantine.FILE),
+        ({"prefix_hash": sha256(b"").hexdigest()}, quarantine.DATA_SET),
+        ({"calling_ae": "", "called_ae": ""}, quarantine.PART),
+        ({"calling_ae": "", "called_ae": "", "prefix_hash": sha256(b"").hexdigest()}, quarantine.PART),
+    ],
+    ids=["C-STORE", "C-STORE without a usable UID", "STOW-RS", "STOW-RS, no DICOM file"],
+)
+def test_a_content_is_shown_with_what_its_bytes_are_and_what_its_reason_means(
+    changed: dict[str, Any], kept: str
+) -> None:
+    (row,) = hidden_rows(quarantined("p")).quarantined(None, 1)
+    shown = quarantine.described(replace(row, **changed))
+
+    assert (shown["kept_as"], shown["meaning"]) == (kept, MEANINGS["no-usable-uid"])
+    assert shown["reason"] == "no-usable-uid"
