@@ -39,7 +39,8 @@ CAUSES = {
     "catalog password": r'role (?P<role>\w+): .*password authentication failed for user "(?P=role)"',
     "catalog right": r"role guest: permission denied (for|to) .+",
     "catalog encryption": r"role \w+: .*no pg_hba\.conf entry .*no encryption",
-    "broker authority": r".*certificate could not be verified.*",
+    # OpenSSL's own line comes too, before or after librdkafka's.
+    "broker authority": r".*certificate (could not be verified|verify failed).*",
     "broker password": r".*Authentication failed.* invalid credentials .*SCRAM-SHA-512",
     "broker right": r".*topic [\w-]+: .*[Aa]uthorization failed\.?",
     "store authority": r"its certificate is not trusted: unable to get local issuer certificate",
