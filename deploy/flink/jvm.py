@@ -18,11 +18,13 @@ from deploy.local.supervision.programs import tied_to_this_process
 START_S = 60.0
 STOP_S = 8.0
 SERVER = "org.apache.flink.client.python.PythonGatewayServer"
-# Half a gigabyte of heap, and nothing written outside the cluster's folder.
+# Half a gigabyte of heap, and nothing written outside the cluster's folder. The first compiler alone: the second one works
+# for minutes on code that jobs which mostly wait hardly run (DECISIONS 58).
 OPTIONS = (
     "-Xms64m",
     "-Xmx512m",
     "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
     "-XX:MaxMetaspaceSize=384m",
     "-XX:ReservedCodeCacheSize=96m",
     "-XX:-UsePerfData",

@@ -13,8 +13,16 @@ from deploy.local.supervision.programs import Program, ServerProgram, SetupProgr
 LOGGING = Path(__file__).parent / "kafka.log4j2.properties"
 BROKER_CLASS = "kafka.Kafka"
 STORAGE_TOOL_CLASS = "kafka.tools.StorageTool"
-# -UsePerfData: no performance data in the system's temporary folder.
-JVM = ("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-XX:MaxMetaspaceSize=160m", "-Xss512k")
+# -UsePerfData: no performance data in the system's temporary folder. One compiler, as in the jobs' JVM.
+JVM = (
+    "-Xms128m",
+    "-Xmx384m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:-UsePerfData",
+    "-XX:MaxMetaspaceSize=160m",
+    "-Xss512k",
+)
 ONE_BROKER = {
     "process.roles": "broker,controller",
     "node.id": "1",
