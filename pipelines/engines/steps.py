@@ -19,7 +19,7 @@ from operators.stream.arrival import arrival
 from operators.stream.dead_letter import rejected
 from operators.stream.newer_release import NEWER_RELEASE, UnknownState, stop_of
 from operators.stream.rejections import Rejections
-from operators.stream.step import Arrival, IdentityFunction, Output, Record, StepFunction, Stop
+from operators.stream.step import Arrival, IdentityFunction, Output, Record, Step, StepFunction, Stop
 from pipelines.engines.kafka import OUTGOING, outgoing, stop_row
 from pipelines.engines.packed import unpack
 from pipelines.engines.timers import TimerState, after_step, after_timer, rearmed_if_early
@@ -96,23 +96,22 @@ class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
         if state is None:
             return []
         if later := rearmed_if_early(state, now_ms):
-            self._keep(later[0], later[1:], ctx)
+            later_state, later_ms = later
+            self._keep(later_state, [later_ms], ctx)
             return []
         step = self._keyed.step(state.head, None, None, now_ms / 1000, self._started)
-        if step.forget:
-            self._remembered.clear()
-        after, timer_ms = after_step(state, step, now_ms)
-        self._keep(after, [] if timer_ms is None else [timer_ms], ctx)
+        after, timer_ms = self._after(state, step, now_ms)
+        self._keep(after, [timer_ms], ctx)
         return [outgoing(output) for output in step.outputs]
 
     def _processed(self, batch: tuple[Record, ...], ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
         """Yield the rows of a batch of one key, whose state is read and written once."""
-        state, timers = TimerState.read(self._kept.value()), list[int]()
+        state, timers = TimerState.read(self._kept.value()), list[int | None]()
         for undecoded in batch:
             reason, stop = None, None
             try:
                 state, timer_ms, outputs = self._stepped(state, arrival(undecoded))
-                timers += [] if timer_ms is None else [timer_ms]
+                timers.append(timer_ms)
                 yield from map(outgoing, outputs)
             except Rejected as error:
                 reason = error.reason
@@ -130,11 +129,15 @@ class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
         step = self._keyed.step(state.head, self._remembered.get(identity), arrived, now, self._started)
         if step.remember is not None:
             self._remembered.put(identity, step.remember)
+        return *self._after(state, step, int(now * 1000)), step.outputs
+
+    def _after(self, state: TimerState, step: Step, now_ms: int) -> tuple[TimerState, int | None]:
+        """Return the state after a step, whose entries are removed if it says so, and the time of a new timer, if any."""
         if step.forget:
             self._remembered.clear()
-        return *after_step(state, step, int(now * 1000)), step.outputs
+        return after_step(state, step, now_ms)
 
-    def _keep(self, state: TimerState, timers: Iterable[int], ctx: KeyedProcessFunction.Context) -> None:
+    def _keep(self, state: TimerState, timers: Iterable[int | None], ctx: KeyedProcessFunction.Context) -> None:
         """Keep the state, and register every timer (Unix ms): of several the last alone would fire too late."""
         data = state.write()
         if data is None:
@@ -142,7 +145,8 @@ class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
         else:
             self._kept.update(data)
         for timer_ms in timers:
-            ctx.timer_service().register_processing_time_timer(timer_ms)
+            if timer_ms is not None:
+                ctx.timer_service().register_processing_time_timer(timer_ms)
 
 
 def time_to_live(seconds: float) -> StateTtlConfig:
