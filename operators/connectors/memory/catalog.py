@@ -1,11 +1,11 @@
 """The catalog's writer and its hidden rows in memory: the same transactions over rows in dicts."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from operators.catalog.ports import Announcements, ConflictPair, KnownRows, SeriesTotals, StudyState
@@ -34,6 +34,8 @@ from schemas.topics import INSTANCE_STORED, study_key
 Shard = tuple[int, int]
 
 CONTENT = tuple(each.name for each in fields(Content))
+# A row that names its transfer.
+Told = TypeVar("Told", TransferRow, QuarantineRow)
 
 
 @dataclass
@@ -300,9 +302,7 @@ class MemoryHiddenRows(Failing):
             and tenant in (None, row.tenant)
             and sender in (None, row.peer, row.calling_ae)
         ]
-        latest = _latest(((row.tenant, row.transfer_id), row.ended_at) for row in found)[:most]
-        ordered = sorted(found, key=lambda row: row.study_uid)
-        return tuple(row for key in latest for row in ordered if (row.tenant, row.transfer_id) == key)
+        return _of_latest(sorted(found, key=lambda row: row.study_uid), most, lambda row: row.ended_at)
 
     def refused(
         self, tenant: str | None, most: int, *, since: datetime, until: datetime, sender: str | None = None
@@ -318,9 +318,7 @@ class MemoryHiddenRows(Failing):
             and sender in (None, row.calling_ae)
             and (row.tenant, row.transfer_id) not in ended
         ]
-        latest = _latest(((row.tenant, row.transfer_id), row.received_at) for row in found)[:most]
-        ordered = sorted(found, key=lambda row: row.data_hash)
-        return tuple(row for key in latest for row in ordered if (row.tenant, row.transfer_id) == key)
+        return _of_latest(sorted(found, key=lambda row: row.data_hash), most, lambda row: row.received_at)
 
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
         """Return conflicts, the latest first."""
@@ -336,12 +334,13 @@ class MemoryHiddenRows(Failing):
         return tuple(ConflictPair(_content(instances[row.tenant, row.study_uid, row.sop_uid]), row) for row in latest)
 
 
-def _latest(moments: Iterable[tuple[tuple[str, str], datetime]]) -> list[tuple[str, str]]:
-    """Return tenant and id of the transfers in these pairs of a transfer and a time, the latest first."""
-    last: dict[tuple[str, str], datetime] = {}
-    for transfer, at in moments:
-        last[transfer] = max(at, last.get(transfer, at))
-    return sorted(sorted(last), key=last.__getitem__, reverse=True)
+def _of_latest(rows: Sequence[Told], most: int, moment: Callable[[Told], datetime]) -> tuple[Told, ...]:
+    """Return the rows of the latest `most` transfers, the latest first; those of one transfer in the order given."""
+    by_transfer: dict[tuple[str, str], list[Told]] = {}
+    for row in rows:
+        by_transfer.setdefault((row.tenant, row.transfer_id), []).append(row)
+    latest = sorted(sorted(by_transfer), key=lambda key: max(map(moment, by_transfer[key])), reverse=True)
+    return tuple(row for key in latest[:most] for row in by_transfer[key])
 
 
 def _place(row: WaitingDueRow) -> TopicPartition:

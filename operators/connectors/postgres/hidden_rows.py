@@ -28,24 +28,21 @@ class PostgresHiddenRows:
     ) -> tuple[QuarantineRow, ...]:
         """Return contents that are or were in quarantine, the latest first."""
         asked = {"tenant": tenant, "beginning": beginning, "held_at": held_at, "most": most}
-        with self._connected() as connection:
-            return tuple(_row(QuarantineRow, row) for row in connection.execute(QUARANTINED, asked))
+        return self._found(QuarantineRow, QUARANTINED, asked)
 
     def transfers(
         self, tenant: str | None, most: int, *, since: datetime, until: datetime, sender: str | None = None
     ) -> tuple[TransferRow, ...]:
         """Return the latest transfers that ended in this time."""
         asked = {"tenant": tenant, "since": since, "until": until, "sender": sender, "most": most}
-        with self._connected() as connection:
-            return tuple(_row(TransferRow, row) for row in connection.execute(TRANSFERS, asked))
+        return self._found(TransferRow, TRANSFERS, asked)
 
     def refused(
         self, tenant: str | None, most: int, *, since: datetime, until: datetime, sender: str | None = None
     ) -> tuple[QuarantineRow, ...]:
         """Return the contents of the latest transfers in this time that are known by them alone."""
         asked = {"tenant": tenant, "since": since, "until": until, "sender": sender, "most": most}
-        with self._connected() as connection:
-            return tuple(_row(QuarantineRow, row) for row in connection.execute(REFUSED, asked))
+        return self._found(QuarantineRow, REFUSED, asked)
 
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
         """Return conflicts, the latest first."""
@@ -55,6 +52,10 @@ class PostgresHiddenRows:
                 ConflictPair(_row(Content, row[:CONTENT_WIDTH]), _row(ConflictRow, row[CONTENT_WIDTH:]))
                 for row in connection.execute(CONFLICTS, asked)
             )
+
+    def _found(self, kind: type[T], statement: sql.Composed, asked: dict[str, Any]) -> tuple[T, ...]:
+        with self._connected() as connection:
+            return tuple(_row(kind, row) for row in connection.execute(statement, asked))
 
     def _connected(self) -> AbstractContextManager[Connection[tuple[Any, ...]]]:
         return connected(self._settings, "fluoro-operator", OPTIONS)
