@@ -56,7 +56,7 @@ class ClusterFolder:
                 "taskmanager.numberOfTaskSlots": str(slots),
                 "io.tmp.dirs": str(self.temporary),
             }
-            | (reporter.settings(str(settings.metrics_port + 1)) if settings.metrics_port else {})
+            | (reporter.settings(str(settings.flink_metrics_port)) if settings.flink_metrics_port else {})
         )
 
     def write(self, configuration: Mapping[str, str], environ: Mapping[str, str]) -> None:

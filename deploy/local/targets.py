@@ -5,6 +5,7 @@ from typing import Any
 
 from deploy.local.json_file import write_json
 from deploy.local.stack import Stack
+from schemas.settings.jobs import JobSettings
 from schemas.telemetry import GATEWAY, LAUNCHER, WEB
 
 FLINK, MINIO = "flink", "minio"
@@ -24,13 +25,13 @@ def targets(stack: Stack) -> list[dict[str, Any]]:
     return [
         _group(GATEWAY, dimse.host, gateways),
         _group(WEB, stack.api.host, [stack.api.port]),
-        *(_jobs(stack.job.metrics_port) if stack.with_jobs and stack.job.metrics_port else ()),
+        *(_jobs(stack.job) if stack.with_jobs and stack.job.metrics_port else ()),
         _group(MINIO, "", [stack.ports["minio"]], __metrics_path__=MINIO_PATH),
     ]
 
 
-def _jobs(port: int) -> list[dict[str, Any]]:
-    return [_group(LAUNCHER, "", [port]), _group(FLINK, "", [port + 1])]
+def _jobs(job: JobSettings) -> list[dict[str, Any]]:
+    return [_group(LAUNCHER, "", [job.metrics_port]), _group(FLINK, "", [job.flink_metrics_port])]
 
 
 def _group(kind: str, host: str, ports: Iterable[int], **labels: str) -> dict[str, Any]:

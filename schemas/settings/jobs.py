@@ -70,6 +70,11 @@ class JobSettings:
     # The launcher serves its metrics at this port, and Flink at the next one; 0: neither does.
     metrics_port: int = setting(0, **PORT)
 
+    @property
+    def flink_metrics_port(self) -> int:
+        """The port at which Flink serves its metrics beside the launcher's; 0 without any."""
+        return self.metrics_port and self.metrics_port + 1
+
     def with_shards(self, shards: int) -> "JobSettings":
         """Return these settings with another number of shards."""
         return replace(self, shards=shards)
