@@ -38,7 +38,7 @@ BY_KEY = 0
 # A batch ends at so many bytes too, whatever its records.
 BATCH_BYTES = 8 * 2**20
 # A fetch waits for so many bytes, or for the time that its reading says: a request for each record would cost more than
-# the record itself (DECISIONS).
+# the record itself (DECISIONS 58).
 FETCH_BYTES = 128 * 2**10
 
 
@@ -47,8 +47,8 @@ class Reading:
     """A job's group and topics; its records are keyed by shard (crc32 of their key) if there are shards, else by key.
 
     The source continues at the offsets in its state. Without state it begins at the origin's offsets, else at the
-    earliest record, and not at the group's offset, because records before that offset may have been in the buffer of
-    the lost state. The group commits at checkpoints, for the guard of the next start and to show the job's progress. A
+    earliest record, and not at the group's offset, because the lost state may have held what records before that offset
+    have made, such as an open window. The group commits at checkpoints, for the guard of the next start and to show the job's progress. A
     bounded source ends at the present end of the topics. The broker holds an answer back for at most `wait_s` while there
     is little to send.
     """

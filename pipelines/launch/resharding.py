@@ -99,7 +99,8 @@ def _begins(
     """Return the offset at which the job begins in each partition.
 
     A job that was killed may have committed rows after its last checkpoint whose events it has not sent. Those were
-    made of records in the buffers of that checkpoint, or of later ones: at its offsets, less what the buffers may hold.
+    made of later records, or of records that an earlier release had buffered in the state of that checkpoint: it begins
+    at the checkpoint's offsets, less what such buffers may hold.
     """
     return {place: max(min(at, committed.get(place, 0) - buffered), 0) for place, at in offsets.items()}
 

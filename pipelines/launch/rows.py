@@ -18,7 +18,7 @@ from pipelines.launch import losses
 from pipelines.launch.losses import BrokerPositions
 from schemas.settings.jobs import JobSettings
 
-# A job that runs has applied its buffer long before.
+# A job that runs has applied its batches long before.
 BEHIND_S = 30.0
 # The file that says that this job's offsets are in the rows: where none are left, the database is another one.
 HAD_ROWS = "catalog.had-rows"
@@ -114,7 +114,7 @@ def has_had_rows(settings: JobSettings) -> bool:
 
 
 def is_certain(suspected: Suspicion | None, settings: JobSettings, now: float) -> bool:
-    """True if a suspicion is older than any buffer of a job that runs."""
+    """True if a suspicion is older than any batch of a job that runs."""
     return suspected is not None and now - suspected.since > BEHIND_S + settings.batch_s
 
 
