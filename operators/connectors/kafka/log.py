@@ -163,7 +163,8 @@ class Deliveries:
             # First the poll, which knows the cause of a fatal error.
             self._take_reports()
             self._note(refused)
-            why = self._said.why(refused.args[0]) if isinstance(refused, KafkaException) else str(refused)
+            cause, about = str(refused), f"topic {topic.name}"
+            why = self._said.why(refused.args[0], about) if isinstance(refused, KafkaException) else f"{about}: {cause}"
             raise Unavailable("broker", why) from refused
         if self.idle.is_set():
             self.idle.clear()

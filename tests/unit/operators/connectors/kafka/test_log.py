@@ -1,6 +1,7 @@
 """A producer that fails for good is replaced, and no record waits for its report for ever."""
 
 import asyncio
+import dataclasses
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,13 +18,14 @@ from operators.connectors.kafka.log import Deliveries, KafkaEventLog
 from operators.errors import Unavailable
 from schemas.events import TransferEnded, event_id
 from schemas.settings.servers import BrokerSettings
-from schemas.topics import TRANSFER_ENDED
+from schemas.topics import TOPICS, TRANSFER_ENDED
 from tests.support.machine.mock_kafka import MockKafka, break_for_good
 
 BEGAN = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 PRODUCE_S = 3.0
 SLOW_MS = 1000
 BOUND_S = 20.0
+TOO_LARGE = 1 + max(topic.max_message_bytes for topic in TOPICS)
 
 World = Callable[[MockKafka, KafkaEventLog], Awaitable[None]]
 
@@ -244,3 +246,14 @@ def test_a_record_without_a_report_is_unavailable_after_produce_s() -> None:
         assert caught.value.why == "broker: no answer in time"
 
     asyncio.run(test())
+
+
+def test_a_record_that_the_client_refuses_at_once_says_of_which_topic() -> None:
+    async def test(_: MockKafka, log: KafkaEventLog) -> None:
+        too_large = dataclasses.replace(ended(1), transfer_id="1" * TOO_LARGE)
+        with pytest.raises(Unavailable, match=r"topic transfer-ended: .*Message size too large") as caught:
+            await log.publish(TRANSFER_ENDED, too_large)
+
+        assert caught.value.why.startswith("127.0.0.1:")
+
+    run(test)
