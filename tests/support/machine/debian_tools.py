@@ -69,6 +69,7 @@ class Package:
 DCMTK = Package(("dcmtk",), "usr/bin/storescu")
 CHROMIUM = Package(("chromium", "chromium-common"), "usr/lib/chromium/chromium")
 PROMETHEUS = Package(("prometheus",), "usr/bin/prometheus")
+ORTHANC = Package(("orthanc", "orthanc-dicomweb", "orthanc-postgresql"), "usr/sbin/Orthanc")
 
 
 def dcmtk(folder: Path = TOOLS / "debian") -> Programs:
@@ -84,6 +85,11 @@ def chromium(folder: Path = TOOLS / "chromium") -> Programs:
 def prometheus(folder: Path = TOOLS / "prometheus") -> Programs:
     """Return Prometheus and promtool, which the first call fetches; raises ProgramsUnavailable."""
     return fetched(PROMETHEUS, folder)
+
+
+def orthanc(folder: Path = TOOLS / "orthanc") -> Programs:
+    """Return Orthanc and its plugins, which the first call fetches; raises ProgramsUnavailable."""
+    return fetched(ORTHANC, folder)
 
 
 def fetched(package: Package, folder: Path) -> Programs:
