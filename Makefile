@@ -42,7 +42,7 @@ lock: ## resolve the locks again: requirements.lock and deploy/install/jars/*/jg
 		--no-annotate --custom-compile-command "make lock" -q -o requirements.lock
 	@for jars in deploy/install/jars/*/; do (cd $$jars && ../../../../$(VENV)/jgo --ignore-config --resolver python lock); done
 
-bench: install ## measure rate and latency, with many senders and hostile ones, on a stack of its own
+bench: install ## measure rates, delays and CPU on a stack of its own, with Orthanc beside it (docs/benchmarks.md)
 	@$(VENV)/python -m tests.bench
 
 clean-data: ## remove everything the local stack has stored

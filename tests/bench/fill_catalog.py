@@ -49,11 +49,11 @@ def study(template: InstanceStored, number: int, luck: random.Random) -> Instanc
     )
 
 
-def fill(studies: int) -> None:
-    """Write the rows of this number of studies."""
+def fill(studies: int, settings: CatalogSettings) -> None:
+    """Write the rows of this number of studies as the role that these settings name."""
     template, luck = decode(stored(part10(), 0)[1].value), random.Random(1)
     assert isinstance(template, InstanceStored)
-    with PostgresCatalog(load(CatalogSettings, os.environ)) as catalog:
+    with PostgresCatalog(settings) as catalog:
         for start in range(0, studies, BATCH):
             events = [study(template, number, luck) for number in range(start, min(start + BATCH, studies))]
             cataloged(catalog, [record(event) for event in events])
@@ -68,7 +68,7 @@ def main() -> None:
     """Fill from the command line."""
     wanted = argparse.ArgumentParser(prog="python -m tests.bench.fill_catalog", description=__doc__)
     wanted.add_argument("count", type=count(1), help="studies")
-    fill(wanted.parse_args().count)
+    fill(wanted.parse_args().count, load(CatalogSettings, os.environ))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from tests.bench.reads.http_load import body
 from tests.support.machine.arguments import amount, count
 
 
@@ -31,22 +32,6 @@ async def client(url: str, numbers: "itertools.count[int]", until: float, times:
         size += await body(reader, head)
         times.append(time.perf_counter() - began)
     writer.close()
-    return size
-
-
-async def body(reader: asyncio.StreamReader, head: str) -> int:
-    """Read a response's body; return its size in bytes."""
-    if "content-length: " in head:
-        size = int(head.split("content-length: ")[1].split("\r\n", maxsplit=1)[0])
-        left = size
-        while left:
-            left -= len(await reader.read(min(left, 2**20)))
-        return size
-    size = 0
-    while length := int(await reader.readline(), 16):
-        await reader.readexactly(length + 2)
-        size += length
-    await reader.readline()
     return size
 
 

@@ -1,0 +1,85 @@
+"""Searching among 20,000 studies (a million with --slow), whose rows are written as the catalog job would.
+
+Each search is asked by 16 clients, one request after the other, and then at a steady rate of a third of what the archive
+is to answer: what a viewer waits for while it is not alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlencode, urlsplit
+
+from tests.bench.archives import FLUORO
+from tests.bench.fill_catalog import FAMILIES, fill
+from tests.bench.machine.meter import metered
+from tests.bench.plan import Plan, say
+from tests.bench.reads.http_load import Answers, Target, at_a_rate, one_after_the_other
+from tests.bench.report.rounds import ITEMS, Round, Row, rows
+
+FEW, MANY = 20_000, 1_000_000
+CLIENTS = 16
+SECONDS = 3.0
+JSON = "application/dicom+json"
+
+
+@dataclass(frozen=True)
+class Search:
+    """A kind of search: the parameters of each request, and the rate that is asked for when it is not alone."""
+
+    name: str
+    parameters: Sequence[dict[str, object]]
+    rate: float
+
+    def paths(self, prefix: str) -> list[str]:
+        """Return the paths of the requests."""
+        return [f"{prefix}/studies?{urlencode(one)}" for one in self.parameters]
+
+
+SEARCHES = (
+    Search("exact", [{"AccessionNumber": f"ACC{number:07}"} for number in range(0, FEW, 7)], 300),
+    Search("wildcard", [{"PatientName": f"{name}{number}*"} for number in range(97) for name in FAMILIES], 60),
+    Search(
+        "a month",
+        [{"StudyDate": f"{year}{m:02}01-{year}{m:02}28"} for year in range(2017, 2025) for m in range(1, 13)],
+        67,
+    ),
+    Search("the newest 100", [{"limit": 100}], 60),
+    Search("100 behind 15,000", [{"limit": 100, "offset": 15_000}], 20),
+)
+
+
+def section(plan: Plan) -> list[Row]:
+    """Return the rows of every search, for each number of studies."""
+    found = []
+    for studies in (FEW, MANY) if plan.is_slow else (FEW,):
+        say(f"{studies:,} studies are written")
+        fill(studies, plan.stack.catalog("writer"))
+        found += [row for search in SEARCHES for row in measured(plan, search, studies)]
+    return found
+
+
+def measured(plan: Plan, search: Search, studies: int) -> list[Row]:
+    """Return the rows of a search, with both loads."""
+    place = urlsplit(plan.ours.dicomweb)
+    target = Target(f"http://{place.netloc}", search.paths(place.path), JSON)
+    one_after_the_other(target, CLIENTS, 1.0)
+    busy, paced = [], []
+    for _ in range(plan.rounds):
+        with metered(plan.ours.heads) as cost:
+            answers = one_after_the_other(target, CLIENTS, SECONDS)
+        busy.append(
+            Round(
+                len(answers.times_s), answers.seconds, cost.used.families, cost.peak_bytes, cost.others, answers.times_s
+            )
+        )
+        paced.append(timed(at_a_rate(target, search.rate, CLIENTS, SECONDS)))
+        say(f"  {search.name}: {busy[-1].line(ITEMS)}")
+    name = f"{search.name}, {studies:,} studies"
+    return [
+        *rows(f"{name}, {CLIENTS} clients", ITEMS, {FLUORO: busy}, FLUORO),
+        *rows(f"{name}, at {search.rate:g}/s", ITEMS, {FLUORO: paced}, FLUORO),
+    ]
+
+
+def timed(answers: Answers) -> Round:
+    """Return a round of which only the times count."""
+    return Round(len(answers.times_s), answers.seconds, times_s=answers.times_s)
