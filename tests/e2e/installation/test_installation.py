@@ -3,7 +3,7 @@
 import gc
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 from pydicom import dcmread
 from pynetdicom import AE
 
+from deploy.errors import Failed
 from deploy.local.running import wait_until
 from operators.connectors.postgres.connecting import connect
 from schemas.settings.reading import load
@@ -25,11 +26,12 @@ from tests.support.installation import printed
 from tests.support.installation.installation import PREFIX, Installation
 from tests.support.senders.sender import Peer, send
 from tests.support.senders.stow import Door, stow
-from tests.support.servers.secured.kafka import allow, forbid
+from tests.support.servers.secured.kafka import without
 from tests.support.worlds.reading import part10
 
 SOON_S = 90.0
 PATIENT = "4711"
+LAST_CHARACTERS = 10_000
 NOT_LEAKPROOF = "WARNING: function textlike is not LEAKPROOF"
 # The columns of each query that the document prints, in their order there.
 COLUMNS = [
@@ -200,13 +202,21 @@ def test_a_reader_without_a_tenant_sees_nothing(archive: Installation) -> None:
 def test_a_job_whose_right_is_taken_says_so_and_goes_on_once_it_is_back(
     archive: Installation, topic: str, operation: str, study: int
 ) -> None:
-    right, log = ("TOPIC", topic, operation), archive.folder.log("deploy.flink.cluster")
+    log = archive.folder.log("deploy.flink.cluster")
     uids: dict[str, Any] = {"StudyInstanceUID": f"1.2.{study}", "SeriesInstanceUID": f"1.2.{study}.1"}
-    forbid(archive.broker, "jobs", right)
-    assert stowed(archive, part10(SOPInstanceUID=f"1.2.{study}.1.1", **uids)) == 200
     cause = rf'"cause": "[^"]*TopicAuthorizationException: Not authorized to access topics: \[{topic}\]"'
-    wait_until(lambda: bool(re.search(cause, log.read_text())), SOON_S, "no line names the topic")
-    allow(archive.broker, {"jobs": [right]})
+    with without(archive.broker, "jobs", ("TOPIC", topic, operation)):
+        assert stowed(archive, part10(SOPInstanceUID=f"1.2.{study}.1.1", **uids)) == 200
+        wait_with_jobs(archive, lambda: bool(re.search(cause, log.read_text())), "no line names the topic")
 
-    wait_until(lambda: f"1.2.{study}" in settled(archive), SOON_S, "the job does not go on")
+    wait_with_jobs(archive, lambda: f"1.2.{study}" in settled(archive), "the job does not go on")
     assert not [secret for secret in archive.secrets if secret in log.read_text()]
+
+
+def wait_with_jobs(archive: Installation, condition: Callable[[], bool], problem: str) -> None:
+    """Wait until a condition holds; the error names what the jobs do and have logged last."""
+    try:
+        wait_until(condition, SOON_S, problem)
+    except Failed as failure:
+        logged = archive.folder.log("deploy.flink.cluster").read_text()[-LAST_CHARACTERS:]
+        raise Failed(f"{failure}\n{printed_by(archive, 'jobs', 'list')}\n{logged}") from failure

@@ -2,8 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from tests.audit.ledger import Ledger
 from tests.support.installation.installation import Installation
 from tests.support.installation.rights import GUEST
 from tests.support.senders.sender import Peer, send
-from tests.support.servers.secured.kafka import Right, allow, forbid
+from tests.support.servers.secured.kafka import Right, without
 from tests.support.worlds.reading import part10
 
 # A broker that refuses is given up soon.
@@ -173,17 +172,6 @@ def test_a_web_origin_names_each_server_and_the_cause(installed: Installation, w
     assert_refused(installed, log, wrong[0])
 
 
-@contextmanager
-def without(installed: Installation, user: str, *rights: Right) -> Iterator[None]:
-    """Take rights from a user of the broker for the block."""
-    for right in rights:
-        forbid(installed.broker, user, right)
-    try:
-        yield
-    finally:
-        allow(installed.broker, {user: rights})
-
-
 def logged(installed: Installation, settings: Mapping[str, str], event: str = "jobs_stopped") -> list[dict[str, Any]]:
     """Start the jobs until they log an event, or end; return the lines of the event."""
     with installed.started("deploy.flink.cluster", lambda log: bool(lines(log, event)), settings) as log:
@@ -206,7 +194,7 @@ RIGHTS: Iterable[tuple[Right, str]] = [
 
 @pytest.mark.parametrize(("right", "cause"), RIGHTS, ids=["topic", "group"])
 def test_jobs_end_with_a_line_about_the_right_that_they_lack(installed: Installation, right: Right, cause: str) -> None:
-    with without(installed, "jobs", right):
+    with without(installed.broker, "jobs", right):
         (line,) = logged(installed, SOON)
 
     assert re.fullmatch(f"broker: {re.escape(installed.broker.bootstrap)}: {cause}", line["reason"])

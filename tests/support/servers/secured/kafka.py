@@ -84,6 +84,16 @@ def forbid(owner: BrokerSettings, user: str, right: Right) -> None:
         assert len(future.result(WITHIN_S)) == 1
 
 
+@contextmanager
+def without(owner: BrokerSettings, user: str, right: Right) -> Iterator[None]:
+    """Take one of its rights from a user for the block."""
+    forbid(owner, user, right)
+    try:
+        yield
+    finally:
+        allow(owner, {user: [right]})
+
+
 def _entry(user: str, right: Right) -> tuple[object, ...]:
     """Return the parts of an ACL."""
     kind, name, operation = right
