@@ -25,7 +25,7 @@ from deploy.flink.checks import RegularChecks
 from deploy.flink.folder import ClusterFolder, choose
 from deploy.flink.jvm import NotStarted
 from deploy.flink.minicluster import MiniCluster
-from deploy.flink.rest import JobState, Rest, causes
+from deploy.flink.rest import JobState, PatientRest, causes
 from deploy.flink.stopped import StoppedJob
 from deploy.flink.workers import WorkerWatch, python_workers
 from deploy.install import layout
@@ -123,9 +123,11 @@ def until_healthy(launch: Launch, cluster: MiniCluster, running: list[RunningJob
 
     Raises NotHealthy.
     """
-    rest, deadline = Rest(launch.settings.rest_port), time.monotonic() + READY_S
+    rest, deadline = PatientRest(launch.settings.rest_port), time.monotonic() + READY_S
     while not launch.stopping.wait(POLL_S):
-        pairs = without_stopped(launch, [(submitted, rest.job(submitted.job_id)) for submitted in running])
+        if (states := rest.jobs(submitted.job_id for submitted in running)) is None:
+            continue
+        pairs = without_stopped(launch, list(zip(running, states, strict=True)))
         running = [submitted for submitted, _ in pairs]
         if all(state.is_running for _, state in pairs):
             break
@@ -188,12 +190,14 @@ def watch(
 
     Raises NotHealthy when a job or the JVM has ended.
     """
-    rest, cleaned = Rest(launch.settings.rest_port), 0.0
+    rest, cleaned = PatientRest(launch.settings.rest_port), 0.0
     checks, workers = RegularChecks(launch.settings, launch.servers), WorkerWatch()
     while not launch.stopping.wait(WATCH_S):
         if machine.poll() is not None:
             raise NotHealthy(f"the JVM of the jobs ended with status {machine.returncode}")
-        pairs = without_stopped(launch, [(submitted, rest.job(submitted.job_id)) for submitted in running])
+        if (states := rest.jobs(submitted.job_id for submitted in running)) is None:
+            continue
+        pairs = without_stopped(launch, list(zip(running, states, strict=True)))
         running = [still_going(with_failure_logged(job, state), state) for job, state in pairs]
         if is_worker_lost(launch, pairs, workers, machine.pid):
             running = with_new_workers(launch, cluster, running)

@@ -3,15 +3,23 @@
 import http.client
 import json
 import re
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
+
 from operators.stream.step import Stop
 
+log = structlog.get_logger()
+
 ANSWER_S = 5.0
+# As long as a machine may pause without anybody having to do something.
+PATIENCE_S = 60.0
 LINE_CHARACTERS = 300
 OUR_PACKAGES = ("schemas.", "operators.", "pipelines.", "fluoro.")
 # Kafka's errors for a wrong certificate, password or right, under whatever name a connector has its classes.
@@ -98,6 +106,36 @@ class Rest:
         except (http.client.HTTPException, ValueError) as error:
             # As when its JVM ends in the middle of an answer.
             raise ConnectionError(f"Flink's REST API broke off its answer: {type(error).__name__}") from error
+
+
+class PatientRest:
+    """The states of jobs, from a cluster that may be silent for a while, as in a pause of its machine.
+
+    Only its lasting silence is an error: jobs that run must not end because one answer was late.
+    """
+
+    def __init__(self, port: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rest = Rest(port)
+        self._clock = clock
+        self._silent_since: float | None = None
+
+    def jobs(self, job_ids: Iterable[str]) -> list[JobState] | None:
+        """Return the jobs' states, None if the cluster does not answer now. Raises OSError once that lasts PATIENCE_S."""
+        try:
+            states = [self._rest.job(job_id) for job_id in job_ids]
+        except OSError as error:
+            self._note_silence(error)
+            return None
+        self._silent_since = None
+        return states
+
+    def _note_silence(self, error: OSError) -> None:
+        now = self._clock()
+        if self._silent_since is None:
+            self._silent_since = now
+            log.warning("flink_silent", error=type(error).__name__, reason=str(error))
+        elif now - self._silent_since >= PATIENCE_S:
+            raise error
 
 
 def causes(stacktrace: str) -> str:

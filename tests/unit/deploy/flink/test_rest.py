@@ -4,8 +4,9 @@ import socket
 import threading
 
 import pytest
+from structlog.testing import capture_logs
 
-from deploy.flink.rest import JobState, Rest, causes
+from deploy.flink.rest import PATIENCE_S, JobState, PatientRest, Rest, causes
 from operators.stream.step import Stop
 
 TRACE = """java.lang.RuntimeException: outer MUELLER^HANS
@@ -84,3 +85,45 @@ def test_an_answer_that_breaks_off_is_an_error_of_the_connection(answer: bytes) 
         with pytest.raises(OSError):  # noqa: PT011 - any of its kinds ends the launcher with a line
             Rest(listening.getsockname()[1]).job("7")
         serving.join()
+
+
+class Silence:
+    """A clock, and a port on loopback at which nothing listens."""
+
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            self.port = server.getsockname()[1]
+        self.now = 0.0
+
+    def clock(self) -> float:
+        return self.now
+
+
+def test_a_cluster_that_does_not_answer_for_a_while_is_no_error_and_is_said_once() -> None:
+    silence = Silence()
+    rest = PatientRest(silence.port, silence.clock)
+    with capture_logs() as logs:
+        for silence.now in (0.0, 1.0, PATIENCE_S - 1):
+            assert rest.jobs(["first"]) is None
+
+    assert [line["event"] for line in logs] == ["flink_silent"]
+
+
+def test_a_lasting_silence_of_a_cluster_is_an_error() -> None:
+    silence = Silence()
+    rest = PatientRest(silence.port, silence.clock)
+    rest.jobs(["first"])
+    silence.now = PATIENCE_S
+
+    with pytest.raises(OSError, match="refused"):
+        rest.jobs(["first"])
+
+
+def test_patience_begins_anew_after_an_answer() -> None:
+    silence = Silence()
+    rest = PatientRest(silence.port, silence.clock)
+    rest.jobs(["first"])
+    silence.now = PATIENCE_S
+    assert rest.jobs([]) == []
+
+    assert rest.jobs(["first"]) is None
