@@ -5,9 +5,9 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import fastavro
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
@@ -23,6 +23,8 @@ from schemas.events import (
     StudyFacts,
     StudySettled,
 )
+
+T = TypeVar("T")
 
 AVRO = Path(__file__).parent / "avro"
 MARKER = b"\xc3\x01"
@@ -73,10 +75,11 @@ def decode(data: bytes) -> Event:
     if writer is None:
         raise UnknownSchema(f"no schema with fingerprint {data[2:HEADER_BYTES].hex()} in schemas/avro")
     kind = _classes()[writer.name]
+    reader = newest(kind.__name__)
+    # Not the same schema twice: fastavro would compare the two for each event, field by field if threads loaded each.
+    converted_to = None if writer.number == reader.number else reader.schema
     try:
-        record = fastavro.schemaless_reader(
-            io.BytesIO(data[HEADER_BYTES:]), writer.schema, newest(kind.__name__).schema
-        )
+        record = fastavro.schemaless_reader(io.BytesIO(data[HEADER_BYTES:]), writer.schema, converted_to)
         return _event(kind, cast("dict[str, Any]", record))
     except (ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
         raise NotAnEvent(f"not a {writer.name}") from error
@@ -126,7 +129,17 @@ def _event(kind: type[Event], record: dict[str, Any]) -> Event:
     for name in TUPLES:
         if name in record:
             record[name] = tuple(record[name])
-    return kind(**record)
+    return _made(kind, record)
+
+
+def _made(kind: type[T], values: dict[str, Any]) -> T:
+    """Return a frozen dataclass of these values, which are all of its fields: its newest schema has the same.
+
+    The constructor of a frozen dataclass calls a function for each field, which was a quarter of decode().
+    """
+    made = object.__new__(kind)
+    made.__dict__.update(values)
+    return made
 
 
 # The fields of any event that Avro reads as lists.
@@ -135,14 +148,14 @@ TUPLES = ("cause", "warnings", "modalities", "sop_classes")
 
 def _list_of(kind: type[Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     """Return the functions that turn a tuple of these records into a list of dicts, and back."""
-    return (lambda items: [item.__dict__ for item in items], lambda records: tuple(kind(**one) for one in records))
+    return (lambda items: [item.__dict__ for item in items], lambda records: tuple(_made(kind, one) for one in records))
 
 
 # The fields of an event that are records themselves, each with the functions that turn it into a dict and back.
 NESTED: dict[type[Event], dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]]] = {
     InstanceStored: {
-        "facts": (lambda facts: facts.__dict__, lambda record: Facts(**record)),
-        "frames": (lambda frames: frames.__dict__, lambda record: Frames(**record)),
+        "facts": (lambda facts: facts.__dict__, partial(_made, Facts)),
+        "frames": (lambda frames: frames.__dict__, partial(_made, Frames)),
     },
     StudySettled: {"series": _list_of(SettledSeries)},
     StudyFacts: {"series": _list_of(SeriesFacts)},

@@ -100,6 +100,15 @@ def test_every_record_class_has_the_fields_of_its_newest_schema(kind: type[Event
     assert sorted(field.name for field in dataclasses.fields(kind)) == sorted(fields)
 
 
+@pytest.mark.parametrize("version", VERSIONS, ids=NAMES)
+def test_a_decoded_event_and_the_records_in_it_have_every_field_of_their_classes(version: codec.SchemaVersion) -> None:
+    event = codec.decode(written(version, example(version)))
+    inner = [one for value in vars(event).values() for one in (value if isinstance(value, tuple) else (value,))]
+
+    for made in (event, *filter(dataclasses.is_dataclass, inner)):
+        assert vars(made).keys() == {field.name for field in dataclasses.fields(made)}
+
+
 @pytest.mark.parametrize("data", [b"", b"\xc3", b"not avro", b"\xc3\x01short"], ids=["empty", "one", "text", "short"])
 def test_bytes_without_the_marker_are_not_an_event(data: bytes) -> None:
     with pytest.raises(codec.NotAnEvent):
