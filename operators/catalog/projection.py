@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from operators.catalog.row_json import row_json
+from operators.catalog.row_json import row_json, row_warnings
 from operators.catalog.rows import (
     Content,
     InstanceKey,
@@ -101,7 +101,8 @@ def instance_row(instance: StorableInstance, version: int) -> InstanceRow:
     event = instance.event
     attributes, cut = _attributes("instance", instance)
     # The warnings name the attributes cut at every level, even if study and series take theirs from another instance.
-    above = _attributes("series", instance)[1] + _attributes("study", instance)[1]
+    values = _values(event)
+    above = row_warnings("series", values) + row_warnings("study", values)
     return InstanceRow(
         **instance.content.__dict__,
         **_columns("instance", instance.values),
@@ -124,6 +125,8 @@ def merged_row(instance: StorableInstance, content: Content, version: int) -> In
     frames = move_frames(instance.event.frames, longer)
     if min(row.prefix_length + longer, frames.offset) < 0:
         raise Rejected("not-its-size")
+    if content == instance.content:
+        return row
     return replace(
         row,
         **content.__dict__,
@@ -210,9 +213,13 @@ def _first_instance(instance: StorableInstance) -> dict[str, Any]:
 
 
 def _attributes(level: Level, instance: StorableInstance) -> tuple[DicomJson, tuple[str, ...]]:
-    event = instance.event
+    return row_json(level, _values(instance.event))
+
+
+def _values(event: InstanceStored) -> dict[str, Any]:
+    """Return the values that an event's attributes are made from: its facts and UIDs."""
     uids = {name: getattr(event, name) for name in ("study_uid", "series_uid", "sop_uid", "sop_class")}
-    return row_json(level, vars(event.facts) | uids)
+    return vars(event.facts) | uids
 
 
 def _columns(level: Level, values: dict[str, Any]) -> dict[str, Any]:

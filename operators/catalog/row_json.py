@@ -7,6 +7,7 @@ hostile header from filling the answers of queries: then every text is cut to it
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import islice, zip_longest
 from typing import Any
 
@@ -23,7 +24,19 @@ LIMIT_BYTES = 16 * 1024
 TEXT_LENGTHS = (MAX_TEXT_LENGTH, 256, 64, 16)
 CHARACTER_SET = "00080005"
 
+# So few that the longest values of hostile headers do not fill the memory.
+KEPT = 128
+
 ANSWERED = {level: answered_at(level) for level in LEVELS}
+# The names of the values that a level's attributes are made from.
+NAMES = {
+    level: tuple(
+        member.name
+        for attribute in ANSWERED[level]
+        for member in (items_of(attribute) if attribute.vr == "SQ" else (attribute,))
+    )
+    for level in LEVELS
+}
 
 
 def row_json(level: Level, values: Mapping[str, Any]) -> tuple[DicomJson, tuple[str, ...]]:
@@ -38,6 +51,16 @@ def row_json(level: Level, values: Mapping[str, Any]) -> tuple[DicomJson, tuple[
         if len(orjson.dumps(found)) <= LIMIT_BYTES:
             break
     return found, () if length == TEXT_LENGTHS[0] else ("attributes-cut",)
+
+
+def row_warnings(level: Level, values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the warnings of row_json(). They are kept, since all instances of a series have its values in common."""
+    return _warnings_of(level, tuple(values[name] for name in NAMES[level]))
+
+
+@lru_cache(KEPT)
+def _warnings_of(level: Level, known: tuple[Any, ...]) -> tuple[str, ...]:
+    return row_json(level, dict(zip(NAMES[level], known, strict=True)))[1]
 
 
 def _attributes(level: Level, values: Mapping[str, Any], length: int) -> DicomJson:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import date, time
+from functools import lru_cache
 from typing import Any
 
 from operators.dicom.attributes import FACTS
@@ -14,6 +15,9 @@ from schemas.events import Facts
 TEXT_LENGTH = 256
 # PostgreSQL's integer.
 LEAST, MOST = -(2**31), 2**31 - 1
+
+# All instances of a series have most of their facts in common.
+CACHED = 1024
 
 # NUL ends a C string and a lone surrogate has no UTF-8: PostgreSQL accepts neither.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -51,11 +55,13 @@ def clean(text: str) -> str:
     return storable_text(text).strip()
 
 
+@lru_cache(CACHED)
 def _text(fact: str) -> tuple[str, str]:
     text = clean(fact)
     return text[:TEXT_LENGTH], "cut" if len(text) > TEXT_LENGTH else ""
 
 
+@lru_cache(CACHED)
 def _date(fact: str) -> tuple[date | None, str]:
     text = clean(fact)
     match = DATE.fullmatch(text)
@@ -67,6 +73,7 @@ def _date(fact: str) -> tuple[date | None, str]:
         return None, "unreadable"
 
 
+@lru_cache(CACHED)
 def _time(fact: str) -> tuple[time | None, str]:
     text = clean(fact)
     match = TIME.fullmatch(text)
