@@ -64,7 +64,8 @@ def without_expired(study: WatchedStudy | None, clock: StudyClock) -> WatchedStu
     if ends and not (study.window or transfers or ends.is_broken):
         ends = None
     due = study.due if study.due and clock.now < clock.after(study.due.at, study.due.quiet_s) else None
-    return replace(study, transfers=transfers, ends=ends, due=due)
+    is_as_before = len(transfers) == len(study.transfers) and ends is study.ends and due is study.due
+    return study if is_as_before else replace(study, transfers=transfers, ends=ends, due=due)
 
 
 def _expiry(heard_at: float, clock: StudyClock) -> float:

@@ -89,7 +89,7 @@ def _with_instance(
         modality=max(window.modality, event.facts.modality or "", key=clock.settings.quiet),
     )
     carriers = (*seen.transfers, event.transfer_id)[-CARRIERS:]
-    study = _with_transfer(replace(study, window=window), event.transfer_id, transfer, clock)
+    study = _with_transfer(study, window, event.transfer_id, transfer, clock)
     return study, write_seen(SeenEvent(window.name, carriers))
 
 
@@ -116,17 +116,17 @@ def _with_end(study: WatchedStudy, event: TransferEnded, clock: StudyClock) -> W
         ends = replace(ends, broken_at=_latest(ends.broken_at, event.occurred_at))
     known = study.transfers.get(event.transfer_id, TransferProgress(heard_at=clock.now))
     ended = replace(known, instances=event.instances)
-    return _with_transfer(replace(study, ends=replace(ends, heard_at=clock.now)), event.transfer_id, ended, clock)
+    study = replace(study, ends=replace(ends, heard_at=clock.now))
+    return _with_transfer(study, study.window, event.transfer_id, ended, clock)
 
 
 def _with_transfer(
-    study: WatchedStudy, transfer_id: str, transfer: TransferProgress, clock: StudyClock
+    study: WatchedStudy, window: OpenWindow | None, transfer_id: str, transfer: TransferProgress, clock: StudyClock
 ) -> WatchedStudy:
-    """Return the study with a transfer updated: kept while incomplete, and reflected in the open window."""
+    """Return the study with this window and a transfer: kept while incomplete, and reflected in the open window."""
     others = {other_id: other for other_id, other in study.transfers.items() if other_id != transfer_id}
-    window = study.window
-    if window and transfer.window == window.name:
-        window = replace(window, several=window.several or transfer.has_several)
+    if window and transfer.window == window.name and transfer.has_several and not window.several:
+        window = replace(window, several=True)
     if window and transfer.is_complete:
         window = replace(window, completed_at=clock.now)
     transfers = others if transfer.is_complete else {**others, transfer_id: transfer}

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from schemas.settings.reading import PORT, Rule, one_of, setting
@@ -26,8 +27,13 @@ class StudySettings:
 
     def quiet(self, modality: str | None) -> float:
         """Return the quiet time of a modality, in seconds."""
-        pairs = (pair.split("=", 1) for pair in self.quiet_by_modality.split(",") if pair)
-        return {name: float(seconds) for name, seconds in pairs}.get(modality or "", self.quiet_s)
+        return _seconds_by_modality(self.quiet_by_modality).get(modality or "", self.quiet_s)
+
+
+@cache
+def _seconds_by_modality(text: str) -> dict[str, float]:
+    pairs = (pair.split("=", 1) for pair in text.split(",") if pair)
+    return {name: float(seconds) for name, seconds in pairs}
 
 
 # Study Instance UIDs are known to many: whoever could try all keys would find the study of each pseudonym.
