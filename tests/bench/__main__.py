@@ -66,7 +66,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     wanted.add_argument("--only", type=sections, help=f"of {','.join(SECTIONS)}")
     wanted.add_argument("--rounds", type=count(1), default=5, help="after one that warms up (default 5)")
     wanted.add_argument("--json", type=Path, metavar="FILE", help="where to write the results")
-    wanted.add_argument("--slow", action="store_true", help="also what takes long: queries over a million studies")
+    wanted.add_argument(
+        "--slow", action="store_true", help="also what takes long: searches in Orthanc, and among a million studies"
+    )
     wanted.add_argument("--data", type=Path, metavar="FOLDER", help=on_data)
     wanted.add_argument("--without-orthanc", action="store_true", help="measure this archive alone")
     given = wanted.parse_args(arguments)

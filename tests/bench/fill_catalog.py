@@ -4,8 +4,10 @@ The database is that of FLUORO_CATALOG_*, as writer. The same count writes the s
 """
 
 import argparse
+import itertools
 import os
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -49,14 +51,20 @@ def study(template: InstanceStored, number: int, luck: random.Random) -> Instanc
     )
 
 
-def fill(studies: int, settings: CatalogSettings) -> None:
-    """Write the rows of this number of studies as the role that these settings name."""
+def events(studies: int) -> Iterator[InstanceStored]:
+    """Yield the event of each study; the same number yields the same events."""
     template, luck = decode(stored(part10(), 0)[1].value), random.Random(1)
     assert isinstance(template, InstanceStored)
+    for number in range(studies):
+        yield study(template, number, luck)
+
+
+def fill(studies: int, settings: CatalogSettings) -> None:
+    """Write the rows of this number of studies as the role that these settings name."""
+    every = events(studies)
     with PostgresCatalog(settings) as catalog:
-        for start in range(0, studies, BATCH):
-            events = [study(template, number, luck) for number in range(start, min(start + BATCH, studies))]
-            cataloged(catalog, [record(event) for event in events])
+        while batch := [record(event) for event in itertools.islice(every, BATCH)]:
+            cataloged(catalog, batch)
 
 
 def record(event: InstanceStored) -> Record:

@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 BUFFER = 1 << 22
+NO_CONTENT = "204"
+# A search without a match has no content (PS3.18 8.3.4.4).
+OK = ("200", NO_CONTENT)
 
 
 class WrongAnswer(RuntimeError):
-    """A request was not answered with 200."""
+    """A request was not answered with success."""
 
 
 @dataclass
@@ -65,9 +68,9 @@ class Client:
         writer.write(request)
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         status = head.split(" ", 2)[1]
-        if status != "200":
+        if status not in OK:
             raise WrongAnswer(f"{request.decode().split()[1]}: {status}")
-        size_bytes = await body(reader, head)
+        size_bytes = await body(reader, head) if status != NO_CONTENT else 0
         if reader.at_eof() or "connection: close" in head:
             self.close()
         return size_bytes

@@ -1,23 +1,27 @@
-"""Searching among 20,000 studies (a million with --slow), whose rows are written as the catalog job would.
+"""Searching among 20,000 studies, whose rows are written as the catalog job would; with --slow among a million, too.
 
 Each search is asked by 16 clients, one request after the other, and then at a steady rate of a third of what the archive
 is to answer: what a viewer waits for while it is not alone.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
-from tests.bench.archives import FLUORO
-from tests.bench.fill_catalog import FAMILIES, fill
+from tests.bench import fill_catalog
+from tests.bench.archives import FLUORO, Archive
+from tests.bench.fill_catalog import FAMILIES
 from tests.bench.machine.meter import metered
 from tests.bench.plan import Plan, say
+from tests.bench.reads import fill_orthanc
 from tests.bench.reads.http_load import Answers, Target, at_a_rate, one_after_the_other
 from tests.bench.report.rounds import ITEMS, Round, Row, rows
 
 FEW, MANY = 20_000, 1_000_000
 CLIENTS = 16
 SECONDS = 3.0
+WARM_S = 0.5
 JSON = "application/dicom+json"
 
 
@@ -48,35 +52,48 @@ SEARCHES = (
 
 
 def section(plan: Plan) -> list[Row]:
-    """Return the rows of every search, for each number of studies."""
-    found = []
-    for studies in (FEW, MANY) if plan.is_slow else (FEW,):
-        say(f"{studies:,} studies are written")
-        fill(studies, plan.stack.catalog("writer"))
-        found += [row for search in SEARCHES for row in measured(plan, search, studies)]
+    """Return the rows of every search; with --slow also those of Orthanc, and of a million studies in our archive."""
+    archives = list(plan.archives) if plan.is_slow else [plan.ours]
+    for archive in archives:
+        say(f"{FEW:,} studies are written into {archive.name}")
+        fill(plan, archive, FEW)
+    found = [row for search in SEARCHES for row in measured(plan, archives, search, FEW)]
+    if plan.is_slow:
+        say(f"{MANY:,} studies are written into {plan.ours.name}")
+        fill(plan, plan.ours, MANY)
+        found += [row for search in SEARCHES for row in measured(plan, [plan.ours], search, MANY)]
     return found
 
 
-def measured(plan: Plan, search: Search, studies: int) -> list[Row]:
+def fill(plan: Plan, archive: Archive, studies: int) -> None:
+    """Give an archive these studies: ours gets their rows alone, which is all that a search reads."""
+    if archive is plan.ours:
+        fill_catalog.fill(studies, plan.stack.catalog("writer"))
+    else:
+        fill_orthanc.fill(studies, archive)
+
+
+def measured(plan: Plan, archives: Sequence[Archive], search: Search, studies: int) -> list[Row]:
     """Return the rows of a search, with both loads."""
-    place = urlsplit(plan.ours.dicomweb)
-    target = Target(f"http://{place.netloc}", search.paths(place.path), JSON)
-    one_after_the_other(target, CLIENTS, 1.0)
-    busy, paced = [], []
-    for _ in range(plan.rounds):
-        with metered(plan.ours.heads) as cost:
+    busy: dict[str, list[Round]] = defaultdict(list)
+    paced: dict[str, list[Round]] = defaultdict(list)
+    for archive in [archive for _ in range(plan.rounds) for archive in archives]:
+        place = urlsplit(archive.dicomweb)
+        target = Target(f"http://{place.netloc}", search.paths(place.path), JSON)
+        one_after_the_other(target, CLIENTS, WARM_S)
+        with metered(archive.heads) as cost:
             answers = one_after_the_other(target, CLIENTS, SECONDS)
-        busy.append(
-            Round(
-                len(answers.times_s), answers.seconds, cost.used.families, cost.peak_bytes, cost.others, answers.times_s
-            )
+        one = Round(
+            len(answers.times_s), answers.seconds, cost.used.families, cost.peak_bytes, cost.others, answers.times_s
         )
-        paced.append(timed(at_a_rate(target, search.rate, CLIENTS, SECONDS)))
-        say(f"  {search.name}: {busy[-1].line(ITEMS)}")
+        busy[archive.name].append(one)
+        say(f"  {archive.name}: {search.name}: {one.line(ITEMS)}")
+        if archive is plan.ours:
+            paced[archive.name].append(timed(at_a_rate(target, search.rate, CLIENTS, SECONDS)))
     name = f"{search.name}, {studies:,} studies"
     return [
-        *rows(f"{name}, {CLIENTS} clients", ITEMS, {FLUORO: busy}, FLUORO),
-        *rows(f"{name}, at {search.rate:g}/s", ITEMS, {FLUORO: paced}, FLUORO),
+        *rows(f"{name}, {CLIENTS} clients", ITEMS, busy, FLUORO),
+        *rows(f"{name}, at {search.rate:g}/s", ITEMS, paced, FLUORO),
     ]
 
 

@@ -66,6 +66,6 @@ def test_a_request_that_waits_for_a_connection_is_late(origin: str) -> None:
     assert answers.times_s[-1] > 4 * SLOW_S
 
 
-def test_an_answer_other_than_200_ends_the_load(origin: str) -> None:
+def test_an_answer_without_success_ends_the_load(origin: str) -> None:
     with pytest.raises(WrongAnswer, match="/absent: 404"):
         one_after_the_other(Target(origin, ["/absent"], "*/*"), 1, 1)
