@@ -8,6 +8,7 @@ whatever was lost. Exit status 0 when it finds nothing wrong, 130 when stopped.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -44,10 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure from the command line; return the exit status."""
     given = parsed(arguments)
     end_on_term()
+    # The databases run as another user, who must be able to enter.
+    os.umask(0o022)
     try:
         with tempfile.TemporaryDirectory(prefix="fluoro-bench-") as name, ExitStack() as servers:
             folder = Path(name)
-            # The database runs as another user, who must be able to enter.
             folder.chmod(0o755)
             return run(given, folder, servers)
     except (Failed, NotStored, WrongAnswer, ProgramsUnavailable, TimeoutError) as failure:

@@ -102,7 +102,9 @@ def postgres(folder: Path) -> Iterator[tuple[Process, dict[str, Any]]]:
     command = tied_to_this_process((programs / "postgres", "-D", folder / "postgres", "-p", str(port)), account)
     with (folder / "postgres.log").open("wb") as log:
         subprocess.run(create, stdout=log, stderr=log, check=True)
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", env={"LC_ALL": "C", "TZ": "UTC"})
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd="/", env={"LC_ALL": "C", "TZ": "UTC"}, start_new_session=True
+        )
         try:
             where = {"Host": "127.0.0.1", "Port": port, "Database": DATABASE}
             yield identify(process.pid), {**where, "Username": "owner", "Password": data.secret("owner")}

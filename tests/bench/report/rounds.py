@@ -74,8 +74,9 @@ def rows(work: str, unit: Unit, measured: Mapping[str, Sequence[Round]], ours: s
 
 
 def peers(measured: Mapping[str, Sequence[Round]], archive: str) -> dict[str, Sequence[Round]]:
-    """Return the rounds of the other archives."""
-    return {name: rounds for name, rounds in measured.items() if name != archive and rounds}
+    """Return the rounds of the other archives that had as many, which can be compared round by round."""
+    as_many = len(measured[archive])
+    return {name: rounds for name, rounds in measured.items() if name != archive and len(rounds) == as_many}
 
 
 def row(work: str, unit: Unit, archive: str, rounds: Sequence[Round], others: Mapping[str, Sequence[Round]]) -> Row:

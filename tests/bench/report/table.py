@@ -1,6 +1,8 @@
-"""The table of a run, as Markdown."""
+"""The table of a run, as Markdown: `python -m tests.bench.report.table FILE...` prints that of results in JSON."""
 
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from tests.bench.report.results import Results
 from tests.bench.report.rounds import BYTES, ITEMS, Row
@@ -45,3 +47,8 @@ def cells(row: Row) -> tuple[str, ...]:
 def number(figures: Mapping[str, float], name: str, unit: str = "") -> str:
     """Return a figure with its unit; nothing when it was not measured."""
     return f"{figures[name]:g} {unit}".replace(" /", "/").strip() if name in figures else ""
+
+
+if __name__ == "__main__":
+    for path in sys.argv[1:]:
+        sys.stdout.write(f"{table(Results.read(Path(path).read_text(encoding='utf-8')))}\n")

@@ -47,10 +47,12 @@ def test_items_cost_milliseconds_and_their_answers_have_percentiles() -> None:
     assert row.figures == {"rate": 50, "cost": 5, "p50_ms": 1, "p99_ms": 30, "others": 0}
 
 
-def test_an_archive_without_rounds_has_no_row_and_no_ratio() -> None:
-    (row,) = rows("CT", BYTES, {FLUORO: ROUNDS[FLUORO], PEER: []}, FLUORO)
+@pytest.mark.parametrize("rounds", [0, 1])
+def test_an_archive_that_failed_in_a_round_is_not_compared(rounds: int) -> None:
+    ours, *theirs = rows("CT", BYTES, {FLUORO: ROUNDS[FLUORO], PEER: ROUNDS[PEER][:rounds]}, FLUORO)
 
-    assert row.ratios == {}
+    assert ours.ratios == {}
+    assert len(theirs) == rounds
 
 
 def test_results_are_read_as_they_were_written() -> None:
