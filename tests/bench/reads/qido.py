@@ -66,7 +66,7 @@ def section(plan: Plan) -> list[Row]:
 
 
 def fill(plan: Plan, archive: Archive, studies: int) -> None:
-    """Give an archive these studies: ours gets their rows alone, which is all that a search reads."""
+    """Write these studies into an archive; into ours, their rows alone, which is all that a search reads."""
     if archive is plan.ours:
         fill_catalog.fill(studies, plan.stack.catalog("writer"))
     else:
