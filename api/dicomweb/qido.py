@@ -58,7 +58,8 @@ def warnings(page: Page, query: Query) -> tuple[str, ...]:
     """Return the texts of the Warning headers (PS3.18 8.3.4.4)."""
     if not page.remaining:
         return query.warnings
-    return (*query.warnings, f"There are {page.remaining} additional results that can be requested")
+    least = "at least " if page.remaining >= query.most_counted else ""
+    return (*query.warnings, f"There are {least}{page.remaining} additional results that can be requested")
 
 
 def body(page: Page, query: Query, base: str) -> bytes:

@@ -290,7 +290,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class Page:
-    """A page of results in a stable order, and the number of results after it."""
+    """A page of results in a stable order, and the number of results after it; `most_counted` if there are that many or more."""
 
     hits: tuple[Hit, ...]
     remaining: int

@@ -34,6 +34,8 @@ WILDCARDS = frozenset("*?")
 MIN_LITERALS = 2
 # The rows that patterns with fewer literal characters are compared with.
 MOST_COMPARED = 5000
+# How far the results after a page are counted: to count all of a million would take longer than any page.
+MOST_COUNTED = 10_000
 # The width of characters of which a name has two or three, not ten: ideographs, syllables of Hangul, kana (UAX 11).
 WIDE = ("W", "F")
 MAX_DIGITS = 9
@@ -61,7 +63,7 @@ class Query:
     """A query: its level, the UIDs that its path names, its conditions, and the page and attributes to return.
 
     `include` has the tags to return besides the default ones; None means all attributes. Short matches are compared
-    with the first `most_compared` rows that meet the others.
+    with the first `most_compared` rows that meet the others, and the results after the page are counted up to `most_counted`.
     """
 
     level: Level
@@ -73,6 +75,7 @@ class Query:
     include: frozenset[str] | None = frozenset()
     warnings: tuple[str, ...] = ()
     most_compared: int = MOST_COMPARED
+    most_counted: int = MOST_COUNTED
 
     @property
     def short_matches(self) -> tuple[Match, ...]:

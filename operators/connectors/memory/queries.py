@@ -52,7 +52,7 @@ class MemoryQueries(Failing):
         end = query.offset + query.limit
         levels = (*query.parents, query.level)
         hits = tuple(_hit(lineage, query.level, levels) for lineage in found[query.offset : end])
-        return Page(hits, max(len(found) - end, 0))
+        return Page(hits, min(max(len(found) - end, 0), query.most_counted))
 
     async def locate(self, tenant: str, study_uid: str, series_uid: str | None = None) -> tuple[Location, ...]:
         """Return the shown instances of a study or series, in order of series and instance number, without long frames."""

@@ -93,7 +93,9 @@ FIRST_ROWS: LiteralString = """
     SELECT {columns}, row_number() OVER (ORDER BY {order}) AS place, {is_found} AS is_found
     FROM {rows} ORDER BY {order} LIMIT %s"""
 SHORT_PAGE: LiteralString = "SELECT * FROM ({}) AS first_rows WHERE is_found ORDER BY place LIMIT %s OFFSET %s"
-SHORT_COUNT: LiteralString = "SELECT count(*) FROM ({}) AS first_rows WHERE is_found"
+SHORT_REST: LiteralString = "({}) AS first_rows WHERE is_found"
+# The results after a page, counted no further than asked for.
+COUNT: LiteralString = "SELECT count(*) FROM (SELECT FROM {} OFFSET %s LIMIT %s) AS rest"
 
 LOCATION: LiteralString = """
     SELECT instance.study_uid, instance.series_uid, instance.sop_uid, instance.sop_class, instance.transfer_syntax,
@@ -171,8 +173,9 @@ class PostgresQueries:
         rows = await self._fetch(tenant, select, (*values, query.limit + 1, query.offset))
         remaining = 0
         if len(rows) > query.limit:
-            total = (await self._fetch(tenant, count, values))[0][0]
-            remaining = max(total - query.offset - query.limit, 1)
+            counted = await self._fetch(tenant, count, (*values, query.offset + query.limit, query.most_counted))
+            # A result that was there for the page may be gone for the count.
+            remaining = max(counted[0][0], 1)
         levels = (*query.parents, query.level)
         return Page(tuple(_hit(row, levels) for row in rows[: query.limit]), remaining)
 
@@ -277,7 +280,7 @@ def _match_values(matches: Iterable[Match]) -> Iterator[Any]:
 
 @lru_cache(maxsize=512)
 def _statements(shape: StatementShape) -> tuple[bytes, bytes]:
-    """Return the statements for a page and for the count of all results; it joins only tables with conditions."""
+    """Return the statements for a page and for the count of the results after it, which joins only tables with conditions."""
     levels = (*shape.parents, shape.level)
     order = sql.SQL(", ").join(sql.SQL(ORDER[each]) for each in levels if each != "study" or not shape.is_in_study)
     columns = sql.SQL(", ").join([sql.SQL(UIDS[shape.level]), *(sql.SQL(COLUMNS[each]) for each in levels)])
@@ -286,11 +289,11 @@ def _statements(shape: StatementShape) -> tuple[bytes, bytes]:
     if shape.short:
         is_found = sql.SQL(" AND ").join(map(_text_of, shape.short))
         first_rows = sql.SQL(FIRST_ROWS).format(columns=columns, order=order, is_found=is_found, rows=rows)
-        page, count = (sql.SQL(text).format(first_rows) for text in (SHORT_PAGE, SHORT_COUNT))
+        page, found = (sql.SQL(text).format(first_rows) for text in (SHORT_PAGE, SHORT_REST))
     else:
         page = sql.SQL("SELECT {} FROM {} ORDER BY {} LIMIT %s OFFSET %s").format(columns, rows, order)
-        count = sql.SQL("SELECT count(*) FROM {}").format(_joined(shape, matched))
-    return page.as_bytes(None), count.as_bytes(None)
+        found = sql.SQL("{}").format(_joined(shape, matched))
+    return page.as_bytes(None), sql.SQL(COUNT).format(found).as_bytes(None)
 
 
 def _by_study(shape: StatementShape) -> sql.Composable:

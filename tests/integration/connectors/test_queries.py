@@ -253,6 +253,18 @@ def test_a_short_pattern_is_compared_with_the_first_rows_of_the_other_conditions
     assert ([uid_of(hit) for hit in page.hits], page.remaining) == (found, remaining)
 
 
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("pairs", [[], [("PatientName", "*N*")]], ids=["all", "short"])
+def test_the_results_after_a_page_are_counted_up_to_a_bound(
+    archive: Archive, level: Level, pairs: list[tuple[str, str]]
+) -> None:
+    query = parse([*pairs, ("limit", "1"), ("offset", "1")], level)
+    exact = archive.search(query).remaining
+
+    for most in (1, exact - 1, exact, exact + 1):
+        assert archive.search(replace(query, most_counted=most)).remaining == min(most, exact)
+
+
 MANY = 1000
 
 

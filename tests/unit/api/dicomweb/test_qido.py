@@ -10,6 +10,9 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from api.dicomweb.qido import warnings
+from operators.catalog.ports import Page
+from operators.catalog.query import Query
 from tests.support.worlds.reading import ROOT, World, ordered, part10
 
 DICOMWEB = f"{ROOT}/dicomweb"
@@ -282,6 +285,14 @@ def test_a_warning_says_how_many_results_remain_after_a_page() -> None:
     assert len(cut.json()) == 1
     assert cut.headers["warning"] == f'299 {DICOMWEB} "There are 2 additional results that can be requested"'
     assert "warning" not in ask("/dicomweb/instances?limit=2&offset=2").headers
+
+
+def test_a_warning_says_at_least_when_the_results_were_not_counted_to_the_end() -> None:
+    def told(remaining: int) -> tuple[str, ...]:
+        return warnings(Page((), remaining), Query("study", most_counted=10))
+
+    assert told(9) == ("There are 9 additional results that can be requested",)
+    assert told(10) == ("There are at least 10 additional results that can be requested",)
 
 
 @pytest.mark.parametrize(("query", "left"), [("limit=0", 1), ("offset=50", 0)])
