@@ -47,7 +47,7 @@ ORDER: dict[Level, LiteralString] = {
 }
 # Studies and series without a shown instance are known only from contents that lost a conflict.
 SHOWN: dict[Level, LiteralString] = {
-    "study": "study.instances > 0",
+    "study": "study.is_shown",
     "series": "series.instances > 0",
     "instance": "true",
 }
@@ -80,13 +80,18 @@ ONE: dict[tuple[str, str], LiteralString] = {
 }
 SEVERAL_VALUES = ("codes", "texts", "uids")
 SEVERAL: dict[tuple[str, str], LiteralString] = {
-    ("equals", ""): "%s = ANY({})",
+    ("equals", ""): "{} && ARRAY[%s]",
     ("among", ""): "{} && %s",
     ("like", "one"): "EXISTS (SELECT FROM unnest({}) AS one WHERE one LIKE %s)",
     ("like", "many"): "EXISTS (SELECT FROM unnest({}) AS one WHERE one LIKE ANY(%s))",
     ("empty", ""): "cardinality({}) = 0",
 }
 
+# A page of studies after others: what is skipped is read from the index of the order alone, and rows only for the page.
+PAGE: LiteralString = "SELECT {columns} FROM {rows} ORDER BY {order} LIMIT %s OFFSET %s"
+LATER_PAGE: LiteralString = """
+    SELECT {columns} FROM (SELECT study.tenant, study.study_uid FROM {rows} ORDER BY {order} LIMIT %s OFFSET %s) AS page
+    JOIN study USING (tenant, study_uid) ORDER BY {order}"""
 # The first rows that meet the usual conditions, in the order of results, and if they meet the short ones too. The result's
 # columns come first, as in the usual statement; the window and the limit read the same order, so the rows once.
 FIRST_ROWS: LiteralString = """
@@ -122,7 +127,7 @@ Condition = tuple[str, str, str]
 
 
 class StatementShape(NamedTuple):
-    """Everything that the text of a statement depends on.
+    """Everything that the text of a statement depends on; `is_later` is True for a page of studies after others.
 
     `conditions` are met by every row that is read, `short` by those that are found among the first of these.
     """
@@ -133,6 +138,7 @@ class StatementShape(NamedTuple):
     parents: tuple[Level, ...]
     conditions: tuple[Condition, ...]
     short: tuple[Condition, ...]
+    is_later: bool
 
     @property
     def is_by_study(self) -> bool:
@@ -240,7 +246,8 @@ async def _transact(connection: AsyncConnection[Row], tenant: str, statement: by
 def _shape(query: Query) -> StatementShape:
     given = (query.study_uid is not None, query.series_uid is not None)
     usual = tuple(_condition(match) for match in query.matches if not match.is_short)
-    return StatementShape(query.level, *given, query.parents, usual, tuple(map(_condition, query.short_matches)))
+    short, is_later = tuple(map(_condition, query.short_matches)), query.level == "study" and query.offset > 0
+    return StatementShape(query.level, *given, query.parents, usual, short, is_later)
 
 
 def _condition(match: Match) -> Condition:
@@ -291,7 +298,8 @@ def _statements(shape: StatementShape) -> tuple[bytes, bytes]:
         first_rows = sql.SQL(FIRST_ROWS).format(columns=columns, order=order, is_found=is_found, rows=rows)
         page, found = (sql.SQL(text).format(first_rows) for text in (SHORT_PAGE, SHORT_REST))
     else:
-        page = sql.SQL("SELECT {} FROM {} ORDER BY {} LIMIT %s OFFSET %s").format(columns, rows, order)
+        text = LATER_PAGE if shape.is_later else PAGE
+        page = sql.SQL(text).format(columns=columns, rows=rows, order=order)
         found = sql.SQL("{}").format(_joined(shape, matched))
     return page.as_bytes(None), sql.SQL(COUNT).format(found).as_bytes(None)
 

@@ -20,9 +20,11 @@ DATABASES = {
     True: "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'",
     False: "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C.UTF-8'",
 }
+# The functions of conditions for which row-level security should let indexes be used (DECISIONS.md, 6).
+LEAKPROOF = ("textlike(text, text)", "arrayoverlap(anyarray, anyarray)")
 NOT_LEAKPROOF = (
-    "WARNING: function textlike is not LEAKPROOF, so that searches by a part of a name read whole tables; have a superuser"
-    " run in database {}: ALTER FUNCTION pg_catalog.textlike(text, text) LEAKPROOF"
+    "WARNING: functions are not LEAKPROOF, so that searches by a part of a text or by a modality read whole tables; have"
+    " a superuser run in database {}: {}"
 )
 
 
@@ -42,7 +44,7 @@ def prepare_roles(settings: CatalogSettings, passwords: RoleSettings) -> list[st
                 done.append(_make_role(connection, role, password))
                 rights = sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}")
                 connection.execute(rights.format(sql.Identifier(settings.database), sql.Identifier(role)))
-            done.append(_mark_leakproof(connection, settings.database))
+            done.append(_mark_all_leakproof(connection, settings.database))
     return [line for line in done if line]
 
 
@@ -86,14 +88,18 @@ def _make_role(connection: Connection[tuple[Any, ...]], role: str, password: str
     return f"role {role}: {'has' if is_there else 'made, with'} the password of the settings"
 
 
-def _mark_leakproof(connection: Connection[tuple[Any, ...]], database: str) -> str:
-    """Let row-level security use the index of names (DECISIONS.md, 6), which only a superuser may; else return a warning."""
-    asked = "SELECT proleakproof FROM pg_proc WHERE oid = 'pg_catalog.textlike(text, text)'::regprocedure"
-    if connection.execute(asked).fetchone() == (True,):
+def _mark_all_leakproof(connection: Connection[tuple[Any, ...]], database: str) -> str:
+    """Mark the functions LEAKPROOF that are not, which only a superuser may; else return a warning."""
+    asked = sql.SQL("SELECT proleakproof FROM pg_proc WHERE oid = {}::regprocedure")
+    missing = [
+        each for each in LEAKPROOF if connection.execute(asked.format(f"pg_catalog.{each}")).fetchone() != (True,)
+    ]
+    statements = "; ".join(f"ALTER FUNCTION pg_catalog.{each} LEAKPROOF" for each in missing)
+    if not missing:
         return ""
     try:
         with connection.transaction():
-            connection.execute("ALTER FUNCTION pg_catalog.textlike(text, text) LEAKPROOF")
+            connection.execute(statements.encode())
     except errors.InsufficientPrivilege:
-        return NOT_LEAKPROOF.format(database)
-    return "function textlike: is LEAKPROOF now"
+        return NOT_LEAKPROOF.format(database, statements)
+    return f"functions {', '.join(missing)}: are LEAKPROOF now"

@@ -32,7 +32,7 @@ from tests.support.worlds.reading import part10
 SOON_S = 90.0
 PATIENT = "4711"
 LAST_CHARACTERS = 10_000
-NOT_LEAKPROOF = "WARNING: function textlike is not LEAKPROOF"
+NOT_LEAKPROOF = "WARNING: functions are not LEAKPROOF"
 # The columns of each query that the document prints, in their order there.
 COLUMNS = [
     ["day", "studies", "instances", "size"],
