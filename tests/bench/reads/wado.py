@@ -9,13 +9,14 @@ from tests.audit.ledger import Line
 from tests.bench.archives import FLUORO, Archive
 from tests.bench.ingest import loads, senders
 from tests.bench.ingest.section import until_queryable
-from tests.bench.machine.meter import metered
+from tests.bench.machine.meter import idle_since, metered
 from tests.bench.plan import Plan, say
 from tests.bench.reads.http_load import Target, WrongAnswer, one_after_the_other
 from tests.bench.report.rounds import BYTES, ITEMS, Round, Row, Unit, rows
 
 SLICES = 250
 SECONDS = 2.0
+WARM_S = 0.5
 
 PART10 = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 PIXELS = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
@@ -78,6 +79,7 @@ def stored(plan: Plan) -> Sequence[Line]:
         for archive in plan.archives:
             senders.storescu(plan.dcmtk, archive, load)
             until_queryable(archive, load)
+            idle_since(archive.heads)
         plan.ledger.answers(lines, "acked", "0000")
     return lines
 
@@ -88,6 +90,9 @@ def measure(archive: Archive, read: Read, lines: Sequence[Line]) -> Round | None
     paths = list(dict.fromkeys(f"{place.path}{read.path(line)}" for line in lines))
     target = Target(f"http://{place.netloc}", paths, read.accept)
     try:
+        if read is not COLD:
+            # The first pictures wait for the processes that decode them.
+            one_after_the_other(target, read.clients, WARM_S)
         with metered(archive.heads) as cost:
             found = one_after_the_other(target, read.clients, read.seconds)
     except WrongAnswer as wrong:

@@ -65,12 +65,9 @@ class Row:
 
 
 def rows(work: str, unit: Unit, measured: Mapping[str, Sequence[Round]], ours: str) -> list[Row]:
-    """Return a row for each archive; that of `ours` has the ratios to all others."""
-    return [
-        row(work, unit, archive, rounds, peers(measured, archive) if archive == ours else {})
-        for archive, rounds in measured.items()
-        if rounds
-    ]
+    """Return a row for each archive; the first is that of `ours`, which has the ratios to all others."""
+    names = sorted((name for name, rounds in measured.items() if rounds), key=lambda name: (name != ours, name))
+    return [row(work, unit, name, measured[name], peers(measured, ours) if name == ours else {}) for name in names]
 
 
 def peers(measured: Mapping[str, Sequence[Round]], archive: str) -> dict[str, Sequence[Round]]:
