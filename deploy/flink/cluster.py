@@ -46,7 +46,10 @@ from schemas.telemetry import set_up_logs
 
 READY_S = 110.0
 POLL_S = 0.2
-WATCH_S = 1.0
+# Flink's answers about the jobs cost it and the launcher more than all else that an idle cluster does; that its process
+# lives costs nothing.
+WATCH_S = 5.0
+ALIVE_S = 1.0
 CLEAN_S = 60.0
 CLOSE_S = 4.0
 # Words in Flink's errors when a checkpoint's state cannot be read; the checkpoint before may be good.
@@ -192,9 +195,7 @@ def watch(
     """
     rest, cleaned = PatientRest(launch.settings.rest_port), 0.0
     checks, workers = RegularChecks(launch.settings, launch.servers), WorkerWatch()
-    while not launch.stopping.wait(WATCH_S):
-        if machine.poll() is not None:
-            raise NotHealthy(f"the JVM of the jobs ended with status {machine.returncode}")
+    while waited(launch.stopping, machine):
         if (states := rest.jobs(submitted.job_id for submitted in running)) is None:
             continue
         pairs = without_stopped(launch, list(zip(running, states, strict=True)))
@@ -207,6 +208,17 @@ def watch(
         if time.monotonic() - cleaned > CLEAN_S:
             cleaned = time.monotonic()
             remove_old(launch, began)
+
+
+def waited(stopping: threading.Event, machine: "subprocess.Popen[bytes]") -> bool:
+    """Wait for WATCH_S; False as soon as `stopping` is set. Raises NotHealthy when the JVM has ended."""
+    until = time.monotonic() + WATCH_S
+    while (left_s := until - time.monotonic()) > 0:
+        if stopping.wait(min(ALIVE_S, left_s)):
+            return False
+        if machine.poll() is not None:
+            raise NotHealthy(f"the JVM of the jobs ended with status {machine.returncode}")
+    return True
 
 
 def begun_at_rows(launch: Launch, cluster: MiniCluster, running: list[RunningJob]) -> list[RunningJob]:
@@ -223,6 +235,8 @@ def is_worker_lost(
 ) -> bool:
     """True if a worker of a job in process mode has died, and Flink has not noticed; such a job has one in each slot."""
     states = [state for submitted, state in pairs if submitted.job.mode(launch.settings) == "process"]
+    if not states:
+        return False
     all_run = all(state.is_running for state in states)
     return workers.is_lost(len(python_workers(machine_pid)), len(states) * launch.settings.parallelism, all_run=all_run)
 

@@ -11,9 +11,9 @@ from deploy.local.supervision import processes
 from deploy.local.supervision.processes import PROC, Process
 
 BOOT = b"pyflink.fn_execution.beam.beam_boot"
-# Flink may notice the death itself; then the job does not run any more at one of these looks, a second apart. Flink keeps
-# its answers about a job for three seconds.
-LOOKS = 4
+# Flink may notice the death itself; then the job does not run any more at the second of these looks: they are further
+# apart than the three seconds for which Flink keeps its answers about a job.
+LOOKS = 2
 
 
 def python_workers(machine_pid: int) -> tuple[Process, ...]:

@@ -1,5 +1,6 @@
 """The launcher logs a job's failure once, and goes on from an older checkpoint or stops."""
 
+import subprocess
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from deploy.flink import cluster as launcher
 from deploy.flink import stopped
 from deploy.flink.cluster import (
     Launch,
@@ -15,6 +17,7 @@ from deploy.flink.cluster import (
     begun_at_rows,
     recovered,
     still_going,
+    waited,
     with_failure_logged,
     with_resumed,
     without_stopped,
@@ -147,3 +150,30 @@ def test_a_running_catalog_job_is_cancelled_before_it_begins_at_its_rows(launch:
 
     assert [submitted.job for submitted in begun] == [STUDY, CATALOG]
     assert (cluster.cancelled, cluster.submitted) == (["second"], [None])
+
+
+@pytest.fixture
+def seldom_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask Flink so seldom that only the end of a wait ends it."""
+    monkeypatch.setattr(launcher, "WATCH_S", 600.0)
+    monkeypatch.setattr(launcher, "ALIVE_S", 0.01)
+
+
+@pytest.mark.usefixtures("seldom_watched")
+def test_the_end_of_the_jvm_is_noticed_long_before_the_jobs_are_asked_for_again() -> None:
+    with subprocess.Popen(["true"]) as machine, pytest.raises(NotHealthy, match="ended with status 0"):
+        waited(threading.Event(), machine)
+
+
+@pytest.mark.usefixtures("seldom_watched")
+def test_a_launcher_that_is_asked_to_stop_waits_no_longer() -> None:
+    stopping = threading.Event()
+    stopping.set()
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as machine:
+        assert not waited(stopping, machine)
+
+
+def test_the_jobs_are_asked_for_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher, "WATCH_S", 0.01)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as machine:
+        assert waited(threading.Event(), machine)
