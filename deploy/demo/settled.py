@@ -11,7 +11,7 @@ from operators.connectors.kafka.clients import client_config
 from schemas.codec import decode
 from schemas.events import StudySettled
 from schemas.settings.servers import BrokerSettings
-from schemas.topics import PARTITIONS, STUDY_SETTLED
+from schemas.topics import STUDY_SETTLED
 
 POLL_S = 0.2
 LEADER_S = 15.0
@@ -26,23 +26,30 @@ class SettledWatch:
 
     def __enter__(self) -> Self:
         try:
-            self.consumer.assign([self.end_of(partition) for partition in range(PARTITIONS)])
+            self.consumer.assign(self.ends())
         except BaseException:
             self.consumer.close()
             raise
         return self
 
-    def end_of(self, partition: int) -> TopicPartition:
-        """Return the present end of a partition; waits for the partition's leader, and raises Failed when there is none."""
-        topic, deadline = STUDY_SETTLED.name, time.monotonic() + LEADER_S
+    def ends(self) -> list[TopicPartition]:
+        """Return the present end of each partition; waits for their leaders, and raises Failed when there are none."""
+        deadline = time.monotonic() + LEADER_S
         while True:
             try:
-                _, end = self.consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=LEADER_S)
-                return TopicPartition(topic, partition, end)
+                return self._present_ends(STUDY_SETTLED.name)
             except KafkaException as error:
                 if time.monotonic() > deadline:
-                    raise Failed(f"the broker does not say where {topic} ends: {error}") from error
+                    raise Failed(f"the broker does not say where {STUDY_SETTLED.name} ends: {error}") from error
                 time.sleep(POLL_S)
+
+    def _present_ends(self, name: str) -> list[TopicPartition]:
+        topic = self.consumer.list_topics(name, timeout=LEADER_S).topics[name]
+        if topic.error is not None:
+            raise KafkaException(topic.error)
+        places = [TopicPartition(name, partition) for partition in topic.partitions]
+        ends = [self.consumer.get_watermark_offsets(place, timeout=LEADER_S)[1] for place in places]
+        return [TopicPartition(name, place.partition, end) for place, end in zip(places, ends, strict=True)]
 
     def __exit__(self, *_: object) -> None:
         self.consumer.close()

@@ -21,13 +21,15 @@ from schemas.settings.renamed import without_old_names
 from schemas.settings.servers import BrokerSettings, CatalogSettings, StoreSettings
 from schemas.settings.web import ApiSettings, RenderSettings, StowSettings
 
-# Where the local stack differs from the defaults: nobody watches a demo for two minutes of quiet.
+# Where the local stack differs from the defaults. Nobody watches a demo for two minutes of quiet.
 LOCAL = {
     "FLUORO_STUDY_RELEASED_S": "2",
     "FLUORO_STUDY_QUIET_S": "10",
     "FLUORO_STUDY_QUIET_BY_MODALITY": "",
     "FLUORO_STUDY_QUIET_OPEN_S": "30",
     "FLUORO_STUDY_LIMIT_S": "3600",
+    # Each fetch and each wake-up of the broker looks at every partition.
+    "FLUORO_BROKER_TOPIC_PARTITIONS": "4",
 }
 # The only variables of the user that a server gets: others could make it use another program of the system.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE")
@@ -64,7 +66,11 @@ class Stack:
     def broker(self) -> BrokerSettings:
         """The settings that reach the broker."""
         given = load(BrokerSettings, self.environ)
-        return BrokerSettings(bootstrap=f"127.0.0.1:{self.ports['kafka']}", produce_s=given.produce_s)
+        return BrokerSettings(
+            bootstrap=f"127.0.0.1:{self.ports['kafka']}",
+            produce_s=given.produce_s,
+            topic_partitions=given.topic_partitions,
+        )
 
     def catalog(self, role: str) -> CatalogSettings:
         """Return the settings that reach the catalog as one of its roles."""

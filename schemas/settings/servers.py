@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.settings.reading import PORT, Rule, one_of, setting
+from schemas.topics import PARTITIONS
 
 # Of a bucket's name, which has at most 63 characters, the longest bucket takes 10.
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9.-]{0,52}")
@@ -63,6 +64,9 @@ class BrokerSettings:
     tls_ca: str = setting("", rule=CA)
     # How long the broker may take to acknowledge a record.
     produce_s: float = setting(8.0, least=0.1)
+    # The partitions of each topic that deploy.prepare makes: so many subtasks can share a job's reading. A topic that is
+    # there keeps its own number, since with another one a study's records would lie in two partitions.
+    topic_partitions: int = setting(PARTITIONS, least=1, most=10_000)
     # How many brokers keep each record of a topic that deploy.prepare makes, and how many of them must have it before it
     # is acknowledged.
     topic_replicas: int = setting(1, least=1, most=100)

@@ -15,7 +15,7 @@ from confluent_kafka.admin import (
 
 from operators.connectors.kafka.clients import BrokerAdmin
 from schemas.settings.servers import BrokerSettings
-from schemas.topics import PARTITIONS, TOPICS, Topic
+from schemas.topics import TOPICS, Topic
 
 MIN_INSYNC = "min.insync.replicas"
 FEW_REPLICAS = (
@@ -28,13 +28,13 @@ SAFE_REPLICAS = 3
 log = structlog.get_logger()
 
 
-async def prepare_topics(settings: BrokerSettings, partitions: int = PARTITIONS) -> list[str]:
+async def prepare_topics(settings: BrokerSettings) -> list[str]:
     """Create the registered topics that do not exist, and change what the archive cannot do without in those that do.
 
     Returns a line for each topic; every change is logged too. The other settings of an existing topic stay as its operator
     has chosen them. Raises Unavailable when the broker does not answer or refuses.
     """
-    return await asyncio.to_thread(TopicPreparation(settings).run, partitions)
+    return await asyncio.to_thread(TopicPreparation(settings).run)
 
 
 class TopicPreparation:
@@ -45,9 +45,9 @@ class TopicPreparation:
         self._client = BrokerAdmin(settings)
         self._own = {MIN_INSYNC: str(settings.topic_min_insync_replicas)}
 
-    def run(self, partitions: int) -> list[str]:
+    def run(self) -> list[str]:
         """Prepare every topic; return what was done."""
-        replicas = self._settings.topic_replicas
+        partitions, replicas = self._settings.topic_partitions, self._settings.topic_replicas
         wanted = [NewTopic(topic.name, partitions, replicas, config=topic.config | self._own) for topic in TOPICS]
         with self._client.asking():
             created = self._client.create_topics(wanted, request_timeout=self._settings.produce_s)

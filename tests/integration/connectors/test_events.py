@@ -19,7 +19,7 @@ from schemas.codec import decode
 from schemas.events import TransferEnded, event_id
 from schemas.settings.reading import load
 from schemas.settings.servers import BrokerSettings
-from schemas.topics import PARTITIONS, TRANSFER_ENDED, record_key
+from schemas.topics import TRANSFER_ENDED, record_key
 from tests.support.machine.mock_kafka import break_for_good
 
 Test = Callable[[EventLog], Awaitable[None]]
@@ -85,7 +85,7 @@ def test_a_studys_events_are_in_one_partition_in_order(run: Run) -> None:
 def test_studies_spread_over_partitions(run: Run) -> None:
     async def test(log: EventLog) -> None:
         places = await asyncio.gather(*(log.publish(TRANSFER_ENDED, ended(new_study())) for _ in range(200)))
-        assert len({place.partition for place in places}) > PARTITIONS // 2
+        assert len({place.partition for place in places}) > 2
 
     run(test)
 

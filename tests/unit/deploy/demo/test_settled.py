@@ -15,8 +15,6 @@ from schemas.settings.servers import BrokerSettings
 from schemas.topics import STUDY_SETTLED
 
 SOON_S = 20.0
-# As many as the broker inside the client library gives to a topic.
-PARTITIONS = 4
 
 
 class Broker:
@@ -34,8 +32,7 @@ class Broker:
 
 
 @pytest.fixture
-def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
-    monkeypatch.setattr(settled, "PARTITIONS", PARTITIONS)
+def broker() -> Iterator[Broker]:
     started = Broker()
     started.send(encode(event("1.0")))
     yield started
@@ -111,15 +108,13 @@ def test_studies_that_do_not_settle_in_time_are_counted_and_one_is_named(broker:
             next(late)
 
 
-def test_a_broker_that_does_not_know_the_partitions_is_reported(
-    monkeypatch: pytest.MonkeyPatch, broker: Broker
-) -> None:
-    monkeypatch.setattr(settled, "PARTITIONS", PARTITIONS + 1)
+def test_a_broker_that_does_not_know_the_topic_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settled, "LEADER_S", 0.5)
+    empty = Broker()
 
     with (
         pytest.raises(Failed, match="the broker does not say where study-settled ends: "),
-        SettledWatch(broker.settings),
+        SettledWatch(empty.settings),
     ):
         pass
 

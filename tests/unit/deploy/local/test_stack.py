@@ -16,7 +16,8 @@ from deploy.local.stack import INHERITED, INNER_PORTS, LOCAL, Stack
 from deploy.local.supervision import processes
 from deploy.local.supervision.stack_state import StackState
 from schemas.settings.reading import SettingsError
-from schemas.settings.servers import RoleSettings, StoreSettings
+from schemas.settings.servers import BrokerSettings, RoleSettings, StoreSettings
+from schemas.topics import PARTITIONS
 from tests.support.data.sections import every_section, names_of
 
 HERE = layout.here({"FLUORO_CACHE": "/nonexistent"})
@@ -130,6 +131,15 @@ def test_a_plan_takes_only_the_archives_variables_and_settles_sooner_than_by_def
 
     assert made.environ == LOCAL | {"FLUORO_STUDY_QUIET_S": "7"}
     assert (made.study.quiet_s, made.study.released_s) == (7, 2)
+
+
+@makes_no_user
+def test_the_topics_of_a_new_stack_have_few_partitions_unless_more_are_wanted(folder: DataFolder) -> None:
+    wanted: tuple[dict[str, str], ...] = ({}, {"FLUORO_BROKER_TOPIC_PARTITIONS": "32"})
+    made = [stack.plan(HERE, folder, environ, free_ports=True).broker.topic_partitions for environ in wanted]
+
+    assert made == [4, 32]
+    assert BrokerSettings.topic_partitions == PARTITIONS
 
 
 @makes_no_user
