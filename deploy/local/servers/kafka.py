@@ -39,6 +39,10 @@ ONE_BROKER = {
     "share.coordinator.state.topic.min.isr": "1",
     "share.coordinator.state.topic.num.partitions": "1",
     "group.initial.rebalance.delay.ms": "0",
+    # By default 3 and 8: each request would wake up another thread, whose caches are cold. Two, so that an answer that waits
+    # for the disk holds up nobody.
+    "num.network.threads": "1",
+    "num.io.threads": "2",
     # By default the offsets of a job that has stopped are forgotten after 7 days, before the first record that it has not
     # read expires: its start could not say that one did.
     "offsets.retention.minutes": str(90 * 24 * 60),
