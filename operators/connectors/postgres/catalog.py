@@ -59,6 +59,8 @@ ALIVE: dict[str, Any] = {
 # Errors that the same data always causes; ProgramLimitExceeded (class 54) is an entry too large for its index.
 BLAMES_DATA = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded, UnicodeEncodeError)
 
+REFUSED = "refused-by-the-database"
+
 set_json_dumps(orjson.dumps)
 set_json_loads(orjson.loads)
 
@@ -160,8 +162,8 @@ class PostgresTables:
     ) -> None:
         """Write instances and conflicts."""
         with self._connection.pipeline():
-            self._put(PUT_INSTANCE, shown)
-            self._put(PUT_CONFLICT, lost)
+            self._put_together(PUT_INSTANCES, shown)
+            self._put_together(PUT_CONFLICTS, lost)
             if cleared:
                 self._connection.cursor().executemany(CLEAR_CONFLICT, cleared)
 
@@ -186,8 +188,8 @@ class PostgresTables:
     def put_studies(self, studies: Collection[StudyRow], series: Collection[SeriesRow]) -> None:
         """Write studies and series."""
         with self._connection.pipeline():
-            self._put(PUT_STUDY, studies)
-            self._put(PUT_SERIES, series)
+            self._put_together(PUT_STUDIES, studies)
+            self._put_together(PUT_SERIES, series)
 
     def state(self, study: StudyKey, due: UUID) -> StudyState:
         """Return the present state of a study that is due, in one round trip."""
@@ -225,7 +227,7 @@ class PostgresTables:
         self, applied: Mapping[TopicPartition, int], waiting: Collection[WaitingDueRow], topic_id: str
     ) -> tuple[WaitingDueRow, ...]:
         """Write the progress and return the waiting dues that are ready, in one round trip."""
-        higher = [(*self._shard, *place, at) for place, at in applied.items() if at > self._applied(place)]
+        higher = [(*place, at) for place, at in applied.items() if at > self._applied(place)]
         reached = {place.partition: at for place, at in applied.items() if _is_waited_for(place, topic_id)}
         asked = {
             "shards": self._shard[0],
@@ -235,7 +237,8 @@ class PostgresTables:
             "offsets": list(reached.values()),
         }
         with self._connection.pipeline():
-            self._put_all(PUT_APPLIED, higher)
+            if higher:
+                self._connection.execute(PUT_APPLIED, (*self._shard, *map(list, zip(*higher, strict=True))))
             self._put_all(PUT_WAITING, [(*self._shard, *row.__dict__.values()) for row in waiting])
             ready = self._connection.execute(READY, asked)
             return tuple(_rows(WaitingDueRow, ready))
@@ -261,6 +264,11 @@ class PostgresTables:
     def _put(self, statement: bytes, rows: Collection[Any]) -> None:
         self._put_all(statement, [_values(row) for row in rows])
 
+    def _put_together(self, statement: bytes, rows: Collection[Any]) -> None:
+        """Write rows of different keys by one statement: each one costs a system call at both ends."""
+        if rows:
+            self._connection.execute(statement, [_json(rows)])
+
     def _put_all(self, statement: Query, rows: Collection[Sequence[Any]]) -> None:
         if rows:
             self._connection.cursor().executemany(statement, rows)
@@ -273,7 +281,7 @@ def rejecting_data() -> Iterator[None]:
         yield
     except BLAMES_DATA:
         # Without its cause: the database's message may quote the row, and so patient data.
-        raise Rejected("refused-by-the-database") from None
+        raise Rejected(REFUSED) from None
 
 
 def _held(connection: Connection[tuple[Any, ...]], shard: tuple[int, int]) -> PostgresTables:
@@ -329,6 +337,18 @@ def _value(value: Any) -> Any:
     return Json(value) if isinstance(value, dict) else value
 
 
+def _json(rows: Collection[Any]) -> str:
+    """Return rows as PostgreSQL reads them from JSON. Raises Rejected for a number or text that JSON cannot have."""
+    try:
+        return orjson.dumps([row.__dict__ for row in rows], default=_bytea).decode()
+    except orjson.JSONEncodeError:
+        raise Rejected(REFUSED) from None
+
+
+def _bytea(value: bytes) -> str:
+    return f"\\x{value.hex()}"
+
+
 def _key(row: Content) -> InstanceKey:
     return InstanceKey(row.tenant, row.study_uid, row.sop_uid)
 
@@ -351,17 +371,26 @@ def _select(kind: type[Any], rest: str) -> bytes:
 
 def _upsert(kind: type[Any], table: str, key: str, guard: str) -> bytes:
     """Return an INSERT that replaces the row under the same key if the guard is true; there `old` is that row."""
+    return _upsert_from(sql.SQL("VALUES ({})").format(_placeholders(kind)), kind, table, key, guard)
+
+
+def _upsert_together(kind: type[Any], table: str, key: str, guard: str) -> bytes:
+    """Return such an INSERT of many rows, each of another key, whose one parameter is what _json() returns."""
+    rows = sql.SQL("SELECT {} FROM json_populate_recordset(NULL::{}, %s::json)")
+    return _upsert_from(rows.format(_names(kind), sql.Identifier(table)), kind, table, key, guard)
+
+
+def _upsert_from(rows: sql.Composed, kind: type[Any], table: str, key: str, guard: str) -> bytes:
     names = [each.name for each in fields(kind)]
     rest = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in names if name not in key.split(", ")]
-    statement = sql.SQL("INSERT INTO {} AS old ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {} WHERE {}").format(
-        sql.Identifier(table),
-        _names(kind),
-        sql.SQL(", ").join(sql.Placeholder() * len(names)),
-        sql.SQL(key),
-        sql.SQL(", ").join(rest),
-        sql.SQL(guard),
+    statement = sql.SQL("INSERT INTO {} AS old ({}) {} ON CONFLICT ({}) DO UPDATE SET {} WHERE {}").format(
+        sql.Identifier(table), _names(kind), rows, sql.SQL(key), sql.SQL(", ").join(rest), sql.SQL(guard)
     )
     return statement.as_bytes()
+
+
+def _placeholders(kind: type[Any]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Placeholder() * len(fields(kind)))
 
 
 # The guards keep a delayed attempt from overwriting what a later attempt has written. Text is compared bytewise, as in
@@ -369,20 +398,20 @@ def _upsert(kind: type[Any], table: str, key: str, guard: str) -> bytes:
 FIRST = """old.version < excluded.version
     AND (excluded.first_stored_at, excluded.first_sop_uid COLLATE "C", excluded.first_data_hash COLLATE "C")
      <= (old.first_stored_at, old.first_sop_uid COLLATE "C", old.first_data_hash COLLATE "C")"""
-PUT_STUDY = _upsert(StudyRow, "study", "tenant, study_uid", FIRST)
-PUT_SERIES = _upsert(SeriesRow, "series", "tenant, study_uid, series_uid", FIRST)
+PUT_STUDIES = _upsert_together(StudyRow, "study", "tenant, study_uid", FIRST)
+PUT_SERIES = _upsert_together(SeriesRow, "series", "tenant, study_uid, series_uid", FIRST)
 # Of one content: its order may only fall, and its placement only rise (operators/catalog/contents.py).
 SAME_CONTENT = """(excluded.stored_at, excluded.transfer_id COLLATE "C") <= (old.stored_at, old.transfer_id COLLATE "C")
     AND (excluded.last_stored_at, excluded.prefix_hash COLLATE "C", excluded.size_bytes)
      >= (old.last_stored_at, old.prefix_hash COLLATE "C", old.size_bytes)"""
-PUT_INSTANCE = _upsert(
+PUT_INSTANCES = _upsert_together(
     InstanceRow,
     "instance",
     "tenant, study_uid, sop_uid",
     f"""old.version < excluded.version AND CASE WHEN excluded.data_hash = old.data_hash THEN {SAME_CONTENT}
     ELSE (excluded.stored_at, excluded.data_hash COLLATE "C") < (old.stored_at, old.data_hash COLLATE "C") END""",
 )
-PUT_CONFLICT = _upsert(ConflictRow, "conflict", "tenant, study_uid, sop_uid, data_hash", SAME_CONTENT)
+PUT_CONFLICTS = _upsert_together(ConflictRow, "conflict", "tenant, study_uid, sop_uid, data_hash", SAME_CONTENT)
 PUT_TRANSFER = _upsert(
     TransferRow,
     "transfer",
@@ -396,9 +425,7 @@ PUT_QUARANTINE = _upsert(
     "(excluded.stored_at, excluded.occurred_at, excluded.event_id) > (old.stored_at, old.occurred_at, old.event_id)",
 )
 PUT_REVISION = (
-    sql.SQL("INSERT INTO revision ({}) VALUES ({})")
-    .format(_names(RevisionRow), sql.SQL(", ").join(sql.Placeholder() * len(fields(RevisionRow))))
-    .as_bytes()
+    sql.SQL("INSERT INTO revision ({}) VALUES ({})").format(_names(RevisionRow), _placeholders(RevisionRow)).as_bytes()
 )
 CLEAR_CONFLICT = "DELETE FROM conflict WHERE tenant = %s AND study_uid = %s AND sop_uid = %s AND data_hash = %s"
 
@@ -422,7 +449,8 @@ REVISIONS = _select(RevisionRow, "revision WHERE shard = %s AND version > %s ORD
 
 APPLIED = 'SELECT topic, topic_id, "partition", "offset" FROM applied_offset WHERE shards = %s AND shard = %s'
 ANNOUNCED = "SELECT announced FROM shard_progress WHERE shards = %s AND shard = %s"
-PUT_APPLIED = """INSERT INTO applied_offset AS old VALUES (%s, %s, %s, %s, %s, %s)
+PUT_APPLIED = """INSERT INTO applied_offset AS old
+    SELECT %s, %s, place.* FROM unnest(%s::text[], %s::text[], %s::integer[], %s::bigint[]) AS place
     ON CONFLICT (shards, shard, topic, topic_id, "partition")
     DO UPDATE SET "offset" = excluded."offset" WHERE excluded."offset" > old."offset"
 """
