@@ -173,7 +173,10 @@ def connected(port: int, sent: bytes, source: str = "127.0.0.1") -> Iterator[soc
 
 
 def next_pdu(connection: socket.socket) -> bytes:
+    """Return the next PDU; raises ConnectionError if the gateway has closed the connection."""
     head = connection.recv(6, socket.MSG_WAITALL)
+    if len(head) < 6:
+        raise ConnectionError("the gateway has closed the connection")
     return head + connection.recv(int.from_bytes(head[2:], "big"), socket.MSG_WAITALL)
 
 
