@@ -7,13 +7,14 @@ and as the objects hold them, so a time zone in the query is ignored. A list of 
 also be given as repeated parameters.
 
 A pattern that selects little, such as *n*, costs a look at every row, and its first hits are wanted while somebody
-types: it is compared with the first MOST_COMPARED rows that meet the query's other conditions, in the order of results.
+types. So does a condition on series or instances that no index serves, when no other condition has one. These are
+compared with the first MOST_COMPARED rows that meet the query's other conditions, in the order of results.
 """
 
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, time
 from typing import Any, Literal
 
@@ -32,7 +33,7 @@ MAX_VALUE_LENGTH = 8192
 MAX_STARS = 8
 WILDCARDS = frozenset("*?")
 MIN_LITERALS = 2
-# The rows that patterns with fewer literal characters are compared with.
+# The rows that conditions without an index, or with fewer literal characters, are compared with.
 MOST_COMPARED = 5000
 # How far the results after a page are counted: to count all of a million would take longer than any page.
 MOST_COUNTED = 10_000
@@ -62,7 +63,7 @@ class Match:
 class Query:
     """A query: its level, the UIDs that its path names, its conditions, and the page and attributes to return.
 
-    `include` has the tags to return besides the default ones; None means all attributes. Short matches are compared
+    `include` has the tags to return besides the default ones; None means all attributes. Some matches are compared
     with the first `most_compared` rows that meet the others, and the results after the page are counted up to `most_counted`.
     """
 
@@ -78,9 +79,22 @@ class Query:
     most_counted: int = MOST_COUNTED
 
     @property
-    def short_matches(self) -> tuple[Match, ...]:
-        """Return the conditions that are compared with few rows."""
-        return tuple(match for match in self.matches if match.is_short)
+    def compared_matches(self) -> tuple[Match, ...]:
+        """Return the conditions that are compared with few rows: those that would cost a look at every one."""
+        return tuple(match for match in self.matches if match.is_short or self._needs_index(match))
+
+    @property
+    def usual_matches(self) -> tuple[Match, ...]:
+        """Return the conditions that are compared with every row."""
+        compared = self.compared_matches
+        return tuple(match for match in self.matches if match not in compared)
+
+    def _needs_index(self, match: Match) -> bool:
+        """True for a condition on series or instances if the path names no study and no condition has an index.
+
+        Studies are few enough to look at each; their instances are not.
+        """
+        return match.attribute.level != "study" and self.study_uid is None and not any(map(_has_index, self.matches))
 
     @property
     def parents(self) -> tuple[Level, ...]:
@@ -117,7 +131,7 @@ def parse(
     controls, wanted, ignored = _sort_out(parameters, level)
     rules = _Rules(_flag(controls, "emptyvaluematching"), _flag(controls, "multiplevaluematching"))
     matches = tuple(match for path, text in wanted.items() if (match := _match(BY_PATH[path], text, rules)))
-    return Query(
+    query = Query(
         level=level,
         study_uid=study_uid,
         series_uid=series_uid,
@@ -125,8 +139,9 @@ def parse(
         limit=min(_count(controls, "limit", limits.default_limit), limits.most_limit),
         offset=_count(controls, "offset", 0),
         include=_include(controls.get("includefield", [])),
-        warnings=(*_warnings(controls, ignored), *_short_warnings(matches)),
+        warnings=_warnings(controls, ignored),
     )
+    return replace(query, warnings=(*query.warnings, *_compared_warnings(query.compared_matches)))
 
 
 def path_of(name: str) -> str | None:
@@ -221,12 +236,17 @@ def _warnings(controls: Mapping[str, list[str]], ignored: list[str]) -> tuple[st
     return tuple(warnings)
 
 
-def _short_warnings(matches: Iterable[Match]) -> Iterator[str]:
-    names = ", ".join(match.attribute.keyword for match in matches if match.is_short)
+def _has_index(match: Match) -> bool:
+    """True if an index finds the rows that meet the condition; none finds empty values."""
+    return match.attribute.is_indexed and match.operator != "empty" and not match.is_short
+
+
+def _compared_warnings(compared: Iterable[Match]) -> Iterator[str]:
+    names = ", ".join(match.attribute.keyword for match in compared)
     if names:
         yield (
-            f"A pattern with fewer than {MIN_LITERALS} characters besides wildcards is compared with the first "
-            f"{MOST_COMPARED} results of the other conditions only ({names})."
+            f"Conditions that no index serves are compared with the first {MOST_COMPARED} results of the other conditions"
+            f" only ({names})."
         )
 
 

@@ -29,7 +29,8 @@ class Attribute:
     `path` is its tag as eight hexadecimal digits. For an attribute in the items of a sequence, the sequence's tag and a
     dot come first; `keyword` has the same form. `name` is the name of its value in events and rows. A fact is read from
     the header and carried by events in the field `name` of Facts; the other attributes are UIDs of the event, or are
-    derived by the catalog from its rows.
+    derived by the catalog from its rows. For an attribute that is indexed, the catalog has an index by which values are
+    found, or parts of them.
     """
 
     keyword: str
@@ -40,6 +41,7 @@ class Attribute:
     matching: Matching | None = None
     answered: Answered = "if-known"
     is_fact: bool = True
+    is_indexed: bool = False
 
     @property
     def tag(self) -> int:
@@ -68,28 +70,38 @@ class Attribute:
 ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("SpecificCharacterSet", "00080005", "CS", "instance", "specific_character_set", None, "everywhere"),
     Attribute("TimezoneOffsetFromUTC", "00080201", "SH", "instance", "timezone_offset_from_utc", None, "everywhere"),
-    Attribute("StudyInstanceUID", "0020000D", "UI", "study", "study_uid", "uid", is_fact=False),
-    Attribute("PatientName", "00100010", "PN", "study", "patient_name", "name", "always"),
-    Attribute("PatientID", "00100020", "LO", "study", "patient_id", "text", "always"),
+    Attribute("StudyInstanceUID", "0020000D", "UI", "study", "study_uid", "uid", is_fact=False, is_indexed=True),
+    Attribute("PatientName", "00100010", "PN", "study", "patient_name", "name", "always", is_indexed=True),
+    Attribute("PatientID", "00100020", "LO", "study", "patient_id", "text", "always", is_indexed=True),
     Attribute("IssuerOfPatientID", "00100021", "LO", "study", "issuer_of_patient_id", "text"),
     Attribute("PatientBirthDate", "00100030", "DA", "study", "patient_birth_date", "date", "always"),
     Attribute("PatientSex", "00100040", "CS", "study", "patient_sex", "code", "always"),
-    Attribute("StudyDate", "00080020", "DA", "study", "study_date", "date", "always"),
+    Attribute("StudyDate", "00080020", "DA", "study", "study_date", "date", "always", is_indexed=True),
     Attribute("StudyTime", "00080030", "TM", "study", "study_time", "time", "always"),
-    Attribute("AccessionNumber", "00080050", "SH", "study", "accession_number", "text", "always"),
+    Attribute("AccessionNumber", "00080050", "SH", "study", "accession_number", "text", "always", is_indexed=True),
     Attribute("ReferringPhysicianName", "00080090", "PN", "study", "referring_physician_name", "name", "always"),
-    Attribute("StudyDescription", "00081030", "LO", "study", "study_description", "description"),
+    Attribute("StudyDescription", "00081030", "LO", "study", "study_description", "description", is_indexed=True),
     Attribute("StudyID", "00200010", "SH", "study", "study_id", "text", "always"),
-    Attribute("ModalitiesInStudy", "00080061", "CS", "study", "modalities", "codes", "by-reader", is_fact=False),
+    Attribute(
+        "ModalitiesInStudy",
+        "00080061",
+        "CS",
+        "study",
+        "modalities",
+        "codes",
+        "by-reader",
+        is_fact=False,
+        is_indexed=True,
+    ),
     Attribute("SOPClassesInStudy", "00080062", "UI", "study", "sop_classes", "uids", "by-reader", is_fact=False),
     Attribute("NumberOfStudyRelatedSeries", "00201206", "IS", "study", "series", "number", "by-reader", is_fact=False),
     Attribute(
         "NumberOfStudyRelatedInstances", "00201208", "IS", "study", "instances", "number", "by-reader", is_fact=False
     ),
-    Attribute("SeriesInstanceUID", "0020000E", "UI", "series", "series_uid", "uid", is_fact=False),
+    Attribute("SeriesInstanceUID", "0020000E", "UI", "series", "series_uid", "uid", is_fact=False, is_indexed=True),
     Attribute("Modality", "00080060", "CS", "series", "modality", "code", "always"),
-    Attribute("SeriesDescription", "0008103E", "LO", "series", "series_description", "description"),
-    Attribute("ProtocolName", "00181030", "LO", "series", "protocol_name", "description"),
+    Attribute("SeriesDescription", "0008103E", "LO", "series", "series_description", "description", is_indexed=True),
+    Attribute("ProtocolName", "00181030", "LO", "series", "protocol_name", "description", is_indexed=True),
     Attribute("SeriesDate", "00080021", "DA", "series", "series_date"),
     Attribute("SeriesTime", "00080031", "TM", "series", "series_time"),
     Attribute("SeriesNumber", "00200011", "IS", "series", "series_number", "number", "always"),
@@ -120,7 +132,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
         "requested_procedure_id",
         "texts",
     ),
-    Attribute("SOPInstanceUID", "00080018", "UI", "instance", "sop_uid", "uid", is_fact=False),
+    Attribute("SOPInstanceUID", "00080018", "UI", "instance", "sop_uid", "uid", is_fact=False, is_indexed=True),
     Attribute("SOPClassUID", "00080016", "UI", "instance", "sop_class", "uid", is_fact=False),
     Attribute("InstanceNumber", "00200013", "IS", "instance", "instance_number", "number", "always"),
     Attribute("NumberOfFrames", "00280008", "IS", "instance", "number_of_frames", "number"),

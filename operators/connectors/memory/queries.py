@@ -44,11 +44,11 @@ class MemoryQueries(Failing):
     async def search(self, tenant: str, query: Query) -> Page:
         """Return the requested page of shown studies, series or instances."""
         self.before_request("catalog")
-        short = query.short_matches
+        compared = query.compared_matches
         found = [lineage for lineage in self._lineages(tenant, query.level) if _is_found(lineage, query)]
         found.sort(key=_order)
-        if short:
-            found = [lineage for lineage in found[: query.most_compared] if _meets(lineage, short)]
+        if compared:
+            found = [lineage for lineage in found[: query.most_compared] if _meets(lineage, compared)]
         end = query.offset + query.limit
         levels = (*query.parents, query.level)
         hits = tuple(_hit(lineage, query.level, levels) for lineage in found[query.offset : end])
@@ -105,7 +105,7 @@ def _is_found(lineage: Lineage, query: Query) -> bool:
         return False
     if query.series_uid is not None and own.series_uid != query.series_uid:
         return False
-    return _meets(lineage, (match for match in query.matches if not match.is_short))
+    return _meets(lineage, query.usual_matches)
 
 
 def _meets(lineage: Lineage, matches: Iterable[Match]) -> bool:

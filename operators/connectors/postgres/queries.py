@@ -40,10 +40,12 @@ UIDS: dict[Level, LiteralString] = {
     "series": "series.study_uid, series.series_uid, NULL",
     "instance": "instance.study_uid, instance.series_uid, instance.sop_uid",
 }
-ORDER: dict[Level, LiteralString] = {
-    "study": "study.study_date DESC NULLS LAST, study.study_uid",
-    "series": "series.series_number, series.series_uid",
-    "instance": "instance.instance_number, instance.sop_uid",
+# A column, and the way that it orders results.
+Ordered = tuple[LiteralString, LiteralString]
+ORDER: dict[Level, tuple[Ordered, ...]] = {
+    "study": (("study.study_date", "DESC NULLS LAST"), ("study.study_uid", "ASC")),
+    "series": (("series.series_number", "ASC"), ("series.series_uid", "ASC")),
+    "instance": (("instance.instance_number", "ASC"), ("instance.sop_uid", "ASC")),
 }
 # Studies and series without a shown instance are known only from contents that lost a conflict.
 SHOWN: dict[Level, LiteralString] = {
@@ -92,13 +94,13 @@ PAGE: LiteralString = "SELECT {columns} FROM {rows} ORDER BY {order} LIMIT %s OF
 LATER_PAGE: LiteralString = """
     SELECT {columns} FROM (SELECT study.tenant, study.study_uid FROM {rows} ORDER BY {order} LIMIT %s OFFSET %s) AS page
     JOIN study USING (tenant, study_uid) ORDER BY {order}"""
-# The first rows that meet the usual conditions, in the order of results, and if they meet the short ones too. The result's
-# columns come first, as in the usual statement; the window and the limit read the same order, so the rows once.
-FIRST_ROWS: LiteralString = """
-    SELECT {columns}, row_number() OVER (ORDER BY {order}) AS place, {is_found} AS is_found
-    FROM {rows} ORDER BY {order} LIMIT %s"""
-SHORT_PAGE: LiteralString = "SELECT * FROM ({}) AS first_rows WHERE is_found ORDER BY place LIMIT %s OFFSET %s"
-SHORT_REST: LiteralString = "({}) AS first_rows WHERE is_found"
+# The first rows that meet the usual conditions, in the order of results, and if they meet the compared ones too. The
+# values that order them have names, by which the planner knows that they come in the page's order: it stops at its end.
+FIRST_ROWS: LiteralString = "SELECT {columns}, {is_found} AS is_found FROM {rows} ORDER BY {order} LIMIT %s"
+COMPARED_PAGE: LiteralString = (
+    "SELECT * FROM ({first}) AS first_rows WHERE is_found ORDER BY {order} LIMIT %s OFFSET %s"
+)
+COMPARED_REST: LiteralString = "({first}) AS first_rows WHERE is_found"
 # The results after a page, counted no further than asked for.
 COUNT: LiteralString = "SELECT count(*) FROM (SELECT FROM {} OFFSET %s LIMIT %s) AS rest"
 
@@ -129,7 +131,7 @@ Condition = tuple[str, str, str]
 class StatementShape(NamedTuple):
     """Everything that the text of a statement depends on; `is_later` is True for a page of studies after others.
 
-    `conditions` are met by every row that is read, `short` by those that are found among the first of these.
+    `conditions` are met by every row that is read, `compared` by those that are found among the first of these.
     """
 
     level: Level
@@ -137,7 +139,7 @@ class StatementShape(NamedTuple):
     is_in_series: bool
     parents: tuple[Level, ...]
     conditions: tuple[Condition, ...]
-    short: tuple[Condition, ...]
+    compared: tuple[Condition, ...]
     is_later: bool
 
     @property
@@ -245,9 +247,9 @@ async def _transact(connection: AsyncConnection[Row], tenant: str, statement: by
 
 def _shape(query: Query) -> StatementShape:
     given = (query.study_uid is not None, query.series_uid is not None)
-    usual = tuple(_condition(match) for match in query.matches if not match.is_short)
-    short, is_later = tuple(map(_condition, query.short_matches)), query.level == "study" and query.offset > 0
-    return StatementShape(query.level, *given, query.parents, usual, short, is_later)
+    usual, compared = (tuple(map(_condition, matches)) for matches in (query.usual_matches, query.compared_matches))
+    is_later = query.level == "study" and query.offset > 0
+    return StatementShape(query.level, *given, query.parents, usual, compared, is_later)
 
 
 def _condition(match: Match) -> Condition:
@@ -265,12 +267,13 @@ def _form(match: Match) -> str:
 
 
 def _values(tenant: str, query: Query) -> Iterator[Any]:
-    """Yield the values of the statements' parameters, in the order of the text: short matches are the first."""
-    yield from _match_values(query.short_matches)
+    """Yield the values of the statements' parameters, in the order of the text: compared matches are the first."""
+    compared = query.compared_matches
+    yield from _match_values(compared)
     yield tenant
     yield from (uid for uid in (query.study_uid, query.series_uid) if uid is not None)
-    yield from _match_values(match for match in query.matches if not match.is_short)
-    if query.short_matches:
+    yield from _match_values(query.usual_matches)
+    if compared:
         yield query.most_compared
 
 
@@ -289,25 +292,46 @@ def _match_values(matches: Iterable[Match]) -> Iterator[Any]:
 def _statements(shape: StatementShape) -> tuple[bytes, bytes]:
     """Return the statements for a page and for the count of the results after it, which joins only tables with conditions."""
     levels = (*shape.parents, shape.level)
-    order = sql.SQL(", ").join(sql.SQL(ORDER[each]) for each in levels if each != "study" or not shape.is_in_study)
+    order = [each for level in levels if level != "study" or not shape.is_in_study for each in ORDER[level]]
     columns = sql.SQL(", ").join([sql.SQL(UIDS[shape.level]), *(sql.SQL(COLUMNS[each]) for each in levels)])
-    matched = {BY_PATH[path].level for path, _, _ in (*shape.conditions, *shape.short)}
+    matched = {BY_PATH[path].level for path, _, _ in (*shape.conditions, *shape.compared)}
     rows = _by_study(shape) if shape.is_by_study else _joined(shape, matched.union(shape.parents))
-    if shape.short:
-        is_found = sql.SQL(" AND ").join(map(_text_of, shape.short))
-        first_rows = sql.SQL(FIRST_ROWS).format(columns=columns, order=order, is_found=is_found, rows=rows)
-        page, found = (sql.SQL(text).format(first_rows) for text in (SHORT_PAGE, SHORT_REST))
+    if shape.compared:
+        page, found = _compared(shape, columns, rows, order)
     else:
         text = LATER_PAGE if shape.is_later else PAGE
-        page = sql.SQL(text).format(columns=columns, rows=rows, order=order)
-        found = sql.SQL("{}").format(_joined(shape, matched))
+        page, found = sql.SQL(text).format(columns=columns, rows=rows, order=_in_order(order)), _joined(shape, matched)
     return page.as_bytes(None), sql.SQL(COUNT).format(found).as_bytes(None)
+
+
+def _compared(
+    shape: StatementShape, columns: sql.Composable, rows: sql.Composable, order: list[Ordered]
+) -> tuple[sql.Composable, sql.Composable]:
+    """Return the page of a shape that compares the first rows, and all that are found among them."""
+    is_found = sql.SQL(" AND ").join(map(_text_of, shape.compared))
+    named = [sql.SQL("{} AS {}").format(sql.SQL(column), _place(at)) for at, (column, _) in enumerate(order)]
+    again = [sql.SQL("{} {}").format(_place(at), sql.SQL(way)) for at, (_, way) in enumerate(order)]
+
+    def first(selected: sql.Composable) -> sql.Composable:
+        return sql.SQL(FIRST_ROWS).format(columns=selected, is_found=is_found, rows=rows, order=_in_order(order))
+
+    placed = first(sql.SQL(", ").join([columns, *named]))
+    page = sql.SQL(COMPARED_PAGE).format(first=placed, order=sql.SQL(", ").join(again))
+    return page, sql.SQL(COMPARED_REST).format(first=first(sql.SQL("1")))
+
+
+def _in_order(order: list[Ordered]) -> sql.Composable:
+    return sql.SQL(", ").join(sql.SQL("{} {}").format(sql.SQL(column), sql.SQL(way)) for column, way in order)
+
+
+def _place(number: int) -> sql.Composable:
+    return sql.Identifier(f"place_{number}")
 
 
 def _by_study(shape: StatementShape) -> sql.Composable:
     """Return the rows of a shape that is_by_study."""
     where = sql.SQL(" AND ").join(_conditions(shape._replace(level="study")))
-    studies = sql.SQL(STUDIES_IN_ORDER).format(where=where, order=sql.SQL(ORDER["study"]))
+    studies = sql.SQL(STUDIES_IN_ORDER).format(where=where, order=_in_order(list(ORDER["study"])))
     below = LEVELS[1 : LEVELS.index(shape.level) + 1]
     return sql.SQL(" ").join([studies, *(sql.SQL(BELOW[each]) for each in below)])
 

@@ -253,6 +253,25 @@ def test_a_short_pattern_is_compared_with_the_first_rows_of_the_other_conditions
     assert ([uid_of(hit) for hit in page.hits], page.remaining) == (found, remaining)
 
 
+@pytest.mark.parametrize(
+    ("level", "pairs", "most", "found"),
+    [
+        ("series", {"Modality": "SR"}, 10, []),
+        ("series", {"Modality": "SR"}, 11, ["1.2.0.2"]),
+        ("instance", {"InstanceNumber": "1"}, 9, []),
+        ("instance", {"InstanceNumber": "1"}, 12, ["1.2.0.4.1", "1.2.0.2.1"]),
+        ("instance", {"InstanceNumber": "1", "PatientSex": "O"}, 12, ["1.2.0.4.1", "1.2.0.2.1"]),
+        ("instance", {"InstanceNumber": "1", "PatientID": "P_1"}, 1, ["1.2.0.4.1", "1.2.0.2.1", "1.2.0.3.1"]),
+    ],
+)
+def test_series_and_instances_are_compared_with_the_first_rows_if_no_condition_has_an_index(
+    archive: Archive, level: Level, pairs: dict[str, str], most: int, found: list[str]
+) -> None:
+    page = archive.search(replace(parse(pairs.items(), level), most_compared=most))
+
+    assert [uid_of(hit) for hit in page.hits] == found
+
+
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("pairs", [[], [("PatientName", "*N*")]], ids=["all", "short"])
 def test_the_results_after_a_page_are_counted_up_to_a_bound(
@@ -314,11 +333,13 @@ def test_pages_of_an_unchanged_catalog_have_each_of_a_thousand_rows_once(
 
 
 @pytest.mark.parametrize("level", ["series", "instance"])
-@pytest.mark.parametrize("pairs", [[], [("PatientName", "*N*")]], ids=["all", "short"])
+@pytest.mark.parametrize(
+    "pairs", [[], [("PatientName", "*N*")], [("Modality", "CT")]], ids=["all", "short", "without an index"]
+)
 def test_a_page_of_all_studies_reads_the_rows_of_the_first_studies_only(
     crowd: Archive, request: pytest.FixtureRequest, level: Level, pairs: list[tuple[str, str]]
 ) -> None:
-    query = replace(parse([*pairs, ("limit", "10")], level), most_compared=20)
+    query = parse([*pairs, ("limit", "10")], level)
     stack: RunningStack = request.getfixturevalue("stack")
     page, _ = _statements(_shape(query))
     with connected(stack.catalog("reader"), "test", OPTIONS) as reader:

@@ -164,7 +164,7 @@ def test_a_pattern_that_selects_little_is_compared_with_the_first_rows_and_a_war
 ) -> None:
     query = parse([(name, text), ("StudyDate", "20260101")], "study")
 
-    assert [match.attribute.keyword for match in query.short_matches] == [name]
+    assert [match.attribute.keyword for match in query.compared_matches] == [name]
     assert f"compared with the first 5000 results of the other conditions only ({name})" in query.warnings[0]
 
 
@@ -185,13 +185,40 @@ def test_a_pattern_that_selects_little_is_compared_with_the_first_rows_and_a_war
 def test_two_characters_or_a_wide_one_make_the_usual_search(name: str, text: str) -> None:
     query = parse([(name, text)], "study")
 
-    assert (query.short_matches, query.warnings, len(query.matches)) == ((), (), 1)
+    assert (query.compared_matches, query.warnings, len(query.matches)) == ((), (), 1)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "compared"),
+    [
+        ({}, ["Modality", "Rows"]),
+        ({"PatientSex": "F"}, ["Modality", "Rows"]),
+        ({"PatientName": "*n*"}, ["Modality", "Rows", "PatientName"]),
+        ({"PatientID": '""', "emptyvaluematching": "true"}, ["Modality", "Rows"]),
+        ({"PatientName": "*nn*"}, []),
+        ({"StudyDate": "20260101"}, []),
+        ({"SOPInstanceUID": "1.2"}, []),
+    ],
+)
+def test_conditions_on_series_and_instances_need_another_one_with_an_index(
+    pairs: dict[str, str], compared: list[str]
+) -> None:
+    query = parse([("Modality", "CT"), ("Rows", "512"), *pairs.items()], "instance")
+
+    assert [match.attribute.keyword for match in query.compared_matches] == compared
+    assert bool(query.warnings) == bool(compared)
+
+
+def test_a_study_in_the_path_serves_as_an_index() -> None:
+    query = parse([("Modality", "CT")], "instance", study_uid="1.2")
+
+    assert (query.compared_matches, query.warnings) == ((), ())
 
 
 def test_of_several_patterns_a_short_one_makes_all_short() -> None:
     query = parse([("PatientID", r"ab*\c*"), ("multiplevaluematching", "true")], "study")
 
-    assert query.short_matches == query.matches
+    assert query.compared_matches == query.matches
 
 
 @pytest.mark.parametrize("name", ["StudyDescription", "00081030"])

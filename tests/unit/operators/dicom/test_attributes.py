@@ -32,6 +32,15 @@ def test_keyword_tag_and_vr_are_those_of_the_dictionary(attribute: Attribute) ->
     assert tag_for_keyword(attribute.keyword.rpartition(".")[2]) == attribute.tag
 
 
+@pytest.mark.parametrize("attribute", [each for each in ATTRIBUTES if each.is_indexed], ids=name_of)
+def test_an_indexed_attribute_has_an_index_in_the_tables(attribute: Attribute) -> None:
+    ddl = "".join(path.read_text() for path in sorted((SCHEMAS / "catalog").glob("*.sql")))
+    indexes = re.findall(rf"CREATE INDEX \w+ +ON {attribute.level} (?:USING gin )?\((.*?)\)", ddl)
+    keys = re.findall(rf"CREATE TABLE {attribute.level} \(.*?PRIMARY KEY \((.*?)\)", ddl, re.DOTALL)
+
+    assert any(re.search(rf"\b{attribute.column}\b", columns) for columns in (*indexes, *keys))
+
+
 def test_every_attribute_has_one_row() -> None:
     assert len({attribute.path for attribute in ATTRIBUTES}) == len(ATTRIBUTES)
     assert len({attribute.keyword for attribute in ATTRIBUTES}) == len(ATTRIBUTES)
