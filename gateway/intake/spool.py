@@ -17,6 +17,10 @@ from schemas.telemetry import GATEWAY_SPOOLED_BYTES
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap
 
+# How many bytes of a body in memory may wait to be hashed. Hashing pushes our code out of the processor's caches, so a CT
+# slice is hashed once, not once for each of the pieces that it arrives in.
+UNHASHED_BYTES = 2**20
+
 
 class Hasher(Protocol):
     """A hash that takes its input in pieces, as those of hashlib do."""
@@ -81,6 +85,8 @@ class Body:
         self._room = room
         self._limits = limits
         self._memory = bytearray()
+        # How many bytes of `_memory` are hashed.
+        self._hashed_bytes = 0
         self._file: IO[bytes] | None = None
         self._map: mmap.mmap | None = None
         self._held_bytes = self._spooled_bytes = 0
@@ -89,6 +95,7 @@ class Body:
     @property
     def data_hash(self) -> str:
         """Return the hash of the data set so far, in hex."""
+        self._hash_memory()
         return self._hasher.hexdigest()
 
     @property
@@ -99,6 +106,7 @@ class Body:
     @property
     def crc32c(self) -> int:
         """Return the CRC32C of the prefix and the data set so far."""
+        self._hash_memory()
         return int(self._crc)
 
     def write(self, piece: memoryview) -> None:
@@ -108,9 +116,6 @@ class Body:
             self.fail(Rejected("too-large"))
         if self.failed is not None:
             return
-        self._hasher.update(piece)
-        # google-crc32c refuses a memoryview, but takes an array over the same memory.
-        self._crc = google_crc32c.extend(self._crc, np.frombuffer(piece, dtype=np.uint8))
         try:
             self._keep(piece)
         except OSError:
@@ -137,10 +142,12 @@ class Body:
         yield self._map
 
     def close(self) -> None:
-        """Free the memory and the file. May be called more than once."""
+        """Free the memory and the file; the hashes stay. May be called more than once."""
+        if self.failed is None:
+            self._hash_memory()
         self._hold(-self._held_bytes)
         self._spool(-self._spooled_bytes)
-        self._memory = bytearray()
+        self._forget_memory()
         if self._file is not None:
             # A flush that fails on a full disk must not raise here; the file is closed all the same.
             with suppress(OSError):
@@ -152,9 +159,12 @@ class Body:
         if not piece or (self._file is None and self._fits(len(piece))):
             self._memory += piece
             self._hold(len(piece))
+            if len(self._memory) - self._hashed_bytes >= UNHASHED_BYTES:
+                self._hash_memory()
             return
         file = self._file or self._spill()
         self._spool(len(piece))
+        self._hash(piece)
         file.write(piece)
 
     def _fits(self, size_bytes: int) -> bool:
@@ -164,10 +174,25 @@ class Body:
         # A file without a name: a killed process leaves nothing behind.
         self._file = tempfile.TemporaryFile(dir=self._limits.folder)  # noqa: SIM115 - closed with the body
         self._spool(len(self._memory))
+        self._hash_memory()
         self._file.write(self._memory)
         self._hold(-len(self._memory))
-        self._memory = bytearray()
+        self._forget_memory()
         return self._file
+
+    def _hash_memory(self) -> None:
+        """Hash what is in memory and not hashed yet."""
+        if self._hashed_bytes < len(self._memory):
+            self._hash(memoryview(self._memory)[self._hashed_bytes :])
+            self._hashed_bytes = len(self._memory)
+
+    def _hash(self, piece: memoryview) -> None:
+        self._hasher.update(piece)
+        # google-crc32c refuses a memoryview, but takes an array over the same memory.
+        self._crc = google_crc32c.extend(self._crc, np.frombuffer(piece, dtype=np.uint8))
+
+    def _forget_memory(self) -> None:
+        self._memory, self._hashed_bytes = bytearray(), 0
 
     def _hold(self, size_bytes: int) -> None:
         self._room.hold(size_bytes)

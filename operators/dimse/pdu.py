@@ -25,6 +25,8 @@ IS_COMMAND, IS_LAST = 0x01, 0x02
 
 # Anybody can open a connection: a peer without an association yet gets only a small buffer.
 FIRST_BUFFER_BYTES = 16 * 1024
+# Room for a CT slice of 512 by 512 pixels, so that one wake-up takes all of it that has arrived.
+BUFFER_BYTES = 640 * 1024
 
 
 class Violation(Exception):
@@ -71,7 +73,7 @@ class PduReader:
     """
 
     def __init__(
-        self, listener: PduListener, *, first_bytes: int, most_bytes: int, buffer_bytes: int = 256 * 1024
+        self, listener: PduListener, *, first_bytes: int, most_bytes: int, buffer_bytes: int = BUFFER_BYTES
     ) -> None:
         self.completed = 0
         # Bytes received so far of the PDU that is being read.
@@ -141,9 +143,15 @@ class PduReader:
         return piece
 
     def _take_header(self) -> bool:
-        if self._end - self._start < PDU_HEADER.size:
+        start = self._start
+        if self._end - start < PDU_HEADER.size:
             return False
-        self._kind, self._pdu_left = PDU_HEADER.unpack(self._take(PDU_HEADER.size))
+        self._kind, self._pdu_left = PDU_HEADER.unpack_from(self._buffer, start)
+        self._start = start + PDU_HEADER.size
+        self.pdu_bytes = PDU_HEADER.size
+        # The hot path: nearly every PDU is a P-DATA-TF of a length that is allowed.
+        if self._kind == DATA and not self._is_first and VALUE_HEADER.size <= self._pdu_left <= self._most_bytes:
+            return True
         self._check_header()
         self._is_first = False
         self._collected.clear()
@@ -190,7 +198,9 @@ class PduReader:
             raise Violation("malformed-pdu", 6)
         if self._end - self._start < VALUE_HEADER.size:
             return False
-        length, context_id, control = VALUE_HEADER.unpack(self._take(VALUE_HEADER.size))
+        length, context_id, control = VALUE_HEADER.unpack_from(self._buffer, self._start)
+        self._start += VALUE_HEADER.size
+        self.pdu_bytes += VALUE_HEADER.size
         # The length counts the context and the control header, not itself.
         self._value_left = length - 2
         self._pdu_left -= VALUE_HEADER.size

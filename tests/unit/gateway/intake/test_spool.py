@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.intake.spool import Body, Room, SpoolLimits
+from gateway.intake.spool import UNHASHED_BYTES, Body, Buffer, Room, SpoolLimits
 from operators.errors import Rejected, Unavailable
 from schemas.telemetry import GATEWAY_SPOOLED_BYTES
 
@@ -38,6 +38,36 @@ def test_hashes_and_content_do_not_depend_on_pieces_or_on_memory_and_file(pieces
     assert received.crc32c == google_crc32c.value(PREFIX + whole)
     received.close()
     assert room.held_bytes == 0
+
+
+def test_a_closed_body_keeps_the_hashes_of_what_had_arrived() -> None:
+    received = body(Path("/tmp"), Room(10_000))
+    received.write(memoryview(b"received"))
+
+    received.close()
+
+    assert received.whole_hash == hashlib.sha256(b"received").hexdigest()
+    assert received.crc32c == google_crc32c.value(PREFIX + b"received")
+
+
+def test_a_body_in_memory_is_hashed_once_its_unhashed_bytes_are_many() -> None:
+    sizes: list[int] = []
+
+    class Recorder:
+        def update(self, data: Buffer, /) -> None:
+            sizes.append(len(data))
+
+        def hexdigest(self) -> str:
+            return ""
+
+    piece = memoryview(bytes(UNHASHED_BYTES // 2))
+    received = Body(PREFIX, Recorder(), Room(2**30), SpoolLimits(2**30, 2**30, Path("/tmp")))
+
+    for _ in range(3):
+        received.write(piece)
+    assert received.data_hash == ""
+
+    assert sizes == [UNHASHED_BYTES, UNHASHED_BYTES // 2]
 
 
 def test_the_file_of_a_body_has_no_name(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pynetdicom.pdu import A_ABORT_RQ, A_RELEASE_RP, A_RELEASE_RQ, P_DATA_TF
 
 from operators.dimse.pdu import (
+    BUFFER_BYTES,
     FIRST_BUFFER_BYTES,
     RELEASE_RP_PDU,
     RELEASE_RQ_PDU,
@@ -142,7 +143,7 @@ def test_the_buffer_is_small_until_the_association_is_accepted() -> None:
     feed(early, data_pdu((1, 2, b"data")))
 
     assert before == during == requested == FIRST_BUFFER_BYTES
-    assert len(early.space()) == 256 * 1024
+    assert len(early.space()) == BUFFER_BYTES
 
 
 def test_a_stopped_reader_reports_no_more_of_the_received_bytes() -> None:
