@@ -3,20 +3,23 @@
 import re
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from operators.dicom.attributes import FACTS, SEQUENCES, items_of
 from operators.dicom.element_json import text_sent_as
 from operators.dicom.reasons import Oddity
-from operators.dicom.scan import MAX_SEQUENCE_BYTES, Buffer, Header, ValueSpan, scanning_items
+from operators.dicom.scan import MAX_SEQUENCE_BYTES, Header, ValueSpan, scanning_items
 from operators.dicom.text import (
     DEFAULT_REPERTOIRE,
     PADDING,
     TRAILING_PADDING_VRS,
+    CharacterSet,
+    DecodedText,
     character_set_of,
 )
 from operators.dicom.transfer_syntaxes import FORMATS, VALUE_BYTES
-from operators.pieces import Pieces
+from operators.pieces import Pieces, finished
 from schemas.events import Facts
 
 MAX_TEXT_LENGTH = 1024
@@ -24,6 +27,12 @@ MAX_TEXT_BYTES = 16 * MAX_TEXT_LENGTH
 MAX_NUMBER_BYTES = 128
 MAX_INT = (1 << 31) - 1
 MAX_ITEMS = 16
+# The instances of a study share most of their texts, so texts and short sequences that were read lately are kept.
+TEXTS_KEPT = 1_024
+SEQUENCES_KEPT = 64
+MAX_KEPT_SEQUENCE_BYTES = 2_048
+# The header of an element, which reading a sequence may look for behind its last byte.
+HEADER_BYTES = 12
 # What separates the values of one item where a backslash separates items. No text has NUL (operators.dicom.text).
 VALUES_IN_ITEM = "\0"
 
@@ -56,13 +65,14 @@ def reading_facts(header: Header) -> Pieces[tuple[Facts, set[Oddity]]]:
             continue
         found_vr, start, length = value
         is_usual = has_ascii and length <= MAX_TEXT_LENGTH and (found_vr == vr or not found_vr)
-        text = _printable(data[start : start + length], vr) if is_usual else None
+        text = _printable(bytes(data[start : start + length]), vr) if is_usual else None
         found[name] = reader.text(value, vr) if text is None else text
         if length > MAX_TEXT_LENGTH:
             yield
     for sequence in SEQUENCES:
         if sequence.tag in values:
-            found |= yield from reader.items(sequence.path)
+            items = reader.kept_items(sequence.path)
+            found |= (yield from reader.items(sequence.path)) if items is None else items
     if not reader.character_set.is_known:
         reader.oddities.add(Oddity.UNKNOWN_CHARACTER_SET)
     return Facts(**found), reader.oddities
@@ -108,7 +118,8 @@ class _Reader:
         raw = bytes(self.header.data[start : start + min(length, MAX_TEXT_BYTES)])
         if found_vr not in {vr, ""}:
             self.oddities.add(Oddity.UNEXPECTED_VR)
-        found = text_sent_as(found_vr, vr, raw, self.header.order, self.character_set)
+        read = _kept_text if length <= MAX_TEXT_LENGTH else text_sent_as
+        found = read(found_vr, vr, raw, self.header.order, self.character_set)
         if found is None:
             self.oddities.add(Oddity.UNREADABLE_NUMBER)
             return ""
@@ -118,6 +129,16 @@ class _Reader:
         if len(text) > MAX_TEXT_LENGTH or length > MAX_TEXT_BYTES:
             self.oddities.add(Oddity.LONG_VALUE)
         return text[:MAX_TEXT_LENGTH]
+
+    def kept_items(self, sequence: str) -> dict[str, str] | None:
+        """Return what items() returns for a short sequence, read once; None for a sequence that is not short."""
+        vr, start, length = self.header.values[int(sequence, 16)]
+        if length > MAX_KEPT_SEQUENCE_BYTES:
+            return None
+        data = bytes(self.header.data[start : start + length + HEADER_BYTES])
+        found, oddities = _kept_items(sequence, data, (vr, length), self.header.order, self.character_set)
+        self.oddities |= oddities
+        return found
 
     def items(self, sequence: str) -> Pieces[dict[str, str]]:
         """Read the facts in the items of a sequence: one value for each item, joined."""
@@ -150,7 +171,25 @@ def texts_of_items(fact: str) -> list[str]:
     return [text.replace(VALUES_IN_ITEM, "\\") for text in fact.split("\\")]
 
 
-def _printable(raw: Buffer, vr: str) -> str | None:
+@lru_cache(TEXTS_KEPT)
+def _kept_text(sent: str, vr: str, raw: bytes, order: str, character_set: CharacterSet) -> DecodedText | None:
+    return text_sent_as(sent, vr, raw, order, character_set)
+
+
+@lru_cache(SEQUENCES_KEPT)
+def _kept_items(
+    sequence: str, data: bytes, form: tuple[str, int], order: str, character_set: CharacterSet
+) -> tuple[dict[str, str], frozenset[Oddity]]:
+    """Return the facts in the items of a sequence at the beginning of `data`, of this VR and length, and their oddities."""
+    vr, length = form
+    header = Header(data, len(data), {int(sequence, 16): (vr, 0, length)}, None, order, False, frozenset())
+    reader = _Reader(header)
+    reader.character_set = character_set
+    return finished(reader.items(sequence)), frozenset(reader.oddities)
+
+
+@lru_cache(TEXTS_KEPT)
+def _printable(raw: bytes, vr: str) -> str | None:
     """Read a single value of printable ASCII; None for any other value, such as escape sequences."""
     try:
         text = str(raw, "ascii").rstrip(PADDING)

@@ -183,8 +183,8 @@ def code() -> Dataset:
     return made
 
 
-def examined(items: list[Dataset], transfer_syntax: str, *, is_open: bool = False) -> Examination:
-    """Return the examination of an image with these items in its Request Attributes Sequence."""
+def written(items: list[Dataset], transfer_syntax: str, *, is_open: bool = False) -> bytes:
+    """Return the data set of an image with these items in its Request Attributes Sequence."""
     whole = Dataset()
     whole.SpecificCharacterSet = "ISO_IR 100"
     whole.SOPClassUID, whole.SOPInstanceUID, whole.StudyInstanceUID, whole.SeriesInstanceUID = CT, "1.1", "1.2", "1.3"
@@ -198,7 +198,12 @@ def examined(items: list[Dataset], transfer_syntax: str, *, is_open: bool = Fals
     is_little = transfer_syntax != EXPLICIT_VR_BIG_ENDIAN
     buffer = BytesIO()
     dcmwrite(buffer, whole, implicit_vr=transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN, little_endian=is_little)
-    return examine(buffer.getvalue(), transfer_syntax, 0)
+    return buffer.getvalue()
+
+
+def examined(items: list[Dataset], transfer_syntax: str, *, is_open: bool = False) -> Examination:
+    """Return the examination of an image with these items in its Request Attributes Sequence."""
+    return examine(written(items, transfer_syntax, is_open=is_open), transfer_syntax, 0)
 
 
 def facts(items: list[Dataset], transfer_syntax: str = EXPLICIT_VR_LITTLE_ENDIAN, *, is_open: bool = False) -> Facts:
@@ -224,6 +229,28 @@ def test_a_sequence_without_values_gives_no_fact(items: list[Dataset]) -> None:
     found = facts(items)
 
     assert (found.scheduled_procedure_step_id, found.requested_procedure_id) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["patient_name", "study_description"])
+def test_bytes_that_were_read_before_are_read_anew_in_another_character_set(name: str) -> None:
+    sets = (b"ISO_IR 100", b"ISO_IR 144", b"ISO_IR 100")
+    read = [read_fact(name, b"\xc4\xd6", character_set=terms) for terms in sets]
+
+    assert read == [("ÄÖ", set()), ("Фж", set()), ("ÄÖ", set())]
+
+
+def test_items_that_were_read_before_are_read_anew_in_another_character_set() -> None:
+    latin = written([item("ÄÖ")], EXPLICIT_VR_LITTLE_ENDIAN)
+    sets = (b"ISO_IR 100", b"ISO_IR 144", b"ISO_IR 100")
+    read = [examine(latin.replace(b"ISO_IR 100", terms), EXPLICIT_VR_LITTLE_ENDIAN, 0).facts for terms in sets]
+
+    assert [found.scheduled_procedure_step_id for found in read] == ["ÄÖ", "Фж", "ÄÖ"]
+
+
+def test_a_short_sequence_that_was_read_before_is_warned_of_again() -> None:
+    many = [item("S")] * 16 + [item(None, "R")]
+
+    assert [set(examined(many, EXPLICIT_VR_LITTLE_ENDIAN).warnings) for _ in range(2)] == [{"long-value"}] * 2
 
 
 def test_only_sixteen_items_are_read_and_a_long_sequence_is_not() -> None:
