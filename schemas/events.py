@@ -6,10 +6,14 @@ The schema files describe every field. Times are UTC with microseconds.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha1
 from typing import Literal
-from uuid import UUID, uuid5
+from uuid import UUID
 
 NAMESPACE = UUID("5f1c1b1e-0f0a-5d3e-9c55-6d2f8a3b7c10")
+
+# RFC 9562 4.1: the two upper bits of the ninth byte are 10.
+VARIANT = "89ab"
 
 FramesKind = Literal["none", "native", "encapsulated", "unlisted"]
 Origin = Literal["received", "import", "ai"]
@@ -20,8 +24,13 @@ QuarantineState = Literal["held", "released", "discarded"]
 
 
 def event_id(*parts: str) -> str:
-    """Return the id of the event that these parts identify: the same parts always have the same id."""
-    return str(uuid5(NAMESPACE, "/".join(parts)))
+    """Return the id of the event that these parts identify, a UUIDv5 (RFC 9562 5.5): the same parts have the same id.
+
+    Packed here, since uuid.uuid5 takes three times as long, and every instance needs one.
+    """
+    digits = sha1(NAMESPACE.bytes + "/".join(parts).encode(), usedforsecurity=False).hexdigest()
+    variant = VARIANT[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 
 @dataclass(frozen=True, kw_only=True)

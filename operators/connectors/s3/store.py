@@ -86,7 +86,7 @@ class S3ObjectStore:
         # None for an endpoint without TLS.
         self._tls = _tls_context(settings) if self._endpoint.scheme == "https" else None
         port = self._endpoint.port or (443 if self._tls else 80)
-        self._connections = ConnectionPool(self._endpoint.hostname or "", port, self._tls)
+        self._connections = ConnectionPool(self._endpoint.hostname or "", port, self._tls, settings.connect_s)
 
     async def __aenter__(self) -> Self:
         return self
@@ -125,7 +125,7 @@ class S3ObjectStore:
         asked = self._asked()
         head = self._head("PUT", self._path(bucket, upload.key), headers)
         with self._answers:
-            async with asyncio.timeout(self._settings.connect_s) as deadline:
+            async with asyncio.timeout(self._settings.no_progress_s) as deadline:
                 response = await self._connections.exchange(head, upload.parts, self._extend(deadline))
         if self._is_refused_for_clock(response.status, response.headers.get("date"), asked):
             # Not signed anew and sent again, as other requests are: the same wrong clock has dated the envelope.

@@ -37,7 +37,8 @@ class HttpResponse:
 class ConnectionPool:
     """Connections to one server, each used by one request at a time; the pool belongs to one event loop."""
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None, connect_s: float | None = None) -> None:
+        self._connect_s = connect_s
         self._host = host
         self._port = port
         self._tls = tls
@@ -48,7 +49,7 @@ class ConnectionPool:
 
         A response that arrives early ends the sending, as when a store refuses an existing key at once. A request is
         sent a second time when it was sent on an idle connection that the server had closed or closes in that moment.
-        Raises OSError; time limits are left to the caller.
+        Raises OSError, TimeoutError after `connect_s` without a connection; all other limits are left to the caller.
         """
         if idle := self._take_idle():
             with suppress(ConnectionError):
@@ -83,7 +84,8 @@ class ConnectionPool:
 
     async def _connect(self) -> "Connection":
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(Connection, self._host, self._port, ssl=self._tls)
+        async with asyncio.timeout(self._connect_s):
+            _, connection = await loop.create_connection(Connection, self._host, self._port, ssl=self._tls)
         return connection
 
     def _keep(self, connection: "Connection") -> None:
