@@ -24,8 +24,6 @@ POLL_S = 0.002
 # The interval of polls while none is awaited: they log what the client has to say, and free records that were given up.
 IDLE_POLL_S = 1.0
 QUEUE_KBYTES = 64 * 1024
-# The longest wait of a record for others in its batch; a longer wait would only delay every answer.
-LINGER_MS = 1
 
 log = structlog.get_logger()
 
@@ -39,11 +37,12 @@ def producer_config(settings: BrokerSettings) -> dict[str, Any]:
     return client_config(settings) | {
         "enable.idempotence": True,
         "acks": "all",
-        "compression.type": "zstd",
-        # Answers wait while their batch is compressed, mostly one record: level 3 takes twice as long to save little.
-        "compression.level": 1,
+        # A batch is mostly one record of 1 KB: compressing it costs the gateway, the broker and each job more than it saves.
+        "compression.type": "none",
         "partitioner": "murmur2_random",
-        "linger.ms": LINGER_MS,
+        # Each sender waits for its record, so a record that waits for others only delays an answer. Those that come while
+        # the client's thread is busy go together all the same.
+        "linger.ms": 0,
         "delivery.timeout.ms": int(settings.produce_s * 1000),
         "request.timeout.ms": int(settings.produce_s * 500),
         "socket.connection.setup.timeout.ms": 2000,
