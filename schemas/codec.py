@@ -23,6 +23,7 @@ from schemas.events import (
     StudyFacts,
     StudySettled,
 )
+from schemas.packing import Pack, packing
 
 T = TypeVar("T")
 
@@ -57,11 +58,8 @@ class SchemaVersion:
 
 def encode(event: Event) -> bytes:
     """Return the event's bytes, written with the newest version of its schema."""
-    version = newest(type(event).__name__)
-    buffer = io.BytesIO()
-    buffer.write(MARKER + version.fingerprint)
-    fastavro.schemaless_writer(buffer, version.schema, _record(event))
-    return buffer.getvalue()
+    head, pack = _packing(type(event).__name__)
+    return head + pack(_record(event))
 
 
 def decode(data: bytes) -> Event:
@@ -102,6 +100,13 @@ def newest(event: str) -> SchemaVersion:
     """Return the newest schema of an event class such as InstanceStored: events are written with it, and read into it."""
     name = CAPITAL.sub("_", event).lower()
     return max((v for v in versions() if v.name == name), key=lambda v: v.number)
+
+
+@cache
+def _packing(event: str) -> tuple[bytes, Pack]:
+    """Return what precedes an event's body, and the function that packs its record."""
+    version = newest(event)
+    return MARKER + version.fingerprint, packing(version.schema)
 
 
 @cache
