@@ -29,14 +29,16 @@ class Signer:
         The caller must have percent-encoded the URL's path and query and sorted the query's parameters. Header names
         must be in lower case, and header values without repeated spaces.
         """
-        moment = f"{now:%Y%m%dT%H%M%SZ}"
+        # strftime takes seven times as long.
+        moment = now.isoformat(timespec="seconds")[:19].replace("-", "").replace(":", "") + "Z"
         day = moment[:8]
         scope = f"{day}/{self.region}/s3/aws4_request"
         every = {**headers, "host": url.netloc, "x-amz-content-sha256": UNSIGNED, "x-amz-date": moment}
         request, names = _canonical_request(method, url, every), ";".join(sorted(every))
         text = f"{ALGORITHM}\n{moment}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-        signature = hmac.digest(_key(self.secret_key, day, self.region), text.encode(), "sha256").hex()
-        credential = f"Credential={self.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+        signature = _keyed(self.secret_key, day, self.region).copy()
+        signature.update(text.encode())
+        credential = f"Credential={self.access_key}/{scope}, SignedHeaders={names}, Signature={signature.hexdigest()}"
         return {**every, "authorization": f"{ALGORITHM} {credential}"}
 
 
@@ -47,9 +49,9 @@ def _canonical_request(method: str, url: SplitResult, headers: Mapping[str, str]
 
 
 @lru_cache(maxsize=4)
-def _key(secret_key: str, day: str, region: str) -> bytes:
-    """Return the signing key of a day; the same for all requests of the day, and so cached."""
+def _keyed(secret_key: str, day: str, region: str) -> hmac.HMAC:
+    """Return the HMAC of nothing with the signing key of a day, to be copied: all requests of the day have this key."""
     key = f"AWS4{secret_key}".encode()
     for part in (day, region, "s3", "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
-    return key
+    return hmac.new(key, digestmod="sha256")
