@@ -10,6 +10,9 @@ from typing import Protocol
 PDU_HEADER = struct.Struct(">BxI")
 # A presentation data value: its length, its context, its message control header (PS3.8 9.3.5.1, E.2).
 VALUE_HEADER = struct.Struct(">IBB")
+# A P-DATA-TF up to its first value, and the bytes of that value's length, its context and control header.
+WHOLE_HEADER = struct.Struct(">BxIIBB")
+LENGTH_BYTES, CONTROL_BYTES = 4, 2
 # A-ASSOCIATE-RJ and A-ABORT: result, source, reason.
 REASON_PDU = struct.Struct(">BxIxBBB")
 
@@ -129,7 +132,7 @@ class PduReader:
     def _advance(self) -> bool:
         """Parse one header or piece; False if that needs more bytes."""
         if self._kind == 0:
-            return self._take_header()
+            return self._take_whole() or self._take_header()
         if self._kind != DATA:
             return self._collect()
         if self._value is None:
@@ -142,16 +145,27 @@ class PduReader:
         self.pdu_bytes += size_bytes
         return piece
 
-    def _take_header(self) -> bool:
+    def _take_whole(self) -> bool:
+        """Report a P-DATA-TF that has arrived whole and has one value, as nearly all have; False for anything else."""
         start = self._start
-        if self._end - start < PDU_HEADER.size:
+        if self._is_first or self._end - start < WHOLE_HEADER.size:
             return False
-        self._kind, self._pdu_left = PDU_HEADER.unpack_from(self._buffer, start)
-        self._start = start + PDU_HEADER.size
-        self.pdu_bytes = PDU_HEADER.size
-        # The hot path: nearly every PDU is a P-DATA-TF of a length that is allowed.
-        if self._kind == DATA and not self._is_first and VALUE_HEADER.size <= self._pdu_left <= self._most_bytes:
-            return True
+        kind, pdu_left, length, context_id, control = WHOLE_HEADER.unpack_from(self._buffer, start)
+        start, end = start + WHOLE_HEADER.size, start + PDU_HEADER.size + pdu_left
+        is_one_value = (
+            kind == DATA and CONTROL_BYTES <= length == pdu_left - LENGTH_BYTES <= self._most_bytes - LENGTH_BYTES
+        )
+        if not is_one_value or end > self._end:
+            return False
+        self._start = end
+        self.completed += 1
+        self._listener.data_arrived(context_id, control, self._buffer[start:end], is_whole=True)
+        return True
+
+    def _take_header(self) -> bool:
+        if self._end - self._start < PDU_HEADER.size:
+            return False
+        self._kind, self._pdu_left = PDU_HEADER.unpack(self._take(PDU_HEADER.size))
         self._check_header()
         self._is_first = False
         self._collected.clear()
@@ -198,9 +212,7 @@ class PduReader:
             raise Violation("malformed-pdu", 6)
         if self._end - self._start < VALUE_HEADER.size:
             return False
-        length, context_id, control = VALUE_HEADER.unpack_from(self._buffer, self._start)
-        self._start += VALUE_HEADER.size
-        self.pdu_bytes += VALUE_HEADER.size
+        length, context_id, control = VALUE_HEADER.unpack(self._take(VALUE_HEADER.size))
         # The length counts the context and the control header, not itself.
         self._value_left = length - 2
         self._pdu_left -= VALUE_HEADER.size
