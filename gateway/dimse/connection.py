@@ -30,6 +30,8 @@ from schemas.telemetry import (
 log = structlog.get_logger()
 
 DISCARDED_BYTES = 4096
+# Python 3.11 calls a function for each access to a member of an enumeration.
+ESTABLISHED = AssociationState.ESTABLISHED
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,8 @@ class DimseConnection(asyncio.BufferedProtocol):
 
     def data_arrived(self, context_id: int, control: int, piece: memoryview, *, is_whole: bool) -> None:
         """Add the next piece of a data value to the message that it belongs to."""
-        exchange = self._receiving()
+        # The hot path, with few calls: each piece of an instance.
+        exchange = self._exchange if self.state is ESTABLISHED else self._receiving()
         if exchange is not None:
             if not control & IS_COMMAND:
                 self._pace.data_bytes += len(piece)

@@ -60,7 +60,10 @@ class MessageAssembler:
             self._fragments = self._fragments_bytes = 0
         elif context_id != self._context_id:
             raise Violation("interleaved")
-        self._count(len(piece), is_whole=is_whole)
+        self._fragments += is_whole
+        self._fragments_bytes += len(piece)
+        if self._fragments_bytes < (self._fragments - self._limits.fragments) * self._limits.fragment_bytes:
+            raise Violation("tiny-fragments")
         is_last = is_whole and bool(control & IS_LAST)
         if control & IS_COMMAND:
             self._add_command(piece, is_last=is_last)
@@ -72,13 +75,6 @@ class MessageAssembler:
         if self._open is not None:
             self._open.close()
         self._open = None
-
-    def _count(self, size_bytes: int, *, is_whole: bool) -> None:
-        self._fragments += is_whole
-        self._fragments_bytes += size_bytes
-        least_bytes = (self._fragments - self._limits.fragments) * self._limits.fragment_bytes
-        if self._fragments_bytes < least_bytes:
-            raise Violation("tiny-fragments")
 
     def _add_command(self, piece: memoryview, *, is_last: bool) -> None:
         if self._open is not None:

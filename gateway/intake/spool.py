@@ -114,10 +114,17 @@ class Body:
         self.size_bytes += len(piece)
         if self.failed is None and self.size_bytes > self._limits.most_bytes:
             self.fail(Rejected("too-large"))
-        if self.failed is not None:
+        if self.failed is not None or not piece:
+            return
+        if self._file is None and self.size_bytes <= self._limits.memory_bytes and not self._room.is_full:
+            # The hot path, with few calls: all of a CT slice.
+            self._memory += piece
+            self._hold(len(piece))
+            if self.size_bytes - self._hashed_bytes >= UNHASHED_BYTES:
+                self._hash_memory()
             return
         try:
-            self._keep(piece)
+            self._keep_in_file(piece)
         except OSError:
             self.fail(Unavailable("spool"))
         except Unavailable as error:
@@ -155,20 +162,11 @@ class Body:
         self._map = None
         self._file = None
 
-    def _keep(self, piece: memoryview) -> None:
-        if not piece or (self._file is None and self._fits(len(piece))):
-            self._memory += piece
-            self._hold(len(piece))
-            if len(self._memory) - self._hashed_bytes >= UNHASHED_BYTES:
-                self._hash_memory()
-            return
+    def _keep_in_file(self, piece: memoryview) -> None:
         file = self._file or self._spill()
         self._spool(len(piece))
         self._hash(piece)
         file.write(piece)
-
-    def _fits(self, size_bytes: int) -> bool:
-        return len(self._memory) + size_bytes <= self._limits.memory_bytes and not self._room.is_full
 
     def _spill(self) -> IO[bytes]:
         # A file without a name: a killed process leaves nothing behind.
