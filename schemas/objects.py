@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import cast
 from urllib.parse import quote, unquote
 
@@ -40,7 +41,7 @@ class Identity:
     sop_uid: str
     data_hash: str
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Return the object's key; raises ValueError for a part that could change the key's structure."""
         checks = (
@@ -84,6 +85,10 @@ class Envelope:
 
     def to_metadata(self) -> dict[str, str]:
         """Return S3 user metadata without its `x-amz-meta-` prefix: ASCII, percent-encoded where needed."""
+        return dict(self._metadata)
+
+    @cached_property
+    def _metadata(self) -> dict[str, str]:
         return {
             "stored-at": self.stored_at.isoformat(),
             "received-at": self.received_at.isoformat(),

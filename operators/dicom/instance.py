@@ -30,7 +30,8 @@ UID_NAMES = dict(
 WANTED = facts.WANTED | {*UIDS, EXTENDED_OFFSET_TABLE}
 LEADING_ZERO = re.compile(r"\.0[0-9]")
 
-# The fields of the event that are copied from an examination and from an envelope, where they have the same names.
+# The fields of the event that are copied from an identity, an examination and an envelope, which have them by these names.
+IDENTITY_FIELDS = ("tenant", "study_uid", "series_uid", "sop_uid", "data_hash")
 EXAMINATION_FIELDS = ("sop_class", "header_length", "facts", "frames", "warnings")
 ENVELOPE_FIELDS = (
     *("transfer_syntax", "prefix_hash", "prefix_length", "origin"),
@@ -160,7 +161,9 @@ def instance_stored(
         transfer_id=transfer,
         object_key=identity.key,
         size_bytes=size_bytes,
-        **(vars(identity) | _copied(examination, EXAMINATION_FIELDS) | _copied(envelope, ENVELOPE_FIELDS)),
+        **_copied(identity, IDENTITY_FIELDS),
+        **_copied(examination, EXAMINATION_FIELDS),
+        **_copied(envelope, ENVELOPE_FIELDS),
     )
 
 

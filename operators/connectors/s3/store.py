@@ -270,14 +270,9 @@ class S3ObjectStore:
 
     def _head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
         url = self._endpoint._replace(path="/" + quote(path))
-        lines = [
-            f"{method} {url.path} HTTP/1.1",
-            *(
-                f"{name}: {value}"
-                for name, value in self._signer.signed(method, url, headers, self._clock.signing_time()).items()
-            ),
-        ]
-        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+        signed = self._signer.signed(method, url, headers, self._clock.signing_time())
+        lines = [f"{name}: {value}" for name, value in signed.items()]
+        return "\r\n".join([f"{method} {url.path} HTTP/1.1", *lines, "", ""]).encode("latin-1")
 
     @asynccontextmanager
     async def _request(
