@@ -16,6 +16,8 @@ from tests.bench.archives import FLUORO, Archive
 from tests.bench.report.rounds import Row
 from tests.support.machine.debian_tools import Programs
 
+READ_ROUNDS = 3
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -38,6 +40,11 @@ class Plan:
     def ours(self) -> Archive:
         """Return our archive."""
         return next(archive for archive in self.archives if archive.name == FLUORO)
+
+    @property
+    def read_rounds(self) -> int:
+        """Return the rounds of reads and searches, which vary less and take longer to prepare."""
+        return min(self.rounds, READ_ROUNDS)
 
     def in_turns(self, number: int) -> list[Archive]:
         """Return the archives in another order in each round, so that each comes first as often."""

@@ -78,7 +78,7 @@ def measured(plan: Plan, archives: Sequence[Archive], search: Search, studies: i
     """Return the rows of a search, with both loads."""
     busy: dict[str, list[Round]] = defaultdict(list)
     paced: dict[str, list[Round]] = defaultdict(list)
-    for archive in [archive for _ in range(plan.rounds) for archive in archives]:
+    for archive in [archive for _ in range(plan.read_rounds) for archive in archives]:
         place = urlsplit(archive.dicomweb)
         target = Target(f"http://{place.netloc}", search.paths(place.path), JSON)
         one_after_the_other(target, CLIENTS, WARM_S)

@@ -60,8 +60,8 @@ READS = (
 def section(plan: Plan) -> list[Row]:
     """Return the rows of all reads; each round reads a new study, which all archives have."""
     measured: dict[str, dict[str, list[Round]]] = defaultdict(lambda: defaultdict(list))
-    for number in range(plan.rounds):
-        say(f"round {number + 1} of {plan.rounds}: a study of {SLICES} slices is stored and read")
+    for number in range(plan.read_rounds):
+        say(f"round {number + 1} of {plan.read_rounds}: a study of {SLICES} slices is stored and read")
         lines = stored(plan)
         for archive in plan.in_turns(number):
             for read in READS:
