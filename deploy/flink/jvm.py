@@ -13,6 +13,8 @@ from pathlib import Path
 
 from pyflink import pyflink_gateway_server as packaged
 
+from deploy.install import layout
+from deploy.install.layout import Layout
 from deploy.local.supervision.programs import tied_to_this_process
 
 START_S = 60.0
@@ -56,12 +58,23 @@ def start(environ: Mapping[str, str]) -> "subprocess.Popen[bytes]":
 def command(env: dict[str, str]) -> list[str]:
     """Return the command that starts the JVM, from the same parts as PyFlink's own command."""
     packaged.prepare_environment_variables(env)
-    options = [*OPTIONS, *shlex.split(env.get("JVM_ARGS", "")), f"-Djava.io.tmpdir={env['TMPDIR']}"]
+    options = [
+        *OPTIONS,
+        *archived_classes(java(env), layout.here()),
+        *shlex.split(env.get("JVM_ARGS", "")),
+        f"-Djava.io.tmpdir={env['TMPDIR']}",
+    ]
     # A runtime without the compiler warns of options that name it.
     opened = [option for option in packaged.get_jvm_opts(env) if "jdk.compiler" not in option]
     log_settings = packaged.construct_log_settings(env)
     class_path = packaged.construct_flink_classpath(env)
     return [str(java(env)), *options, *opened, *log_settings, "-cp", class_path, SERVER]
+
+
+def archived_classes(java_program: Path, here: Layout) -> tuple[str, ...]:
+    """Return the option that uses the archive of the jobs' classes, if there is one and it was made by this Java."""
+    is_ours = java_program == here.java and here.flink_classes.exists()
+    return (f"-XX:SharedArchiveFile={here.flink_classes}",) if is_ours else ()
 
 
 def java(environ: Mapping[str, str]) -> Path:

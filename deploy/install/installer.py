@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from deploy.errors import Failed
 from deploy.install import preflight
-from deploy.install.components import environment, flink_home, jars, kafka_classes, minio, postgres
+from deploy.install.components import class_archives, environment, flink_home, jars, minio, postgres
 from deploy.install.disk import MB
 from deploy.install.steps import Installation, summary
 
@@ -32,7 +32,8 @@ def steps(here: Layout) -> tuple[InstallStep, ...]:
         jars.step(here, "Java compiler", "ecj", 5 * MB),
         postgres.step(here),
         flink_home.step(here),
-        kafka_classes.step(here),
+        class_archives.step(here, class_archives.of_kafka(here)),
+        class_archives.step(here, class_archives.of_jobs(here)),
     )
 
 

@@ -95,6 +95,11 @@ class Layout:
         return self.tools / "kafka-classes" / "archive.jsa"
 
     @property
+    def flink_classes(self) -> Path:
+        """The archive of the classes that the jobs' JVM loads; it fits this clone's Java runtime and Flink only."""
+        return self.tools / "flink-classes" / "archive.jsa"
+
+    @property
     def postgres(self) -> Path:
         """PostgreSQL's folder: bin, lib, share."""
         return self.cache / f"postgres-{self.locked('postgres')}"

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.errors import Failed
@@ -32,18 +33,27 @@ def archive(here: Layout, path: Path) -> None:
 
 def list_classes(here: Layout, folder: Path, listed: Path) -> None:
     """Run a broker until it listens, and list the classes that it has loaded."""
+    with own_broker(here, folder / "broker", f"-XX:DumpLoadedClassList={listed}"):
+        pass
+
+
+@contextmanager
+def own_broker(here: Layout, folder: Path, *options: str) -> Iterator[int]:
+    """Run a broker in a new folder, with these options of Java; yield its port once it listens. Raises Failed."""
+    folder.mkdir()
     port = free_row(())
     properties = kafka.write_settings(folder / "properties", folder / "logs", port, free_row((port,)))
     format_ = ("format", "-t", kafka.new_cluster_id(), "-c", properties, "--standalone")
     run(here, kafka.STORAGE_TOOL_CLASS, *map(str, format_))
-    command = kafka.java(here, folder, f"-XX:DumpLoadedClassList={listed}", kafka.BROKER_CLASS, properties)
+    command = kafka.java(here, folder, *options, kafka.BROKER_CLASS, properties)
     broker = subprocess.Popen(tied_to_this_process(command, None), env=environment(here))
     check, problem = health.listens(port), "the broker does not listen"
     try:
         wait_until(lambda: broker.poll() is not None or check() is None, STARTED_WITHIN_S, problem)
         if broker.poll() is not None:
             raise Failed(f"the broker ended with status {broker.returncode}")
-        # The list is complete once the runtime has ended.
+        yield port
+        # A list of classes is complete once the runtime has ended.
         broker.terminate()
         broker.wait(STOPPED_WITHIN_S)
     finally:

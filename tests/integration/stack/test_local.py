@@ -143,6 +143,15 @@ def test_the_broker_has_mapped_the_archive_of_its_classes(stack: RunningStack) -
     assert str(archive.resolve()) in {one.path for one in broker.memory_maps()}
 
 
+def test_the_jobs_have_mapped_the_archive_of_their_classes(stack: RunningStack) -> None:
+    archive = stack.plan.layout.flink_classes
+    if not archive.exists():
+        pytest.skip("no archive; run make install")
+    (machine,) = [one for one in processes_of(stack, "flink") if one.name() == "java"]
+
+    assert str(archive.resolve()) in {one.path for one in machine.memory_maps()}
+
+
 def catalog_workers(stack: RunningStack) -> list[psutil.Process]:
     """Return the processes that run the Python of the catalog job."""
     return [one for one in processes_of(stack, "flink") if is_worker(one)]
@@ -185,7 +194,7 @@ def test_an_idle_job_whose_worker_was_killed_runs_with_a_new_one_before_any_reco
         (worker,) = catalog_workers(stack)
         before, starts = jobs.report(stack.plan.job), stack.state().servers["flink"].starts
         worker.kill()
-        wait_until(lambda: catalog_workers(stack) not in ([], [worker]), 30, "the worker has no successor")
+        wait_until(lambda: catalog_workers(stack) not in ([], [worker]), 60, "the worker has no successor")
         wait_until(lambda: not jobs.report(stack.plan.job).problems, 30, "the job does not run")
         after = stack.state().servers["flink"].starts
 
