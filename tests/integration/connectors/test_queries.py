@@ -376,6 +376,16 @@ def test_an_index_serves_the_count_of_studies(
     assert f" {index} " in "\n".join(f"{line} " for (line,) in plan)
 
 
+def test_every_index_of_parts_keeps_its_list_of_new_values_short(reader: CatalogSettings) -> None:
+    """Each search reads the whole list."""
+    asked = """SELECT relname FROM pg_class JOIN pg_am ON pg_am.oid = relam WHERE amname = 'gin'
+        AND NOT coalesce(reloptions, '{}') @> '{gin_pending_list_limit=64}'"""
+    with connected(reader, "test", OPTIONS) as connection:
+        long = connection.execute(asked).fetchall()
+
+    assert long == []
+
+
 def test_a_study_is_shown_while_it_has_instances(crowd: Archive, request: pytest.FixtureRequest) -> None:
     stack: RunningStack = request.getfixturevalue("stack")
     before = crowd.uids("StudyInstanceUID=1.7.5")
