@@ -39,7 +39,10 @@ P99_GOAL_S = 1.0
 
 @dataclass
 class Clock:
-    """The times at which each instance was due, acknowledged and seen, by SOP Instance UID, in monotonic seconds."""
+    """The times at which each instance was due, acknowledged and seen, by SOP Instance UID, in monotonic seconds.
+
+    `over` is set when nothing more is sent.
+    """
 
     due: dict[str, float] = field(default_factory=dict)
     acked: dict[str, float] = field(default_factory=dict)
@@ -47,6 +50,7 @@ class Clock:
     failed: list[int] = field(default_factory=list)
     answers: list[float] = field(default_factory=list)
     periods: list[float] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
 
     def unseen(self) -> list[str]:
         """Return the instances that were acknowledged but not seen yet, oldest first."""
@@ -75,7 +79,8 @@ def send(studies: Sequence[Sequence[Instance]], peer: Peer, clock: Clock, start:
         with associated(peer, study[0].sop_class, study[0].transfer_syntax) as association:
             for instance in study:
                 moment = start + next(due) * every_s
-                time.sleep(max(0.0, moment - time.monotonic()))
+                if clock.over.wait(max(0.0, moment - time.monotonic())):
+                    return
                 clock.due[instance.sop_uid] = moment
                 if answer := association.store(instance):
                     clock.failed.append(answer)
@@ -83,17 +88,17 @@ def send(studies: Sequence[Sequence[Instance]], peer: Peer, clock: Clock, start:
                     clock.acked[instance.sop_uid] = time.monotonic()
 
 
-def watch(address: ArchiveAddress, clock: Clock, over: threading.Event) -> None:
+def watch(address: ArchiveAddress, clock: Clock) -> None:
     """Search for acknowledged instances until, after the end, all were seen or BOUND_S are over."""
     until, last = float("inf"), time.monotonic()
     with Api(address) as api:
-        while last < until and not (over.is_set() and not clock.unseen()):
+        while last < until and not (clock.over.is_set() and not clock.unseen()):
             look(api, clock)
             time.sleep(max(0.0, last + PERIOD_S - time.monotonic()))
             now = time.monotonic()
             clock.periods.append(now - last)
             last = now
-            if over.is_set():
+            if clock.over.is_set():
                 until = min(until, now + BOUND_S)
 
 
@@ -109,20 +114,23 @@ def look(api: Api, clock: Clock) -> None:
 
 def run(lanes: Sequence[Sequence[Sequence[Instance]]], archive: RunningStack, rate: float) -> Clock:
     """Send over all lanes at a total rate (instances/s) while a thread searches; return the times."""
-    clock, over = Clock(), threading.Event()
-    watcher = threading.Thread(target=watch, args=(address_of(archive), clock, over))
-    watcher.start()
+    clock = Clock()
     every_s, start = len(lanes) / rate, time.monotonic() + 0.2
+    watcher = threading.Thread(target=watch, args=(address_of(archive), clock))
     senders = [
         threading.Thread(target=send, args=(lane, Peer(archive.dimse_port), clock, start + number / rate, every_s))
         for number, lane in enumerate(lanes)
     ]
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
-    over.set()
-    watcher.join()
+    for thread in (watcher, *senders):
+        thread.start()
+    try:
+        for sender in senders:
+            sender.join()
+    finally:
+        # Also when we are stopped: the threads end before the stack does.
+        clock.over.set()
+        for thread in (*senders, watcher):
+            thread.join()
     return clock
 
 

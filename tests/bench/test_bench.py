@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench.latency import Clock, at, made, split
+from tests.bench.latency import Clock, at, made, send, split
 from tests.support.data.generate import Volume, instances
 from tests.support.machine.arguments import amount, count
 from tests.support.senders.scp import Archive, always
@@ -78,6 +79,16 @@ def test_a_delay_counts_from_the_acknowledgement() -> None:
     assert clock.delays() == [0.5, 1.0]
     assert clock.unseen() == ["3"]
     assert replace(clock, acked={}).delays() == []
+
+
+def test_a_sender_that_is_stopped_waits_for_no_later_instance() -> None:
+    archive, clock, every = Archive(always(0)), Clock(), list(instances(SMALL))
+    clock.over.set()
+
+    with archive.running() as peer:
+        send([every], peer, clock, time.monotonic() + 3600, 1.0)
+
+    assert (clock.acked, archive.kept) == ({}, {})
 
 
 def test_a_percentile_is_one_of_the_values() -> None:

@@ -28,20 +28,18 @@ POLL_S = 0.02
 
 def section(plan: Plan) -> list[Row]:
     """Return the rows of both delays; a stack of its own is started for the first 500 instances."""
-    found = []
+    cold: list[Row] = []
     if plan.is_fresh:
         say(f"the first {STUDIES_COLD * SLICES} instances after a start, at {RATE:.0f}/s")
         with own_stack(plan.folder / "cold") as stack:
-            found += at_a_steady_rate("first 500 after a start", fluoro(stack), stack, next(plan.seeds), STUDIES_COLD)[
-                0
-            ]
+            cold, _ = at_a_steady_rate("first 500 after a start", fluoro(stack), stack, next(plan.seeds), STUDIES_COLD)
     say(f"{STUDIES_WARM * SLICES} instances at {RATE:.0f}/s")
     warm, every = at_a_steady_rate("warm", plan.ours, plan.stack, next(plan.seeds), STUDIES_WARM)
     lines = [latency.line(one) for one in every]
     plan.ledger.plan(lines)
     plan.ledger.answers(lines, "acked", "0000")
     say(f"{SETTLED} studies, each awaited until it is settled")
-    return [*found, *warm, *settled(plan)]
+    return [*cold, *warm, *settled(plan)]
 
 
 def at_a_steady_rate(

@@ -49,6 +49,7 @@ SEARCHES = (
     Search("the newest 100", [{"limit": 100}], 60),
     Search("100 behind 15,000", [{"limit": 100, "offset": 15_000}], 20),
 )
+DEEPEST = Search("100 behind 250,000", [{"limit": 100, "offset": 250_000}], 20)
 
 
 def section(plan: Plan) -> list[Row]:
@@ -61,7 +62,7 @@ def section(plan: Plan) -> list[Row]:
     if plan.is_slow:
         say(f"{MANY:,} studies are written into {plan.ours.name}")
         fill(plan, plan.ours, MANY)
-        found += [row for search in SEARCHES for row in measured(plan, [plan.ours], search, MANY)]
+        found += [row for search in (*SEARCHES, DEEPEST) for row in measured(plan, [plan.ours], search, MANY)]
     return found
 
 

@@ -88,8 +88,12 @@ def row(work: str, unit: Unit, archive: str, rounds: Sequence[Round], others: Ma
         "peak_mb": max(one.peak_bytes for one in rounds) / MB,
         "others": median(one.others for one in rounds),
     }
+    # Without CPU nobody has looked at the others; with it, 0 says that the machine was ours.
+    is_metered = any(one.cpu_s for one in rounds)
     known = {
-        name: rounded(value) for name, value in figures.items() if not isnan(value) and (value or name == "others")
+        name: rounded(value)
+        for name, value in figures.items()
+        if not isnan(value) and (value or (name == "others" and is_metered))
     }
     ratios = {name: rounded(ratio(rounds, theirs)) for name, theirs in others.items()}
     return Row(work, archive, unit.rate, known, cpu, ratios)

@@ -47,6 +47,12 @@ def test_items_cost_milliseconds_and_their_answers_have_percentiles() -> None:
     assert row.figures == {"rate": 50, "cost": 5, "p50_ms": 1, "p99_ms": 30, "others": 0}
 
 
+def test_a_row_of_times_alone_says_nothing_of_cpu_and_of_others() -> None:
+    (row,) = rows("settled", ITEMS, {FLUORO: [Round(0, 1, times_s=[0.2, 0.3])]}, FLUORO)
+
+    assert row.figures == {"p50_ms": 300, "p99_ms": 300}
+
+
 @pytest.mark.parametrize("rounds", [0, 1])
 def test_an_archive_that_failed_in_a_round_is_not_compared(rounds: int) -> None:
     ours, *theirs = rows("CT", BYTES, {FLUORO: ROUNDS[FLUORO], PEER: ROUNDS[PEER][:rounds]}, FLUORO)

@@ -177,6 +177,6 @@ def output_of(command: list[str], environment: Mapping[str, str] | None = None, 
 if __name__ == "__main__":
     try:
         sys.stdout.write(f"{dcmtk().folder / 'usr' / 'bin'}\n{chromium().folder / 'usr' / 'lib' / 'chromium'}\n")
-        sys.stdout.write(f"{prometheus().folder / 'usr' / 'bin'}\n")
+        sys.stdout.write(f"{prometheus().folder / 'usr' / 'bin'}\n{orthanc().folder / 'usr' / 'sbin'}\n")
     except ProgramsUnavailable as error:
         sys.exit(str(error))
