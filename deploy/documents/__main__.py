@@ -1,4 +1,4 @@
-"""Write what is made of the registries of topics and of metrics, and of the dashboards' tables: `python -m deploy.documents`."""
+"""Write what is made of the registries of topics and of metrics, of the dashboards' tables, and of measured costs: `python -m deploy.documents`."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -7,12 +7,14 @@ from pathlib import Path
 from deploy.documents import asyncapi, metrics, page
 from deploy.monitoring import grafana
 from deploy.monitoring.panels import DASHBOARDS
+from deploy.sizing import page as sizing
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS: Mapping[str, Callable[[], str]] = {
     "docs/topics.md": page.text,
     "docs/asyncapi.json": asyncapi.text,
     "docs/metrics.md": metrics.text,
+    "docs/sizing.md": sizing.text,
     **{f"deploy/monitoring/dashboards/{one.name}.json": partial(grafana.text, one) for one in DASHBOARDS},
 }
 
