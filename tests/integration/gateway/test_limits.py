@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 import pytest
-from pynetdicom import AE, evt
+from pynetdicom import AE
 
 from operators.dimse.pdu import RELEASE_RP_PDU
 from tests.support.worlds.gateway import GatewaySections
@@ -15,6 +15,7 @@ from tests.support.worlds.running_gateway import (
     CT,
     WAIT_S,
     RunningGateway,
+    answer_to,
     associate_pdu,
     associate_request,
     associated,
@@ -25,17 +26,20 @@ from tests.support.worlds.running_gateway import (
     wait_for,
 )
 
+ATTEMPTS = 5
+
 
 def test_an_association_over_the_limit_gets_a_transient_rejection(settings: GatewaySections) -> None:
-    rejected = []
     with running(settings.changed(associations=1)) as gateway, associated(gateway.port):
-        entity = AE("SENDER")
-        entity.add_requested_context(CT)
-        handlers = [(evt.EVT_REJECTED, lambda event: rejected.append(event.assoc.acceptor.primitive.result))]
-        second = entity.associate("127.0.0.1", gateway.port, evt_handlers=handlers)
+        assert answer_to(gateway.port, associate_request()) == (2, 3, 2)
+        assert is_rejected(gateway.port)
 
-    assert second.is_rejected
-    assert rejected == [2]
+
+def is_rejected(port: int) -> bool:
+    """True if pynetdicom is rejected; in one of a hundred attempts it aborts although it has read the rejection."""
+    entity = AE("SENDER")
+    entity.add_requested_context(CT)
+    return any(entity.associate("127.0.0.1", port).is_rejected for _ in range(ATTEMPTS))
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,8 @@ def test_a_peer_whose_pdu_arrives_too_slowly_is_aborted(settings: GatewaySection
 
 def test_a_process_without_free_memory_rejects_associations_until_it_has_some(gateway: RunningGateway) -> None:
     gateway.door.intake.room.held_bytes = gateway.door.intake.room.most_bytes
-    entity = AE("SENDER")
-    entity.add_requested_context(CT)
 
-    assert entity.associate("127.0.0.1", gateway.port).is_rejected
+    assert is_rejected(gateway.port)
 
     gateway.door.intake.room.held_bytes = 0
     with associated(gateway.port):
