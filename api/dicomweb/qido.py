@@ -1,7 +1,8 @@
 """QIDO-RS: searching for studies, series and instances (PS3.18 10.6)."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import orjson
 from starlette.requests import Request
@@ -25,6 +26,8 @@ REQUIRED: Mapping[Level, DicomJson] = {
     level: {attribute.path: {"vr": attribute.vr} for attribute in required_at(level)} for level in LEVELS
 }
 UTF_8 = {"vr": "CS", "Value": ["ISO_IR 192"]}
+# The results that are kept as JSON: of 1 KB each, and at most of 48 KB, where headers are hostile.
+KEPT = 2_000
 
 
 def search(level: Level) -> Callable[[Request], Awaitable[Response]]:
@@ -63,31 +66,51 @@ def warnings(page: Page, query: Query) -> tuple[str, ...]:
 
 
 def body(page: Page, query: Query, base: str) -> bytes:
-    """Return the results as a JSON array, with each result's attributes in order of tag (PS3.18 F.2.2)."""
-    return orjson.dumps([dataset(hit, query, base) for hit in page.hits], option=orjson.OPT_SORT_KEYS)
+    """Return the results as a JSON array."""
+    form = ResultForm(base, query.level, query.study_uid is not None, query.series_uid is not None, query.include)
+    return b"[" + b",".join([encoded(hit, form) for hit in page.hits]) + b"]"
 
 
-def dataset(hit: Hit, query: Query, base: str) -> DicomJson:
+class ResultForm(NamedTuple):
+    """What of a request its results depend on: the base of addresses, the path, and includefield as a query has it."""
+
+    base: str
+    level: Level
+    names_study: bool
+    names_series: bool
+    include: frozenset[str] | None
+
+
+@lru_cache(KEPT)
+def encoded(hit: Hit, form: ResultForm) -> bytes:
+    """Return a result as JSON, its attributes in order of tag (PS3.18 F.2.2).
+
+    It is kept, because viewers ask for the same studies again and again; a result that has changed is another one.
+    """
+    return orjson.dumps(dataset(hit, form), option=orjson.OPT_SORT_KEYS)
+
+
+def dataset(hit: Hit, form: ResultForm) -> DicomJson:
     """Return a result's attributes: of its level, of the levels above, and the computed ones (availability, URL)."""
     result: DicomJson = {}
     if hit.study:
-        is_named = query.study_uid is not None and query.level != "study"
-        result |= _included(_study(hit.study), query, is_named=is_named)
+        is_named = form.names_study and form.level != "study"
+        result |= _included(_study(hit.study), form, is_named=is_named)
     if hit.series:
-        is_named = query.series_uid is not None and query.level != "series"
-        result |= _included(_series(hit.series), query, is_named=is_named)
+        is_named = form.names_series and form.level != "series"
+        result |= _included(_series(hit.series), form, is_named=is_named)
     if hit.instance:
         result |= _instance(hit.instance)
-    if query.level != "instance":
+    if form.level != "instance":
         result["00080056"] = {"vr": "CS", "Value": ["ONLINE"]}
-    return result | _identity(hit, base)
+    return result | _identity(hit, form.base)
 
 
-def _included(attributes: DicomJson, query: Query, *, is_named: bool) -> DicomJson:
+def _included(attributes: DicomJson, form: ResultForm, *, is_named: bool) -> DicomJson:
     """Return a level's attributes; if the path names the study or series, only the attributes in includefield."""
-    if not is_named or query.include is None:
+    if not is_named or form.include is None:
         return attributes
-    return {tag: element for tag, element in attributes.items() if tag in query.include}
+    return {tag: element for tag, element in attributes.items() if tag in form.include}
 
 
 def _identity(hit: Hit, base: str) -> DicomJson:

@@ -1,6 +1,6 @@
 """The ports of the catalog, for its writer, its readers and the archive's operators; `connectors/` has two of each."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -253,8 +253,8 @@ class StudyResult:
     """A study in an answer: its attributes as DICOM JSON text, and counts of its rows."""
 
     attributes: str = field(repr=False)
-    modalities: Sequence[str]
-    sop_classes: Sequence[str]
+    modalities: tuple[str, ...]
+    sop_classes: tuple[str, ...]
     series: int
     instances: int
 

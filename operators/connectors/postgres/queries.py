@@ -3,8 +3,7 @@
 Every value is a bound parameter, and every name in a statement comes from the tables in this file.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, LiteralString, NamedTuple, Self
 
@@ -34,7 +33,17 @@ COLUMNS: dict[Level, LiteralString] = {
     "series": "series.attributes::text, series.instances",
     "instance": "instance.attributes::text, instance.transfer_syntax, instance.tier",
 }
-RESULTS: dict[Level, type[Any]] = {"study": StudyResult, "series": SeriesResult, "instance": InstanceResult}
+# Each level's result and the number of its columns. A result is a value that can be kept, so it has no list.
+RESULTS: dict[Level, tuple[Callable[..., Any], int]] = {
+    "study": (
+        lambda attributes, modalities, sop_classes, series, instances: StudyResult(
+            attributes, tuple(modalities), tuple(sop_classes), series, instances
+        ),
+        5,
+    ),
+    "series": (SeriesResult, 2),
+    "instance": (InstanceResult, 3),
+}
 UIDS: dict[Level, LiteralString] = {
     "study": "study.study_uid, NULL, NULL",
     "series": "series.study_uid, series.series_uid, NULL",
@@ -361,7 +370,7 @@ def _text_of(condition: Condition) -> sql.Composable:
 def _hit(row: Row, levels: tuple[Level, ...]) -> Hit:
     results, start = {}, len(LEVELS)
     for level in levels:
-        width = len(fields(RESULTS[level]))
-        results[level] = RESULTS[level](*row[start : start + width])
+        make, width = RESULTS[level]
+        results[level] = make(*row[start : start + width])
         start += width
-    return Hit(*row[: len(LEVELS)], **results)
+    return Hit(row[0], row[1], row[2], **results)

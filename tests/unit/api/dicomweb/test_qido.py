@@ -357,3 +357,18 @@ def test_an_instance_in_a_tier_that_this_release_does_not_know_hides_no_other() 
     found = values(ask("/dicomweb/instances", files=one_in_another_tier), "00080056")
 
     assert sorted(found) == ["ONLINE", "ONLINE", "ONLINE", "UNAVAILABLE"]
+
+
+def test_a_study_that_has_changed_is_answered_as_it_is_now_and_to_each_client_with_its_own_addresses() -> None:
+    async def asked() -> list[Any]:
+        world = World()
+        answers = []
+        for number in (1, 2):
+            await world.add(part10(SOPInstanceUID=f"1.2.3.1.{number}", InstanceNumber=number))
+            for host in ("localhost", "127.0.0.1"):
+                (study,) = (await world.get(f"{DICOMWEB}/studies", Host=host)).json()
+                answers.append((study["00201208"]["Value"][0], study["00081190"]["Value"][0].split("/")[2]))
+        return answers
+
+    hosts = ("localhost:8060", "127.0.0.1:8060")
+    assert asyncio.run(asked()) == [(count, host) for count in (1, 2) for host in hosts]
