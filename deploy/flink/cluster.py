@@ -114,20 +114,22 @@ def serve(launch: Launch, cluster: MiniCluster, machine: "subprocess.Popen[bytes
     metrics.report(launch.jobs, (), stopped.stopped_jobs(launch.settings))
     for one in stopped.stopped_jobs(launch.settings).values():
         log_stopped(one)
-    running = until_healthy(launch, cluster, with_resumed(launch, cluster, []))
+    running = until_healthy(launch, cluster, with_resumed(launch, cluster, []), machine)
     if not launch.stopping.is_set():
         names = ", ".join(submitted.job.name for submitted in running)
         print(f"jobs run: {names}; http://127.0.0.1:{launch.settings.rest_port}", flush=True)
         watch(launch, cluster, running, machine, began)
 
 
-def until_healthy(launch: Launch, cluster: MiniCluster, running: list[RunningJob]) -> list[RunningJob]:
+def until_healthy(
+    launch: Launch, cluster: MiniCluster, running: list[RunningJob], machine: "subprocess.Popen[bytes]"
+) -> list[RunningJob]:
     """Wait until every job runs; a job whose checkpoint cannot be read goes on from the one before.
 
     Raises NotHealthy.
     """
     rest, deadline = PatientRest(launch.settings.rest_port), time.monotonic() + READY_S
-    while not launch.stopping.wait(POLL_S):
+    while waited(launch.stopping, machine, POLL_S):
         if (states := rest.jobs(submitted.job_id for submitted in running)) is None:
             continue
         pairs = without_stopped(launch, list(zip(running, states, strict=True)))
@@ -195,13 +197,13 @@ def watch(
     """
     rest, cleaned = PatientRest(launch.settings.rest_port), 0.0
     checks, workers = RegularChecks(launch.settings, launch.servers), WorkerWatch()
-    while waited(launch.stopping, machine):
+    while waited(launch.stopping, machine, WATCH_S):
         if (states := rest.jobs(submitted.job_id for submitted in running)) is None:
             continue
         pairs = without_stopped(launch, list(zip(running, states, strict=True)))
         running = [still_going(with_failure_logged(job, state), state) for job, state in pairs]
         if is_worker_lost(launch, pairs, workers, machine.pid):
-            running = with_new_workers(launch, cluster, running)
+            running = with_new_workers(launch, cluster, running, machine)
         running = with_resumed(launch, cluster, running)
         if checks.have_found_lost_rows([state for _, state in pairs]):
             running = begun_at_rows(launch, cluster, running)
@@ -210,9 +212,9 @@ def watch(
             remove_old(launch, began)
 
 
-def waited(stopping: threading.Event, machine: "subprocess.Popen[bytes]") -> bool:
-    """Wait for WATCH_S; False as soon as `stopping` is set. Raises NotHealthy when the JVM has ended."""
-    until = time.monotonic() + WATCH_S
+def waited(stopping: threading.Event, machine: "subprocess.Popen[bytes]", seconds: float) -> bool:
+    """Wait; False as soon as `stopping` is set. Raises NotHealthy when the JVM has ended."""
+    until = time.monotonic() + seconds
     while (left_s := until - time.monotonic()) > 0:
         if stopping.wait(min(ALIVE_S, left_s)):
             return False
@@ -241,9 +243,11 @@ def is_worker_lost(
     return workers.is_lost(len(python_workers(machine_pid)), len(states) * launch.settings.parallelism, all_run=all_run)
 
 
-def with_new_workers(launch: Launch, cluster: MiniCluster, running: list[RunningJob]) -> list[RunningJob]:
+def with_new_workers(
+    launch: Launch, cluster: MiniCluster, running: list[RunningJob], machine: "subprocess.Popen[bytes]"
+) -> list[RunningJob]:
     """Return the jobs once those in process mode run again from their newest checkpoints, with new workers."""
-    return until_healthy(launch, cluster, [submitted_again(launch, cluster, one) for one in running])
+    return until_healthy(launch, cluster, [submitted_again(launch, cluster, one) for one in running], machine)
 
 
 def submitted_again(launch: Launch, cluster: MiniCluster, running: RunningJob) -> RunningJob:

@@ -17,6 +17,7 @@ from deploy.flink.cluster import (
     begun_at_rows,
     recovered,
     still_going,
+    until_healthy,
     waited,
     with_failure_logged,
     with_resumed,
@@ -43,6 +44,7 @@ RESTARTING = JobState("study", "RESTARTING", is_running=False, failed_at_ms=1000
 FAILED = replace(RESTARTING, state="FAILED")
 OLDER = (Path("/data/study/thread/a/chk-2"), Path("/data/study/thread/a/chk-1"))
 RUNNING = RunningJob(STUDY, "first", OLDER)
+LONG_S = 600.0
 SERVERS = Servers(Broker(), MemoryProgress())
 STOPPED = replace(FAILED, failure="x\nCaused by: fluoro.KafkaRecords$JobStopped: too-many-rejected: at offsets x/1 0-9")
 
@@ -154,15 +156,20 @@ def test_a_running_catalog_job_is_cancelled_before_it_begins_at_its_rows(launch:
 
 @pytest.fixture
 def seldom_watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask Flink so seldom that only the end of a wait ends it."""
-    monkeypatch.setattr(launcher, "WATCH_S", 600.0)
+    """Look at the JVM often in a wait that is long."""
     monkeypatch.setattr(launcher, "ALIVE_S", 0.01)
 
 
 @pytest.mark.usefixtures("seldom_watched")
 def test_the_end_of_the_jvm_is_noticed_long_before_the_jobs_are_asked_for_again() -> None:
     with subprocess.Popen(["true"]) as machine, pytest.raises(NotHealthy, match="ended with status 0"):
-        waited(threading.Event(), machine)
+        waited(threading.Event(), machine, LONG_S)
+
+
+@pytest.mark.usefixtures("seldom_watched")
+def test_the_end_of_the_jvm_is_noticed_at_once_while_jobs_start(launch: Launch) -> None:
+    with subprocess.Popen(["true"]) as machine, pytest.raises(NotHealthy, match="ended with status 0"):
+        until_healthy(launch, Cluster(), [RUNNING], machine)
 
 
 @pytest.mark.usefixtures("seldom_watched")
@@ -170,10 +177,9 @@ def test_a_launcher_that_is_asked_to_stop_waits_no_longer() -> None:
     stopping = threading.Event()
     stopping.set()
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as machine:
-        assert not waited(stopping, machine)
+        assert not waited(stopping, machine, LONG_S)
 
 
-def test_the_jobs_are_asked_for_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launcher, "WATCH_S", 0.01)
+def test_the_jobs_are_asked_for_again_after_a_while() -> None:
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as machine:
-        assert waited(threading.Event(), machine)
+        assert waited(threading.Event(), machine, 0.01)
