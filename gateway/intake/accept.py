@@ -100,8 +100,6 @@ class Acceptance:
         inspector = Inspector(ports.tiers, ports.quarantine.keep_aside, ports.room, ports.spool_limits)
         self._repeats = RepeatResolver(inspector, ports.clock)
         self.contents = KnownContents()
-        # True from the first instance on: a time that is known stays known.
-        self._is_time_known = False
 
     @property
     def room(self) -> Room:
@@ -149,10 +147,10 @@ class Acceptance:
         if incoming.body.failed is not None:
             raise incoming.body.failed
         self._ports.reached("after_spool")
-        if not self._is_time_known:
+        # Not for every instance: a limit is set and cleared.
+        if not self._ports.time.is_time_known:
             async with within(CLOCK_S):
                 await self._ports.time.learn_time()
-            self._is_time_known = True
         received_at = self._ports.time.now()
         GATEWAY_BYTES.inc(incoming.body.size_bytes)
         with incoming.body.opened() as data:

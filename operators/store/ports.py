@@ -60,6 +60,10 @@ class StoreTime(Protocol):
     machines' clocks say: to the time of a request once the time is known, to a second at worst.
     """
 
+    @property
+    def is_time_known(self) -> bool:
+        """True once the time is known; it stays known."""
+
     async def learn_time(self) -> None:
         """Return once the time is known: without a request, and at once, if it is known already.
 

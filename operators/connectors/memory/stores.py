@@ -84,6 +84,11 @@ class MemoryObjectStore(Failing):
     def __post_init__(self) -> None:
         self._time = StoreClock(self.clock, self.clock)
 
+    @property
+    def is_time_known(self) -> bool:
+        """True once the store's time is known."""
+        return self._time.is_known
+
     async def learn_time(self) -> None:
         """Return once the store has answered; its clock is at hand, so that one answer is enough."""
         if not self._time.is_known:

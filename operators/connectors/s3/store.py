@@ -132,6 +132,11 @@ class S3ObjectStore:
             raise Unavailable("store-clock")
         return response
 
+    @property
+    def is_time_known(self) -> bool:
+        """True once the store's time is known."""
+        return self._clock.is_known
+
     async def learn_time(self) -> None:
         """Return once the store's time is known: at once, or after requests of about a second."""
         if self._clock.is_known:

@@ -104,6 +104,10 @@ class SeenStore:
     connection: Connection
     time: StoreClock
 
+    @property
+    def is_time_known(self) -> bool:
+        return self.time.is_known
+
     async def learn_time(self) -> None:
         while not self.time.is_known:
             await self.check()
