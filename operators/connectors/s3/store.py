@@ -126,7 +126,9 @@ class S3ObjectStore:
         head = self._head("PUT", self._path(bucket, upload.key), headers)
         with self._answers:
             async with asyncio.timeout(self._settings.no_progress_s) as deadline:
-                response = await self._connections.exchange(head, upload.parts, self._extend(deadline))
+                response = await self._connections.exchange(
+                    head, upload.parts, _extending(deadline, self._settings.no_progress_s)
+                )
         if self._is_refused_for_clock(response.status, response.headers.get("date"), asked):
             # Not signed anew and sent again, as other requests are: the same wrong clock has dated the envelope.
             raise Unavailable("store-clock")
@@ -261,18 +263,6 @@ class S3ObjectStore:
         name = f"{self._settings.bucket_prefix}{bucket}"
         return f"{name}/{key}" if key else name
 
-    def _extend(self, deadline: asyncio.Timeout) -> Callable[[], None]:
-        """Return a function that extends the deadline; the sender calls it after each step of progress."""
-        loop, no_progress_s = asyncio.get_running_loop(), self._settings.no_progress_s
-
-        def extend() -> None:
-            when = loop.time() + no_progress_s
-            # Every extension costs a timer. Short extensions are skipped, so the deadline may be early by a tenth.
-            if when > (deadline.when() or 0) + no_progress_s / 10:
-                deadline.reschedule(when)
-
-        return extend
-
     def _head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
         url = self._endpoint._replace(path="/" + quote(path))
         signed = self._signer.signed(method, url, headers, self._clock.signing_time())
@@ -353,6 +343,19 @@ class S3ObjectStore:
             skipped = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
             self._session = ClientSession(connector=connector, timeout=timeout, skip_auto_headers=skipped)
         return self._session
+
+
+def _extending(deadline: asyncio.Timeout, no_progress_s: float) -> Callable[[], None]:
+    """Return a function that extends the deadline; the sender calls it after each step of progress."""
+    loop = asyncio.get_running_loop()
+
+    def extend() -> None:
+        when = loop.time() + no_progress_s
+        # Every extension costs a timer. Short extensions are skipped, so the deadline may be early by a tenth.
+        if when > (deadline.when() or 0) + no_progress_s / 10:
+            deadline.reschedule(when)
+
+    return extend
 
 
 def _tls_context(settings: StoreSettings) -> ssl.SSLContext:
