@@ -7,12 +7,10 @@ No catalog is needed: its job connects with its first record.
 import asyncio
 import os
 import shlex
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from deploy.errors import Failed
 from deploy.flink import jvm
@@ -24,13 +22,12 @@ from deploy.install import layout
 from deploy.install.layout import Layout
 from deploy.local.ports import free_row
 from deploy.local.running import wait_until
-from deploy.local.servers.class_archive import STARTED_WITHIN_S, own_broker
-from deploy.local.supervision.programs import tied_to_this_process
+from deploy.local.servers.class_archive import STARTED_WITHIN_S, own_broker, run_java
 from operators.connectors.kafka.topics import prepare_topics
 from operators.errors import Unavailable
 from operators.stream.origin import Origin
-from pipelines.jobs import JOBS, Job
-from pipelines.launch.start import NotSubmitted
+from pipelines.jobs import JOBS
+from pipelines.launch.start import NotSubmitted, submit_from
 from schemas.settings.jobs import JobSettings
 from schemas.settings.reading import load
 from schemas.settings.servers import BrokerSettings
@@ -47,9 +44,7 @@ def archive(here: Layout, path: Path) -> None:
         leave_out_plugins(listed)
         dump = ("-Xshare:dump", f"-XX:SharedClassListFile={listed}", f"-XX:SharedArchiveFile={path}")
         command = jvm.command(environ | {"JVM_ARGS": shlex.join(dump)})
-        done = subprocess.run(tied_to_this_process(command, None), env=environ, check=False)
-    if done.returncode:
-        raise Failed(f"java ended with status {done.returncode}")
+        run_java(command, environ)
 
 
 def leave_out_plugins(listed: Path) -> None:
@@ -85,7 +80,7 @@ def run_jobs(folder: Path, environ: Mapping[str, str]) -> None:
     machine = jvm.start(environ)
     try:
         cluster = MiniCluster(configuration, len(JOBS))
-        submitted = [cluster.submit(job, settings, sections(job, environ), None) for job in JOBS]
+        submitted = [submit_from(cluster, job, environ, (), Origin()).job_id for job in JOBS]
         rest = Rest(settings.rest_port)
         wait_until(
             lambda: all(rest.job(job_id).is_running for job_id in submitted), STARTED_WITHIN_S, "the jobs do not run"
@@ -94,11 +89,6 @@ def run_jobs(folder: Path, environ: Mapping[str, str]) -> None:
     finally:
         # The list is complete once the runtime has ended.
         jvm.stop(machine)
-
-
-def sections(job: Job, environ: Mapping[str, str]) -> tuple[Any, ...]:
-    """Return what a job is built with: it begins at the earliest records."""
-    return (Origin(), *(load(kind, environ) for kind in job.settings))
 
 
 def main(arguments: Iterable[str]) -> int:

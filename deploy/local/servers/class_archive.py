@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -63,8 +63,12 @@ def own_broker(here: Layout, folder: Path, *options: str) -> Iterator[int]:
 
 def run(here: Layout, *arguments: str) -> None:
     """Run Java with Kafka's jars; raises Failed when it does not end with status 0."""
-    command = kafka.java(here, Path(tempfile.gettempdir()), *arguments)
-    done = subprocess.run(tied_to_this_process(command, None), env=environment(here), check=False)
+    run_java(kafka.java(here, Path(tempfile.gettempdir()), *arguments), environment(here))
+
+
+def run_java(command: Sequence[str | Path], environ: Mapping[str, str]) -> None:
+    """Run Java until it ends; raises Failed when its status is not 0."""
+    done = subprocess.run(tied_to_this_process(command, None), env=environ, check=False)
     if done.returncode:
         raise Failed(f"java ended with status {done.returncode}")
 
