@@ -6,6 +6,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from deploy.local.stack import LOCAL
 from schemas import codec
 from schemas.codec import SchemaVersion
 from schemas.topics import DAY_MS, PARTITIONS, STUDY_FACTS, TOPICS, Topic
@@ -28,6 +29,7 @@ def text() -> str:
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         summary=table(SUMMARY, map(row, TOPICS)),
         partitions=PARTITIONS,
+        local_partitions=LOCAL["FLUORO_BROKER_TOPIC_PARTITIONS"],
         topics="\n\n".join(map(section, TOPICS)),
     )
 
