@@ -162,9 +162,10 @@ class Deliveries:
             # First the poll, which knows the cause of a fatal error.
             self._take_reports()
             self._note(refused)
-            cause, about = str(refused), f"topic {topic.name}"
-            why = self._said.why(refused.args[0], about) if isinstance(refused, KafkaException) else f"{about}: {cause}"
-            raise Unavailable("broker", why) from refused
+            about = f"topic {topic.name}"
+            if isinstance(refused, KafkaException):
+                raise Unavailable("broker", self._said.why(refused.args[0], about)) from refused
+            raise Unavailable("broker", f"{about}: {refused}") from refused
         if self.idle.is_set():
             self.idle.clear()
             self._poll_again(POLL_S)
