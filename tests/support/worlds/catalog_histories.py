@@ -55,7 +55,7 @@ def instance(  # noqa: PLR0913  a table of cases changes one field at a time
     event = InstanceStored(
         event_id=event_id("local", study, identity.sop_uid, identity.data_hash),
         occurred_at=stored_at,
-        **identity.__dict__,
+        **asdict(identity),
         sop_class=CT,
         transfer_syntax=EXPLICIT,
         object_key=identity.key,
