@@ -10,13 +10,12 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from tests.audit.ledger import Line
-from tests.support.data.generate import Instance, Volume, encoded, file_meta, instances, patient, token, uid
+from tests.support.data.generate import Instance, Volume, file_meta, instance_of, instances, patient, token, uid
 from tests.support.data.large import Large
 
 CT_SIDE = 512
 SMALL_SIDE = 38
 LARGE_FRAMES = 57
-PIXEL_HEADER = b"\xe0\x7f\x10\x00OW\0\0"
 
 
 @dataclass(frozen=True)
@@ -108,13 +107,4 @@ def small_instance(volume: Volume, study: int, number: int) -> Instance:
     dataset.HighBit, dataset.PixelRepresentation, dataset.SamplesPerPixel = 7, 0, 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
     pixels = random.Random(number).randbytes(volume.size**2)
-    return Instance(
-        study_uid=dataset.StudyInstanceUID,
-        series_uid=dataset.SeriesInstanceUID,
-        sop_uid=dataset.SOPInstanceUID,
-        canary=token(volume.seed, study),
-        meta=file_meta(dataset.SOPClassUID, dataset.SOPInstanceUID),
-        header=encoded(dataset) + PIXEL_HEADER + len(pixels).to_bytes(4, "little"),
-        pixels=pixels,
-        sop_class=dataset.SOPClassUID,
-    )
+    return instance_of(dataset, pixels, token(volume.seed, study))

@@ -123,15 +123,21 @@ def one_slice(volume: Volume, study: int, number: int, dataset: Dataset, body: n
     dataset.SliceLocation = f"{-number}.00"
     dataset.ImagePositionPatient = ["-190", "-190", f"{-number}.00"]
     pixels = np.roll(body, number, axis=1) + np.int16(study)
+    return instance_of(dataset, pixels.tobytes(), token(volume.seed, study))
+
+
+def instance_of(dataset: Dataset, pixels: bytes, canary: str) -> Instance:
+    """Return the instance of a data set without its pixels, and of these."""
     return Instance(
         study_uid=dataset.StudyInstanceUID,
         series_uid=dataset.SeriesInstanceUID,
         sop_uid=dataset.SOPInstanceUID,
-        canary=token(volume.seed, study),
+        canary=canary,
         meta=file_meta(dataset.SOPClassUID, dataset.SOPInstanceUID),
         # (7FE0,0010) OW, the last element: PS3.5 7.1.2
-        header=encoded(dataset) + struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, pixels.nbytes),
-        pixels=pixels.tobytes(),
+        header=encoded(dataset) + struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, len(pixels)),
+        pixels=pixels,
+        sop_class=dataset.SOPClassUID,
     )
 
 
