@@ -1,6 +1,7 @@
 """What a section of the benchmarks works with: the archives in turns, the rounds, and where it may write."""
 
 import itertools
+import os
 import shutil
 import sys
 import tempfile
@@ -17,6 +18,9 @@ from tests.bench.report.rounds import Row
 from tests.support.machine.debian_tools import Programs
 
 READ_ROUNDS = 3
+# Where files lie in memory alone, on Linux, and the room that those of a load need.
+MEMORY = Path("/dev/shm")
+ROOM_BYTES = 10**9
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,12 @@ class Plan:
 
     @contextmanager
     def files(self) -> Iterator[Path]:
-        """Make a folder for the files of one load, and remove it after the block."""
-        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        """Make a folder for the files of one load, in memory if there is room, and remove it after the block.
+
+        On a disk they would weigh on the archive that comes first, whose syncs write them too, and once removed on all:
+        ext4 passes over each inode that was freed in the last minutes, whenever it makes a file.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="fluoro-bench-", dir=MEMORY if has_room(MEMORY) else self.folder))
         try:
             yield folder
         finally:
@@ -62,6 +70,11 @@ class Plan:
 
 
 Section = Callable[[Plan], list[Row]]
+
+
+def has_room(memory: Path) -> bool:
+    """True if the files of a load may be written into this folder, and have room there."""
+    return os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= ROOM_BYTES
 
 
 def say(line: str) -> None:

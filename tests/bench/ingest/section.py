@@ -1,5 +1,6 @@
 """Ingest at both doors: kinds of instances, numbers of senders, all archives in turns."""
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -78,6 +79,8 @@ def in_turns(plan: Plan, number: int, work: Work) -> dict[str, Round]:
 
 def measure(archive: Archive, load: Load, send: Send, unit: Unit) -> Round:
     """Send a load, wait until all of it is queryable and the archive is idle; return the round."""
+    # What another archive has left for the disk would delay this one's syncs.
+    os.sync()
     with metered(archive.heads) as cost:
         began = time.monotonic()
         times_s = send(archive, load)
