@@ -11,12 +11,15 @@ def programs(stack: Stack) -> tuple[Program, ...]:
 
 
 def server(stack: Stack) -> ServerProgram:
-    """Return the store."""
+    """Return the store.
+
+    Without `--no-compat` MinIO hashes each object by MD5 for its ETag. CRC32C, which it checks, guards the bytes (DECISIONS 63).
+    """
     folder, port = stack.folder.root / "minio", stack.ports["minio"]
     address = ("--address", f"127.0.0.1:{port}")
     return ServerProgram(
         name="minio",
-        command=(stack.layout.minio, "server", *address, "--certs-dir", folder / ".certs", folder),
+        command=(stack.layout.minio, "server", "--no-compat", *address, "--certs-dir", folder / ".certs", folder),
         env=stack.env() | minio_environment(stack),
         check_health=health.answers_ok(port, "/minio/health/live"),
     )
