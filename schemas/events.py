@@ -20,6 +20,7 @@ Origin = Literal["received", "import", "ai"]
 Conflict = Literal["patient", "re-encoded", "content"]
 Outcome = Literal["well", "partial", "aborted", "lost", "rebuilt"]
 Signal = Literal["expected", "released", "quiet", "limit", "commanded"]
+Action = Literal["settle", "expect", "delete", "restore", "hold", "unhold", "choose", "reprocess"]
 QuarantineState = Literal["held", "released", "discarded"]
 
 
@@ -182,6 +183,24 @@ class TransferEnded(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StudyCommand(Event):
+    """A person or a program has asked for something to be done with a study. May hold patient data.
+
+    `event_id` is the command's id. `expected_instances` belongs to expect; `sop_uid`, `data_hash` and `instance`, which is
+    the packed InstanceStored of the content, belong to choose.
+    """
+
+    study_uid: str
+    action: Action
+    who: str
+    why: str = field(repr=False)
+    expected_instances: int | None = None
+    sop_uid: str | None = None
+    data_hash: str | None = None
+    instance: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyDue(Event):
     """A study is due to be settled: no more instances of it are expected now."""
 
@@ -277,4 +296,5 @@ EVENTS: tuple[type[Event], ...] = (
     InstanceQuarantined,
     InstanceConflict,
     StudyFacts,
+    StudyCommand,
 )

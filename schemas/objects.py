@@ -8,6 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import cast
 from urllib.parse import quote, unquote
+from uuid import UUID
 
 from schemas.events import Origin
 
@@ -118,6 +119,18 @@ class Envelope:
             header_length=int(metadata["header-length"]),
             reason=metadata.get("reason", ""),
         )
+
+
+def command_key(tenant: str, study_uid: str, command_id: str) -> str:
+    """Return the key of a command's object; raises ValueError for a part that could change the key's structure."""
+    if not (TENANT.fullmatch(tenant) and is_uid(study_uid) and str(UUID(command_id)) == command_id):
+        raise ValueError("a command's key is made of a tenant, a study UID and a UUID in its usual form")
+    return f"{commands_prefix(tenant, study_uid)}{command_id}.json"
+
+
+def commands_prefix(tenant: str, study_uid: str) -> str:
+    """Return what the keys of a study's commands begin with; no key of an instance does."""
+    return f"{tenant}/{study_uid}/_commands/"
 
 
 def is_uid(text: str) -> bool:

@@ -10,6 +10,7 @@ from schemas.events import (
     InstanceStored,
     RecordRejected,
     StudyCataloged,
+    StudyCommand,
     StudyDue,
     StudyFacts,
     StudySettled,
@@ -84,6 +85,14 @@ INSTANCE_QUARANTINED = Topic(
     producers=("gateway", "deploy.commands quarantine"),
     consumers=("catalog",),
 )
+STUDY_COMMAND = Topic(
+    name="study-command",
+    event=StudyCommand,
+    key="tenant/study",
+    producers=("gateway",),
+    consumers=(),
+    restricted=True,
+)
 STUDY_DUE = Topic(
     name="study-due",
     event=StudyDue,
@@ -135,6 +144,7 @@ TOPICS = (
     INSTANCE_STORED,
     TRANSFER_ENDED,
     INSTANCE_QUARANTINED,
+    STUDY_COMMAND,
     STUDY_DUE,
     STUDY_CATALOGED,
     STUDY_SETTLED,

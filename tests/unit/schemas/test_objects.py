@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.objects import Envelope, Identity
+from schemas.objects import Envelope, Identity, command_key, commands_prefix
 
 HASH = "0f" * 32
 GOOD = Identity("local", "1.2.3", "1.2.3.4", "1.2.3.4.5", HASH)
@@ -64,3 +64,23 @@ def test_an_envelope_survives_the_store_as_ascii(calling: str, called: str, now:
 
     assert all(value.isascii() and value.isprintable() for value in metadata.values())
     assert Envelope.from_metadata(metadata) == envelope
+
+
+def test_a_commands_key_is_its_studys_and_its_id() -> None:
+    key = command_key("local", "1.2.3", "6f1f2a5e-3f0b-4c7e-9a51-1c8a4f0f6b21")
+
+    assert key == "local/1.2.3/_commands/6f1f2a5e-3f0b-4c7e-9a51-1c8a4f0f6b21.json"
+    assert key.startswith(commands_prefix("local", "1.2.3"))
+
+
+@pytest.mark.parametrize(
+    "command_id", ["", "a", "../6f1f2a5e-3f0b-4c7e-9a51-1c8a4f0f6b21", "6F1F2A5E3F0B4C7E9A511C8A4F0F6B21"]
+)
+def test_a_text_that_is_no_uuid_in_its_usual_form_never_enters_a_commands_key(command_id: str) -> None:
+    with pytest.raises(ValueError, match="UUID"):
+        command_key("local", "1.2.3", command_id)
+
+
+def test_a_commands_key_is_no_instances() -> None:
+    with pytest.raises(ValueError, match=r"key|unpack"):
+        Identity.of(command_key("local", "1.2.3", "6f1f2a5e-3f0b-4c7e-9a51-1c8a4f0f6b21"))

@@ -45,7 +45,11 @@ def test_every_topic_is_listed_as_json(capsys: pytest.CaptureFixture[str]) -> No
 
     listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [one["topic"] for one in listed] == [topic.name for topic in TOPICS]
-    assert {one["topic"] for one in listed if one["patient_data"]} == {"instance-stored", "record-rejected"}
+    assert {one["topic"] for one in listed if one["patient_data"]} == {
+        "instance-stored",
+        "study-command",
+        "record-rejected",
+    }
 
 
 def test_people_are_shown_who_reads_and_writes_a_topic(capsys: pytest.CaptureFixture[str]) -> None:
