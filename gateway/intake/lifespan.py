@@ -10,7 +10,7 @@ from time import monotonic
 
 from gateway.intake.accept import Acceptance, AcceptancePorts
 from gateway.intake.examiner import Examiner
-from gateway.intake.failpoints import Reached, armed
+from gateway.intake.failpoints import armed
 from gateway.intake.outbox.adoption import adopt
 from gateway.intake.outbox.outbox import Outbox, OutboxPorts, report_file
 from gateway.intake.quarantine import Quarantine, QuarantineRules
@@ -45,6 +45,8 @@ class Intake:
     acceptance: Acceptance
     outbox: Outbox
     background: Background
+    rebuilder: Rebuilder
+    ports: OutboxPorts
 
     @property
     def room(self) -> Room:
@@ -66,10 +68,8 @@ async def open_intake(
     During the block, background work empties the outbox, finishes the outboxes of dead processes, measures the
     quarantine, and inspects the large objects of repeats.
     """
-    settings.spool_dir.mkdir(parents=True, exist_ok=True)
-    tiers, reached = TieredStore(connectors.store, connectors.tiers), armed(settings.failpoint)
-    rebuilder = Rebuilder(tiers, settings.spool_dir, Examiner(limits_of(settings)))
-    ports = _outbox_ports(settings, connectors, rebuilder, reached)
+    rebuilder = rebuilder_of(settings, connectors)
+    ports = outbox_ports(settings, connectors, rebuilder)
     outbox = Outbox.create(settings.outbox_dir, ports)
     quarantine = Quarantine(connectors.store, connectors.events, _rules(quarantine_settings))
     acceptance = _acceptance(settings, rebuilder, outbox, ports, quarantine)
@@ -81,15 +81,15 @@ async def open_intake(
     }
     try:
         async with background.running(works):
-            yield Intake(acceptance, outbox, background)
+            yield Intake(acceptance, outbox, background, rebuilder, ports)
     finally:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(outbox.settle(), STOP_S)
-        _close(outbox)
+        await settle_and_close(outbox)
 
 
-def _close(outbox: Outbox) -> None:
-    """Close the outbox; a file that cannot be removed is reported, and left to another process."""
+async def settle_and_close(outbox: Outbox) -> None:
+    """Work on an outbox for STOP_S at most, then close it; a file that cannot be removed is reported, and left behind."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(outbox.settle(), STOP_S)
     try:
         outbox.close()
     except OSError as error:
@@ -107,9 +107,15 @@ def limits_of(settings: IntakeSettings) -> ScanLimits:
     )
 
 
-def _outbox_ports(
-    settings: IntakeSettings, connectors: Connectors, rebuilder: Rebuilder, reached: Reached
-) -> OutboxPorts:
+def rebuilder_of(settings: IntakeSettings, connectors: Connectors) -> Rebuilder:
+    """Return what rebuilds events of stored objects; it copies them into the spool, whose folder is made."""
+    settings.spool_dir.mkdir(parents=True, exist_ok=True)
+    tiers = TieredStore(connectors.store, connectors.tiers)
+    return Rebuilder(tiers, settings.spool_dir, Examiner(limits_of(settings)))
+
+
+def outbox_ports(settings: IntakeSettings, connectors: Connectors, rebuilder: Rebuilder) -> OutboxPorts:
+    """Return what an outbox works with; `reached` is armed with the failpoint of the settings."""
     return OutboxPorts(
         events=connectors.events,
         rebuild=rebuilder,
@@ -117,7 +123,7 @@ def _outbox_ports(
         time=connectors.store,
         clock=monotonic,
         sleep=asyncio.sleep,
-        reached=reached,
+        reached=armed(settings.failpoint),
     )
 
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.intake.examiner import Examiner
-from gateway.intake.outbox.ledger import Intent
+from gateway.intake.outbox.ledger import AnyIntent, CommandIntent
 from gateway.intake.repeats.inspection import damage_of_object, report_damage
 from gateway.intake.tiers import TieredObject, TieredStore
 from operators.dicom import instance
 from operators.dicom.instance import Examination
 from operators.errors import Unavailable, Unreadable
-from schemas.events import InstanceStored
-from schemas.objects import Envelope
+from schemas.events import InstanceStored, StudyCommand
+from schemas.objects import Envelope, Identity
 
 METADATA_UNREADABLE = "metadata-unreadable"
 
@@ -26,40 +26,52 @@ class Rebuilder:
     folder: Path
     examiner: Examiner = field(default_factory=Examiner)
 
-    async def __call__(self, intent: Intent) -> InstanceStored | None:
-        """Return the event of the intent's object, naming the intent's transfer; None if no tier has the object whole.
+    async def __call__(self, intent: AnyIntent) -> InstanceStored | StudyCommand | None:
+        """Return the event of the intent's object, naming the intent's transfer; None if there is no such object, whole.
 
-        A damaged object is counted, logged and left where it is. Raises Unavailable when store or disk cannot answer
-        now, Rejected for an object that is no instance.
+        Raises Unavailable when store or disk cannot answer now, Rejected for an object that is no instance or command.
         """
-        found = await self._found(intent)
+        if isinstance(intent, CommandIntent):
+            return await self.tiers.command(intent.key)
+        return await self.instance_stored(intent.identity, intent.transfer_id)
+
+    async def instance_stored(self, identity: Identity, transfer_id: str = "") -> InstanceStored | None:
+        """Return the event of a stored instance, by default with the transfer of its envelope; None if no tier has it whole.
+
+        A damaged object is counted, logged and left where it is. Raises as the call does.
+        """
+        found = await self._found(identity.key, transfer_id)
         if found is None:
             return None
         try:
-            return await self._event(intent, found)
+            return await self._event(identity, transfer_id, found)
         except OSError as error:
             raise Unavailable("spool") from error
 
-    async def _found(self, intent: Intent) -> TieredObject | None:
+    async def _found(self, key: str, transfer_id: str) -> TieredObject | None:
         try:
-            return await self.tiers.find(intent.key)
+            return await self.tiers.find(key)
         except Unreadable:
             # A store that ails as a whole answers so too; then the check raises.
             await self.tiers.check()
-            report_damage(intent.key, METADATA_UNREADABLE, transfer=intent.transfer_id)
+            report_damage(key, METADATA_UNREADABLE, transfer=transfer_id)
             raise
 
-    async def _event(self, intent: Intent, found: TieredObject) -> InstanceStored | None:
+    async def _event(self, identity: Identity, transfer_id: str, found: TieredObject) -> InstanceStored | None:
         with tempfile.TemporaryFile(dir=self.folder) as file:
             reason = await damage_of_object(self.tiers, found, file.write)
             if reason or found.envelope is None:
-                report_damage(found.key, reason, bucket=found.bucket, transfer=intent.transfer_id)
+                report_damage(found.key, reason, bucket=found.bucket, transfer=transfer_id)
                 return None
             file.flush()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
                 examination = await self._examined(whole, found.envelope)
                 event = instance.instance_stored(
-                    intent.identity, examination, found.envelope, len(whole), transfer_id=intent.transfer_id
+                    identity,
+                    examination,
+                    found.envelope,
+                    len(whole),
+                    transfer_id=transfer_id or found.envelope.transfer_id,
                 )
                 return instance.dated_by_store(event, found.modified_at)
 

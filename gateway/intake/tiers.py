@@ -10,13 +10,16 @@ deleted minutes after the new copy is complete.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.intake.deadlines import LOOKUP_S, within
-from operators.store.ports import NoEnvelope, ObjectStore, Upload
-from schemas.objects import TIERS, Bucket, Envelope
+from operators.store.commands import read_command
+from operators.store.ports import NoEnvelope, ObjectStore, PlainUpload, Upload
+from schemas.events import StudyCommand
+from schemas.objects import TIERS, Bucket, Envelope, Identity, commands_prefix
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class TieredStore:
         self._store = store
         self._colder = tuple(bucket for bucket in in_use if bucket is not Bucket.HOT)
 
-    def put(self, upload: Upload) -> Awaitable[bool]:
+    def put(self, upload: PlainUpload) -> Awaitable[bool]:
         """Store an object in the hot tier unless its key exists there; True if the object is new."""
         return self._store.put(Bucket.HOT, upload)
 
@@ -60,6 +63,24 @@ class TieredStore:
             if found := await self._head(bucket, key):
                 return found
         return None
+
+    async def identities(self, tenant: str, study_uid: str) -> AsyncIterator[Identity]:
+        """Yield each content of a study's instances that a tier has; one that is being moved may come twice."""
+        commands = commands_prefix(tenant, study_uid)
+        for bucket in TIERS.values():
+            async for key in self._store.keys(bucket, f"{tenant}/{study_uid}/"):
+                # Keys that are not this archive's name no content.
+                with suppress(ValueError):
+                    if not key.startswith(commands):
+                        yield Identity.of(key)
+
+    async def command_keys(self, tenant: str, study_uid: str) -> list[str]:
+        """Return the keys of a study's commands. They stay in the hot tier."""
+        return [key async for key in self._store.keys(Bucket.HOT, commands_prefix(tenant, study_uid))]
+
+    async def command(self, key: str) -> StudyCommand | None:
+        """Return the command of this key, None if there is none; raises Rejected for an object that is no command."""
+        return await read_command(self._store, Bucket.HOT, key)
 
     def read(self, found: TieredObject, end: int | None = None) -> AsyncGenerator[bytes, None]:
         """Stream the object's bytes up to `end`, exclusive.

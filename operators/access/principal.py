@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-ACTIONS = frozenset({"read", "store"})
+ACTIONS = frozenset({"read", "store", "command"})
 
 
 class NotAllowed(Exception):
@@ -24,6 +24,6 @@ class Principal:
 
 
 def authorize(principal: Principal, action: str, resource: str) -> None:
-    """Return if the principal may do `action`, else raise NotAllowed. Without roles yet, all may read and store."""
+    """Return if the principal may do `action`, else raise NotAllowed. Without roles yet, all may read, store and command."""
     if action not in ACTIONS or not resource:
-        raise NotAllowed("not-allowed", f"read or store a resource: {principal.name} may do nothing else")
+        raise NotAllowed("not-allowed", f"read, store or command a resource: {principal.name} may do nothing else")

@@ -43,14 +43,33 @@ class NoEnvelope(Rejected):
 
 
 @dataclass(frozen=True)
-class Upload:
-    """An object to store: its parts in order, their total size, and the CRC32C (big-endian, base64) of them all."""
+class PlainUpload:
+    """An object to store: its parts in order, their total size, and the CRC32C (big-endian, base64) of them all.
+
+    It has no metadata: a command says everything itself.
+    """
 
     key: str
     parts: Sequence[bytes | bytearray | memoryview]
     size_bytes: int
     crc32c: str
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Return the metadata to store with the object."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Upload(PlainUpload):
+    """The object of an instance, with the envelope that its event is rebuilt from."""
+
     envelope: Envelope
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Return the envelope as the object's metadata."""
+        return self.envelope.to_metadata()
 
 
 class StoreTime(Protocol):
@@ -99,7 +118,7 @@ class ObjectStore(StoreTime, Protocol):
     has yielded a part.
     """
 
-    async def put(self, bucket: Bucket, upload: Upload) -> bool:
+    async def put(self, bucket: Bucket, upload: PlainUpload) -> bool:
         """Store the object unless its key exists; True when this call stored it, False when it was there before.
 
         When this returns, the object is durable, and whole: the store has compared its CRC32C. Of several uploads of

@@ -14,7 +14,7 @@ from gateway.dimse.connection import DimseConnection
 from gateway.dimse.state import AssociationState
 from gateway.intake.lifespan import Connectors
 from operators.connectors.memory.stores import MemoryEventLog
-from operators.store.ports import Position, Upload
+from operators.store.ports import PlainUpload, Position
 from schemas.events import Event, Outcome, TransferEnded
 from schemas.objects import Bucket
 from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED, Topic
@@ -41,7 +41,7 @@ CHUNKS = 5
 class SlowStore(GatedStore):
     """A store that answers a PUT a few turns of the event loop after its gate is open and the object is stored."""
 
-    async def put(self, bucket: Bucket, upload: Upload) -> bool:
+    async def put(self, bucket: Bucket, upload: PlainUpload) -> bool:
         is_new = await super().put(bucket, upload)
         for _ in range(TURNS):
             await asyncio.sleep(0)

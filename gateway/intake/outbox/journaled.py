@@ -13,7 +13,7 @@ import structlog
 
 from gateway.intake.outbox import ledger
 from gateway.intake.outbox.journal import Journal
-from gateway.intake.outbox.ledger import Intent, Ledger
+from gateway.intake.outbox.ledger import AnyIntent, CommandIntent, Intent, Ledger
 from gateway.intake.transfer import NOBODY, Sender
 from schemas.events import Outcome
 from schemas.objects import Envelope, Identity
@@ -70,7 +70,16 @@ class JournaledLedger:
         GATEWAY_OUTBOX_OPEN.inc()
         return intent
 
-    def close_intent(self, intent: Intent, *, is_published: bool, size_bytes: int | None = None) -> bool:
+    def intend_command(self, key: str) -> CommandIntent:
+        """Record a new intent of a command, and return it; raises OSError."""
+        intent = CommandIntent(self._last_number + 1, key)
+        place = self.journal.append(ledger.commanded(intent))
+        self._last_number = intent.number
+        self.open.intend_command(intent, place)
+        GATEWAY_OUTBOX_OPEN.inc()
+        return intent
+
+    def close_intent(self, intent: AnyIntent, *, is_published: bool, size_bytes: int | None = None) -> bool:
         """Record that an intent is closed; True if ends of its transfer can be published from now on.
 
         `size_bytes` is the size of the object whose event was published.
@@ -91,9 +100,10 @@ class JournaledLedger:
         """Record that the end of a transfer for one study was published."""
         self._apply_and_record(ledger.end_published(transfer_id, study_uid))
 
-    def set_aside(self, intent: Intent) -> Path:
+    def set_aside(self, intent: AnyIntent) -> Path:
         """Keep the line of an intent in a file for a person to examine; return its path. Raises OSError."""
-        return self.journal.set_aside([orjson.dumps(ledger.intended(intent)) + b"\n"])
+        line = ledger.commanded(intent) if isinstance(intent, CommandIntent) else ledger.intended(intent)
+        return self.journal.set_aside([orjson.dumps(line) + b"\n"])
 
     async def clear(self) -> None:
         """Remove the lines of the journal if nothing is open."""

@@ -15,6 +15,8 @@ Line = dict[str, Any]
 
 # A line is written in one turn of the event loop.
 HASHES_A_LINE = 250
+# The kinds of the lines of intents, of an instance and of a command.
+INTENT, COMMAND = "intent", "command"
 # The entries of the line of a transfer's beginning for the fields of its Sender, in their order.
 SENDER = ("peer", "calling_ae", "called_ae", "address")
 
@@ -28,6 +30,18 @@ class Intent:
     identity: Identity
     key: str
     envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class CommandIntent:
+    """The object of a command that is about to be stored under `key`, and whose event must follow."""
+
+    number: int
+    key: str
+
+
+# What is about to be stored; the numbers of both kinds are from one sequence.
+AnyIntent = Intent | CommandIntent
 
 
 class Ledger:
@@ -70,11 +84,16 @@ class Ledger:
         self.transfers.keep(transfer)
         self.intents[intent.number] = place
 
-    def intent(self, number: int) -> Intent:
-        """Return an open intent; raises OSError when its line cannot be read again, KeyError when it is closed."""
-        return _intent(self._recall(self.intents[number]))
+    def intend_command(self, intent: CommandIntent, place: int) -> None:
+        """Open the intent of a command, whose line lies at this place; it belongs to no transfer."""
+        self.intents[intent.number] = place
 
-    def close(self, intent: Intent, *, is_published: bool, size_bytes: int | None = None) -> bool:
+    def intent(self, number: int) -> AnyIntent:
+        """Return an open intent; raises OSError when its line cannot be read again, KeyError when it is closed."""
+        line = self._recall(self.intents[number])
+        return _command_intent(line) if line["kind"] == COMMAND else _intent(line)
+
+    def close(self, intent: AnyIntent, *, is_published: bool, size_bytes: int | None = None) -> bool:
         """Close an intent, whose published object has `size_bytes`; True if ends of its transfer can be published now.
 
         False for an intent that is closed already.
@@ -82,6 +101,8 @@ class Ledger:
         if self.intents.pop(intent.number, None) is None:
             return False
         self._copied.pop(intent.number, None)
+        if isinstance(intent, CommandIntent):
+            return False
         transfer = self.transfers[intent.transfer_id]
         transfer.open_intents -= 1
         if is_published:
@@ -130,7 +151,7 @@ class Ledger:
     def copied(self, lines: Iterable[tuple[Line, int]]) -> None:
         """Note the places of the next lines of the snapshot in the file that will take the journal's place."""
         for line, place in lines:
-            if line["kind"] == "intent":
+            if line["kind"] in (INTENT, COMMAND):
                 self._last_copied = line["number"]
                 self._copied[self._last_copied] = place
 
@@ -150,6 +171,9 @@ class Ledger:
 
     def _intended(self, line: Line, place: int) -> None:
         self.intend(_intent(line), place)
+
+    def _commanded(self, line: Line, place: int) -> None:
+        self.intend_command(_command_intent(line), place)
 
     def _done(self, line: Line, _: int) -> None:
         if line["number"] in self.intents:
@@ -184,7 +208,8 @@ class Ledger:
 # The names of the kinds must stay: another release may have written the journals on disk.
 LINES: dict[str, Callable[[Ledger, Line, int], None]] = {
     "begun": Ledger._begun,  # noqa: SLF001 - the table of the class above
-    "intent": Ledger._intended,  # noqa: SLF001
+    INTENT: Ledger._intended,  # noqa: SLF001
+    COMMAND: Ledger._commanded,  # noqa: SLF001
     "done": Ledger._done,  # noqa: SLF001
     "gone": Ledger._given_up,  # noqa: SLF001
     "published": Ledger._published,  # noqa: SLF001
@@ -202,12 +227,17 @@ def begun(transfer_id: str, tenant: str, began_at: datetime, sender: Sender = NO
 def intended(intent: Intent) -> Line:
     """Return the line that says that an object is about to be stored."""
     return {
-        "kind": "intent",
+        "kind": INTENT,
         "number": intent.number,
         "transfer": intent.transfer_id,
         "key": intent.key,
         "envelope": intent.envelope.to_metadata(),
     }
+
+
+def commanded(intent: CommandIntent) -> Line:
+    """Return the line that says that the object of a command is about to be stored."""
+    return {"kind": COMMAND, "number": intent.number, "key": intent.key}
 
 
 def done(number: int, size_bytes: int | None = None) -> Line:
@@ -253,10 +283,18 @@ def _stand_in(intent: Intent) -> RecordedTransfer:
 
 
 def _intent(line: Line) -> Intent:
+    envelope = Envelope.from_metadata(line["envelope"])
+    return Intent(_own_number(line), _text(line, "transfer"), Identity.of(line["key"]), line["key"], envelope)
+
+
+def _command_intent(line: Line) -> CommandIntent:
+    return CommandIntent(_own_number(line), _text(line, "key"))
+
+
+def _own_number(line: Line) -> int:
     if not isinstance(line["number"], int):
         raise TypeError("the number of an intent is not a number")
-    envelope = Envelope.from_metadata(line["envelope"])
-    return Intent(line["number"], _text(line, "transfer"), Identity.of(line["key"]), line["key"], envelope)
+    return line["number"]
 
 
 def _outcome(line: Line) -> Outcome:

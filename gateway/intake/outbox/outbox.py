@@ -19,18 +19,21 @@ from gateway.intake.failpoints import Reached, pass_by
 from gateway.intake.outbox.backlog import Backlog
 from gateway.intake.outbox.journal import Journal
 from gateway.intake.outbox.journaled import JournaledLedger
-from gateway.intake.outbox.ledger import Intent
+from gateway.intake.outbox.ledger import AnyIntent, CommandIntent, Intent
 from gateway.intake.transfer import NOBODY, Sender
 from operators.errors import Rejected, Unavailable
 from operators.store.ports import EventLog, StoreTime
 from operators.tasks import supervised
-from schemas.events import InstanceStored, Outcome
+from schemas.events import Event, InstanceStored, Outcome, StudyCommand
 from schemas.objects import Envelope, Identity
 from schemas.telemetry import GATEWAY_HEALED, GATEWAY_OUTBOX_TROUBLE
-from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED
+from schemas.topics import INSTANCE_STORED, STUDY_COMMAND, TRANSFER_ENDED, Topic
 
 LEAST_WAIT_S = 0.2
 MOST_WAIT_S = 10.0
+
+# Where the event of an intent is published.
+TOPICS: Mapping[type[Event], Topic] = {InstanceStored: INSTANCE_STORED, StudyCommand: STUDY_COMMAND}
 
 log = structlog.get_logger()
 
@@ -38,7 +41,7 @@ log = structlog.get_logger()
 Round = Callable[[], Awaitable[bool]]
 
 # rebuild(intent) -> the event of the intent's object; None when there is no object.
-Rebuild = Callable[[Intent], Awaitable[InstanceStored | None]]
+Rebuild = Callable[[AnyIntent], Awaitable[InstanceStored | StudyCommand | None]]
 
 
 def report_file(name: str, error: Exception) -> None:
@@ -116,11 +119,15 @@ class Outbox:
         """Record that an object is about to be stored; return the intent. Raises OSError as begin()."""
         return self._ledger.intend(transfer_id, identity, key, envelope)
 
-    def done(self, intent: Intent, size_bytes: int | None = None) -> None:
+    def intend_command(self, key: str) -> CommandIntent:
+        """Record that the object of a command is about to be stored; return the intent. Raises OSError as begin()."""
+        return self._ledger.intend_command(key)
+
+    def done(self, intent: AnyIntent, size_bytes: int | None = None) -> None:
         """Record that the event of an intent was acknowledged, and the size of its object."""
         self._close_intent(intent, is_published=True, size_bytes=size_bytes)
 
-    def failed(self, intent: Intent) -> None:
+    def failed(self, intent: AnyIntent) -> None:
         """Leave an intent to be retried."""
         self._failed.add(intent.number)
         self._has_failed.set()
@@ -202,13 +209,16 @@ class Outbox:
             return True
         if event is None:
             return self._is_given_up(intent)
-        await self._ports.events.publish(INSTANCE_STORED, event)
-        self.done(intent, event.size_bytes)
+        await self._ports.events.publish(TOPICS[type(event)], event)
+        self.done(intent, event.size_bytes if isinstance(event, InstanceStored) else None)
         GATEWAY_HEALED.inc()
-        log.info("instance_healed", transfer=intent.transfer_id, key=intent.key)
+        if isinstance(intent, CommandIntent):
+            log.info("command_healed", key=intent.key)
+        else:
+            log.info("instance_healed", transfer=intent.transfer_id, key=intent.key)
         return True
 
-    def _is_given_up(self, intent: Intent) -> bool:
+    def _is_given_up(self, intent: AnyIntent) -> bool:
         """True if the store has had no object for late_put_s: until then a late PUT may still succeed."""
         missed_at = self._missed_at.setdefault(intent.number, self._ports.clock())
         if self._ports.clock() - missed_at < self._ports.late_put_s:
@@ -216,7 +226,7 @@ class Outbox:
         self._close_intent(intent, is_published=False)
         return True
 
-    def _set_aside(self, intent: Intent, reason: str) -> None:
+    def _set_aside(self, intent: AnyIntent, reason: str) -> None:
         """Close an intent whose object can never have an event; its line is kept for a person to examine."""
         aside = self._ledger.set_aside(intent)
         GATEWAY_OUTBOX_TROUBLE.labels("object").inc()
@@ -238,9 +248,13 @@ class Outbox:
             self._ends.add((transfer_id, study_uid))
         self._has_ended.set()
 
-    def _close_intent(self, intent: Intent, *, is_published: bool, size_bytes: int | None = None) -> None:
+    def _close_intent(self, intent: AnyIntent, *, is_published: bool, size_bytes: int | None = None) -> None:
         self._missed_at.pop(intent.number, None)
-        if self._ledger.close_intent(intent, is_published=is_published, size_bytes=size_bytes):
+        is_over = self._ledger.close_intent(intent, is_published=is_published, size_bytes=size_bytes)
+        if isinstance(intent, CommandIntent):
+            # Without a transfer's end nothing else looks whether the journal is empty now.
+            self._has_ended.set()
+        elif is_over:
             self._add_ends(intent.transfer_id)
 
     def _report_intent(self, number: int, error: Exception) -> None:

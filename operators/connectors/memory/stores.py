@@ -1,6 +1,5 @@
 """The object store and the event log in memory: the behaviour of real servers without I/O, and outages on demand."""
 
-import base64
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,11 +8,10 @@ from enum import Enum, auto
 from hashlib import sha256
 from zlib import crc32
 
-import google_crc32c
-
 from operators.errors import Unavailable, Unreadable
+from operators.store.checksum import crc32c_of
 from operators.store.clock import StoreClock
-from operators.store.ports import NoEnvelope, OtherSize, Position, StoredObject, Upload
+from operators.store.ports import NoEnvelope, OtherSize, PlainUpload, Position, StoredObject, Upload
 from schemas.codec import decode, encode
 from schemas.events import Event
 from schemas.objects import Bucket, Envelope
@@ -99,7 +97,7 @@ class MemoryObjectStore(Failing):
         """Return the present time by the store's clock; raises Unavailable before it is known."""
         return self._time.now()
 
-    async def put(self, bucket: Bucket, upload: Upload) -> bool:
+    async def put(self, bucket: Bucket, upload: PlainUpload) -> bool:
         """Store the object unless its key exists; True when this call stored it."""
         return self._put(bucket, upload, lambda held: held is None)
 
@@ -107,7 +105,7 @@ class MemoryObjectStore(Failing):
         """Store the object in place of the version with this tag; False when the key has another version, or none."""
         return self._put(bucket, upload, lambda held: held is not None and held.etag == etag)
 
-    def _put(self, bucket: Bucket, upload: Upload, condition: Callable[[StoredBytes | None], bool]) -> bool:
+    def _put(self, bucket: Bucket, upload: PlainUpload, condition: Callable[[StoredBytes | None], bool]) -> bool:
         self.before_request("store")
         data = b"".join(upload.parts)
         if len(data) != upload.size_bytes or crc32c_of(data) != upload.crc32c:
@@ -116,7 +114,7 @@ class MemoryObjectStore(Failing):
         if is_stored:
             modified_at = datetime.fromtimestamp(int(self.clock()), UTC)
             self.objects[bucket, upload.key] = StoredBytes(
-                data, upload.envelope.to_metadata(), sha256(data).hexdigest(), modified_at=modified_at
+                data, upload.metadata, sha256(data).hexdigest(), modified_at=modified_at
             )
         self.after_request("store")
         return is_stored
@@ -202,8 +200,3 @@ class MemoryEventLog(Failing):
         """Return every event of a topic, partition by partition, each in order."""
         partitions = sorted(partition for name, partition in self.records if name == topic.name)
         return [decode(value) for partition in partitions for _, value, _ in self.records[topic.name, partition]]
-
-
-def crc32c_of(data: bytes) -> str:
-    """Return the CRC32C of these bytes as S3 writes it: big-endian, base64."""
-    return base64.b64encode(int(google_crc32c.value(data)).to_bytes(4, "big")).decode()

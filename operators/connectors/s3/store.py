@@ -30,7 +30,7 @@ from operators.connectors.s3.signature import Signer
 from operators.connectors.s3.wire import KEEP_ALIVE_S, ConnectionPool, HttpResponse
 from operators.errors import Unavailable
 from operators.store.clock import ENOUGH_S, StoreClock
-from operators.store.ports import NoEnvelope, OtherSize, StoredObject, Upload
+from operators.store.ports import NoEnvelope, OtherSize, PlainUpload, StoredObject, Upload
 from schemas.objects import Bucket, Envelope
 from schemas.settings.servers import StoreSettings
 from schemas.telemetry import STORE_CLOCK_AHEAD
@@ -100,7 +100,7 @@ class S3ObjectStore:
         if self._session is not None:
             await self._session.close()
 
-    async def put(self, bucket: Bucket, upload: Upload) -> bool:
+    async def put(self, bucket: Bucket, upload: PlainUpload) -> bool:
         """Store the object unless its key exists; True when this call stored it, False when it was there before.
 
         Raises Unavailable also when connecting, sending a chunk or waiting for the response takes too long.
@@ -119,8 +119,8 @@ class S3ObjectStore:
         self._answers.expect_stored(response, self._path(bucket), upload.crc32c)
         return True
 
-    async def _put(self, bucket: Bucket, upload: Upload, condition: dict[str, str]) -> HttpResponse:
-        headers = {META + name: value for name, value in upload.envelope.to_metadata().items()} | condition
+    async def _put(self, bucket: Bucket, upload: PlainUpload, condition: dict[str, str]) -> HttpResponse:
+        headers = {META + name: value for name, value in upload.metadata.items()} | condition
         headers |= {"x-amz-checksum-crc32c": upload.crc32c, "content-length": str(upload.size_bytes)}
         asked = self._asked()
         head = self._head("PUT", self._path(bucket, upload.key), headers)

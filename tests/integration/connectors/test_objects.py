@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deploy.local.running import RunningStack
-from operators.connectors.memory.stores import MemoryObjectStore, Outage, crc32c_of
+from operators.connectors.memory.stores import MemoryObjectStore, Outage
 from operators.connectors.s3.store import S3ObjectStore
 from operators.errors import Unavailable, Unreadable
-from operators.store.ports import NoEnvelope, ObjectStore, OtherSize, Upload
+from operators.store.checksum import crc32c_of
+from operators.store.ports import NoEnvelope, ObjectStore, OtherSize, PlainUpload, Upload
 from schemas.objects import Bucket
 from schemas.settings.reading import load
 from schemas.settings.servers import StoreSettings
@@ -281,6 +282,25 @@ def test_metadata_that_are_damaged_on_the_disk_refuse_everything(stack: RunningS
                     await put
 
     asyncio.run(test())
+
+
+def test_an_upload_without_an_envelope_is_written_once_and_read_back(run: Run) -> None:
+    data = b'{"action": "delete"}'
+    sent = PlainUpload(f"local/{os.urandom(8).hex()}/_commands/1.json", (data,), len(data), crc32c_of(data))
+    other = replace(sent, parts=(data[::-1],), crc32c=crc32c_of(data[::-1]))
+
+    async def test(store: ObjectStore) -> None:
+        assert await store.put(Bucket.HOT, sent)
+        assert not await store.put(Bucket.HOT, other)
+        assert await whole(store, sent.key) == data
+        assert [key async for key in store.keys(Bucket.HOT, sent.key.removesuffix("1.json"))] == [sent.key]
+        with pytest.raises(NoEnvelope) as raised:
+            await store.head(Bucket.HOT, sent.key)
+        assert raised.value.size_bytes == len(data)
+        with pytest.raises(Unavailable, match="store"):
+            await store.put(Bucket.HOT, replace(other, key=f"{sent.key}.2", crc32c=sent.crc32c))
+
+    run(test)
 
 
 def test_a_wrong_checksum_stores_nothing(run: Run) -> None:

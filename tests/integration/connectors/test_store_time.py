@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 import pytest
 from structlog.testing import capture_logs
 
-from operators.connectors.memory.stores import MemoryObjectStore, Outage, crc32c_of
+from operators.connectors.memory.stores import MemoryObjectStore, Outage
 from operators.connectors.s3.store import S3ObjectStore
 from operators.errors import Unavailable
+from operators.store.checksum import crc32c_of
 from operators.store.clock import StoreClock
 from operators.store.ports import ObjectStore, Upload
 from schemas.objects import Bucket

@@ -12,7 +12,7 @@ from gateway.dimse.door import Door
 from gateway.intake.lifespan import Connectors
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
 from operators.dimse.pdu import data_pdus
-from operators.store.ports import Upload
+from operators.store.ports import PlainUpload
 from schemas.objects import Bucket
 from tests.support.senders.scu import CONTEXT, element, pdv, request, uid
 from tests.support.senders.sender import Peer
@@ -32,7 +32,7 @@ class GatedStore(MemoryObjectStore):
         super().__init__()
         self.reached, self.gate = asyncio.Event(), asyncio.Event()
 
-    async def put(self, bucket: Bucket, upload: Upload) -> bool:
+    async def put(self, bucket: Bucket, upload: PlainUpload) -> bool:
         self.reached.set()
         await self.gate.wait()
         return await super().put(bucket, upload)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
 from operators.errors import Rejected, Unavailable
 from operators.store.clock import StoreClock
-from operators.store.ports import Position, StoredObject, Upload
+from operators.store.ports import PlainUpload, Position, StoredObject, Upload
 from schemas.events import Event
 from schemas.objects import Bucket
 from schemas.topics import Topic
@@ -116,7 +116,7 @@ class SeenStore:
     def now(self) -> datetime:
         return self.time.now()
 
-    async def put(self, bucket: Bucket, upload: Upload) -> bool:
+    async def put(self, bucket: Bucket, upload: PlainUpload) -> bool:
         # The sender's buffer is gone when a request is carried out late.
         kept = replace(upload, parts=(b"".join(upload.parts),))
         return await self._carry(lambda: self.store.put(bucket, kept))

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.intake.lifespan import Connectors
 from operators.connectors.memory.stores import MemoryEventLog
-from operators.store.ports import Upload
+from operators.store.ports import PlainUpload
 from schemas.objects import Bucket
 from schemas.telemetry import GATEWAY_ABORTED
 from tests.support.worlds.dimse import (
@@ -129,7 +129,7 @@ def test_no_request_is_answered_once_the_door_closes_except_the_running_one(
     class Counting(GatedStore):
         puts = 0
 
-        async def put(self, bucket: Bucket, upload: Upload) -> bool:
+        async def put(self, bucket: Bucket, upload: PlainUpload) -> bool:
             self.puts += 1
             return await super().put(bucket, upload)
 

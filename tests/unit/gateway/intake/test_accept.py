@@ -16,7 +16,7 @@ import pytest
 from operators.connectors.memory.stores import MemoryObjectStore
 from operators.dicom.part10 import split_part10
 from operators.errors import Rejected, Unavailable
-from operators.store.ports import StoredObject, Upload
+from operators.store.ports import PlainUpload, StoredObject
 from schemas.events import TransferEnded
 from schemas.objects import TIERS, Bucket, Envelope
 from schemas.topics import TRANSFER_ENDED
@@ -134,7 +134,7 @@ class CountingStore(MemoryObjectStore):
         self.requests: list[tuple[str, Bucket]] = []
         self.colder_s = colder_s
 
-    async def put(self, bucket: Bucket, upload: Upload) -> bool:
+    async def put(self, bucket: Bucket, upload: PlainUpload) -> bool:
         self.requests.append(("PUT", bucket))
         return await super().put(bucket, upload)
 

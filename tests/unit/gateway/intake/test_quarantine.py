@@ -11,9 +11,10 @@ from structlog.testing import capture_logs
 
 from gateway.intake.quarantine import LEAST_BYTES, Quarantine, QuarantineRules, Quota
 from gateway.intake.status import QUARANTINE_FULL, of_rejected
-from operators.connectors.memory.stores import DAMAGES, MemoryEventLog, MemoryObjectStore, Outage, crc32c_of
+from operators.connectors.memory.stores import DAMAGES, MemoryEventLog, MemoryObjectStore, Outage
 from operators.dicom.instance import data_hasher
 from operators.errors import Rejected, Unavailable
+from operators.store.checksum import crc32c_of
 from operators.store.ports import Position, StoredObject, Upload
 from operators.store.quarantine import damaged_key
 from schemas.events import Event, InstanceQuarantined

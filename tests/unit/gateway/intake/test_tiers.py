@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from gateway.intake.tiers import TieredObject, TieredStore
-from operators.connectors.memory.stores import MemoryObjectStore, Outage, StoredBytes, crc32c_of
+from operators.connectors.memory.stores import MemoryObjectStore, Outage, StoredBytes
 from operators.errors import Unavailable
+from operators.store.checksum import crc32c_of
 from operators.store.ports import StoredObject, Upload
-from schemas.objects import TIERS, Bucket
+from schemas.objects import TIERS, Bucket, Identity, commands_prefix
 from tests.support.worlds.intake import envelope_of
 
 KEY = f"local/1.2.3/1.2.3.9/1.2.3.1_{'ab' * 32}.dcm"
@@ -166,3 +167,17 @@ def test_an_object_that_was_moved_meanwhile_is_no_longer_there() -> None:
 
     with pytest.raises(KeyError):
         asyncio.run(content(tiers, found(Bucket.HOT), None))
+
+
+def test_the_contents_of_a_study_are_found_in_every_tier_and_its_commands_are_none_of_them() -> None:
+    command = f"{commands_prefix('local', '1.2.3')}6f1f2a5e-3f0b-4c7e-9a51-1c8a4f0f6b21.json"
+    store = store_with(Bucket.HOT, Bucket.COLD)
+    for key in (command, "local/1.2.3/notes.txt", KEY.replace("local/1.2.3/", "local/1.2.33/")):
+        store.objects[Bucket.HOT, key] = StoredBytes(b"{}", {})
+
+    async def listed() -> tuple[list[Identity], list[str]]:
+        tiers = TieredStore(store)
+        contents = [identity async for identity in tiers.identities("local", "1.2.3")]
+        return contents, await tiers.command_keys("local", "1.2.3")
+
+    assert asyncio.run(listed()) == ([Identity.of(KEY)] * 2, [command])

@@ -14,7 +14,7 @@ from gateway.stow.door import is_for_stow
 from operators.connectors.memory.stores import MemoryObjectStore, Outage
 from operators.dicom.part10 import split_part10
 from operators.errors import Unavailable
-from operators.store.ports import Upload
+from operators.store.ports import PlainUpload
 from schemas.objects import Bucket
 from schemas.settings.web import StowSettings
 from schemas.telemetry import STOW_REFUSED
@@ -373,7 +373,7 @@ class LimitedStore(MemoryObjectStore):
         super().__init__()
         self.room, self.asked = room, 0
 
-    async def put(self, bucket: Bucket, upload: Upload) -> bool:
+    async def put(self, bucket: Bucket, upload: PlainUpload) -> bool:
         self.asked += 1
         await asyncio.sleep(0)
         if len(self.objects) >= self.room:
@@ -408,7 +408,7 @@ def test_after_the_first_part_that_could_not_be_stored_no_other_is_tried(tmp_pat
 class FaultyStore(MemoryObjectStore):
     """A store that fails unexpectedly at its second object."""
 
-    async def put(self, bucket: Bucket, upload: Upload) -> bool:
+    async def put(self, bucket: Bucket, upload: PlainUpload) -> bool:
         if self.objects:
             raise RuntimeError
         return await super().put(bucket, upload)
@@ -529,7 +529,7 @@ class GatedStore(MemoryObjectStore):
         self.gate = asyncio.Event()
         self.waiting = self.most = 0
 
-    async def put(self, bucket: Bucket, upload: Upload) -> bool:
+    async def put(self, bucket: Bucket, upload: PlainUpload) -> bool:
         self.waiting += 1
         self.most = max(self.most, self.waiting)
         await self.gate.wait()

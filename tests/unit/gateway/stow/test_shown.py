@@ -14,7 +14,7 @@ from gateway.stow.shown import PAUSE_S, ShownContents, ShownQuery, Uids
 from operators.catalog.contents import Precedence, merge
 from operators.catalog.projection import storable_instance
 from operators.connectors.memory.stores import MemoryObjectStore, Outage
-from operators.store.ports import Upload
+from operators.store.ports import PlainUpload
 from schemas.events import InstanceStored
 from schemas.objects import Bucket
 from tests.support.worlds.reading import World, part10
@@ -34,7 +34,7 @@ class FirstEndsLast(MemoryObjectStore):
         self.is_over = asyncio.Event()
         self.puts = 0
 
-    async def put(self, bucket: Bucket, upload: Upload) -> bool:
+    async def put(self, bucket: Bucket, upload: PlainUpload) -> bool:
         self.puts += 1
         if self.puts == 1:
             await asyncio.wait_for(self.is_over.wait(), 5)

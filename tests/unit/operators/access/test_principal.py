@@ -7,8 +7,8 @@ from operators.access.principal import NotAllowed, Principal, authorize
 LOOPBACK = Principal("local", "loopback", "peer address")
 
 
-@pytest.mark.parametrize("action", ["read", "store"])
-def test_until_there_are_roles_everyone_may_read_and_store(action: str) -> None:
+@pytest.mark.parametrize("action", ["read", "store", "command"])
+def test_until_there_are_roles_everyone_may_read_store_and_command(action: str) -> None:
     authorize(LOOPBACK, action, "/dicomweb/studies")
 
 

@@ -17,7 +17,7 @@ from operators.dicom.instance import data_hasher
 from operators.dimse.commands import C_STORE, Command, CommandResponse, parse_response
 from operators.dimse.negotiation import AssociateAccepted, PresentationContext
 from operators.errors import Rejected, Unavailable
-from operators.store.ports import Upload
+from operators.store.ports import PlainUpload
 from schemas.objects import Bucket
 from tests.support.senders.scu import element, pdv
 from tests.support.worlds.dimse import (
@@ -152,7 +152,7 @@ class FaultyStore(MemoryObjectStore):
 
     is_failing = True
 
-    async def put(self, bucket: Bucket, upload: Upload) -> bool:
+    async def put(self, bucket: Bucket, upload: PlainUpload) -> bool:
         if self.is_failing:
             self.is_failing = False
             raise RuntimeError

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gateway.intake.outbox import journaled, transfers
 from gateway.intake.outbox.journal import Journal
 from gateway.intake.outbox.journaled import JournaledLedger
-from gateway.intake.outbox.ledger import Intent, Ledger
+from gateway.intake.outbox.ledger import AnyIntent, Ledger
 from gateway.intake.transfer import RecordedTransfer
 from schemas.objects import Identity
 from tests.support.worlds.intake import NOON, envelope_of
@@ -26,17 +26,18 @@ STUDIES = ("1.2.3", "1.2.4")
 
 
 class Doors:
-    """What doors do to a ledger, by chance: transfers begin, instances come, are published or not, transfers end."""
+    """What doors do to a ledger, by chance: transfers begin, instances and commands come, are published or not, transfers end."""
 
     def __init__(self, ledger: JournaledLedger, chance: Random) -> None:
         self.ledger = ledger
         self.chance = chance
         self.begun: list[str] = []
-        self.intents: list[Intent] = []
+        self.intents: list[AnyIntent] = []
         self.count = 0
 
     def act(self) -> None:
-        self.chance.choice([self.begin, self.intend, self.intend, self.close, self.close, self.end, self.publish_end])()
+        acts = [self.begin, self.intend, self.intend, self.command, self.close, self.close, self.end, self.publish_end]
+        self.chance.choice(acts)()
 
     def begin(self) -> None:
         self.count += 1
@@ -51,6 +52,9 @@ class Doors:
                 "local", self.chance.choice(STUDIES), "1.2.9", f"1.2.3.{self.count}", f"{self.count:064x}"
             )
             self.intents.append(self.ledger.intend(transfer_id, identity, identity.key, envelope_of(transfer_id)))
+
+    def command(self) -> None:
+        self.intents.append(self.ledger.intend_command(f"local/1.2.3/_commands/{len(self.intents)}.json"))
 
     def close(self) -> None:
         if self.intents:
@@ -105,7 +109,7 @@ def transfers_of(ledger: Ledger) -> dict[str, RecordedTransfer]:
     return {transfer_id: ledger.transfers[transfer_id] for transfer_id in ledger.transfers}
 
 
-def intents_of(ledger: Ledger) -> dict[int, Intent]:
+def intents_of(ledger: Ledger) -> dict[int, AnyIntent]:
     return {number: ledger.intent(number) for number in ledger.intents}
 
 

@@ -5,7 +5,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.intake.outbox.ledger import Intent, Ledger, Line, begun, done, end_published, ended, given_up, intended
+from gateway.intake.outbox.ledger import (
+    AnyIntent,
+    CommandIntent,
+    Intent,
+    Ledger,
+    Line,
+    begun,
+    commanded,
+    done,
+    end_published,
+    ended,
+    given_up,
+    intended,
+)
 from gateway.intake.transfer import NO_STUDY, RecordedTransfer, Sender
 from schemas.objects import Identity
 from tests.support.worlds.intake import envelope_of
@@ -40,7 +53,7 @@ def ledger_of(lines: Iterable[Line]) -> Written:
     return ledger
 
 
-def open_intents(ledger: Ledger) -> dict[int, Intent]:
+def open_intents(ledger: Ledger) -> dict[int, AnyIntent]:
     return {number: ledger.intent(number) for number in ledger.intents}
 
 
@@ -62,6 +75,7 @@ def ends_of(ledger: Ledger) -> list[tuple[str, str, int]]:
 
 
 BEGUN, ENDED = begun("t-1", "local", NOON), ended("t-1", "well", LATER)
+COMMAND = CommandIntent(5, "local/1.2.3/_commands/6f1f2a5e-3f0b-4c7e-9a51-1c8a4f0f6b21.json")
 # Two studies, of which the second has no object; another transfer that is still open.
 HISTORY = [
     BEGUN,
@@ -73,12 +87,14 @@ HISTORY = [
     intended(intent(4, transfer="t-2")),
     done(4),
     ENDED,
+    commanded(COMMAND),
     given_up(3),
     done(2),
     end_published("t-1", FIRST_STUDY),
     end_published("t-1", SECOND_STUDY),
     ended("t-2", "aborted", LATER),
     end_published("t-2", FIRST_STUDY),
+    done(5),
 ]
 
 
@@ -93,6 +109,14 @@ def test_the_line_of_an_intent_has_all_that_its_object_needs() -> None:
     ledger = ledger_of([BEGUN, intended(intent(7))])
 
     assert open_intents(ledger) == {7: intent(7)}
+
+
+def test_the_intent_of_a_command_belongs_to_no_transfer() -> None:
+    ledger = ledger_of([commanded(COMMAND)])
+
+    assert (open_intents(ledger), list(ledger.transfers)) == ({5: COMMAND}, [])
+    assert not ledger.close(COMMAND, is_published=True)
+    assert ledger.is_empty
 
 
 def test_once_all_ends_are_published_nothing_is_left_to_do() -> None:

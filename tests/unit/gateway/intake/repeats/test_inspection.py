@@ -11,9 +11,10 @@ import pytest
 from gateway.intake.repeats.inspection import Inspector
 from gateway.intake.spool import Room, SpoolLimits
 from gateway.intake.tiers import TieredObject, TieredStore
-from operators.connectors.memory.stores import MemoryObjectStore, crc32c_of
+from operators.connectors.memory.stores import MemoryObjectStore
 from operators.dicom.instance import data_hasher
 from operators.errors import Unavailable, Unreadable
+from operators.store.checksum import crc32c_of
 from operators.store.ports import Upload
 from schemas.objects import Bucket, Envelope, Identity
 from tests.unit.gateway.intake.test_quarantine import upload as quarantined

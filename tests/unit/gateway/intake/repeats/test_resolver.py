@@ -10,7 +10,7 @@ import pytest
 from gateway.intake.accept import Receipt
 from operators.connectors.memory.stores import DAMAGES, MemoryObjectStore, Outage
 from operators.errors import Unavailable
-from operators.store.ports import StoredObject, Upload
+from operators.store.ports import PlainUpload, StoredObject, Upload
 from schemas.events import InstanceStored
 from schemas.objects import TIERS, Bucket
 from schemas.telemetry import GATEWAY_DAMAGED
@@ -124,7 +124,7 @@ class MeddledStore(MemoryObjectStore):
             self.before = ""
             self.meddle()
 
-    async def put(self, bucket: Bucket, upload: Upload) -> bool:
+    async def put(self, bucket: Bucket, upload: PlainUpload) -> bool:
         self.reached("aside" if bucket is Bucket.QUARANTINE else "put")
         return await super().put(bucket, upload)
 
