@@ -89,7 +89,7 @@ STUDY_COMMAND = Topic(
     name="study-command",
     event=StudyCommand,
     key="tenant/study",
-    producers=("gateway",),
+    producers=("gateway", "deploy.commands studies"),
     consumers=(),
     restricted=True,
 )

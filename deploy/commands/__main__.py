@@ -15,10 +15,12 @@ from collections.abc import Iterator, Sequence
 from deploy.commands import conflicts, jobs, quarantine, topics, transfers
 from deploy.commands.command import CommandGroup, OperatorCommand
 from deploy.commands.problems import run
+from deploy.commands.studies import group as studies
 from schemas.telemetry import set_up_logs
 
 # All groups of commands, and the commands that need no group.
 COMMANDS: tuple[CommandGroup | OperatorCommand, ...] = (
+    studies.GROUP,
     quarantine.GROUP,
     conflicts.GROUP,
     jobs.GROUP,

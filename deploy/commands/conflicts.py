@@ -1,7 +1,7 @@
 """The conflict commands: list and show instances that were received with different bytes under one UID.
 
-The archive shows the content that was stored first, and keeps every other content beside it. `show` names both; with
---save it writes the bytes that are not shown into files, as they were received.
+The archive shows the content that was stored first, and keeps every other content beside it. `show` names both, and the
+command that shows the other one; with --save it writes the bytes that are not shown into files, as they were received.
 """
 
 import asyncio
@@ -25,6 +25,11 @@ from schemas.settings.servers import StoreSettings
 
 HASH_SHOWN = 12
 HEADINGS = ("TENANT", "STUDY", "INSTANCE", "KIND", "SINCE", "SHOWN", "KEPT BESIDE")
+# The command that shows the other content.
+CHOOSE = (
+    "python -m deploy.commands studies choose {study_uid} --instance {sop_uid} --content {data_hash}"
+    " --tenant {tenant} --why REASON"
+)
 # The values that are printed of each content: the name of each, and the field of the row that holds it.
 FIELDS = {
     "hash": "data_hash",
@@ -78,7 +83,7 @@ def described(pair: ConflictPair) -> dict[str, Any]:
         for name, field in FIELDS.items()
     }
     names = {"tenant": pair.lost.tenant, "study": pair.lost.study_uid, "instance": pair.lost.sop_uid}
-    return {**names, "kind": pair.lost.kind, **both}
+    return {**names, "kind": pair.lost.kind, **both, "choose": CHOOSE.format(**pair.lost.__dict__)}
 
 
 def print_json(found: Sequence[ConflictPair]) -> None:

@@ -61,6 +61,16 @@ class DecisionSections:
 
 
 @dataclass(frozen=True)
+class StudySections:
+    """The settings of a command about a study, which needs no rows; its tenant is the read API's unless it names one."""
+
+    store: StoreSettings
+    broker: BrokerSettings
+    intake: IntakeSettings
+    api: ApiSettings
+
+
+@dataclass(frozen=True)
 class ShardSections:
     """The settings of a change of the catalog job's shards."""
 
@@ -72,10 +82,10 @@ class ShardSections:
 def load_sections(kind: type[T]) -> T:
     """Read the sections of one of the dataclasses above; raises SettingsError with a line for every problem.
 
-    It is a problem when the role of `catalog` cannot see quarantine and conflicts.
+    It is a problem when the role of `catalog`, if there is one, cannot see quarantine and conflicts.
     """
     sections: Any = load_all(kind, variables(), with_store_keys=True)
-    if sections.catalog.user == READER:
+    if hasattr(sections, "catalog") and sections.catalog.user == READER:
         raise SettingsError(f"FLUORO_CATALOG_USER: should be writer; {READER} sees one tenant alone")
     return sections  # type: ignore[no-any-return]
 

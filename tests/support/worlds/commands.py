@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from gateway.commands.giving import CommandPorts, Commands, GivenCommand
@@ -18,6 +19,17 @@ DELETE = CommandRequest(
     tenant="local", study_uid="1.2.3", action="delete", who="loopback", why="sent to the wrong archive"
 )
 FIRST_ID, SECOND_ID = "6f1f2a5e-3f0b-4c7e-9a51-1c8a4f0f6b21", "7f1f2a5e-3f0b-4c7e-9a51-1c8a4f0f6b21"
+
+# A command that such a request has become.
+DELETED = StudyCommand(
+    event_id=FIRST_ID,
+    tenant="local",
+    occurred_at=datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC),
+    study_uid="1.2.3",
+    action="delete",
+    who="loopback",
+    why="sent to the wrong archive",
+)
 
 
 @dataclass

@@ -71,6 +71,10 @@ def test_both_contents_are_described_and_no_patient_is_named(capsys: pytest.Capt
         "patient",
     )
     assert (line["instance"], line["study"]) == (events[0].sop_uid, events[0].study_uid)
+    assert line["choose"] == (
+        f"python -m deploy.commands studies choose {events[1].study_uid} --instance {events[1].sop_uid}"
+        f" --content {events[1].data_hash} --tenant local --why REASON"
+    )
     assert "canary" not in printed + details(conflicts.described(found))
 
 

@@ -14,23 +14,14 @@ from operators.errors import Rejected
 from operators.store.commands import command_in, document, read_command, upload_of
 from schemas.events import StudyCommand
 from schemas.objects import Bucket, command_key
+from tests.support.worlds.commands import DELETED, FIRST_ID
 
-ID = "6f1f2a5e-3f0b-4c7e-9a51-1c8a4f0f6b21"
-KEY = command_key("local", "1.2.3", ID)
-DELETE = StudyCommand(
-    event_id=ID,
-    tenant="local",
-    occurred_at=datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC),
-    study_uid="1.2.3",
-    action="delete",
-    who="loopback",
-    why="sent to the wrong archive",
-)
-CHOOSE = replace(DELETE, action="choose", sop_uid="1.2.3.1", data_hash="a" * 64, instance=b"\xc3\x01\x00\xff")
-EXPECT = replace(DELETE, action="expect", expected_instances=100)
+KEY = command_key("local", "1.2.3", FIRST_ID)
+CHOOSE = replace(DELETED, action="choose", sop_uid="1.2.3.1", data_hash="a" * 64, instance=b"\xc3\x01\x00\xff")
+EXPECT = replace(DELETED, action="expect", expected_instances=100)
 
 
-@pytest.mark.parametrize("command", [DELETE, CHOOSE, EXPECT], ids=lambda it: it.action)
+@pytest.mark.parametrize("command", [DELETED, CHOOSE, EXPECT], ids=lambda it: it.action)
 def test_a_command_is_read_back_from_its_object(command: StudyCommand) -> None:
     store, upload = MemoryObjectStore(), upload_of(command)
 
@@ -47,7 +38,7 @@ def test_whatever_is_said_is_read_back(who: str, why: str, moment: datetime, ins
 
 
 def test_a_person_can_read_it() -> None:
-    lines = document(DELETE).decode().splitlines()
+    lines = document(DELETED).decode().splitlines()
 
     assert '  "action": "delete",' in lines
     assert '  "why": "sent to the wrong archive"' in lines
@@ -58,19 +49,19 @@ def test_there_may_be_no_such_command() -> None:
 
 
 def test_what_a_later_release_adds_is_left_out() -> None:
-    later = json.dumps({**json.loads(document(DELETE)), "priority": 1})
+    later = json.dumps({**json.loads(document(DELETED)), "priority": 1})
 
-    assert command_in(KEY, later.encode()) == DELETE
+    assert command_in(KEY, later.encode()) == DELETED
 
 
 SPOILED: dict[str, bytes] = {
     "no JSON": b"delete",
     "a list": b"[]",
-    "cut short": document(DELETE)[:-20],
-    "another study's": document(replace(DELETE, study_uid="1.2.4")),
-    "no such action": document(DELETE).replace(b'"delete"', b'"destroy"'),
-    "a number for a text": document(DELETE).replace(b'"loopback"', b"7"),
-    "no time": document(DELETE).replace(b"2026-", b"later-"),
+    "cut short": document(DELETED)[:-20],
+    "another study's": document(replace(DELETED, study_uid="1.2.4")),
+    "no such action": document(DELETED).replace(b'"delete"', b'"destroy"'),
+    "a number for a text": document(DELETED).replace(b'"loopback"', b"7"),
+    "no time": document(DELETED).replace(b"2026-", b"later-"),
     "no base64": document(CHOOSE).replace(b'"instance": "', b'"instance": "\xc3\xa4'),
 }
 
