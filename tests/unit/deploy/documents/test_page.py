@@ -4,7 +4,7 @@ import pytest
 
 from deploy.documents.page import fields, meaning, row, section, table, text, type_name
 from schemas import codec
-from schemas.topics import INSTANCE_STORED, RECORD_REJECTED, STUDY_FACTS, STUDY_SETTLED, TOPICS, Topic
+from schemas.topics import INSTANCE_STORED, RECORD_REJECTED, STUDY_COMMAND, STUDY_FACTS, STUDY_SETTLED, TOPICS, Topic
 
 
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
@@ -14,7 +14,9 @@ def test_the_page_has_a_row_and_a_section_for_each_topic(topic: Topic) -> None:
 
 
 def test_topics_with_patient_data_stand_out() -> None:
-    assert [topic.name for topic in TOPICS if "**yes**" in row(topic)] == [INSTANCE_STORED.name, RECORD_REJECTED.name]
+    restricted = [INSTANCE_STORED.name, STUDY_COMMAND.name, RECORD_REJECTED.name]
+
+    assert [topic.name for topic in TOPICS if "**yes**" in row(topic)] == restricted
 
 
 def test_every_version_has_its_fingerprint() -> None:
