@@ -7,7 +7,7 @@ from typing import Any
 
 from schemas.settings.jobs import FactsSettings, JobSettings, StudySettings
 from schemas.settings.servers import BrokerSettings, CatalogSettings
-from schemas.topics import INSTANCE_QUARANTINED, INSTANCE_STORED, STUDY_DUE, TRANSFER_ENDED, Topic
+from schemas.topics import INSTANCE_QUARANTINED, INSTANCE_STORED, STUDY_COMMAND, STUDY_DUE, TRANSFER_ENDED, Topic
 
 BuildFunction = Callable[..., None]
 
@@ -43,7 +43,7 @@ class Job:
         return function
 
 
-STUDY = Job("study", (INSTANCE_STORED, TRANSFER_ENDED), (BrokerSettings, StudySettings, JobSettings))
+STUDY = Job("study", (INSTANCE_STORED, TRANSFER_ENDED, STUDY_COMMAND), (BrokerSettings, StudySettings, JobSettings))
 CATALOG = Job(
     "catalog",
     (INSTANCE_STORED, TRANSFER_ENDED, INSTANCE_QUARANTINED, STUDY_DUE),

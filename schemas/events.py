@@ -202,7 +202,11 @@ class StudyCommand(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StudyDue(Event):
-    """A study is due to be settled: no more instances of it are expected now."""
+    """A study is due to be settled: no more instances of it are expected now.
+
+    A command that changes what is shown makes one without a window, which counts no instance: `window_opened_at` is then
+    `occurred_at`. Either position may be absent: that of the last instance counted, and that of the last command.
+    """
 
     study_uid: str
     signal: Signal

@@ -31,6 +31,8 @@ def signals(study: WatchedStudy, window: OpenWindow, clock: StudyClock) -> list[
     found: list[tuple[float, Signal]] = [(clock.after(window.last_at, quiet_s), "quiet"), (limit, "limit")]
     if window.releasable and window.several and window.completed_at is not None and not study.expects_more:
         found.insert(0, (clock.after(window.completed_at, settings.released_s), "released"))
+    if study.expectation and window.instances >= study.expectation.instances:
+        found.insert(0, (clock.now, "expected"))
     return found
 
 
@@ -45,13 +47,15 @@ def expiries(study: WatchedStudy, clock: StudyClock) -> list[float]:
     transfers = [_expiry(transfer.heard_at, clock) for transfer in study.transfers.values()]
     ends = [_expiry(study.ends.heard_at, clock)] if study.ends else []
     due = [clock.after(study.due.at, study.due.quiet_s)] if study.due else []
-    return [*transfers, *ends, *due]
+    commands = [_expiry(heard.heard_at, clock) for heard in (study.expectation, study.commands) if heard]
+    return [*transfers, *ends, *due, *commands]
 
 
 def without_expired(study: WatchedStudy | None, clock: StudyClock) -> WatchedStudy | None:
-    """Return the study without expired state: old incomplete transfers, old or needless ends, an old last due.
+    """Return the study without expired state: old incomplete transfers, old or needless ends, an old last due, commands.
 
-    Ends are needless when there is neither a window nor a transfer, and no broken transfer is left to wait for.
+    Ends are needless when there is neither a window nor a transfer, and no broken transfer is left to wait for. An
+    expectation lasts as long as the open window; without one it expires.
     """
     if study is None:
         return None
@@ -65,7 +69,19 @@ def without_expired(study: WatchedStudy | None, clock: StudyClock) -> WatchedStu
         ends = None
     due = study.due if study.due and clock.now < clock.after(study.due.at, study.due.quiet_s) else None
     is_as_before = len(transfers) == len(study.transfers) and ends is study.ends and due is study.due
-    return study if is_as_before else replace(study, transfers=transfers, ends=ends, due=due)
+    left = study if is_as_before else replace(study, transfers=transfers, ends=ends, due=due)
+    return _without_old_commands(left, clock) if left.commands else left
+
+
+def _without_old_commands(study: WatchedStudy, clock: StudyClock) -> WatchedStudy:
+    """Return the study without an old memory of commands, which is never older than an expectation that waits."""
+    commands, expectation = study.commands, study.expectation
+    if commands and clock.now >= _expiry(commands.heard_at, clock):
+        commands = None
+    if expectation and not study.window and clock.now >= _expiry(expectation.heard_at, clock):
+        expectation = None
+    is_as_before = commands is study.commands and expectation is study.expectation
+    return study if is_as_before else replace(study, commands=commands, expectation=expectation)
 
 
 def _expiry(heard_at: float, clock: StudyClock) -> float:

@@ -1,7 +1,13 @@
-"""The step that decides when a study is due, from the arrivals of its instances and transfer ends.
+"""The step that decides when a study is due, from the arrivals of its instances, transfer ends and commands.
 
-A window opens with an instance. It closes when the study is due, at the first of three signals: released, quiet, limit.
-Times are Unix seconds by the job's clock. The times inside events only order transfers.
+A window opens with an instance. It closes when the study is due, at the first of five signals: expected, released, quiet,
+limit, commanded. A command that changes what is shown makes a study due without a window too. Times are Unix seconds by
+the job's clock. The times inside events only order transfers, and commands.
+
+A replay of the same records makes the same windows and the same event ids, if it closes them by the same signals. A replay
+from the earliest record without state reads its topics in another order and faster than they were written: it may close
+windows elsewhere (commands close other ones, or none; what quiet divided is one), and publishes a due for each command that
+changes what is shown once more. Such a due changes no row: a catalog that has applied all of it shows the same as before.
 """
 
 from dataclasses import replace
@@ -9,8 +15,10 @@ from datetime import UTC, datetime
 from operator import itemgetter
 
 from operators.stream.step import Arrival, Output, Step, StepFunction
+from operators.study.commands import CHANGES_SHOWN, changes_dues, counted, with_command
 from operators.study.deadlines import StudyClock, expiries, quiet_time, signals, without_expired
 from operators.study.state import (
+    CountedCommand,
     LastDue,
     OpenWindow,
     SeenEvent,
@@ -22,7 +30,7 @@ from operators.study.state import (
     write_seen,
     write_study,
 )
-from schemas.events import Event, InstanceStored, Outcome, Signal, StudyDue, TransferEnded, event_id
+from schemas.events import Event, InstanceStored, Outcome, Signal, StudyCommand, StudyDue, TransferEnded, event_id
 from schemas.settings.jobs import StudySettings
 from schemas.topics import STUDY_DUE
 
@@ -39,6 +47,8 @@ def due_step(settings: StudySettings) -> StepFunction:
         study = without_expired(read_study(head), clock)
         if arrival is None:
             return _decide(study, None, clock)
+        if isinstance(arrival.event, StudyCommand):
+            return _commanded(study, seen, arrival.event, arrival, clock)
         return _decide(*_with_arrival(study, seen, arrival, clock), clock)
 
     return step
@@ -46,6 +56,9 @@ def due_step(settings: StudySettings) -> StepFunction:
 
 def identity(event: Event) -> str:
     """Return the key of an event's entry: its event id, or the transfer's id for the end of a transfer."""
+    if isinstance(event, StudyCommand):
+        # Its sender may choose the id, perhaps that of an instance's event.
+        return f"command/{event.event_id}"
     return f"transfer/{event.transfer_id}" if isinstance(event, TransferEnded) else event.event_id
 
 
@@ -66,7 +79,23 @@ def _with_arrival(
     return study, None
 
 
-def _new(event: InstanceStored | TransferEnded) -> WatchedStudy:
+def _commanded(
+    study: WatchedStudy | None, seen: bytes | None, event: StudyCommand, arrival: Arrival, clock: StudyClock
+) -> Step:
+    """Close the window, or make the study due without one, if the command says so now; otherwise wait."""
+    if not changes_dues(study, seen, event):
+        return _decide(study, None, clock)
+    command, remember = counted(event, arrival), write_seen(SeenEvent())
+    study = with_command(study or _new(event), event, command, clock)
+    if study.window and event.action == "settle":
+        return _close(study, study.window, "commanded", remember, clock)
+    if study.window or event.action not in CHANGES_SHOWN:
+        return _decide(study, remember, clock)
+    due = Output(STUDY_DUE, _due_without_window(study, command, clock))
+    return replace(_wait(study, remember, clock), outputs=(due,))
+
+
+def _new(event: InstanceStored | TransferEnded | StudyCommand) -> WatchedStudy:
     assert event.study_uid is not None  # noqa: S101  _with_arrival() leaves the others out
     return WatchedStudy(tenant=event.tenant, study_uid=event.study_uid)
 
@@ -104,6 +133,7 @@ def _opened(study: WatchedStudy, event: InstanceStored, arrival: Arrival, clock:
         offset=arrival.offset,
         cause=event.event_id,
         modality=event.facts.modality or "",
+        command=study.expectation.command if study.expectation else None,
     )
 
 
@@ -144,9 +174,15 @@ def _decide(study: WatchedStudy | None, remember: bytes | None, clock: StudyCloc
     due_at, signal = min(signals(study, study.window, clock), key=itemgetter(0))
     if due_at > clock.now:
         return Step(head=write_study(study), remember=remember, wake_at=due_at)
-    due = Output(STUDY_DUE, _due(study, study.window, signal, clock))
-    last = LastDue(at=clock.now, quiet_s=quiet_time(study, study.window, clock))
-    return replace(_wait(replace(study, window=None, due=last), remember, clock), outputs=(due,))
+    return _close(study, study.window, signal, remember, clock)
+
+
+def _close(study: WatchedStudy, window: OpenWindow, signal: Signal, remember: bytes | None, clock: StudyClock) -> Step:
+    """Publish the window's due; the window and what was expected of it end."""
+    due = Output(STUDY_DUE, _due(study, window, signal, clock))
+    last = LastDue(at=clock.now, quiet_s=quiet_time(study, window, clock))
+    left = replace(study, window=None, expectation=None, due=last)
+    return replace(_wait(left, remember, clock), outputs=(due,))
 
 
 def _wait(study: WatchedStudy | None, remember: bytes | None, clock: StudyClock) -> Step:
@@ -158,13 +194,18 @@ def _wait(study: WatchedStudy | None, remember: bytes | None, clock: StudyClock)
 
 
 def _due(study: WatchedStudy, window: OpenWindow, signal: Signal, clock: StudyClock) -> StudyDue:
-    """Return the event; a replay that closes the same window by the same signal returns the same event id."""
-    position = f"{window.partition}/{window.offset}"
+    """Return the event; a replay that closes the same window by the same signal returns the same event id.
+
+    The id depends on the last command too: the catalog must not take a due that counts more for the one before.
+    """
+    position, command = f"{window.partition}/{window.offset}", window.command
+    expected = [study.expectation.command.cause] if study.expectation and signal == "expected" else []
+    commands = dict.fromkeys([*expected, *([command.cause] if command else [])])
     return StudyDue(
-        event_id=event_id("study-due", study.tenant, study.study_uid, window.name, position, signal),
+        event_id=event_id("study-due", study.tenant, study.study_uid, window.name, position, *commands, signal),
         tenant=study.tenant,
         occurred_at=datetime.fromtimestamp(clock.now, UTC),
-        cause=(window.cause,),
+        cause=(window.cause, *commands),
         study_uid=study.study_uid,
         signal=signal,
         window_opened_at=datetime.fromtimestamp(window.opened_at, UTC),
@@ -172,4 +213,24 @@ def _due(study: WatchedStudy, window: OpenWindow, signal: Signal, clock: StudyCl
         window_transfers=window.transfers,
         instance_partition=window.partition,
         instance_offset=window.offset,
+        command_partition=command.partition if command else None,
+        command_offset=command.offset if command else None,
+    )
+
+
+def _due_without_window(study: WatchedStudy, command: CountedCommand, clock: StudyClock) -> StudyDue:
+    """Return the event of a study in which nothing has arrived since it was last due."""
+    now = datetime.fromtimestamp(clock.now, UTC)
+    return StudyDue(
+        event_id=event_id("study-due", study.tenant, study.study_uid, command.cause, "commanded"),
+        tenant=study.tenant,
+        occurred_at=now,
+        cause=(command.cause,),
+        study_uid=study.study_uid,
+        signal="commanded",
+        window_opened_at=now,
+        window_instances=0,
+        window_transfers=0,
+        command_partition=command.partition,
+        command_offset=command.offset,
     )

@@ -12,10 +12,25 @@ import orjson
 
 from operators.stream.newer_release import UnknownState
 
-VERSION = 1
+VERSION = 2
+# Version 1 knew no commands; all else is as it was.
+READABLE = (1, 2)
 # The end of a transfer with fewer instances does not show that the study is complete: some modalities open one
 # association per image.
 SEVERAL = 2
+
+
+# When a command occurred, and its event id: the greatest one of a kind counts.
+Rank = tuple[float, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountedCommand:
+    """A command that a due counts: its position in its topic, and its event id."""
+
+    partition: int
+    offset: int
+    cause: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +40,8 @@ class OpenWindow:
     `name` is the position of the instance that opened the window. `partition` and `offset` are the position of the
     latest instance, and `cause` is its event id. `modality` is the modality with the longest quiet time among the
     instances. `releasable` is True if a complete transfer may close the window, `several` if one of the window's
-    transfers carried several instances. `completed_at` is when the last transfer became complete.
+    transfers carried several instances. `completed_at` is when the last transfer became complete. `command` is the last
+    command that its due counts.
     """
 
     name: str
@@ -40,6 +56,7 @@ class OpenWindow:
     modality: str = ""
     several: bool = False
     completed_at: float | None = None
+    command: CountedCommand | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +110,26 @@ class LastDue:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """How many instances a command expects in the open window, or in the next one while none is open.
+
+    `heard_at` is when the command arrived.
+    """
+
+    heard_at: float
+    instances: int
+    command: CountedCommand
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeardCommands:
+    """When the last command arrived, and the greatest rank of each action of which only the latest counts."""
+
+    heard_at: float
+    latest: Mapping[str, Rank] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class WatchedStudy:
     """The state of one study, without the entries of its events."""
 
@@ -102,6 +139,8 @@ class WatchedStudy:
     transfers: Mapping[str, TransferProgress] = field(default_factory=dict)
     ends: TransferEnds | None = None
     due: LastDue | None = None
+    expectation: Expectation | None = None
+    commands: HeardCommands | None = None
 
     @property
     def expects_more(self) -> bool:
@@ -111,7 +150,7 @@ class WatchedStudy:
     @property
     def is_empty(self) -> bool:
         """True if nothing is left to keep."""
-        return not (self.window or self.transfers or self.ends or self.due)
+        return not (self.window or self.transfers or self.ends or self.due or self.expectation or self.commands)
 
 
 @dataclass(frozen=True)
@@ -130,10 +169,12 @@ def read_study(head: bytes | None) -> WatchedStudy | None:
     return WatchedStudy(
         tenant=kept["tenant"],
         study_uid=kept["study_uid"],
-        window=kept["window"] and OpenWindow(**kept["window"]),
+        window=kept["window"] and OpenWindow(**_with_command(kept["window"])),
         transfers={transfer_id: TransferProgress(**transfer) for transfer_id, transfer in kept["transfers"].items()},
         ends=kept["ends"] and TransferEnds(**kept["ends"]),
         due=kept["due"] and LastDue(**kept["due"]),
+        expectation=kept.get("expectation") and Expectation(**_with_command(kept["expectation"])),
+        commands=kept.get("commands") and _commands(kept["commands"]),
     )
 
 
@@ -155,9 +196,18 @@ def write_seen(seen: SeenEvent) -> bytes:
     return orjson.dumps({"v": VERSION, "entry": seen})
 
 
+def _with_command(fields: dict[str, Any]) -> dict[str, Any]:
+    return {**fields, "command": CountedCommand(**fields["command"])} if fields.get("command") else fields
+
+
+def _commands(fields: dict[str, Any]) -> HeardCommands:
+    latest = {action: (at, event_id) for action, (at, event_id) in fields["latest"].items()}
+    return HeardCommands(heard_at=fields["heard_at"], latest=latest)
+
+
 def _checked(data: bytes) -> dict[str, Any]:
     kept: dict[str, Any] = orjson.loads(data)
-    if kept["v"] != VERSION:
+    if kept["v"] not in READABLE:
         raise UnknownState(
             f"study state has version {kept['v']}, but this release reads {VERSION}: run the release that wrote it"
         )

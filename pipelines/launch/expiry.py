@@ -15,7 +15,7 @@ from pipelines.launch import losses, rows
 from pipelines.launch.losses import BrokerPositions
 from pipelines.launch.rows import Servers
 from schemas.settings.jobs import JobSettings
-from schemas.topics import INSTANCE_STORED
+from schemas.topics import INSTANCE_STORED, STUDY_COMMAND
 
 # An alarm comes when the oldest unread record is older than this share of its topic's retention.
 ALARM_SHARE = 0.5
@@ -23,6 +23,7 @@ REPAIR = (
     "the objects of these events are in the store, but the catalog does not show them: have their senders send again, "
     "which publishes the events of what is stored already; no command rebuilds the catalog from the store yet"
 )
+REPAIR_COMMANDS = "each command is an object under _commands/ of its study: give it again under its id, which publishes its event again"
 
 log = structlog.get_logger()
 
@@ -33,7 +34,8 @@ def report_expired(servers: Servers, settings: JobSettings) -> None:
         extents = servers.broker.extents(job.topics)
         read = positions(job, settings, servers, extents)
         for topic, count in expired_unread(read, extents).items():
-            log.error("records_expired_unread", job=job.name, topic=topic, records=count, repair=REPAIR)
+            repair = REPAIR_COMMANDS if topic == STUDY_COMMAND.name else REPAIR
+            log.error("records_expired_unread", job=job.name, topic=topic, records=count, repair=repair)
 
 
 def positions(

@@ -1,4 +1,4 @@
-"""The study job: it reads stored instances and ends of transfers, and publishes an event when a study is due."""
+"""The study job: it reads stored instances, ends of transfers and commands; it publishes an event when a study is due."""
 
 from pyflink.datastream import StreamExecutionEnvironment
 

@@ -1,7 +1,7 @@
 """A stack is upgraded in place: the present code continues where an earlier release was stopped in the midst of its work.
 
 The earlier release runs from the git history on the same data folder. It leaves a settled study with a conflict, an object in quarantine, and two unsettled studies: of one an instance is stored and
-not announced, of the other a due waits for instances that the catalog job has not read.
+not announced, of the other a due waits for instances that the catalog job has not read. The study job newly reads commands, and settles it by one.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from schemas.events import StudyDue, StudySettled, event_id
 from schemas.settings.jobs import JobSettings
 from schemas.settings.reading import load
 from schemas.settings.servers import BrokerSettings
-from schemas.topics import INSTANCE_STORED, STUDY_DUE, STUDY_SETTLED, Topic
+from schemas.topics import INSTANCE_STORED, STUDY_COMMAND, STUDY_DUE, STUDY_SETTLED, Topic
 from tests.audit.auditor import audit
 from tests.audit.ledger import Ledger
 from tests.conftest import absent
@@ -48,6 +48,7 @@ from tests.support.machine.processes import free_port
 from tests.support.machine.running_stack import address_of, environment_without_settings
 from tests.support.senders.raw import raw, send_raw
 from tests.support.senders.sender import Peer, send
+from tests.support.worlds.studies import command
 
 ROOT = Path(__file__).parents[2]
 SOON_S = 240.0
@@ -66,7 +67,9 @@ OFTEN = {"FLUORO_JOB_CHECKPOINT_S": "0.5"}
 SLICES = 6
 # What each job reads: instances and ends of transfers; the catalog job also what is in quarantine, and dues.
 READ_BEFORE = {"study": 8 + 4, "catalog": 8 + 4 + 1 + 2}
-READ_AFTER = {"study": 5 + 4, "catalog": READ_BEFORE["catalog"] + 5 + 4 + 1}
+INSTANCES_AFTER = 5 + 4
+# The command, in a topic that the earlier release has not got; the catalog job also reads the dues that are made.
+READ_AFTER = {"study": INSTANCES_AFTER + 1, "catalog": READ_BEFORE["catalog"] + INSTANCES_AFTER + 2}
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class EarlierStack:
     def has_read(self, job: Job) -> bool:
         """True if every record of READ_BEFORE is there, and the job has read it before its last checkpoint."""
         broker = Positions(self.broker)
-        extents = broker.extents(job.topics)
+        extents = broker.extents(topic for topic in job.topics if topic != STUDY_COMMAND.name)
         committed = broker.committed(job.name, extents)
         ends = {place: extent.end for place, extent in extents.items() if extent.end}
         return sum(ends.values()) == READ_BEFORE[job.name] and all(committed.get(one) == at for one, at in ends.items())
@@ -243,6 +246,12 @@ def send_singly(paths: Sequence[Path], peer: Peer, ledger: Ledger) -> None:
         assert send([path], peer, ledger, associations=1).complete
 
 
+async def settle_by_command(broker: BrokerSettings, study_uid: str) -> None:
+    """Publish a command that closes the open window of a study."""
+    async with KafkaEventLog(broker) as log:
+        await log.publish(STUDY_COMMAND, command("settle", study=study_uid))
+
+
 async def publish_waiting_due(broker: BrokerSettings, sent: Sent) -> None:
     """Publish a due of the study that waits for its last instance, which is sent after the upgrade.
 
@@ -356,10 +365,14 @@ def test_the_present_stack_continues_from_the_state_of_an_earlier_release(
             restored, submitted = restored_from(stack), events_logged(stack, "job_submitted")
             left = [line["job"] for line in events_logged(stack, "state_left")]
             send_after(stack, sent, ledger, tmp_path)
-            verdict = audit(address_of(stack), [ledger.path], wait_s=SOON_S)
-            broker = load(BrokerSettings, stack.env)
-            stored, dues, after = arrivals(broker, INSTANCE_STORED), arrivals(broker, STUDY_DUE), settled(broker)
+            broker, waiting = load(BrokerSettings, stack.env), sent.waiting[0].parent.name
+            wait_until(
+                lambda: records_read(stack)["study"] >= INSTANCES_AFTER, SOON_S, "the study job does not read all"
+            )
+            asyncio.run(settle_by_command(broker, waiting))
             wait_until(lambda: has_counted(records_read(stack)), SOON_S, "the sources do not count what they read")
+            verdict = audit(address_of(stack), [ledger.path], wait_s=SOON_S)
+            stored, dues, after = arrivals(broker, INSTANCE_STORED), arrivals(broker, STUDY_DUE), settled(broker)
             read = records_read(stack)
 
     assert restored == {"study": f"file:{newest}", "catalog": None}
@@ -371,6 +384,9 @@ def test_the_present_stack_continues_from_the_state_of_an_earlier_release(
     assert {one.event.sop_uid for one in stored} >= {path.stem for path in sent.open}
     [due] = [one.event for one in dues if one.event.study_uid == sent.open[0].parent.name]
     assert (due.window_instances, due.window_transfers) == (len(sent.open), 4)
+    # The window that the earlier release opened is closed by a command.
+    settled_by_command = [one.event for one in dues if one.event.signal == "commanded"]
+    assert [(one.study_uid, one.window_instances) for one in settled_by_command] == [(waiting, len(sent.waiting))]
     # Each study has one revision, always announced alike; the one that was settled before is as it was.
     assert {(one.study_uid, one.revision): one.instances for one in after} == {
         (study_uid, 1): count for study_uid, count in sent.instances.items()

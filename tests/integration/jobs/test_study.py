@@ -13,11 +13,11 @@ from deploy.local.running import RunningStack, wait_until
 from deploy.local.supervision import processes
 from operators.connectors.kafka.log import producer_config
 from schemas.codec import decode, encode
-from schemas.events import Event, InstanceStored, RecordRejected, StudyDue, TransferEnded
+from schemas.events import Event, InstanceStored, RecordRejected, StudyCommand, StudyDue, TransferEnded
 from schemas.settings.reading import load
 from schemas.settings.servers import BrokerSettings
-from schemas.topics import INSTANCE_STORED, RECORD_REJECTED, STUDY_DUE, TRANSFER_ENDED, Topic, record_key, study_key
-from tests.support.worlds.studies import TENANT, ended, instance
+from schemas.topics import INSTANCE_STORED, RECORD_REJECTED, STUDY_DUE, Topic, record_key, study_key
+from tests.support.worlds.studies import TENANT, TOPIC_OF, command, ended, instance
 
 SOON_S = 30.0
 RESTART_S = 90.0
@@ -35,14 +35,15 @@ class Broker:
         self._producer.produce(topic.name, key=key, value=value)
         assert self._producer.flush(SOON_S) == 0
 
-    def publish(self, *published: InstanceStored | TransferEnded) -> None:
+    def publish(self, *published: InstanceStored | TransferEnded | StudyCommand) -> None:
         """Send events as the gateway would."""
         for event in published:
-            topic = INSTANCE_STORED if isinstance(event, InstanceStored) else TRANSFER_ENDED
-            self.send(topic, record_key(event), encode(event))
+            self.send(TOPIC_OF[type(event)], record_key(event), encode(event))
 
-    def wait_for(self, topic: Topic, wanted: Callable[[Event], bool], within_s: float = SOON_S) -> list[Event]:
-        """Return the wanted events of a topic once there is one; fail when there is none in time."""
+    def wait_for(
+        self, topic: Topic, wanted: Callable[[Event], bool], within_s: float = SOON_S, *, wanted_count: int = 1
+    ) -> list[Event]:
+        """Return the wanted events of a topic once there are so many; fail when there are fewer in time."""
         consumer = Consumer(
             {
                 "bootstrap.servers": self._settings.bootstrap,
@@ -52,26 +53,28 @@ class Broker:
         )
         consumer.subscribe([topic.name])
         try:
-            return list(found(consumer, wanted, within_s))
+            return list(found(consumer, wanted, within_s, wanted_count))
         finally:
             consumer.close()
 
 
-def found(consumer: Consumer, wanted: Callable[[Event], bool], within_s: float) -> Iterator[Event]:
-    """Yield wanted events until at least one was found and no more records arrive."""
-    deadline, any_found = time.monotonic() + within_s, False
+def found(
+    consumer: Consumer, wanted: Callable[[Event], bool], within_s: float, wanted_count: int = 1
+) -> Iterator[Event]:
+    """Yield wanted events until so many were found and no more records arrive."""
+    deadline, count = time.monotonic() + within_s, 0
     while time.monotonic() < deadline:
         message = consumer.poll(1.0)
-        if message is None and any_found:
+        if message is None and count >= wanted_count:
             return
         if message is None or message.error():
             continue
         event = decode(message.value() or b"")
         if wanted(event):
-            any_found = True
+            count += 1
             yield event
-    if not any_found:
-        pytest.fail(f"no wanted event within {within_s:.0f} s")
+    if count < wanted_count:
+        pytest.fail(f"{count} wanted events within {within_s:.0f} s")
 
 
 @pytest.fixture
@@ -96,6 +99,32 @@ def test_a_released_transfer_makes_a_study_due(broker: Broker, study: str) -> No
     assert isinstance(due, StudyDue)
     assert (due.signal, due.window_instances, due.window_transfers) == ("released", 2, 1)
     assert due.instance_offset is not None
+
+
+def test_commands_make_a_study_due(broker: Broker, study: str) -> None:
+    expects, deletes = command("expect", 1, expects=2, study=study), command("delete", 2, study=study)
+    broker.publish(command("expect", 3, expects=0, study=study), expects)
+    broker.publish(*(instance(number, study, study=study) for number in (1, 2)))
+    (expected,) = broker.wait_for(STUDY_DUE, due_of(study))
+    broker.publish(deletes, deletes)
+    _, commanded = broker.wait_for(STUDY_DUE, due_of(study), wanted_count=2)
+    (rejected,) = broker.wait_for(RECORD_REJECTED, lambda event: is_rejected_by_study_job(event, study))
+
+    assert isinstance(expected, StudyDue)
+    assert (expected.signal, expected.window_instances) == ("expected", 2)
+    assert expects.event_id in expected.cause
+    assert isinstance(commanded, StudyDue)
+    assert (commanded.signal, commanded.window_instances, commanded.cause) == ("commanded", 0, (deletes.event_id,))
+    assert (commanded.instance_offset, commanded.command_offset is None) == (None, False)
+    assert isinstance(rejected, RecordRejected)
+    assert rejected.reason == "expects-no-instance"
+
+
+def is_rejected_by_study_job(event: Event, study: str) -> bool:
+    return isinstance(event, RecordRejected) and (event.operator, event.origin_key) == (
+        "study",
+        study_key(TENANT, study),
+    )
 
 
 def test_a_poison_record_is_rejected_and_later_records_are_processed(broker: Broker, study: str) -> None:

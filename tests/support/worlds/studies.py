@@ -1,10 +1,10 @@
-"""Events of instances and of ends of transfers, made up and valid, for tests of when a study is due."""
+"""Events of instances, ends of transfers and commands, made up and valid, for tests of when a study is due."""
 
 from datetime import UTC, datetime, timedelta
 
 from operators.stream.step import Arrival
-from schemas.events import Facts, Frames, InstanceStored, Outcome, TransferEnded, event_id
-from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED, study_key
+from schemas.events import Action, Facts, Frames, InstanceStored, Outcome, StudyCommand, TransferEnded, event_id
+from schemas.topics import INSTANCE_STORED, STUDY_COMMAND, TRANSFER_ENDED, study_key
 
 TENANT = "local"
 STUDY = "1.2.3"
@@ -62,7 +62,23 @@ def ended(  # noqa: PLR0913 - each has its default, and a test names the one it 
     )
 
 
-def arrived(event: InstanceStored | TransferEnded, offset: int) -> Arrival:
+def command(action: Action, number: int = 1, *, expects: int | None = None, study: str = STUDY) -> StudyCommand:
+    """Return the event of a command; a greater number occurred later, and the same number is a repetition."""
+    return StudyCommand(
+        event_id=event_id("study-command", study, str(number)),
+        tenant=TENANT,
+        occurred_at=EPOCH + timedelta(milliseconds=number),
+        study_uid=study,
+        action=action,
+        who="tester",
+        why="a test",
+        expected_instances=expects,
+    )
+
+
+TOPIC_OF = {InstanceStored: INSTANCE_STORED, TransferEnded: TRANSFER_ENDED, StudyCommand: STUDY_COMMAND}
+
+
+def arrived(event: InstanceStored | TransferEnded | StudyCommand, offset: int) -> Arrival:
     """Return an event as it arrives from its topic, at this offset."""
-    topic = INSTANCE_STORED if isinstance(event, InstanceStored) else TRANSFER_ENDED
-    return Arrival(event, topic.name, PARTITION, offset)
+    return Arrival(event, TOPIC_OF[type(event)].name, PARTITION, offset)

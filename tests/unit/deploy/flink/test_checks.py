@@ -75,7 +75,8 @@ def test_a_catalog_that_does_not_answer_is_asked_again_later(settings: JobSettin
 
 def test_lag_is_reported_once_a_minute(settings: JobSettings) -> None:
     clock = Clock()
-    late = Servers(Broker(young=9, offsets={STUDY.name: {PLACE: 7, ("transfer-ended", 0): 9}}), MemoryProgress())
+    read = {PLACE: 7, ("transfer-ended", 0): 9, ("study-command", 0): 9}
+    late = Servers(Broker(young=9, offsets={STUDY.name: read}), MemoryProgress())
     with capture_logs() as logs:
         found_at(RegularChecks(settings, late, clock), clock)
 

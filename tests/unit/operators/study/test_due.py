@@ -5,7 +5,7 @@ import pytest
 from operators.stream.newer_release import UnknownState
 from operators.stream.step import Arrival
 from operators.study.due import due_step, identity
-from schemas.events import InstanceStored, StudyDue, TransferEnded
+from schemas.events import InstanceStored, StudyCommand, StudyDue, TransferEnded
 from schemas.settings.jobs import StudySettings
 from tests.support.worlds.studies import KEY, PARTITION, arrived, ended, instance
 from tests.support.worlds.virtual_time import Engine, events
@@ -13,7 +13,7 @@ from tests.support.worlds.virtual_time import Engine, events
 SETTINGS = StudySettings(
     released_s=5, quiet_s=60, quiet_by_modality="CT=120,US=300", quiet_open_s=300, limit_s=6 * 3600
 )
-Given = tuple[float, InstanceStored | TransferEnded]
+Given = tuple[float, InstanceStored | TransferEnded | StudyCommand]
 Due = tuple[str, int, int]
 FOREVER = 10 * SETTINGS.limit_s
 
@@ -205,4 +205,4 @@ def test_state_of_another_version_stops_the_job() -> None:
     step = due_step(SETTINGS)
 
     with pytest.raises(UnknownState):
-        step(b'{"v":2,"study":{}}', None, None, 1.0, 0.0)
+        step(b'{"v":3,"study":{}}', None, None, 1.0, 0.0)

@@ -20,6 +20,7 @@ from tests.unit.pipelines.launch.test_losses import Broker
 from tests.unit.pipelines.launch.test_rows import PLACE, applied
 
 ENDS = ("transfer-ended", 0)
+COMMANDS = ("study-command", 0)
 PLACES = (PLACE, ENDS, ("study-due", 0))
 NOW_MS = 1_772_366_400_000
 
@@ -51,7 +52,7 @@ def test_the_records_between_a_position_and_the_earliest_record_have_expired_unr
 
 
 def test_a_start_after_a_long_stop_says_what_expired_unread(settings: JobSettings) -> None:
-    broker = Broker(earliest=500, end=600, offsets={STUDY.name: {PLACE: 10, ENDS: 600}})
+    broker = Broker(earliest=500, end=600, offsets={STUDY.name: {PLACE: 10, ENDS: 600, COMMANDS: 600}})
     with capture_logs() as logs:
         expiry.report_expired(Servers(broker, MemoryProgress()), settings)
 
@@ -59,6 +60,15 @@ def test_a_start_after_a_long_stop_says_what_expired_unread(settings: JobSetting
     assert (line["event"], line["log_level"]) == ("records_expired_unread", "error")
     assert (line["job"], line["topic"], line["records"]) == ("study", INSTANCE_STORED.name, 490)
     assert "senders send again" in line["repair"]
+
+
+def test_commands_that_expired_unread_are_given_again(settings: JobSettings) -> None:
+    broker = Broker(earliest=500, end=600, offsets={STUDY.name: {PLACE: 600, ENDS: 600, COMMANDS: 498}})
+    with capture_logs() as logs:
+        expiry.report_expired(Servers(broker, MemoryProgress()), settings)
+
+    assert [(line["topic"], line["records"]) for line in logs] == [("study-command", 2)]
+    assert "give it again under its id" in logs[0]["repair"]
 
 
 def test_a_catalog_that_went_back_has_read_what_its_rows_say(settings: JobSettings) -> None:
@@ -85,7 +95,7 @@ def test_a_catalog_that_does_not_answer_is_taken_to_be_where_its_group_is(settin
 
 
 def test_unread_records_of_a_partition_of_which_nothing_was_read_yet_raise_an_alarm() -> None:
-    broker = Broker(end=100, young=90, offsets={STUDY.name: {ENDS: 100}})
+    broker = Broker(end=100, young=90, offsets={STUDY.name: {ENDS: 100, COMMANDS: 100}})
     with capture_logs() as logs:
         expiry.report_lag(broker, JOBS, NOW_MS)
 
@@ -96,7 +106,7 @@ def test_unread_records_of_a_partition_of_which_nothing_was_read_yet_raise_an_al
 
 @pytest.mark.parametrize(("committed", "records"), [(10, [80]), (89, [1]), (90, []), (100, [])])
 def test_unread_records_older_than_half_of_the_retention_raise_an_alarm(committed: int, records: list[int]) -> None:
-    broker = Broker(end=100, young=90, offsets={STUDY.name: {PLACE: committed, ENDS: 100}})
+    broker = Broker(end=100, young=90, offsets={STUDY.name: {PLACE: committed, ENDS: 100, COMMANDS: 100}})
     with capture_logs() as logs:
         expiry.report_lag(broker, JOBS, NOW_MS)
 

@@ -1,19 +1,21 @@
 """A job that is started by a script is refused, or begins again, as on the local cluster."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from operators.connectors.memory.catalog import MemoryProgress
 from pipelines.jobs import CATALOG, STUDY
-from pipelines.launch import resharding, script
+from pipelines.launch import losses, resharding, script
 from pipelines.launch.checkpoints import OtherState, folder_of
 from pipelines.launch.losses import StateLost
 from pipelines.launch.rows import Servers
 from schemas.settings.jobs import JobSettings
 from schemas.settings.reading import load
-from schemas.topics import INSTANCE_STORED
+from schemas.topics import INSTANCE_STORED, STUDY_COMMAND
 from tests.unit.pipelines.launch.test_checkpoints import write
 from tests.unit.pipelines.launch.test_losses import Broker
 from tests.unit.pipelines.launch.test_resharding import written
@@ -39,6 +41,24 @@ def test_a_job_continues_from_its_newest_checkpoint(environ: Mapping[str, str], 
 
     script.submit(engine, STUDY, environ, None, SERVERS)
     assert engine.taken[0][2] == newest
+
+
+def test_a_job_that_newly_reads_a_topic_continues_from_its_checkpoint(
+    environ: Mapping[str, str], settings: JobSettings
+) -> None:
+    """An earlier release has noted no id of the topic, and the job's group has committed nothing in it."""
+    before = [topic for topic in STUDY.topics if topic != STUDY_COMMAND.name]
+    (settings.checkpoint_dir / losses.TOPIC_IDS).write_text(json.dumps(Broker().topic_ids(before)))
+    read = dict.fromkeys([(topic, 0) for topic in before], 20)
+    servers = Servers(Broker(offsets={STUDY.name: read}), MemoryProgress())
+    newest, engine = write(folder_of(STUDY, settings), "a", 1, 100), Engine()
+    with capture_logs() as logged:
+        script.check_state(STUDY, servers, settings)
+        script.submit(engine, STUDY, environ, None, servers)
+
+    assert [(name, checkpoint) for name, _, checkpoint in engine.taken] == [(STUDY.name, newest)]
+    assert [line["event"] for line in logged] == ["job_submitted"]
+    assert losses.topic_ids(settings).keys() >= set(STUDY.topics)
 
 
 def test_a_state_that_the_caller_names_is_left_to_the_engine(environ: Mapping[str, str], settings: JobSettings) -> None:

@@ -13,7 +13,7 @@ from operators.connectors.kafka.positions import Partition
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress
 from operators.connectors.memory.stores import Outage
 from operators.stream.origin import Origin
-from pipelines.jobs import CATALOG, STUDY, Job
+from pipelines.jobs import CATALOG, JOBS, STUDY, Job
 from pipelines.launch import checkpoints, losses, start
 from pipelines.launch.checkpoints import OtherState, folder_of
 from pipelines.launch.rows import Servers, Suspicion, suspicion
@@ -143,7 +143,7 @@ def test_a_marked_catalog_announces_every_revision_again_also_after_a_restart_wi
     assert origin.announced == {0: 0, 1: 0}
 
 
-IDS = Broker().topic_ids(topic.name for topic in CATALOG.reads)
+IDS = Broker().topic_ids(topic for job in JOBS for topic in job.topics)
 
 
 def gone_back() -> MemoryProgress:
