@@ -66,6 +66,7 @@ async def judged(archive: Archive) -> None:
     claims.facts_are_those_of_revisions(archive)
     claims.shown_can_be_read(archive)
     claims.transfers_are_counted(archive)
+    claims.commands_are_counted(archive)
 
     before, was_whole = _settled(archive), archive.sent.keys() <= archive.stored - archive.damaged
     await archive.repeat_everything()

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from random import Random
+from uuid import uuid5
 
 from gateway.intake.transfer import Transfer
 from operators.connectors.memory.catalog import MemoryCatalog
@@ -13,12 +14,15 @@ from operators.connectors.memory.stores import MemoryObjectStore, StoredBytes
 from operators.dicom.attributes import TAGS
 from operators.dicom.instance import data_hasher, prefix_hash
 from operators.errors import Unavailable
+from schemas.events import NAMESPACE, Action, StudyCommand
 from schemas.objects import Bucket, Envelope, Identity
+from schemas.topics import STUDY_COMMAND
 from tests.support.data.small_instances import short_element
 from tests.support.worlds.catalog_histories import NOON
 from tests.support.worlds.intake import CT, EXPLICIT
 from tests.support.worlds.path.gateways import Clock, Machines, Process, ProcessKilled
 from tests.support.worlds.path.jobs import CatalogJob, StudyJob
+from tests.support.worlds.path.servers import Connection
 
 PATIENT_COMMENTS = 0x00104000
 GATEWAYS = 2
@@ -149,6 +153,30 @@ class Archive:
         envelope = Envelope.from_metadata(kept.metadata)
         prefix, data = kept.data[: envelope.prefix_length], kept.data[envelope.prefix_length :]
         return prefix_hash(prefix) == envelope.prefix_hash and data == content.data
+
+    def command(self, study: int, action: Action, expects: int) -> None:
+        """Publish a command about a study; its event is published again until the broker has acknowledged it."""
+        event = StudyCommand(
+            event_id=str(uuid5(NAMESPACE, f"command {len(self.senders)}")),
+            tenant="local",
+            occurred_at=self.true_time(),
+            study_uid=Content(study, 0).study_uid,
+            action=action,
+            who="tester",
+            why="a test",
+            expected_instances=expects if action == "expect" else None,
+        )
+        self.senders.append(self._loop.create_task(self._publish(event)))
+
+    async def _publish(self, event: StudyCommand) -> None:
+        connection = Connection("broker", self.chance, self.machines.broker_faults)
+        while True:
+            try:
+                await connection.carry(lambda: self.machines.events.publish(STUDY_COMMAND, event))
+            except Unavailable:
+                await asyncio.sleep(self.chance.uniform(0, RETRY_S))
+            else:
+                return
 
     def send(self, gateway: int, contents: tuple[Content, ...]) -> None:
         """Send these contents in one association; perhaps send what was not acknowledged again, to any gateway."""

@@ -6,9 +6,11 @@ from datetime import datetime
 from operators.catalog.digest import digest
 from operators.deidentify.study_facts import study_facts
 from operators.dicom.instance import prefix_hash
-from schemas.events import InstanceStored, StudyFacts, StudySettled, TransferEnded
+from operators.study.commands import CHANGES_SHOWN
+from schemas.codec import decode
+from schemas.events import InstanceStored, StudyCommand, StudyDue, StudyFacts, StudySettled, TransferEnded
 from schemas.objects import Bucket, Envelope
-from schemas.topics import INSTANCE_STORED, STUDY_FACTS, STUDY_SETTLED, TRANSFER_ENDED
+from schemas.topics import INSTANCE_STORED, STUDY_COMMAND, STUDY_DUE, STUDY_FACTS, STUDY_SETTLED, TRANSFER_ENDED
 from tests.support.worlds.path.archive import Archive
 from tests.support.worlds.path.jobs import FACTS_KEY
 
@@ -101,6 +103,24 @@ def facts_are_those_of_revisions(archive: Archive) -> None:
     last = {event.study_uid: event for event in sorted(settled, key=lambda event: event.version)}
     heard = {event.pseudonym: event for event in facts if isinstance(event, StudyFacts)}
     assert set(heard.values()) == {study_facts(event, FACTS_KEY) for event in last.values()}
+
+
+def commands_are_counted(archive: Archive) -> None:
+    """Every command that changes what is shown is counted by a due of its study, whose position comes after it."""
+    events = archive.machines.events
+    counted: dict[tuple[str, int], int] = defaultdict(lambda: -1)
+    for due in events.events(STUDY_DUE):
+        if isinstance(due, StudyDue) and due.command_partition is not None:
+            place = due.study_uid, due.command_partition
+            counted[place] = max(counted[place], due.command_offset or 0)
+    for (topic, partition), records in events.records.items():
+        first: dict[str, int] = {}
+        for offset, (_, value, _) in enumerate(records if topic == STUDY_COMMAND.name else ()):
+            command = decode(value)
+            assert isinstance(command, StudyCommand)
+            first.setdefault(command.event_id, offset)
+            if command.action in CHANGES_SHOWN:
+                assert counted[command.study_uid, partition] >= first[command.event_id]
 
 
 def transfers_are_counted(archive: Archive) -> None:

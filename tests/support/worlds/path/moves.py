@@ -7,6 +7,7 @@ from datetime import timedelta
 from hypothesis import strategies as st
 
 from operators.connectors.memory.stores import DAMAGES
+from schemas.events import Action
 from tests.support.worlds.path.archive import Archive, Content
 
 
@@ -19,6 +20,18 @@ class Send:
 
     async def happen(self, archive: Archive) -> None:
         archive.send(self.gateway, self.contents)
+
+
+@dataclass(frozen=True)
+class Command:
+    """Someone gives a command about a study."""
+
+    study: int
+    action: Action
+    expects: int = 1
+
+    async def happen(self, archive: Archive) -> None:
+        archive.command(self.study, self.action, self.expects)
 
 
 @dataclass(frozen=True)
@@ -123,7 +136,7 @@ class Pass:
         await asyncio.sleep(self.seconds)
 
 
-Move = Send | Fault | KillGateway | KillJob | Damage | Lose | SetClock | BackUp | Restore | Pass
+Move = Send | Command | Fault | KillGateway | KillJob | Damage | Lose | SetClock | BackUp | Restore | Pass
 
 _hours = st.sampled_from((-2.0, -0.001, 0.0, 2.0))
 _shares = st.sampled_from((0.0, 0.0, 0.2, 0.6, 1.0))
@@ -131,10 +144,12 @@ _shares = st.sampled_from((0.0, 0.0, 0.2, 0.6, 1.0))
 _studies = st.sampled_from((1, 14, 2))
 _contents = st.builds(Content, _studies, st.integers(1, 2), st.integers(0, 1))
 _sends = st.builds(Send, st.integers(0, 1), st.lists(_contents, min_size=1, max_size=4).map(tuple))
+_actions: st.SearchStrategy[Action] = st.sampled_from(("settle", "expect", "restore", "hold"))
 _moves: st.SearchStrategy[Move] = st.one_of(
     _sends,
     _sends,
     _sends,
+    st.builds(Command, _studies, _actions, st.integers(1, 3)),
     st.builds(Fault, st.sampled_from(("store", "broker")), _shares, _shares, _shares),
     st.builds(KillGateway, st.integers(0, 1), st.floats(0, 20)),
     st.builds(KillJob, st.sampled_from(("study", "catalog")), st.booleans()),
