@@ -1,4 +1,4 @@
-"""The archive's web origin as a process: STOW-RS of the gateway beside QIDO-RS and WADO-RS of the api.
+"""The archive's web origin as a process: STOW-RS and commands of the gateway beside QIDO-RS and WADO-RS of the api.
 
     python -m deploy.web [--help]
 
@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -30,6 +30,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.app import create_app
 from api.services import JobStates, Services
 from deploy.local.supervision.die_with_parent import die_with_parent
+from gateway.commands.door import CommandDoor, is_for_commands
+from gateway.commands.lifespan import commands_of
 from gateway.intake.lifespan import STOP_S, Connectors, open_intake
 from gateway.stow.door import Stow, is_for_stow
 from operators.catalog.ports import CatalogQueries
@@ -83,7 +85,7 @@ class WebConnectors:
 
 
 class Web:
-    """The STOW-RS door and the read API as one ASGI application: requests that store go to the door, all others to the API."""
+    """The doors of the gateway and the read API as one ASGI application: the API answers what no door does."""
 
     def __init__(self, settings: WebSettings, connectors: WebConnectors) -> None:
         self._settings = settings
@@ -100,14 +102,19 @@ class Web:
             jobs=connectors.jobs,
         )
         self._api: ASGIApp = create_app(services, self._lifespan)
-        self._stow: Stow | None = None
+        # Each door, and the test of a request's method and path that says whether it answers.
+        self._doors: tuple[tuple[Callable[[str, str], bool], Stow | CommandDoor], ...] = ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or follow the application's lifespan."""
-        if self._stow is not None and scope["type"] == "http" and is_for_stow(scope["method"], scope["path"]):
-            await self._stow(scope, receive, send)
-        else:
-            await self._api(scope, receive, send)
+        await self._app_for(scope)(scope, receive, send)
+
+    def _app_for(self, scope: Scope) -> ASGIApp:
+        if scope["type"] == "http":
+            for is_for, door in self._doors:
+                if is_for(scope["method"], scope["path"]):
+                    return door
+        return self._api
 
     @asynccontextmanager
     async def _lifespan(self, _: Any) -> AsyncIterator[None]:
@@ -120,12 +127,14 @@ class Web:
             opened = open_intake(settings.intake, settings.quarantine, stores, self._background)
             intake = await stack.enter_async_context(opened)
             origin = (settings.api.tenant, settings.api.public_url)
-            self._stow = stow = Stow(intake, settings.stow, *origin, query=connectors.queries.shown)
+            stow = Stow(intake, settings.stow, *origin, query=connectors.queries.shown)
+            commands = CommandDoor(commands_of(intake), settings.stow, settings.api.tenant)
+            self._doors = ((is_for_stow, stow), (is_for_commands, commands))
             announcing = supervised("announcement", _announce(settings.api))
-            with _stow_closed_at_signal(stow):
+            with _closed_at_signal(stow, commands):
                 yield
             announcing.cancel()
-            await stow.close(STOP_S)
+            await asyncio.gather(stow.close(STOP_S), commands.close(STOP_S))
 
 
 async def _announce(settings: ApiSettings) -> None:
@@ -143,8 +152,8 @@ async def _announce(settings: ApiSettings) -> None:
 
 
 @contextmanager
-def _stow_closed_at_signal(stow: Stow) -> Iterator[None]:
-    """Close the STOW door at the first SIGTERM or SIGINT: granian waits for open requests, which may take hours.
+def _closed_at_signal(*doors: Stow | CommandDoor) -> Iterator[None]:
+    """Close the doors at the first SIGTERM or SIGINT: granian waits for open requests, which may take hours.
 
     Granian still stops by its own handling, which uses the loop's wake-up descriptor and not the handler.
     """
@@ -153,7 +162,7 @@ def _stow_closed_at_signal(stow: Stow) -> Iterator[None]:
 
     def close() -> None:
         if not closing:
-            closing.append(supervised("stow_closing", stow.close(STOP_S)))
+            closing.extend(supervised("door_closing", door.close(STOP_S)) for door in doors)
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         del number, frame

@@ -16,8 +16,6 @@ from operators.http.problem import Problem, bad_uid
 from schemas.objects import is_uid
 
 STUDIES = f"{ROOT}/studies"
-# Digits of a Content-Length that are read: enough for a number above every limit, few enough to be read quickly.
-MOST_DIGITS = 20
 
 
 @dataclass(frozen=True)
@@ -47,12 +45,11 @@ class StoreRequest:
         media_type = choose(accepted(scope), MEDIA_TYPES)
         if media_type is None:
             raise Problem(406, "not-acceptable", "accept application/dicom+json or application/dicom+xml")
-        length = _single(head, "content-length")
         return cls(
             principal=principal,
             study=study,
             boundary=_boundary(head),
-            length=int(length[:MOST_DIGITS]) if length.isdecimal() else None,
+            length=head.length,
             media_type=media_type,
             base=service_address(scope, public_url),
             address=head.peer,
@@ -69,10 +66,10 @@ def study_in(path: str) -> str | None:
 
 def _boundary(head: RequestHead) -> str | None:
     """Return the boundary of a multipart body, None for a single instance; raises Problem for any other body."""
-    if _single(head, "content-encoding").lower() not in ("", "identity"):
+    if head.single("content-encoding").lower() not in ("", "identity"):
         raise Problem(415, "content-encoding", "send the request without a Content-Encoding")
     try:
-        content_type = MediaType.of(_single(head, "content-type"))
+        content_type = MediaType.of(head.single("content-type"))
     except Rejected:
         content_type = MediaType("", {})
     if content_type.name == DICOM:
@@ -81,11 +78,3 @@ def _boundary(head: RequestHead) -> str | None:
         advice = f'send multipart/related; type="{DICOM}" or {DICOM}: metadata with bulk data is not accepted'
         raise Problem(415, "media-type", advice)
     return content_type.parameters.get("boundary", "")
-
-
-def _single(head: RequestHead, name: str) -> str:
-    """Return the value of a header, '' when it is absent; raises Problem when the header is repeated."""
-    values = head.headers.get(name, [])
-    if len(values) > 1:
-        raise Problem(400, "header-twice", f"send the header {name} once")
-    return values[0] if values else ""

@@ -19,6 +19,8 @@ HTTP_VERSIONS = ("1.1", "2", "2.0", "3")
 MOST_PORT = 65_535
 # Of a port's digits that are read: enough for a number above every port, with leading zeros.
 PORT_DIGITS = 16
+# Of a Content-Length's digits: enough for a number above every limit.
+LENGTH_DIGITS = 20
 # A page of this server, and a user who typed the address or opened a bookmark.
 OWN_SITES = ("same-origin", "none")
 
@@ -39,6 +41,19 @@ class RequestHead:
             headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
         peer = (scope.get("client") or ("",))[0]
         return cls(str(scope.get("http_version")), str(peer), headers)
+
+    def single(self, name: str) -> str:
+        """Return the value of a header, '' when it is absent; raises Problem when the header is repeated."""
+        values = self.headers.get(name, [])
+        if len(values) > 1:
+            raise Problem(400, "header-twice", f"send the header {name} once")
+        return values[0] if values else ""
+
+    @property
+    def length(self) -> int | None:
+        """Return the Content-Length, None when there is none; raises Problem when it is repeated."""
+        length = self.single("content-length")
+        return int(length[:LENGTH_DIGITS]) if length.isdecimal() else None
 
 
 def principal_of(head: RequestHead, tenant: str) -> Principal:

@@ -1,6 +1,7 @@
 """An HTTP request that failed, as a value: its status, a reason for machines, and advice for people."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 
 import orjson
 
@@ -21,6 +22,12 @@ class Problem(Exception):
     def body(self) -> bytes:
         """Return the answer's body, a JSON object."""
         return orjson.dumps({"reason": self.reason, "advice": self.advice})
+
+    @property
+    def details(self) -> bytes:
+        """Return the answer's body as application/problem+json (RFC 9457), with the reason as a member of its own."""
+        title = HTTPStatus(self.status).phrase
+        return orjson.dumps({"title": title, "status": self.status, "detail": self.advice, "reason": self.reason})
 
 
 def bad_uid() -> Problem:

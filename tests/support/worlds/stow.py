@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from starlette.types import Message, Receive
+from starlette.types import ASGIApp, Message, Receive
 
 from gateway.intake.lifespan import Connectors, Intake, open_intake
 from gateway.stow.door import Stow
@@ -53,6 +53,41 @@ class Response:
         return self.codes("00081198", "00081197") + self.codes("0008119A", "00081197")
 
 
+async def ask_app(  # noqa: PLR0913 - the parts of a request
+    app: ASGIApp,
+    messages: Iterable[Message] | Receive,
+    *,
+    method: str = "POST",
+    path: str,
+    headers: dict[str, str] | None = None,
+    client: str = "127.0.0.1",
+) -> Response:
+    """Send a request by ASGI; once the messages are received, the client sends nothing more."""
+    response = Response()
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            response.status = message["status"]
+            response.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+        else:
+            response.body += message["body"]
+
+    said = {"host": "localhost:8060"} | {name.replace("_", "-"): text for name, text in (headers or {}).items()}
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path.partition("?")[0],
+        "query_string": path.partition("?")[2].encode(),
+        "scheme": "http",
+        "http_version": "1.1",
+        "client": (client, 1),
+        "server": ("127.0.0.1", 8060),
+        "headers": [(name.encode(), text.encode("latin-1")) for name, text in said.items()],
+    }
+    await app(scope, messages if callable(messages) else _receive(messages), send)
+    return response
+
+
 @dataclass
 class StowWorld:
     """An archive in memory and its STOW-RS door."""
@@ -77,30 +112,8 @@ class StowWorld:
         headers: dict[str, str] | None = None,
         client: str = "127.0.0.1",
     ) -> Response:
-        """Send a request by ASGI; once the messages are received, the client sends nothing more."""
-        response = Response()
-
-        async def send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                response.status = message["status"]
-                response.headers = {name.decode(): value.decode() for name, value in message["headers"]}
-            else:
-                response.body += message["body"]
-
-        said = {"host": "localhost:8060"} | {name.replace("_", "-"): text for name, text in (headers or {}).items()}
-        scope = {
-            "type": "http",
-            "method": method,
-            "path": path.partition("?")[0],
-            "query_string": path.partition("?")[2].encode(),
-            "scheme": "http",
-            "http_version": "1.1",
-            "client": (client, 1),
-            "server": ("127.0.0.1", 8060),
-            "headers": [(name.encode(), text.encode("latin-1")) for name, text in said.items()],
-        }
-        await self.stow(scope, messages if callable(messages) else _receive(messages), send)
-        return response
+        """Send a request to the door, as ask_app() does."""
+        return await ask_app(self.stow, messages, method=method, path=path, headers=headers, client=client)
 
     def stored(self, bucket: Bucket = Bucket.HOT) -> list[bytes]:
         """Return the bytes of every object of a bucket, in the order in which they were stored."""
