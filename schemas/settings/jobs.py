@@ -22,7 +22,8 @@ class StudySettings:
     quiet_s: float = setting(60.0, least=0)
     quiet_by_modality: str = setting("CT=120,MR=120,US=300", rule=QUIET)
     quiet_open_s: float = setting(300.0, least=0)
-    # After its first instance, even if more keep coming.
+    # After its first instance, even if more keep coming. Commands are remembered for as long, and an expectation waits so
+    # long for the first instance.
     limit_s: float = setting(6 * 3600.0, least=1)
 
     def quiet(self, modality: str | None) -> float:

@@ -297,6 +297,16 @@ def test_every_window_closes_by_the_limit_and_leaves_no_state(records: list[Time
     assert ran.entries == 0
 
 
+@settings(max_examples=300, deadline=None)
+@given(anything)
+def test_nothing_holds_a_window_open_longer_than_the_quiet_time_of_an_open_transfer(records: list[Timed]) -> None:
+    ran = fed(records)
+
+    for due in of_windows(ran):
+        last_s, _ = records[due.instance_offset or 0]
+        assert due.occurred_at.timestamp() <= last_s + SETTINGS.quiet_open_s + 0.002
+
+
 @settings(max_examples=100, deadline=None)
 @given(anything)
 def test_there_is_no_due_without_an_instance_or_a_change_of_what_is_shown(records: list[Timed]) -> None:
