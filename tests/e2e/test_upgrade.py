@@ -29,7 +29,7 @@ from deploy.local.supervision.programs import tied_to_this_process
 from operators.connectors.kafka.log import KafkaEventLog
 from operators.connectors.kafka.positions import Positions
 from operators.stream.step import Arrival
-from pipelines.jobs import JOBS, STUDY, Job
+from pipelines.jobs import CATALOG, JOBS, STUDY, Job
 from pipelines.launch import checkpoints
 from pipelines.launch.checkpoints import folder_of
 from schemas.codec import decode
@@ -37,7 +37,7 @@ from schemas.events import StudyDue, StudySettled, event_id
 from schemas.settings.jobs import JobSettings
 from schemas.settings.reading import load
 from schemas.settings.servers import BrokerSettings
-from schemas.topics import INSTANCE_STORED, STUDY_COMMAND, STUDY_DUE, STUDY_SETTLED, Topic
+from schemas.topics import INSTANCE_STORED, STUDY_COMMAND, STUDY_DUE, STUDY_SETTLED, TRANSFER_ENDED, Topic
 from tests.audit.auditor import audit
 from tests.audit.ledger import Ledger
 from tests.conftest import absent
@@ -67,9 +67,13 @@ OFTEN = {"FLUORO_JOB_CHECKPOINT_S": "0.5"}
 SLICES = 6
 # What each job reads: instances and ends of transfers; the catalog job also what is in quarantine, and dues.
 READ_BEFORE = {"study": 8 + 4, "catalog": 8 + 4 + 1 + 2}
-INSTANCES_AFTER = 5 + 4
-# The command, in a topic that the earlier release has not got; the catalog job also reads the dues that are made.
-READ_AFTER = {"study": INSTANCES_AFTER + 1, "catalog": READ_BEFORE["catalog"] + INSTANCES_AFTER + 2}
+# What the topics have more of after the upgrade; the earlier release has no topic of commands.
+ADDED = {INSTANCE_STORED: 5, TRANSFER_ENDED: 4, STUDY_COMMAND: 1, STUDY_DUE: 2}
+# The study job goes on from its state, the catalog job reads everything again.
+READ_AFTER = {
+    STUDY.name: sum(ADDED.get(topic, 0) for topic in STUDY.reads),
+    CATALOG.name: READ_BEFORE["catalog"] + sum(ADDED.get(topic, 0) for topic in CATALOG.reads),
+}
 
 
 @dataclass(frozen=True)
@@ -366,9 +370,8 @@ def test_the_present_stack_continues_from_the_state_of_an_earlier_release(
             left = [line["job"] for line in events_logged(stack, "state_left")]
             send_after(stack, sent, ledger, tmp_path)
             broker, waiting = load(BrokerSettings, stack.env), sent.waiting[0].parent.name
-            wait_until(
-                lambda: records_read(stack)["study"] >= INSTANCES_AFTER, SOON_S, "the study job does not read all"
-            )
+            transferred = ADDED[INSTANCE_STORED] + ADDED[TRANSFER_ENDED]
+            wait_until(lambda: records_read(stack)["study"] >= transferred, SOON_S, "the study job does not read all")
             asyncio.run(settle_by_command(broker, waiting))
             wait_until(lambda: has_counted(records_read(stack)), SOON_S, "the sources do not count what they read")
             verdict = audit(address_of(stack), [ledger.path], wait_s=SOON_S)
