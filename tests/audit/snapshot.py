@@ -95,7 +95,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class Revision:
-    """A revision of a study, from its row or from a study-settled event."""
+    """A revision of a study, from its row or from a study-settled event.
+
+    `is_repeated` says of a row that a command had it announced again, under a higher version.
+    """
 
     study: Study
     number: int
@@ -105,6 +108,7 @@ class Revision:
     size_bytes: int
     series: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     event_id: str = ""
+    is_repeated: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ class Snapshot:
     From the ledgers: `ledger`. From the store: `objects` and `quarantine_objects`, by key. From the catalog: `rows`,
     `conflict_keys` and `conflicts` (the contents that are not shown, as object keys and as instance and data hash),
     `quarantine_rows`, counts and revisions. From the topics: `stored_events`, `settled_events`, `announced_conflicts`,
-    `rejected` (reasons) and `unreadable` (places of records). From the API: what QIDO answers, `wado_hashes`, and how
+    `rejected` (reasons), `unreadable` (places of records) and the `deleted` studies. From the API: what QIDO answers, `wado_hashes`, and how
     many reads had to be repeated. `leaks` are places where patient data must not be and are. `restored` says that the
     catalog's database was replaced by a backup of itself since the first instance was sent.
     """
@@ -157,6 +161,7 @@ class Snapshot:
     stored_events: tuple[StoredEvent, ...] = ()
     unreadable: tuple[str, ...] = ()
     rejected: tuple[str, ...] = ()
+    deleted: frozenset[Study] = frozenset()
     qido_instances: tuple[Name, ...] = ()
     qido_studies: tuple[tuple[Study, Counts], ...] = ()
     qido_series: tuple[tuple[Series, Counts], ...] = ()
@@ -164,6 +169,16 @@ class Snapshot:
     retried_reads: int = 0
     leaks: tuple[str, ...] = ()
     restored: bool = False
+
+    @property
+    def shown_rows(self) -> tuple[InstanceRow, ...]:
+        """Return the rows of instances in studies that are not deleted."""
+        return tuple(row for row in self.rows if study_of(row.name) not in self.deleted)
+
+
+def study_of(name: Name) -> Study:
+    """Return the study of an instance."""
+    return Study(name.tenant, name.study_uid)
 
 
 def name_of(line: Line) -> Name:

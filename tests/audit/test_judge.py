@@ -404,3 +404,51 @@ def test_an_announcement_that_a_restored_backup_lost_is_wrong_only_if_nothing_ou
 
 def test_a_restored_archive_still_announces_every_row() -> None:
     assert not judge(replace(healthy(), settled_events=healthy().settled_events[1:-1], restored=True)).clean
+
+
+def deleted() -> Snapshot:
+    """Return a healthy archive whose last study was deleted, and settled without instances."""
+    s, study = healthy(), Study("local", LAST.study_uid)
+    last = replace(revision(study, 3, []), version=103)
+    gone = replace(s, deleted=frozenset([study]))
+    studies, series = recounted(gone)
+    return replace(
+        gone,
+        study_counts={**dict.fromkeys(s.study_counts, NOTHING), **studies},
+        series_counts={**dict.fromkeys(s.series_counts, Counts(instances=0, size_bytes=0)), **series},
+        revisions=(*s.revisions, last),
+        settled_events=(*s.settled_events, replace(last, event_id="deleted")),
+        qido_instances=tuple(one for one in s.qido_instances if one.study_uid != study.study_uid),
+        qido_studies=tuple(one for one in s.qido_studies if one[0] != study),
+        qido_series=tuple(one for one in s.qido_series if one[0].study_uid != study.study_uid),
+        wado_hashes={
+            one: "status 404" if one.study_uid == study.study_uid else fetched for one, fetched in s.wado_hashes.items()
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "sets"),
+    [
+        ({}, set()),
+        ({"deleted": frozenset()}, {"unindexed", "mismatch", "closures", "drift"}),
+        ({"qido_instances": healthy().qido_instances}, {"phantom"}),
+        ({"wado_hashes": healthy().wado_hashes}, {"mismatch"}),
+        ({"study_counts": healthy().study_counts}, {"drift"}),
+        ({"objects": {}}, {"lost", "mismatch", "unbacked"}),
+        ({"revisions": healthy().revisions, "settled_events": healthy().settled_events}, {"closures"}),
+    ],
+)
+def test_a_deleted_study_keeps_its_objects_and_shows_nothing(change: dict[str, Any], sets: set[str]) -> None:
+    assert {one for one, found in judge(replace(deleted(), **change)).sets.items() if found} == sets
+
+
+def test_a_revision_that_was_announced_again_for_a_command_has_two_events() -> None:
+    s = healthy()
+    again = replace(s.revisions[-1], version=110)
+    events = (*s.settled_events, replace(again, event_id="again"))
+
+    assert judge(
+        replace(s, revisions=(*s.revisions[:-1], replace(again, is_repeated=True)), settled_events=events)
+    ).clean
+    assert not judge(replace(s, revisions=(*s.revisions[:-1], again), settled_events=events)).clean

@@ -39,14 +39,14 @@ def wrong(said: Counts, true: Counts) -> Iterator[str]:
 
 
 def recounted(snapshot: Snapshot) -> tuple[dict[Study, Counts], dict[Series, Counts]]:
-    """Return the counts of studies and series, counted from the rows of their instances."""
-    by_series = grouped(snapshot.rows, lambda row: Series(row.name.tenant, row.name.study_uid, row.series_uid))
+    """Return the counts of studies and series, counted from the rows of the instances that they show."""
+    by_series = grouped(snapshot.shown_rows, lambda row: Series(row.name.tenant, row.name.study_uid, row.series_uid))
     series = {
         name: Counts(instances=len(rows), size_bytes=sum(row.size_bytes for row in rows))
         for name, rows in by_series.items()
     }
     studies = {}
-    for study, rows in by_study(snapshot.rows).items():
+    for study, rows in by_study(snapshot.shown_rows).items():
         modalities = {snapshot.series_modality.get(Series(*study, row.series_uid)) for row in rows}
         studies[study] = Counts(
             instances=len(rows),

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 
 from tests.audit.finding import Finding, Findings
 from tests.audit.ledger import Line
-from tests.audit.snapshot import InstanceRow, ObjectSeen, Snapshot, key_of, name_of, named
+from tests.audit.snapshot import InstanceRow, ObjectSeen, Snapshot, key_of, name_of, named, study_of
+
+# What WADO answers about an instance of a deleted study.
+HIDDEN = "status 404"
 
 
 def acked(snapshot: Snapshot) -> list[Line]:
@@ -38,7 +41,7 @@ def unindexed(snapshot: Snapshot) -> Findings:
             yield Finding(str(name), "no row")
         elif line.data_hash and (name, line.data_hash) not in contents and key_of(line) not in snapshot.conflict_keys:
             yield Finding(str(name), "row of other content, no conflict")
-        if name not in answered:
+        if name not in answered and study_of(name) not in snapshot.deleted:
             yield Finding(str(name), "not in QIDO")
 
 
@@ -68,6 +71,9 @@ def phantom(snapshot: Snapshot) -> Findings:
             yield Finding(str(row.name), "row of content never sent")
     for name in set(snapshot.qido_instances) - sent:
         yield Finding(str(name), "in QIDO, never sent")
+    for name in snapshot.qido_instances:
+        if study_of(name) in snapshot.deleted:
+            yield Finding(str(name), "in QIDO, deleted")
 
 
 def orphan(snapshot: Snapshot) -> Findings:
@@ -83,9 +89,9 @@ def mismatch(snapshot: Snapshot) -> Findings:
         stored = snapshot.objects.get(row.object_key)
         for why in ["row names no object"] if stored is None else differences(row, stored):
             yield Finding(str(row.name), why)
-    shown = {row.name: row.data_hash for row in snapshot.rows}
+    shown = {row.name: row.data_hash for row in snapshot.shown_rows}
     for name, fetched in snapshot.wado_hashes.items():
-        if fetched != shown.get(name):
+        if fetched != (HIDDEN if study_of(name) in snapshot.deleted else shown.get(name)):
             yield Finding(
                 str(name), f"WADO answers {fetched}" if fetched.startswith("status") else "WADO gives other bytes"
             )

@@ -18,7 +18,7 @@ def closures(snapshot: Snapshot) -> Findings:
         chains[revision.study].append(revision)
     for study, chain in chains.items():
         yield from (Finding(str(study), why) for why in broken(chain))
-    shown = by_study(snapshot.rows)
+    shown = by_study(snapshot.shown_rows)
     for study in shown.keys() | chains.keys():
         last = chains[study][-1] if study in chains else None
         yield from (Finding(str(study), why) for why in stale(last, shown.get(study, [])))
@@ -31,6 +31,7 @@ def announcements(snapshot: Snapshot) -> Findings:
     if snapshot.restored:
         yield from not_outranked(snapshot)
         settled_events = with_rows(snapshot)
+    settled_events = tuple(one for one in settled_events if not is_outranked(one, rows.get((one.study, one.number))))
     events: dict[tuple[Study, int], set[Revision]] = defaultdict(set)
     ids: dict[tuple[Study, int], set[str]] = defaultdict(set)
     for event in settled_events:
@@ -46,6 +47,11 @@ def announcements(snapshot: Snapshot) -> Findings:
             yield Finding(f"{study} revision {number}", f"announced as {len(found)} events")
     for study, number in rows.keys() - events.keys():
         yield Finding(f"{study} revision {number}", "never announced")
+
+
+def is_outranked(event: Revision, row: Revision | None) -> bool:
+    """True if an event announced the revision before a command had it announced again."""
+    return row is not None and row.is_repeated and event.version < row.version
 
 
 def with_rows(snapshot: Snapshot) -> tuple[Revision, ...]:
@@ -81,7 +87,8 @@ def broken(chain: list[Revision]) -> Iterator[str]:
             yield f"revision {after.number} changes nothing"
         if after.version <= before.version:
             yield f"revision {after.number} has no higher version"
-        if after.instances < before.instances:
+        # A deleted study has a revision without instances.
+        if 0 < after.instances < before.instances:
             yield f"revision {after.number} has fewer instances"
 
 

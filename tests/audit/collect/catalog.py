@@ -19,7 +19,7 @@ QUERIES = {
     "study": "SELECT tenant, study_uid, modalities, sop_classes, series, instances, size_bytes FROM study",
     "series": "SELECT tenant, study_uid, series_uid, modality, instances, size_bytes FROM series",
     "revision": """SELECT tenant, study_uid, revision, version, digest, instances, size_bytes, series,
-                          series_truncated FROM revision""",
+                          series_truncated, again IS NOT NULL AS is_repeated FROM revision""",
 }
 
 
@@ -68,7 +68,7 @@ def snapshot_fields(found: Mapping[str, Rows]) -> dict[str, Any]:
                 study=Study(row["tenant"], row["study_uid"]),
                 number=row["revision"],
                 series=per_series(row),
-                **{name: row[name] for name in ("version", "digest", "instances", "size_bytes")},
+                **{name: row[name] for name in ("version", "digest", "instances", "size_bytes", "is_repeated")},
             )
             for row in found["revision"]
         ),

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from tests.audit.collect.logs import pieces
 from tests.audit.collect.object_store import instance_content
-from tests.audit.collect.topics import SCHEMAS, decoded_by, fingerprint, schemas
+from tests.audit.collect.topics import SCHEMAS, decoded_by, deleted, fingerprint, schemas
 from tests.audit.ledger import Line
 from tests.audit.sampling import sample
+from tests.audit.snapshot import Study
 from tests.support.data.generate import Volume, instances
 
 MADE = next(instances(Volume(slices=1, size=16)))
@@ -90,3 +91,19 @@ def test_a_sample_is_bounded_and_begins_with_the_first_item(count: int, most: in
 
     assert len(taken) <= most
     assert not (count and most) or taken[0] is lines[0]
+
+
+def test_the_last_command_by_time_and_id_says_if_a_study_is_deleted() -> None:
+    said = [
+        ("1", 1, "b", "delete"),
+        ("1", 1, "a", "restore"),
+        ("2", 2, "a", "restore"),
+        ("2", 1, "b", "delete"),
+        ("3", 1, "a", "hold"),
+    ]
+    records = [
+        {"tenant": "local", "study_uid": study, "occurred_at": at, "event_id": one, "action": action}
+        for study, at, one, action in said
+    ]
+
+    assert deleted(records) == {Study("local", "1")}

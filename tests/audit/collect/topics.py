@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
@@ -150,6 +150,16 @@ def announced(record: Mapping[str, Any]) -> StoredEvent:
     """Read an instance-stored event."""
     name = Name(record["tenant"], record["study_uid"], record["sop_uid"])
     return StoredEvent(name, record["data_hash"], record["object_key"], record["event_id"])
+
+
+def deleted(commands: Iterable[Mapping[str, Any]]) -> frozenset[Study]:
+    """Return the studies whose last delete or restore among these study-commands is a delete."""
+    last: dict[Study, tuple[Any, ...]] = {}
+    for one in commands:
+        if one["action"] in ("delete", "restore"):
+            study = Study(one["tenant"], one["study_uid"])
+            last[study] = max(last.get(study, ()), (one["occurred_at"], one["event_id"], one["action"]))
+    return frozenset(study for study, (*_, action) in last.items() if action == "delete")
 
 
 def raised(record: Mapping[str, Any]) -> tuple[Name, str]:
