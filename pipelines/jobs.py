@@ -46,7 +46,7 @@ class Job:
 STUDY = Job("study", (INSTANCE_STORED, TRANSFER_ENDED, STUDY_COMMAND), (BrokerSettings, StudySettings, JobSettings))
 CATALOG = Job(
     "catalog",
-    (INSTANCE_STORED, TRANSFER_ENDED, INSTANCE_QUARANTINED, STUDY_DUE),
+    (INSTANCE_STORED, TRANSFER_ENDED, INSTANCE_QUARANTINED, STUDY_COMMAND, STUDY_DUE),
     (BrokerSettings, CatalogSettings, JobSettings, FactsSettings),
     has_shards=True,
 )

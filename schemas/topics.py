@@ -90,7 +90,7 @@ STUDY_COMMAND = Topic(
     event=StudyCommand,
     key="tenant/study",
     producers=("gateway", "deploy.commands studies"),
-    consumers=("study",),
+    consumers=("study", "catalog"),
     restricted=True,
 )
 STUDY_DUE = Topic(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from operators.catalog.commands.decided import NOTHING_DECIDED, Decided
 from operators.catalog.contents import merge, placement
 from operators.catalog.ports import KnownRows, SeriesTotals
 from operators.catalog.projection import StorableInstance, merged_row, series_row, study_row
@@ -15,6 +16,8 @@ R = TypeVar("R", StudyRow, SeriesRow)
 
 # The columns of studies and series that are counted from the rows below them.
 COUNTED = ("modalities", "sop_classes", "series", "instances", "size_bytes")
+# The columns that say which instance is the first.
+FIRST_INSTANCE = ("first_stored_at", "first_sop_uid", "first_data_hash")
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,13 @@ class InstanceChange:
     conflicts: tuple[tuple[Content, ConflictRow], ...]
 
 
-def instance_change(known: KnownRows, arrived: Sequence[StorableInstance]) -> InstanceChange:
-    """Return the changes that these instances make at their own level; a repeated instance makes none."""
+def instance_change(
+    known: KnownRows, arrived: Sequence[StorableInstance], decided: Decided = NOTHING_DECIDED
+) -> InstanceChange:
+    """Return the changes that these instances make at their own level; a repeated instance makes none.
+
+    Whatever was ever chosen for one of these instances is among them.
+    """
     rows: list[InstanceRow] = []
     lost: list[ConflictRow] = []
     cleared: list[tuple[str, ...]] = []
@@ -42,7 +50,7 @@ def instance_change(known: KnownRows, arrived: Sequence[StorableInstance]) -> In
     for key, group in _grouped(arrived, lambda instance: instance.key).items():
         shown_before, lost_before = known.shown.get(key), known.lost.get(key, ())
         contents_before = (*((shown_before,) if shown_before else ()), *lost_before)
-        merged = merge(contents_before, (instance.content for instance in group))
+        merged = merge(contents_before, (instance.content for instance in group), decided.shown_hash(key))
         lost += [row for row in merged.lost if row not in lost_before]
         cleared += [(*key, row.data_hash) for row in lost_before if row.data_hash == merged.shown.data_hash]
         in_batch = {instance.event.data_hash for instance in group}
@@ -54,15 +62,21 @@ def instance_change(known: KnownRows, arrived: Sequence[StorableInstance]) -> In
 
 
 def study_and_series_changes(
-    known: KnownRows, arrived: Sequence[StorableInstance], series_totals: Mapping[SeriesKey, SeriesTotals]
+    known: KnownRows,
+    arrived: Sequence[StorableInstance],
+    series_totals: Mapping[SeriesKey, SeriesTotals],
+    decided: Decided = NOTHING_DECIDED,
 ) -> tuple[tuple[StudyRow, ...], tuple[SeriesRow, ...]]:
     """Return the rows of studies and series to write: attributes of the first instance, counts of the rows below it.
 
-    `series_totals` has the counts of every series in InstanceChange.touched.
+    `series_totals` has the counts of every series in InstanceChange.touched, and of every one in a study whose deletion
+    or restoring is in the batch. What is deleted counts nothing.
     """
     series = _with_first_instances(known.series, arrived, lambda instance: instance.series_key, series_row)
-    series |= {key: replace(series[key], **totals.__dict__) for key, totals in series_totals.items()}
+    series |= _with_choices(series, decided, lambda instance: instance.series_key, series_row)
+    series |= {key: replace(series[key], **_shown(key, totals, decided)) for key, totals in series_totals.items()}
     studies = _with_first_instances(known.studies, arrived, lambda instance: instance.study_key, study_row)
+    studies |= _with_choices(studies, decided, lambda instance: instance.study_key, study_row)
     of_study = _grouped(series.values(), lambda row: StudyKey(row.tenant, row.study_uid))
     studies |= {key: replace(row, **_totals(of_study[key])) for key, row in studies.items()}
     return _changed(known.studies, studies, known.version), _changed(known.series, series, known.version)
@@ -100,6 +114,27 @@ def _with_first_instances(
         elif first.precedence < (before.first_stored_at, before.first_sop_uid, before.first_data_hash):
             rows[key] = _keep_counts(row_of(first), before)
     return rows
+
+
+def _with_choices(
+    rows: Mapping[Any, R],
+    decided: Decided,
+    key_of: Callable[[StorableInstance], Any],
+    row_of: Callable[[StorableInstance], R],
+) -> dict[Any, R]:
+    """Return the rows whose first instance has a chosen content, with its attributes; they keep their place in the order."""
+    found: dict[Any, R] = {}
+    for instance in decided.chosen:
+        key = key_of(instance)
+        if key not in found and rows[key].first_sop_uid == instance.event.sop_uid:
+            first = {name: getattr(rows[key], name) for name in FIRST_INSTANCE}
+            found[key] = replace(_keep_counts(row_of(instance), rows[key]), **first)
+    return found
+
+
+def _shown(key: SeriesKey, totals: SeriesTotals, decided: Decided) -> dict[str, Any]:
+    is_deleted = StudyKey(key.tenant, key.study_uid) in decided.deleted
+    return (SeriesTotals() if is_deleted else totals).__dict__
 
 
 def _keep_counts(row: R, before: R) -> R:

@@ -1,6 +1,7 @@
 """The choice of an instance's shown content, and of the object that its row describes.
 
-Neither depends on the order of arrival or on repeats. Which content is shown is a matter of what was stored first. But a
+Neither depends on the order of arrival or on repeats. Which content is shown is a matter of what was stored first, unless
+somebody has chosen one by a command. But a
 content whose object was lost or damaged may have been stored again behind another prefix (preamble and file meta), and
 what can be read is the object that the store took last: by the events' `occurred_at`, since a PUT that is carried out late
 brings an object that is dated earlier than the one whose place it takes. So of the events of one content the first gives
@@ -9,7 +10,7 @@ it its place in the order, and the last the size and the prefix of its object.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from operators.catalog.rows import ConflictRow, Content
@@ -25,6 +26,10 @@ class Precedence(NamedTuple):
     data_hash: str
 
 
+# The moment that stands for that of a chosen content, which precedes all others.
+CHOSEN_AT = datetime.min.replace(tzinfo=UTC)
+
+
 @dataclass(frozen=True)
 class Contents:
     """All contents that arrived under one instance's UIDs: the shown one, and the others."""
@@ -33,18 +38,19 @@ class Contents:
     lost: tuple[ConflictRow, ...]
 
 
-def merge(known: Iterable[Content], arrived: Iterable[Content]) -> Contents:
-    """Choose the shown content among all that are known or have arrived under one instance's UIDs, at least one.
+def merge(known: Iterable[Content], arrived: Iterable[Content], chosen: str | None = None) -> Contents:
+    """Return the shown content among all that are known or have arrived under one instance's UIDs, at least one.
 
-    It is the minimum of (stored_at, data hash). A content that is repeated has the values of PLACEMENT of its greatest
+    It is the one with the data hash `chosen`, else the minimum of (stored_at, data hash). A content that is repeated has the values of PLACEMENT of its greatest
     by placement(), and all others of its least by precedence().
     """
     joined: dict[str, Content] = {}
     for content in (*known, *arrived):
         other = joined.get(content.data_hash)
         joined[content.data_hash] = _joined(other, content) if other else content
-    shown = min(joined.values(), key=precedence)
-    return Contents(shown, tuple(_conflict(shown, other) for other in joined.values() if other is not shown))
+    shown = joined[chosen] if chosen in joined else min(joined.values(), key=precedence)
+    lost = tuple(_conflict(shown, other) for other in joined.values() if other is not shown)
+    return Contents(_without_kind(shown), lost)
 
 
 def precedence(content: Content) -> tuple[datetime, str, str]:
@@ -70,6 +76,13 @@ def conflict_kind(shown: Content, lost: Content) -> str:
 def _joined(one: Content, other: Content) -> Content:
     last = max(one, other, key=placement)
     return replace(min(one, other, key=precedence), **{name: getattr(last, name) for name in PLACEMENT})
+
+
+def _without_kind(content: Content) -> Content:
+    """Return the content itself of what was a conflict until it was chosen."""
+    if not isinstance(content, ConflictRow):
+        return content
+    return Content(**{name: value for name, value in content.__dict__.items() if name != "kind"})
 
 
 def _conflict(shown: Content, lost: Content) -> ConflictRow:

@@ -1,33 +1,46 @@
 """The flush of the catalog job: a shard's batch of events becomes rows and revisions in one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
 from operators.catalog.changes import instance_change, study_and_series_changes
+from operators.catalog.commands.decided import decided
+from operators.catalog.commands.projection import StorableCommand, storable_command
 from operators.catalog.conflicts import conflict_output
-from operators.catalog.ports import Announcements, Catalog, CatalogTables
+from operators.catalog.ports import Announcements, Catalog, CatalogTables, KnownRows
 from operators.catalog.progress import (
     WENT_BACK,
     ShardMemory,
     ShardProgress,
     applied_by,
     beginning,
+    divide,
     due_of,
+    is_lost,
     read_memory,
-    waiting_row,
 )
 from operators.catalog.projection import (
     StorableInstance,
     check_identifiers,
-    check_partition,
+    check_numbers,
+    due_row,
     quarantine_row,
     storable_instance,
     transfer_row,
 )
 from operators.catalog.revisions import next_revision, revision_outputs
-from operators.catalog.rows import QuarantineRow, RevisionRow, StudyKey, TopicPartition, TransferRow
+from operators.catalog.rows import (
+    DueRow,
+    QuarantineRow,
+    RevisionRow,
+    SeriesKey,
+    StudyKey,
+    TopicPartition,
+    TransferRow,
+    WaitingDueRow,
+)
 from operators.errors import Rejected, Unavailable
 from operators.stream.arrival import arrival
 from operators.stream.dead_letter import rejected
@@ -38,11 +51,12 @@ from schemas.events import (
     InstanceQuarantined,
     InstanceStored,
     StudyCataloged,
+    StudyCommand,
     StudyDue,
     TransferEnded,
     event_id,
 )
-from schemas.topics import INSTANCE_STORED, STUDY_CATALOGED
+from schemas.topics import STUDY_CATALOGED
 
 OPERATOR = "catalog"
 
@@ -55,7 +69,7 @@ ANNOUNCED_AT_ONCE = 1000
 BEGINNING = Origin()
 BEHIND = "the rows are behind what was committed: the database was replaced by an earlier state of itself"
 
-Writable = StorableInstance | TransferRow | QuarantineRow
+Writable = StorableInstance | StorableCommand | TransferRow | QuarantineRow
 Entry = tuple[Record, Writable]
 
 
@@ -67,6 +81,14 @@ class Batch:
     dues: list[StudyDue] = field(default_factory=list)
     dead_letters: list[Output] = field(default_factory=list)
     studies: dict[StudyKey, None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A due that was applied, and the revisions that are announced because of it."""
+
+    due: DueRow
+    revisions: tuple[RevisionRow, ...]
 
 
 @dataclass(frozen=True)
@@ -123,15 +145,17 @@ def _add(batch: Batch, record: Record, event: Event) -> None:
     if isinstance(event, InstanceQuarantined):
         batch.entries.append((record, quarantine_row(event)))
         return
-    if not isinstance(event, InstanceStored | TransferEnded | StudyDue):
+    if not isinstance(event, InstanceStored | TransferEnded | StudyCommand | StudyDue):
         raise Rejected("not-for-the-catalog")
     check_identifiers(event)
     if isinstance(event, InstanceStored):
         batch.entries.append((record, storable_instance(event)))
     elif isinstance(event, TransferEnded):
         batch.entries.append((record, transfer_row(event)))
+    elif isinstance(event, StudyCommand):
+        batch.entries.append((record, storable_command(event)))
     else:
-        check_partition(event)
+        check_numbers(event)
         batch.dues.append(event)
     if event.study_uid is not None:
         batch.studies[StudyKey(event.tenant, event.study_uid)] = None
@@ -153,13 +177,13 @@ def _written(tables: CatalogTables, before: ShardProgress, flushing: Flushing, b
     outputs = [*batch.dead_letters, *_write_or_reject(tables, batch.entries, now)]
     after = before.advanced(memory.carried.applied).advanced(flushing.applied)
     ready = _ready(tables, after, flushing, batch)
-    again = [row for due in ready for row in settle(tables, due, flushing.shard, now)]
+    settled = [settle(tables, due, flushing.shard, now) for due in ready]
     # What a checkpoint before says: a revision that was committed after it may not have been sent.
     above = before.announced if memory.announced is None else memory.announced
     # The transaction holds the shard: no other revision can be added before it commits.
-    settled = [UUID(due.event_id) for due in ready]
-    announced = tables.announce(tuple(batch.studies), settled, above, ANNOUNCED_AT_ONCE)
+    announced = tables.announce(tuple(batch.studies), [one.due for one in settled], above, ANNOUNCED_AT_ONCE)
     cataloged = (_cataloged(study, version, now) for study, version in announced.versions.items())
+    again = (row for one in settled for row in one.revisions)
     outputs += [*cataloged, *revision_outputs((*announced.revisions, *again))]
     return Flushed(_remembered(flushing, announced, above).to_bytes(), tuple(outputs))
 
@@ -167,10 +191,23 @@ def _written(tables: CatalogTables, before: ShardProgress, flushing: Flushing, b
 def _ready(tables: CatalogTables, after: ShardProgress, flushing: Flushing, batch: Batch) -> list[StudyDue]:
     """Write the progress; return the dues that are ready now, each once: those of the batch, and those that waited."""
     topic_ids, arrived = flushing.origin.topic_ids, (*flushing.memory.carried.waiting, *batch.dues)
-    waiting = [waiting_row(due, topic_ids) for due in arrived if not after.is_ready(due, topic_ids)]
-    rows = tables.advance(after.applied, waiting, topic_ids.get(INSTANCE_STORED.name, ""))
-    at_once = [due for due in arrived if after.is_ready(due, topic_ids)]
-    return list({due.event_id: due for due in (*map(due_of, rows), *at_once)}.values())
+    at_once, waiting = divide(arrived, after, topic_ids)
+    rows = tables.advance(after.applied, waiting, topic_ids)
+    waited = _waited(tables, rows, after, flushing)
+    return list({due.event_id: due for due in (*waited, *at_once)}.values())
+
+
+def _waited(
+    tables: CatalogTables, rows: Sequence[WaitingDueRow], after: ShardProgress, flushing: Flushing
+) -> list[StudyDue]:
+    """Return the dues of rows whose wait is over; one that counts another record waits for that."""
+    topic_ids = flushing.origin.topic_ids
+    lost = [due_of(row) for row in rows if is_lost(row, topic_ids)]
+    reached = (due_of(row) for row in rows if not is_lost(row, topic_ids))
+    ready, waiting = divide(reached, after, topic_ids)
+    if waiting:
+        tables.put_waiting(waiting)
+    return lost + ready
 
 
 def _remembered(flushing: Flushing, announced: Announcements, above: int) -> ShardMemory:
@@ -207,30 +244,55 @@ def write(tables: CatalogTables, writables: Sequence[Writable]) -> tuple[Output,
         tables.put_transfers(transfers)
     if quarantined := [row for row in writables if isinstance(row, QuarantineRow)]:
         tables.put_quarantine(quarantined)
-    instances = [instance for instance in writables if isinstance(instance, StorableInstance)]
-    return _write_instances(tables, instances) if instances else ()
+    commands = [command for command in writables if isinstance(command, StorableCommand)]
+    if commands:
+        _write_commands(tables, commands)
+    chosen = [command.chosen for command in commands if command.chosen]
+    instances = [*chosen, *(instance for instance in writables if isinstance(instance, StorableInstance))]
+    deletions = {one.study_key for one in commands if one.decision and one.decision.subject == "deletion"}
+    return _write_instances(tables, instances, deletions) if instances or deletions else ()
 
 
-def _write_instances(tables: CatalogTables, instances: Sequence[StorableInstance]) -> tuple[Output, ...]:
-    known = tables.known({instance.key for instance in instances})
-    change = instance_change(known, instances)
+def _write_commands(tables: CatalogTables, commands: Sequence[StorableCommand]) -> None:
+    """Write commands and their decisions; announce again what a new command wants to be announced."""
+    rows = {(one.study_key, one.row.command_id): one.row for one in commands}
+    new = tables.put_commands(tuple(rows.values()), [one.decision for one in commands if one.decision])
+    for (study, command_id), row in rows.items():
+        if row.action == "reprocess" and (study, command_id) in new:
+            tables.announce_again(study, command_id)
+
+
+def _write_instances(
+    tables: CatalogTables, arrived: Sequence[StorableInstance], deletions: Collection[StudyKey]
+) -> tuple[Output, ...]:
+    """Write instances, and count again the studies whose deletion or restoring has arrived."""
+    known = tables.known({instance.key for instance in arrived}, deletions)
+    now_decided = decided(known.decisions)
+    instances = (*arrived, *now_decided.chosen)
+    change = instance_change(known, instances, now_decided)
     tables.put_instances(change.shown, change.lost, change.cleared)
-    tables.put_studies(*study_and_series_changes(known, instances, tables.series_totals(change.touched)))
+    totals = tables.series_totals(change.touched | _series_of(known, deletions))
+    tables.put_studies(*study_and_series_changes(known, instances, totals, now_decided))
     return tuple(conflict_output(shown, lost) for shown, lost in change.conflicts)
 
 
-def settle(tables: CatalogTables, due: StudyDue, shard: int, now: datetime) -> tuple[RevisionRow, ...]:
+def _series_of(known: KnownRows, studies: Collection[StudyKey]) -> frozenset[SeriesKey]:
+    return frozenset(key for key in known.series if StudyKey(key.tenant, key.study_uid) in studies)
+
+
+def settle(tables: CatalogTables, due: StudyDue, shard: int, now: datetime) -> Settled:
     """Add a revision of a due study if it shows other instances than its last one did.
 
-    Return the study's last revision, and those that this due has made before: a job without state, whose rows cannot
-    say what has arrived, reads the due again, and so announces every revision of the dues that it reads.
+    Return the due with the study's last revision, and those that it has made before: a job without state, whose rows
+    cannot say what has arrived, reads the due again, and so announces every revision of the dues that it reads.
     """
     state = tables.state(StudyKey(due.tenant, due.study_uid), UUID(due.event_id))
     revision = next_revision(state, due, shard, now)
     if revision is not None:
         tables.put_revision(revision)
     last = revision or state.last
-    return (*state.made, last) if last else ()
+    made = (*state.made, revision) if revision else state.made
+    return Settled(due_row(due, made[-1].revision if made else None), (*state.made, last) if last else ())
 
 
 def _cataloged(study: StudyKey, version: int, now: datetime) -> Output:

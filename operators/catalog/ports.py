@@ -8,12 +8,15 @@ from typing import Protocol
 from uuid import UUID
 
 from operators.catalog.contents import Precedence
-from operators.catalog.progress import ShardProgress
+from operators.catalog.progress import ShardProgress, TopicIds
 from operators.catalog.query import Query
 from operators.catalog.rows import (
     AppliedOffsetRow,
+    CommandRow,
     ConflictRow,
     Content,
+    DecisionRow,
+    DueRow,
     InstanceKey,
     InstanceRow,
     QuarantineRow,
@@ -34,13 +37,17 @@ SHORT_FRAMES_BYTES = 256
 
 @dataclass(frozen=True)
 class KnownRows:
-    """The rows that the catalog has under the keys of a batch, and a version above all versions given before."""
+    """The rows that the catalog has under the keys of a batch, and a version above all versions given before.
+
+    `decisions` are the deletions of its studies, and the choices for its instances.
+    """
 
     version: int
     studies: Mapping[StudyKey, StudyRow]
     series: Mapping[SeriesKey, SeriesRow]
     shown: Mapping[InstanceKey, Content]
     lost: Mapping[InstanceKey, tuple[ConflictRow, ...]]
+    decisions: tuple[DecisionRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,16 +63,21 @@ class SeriesTotals:
 class StudyState:
     """The present rows of a study, its last revision, and a version above all versions given before.
 
-    `study` is None and `series` empty when no instance of the study ever arrived. `shown` has a
-    (series UID, SOP UID, data hash) for each shown instance, `made` each revision that the due has made before.
+    `study` is None and `series` empty when no instance of the study ever arrived. `rows` has a
+    (series UID, SOP UID, data hash) for the row of each instance, `made` each revision that the due has made before.
     """
 
     version: int
     study: StudyRow | None
     series: tuple[SeriesRow, ...]
-    shown: tuple[tuple[str, str, str], ...]
+    rows: tuple[tuple[str, str, str], ...]
     last: RevisionRow | None
     made: tuple[RevisionRow, ...]
+
+    @property
+    def shown(self) -> tuple[tuple[str, str, str], ...]:
+        """Return the `rows` of shown instances: none in a study that counts none, because it is deleted."""
+        return self.rows if self.study and self.study.instances else ()
 
 
 @dataclass(frozen=True)
@@ -100,13 +112,27 @@ class CatalogTables(Protocol):
     def savepoint(self) -> AbstractContextManager[None]:
         """Open a block whose writes are undone when an exception leaves it."""
 
-    def known(self, keys: Collection[InstanceKey]) -> KnownRows:
-        """Return the contents under these keys, and the rows of their studies and of every series in those studies."""
+    def known(self, keys: Collection[InstanceKey], studies: Collection[StudyKey] = ()) -> KnownRows:
+        """Return the contents under these keys, and the rows of their studies and of every series in those studies.
+
+        `studies` are further ones whose rows and series are wanted.
+        """
 
     def put_instances(
         self, shown: Collection[InstanceRow], lost: Collection[ConflictRow], cleared: Collection[tuple[str, ...]]
     ) -> None:
         """Write instances and conflicts; delete the conflicts under `cleared`: an instance's key and a data hash."""
+
+    def put_commands(
+        self, rows: Collection[CommandRow], decisions: Collection[DecisionRow]
+    ) -> frozenset[tuple[StudyKey, UUID]]:
+        """Write commands and decisions; return the commands that were not there before, by study and id.
+
+        A command that is there stays as it is; of a decision, the row with the greatest (occurred_at, command id) stays.
+        """
+
+    def announce_again(self, study: StudyKey, command: UUID) -> None:
+        """Put a new version on the study's last revision, if there is one, with the command that asks for it."""
 
     def put_transfers(self, rows: Collection[TransferRow]) -> None:
         """Write ends of transfers; for one transfer and study, the row with the greatest (ended_at, event id) stays."""
@@ -134,18 +160,23 @@ class CatalogTables(Protocol):
         """
 
     def advance(
-        self, applied: Mapping[TopicPartition, int], waiting: Collection[WaitingDueRow], topic_id: str
+        self, applied: Mapping[TopicPartition, int], waiting: Collection[WaitingDueRow], topic_ids: TopicIds
     ) -> tuple[WaitingDueRow, ...]:
-        """Write the shard's applied offsets and dues that wait; a due that waits already is unchanged.
+        """Write the shard's applied offsets and dues that wait; a due that waits already for the same topic is unchanged.
 
-        Return the waiting dues that are ready: the position that they wait for is applied, or it is in a deleted topic,
-        with another id than `topic_id`, and will never be. `applied` has the partitions that have waiting dues too.
+        Return the waiting dues whose wait is over: the position is applied, or it is in a deleted topic, with another id
+        than in `topic_ids`, and will never be. `applied` has the partitions that have waiting dues too.
         """
 
+    def put_waiting(self, rows: Collection[WaitingDueRow]) -> None:
+        """Write dues that wait for a record of another topic now."""
+
     def announce(
-        self, studies: Collection[StudyKey], settled: Collection[UUID], above: int, most: int
+        self, studies: Collection[StudyKey], settled: Collection[DueRow], above: int, most: int
     ) -> Announcements:
-        """Remove the settled dues from those that wait, and note the returned revisions as announced.
+        """Keep the settled dues, which no longer wait, and note the returned revisions as announced.
+
+        A due that is kept already stays as it is.
 
         At most `most` revisions with versions above `above` are returned; all up to `above` count as announced.
         """
@@ -212,7 +243,7 @@ class ConflictPair:
 
 
 class HiddenRows(Protocol):
-    """The rows that queries do not show, for the operators of an archive: quarantined contents, and conflicts.
+    """The rows that queries do not show, for an archive's operators: what is in quarantine, conflicts, a study's history.
 
     A tenant of None means all tenants: never pass it for a reader of the archive. Every method returns at most `most`
     rows, or the rows of `most` transfers, the latest first, and raises Unavailable when the catalog does not answer.
@@ -243,6 +274,18 @@ class HiddenRows(Protocol):
         Their contents were received from `since` on and before `until`. With `sender`, only those with this calling AE
         title.
         """
+
+    def commands(self, tenant: str, study_uid: str) -> tuple[CommandRow, ...]:
+        """Return the commands for a study, the earliest first."""
+
+    def decisions(self, tenant: str, study_uid: str) -> tuple[DecisionRow, ...]:
+        """Return what was decided of a study, held or deleted or not, and of its instances, in the order of their UIDs.
+
+        Nothing of a study may be removed while its hold is in force.
+        """
+
+    def dues(self, tenant: str, study_uid: str) -> tuple[DueRow, ...]:
+        """Return the dues of a study that were applied, the earliest first."""
 
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
         """Return conflicts; with `sop_uid`, only those of instances with this UID, in any study."""
@@ -322,7 +365,8 @@ class Location:
 class CatalogQueries(Protocol):
     """Reading the catalog, one tenant at a time: no method returns another tenant's rows.
 
-    Only shown instances are found, and studies and series with shown instances. Each call reads a consistent state of
+    Only shown instances are found, and studies and series with shown instances: an instance is shown if its series counts
+    instances, and a deleted study's series count none. Each call reads a consistent state of
     the catalog, but two calls may read different states: between two pages a study can appear. An object may have moved
     to another tier since its location was read. Every method raises Unavailable when the catalog does not answer in
     time.
@@ -338,9 +382,9 @@ class CatalogQueries(Protocol):
         """Return one instance with its frames; None when it is not shown."""
 
     async def shown(self, tenant: str, instances: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Precedence]:
-        """Return the precedence of the shown content of each of these instances that the catalog has.
+        """Return the precedence of the shown content of each of these instances that the catalog shows.
 
-        An instance is named by its study UID and its SOP Instance UID.
+        A content that somebody chose has CHOSEN_AT for its moment. An instance is named by its study UID and its SOP Instance UID.
         """
 
     async def check(self) -> None:

@@ -5,7 +5,7 @@ progress that fits its other rows. The state's memory of them shows that the dat
 """
 
 import base64
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 from zlib import crc32
@@ -18,7 +18,7 @@ from operators.stream.origin import Origin
 from operators.stream.step import Record
 from schemas.codec import decode, encode
 from schemas.events import StudyDue
-from schemas.topics import INSTANCE_STORED, record_key
+from schemas.topics import INSTANCE_STORED, STUDY_COMMAND, record_key
 
 VERSION = 2
 # The version of releases that kept the whole progress in the engine's state.
@@ -30,6 +30,9 @@ WENT_BACK = "catalog-went-back"
 
 # The id of no topic: a due that waits for a record of it is ready.
 NO_TOPIC = "none"
+
+# The topics of which a due may count records, in the order in which it waits for them.
+COUNTED_TOPICS = (INSTANCE_STORED.name, STUDY_COMMAND.name)
 
 # The present id of each topic.
 TopicIds = Mapping[str, str]
@@ -51,12 +54,16 @@ class ShardProgress:
         higher = {place: max(offset, self.applied.get(place, -1)) for place, offset in applied.items()}
         return ShardProgress({**self.applied, **higher}, self.announced)
 
-    def is_ready(self, due: StudyDue, topic_ids: TopicIds) -> bool:
-        """True if every instance that the due counts is applied; a partition is read in the order of its offsets."""
-        if due.instance_partition is None or due.instance_offset is None:
-            return True
-        place = topic_partition(INSTANCE_STORED.name, due.instance_partition, topic_ids)
-        return self.applied.get(place, -1) >= due.instance_offset
+    def awaited(self, due: StudyDue, topic_ids: TopicIds) -> tuple[TopicPartition, int] | None:
+        """Return the first position that the due counts and that is not applied yet; None when the due is ready.
+
+        A partition is read in the order of its offsets.
+        """
+        for topic, partition, offset in _counted(due):
+            place = topic_partition(topic, partition, topic_ids)
+            if self.applied.get(place, -1) < offset:
+                return place, offset
+        return None
 
 
 @dataclass(frozen=True)
@@ -119,12 +126,34 @@ def applied_by(records: Iterable[Record], topic_ids: TopicIds) -> dict[TopicPart
     return applied
 
 
-def waiting_row(due: StudyDue, topic_ids: TopicIds) -> WaitingDueRow:
-    """Return the row of a due that waits for the last record that it counts."""
-    assert due.instance_partition is not None  # noqa: S101  such a due is ready
-    assert due.instance_offset is not None  # noqa: S101
-    topic_id = topic_ids.get(INSTANCE_STORED.name, "")
-    return WaitingDueRow(UUID(due.event_id), topic_id, due.instance_partition, due.instance_offset, encode(due))
+def divide(
+    dues: Iterable[StudyDue], progress: ShardProgress, topic_ids: TopicIds
+) -> tuple[list[StudyDue], list[WaitingDueRow]]:
+    """Return the dues that are ready, and the rows of those that wait."""
+    ready: list[StudyDue] = []
+    waiting: list[WaitingDueRow] = []
+    for due in dues:
+        awaited = progress.awaited(due, topic_ids)
+        if awaited is None:
+            ready.append(due)
+        else:
+            waiting.append(waiting_row(due, *awaited))
+    return ready, waiting
+
+
+def waiting_row(due: StudyDue, place: TopicPartition, offset: int) -> WaitingDueRow:
+    """Return the row of a due that waits for a record that it counts."""
+    return WaitingDueRow(UUID(due.event_id), place.topic_id, place.partition, offset, encode(due), place.topic)
+
+
+def place_of(row: WaitingDueRow) -> TopicPartition:
+    """Return the partition of the record that a due waits for."""
+    return TopicPartition(row.topic, row.topic_id, row.partition)
+
+
+def is_lost(row: WaitingDueRow, topic_ids: TopicIds) -> bool:
+    """True if the due waits for a record of a topic that was deleted: it is ready, since the record can never come."""
+    return row.topic_id != topic_ids.get(row.topic, "")
 
 
 def due_of(row: WaitingDueRow) -> StudyDue:
@@ -213,6 +242,14 @@ def _carried(stored: Mapping[str, object], topic_ids: TopicIds) -> CarriedProgre
         {topic_partition(topic, partition, topic_ids): offset for topic, partition, offset in applied},
         tuple(_due(text) for text in waiting),
     )
+
+
+def _counted(due: StudyDue) -> Iterator[tuple[str, int, int]]:
+    """Yield topic, partition and offset of the last record of each topic that a due counts."""
+    if due.instance_partition is not None and due.instance_offset is not None:
+        yield INSTANCE_STORED.name, due.instance_partition, due.instance_offset
+    if due.command_partition is not None and due.command_offset is not None:
+        yield STUDY_COMMAND.name, due.command_partition, due.command_offset
 
 
 def _due(text: str) -> StudyDue:

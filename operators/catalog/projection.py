@@ -9,6 +9,7 @@ from uuid import UUID
 from operators.catalog.row_json import row_json, row_warnings
 from operators.catalog.rows import (
     Content,
+    DueRow,
     InstanceKey,
     InstanceRow,
     QuarantineRow,
@@ -25,11 +26,11 @@ from operators.dicom.frames import move_frames, pack
 from operators.dicom.names import fold, fold_case
 from operators.errors import Rejected
 from operators.store import quarantine
-from schemas.events import InstanceQuarantined, InstanceStored, StudyDue, TransferEnded
+from schemas.events import InstanceQuarantined, InstanceStored, StudyCommand, StudyDue, TransferEnded
 from schemas.objects import DATA_HASH, TENANT, Identity, is_uid
 
 MAX_WARNINGS = 64
-MAX_PARTITION = 2**31 - 1
+MAX_INT, MAX_LONG = 2**31 - 1, 2**63 - 1
 
 EVENT_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -70,7 +71,7 @@ class StorableInstance:
         return self.event.stored_at, self.event.sop_uid, self.event.data_hash
 
 
-def check_identifiers(event: InstanceStored | TransferEnded | StudyDue) -> None:
+def check_identifiers(event: InstanceStored | TransferEnded | StudyCommand | StudyDue) -> None:
     """Raise Rejected unless an event's tenant, study UID and id have the form that they have in our events.
 
     Only the end of a transfer that has stored nothing has no study.
@@ -80,10 +81,19 @@ def check_identifiers(event: InstanceStored | TransferEnded | StudyDue) -> None:
         raise Rejected("not-a-study-of-ours")
 
 
-def check_partition(event: StudyDue) -> None:
-    """Raise Rejected when a due names a partition that no topic has: fastavro also reads numbers larger than an int."""
-    if not 0 <= (event.instance_partition or 0) <= MAX_PARTITION:
+def check_numbers(event: StudyDue) -> None:
+    """Raise Rejected when a due names a place that no topic has, or counts that no window has.
+
+    fastavro also reads numbers larger than an int.
+    """
+    partitions, offsets = (
+        (event.instance_partition, event.command_partition),
+        (event.instance_offset, event.command_offset),
+    )
+    if not (all(0 <= (one or 0) <= MAX_INT for one in partitions) and all((one or 0) <= MAX_LONG for one in offsets)):
         raise Rejected("not-a-place")
+    if not all(0 <= count <= MAX_INT for count in (event.window_instances, event.window_transfers)):
+        raise Rejected("not-a-count")
 
 
 def storable_instance(event: InstanceStored) -> StorableInstance:
@@ -161,6 +171,21 @@ def transfer_row(event: TransferEnded) -> TransferRow:
     given = {column.name: getattr(event, column.name) for column in fields(TransferRow) if hasattr(event, column.name)}
     told = {"study_uid": event.study_uid or "", "ended_at": event.occurred_at, "event_id": UUID(event.event_id)}
     return TransferRow(**{**given, **told})
+
+
+def due_row(event: StudyDue, revision: int | None) -> DueRow:
+    """Return the row of a due that was applied, with the number of the revision that it made."""
+    return DueRow(
+        tenant=event.tenant,
+        study_uid=event.study_uid,
+        event_id=UUID(event.event_id),
+        signal=event.signal,
+        due_at=event.occurred_at,
+        window_opened_at=event.window_opened_at,
+        window_instances=event.window_instances,
+        window_transfers=event.window_transfers,
+        revision=revision,
+    )
 
 
 def quarantine_row(event: InstanceQuarantined) -> QuarantineRow:

@@ -66,7 +66,7 @@ def revision_event(row: RevisionRow) -> StudySettled:
         event_id=event_id(row.tenant, row.study_uid, "settled", str(row.version)),
         tenant=row.tenant,
         occurred_at=row.settled_at,
-        cause=(str(row.due_event_id),),
+        cause=(str(row.due_event_id), *((str(row.again),) if row.again else ())),
         study_uid=row.study_uid,
         version=row.version,
         revision=row.revision,

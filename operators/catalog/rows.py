@@ -165,7 +165,10 @@ class ConflictRow(Content):
 
 @dataclass(frozen=True, kw_only=True)
 class RevisionRow:
-    """A settled state of a study; `series` has the fields of SettledSeries as dicts, in the order of their UIDs."""
+    """A settled state of a study; `series` has the fields of SettledSeries as dicts, in the order of their UIDs.
+
+    `again` is the command because of which it was announced once more, under its present version.
+    """
 
     tenant: str
     study_uid: str
@@ -182,6 +185,7 @@ class RevisionRow:
     series_truncated: bool
     modalities: tuple[str, ...]
     sop_classes: tuple[str, ...]
+    again: UUID | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,6 +236,54 @@ class QuarantineRow:
     event_id: UUID
 
 
+@dataclass(frozen=True, kw_only=True)
+class CommandRow:
+    """A command: who has asked for what, when and why; `arguments` has the values of expect and choose by name."""
+
+    tenant: str
+    study_uid: str
+    command_id: UUID
+    action: str
+    who: str
+    why: str = field(repr=False)
+    occurred_at: datetime
+    arguments: Mapping[str, Any] = field(hash=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionRow:
+    """What was decided last of one subject: the deletion or the hold of a study, or the choice of a content.
+
+    `sop_uid` and `data_hash` name the chosen content, and are empty otherwise; `instance` is its packed InstanceStored.
+    Of several choices for one instance the latest counts, by (occurred_at, command id).
+    """
+
+    tenant: str
+    study_uid: str
+    sop_uid: str = ""
+    subject: str
+    data_hash: str = ""
+    in_force: bool = True
+    occurred_at: datetime
+    command_id: UUID
+    instance: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DueRow:
+    """A due that was applied; `revision` is the number of the revision that it made, None if it made none."""
+
+    tenant: str
+    study_uid: str
+    event_id: UUID
+    signal: str
+    due_at: datetime
+    window_opened_at: datetime
+    window_instances: int
+    window_transfers: int
+    revision: int | None
+
+
 class TopicPartition(NamedTuple):
     """A partition of a topic; a topic that was deleted and created again has another id, and its offsets begin again."""
 
@@ -254,10 +306,11 @@ class AppliedOffsetRow:
 
 @dataclass(frozen=True)
 class WaitingDueRow:
-    """A study-due, as Avro, that waits until the record of instance-stored at this position is applied."""
+    """A study-due, as Avro, that waits until the record of its topic at this position is applied."""
 
     event_id: UUID
     topic_id: str
     partition: int
     offset: int
     event: bytes = field(repr=False)
+    topic: str

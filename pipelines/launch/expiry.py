@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import structlog
 
+from operators.catalog.progress import COUNTED_TOPICS
 from operators.catalog.rows import TopicPartition
 from operators.connectors.kafka.positions import Extent, Partition
 from operators.errors import Unavailable
@@ -15,7 +16,7 @@ from pipelines.launch import losses, rows
 from pipelines.launch.losses import BrokerPositions
 from pipelines.launch.rows import Servers
 from schemas.settings.jobs import JobSettings
-from schemas.topics import INSTANCE_STORED, STUDY_COMMAND
+from schemas.topics import STUDY_COMMAND
 
 # An alarm comes when the oldest unread record is older than this share of its topic's retention.
 ALARM_SHARE = 0.5
@@ -104,7 +105,7 @@ def report_waiting(servers: Servers, settings: JobSettings) -> None:
     with this number has read them anew.
     """
     ids = losses.topic_ids(settings)
-    extents = servers.broker.extents([INSTANCE_STORED.name])
+    extents = servers.broker.extents(COUNTED_TOPICS)
     firsts = {
         TopicPartition(topic, ids.get(topic, ""), partition): extent.earliest
         for (topic, partition), extent in extents.items()

@@ -18,7 +18,7 @@ from operators.catalog.digest import digest
 from operators.catalog.flush import flush
 from operators.catalog.progress import ShardMemory, read_memory, shard_of
 from operators.catalog.revisions import revision_event
-from operators.catalog.rows import TopicPartition
+from operators.catalog.rows import InstanceRow, TopicPartition
 from operators.connectors.memory import catalog as memory_catalog
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress, MemoryTables
 from operators.connectors.memory.stores import Outage
@@ -31,7 +31,7 @@ from pipelines.jobs import CATALOG
 from pipelines.launch import resharding
 from pipelines.launch.resharding import NothingToReshard
 from pipelines.launch.rows import Servers, origin_at_rows
-from schemas.events import Event, InstanceConflict, InstanceQuarantined, InstanceStored, StudySettled
+from schemas.events import Event, InstanceConflict, InstanceQuarantined, InstanceStored, StudyCommand, StudySettled
 from schemas.settings.jobs import JobSettings
 from tests.support.worlds.catalog_histories import (
     ARRIVALS,
@@ -41,17 +41,27 @@ from tests.support.worlds.catalog_histories import (
     due,
     held,
     instance,
+    last_of,
     numbered,
     record,
     run,
+    stored_by,
 )
 from tests.unit.pipelines.launch.test_losses import Broker
 
 STUDIES = ("1.2.1", "1.2.2")
 
 
+def shown_rows(tables: MemoryTables, study: str) -> list[InstanceRow]:
+    """Return the rows of a study's instances, none of them if the study is deleted."""
+    is_deleted = tables.decisions.get(("local", study, "", "deletion", ""))
+    if is_deleted and is_deleted.in_force:
+        return []
+    return [row for row in tables.instances.values() if row.study_uid == study]
+
+
 def shown_digest(tables: MemoryTables, study: str) -> str:
-    return digest((row.sop_uid, row.data_hash) for row in tables.instances.values() if row.study_uid == study)
+    return digest((row.sop_uid, row.data_hash) for row in shown_rows(tables, study))
 
 
 @settings(deadline=None)
@@ -86,13 +96,13 @@ def test_counts_equal_recounts(events: list[Event], data: st.DataObject) -> None
     run(catalog, data.draw(batches(numbered(events))))
     tables = catalog.tables
 
-    by_series = Counter(row.series_uid for row in tables.instances.values())
+    by_series = Counter(row.series_uid for study in STUDIES for row in shown_rows(tables, study))
     for series in tables.series.values():
-        rows = [row for row in tables.instances.values() if row.series_uid == series.series_uid]
+        rows = [row for row in shown_rows(tables, series.study_uid) if row.series_uid == series.series_uid]
         assert series.instances == by_series[series.series_uid]
         assert series.size_bytes == sum(row.size_bytes for row in rows)
     for study in tables.studies.values():
-        rows = [row for row in tables.instances.values() if row.study_uid == study.study_uid]
+        rows = shown_rows(tables, study.study_uid)
         shown = [row for row in tables.series.values() if row.study_uid == study.study_uid and row.instances]
         assert (study.instances, study.series) == (len(rows), len({row.series_uid for row in rows}))
         assert study.size_bytes == sum(row.size_bytes for row in rows)
@@ -102,21 +112,59 @@ def test_counts_equal_recounts(events: list[Event], data: st.DataObject) -> None
 
 @settings(deadline=None)
 @given(HISTORIES, st.data())
-def test_the_minimum_of_an_instances_contents_is_shown_and_the_others_are_conflicts(
+def test_the_chosen_content_is_shown_or_else_the_first_and_the_others_are_conflicts(
     events: list[Event], data: st.DataObject
 ) -> None:
     catalog = MemoryCatalog()
     run(catalog, data.draw(batches(numbered(events))))
 
     arrived = defaultdict(set)
-    for event in events:
-        if isinstance(event, InstanceStored):
-            arrived[event.sop_uid].add((event.stored_at, event.data_hash))
+    for event in stored_by(events):
+        arrived[event.sop_uid].add((event.stored_at, event.data_hash))
+    chosen = {sop_uid: one.data_hash for sop_uid, one in last_of(events, "choose").items()}
     shown = {row.sop_uid: (row.stored_at, row.data_hash) for row in catalog.tables.instances.values()}
     lost = {(row.sop_uid, row.data_hash) for row in catalog.tables.conflicts.values()}
-    assert shown == {sop_uid: min(contents) for sop_uid, contents in arrived.items()}
+    assert shown == {
+        sop_uid: min(one for one in contents if one[1] == chosen.get(sop_uid, one[1]))
+        for sop_uid, contents in arrived.items()
+    }
     everything = {(sop_uid, data_hash) for sop_uid, contents in arrived.items() for _, data_hash in contents}
     assert lost == everything - {(sop_uid, data_hash) for sop_uid, (_, data_hash) in shown.items()}
+
+
+@settings(deadline=None)
+@given(HISTORIES, st.data())
+def test_the_attributes_of_a_study_are_those_of_its_first_instance_as_it_was_chosen(
+    events: list[Event], data: st.DataObject
+) -> None:
+    catalog = MemoryCatalog()
+    shuffled = data.draw(st.permutations(numbered(events)))
+    run(catalog, data.draw(batches(shuffled)))
+
+    stored, chosen = stored_by(events), last_of(events, "choose")
+    for study in catalog.tables.studies.values():
+        of_study = [event for event in stored if event.study_uid == study.study_uid]
+        first = min(of_study, key=lambda event: (event.stored_at, event.sop_uid, event.data_hash))
+        data_hash = chosen[first.sop_uid].data_hash if first.sop_uid in chosen else first.data_hash
+        shown = next(event for event in of_study if (event.sop_uid, event.data_hash) == (first.sop_uid, data_hash))
+        assert (study.first_sop_uid, study.first_data_hash) == (first.sop_uid, first.data_hash)
+        assert (study.patient_name, study.patient_id) == (shown.facts.patient_name, shown.facts.patient_id)
+
+
+@settings(deadline=None)
+@given(HISTORIES, st.data())
+def test_a_study_is_deleted_if_the_last_command_says_so(events: list[Event], data: st.DataObject) -> None:
+    catalog = MemoryCatalog()
+    shuffled = data.draw(st.permutations(numbered(events)))
+    run(catalog, data.draw(batches(shuffled)))
+
+    last = last_of(events, "delete", "restore")
+    decisions = {key[1]: row.in_force for key, row in catalog.tables.decisions.items() if row.subject == "deletion"}
+    assert decisions == {study: one.action == "delete" for study, one in last.items()}
+    shown = {row.study_uid for row in catalog.tables.studies.values() if row.instances}
+    assert shown == {row.study_uid for row in catalog.tables.instances.values()} - {
+        study for study, is_deleted in decisions.items() if is_deleted
+    }
 
 
 @settings(deadline=None)
@@ -129,7 +177,7 @@ def test_each_row_tells_of_the_object_of_its_content_that_the_store_took_last(
 
     last: dict[tuple[str, str], InstanceStored] = {}
     for event in sorted(
-        (event for event in events if isinstance(event, InstanceStored)),
+        stored_by(events),
         key=lambda event: (event.occurred_at, event.prefix_hash),
     ):
         last[event.sop_uid, event.data_hash] = event
@@ -409,10 +457,18 @@ def unannounced(job: Job) -> set[tuple[str, int]]:
 
 
 def with_final_dues(events: list[Event]) -> list[Event]:
-    """Return these events, and in the end a due of each study that counts all of its instances."""
+    """Return these events, and in the end a due of each study that counts all of its instances and commands."""
     stored = [event.study_uid for event in events if isinstance(event, InstanceStored)]
-    last = {study_uid: EXPIRED + offset for offset, study_uid in enumerate(stored)}
-    return [*events, *(due(study_uid, (0, offset), number=100) for study_uid, offset in last.items())]
+    commanded = [event.study_uid for event in events if isinstance(event, StudyCommand)]
+    last, last_command = (
+        {study_uid: (0, EXPIRED + offset) for offset, study_uid in enumerate(studies)}
+        for studies in (stored, commanded)
+    )
+    dues = (
+        due(study_uid, last.get(study_uid), number=100, commands=last_command.get(study_uid))
+        for study_uid in {**last, **last_command}
+    )
+    return [*events, *dues]
 
 
 @settings(deadline=None, max_examples=300)

@@ -9,11 +9,22 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from operators.catalog.ports import Announcements, ConflictPair, KnownRows, SeriesTotals, StudyState
-from operators.catalog.progress import NO_TOPIC, ShardProgress, due_shard, shard_of
+from operators.catalog.progress import (
+    NO_TOPIC,
+    ShardProgress,
+    TopicIds,
+    due_shard,
+    is_lost,
+    place_of,
+    shard_of,
+)
 from operators.catalog.rows import (
     AppliedOffsetRow,
+    CommandRow,
     ConflictRow,
     Content,
+    DecisionRow,
+    DueRow,
     InstanceKey,
     InstanceRow,
     QuarantineRow,
@@ -28,12 +39,13 @@ from operators.catalog.rows import (
 )
 from operators.connectors.memory.stores import Failing
 from operators.errors import Rejected
-from schemas.topics import INSTANCE_STORED, study_key
+from schemas.topics import study_key
 
 # A number of shards, and one of these shards.
 Shard = tuple[int, int]
 
 CONTENT = tuple(each.name for each in fields(Content))
+T = TypeVar("T")
 # A row that names its transfer.
 Told = TypeVar("Told", TransferRow, QuarantineRow)
 
@@ -49,6 +61,9 @@ class MemoryTables:
     revision_rows: dict[tuple[str, str, int], RevisionRow] = field(default_factory=dict)
     transfers: dict[tuple[str, str, str], TransferRow] = field(default_factory=dict)
     quarantine: dict[tuple[str, str], QuarantineRow] = field(default_factory=dict)
+    commands: dict[tuple[str, str, UUID], CommandRow] = field(default_factory=dict)
+    decisions: dict[tuple[str, str, str, str, str], DecisionRow] = field(default_factory=dict)
+    dues: dict[tuple[str, str, UUID], DueRow] = field(default_factory=dict)
     applied: dict[tuple[Shard, TopicPartition], int] = field(default_factory=dict)
     waiting: dict[tuple[Shard, UUID], WaitingDueRow] = field(default_factory=dict)
     announced: dict[Shard, int] = field(default_factory=dict)
@@ -75,15 +90,20 @@ class MemoryTables:
             self.__dict__.update(before, version=self.version)
             raise
 
-    def known(self, keys: Collection[InstanceKey]) -> KnownRows:
-        """Return the contents under these keys, and their studies with all series."""
-        studies = {(key.tenant, key.study_uid) for key in keys}
+    def known(self, keys: Collection[InstanceKey], studies: Collection[StudyKey] = ()) -> KnownRows:
+        """Return the contents under these keys, and their studies and others with all series."""
+        wanted, sop_uids = {*studies, *(StudyKey(*key[:2]) for key in keys)}, {"", *(key.sop_uid for key in keys)}
         return KnownRows(
             version=self._next_version(),
-            studies={StudyKey(*key): self.studies[key] for key in studies & self.studies.keys()},
-            series={SeriesKey(*key): row for key, row in self.series.items() if key[:2] in studies},
+            studies={StudyKey(*key): self.studies[key] for key in wanted & self.studies.keys()},
+            series={SeriesKey(*key): row for key, row in self.series.items() if key[:2] in wanted},
             shown={key: _content(self.instances[key]) for key in keys if key in self.instances},
             lost={key: self._lost(key) for key in keys},
+            decisions=tuple(
+                row
+                for key, row in self.decisions.items()
+                if key[:2] in wanted and row.sop_uid in sop_uids and row.subject != "hold"
+            ),
         )
 
     def put_instances(
@@ -94,6 +114,28 @@ class MemoryTables:
         self.instances.update({(row.tenant, row.study_uid, row.sop_uid): row for row in shown})
         self.conflicts.update({(row.tenant, row.study_uid, row.sop_uid, row.data_hash): row for row in lost})
         self.conflicts = {key: row for key, row in self.conflicts.items() if key not in set(cleared)}
+
+    def put_commands(
+        self, rows: Collection[CommandRow], decisions: Collection[DecisionRow]
+    ) -> frozenset[tuple[StudyKey, UUID]]:
+        """Write commands and decisions; return the commands that were not there before."""
+        _refuse_nul(*rows)
+        new = {(row.tenant, row.study_uid, row.command_id): row for row in rows}
+        added = new.keys() - self.commands.keys()
+        self.commands = new | self.commands
+        for row in decisions:
+            key = (row.tenant, row.study_uid, row.sop_uid, row.subject, row.data_hash)
+            other = self.decisions.get(key, row)
+            self.decisions[key] = max(other, row, key=lambda each: (each.occurred_at, each.command_id))
+        return frozenset((StudyKey(*study), command_id) for *study, command_id in added)
+
+    def announce_again(self, study: StudyKey, command: UUID) -> None:
+        """Put a new version on the study's last revision, with the command that asks for it."""
+        of_study = [key for key in self.revision_rows if key[:2] == study]
+        if of_study:
+            last = max(of_study)
+            row = self.revision_rows[last]
+            self.revision_rows[last] = replace(row, version=self._next_version(), again=command)
 
     def put_transfers(self, rows: Collection[TransferRow]) -> None:
         """Write the ends of transfers."""
@@ -127,7 +169,7 @@ class MemoryTables:
             version=self._next_version(),
             study=self.studies.get(study),
             series=tuple(row for key, row in self.series.items() if key[:2] == study),
-            shown=tuple(
+            rows=tuple(
                 (row.series_uid, row.sop_uid, row.data_hash) for key, row in self.instances.items() if key[:2] == study
             ),
             last=max(revisions, key=lambda row: row.revision, default=None),
@@ -157,23 +199,29 @@ class MemoryTables:
         self.announced = self.announced | {self.shard: now if announced is None else min(now, announced)}
 
     def advance(
-        self, applied: Mapping[TopicPartition, int], waiting: Collection[WaitingDueRow], topic_id: str
+        self, applied: Mapping[TopicPartition, int], waiting: Collection[WaitingDueRow], topic_ids: TopicIds
     ) -> tuple[WaitingDueRow, ...]:
-        """Write the progress; return the waiting dues that are ready."""
+        """Write the progress; return the dues whose wait is over."""
         higher = {(self.shard, place): offset for place, offset in applied.items()}
         self.applied |= {key: max(offset, self.applied.get(key, -1)) for key, offset in higher.items()}
-        self.waiting = {(self.shard, row.event_id): row for row in waiting} | self.waiting
-        reached = {place: offset for place, offset in applied.items() if place.topic == INSTANCE_STORED.name}
+        self.put_waiting(waiting)
         mine = [row for (shard, _), row in self.waiting.items() if shard == self.shard]
-        return tuple(row for row in mine if row.topic_id != topic_id or reached.get(_place(row), -1) >= row.offset)
+        return tuple(row for row in mine if is_lost(row, topic_ids) or applied.get(place_of(row), -1) >= row.offset)
+
+    def put_waiting(self, rows: Collection[WaitingDueRow]) -> None:
+        """Write dues that wait."""
+        for row in rows:
+            before = self.waiting.get((self.shard, row.event_id))
+            if before is None or before.topic != row.topic:
+                self.waiting[self.shard, row.event_id] = row
 
     def announce(
-        self, studies: Collection[StudyKey], settled: Collection[UUID], above: int, most: int
+        self, studies: Collection[StudyKey], settled: Collection[DueRow], above: int, most: int
     ) -> Announcements:
-        """Remove settled dues, and note the returned revisions as announced."""
-        self.waiting = {
-            key: row for key, row in self.waiting.items() if key not in {(self.shard, due) for due in settled}
-        }
+        """Keep settled dues, which no longer wait, and note the returned revisions as announced."""
+        over = {(self.shard, due.event_id) for due in settled}
+        self.waiting = {key: row for key, row in self.waiting.items() if key not in over}
+        self.dues = {(row.tenant, row.study_uid, row.event_id): row for row in settled} | self.dues
         found = [row for row in self.revision_rows.values() if row.shard == self.shard[1] and row.version > above]
         revisions = tuple(sorted(found, key=lambda row: row.version)[:most])
         higher = revisions[-1].version if revisions else above
@@ -230,7 +278,7 @@ class MemoryProgress(Failing):
         """Return how many dues wait for an offset below those of `before`."""
         self.before_request("catalog")
         mine = [row for ((of, _), _), row in self.tables.waiting.items() if of == shards]
-        return sum(row.offset < before.get(_place(row), 0) for row in mine)
+        return sum(row.offset < before.get(place_of(row), 0) for row in mine)
 
     def went_back(self, shards: int) -> frozenset[int]:
         """Return the shards whose rows were found behind what was committed."""
@@ -320,6 +368,25 @@ class MemoryHiddenRows(Failing):
         ]
         return _of_latest(sorted(found, key=lambda row: row.data_hash), most, lambda row: row.received_at)
 
+    def commands(self, tenant: str, study_uid: str) -> tuple[CommandRow, ...]:
+        """Return the commands for a study, the earliest first."""
+        found = self._of_study(self.tables.commands, tenant, study_uid)
+        return tuple(sorted(found, key=lambda row: (row.occurred_at, row.command_id)))
+
+    def decisions(self, tenant: str, study_uid: str) -> tuple[DecisionRow, ...]:
+        """Return what was decided of a study and its instances."""
+        found = self._of_study(self.tables.decisions, tenant, study_uid)
+        return tuple(sorted(found, key=lambda row: (row.sop_uid, row.subject, row.data_hash)))
+
+    def dues(self, tenant: str, study_uid: str) -> tuple[DueRow, ...]:
+        """Return the dues of a study that were applied, the earliest first."""
+        found = self._of_study(self.tables.dues, tenant, study_uid)
+        return tuple(sorted(found, key=lambda row: (row.due_at, row.event_id)))
+
+    def _of_study(self, rows: Mapping[Any, T], tenant: str, study_uid: str) -> list[T]:
+        self.before_request("catalog")
+        return [row for key, row in rows.items() if key[:2] == (tenant, study_uid)]
+
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
         """Return conflicts, the latest first."""
         self.before_request("catalog")
@@ -341,10 +408,6 @@ def _of_latest(rows: Sequence[Told], most: int, moment: Callable[[Told], datetim
         by_transfer.setdefault((row.tenant, row.transfer_id), []).append(row)
     latest = sorted(sorted(by_transfer), key=lambda key: max(map(moment, by_transfer[key])), reverse=True)
     return tuple(row for key in latest[:most] for row in by_transfer[key])
-
-
-def _place(row: WaitingDueRow) -> TopicPartition:
-    return TopicPartition(INSTANCE_STORED.name, row.topic_id, row.partition)
 
 
 def _content(row: InstanceRow) -> Content:

@@ -6,10 +6,10 @@ from typing import Any, Protocol
 
 import orjson
 
-from operators.catalog.contents import Precedence
+from operators.catalog.contents import CHOSEN_AT, Precedence
 from operators.catalog.ports import SHORT_FRAMES_BYTES, Hit, InstanceResult, Location, Page, SeriesResult, StudyResult
 from operators.catalog.query import Match, Query, is_met
-from operators.catalog.rows import InstanceRow, SeriesRow, StudyRow
+from operators.catalog.rows import DecisionRow, InstanceRow, SeriesRow, StudyRow
 from operators.connectors.memory.stores import Failing
 from operators.dicom.attributes import Level
 from operators.dicom.element_json import DicomJson
@@ -24,6 +24,7 @@ class Rows(Protocol):
     studies: dict[tuple[str, str], StudyRow]
     series: dict[tuple[str, str, str], SeriesRow]
     instances: dict[tuple[str, str, str], InstanceRow]
+    decisions: dict[tuple[str, str, str, str, str], DecisionRow]
 
 
 @dataclass
@@ -33,6 +34,7 @@ class DirectRows:
     studies: dict[tuple[str, str], StudyRow] = field(default_factory=dict)
     series: dict[tuple[str, str, str], SeriesRow] = field(default_factory=dict)
     instances: dict[tuple[str, str, str], InstanceRow] = field(default_factory=dict)
+    decisions: dict[tuple[str, str, str, str, str], DecisionRow] = field(default_factory=dict)
 
 
 @dataclass
@@ -69,18 +71,31 @@ class MemoryQueries(Failing):
     async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
         """Return a shown instance with its frames; None when there is no such instance."""
         self.before_request("catalog")
-        row = self.rows.instances.get((tenant, study_uid, sop_uid))
+        row = self._shown_row((tenant, study_uid, sop_uid))
         return _location(row, row.frames) if row and row.series_uid == series_uid else None
 
     async def shown(self, tenant: str, instances: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Precedence]:
-        """Return the precedence of the shown content of each of these instances that the catalog has."""
+        """Return the precedence of the shown content of each of these instances that the catalog shows."""
         self.before_request("catalog")
-        rows = ((uids, self.rows.instances.get((tenant, *uids))) for uids in instances)
-        return {uids: Precedence(row.stored_at, row.data_hash) for uids, row in rows if row}
+        rows = ((uids, self._shown_row((tenant, *uids))) for uids in instances)
+        chosen = {(*key[:3], row.data_hash) for key, row in self.rows.decisions.items() if row.subject == "choice"}
+        return {
+            uids: Precedence(
+                CHOSEN_AT if (tenant, *uids, row.data_hash) in chosen else row.stored_at,
+                row.data_hash,
+            )
+            for uids, row in rows
+            if row
+        }
 
     async def check(self) -> None:
         """Return once the catalog has answered."""
         self.before_request("catalog")
+
+    def _shown_row(self, key: tuple[str, str, str]) -> InstanceRow | None:
+        """Return an instance's row if its series counts instances: a deleted study's series count none."""
+        row = self.rows.instances.get(key)
+        return row if row and self.rows.series[*key[:2], row.series_uid].instances else None
 
     def _lineages(self, tenant: str, level: Level) -> Iterator[Lineage]:
         """Yield every shown row of a level together with the rows above it."""
@@ -94,7 +109,7 @@ class MemoryQueries(Failing):
                     yield {"study": self.rows.studies[key[:2]], "series": row}
         else:
             for key, instance in self.rows.instances.items():
-                if key[0] == tenant:
+                if key[0] == tenant and self._shown_row(key):
                     series = self.rows.series[*key[:2], instance.series_uid]
                     yield {"study": self.rows.studies[key[:2]], "series": series, "instance": instance}
 

@@ -12,10 +12,13 @@ from psycopg import Connection, errors, sql
 from psycopg.types.json import Json, set_json_dumps, set_json_loads
 
 from operators.catalog.ports import Announcements, KnownRows, SeriesTotals, StudyState
-from operators.catalog.progress import ShardProgress
+from operators.catalog.progress import COUNTED_TOPICS, ShardProgress, TopicIds
 from operators.catalog.rows import (
+    CommandRow,
     ConflictRow,
     Content,
+    DecisionRow,
+    DueRow,
     InstanceKey,
     InstanceRow,
     QuarantineRow,
@@ -31,7 +34,6 @@ from operators.catalog.rows import (
 from operators.connectors.postgres.connecting import BLAMES_MOMENT, BLAMES_PREPARATION, connect, unavailable
 from operators.errors import Rejected
 from schemas.settings.servers import CatalogSettings
-from schemas.topics import INSTANCE_STORED
 
 T = TypeVar("T")
 Query = bytes | LiteralString
@@ -141,22 +143,24 @@ class PostgresTables:
         with rejecting_data(), self._connection.transaction():
             yield
 
-    def known(self, keys: Collection[InstanceKey]) -> KnownRows:
-        """Return the contents under these keys, and their studies with all series, in one round trip."""
-        studies = _columns({key[:2] for key in keys}, 2)
+    def known(self, keys: Collection[InstanceKey], studies: Collection[StudyKey] = ()) -> KnownRows:
+        """Return the contents under these keys, and their studies and others with all series, in one round trip."""
+        of_studies = _columns({*(key[:2] for key in keys), *studies}, 2)
         instances = _columns(keys, 3)
         with self._connection.pipeline():
             version = self._connection.execute(NEXT_VERSION)
-            study = self._connection.execute(STUDIES, studies)
-            series = self._connection.execute(SERIES, studies)
+            study = self._connection.execute(STUDIES, of_studies)
+            series = self._connection.execute(SERIES, of_studies)
             shown = self._connection.execute(SHOWN, instances)
             lost = self._connection.execute(LOST, instances)
+            decisions = self._connection.execute(DECISIONS, (*of_studies, ["", *instances[2]]))
             return KnownRows(
                 version=_number(version),
                 studies={StudyKey(row.tenant, row.study_uid): row for row in _rows(StudyRow, study)},
                 series={SeriesKey(row.tenant, row.study_uid, row.series_uid): row for row in _rows(SeriesRow, series)},
                 shown={_key(row): row for row in _rows(Content, shown)},
                 lost=_lost(_rows(ConflictRow, lost)),
+                decisions=tuple(_rows(DecisionRow, decisions)),
             )
 
     def put_instances(
@@ -168,6 +172,19 @@ class PostgresTables:
             self._put_together(PUT_CONFLICTS, lost)
             if cleared:
                 self._connection.cursor().executemany(CLEAR_CONFLICT, cleared)
+
+    def put_commands(
+        self, rows: Collection[CommandRow], decisions: Collection[DecisionRow]
+    ) -> frozenset[tuple[StudyKey, UUID]]:
+        """Write commands and decisions; return the commands that were not there before."""
+        with self._connection.pipeline():
+            new = self._connection.execute(PUT_COMMANDS, [_json(rows)])
+            self._put(PUT_DECISION, decisions)
+            return frozenset((StudyKey(*study), command_id) for *study, command_id in new)
+
+    def announce_again(self, study: StudyKey, command: UUID) -> None:
+        """Put a new version on the study's last revision, with the command that asks for it."""
+        self._connection.execute(ANNOUNCE_AGAIN, (command, *study, *study))
 
     def put_transfers(self, rows: Collection[TransferRow]) -> None:
         """Write the ends of transfers."""
@@ -199,14 +216,14 @@ class PostgresTables:
             version = self._connection.execute(NEXT_VERSION)
             row = self._connection.execute(STUDIES, _columns([study], 2))
             series = self._connection.execute(SERIES, _columns([study], 2))
-            shown = self._connection.execute(SHOWN_OF_STUDY, study)
+            instances = self._connection.execute(INSTANCES_OF_STUDY, study)
             last = self._connection.execute(LAST_REVISION, study)
             made = self._connection.execute(MADE_REVISIONS, (*study, due))
             return StudyState(
                 version=_number(version),
                 study=next(_rows(StudyRow, row), None),
                 series=tuple(_rows(SeriesRow, series)),
-                shown=tuple((series_uid, sop_uid, data_hash) for series_uid, sop_uid, data_hash in shown),
+                rows=tuple((series_uid, sop_uid, data_hash) for series_uid, sop_uid, data_hash in instances),
                 last=next(_rows(RevisionRow, last), None),
                 made=tuple(_rows(RevisionRow, made)),
             )
@@ -226,32 +243,29 @@ class PostgresTables:
         self._connection.execute(PUT_WENT_BACK, (*self._shard, announced))
 
     def advance(
-        self, applied: Mapping[TopicPartition, int], waiting: Collection[WaitingDueRow], topic_id: str
+        self, applied: Mapping[TopicPartition, int], waiting: Collection[WaitingDueRow], topic_ids: TopicIds
     ) -> tuple[WaitingDueRow, ...]:
-        """Write the progress and return the waiting dues that are ready, in one round trip."""
+        """Write the progress and return the dues whose wait is over, in one round trip."""
         higher = [(*place, at) for place, at in applied.items() if at > self._applied(place)]
-        reached = {place.partition: at for place, at in applied.items() if _is_waited_for(place, topic_id)}
-        asked = {
-            "shards": self._shard[0],
-            "shard": self._shard[1],
-            "topic_id": topic_id,
-            "partitions": list(reached),
-            "offsets": list(reached.values()),
-        }
         with self._connection.pipeline():
             if higher:
                 self._connection.execute(PUT_APPLIED, (*self._shard, *map(list, zip(*higher, strict=True))))
-            self._put_all(PUT_WAITING, [(*self._shard, *row.__dict__.values()) for row in waiting])
-            ready = self._connection.execute(READY, asked)
+            self.put_waiting(waiting)
+            ready = self._connection.execute(READY, _reached(self._shard, applied, topic_ids))
             return tuple(_rows(WaitingDueRow, ready))
 
+    def put_waiting(self, rows: Collection[WaitingDueRow]) -> None:
+        """Write dues that wait."""
+        self._put_all(PUT_WAITING, [(*self._shard, *row.__dict__.values()) for row in rows])
+
     def announce(
-        self, studies: Collection[StudyKey], settled: Collection[UUID], above: int, most: int
+        self, studies: Collection[StudyKey], settled: Collection[DueRow], above: int, most: int
     ) -> Announcements:
-        """Remove settled dues, and note the returned revisions as announced, in one round trip."""
+        """Keep settled dues, which no longer wait, and note the returned revisions as announced, in one round trip."""
         shards, shard = self._shard
         with self._connection.pipeline():
-            self._put_all(REMOVE_WAITING, [(shards, shard, due) for due in settled])
+            self._put_all(REMOVE_WAITING, [(shards, shard, due.event_id) for due in settled])
+            self._put_together(PUT_DUES, settled)
             versions = self._connection.execute(VERSIONS, _columns(studies, 2))
             revisions = self._connection.execute(REVISIONS, (shard, above, most))
             self._connection.execute(PUT_ANNOUNCED, (shards, shard, above, shard, above, most))
@@ -307,8 +321,21 @@ def _raise_versions(connection: Connection[tuple[Any, ...]], above: int) -> None
         connection.execute(RAISE_VERSIONS, (above,))
 
 
-def _is_waited_for(place: TopicPartition, topic_id: str) -> bool:
-    return place.topic == INSTANCE_STORED.name and place.topic_id == topic_id
+def _reached(shard: tuple[int, int], applied: Mapping[TopicPartition, int], topic_ids: TopicIds) -> dict[str, Any]:
+    """Return the parameters of READY: the applied positions for which a due may wait, and the ids of their topics."""
+    ids = {topic: topic_ids.get(topic, "") for topic in COUNTED_TOPICS}
+    reached = [(place, at) for place, at in applied.items() if ids.get(place.topic) == place.topic_id]
+    low, high = sorted(ids.values())
+    return {
+        "shards": shard[0],
+        "shard": shard[1],
+        "topics": [place.topic for place, _ in reached],
+        "topic_ids": [place.topic_id for place, _ in reached],
+        "partitions": [place.partition for place, _ in reached],
+        "offsets": [at for _, at in reached],
+        "low": low,
+        "high": high,
+    }
 
 
 def _columns(keys: Collection[tuple[str, ...]], width: int) -> list[list[str]]:
@@ -382,6 +409,13 @@ def _upsert_together(kind: type[Any], table: str, key: str, guard: str) -> bytes
     return _upsert_from(rows.format(_names(kind), sql.Identifier(table)), kind, table, key, guard)
 
 
+def _insert_together(kind: type[Any], table: str, rest: LiteralString = "") -> bytes:
+    """Return an INSERT of many rows, each of another key, that leaves a row under the same key as it is."""
+    rows = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM json_populate_recordset(NULL::{}, %s::json)")
+    statement = rows.format(sql.Identifier(table), _names(kind), _names(kind), sql.Identifier(table))
+    return (statement + sql.SQL(" ON CONFLICT DO NOTHING ") + sql.SQL(rest)).as_bytes()
+
+
 def _upsert_from(rows: sql.Composed, kind: type[Any], table: str, key: str, guard: str) -> bytes:
     names = [each.name for each in fields(kind)]
     rest = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in names if name not in key.split(", ")]
@@ -406,12 +440,17 @@ PUT_SERIES = _upsert_together(SeriesRow, "series", "tenant, study_uid, series_ui
 SAME_CONTENT = """(excluded.stored_at, excluded.transfer_id COLLATE "C") <= (old.stored_at, old.transfer_id COLLATE "C")
     AND (excluded.last_stored_at, excluded.prefix_hash COLLATE "C", excluded.size_bytes)
      >= (old.last_stored_at, old.prefix_hash COLLATE "C", old.size_bytes)"""
+# Of two contents the chosen one, else the first.
+CHOSEN = """SELECT data_hash = excluded.data_hash FROM decision
+    WHERE tenant = excluded.tenant AND study_uid = excluded.study_uid AND sop_uid = excluded.sop_uid AND subject = 'choice'
+    ORDER BY occurred_at DESC, command_id DESC LIMIT 1"""
 PUT_INSTANCES = _upsert_together(
     InstanceRow,
     "instance",
     "tenant, study_uid, sop_uid",
     f"""old.version < excluded.version AND CASE WHEN excluded.data_hash = old.data_hash THEN {SAME_CONTENT}
-    ELSE (excluded.stored_at, excluded.data_hash COLLATE "C") < (old.stored_at, old.data_hash COLLATE "C") END""",
+    ELSE coalesce(({CHOSEN}),
+        (excluded.stored_at, excluded.data_hash COLLATE "C") < (old.stored_at, old.data_hash COLLATE "C")) END""",
 )
 PUT_CONFLICTS = _upsert_together(ConflictRow, "conflict", "tenant, study_uid, sop_uid, data_hash", SAME_CONTENT)
 PUT_TRANSFER = _upsert(
@@ -426,6 +465,14 @@ PUT_QUARANTINE = _upsert(
     "tenant, data_hash",
     "(excluded.stored_at, excluded.occurred_at, excluded.event_id) > (old.stored_at, old.occurred_at, old.event_id)",
 )
+PUT_COMMANDS = _insert_together(CommandRow, "command", "RETURNING tenant, study_uid, command_id")
+PUT_DECISION = _upsert(
+    DecisionRow,
+    "decision",
+    "tenant, study_uid, sop_uid, subject, data_hash",
+    "(excluded.occurred_at, excluded.command_id) > (old.occurred_at, old.command_id)",
+)
+PUT_DUES = _insert_together(DueRow, "due")
 PUT_REVISION = (
     sql.SQL("INSERT INTO revision ({}) VALUES ({})").format(_names(RevisionRow), _placeholders(RevisionRow)).as_bytes()
 )
@@ -439,13 +486,18 @@ STUDIES = _select(StudyRow, f"study {OF_STUDIES}")
 SERIES = _select(SeriesRow, f"series {OF_STUDIES}")
 SHOWN = _select(Content, f"instance {OF_INSTANCES}")
 LOST = _select(ConflictRow, f"conflict {OF_INSTANCES}")
+# Of these studies, and for instances with these SOP UIDs; nothing for nearly every batch.
+DECISIONS = _select(DecisionRow, f"decision {OF_STUDIES} WHERE sop_uid = ANY(%s::text[]) AND subject <> 'hold'")
 VERSIONS = (sql.SQL("SELECT tenant, study_uid, version FROM study ") + sql.SQL(OF_STUDIES)).as_bytes()
 SERIES_TOTALS = """
     SELECT tenant, study_uid, series_uid, count(*), sum(size_bytes)::bigint, array_agg(DISTINCT sop_class)
     FROM instance JOIN unnest(%s::text[], %s::text[], %s::text[]) AS wanted (tenant, study_uid, series_uid)
     USING (tenant, study_uid, series_uid) GROUP BY tenant, study_uid, series_uid"""
-SHOWN_OF_STUDY = "SELECT series_uid, sop_uid, data_hash FROM instance WHERE tenant = %s AND study_uid = %s"
+INSTANCES_OF_STUDY = "SELECT series_uid, sop_uid, data_hash FROM instance WHERE tenant = %s AND study_uid = %s"
 LAST_REVISION = _select(RevisionRow, "revision WHERE tenant = %s AND study_uid = %s ORDER BY revision DESC LIMIT 1")
+ANNOUNCE_AGAIN = """UPDATE revision SET version = nextval('version_seq'), again = %s
+    WHERE tenant = %s AND study_uid = %s
+      AND revision = (SELECT max(revision) FROM revision WHERE tenant = %s AND study_uid = %s)"""
 MADE_REVISIONS = _select(RevisionRow, "revision WHERE tenant = %s AND study_uid = %s AND due_event_id = %s")
 REVISIONS = _select(RevisionRow, "revision WHERE shard = %s AND version > %s ORDER BY version LIMIT %s")
 
@@ -456,21 +508,28 @@ PUT_APPLIED = """INSERT INTO applied_offset AS old
     ON CONFLICT (shards, shard, topic, topic_id, "partition")
     DO UPDATE SET "offset" = excluded."offset" WHERE excluded."offset" > old."offset"
 """
-PUT_WAITING = "INSERT INTO waiting_due VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
+PUT_WAITING = """INSERT INTO waiting_due AS old VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (shards, shard, event_id) DO UPDATE SET topic = excluded.topic, topic_id = excluded.topic_id,
+        "partition" = excluded."partition", "offset" = excluded."offset" WHERE old.topic <> excluded.topic"""
 REMOVE_WAITING = "DELETE FROM waiting_due WHERE shards = %s AND shard = %s AND event_id = %s"
 # For each partition a search in the index, whatever the number of rows: OFFSET 0 keeps the planner from another order.
 READY = """
-    SELECT due.* FROM unnest(%(partitions)s::integer[], %(offsets)s::bigint[]) AS reached ("partition", "offset")
+    SELECT due.*
+    FROM unnest(%(topics)s::text[], %(topic_ids)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[])
+        AS reached (topic, topic_id, "partition", "offset")
     CROSS JOIN LATERAL (
-        SELECT event_id, topic_id, "partition", "offset", event FROM waiting_due AS one
-        WHERE shards = %(shards)s AND shard = %(shard)s AND topic_id = %(topic_id)s
+        SELECT event_id, topic_id, "partition", "offset", event, topic FROM waiting_due AS one
+        WHERE shards = %(shards)s AND shard = %(shard)s AND one.topic_id = reached.topic_id AND one.topic = reached.topic
           AND one."partition" = reached."partition" AND one."offset" <= reached."offset" OFFSET 0) AS due
     UNION ALL
-    SELECT event_id, topic_id, "partition", "offset", event FROM waiting_due
-    WHERE shards = %(shards)s AND shard = %(shard)s AND topic_id < %(topic_id)s
+    SELECT event_id, topic_id, "partition", "offset", event, topic FROM waiting_due
+    WHERE shards = %(shards)s AND shard = %(shard)s AND topic_id < %(low)s
     UNION ALL
-    SELECT event_id, topic_id, "partition", "offset", event FROM waiting_due
-    WHERE shards = %(shards)s AND shard = %(shard)s AND topic_id > %(topic_id)s"""
+    SELECT event_id, topic_id, "partition", "offset", event, topic FROM waiting_due
+    WHERE shards = %(shards)s AND shard = %(shard)s AND topic_id > %(low)s AND topic_id < %(high)s
+    UNION ALL
+    SELECT event_id, topic_id, "partition", "offset", event, topic FROM waiting_due
+    WHERE shards = %(shards)s AND shard = %(shard)s AND topic_id > %(high)s"""
 PUT_ANNOUNCED = """INSERT INTO shard_progress AS old (shards, shard, announced)
     SELECT %s, %s, greatest(%s, max(version)) FROM (
         SELECT version FROM revision WHERE shard = %s AND version > %s ORDER BY version LIMIT %s) AS next

@@ -8,7 +8,7 @@ from typing import Any, LiteralString, TypeVar
 from psycopg import Connection, sql
 
 from operators.catalog.ports import ConflictPair
-from operators.catalog.rows import ConflictRow, Content, QuarantineRow, TransferRow
+from operators.catalog.rows import CommandRow, ConflictRow, Content, DecisionRow, DueRow, QuarantineRow, TransferRow
 from operators.connectors.postgres.connecting import connected
 from schemas.settings.servers import CatalogSettings
 
@@ -43,6 +43,18 @@ class PostgresHiddenRows:
         """Return the contents of the latest transfers in this time that are known by them alone."""
         asked = {"tenant": tenant, "since": since, "until": until, "sender": sender, "most": most}
         return self._found(QuarantineRow, REFUSED, asked)
+
+    def commands(self, tenant: str, study_uid: str) -> tuple[CommandRow, ...]:
+        """Return the commands for a study, the earliest first."""
+        return self._found(CommandRow, COMMANDS, {"tenant": tenant, "study_uid": study_uid})
+
+    def decisions(self, tenant: str, study_uid: str) -> tuple[DecisionRow, ...]:
+        """Return what was decided of a study and its instances."""
+        return self._found(DecisionRow, DECISIONS, {"tenant": tenant, "study_uid": study_uid})
+
+    def dues(self, tenant: str, study_uid: str) -> tuple[DueRow, ...]:
+        """Return the dues of a study that were applied, the earliest first."""
+        return self._found(DueRow, DUES, {"tenant": tenant, "study_uid": study_uid})
 
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
         """Return conflicts, the latest first."""
@@ -101,6 +113,16 @@ REFUSED = sql.SQL("""
     SELECT {} FROM found JOIN latest USING (tenant, transfer_id)
     ORDER BY at DESC, tenant COLLATE "C", transfer_id COLLATE "C", data_hash COLLATE "C"
     """).format(_columns(QuarantineRow, "found"))
+COMMANDS = sql.SQL("""
+    SELECT {} FROM command WHERE tenant = %(tenant)s AND study_uid = %(study_uid)s ORDER BY occurred_at, command_id
+    """).format(_columns(CommandRow, "command"))
+DECISIONS = sql.SQL("""
+    SELECT {} FROM decision WHERE tenant = %(tenant)s AND study_uid = %(study_uid)s
+    ORDER BY sop_uid COLLATE "C", subject COLLATE "C", data_hash COLLATE "C"
+    """).format(_columns(DecisionRow, "decision"))
+DUES = sql.SQL("""
+    SELECT {} FROM due WHERE tenant = %(tenant)s AND study_uid = %(study_uid)s ORDER BY due_at, event_id
+    """).format(_columns(DueRow, "due"))
 CONFLICTS = sql.SQL("""
     SELECT {}, {} FROM conflict JOIN instance USING (tenant, study_uid, sop_uid)
     WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s) AND (%(sop_uid)s::text IS NULL OR sop_uid = %(sop_uid)s)

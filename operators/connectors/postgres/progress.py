@@ -6,13 +6,12 @@ from typing import Any
 
 from psycopg import Connection
 
-from operators.catalog.progress import NO_TOPIC
+from operators.catalog.progress import COUNTED_TOPICS, NO_TOPIC
 from operators.catalog.rows import AppliedOffsetRow, TopicPartition
 from operators.connectors.postgres import resharding
 from operators.connectors.postgres.catalog import WRITER
 from operators.connectors.postgres.connecting import connected
 from schemas.settings.servers import CatalogSettings
-from schemas.topics import INSTANCE_STORED
 
 OPTIONS = "-c timezone=UTC -c jit=off -c statement_timeout={ms}"
 
@@ -35,8 +34,9 @@ class PostgresProgress:
 
     def waiting(self, shards: int, before: Mapping[TopicPartition, int]) -> int:
         """Return how many dues wait for an offset below those of `before`."""
-        places = [(place, offset) for place, offset in before.items() if place.topic == INSTANCE_STORED.name]
+        places = [(place, offset) for place, offset in before.items() if place.topic in COUNTED_TOPICS]
         asked = (
+            [place.topic for place, _ in places],
             [place.topic_id for place, _ in places],
             [place.partition for place, _ in places],
             [offset for _, offset in places],
@@ -82,6 +82,6 @@ WENT_BACK = "SELECT shard FROM shard_progress WHERE shards = %s AND went_back"
 ANNOUNCED = "SELECT shard, announced FROM shard_progress WHERE shards = %s"
 WAITING = """
     SELECT count(*) FROM waiting_due
-    JOIN unnest(%s::text[], %s::integer[], %s::bigint[]) AS first (topic_id, "partition", "offset")
-    USING (topic_id, "partition") WHERE first."offset" > waiting_due."offset" AND shards = %s
+    JOIN unnest(%s::text[], %s::text[], %s::integer[], %s::bigint[]) AS first (topic, topic_id, "partition", "offset")
+    USING (topic, topic_id, "partition") WHERE first."offset" > waiting_due."offset" AND shards = %s
 """

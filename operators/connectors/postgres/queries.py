@@ -10,7 +10,7 @@ from typing import Any, LiteralString, NamedTuple, Self
 from psycopg import AsyncConnection, Error, OperationalError, sql
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from operators.catalog.contents import Precedence
+from operators.catalog.contents import CHOSEN_AT, Precedence
 from operators.catalog.ports import SHORT_FRAMES_BYTES, Hit, InstanceResult, Location, Page, SeriesResult, StudyResult
 from operators.catalog.query import BY_PATH, Match, Query, like_pattern
 from operators.connectors.postgres.connecting import CONNECT_S, parameters, pool_name, unavailable
@@ -56,11 +56,12 @@ ORDER: dict[Level, tuple[Ordered, ...]] = {
     "series": (("series.series_number", "ASC"), ("series.series_uid", "ASC")),
     "instance": (("instance.instance_number", "ASC"), ("instance.sop_uid", "ASC")),
 }
-# Studies and series without a shown instance are known only from contents that lost a conflict.
+# Studies and series without a shown instance are known only from contents that lost a conflict, or are deleted. What is
+# deleted counts no instance, so that an instance is shown if its series counts any.
 SHOWN: dict[Level, LiteralString] = {
     "study": "study.is_shown",
     "series": "series.instances > 0",
-    "instance": "true",
+    "instance": "series.instances > 0",
 }
 # In the order of the joins: from the instance's series up to its study.
 JOINS: dict[Level, LiteralString] = {
@@ -120,18 +121,20 @@ LOCATION: LiteralString = """
 SHORT_FRAMES: LiteralString = (
     f"CASE WHEN octet_length(instance.frames) <= {SHORT_FRAMES_BYTES} THEN instance.frames ELSE '' END"
 )
-LOCATE_STUDY: LiteralString = f"""{LOCATION}, {SHORT_FRAMES} FROM instance JOIN series USING (tenant, study_uid, series_uid)
-    WHERE tenant = %s AND study_uid = %s
+SHOWN_INSTANCES: LiteralString = f"FROM instance {JOINS['series']} WHERE {SHOWN['instance']}"
+LOCATE_STUDY: LiteralString = f"""{LOCATION}, {SHORT_FRAMES} {SHOWN_INSTANCES}
+    AND tenant = %s AND study_uid = %s
     ORDER BY series.series_number, series.series_uid, instance.instance_number, instance.sop_uid"""
-LOCATE_SERIES: LiteralString = f"""{LOCATION}, {SHORT_FRAMES} FROM instance
-    WHERE tenant = %s AND study_uid = %s AND series_uid = %s ORDER BY instance_number, sop_uid"""
-LOCATE_ONE: LiteralString = f"""{LOCATION}, instance.frames FROM instance
-    WHERE tenant = %s AND study_uid = %s AND series_uid = %s AND sop_uid = %s"""
+LOCATE_SERIES: LiteralString = f"""{LOCATION}, {SHORT_FRAMES} {SHOWN_INSTANCES}
+    AND tenant = %s AND study_uid = %s AND series_uid = %s ORDER BY instance_number, sop_uid"""
+LOCATE_ONE: LiteralString = f"""{LOCATION}, instance.frames {SHOWN_INSTANCES}
+    AND tenant = %s AND study_uid = %s AND series_uid = %s AND sop_uid = %s"""
 # A SOP Instance UID is found in other studies of the list too, which hardly occurs; a join of pairs takes twice as long.
 # The list of studies leaves out partitions when the statement is planned: for one study 15 of 16.
-SHOWN_CONTENTS: LiteralString = """
-    SELECT study_uid, sop_uid, stored_at, data_hash FROM instance
-    WHERE tenant = %s AND study_uid = ANY(%s) AND sop_uid = ANY(%s)"""
+IS_CHOSEN: LiteralString = """EXISTS (SELECT FROM decision AS one WHERE one.tenant = instance.tenant
+    AND one.study_uid = instance.study_uid AND one.sop_uid = instance.sop_uid AND one.subject = 'choice')"""
+SHOWN_CONTENTS: LiteralString = f"""SELECT study_uid, sop_uid, stored_at, data_hash, {IS_CHOSEN} {SHOWN_INSTANCES}
+    AND tenant = %s AND study_uid = ANY(%s) AND sop_uid = ANY(%s)"""
 
 # Path, operator and form of a condition.
 Condition = tuple[str, str, str]
@@ -210,11 +213,15 @@ class PostgresQueries:
         return Location(*rows[0]) if rows else None
 
     async def shown(self, tenant: str, instances: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Precedence]:
-        """Return the precedence of the shown content of each of these instances that the catalog has."""
+        """Return the precedence of the shown content of each of these instances that the catalog shows."""
         values = (tenant, list({study for study, _ in instances}), list({uid for _, uid in instances}))
         rows = await self._fetch(tenant, SHOWN_CONTENTS.encode(), values)
         asked = set(instances)
-        return {(study, uid): Precedence(*content) for study, uid, *content in rows if (study, uid) in asked}
+        return {
+            (study, uid): Precedence(CHOSEN_AT if is_chosen else stored_at, data_hash)
+            for study, uid, stored_at, data_hash, is_chosen in rows
+            if (study, uid) in asked
+        }
 
     async def check(self) -> None:
         """Return once the catalog has answered."""
@@ -346,8 +353,9 @@ def _by_study(shape: StatementShape) -> sql.Composable:
 
 
 def _joined(shape: StatementShape, others: set[Level]) -> sql.Composable:
-    """Return the rows of a shape, joined with those of other levels."""
-    upper = [sql.SQL(join) for table, join in JOINS.items() if table in others and table != shape.level]
+    """Return the rows of a shape, joined with those of other levels; instances always with their series."""
+    needed = {*others, "series"} if shape.level == "instance" else others
+    upper = [sql.SQL(join) for table, join in JOINS.items() if table in needed and table != shape.level]
     tables = sql.SQL(" ").join([sql.Identifier(shape.level), *upper])
     return sql.SQL("{} WHERE {}").format(tables, sql.SQL(" AND ").join(_conditions(shape)))
 

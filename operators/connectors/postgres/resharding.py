@@ -25,7 +25,7 @@ def reshard(connection: Connection[tuple[Any, ...]], shards: int, offsets: Mappi
     applied = [(shards, shard, *place, offset) for shard in every for place, offset in offsets.items()]
     cursor.executemany("INSERT INTO applied_offset VALUES (%s, %s, %s, %s, %s, %s)", applied)
     dues = [(shards, due_shard(row, shards), *row.__dict__.values()) for row in waiting]
-    cursor.executemany("INSERT INTO waiting_due VALUES (%s, %s, %s, %s, %s, %s, %s)", dues)
+    cursor.executemany("INSERT INTO waiting_due VALUES (%s, %s, %s, %s, %s, %s, %s, %s)", dues)
     progress = [(shards, shard) for shard in every]
     cursor.executemany("INSERT INTO shard_progress (shards, shard, went_back) VALUES (%s, %s, true)", progress)
     for studies in _settled_studies(connection):
@@ -44,7 +44,7 @@ def _settled_studies(connection: Connection[tuple[Any, ...]]) -> Iterator[Sequen
 
 HOLD_ALL = "SELECT pg_advisory_xact_lock(%s, shard) FROM generate_series(0, 127) AS shard"
 # A due that waits under several numbers of shards waits once.
-WAITING = """SELECT DISTINCT ON (event_id) event_id, topic_id, "partition", "offset", event FROM waiting_due
+WAITING = """SELECT DISTINCT ON (event_id) event_id, topic_id, "partition", "offset", event, topic FROM waiting_due
     ORDER BY event_id"""
 SETTLED = """SELECT DISTINCT tenant, study_uid FROM revision WHERE (tenant, study_uid) > (%s, %s)
     ORDER BY tenant, study_uid LIMIT %s"""

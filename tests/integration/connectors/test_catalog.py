@@ -18,8 +18,11 @@ from hypothesis import strategies as st
 
 from operators.catalog.ports import Catalog, CatalogProgress, CatalogTables, HiddenRows
 from operators.catalog.progress import WENT_BACK
+from operators.catalog.projection import instance_row, storable_instance
 from operators.catalog.rows import (
+    CommandRow,
     ConflictRow,
+    DecisionRow,
     InstanceKey,
     InstanceRow,
     QuarantineRow,
@@ -39,7 +42,15 @@ from operators.connectors.postgres.progress import PostgresProgress
 from operators.dicom.frames import unpack
 from operators.errors import Rejected, Unavailable
 from operators.stream.step import Flushed, Record
-from schemas.events import Event, Facts, InstanceQuarantined, RecordRejected, StudyCataloged, StudySettled
+from schemas.events import (
+    Event,
+    Facts,
+    InstanceQuarantined,
+    InstanceStored,
+    RecordRejected,
+    StudyCataloged,
+    StudySettled,
+)
 from schemas.settings.servers import CatalogSettings
 from schemas.topics import study_key
 from tests.support.worlds.catalog_histories import (
@@ -47,6 +58,8 @@ from tests.support.worlds.catalog_histories import (
     NOON,
     batches,
     behind,
+    choice,
+    command,
     due,
     ended,
     held,
@@ -67,6 +80,8 @@ KEYS: dict[str, tuple[type[Any], int]] = {
     "conflict": (ConflictRow, 4),
     "transfer": (TransferRow, 3),
     "quarantine": (QuarantineRow, 2),
+    "command": (CommandRow, 3),
+    "decision": (DecisionRow, 5),
 }
 SHARDS = itertools.count(uuid4().int % 2**30)
 
@@ -157,6 +172,8 @@ KEY_COLUMNS = {
     "conflict": ("tenant", "study_uid", "sop_uid", "data_hash"),
     "transfer": ("tenant", "transfer_id", "study_uid"),
     "quarantine": ("tenant", "data_hash"),
+    "command": ("tenant", "study_uid", "command_id"),
+    "decision": ("tenant", "study_uid", "sop_uid", "subject", "data_hash"),
 }
 
 
@@ -340,6 +357,123 @@ def test_a_due_waits_in_the_rows_until_its_instances_are_applied(isolated: Isola
 
     assert settled(early) == settled(elsewhere) == settled(again) == []
     assert [event.instances for event in settled(ready)] == [2]
+
+
+def test_a_due_waits_for_a_command_that_it_counts_after_its_instances(
+    isolated: IsolatedCatalog, request: pytest.FixtureRequest
+) -> None:
+    both = due(place=(0, 4), commands=(1, 2))
+    first = flushed(isolated, own(isolated, instance(), 3), own(isolated, both, 0))
+    second = flushed(isolated, own(isolated, instance(sop="2"), 4))
+    waits_for_commands = progress_of(isolated, request).waiting(1, {TopicPartition("study-command", "", 1): 3})
+    third = flushed(isolated, own(isolated, command("delete", study="1.2.9"), 1, 1))
+    fourth = flushed(isolated, own(isolated, command("hold"), 2, 1))
+
+    assert settled(first) == settled(second) == settled(third) == []
+    assert waits_for_commands == 1
+    assert [event.instances for event in settled(fourth)] == [2]
+
+
+def test_a_deleted_study_counts_nothing_and_settles_empty_until_it_is_restored(isolated: IsolatedCatalog) -> None:
+    isolated.run([instance(), instance(sop="2", series="2"), due(number=1)])
+    deleted = isolated.run([command("delete", second=1), due(number=2)])
+    late = isolated.run([instance(sop="3"), due(number=3)])
+    hidden = isolated.rows("study")[0], [row["instances"] for row in isolated.rows("series")]
+    restored = isolated.run([command("restore", second=2), due(number=4)])
+
+    assert [(event.revision, event.instances, event.series) for event in settled(deleted)] == [(2, 0, ())]
+    assert settled(late) == settled(deleted)
+    assert (hidden[0]["instances"], hidden[0]["series"], hidden[0]["modalities"], hidden[1]) == (0, 0, (), [0, 0])
+    assert [(event.revision, event.instances, len(event.series)) for event in settled(restored)] == [(3, 3, 2)]
+    assert [row["instances"] for row in isolated.rows("series")] == [2, 1]
+
+
+def test_a_study_that_is_deleted_before_it_comes_stays_hidden_and_an_earlier_restore_changes_nothing(
+    isolated: IsolatedCatalog,
+) -> None:
+    isolated.run([command("delete", second=5)], [instance()], [command("restore", second=4)], [instance(sop="2")])
+
+    assert isolated.rows("study")[0]["instances"] == 0
+    assert len(isolated.rows("instance")) == 2
+
+
+def test_a_chosen_content_is_shown_and_gives_study_and_series_its_attributes(isolated: IsolatedCatalog) -> None:
+    wrong = instance(content="a", facts=Facts(patient_id="P1", patient_name="Wrong^Name", modality="CT"))
+    right = instance(content="b", second=9, facts=Facts(patient_id="P1", patient_name="Right^Name", modality="CT"))
+    isolated.run([wrong, instance(sop="2", second=1)], [choice(right)])
+
+    shown, other = isolated.rows("instance")
+    assert (shown["data_hash"], shown["stored_at"]) == (right.data_hash, right.stored_at)
+    assert [(row["data_hash"], row["kind"]) for row in isolated.rows("conflict")] == [(wrong.data_hash, "content")]
+    (study,) = isolated.rows("study")
+    assert (study["patient_name"], study["instances"]) == ("Right^Name", 2)
+    assert (study["first_data_hash"], other["sop_uid"]) == (wrong.data_hash, "1.2.1.9.2")
+
+
+def test_the_last_choice_counts_whatever_comes_last(isolated: IsolatedCatalog) -> None:
+    first, second, third = (instance(content=name, second=at) for at, name in enumerate("abc"))
+    choices = [choice(event, at) for event, at in ((third, 5), (second, 9))]
+    isolated.run([first, second, third], [choices[1]], [choices[0]], [third, second, first])
+
+    (shown,) = isolated.rows("instance")
+    assert shown["data_hash"] == second.data_hash
+    assert {row["data_hash"] for row in isolated.rows("conflict")} == {first.data_hash, third.data_hash}
+
+
+def test_an_overtaken_attempt_cannot_undo_a_choice(postgres: PostgresCatalog, writer: CatalogSettings) -> None:
+    isolated = isolate(postgres, lambda tenant: read_tables(writer, tenant))
+    first, second = instance(content="a"), instance(content="b", second=9)
+    isolated.run([first, second])
+    with postgres.transaction(isolated.shard) as tables:
+        overtaken = tables.known([]).version
+    isolated.run([choice(second)])
+    moved = in_tenant(first, isolated.tenant)
+    assert isinstance(moved, InstanceStored)
+    row = instance_row(storable_instance(moved), 0)
+    for version in (overtaken, overtaken + 10**15):
+        with postgres.transaction(isolated.shard) as tables:
+            tables.put_instances([replace(row, version=version)], [], [])
+
+    assert [one["data_hash"] for one in isolated.rows("instance")] == [second.data_hash]
+
+
+def test_every_applied_due_is_kept_with_the_revision_that_it_made(
+    isolated: IsolatedCatalog, request: pytest.FixtureRequest
+) -> None:
+    isolated.run([instance(), due(number=1)], [due(number=2)], [instance(), due(number=1)])
+    dues = hidden_rows_of(isolated, request).dues(isolated.tenant, "1.2.1")
+
+    assert {(str(row.event_id), row.signal, row.revision) for row in dues} == {
+        (due(number=1).event_id, "quiet", 1),
+        (due(number=2).event_id, "quiet", None),
+    }
+
+
+def test_operators_find_the_commands_and_the_decisions_of_a_study(
+    isolated: IsolatedCatalog, request: pytest.FixtureRequest
+) -> None:
+    hold, delete = command("hold", second=1), command("delete", second=2)
+    isolated.run([delete, hold, command("settle", second=3), command("hold", study="1.2.2")])
+    hidden = hidden_rows_of(isolated, request)
+
+    assert [row.action for row in hidden.commands(isolated.tenant, "1.2.1")] == ["hold", "delete", "settle"]
+    decisions = {row.subject: row for row in hidden.decisions(isolated.tenant, "1.2.1")}
+    assert {subject: row.in_force for subject, row in decisions.items()} == {"hold": True, "deletion": True}
+    assert str(decisions["hold"].command_id) == hold.event_id
+    assert not hidden.commands("nobody", "1.2.1")
+    assert not hidden.decisions("nobody", "1.2.1")
+
+
+def test_a_study_is_announced_again_once_for_each_command_that_asks_for_it(isolated: IsolatedCatalog) -> None:
+    first = isolated.run([instance(), due()])
+    again = isolated.run([command("reprocess")], head=first.head)
+    repeated = isolated.run([command("reprocess"), command("reprocess", study="1.2.9")], head=again.head)
+
+    (before,), (after,) = settled(first), settled(again)
+    assert (after.revision, after.digest, after.instances) == (before.revision, before.digest, before.instances)
+    assert after.version > before.version
+    assert after.cause == (*before.cause, command("reprocess").event_id)
+    assert settled(repeated) == []
 
 
 def test_dues_that_wait_for_lower_offsets_are_counted(

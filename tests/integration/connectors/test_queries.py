@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from operators.catalog.contents import CHOSEN_AT, Precedence
 from operators.catalog.ports import CatalogQueries, Hit, Location, Page
 from operators.catalog.query import BY_PATH, Match, Query, is_like, parse
 from operators.connectors.memory.catalog import MemoryCatalog
@@ -23,11 +25,13 @@ from operators.connectors.postgres.connecting import connected
 from operators.connectors.postgres.queries import OPTIONS, PostgresQueries, _shape, _statements, _values
 from operators.dicom.attributes import LEVELS, Level
 from operators.errors import Unavailable
+from operators.stream.step import Record
 from schemas.codec import decode, encode
-from schemas.events import InstanceStored, event_id
+from schemas.events import InstanceStored, StudyCommand, event_id
 from schemas.objects import Identity
 from schemas.settings.servers import CatalogSettings
 from schemas.topics import study_key
+from tests.support.worlds.catalog_histories import choice, command, in_tenant, record
 from tests.support.worlds.reading import cataloged, ordered, part10, stored
 
 if TYPE_CHECKING:
@@ -39,10 +43,15 @@ IDS = ("P_1", "PX1", "P%1", "P\\1", "P1", "p_1", "P_12", "Ä%_\\*?", "'; --")
 
 @dataclass(frozen=True)
 class Archive:
-    """A tenant with rows, and a function that makes its reader."""
+    """A tenant with rows, a function that makes its reader, and one that writes the rows of records."""
 
     tenant: str
     reader: Callable[[], Any]
+    write: Callable[[list[Record]], None]
+
+    def command(self, event: StudyCommand) -> None:
+        """Write the rows of a command."""
+        self.write([record(in_tenant(event, self.tenant))])
 
     def asked(self, ask: Callable[[CatalogQueries], Awaitable[Any]]) -> Any:
         """Return the reader's answer; the reader is opened for it and closed again."""
@@ -126,15 +135,23 @@ class AlwaysOpen:
 def archive(request: pytest.FixtureRequest) -> Archive:
     """The same rows for each reader, written as the catalog job writes them."""
     tenant = f"read-{uuid4().hex[:12]}"
-    records = [stored(whole, number, tenant)[1] for number, whole in enumerate(files())]
     if request.param == "memory":
         memory = MemoryCatalog()
-        cataloged(memory, records)
-        return Archive(tenant, lambda: AlwaysOpen(MemoryQueries(rows=memory.tables)))
-    stack: RunningStack = request.getfixturevalue("stack")
-    with closing(PostgresCatalog(stack.catalog("writer"))) as catalog:
-        cataloged(catalog, records)
-    return Archive(tenant, lambda: PostgresQueries(stack.catalog("reader")))
+        made = Archive(tenant, lambda: AlwaysOpen(MemoryQueries(rows=memory.tables)), partial(cataloged, memory))
+    else:
+        made = in_postgres(tenant, request.getfixturevalue("stack"))
+    made.write([stored(whole, number, tenant)[1] for number, whole in enumerate(files())])
+    return made
+
+
+def in_postgres(tenant: str, stack: "RunningStack") -> Archive:
+    """Return a tenant in PostgreSQL, without rows."""
+
+    def write(records: list[Record]) -> None:
+        with closing(PostgresCatalog(stack.catalog("writer"))) as catalog:
+            cataloged(catalog, records)
+
+    return Archive(tenant, lambda: PostgresQueries(stack.catalog("reader")), write)
 
 
 DATED = [f"1.2.{number}" for number in reversed(range(len(IDS)))]
@@ -223,6 +240,70 @@ def test_series_and_instances_are_found_by_number_within_their_study(
     assert archive.uids(pairs, level, **path) == found
 
 
+def found_of(archive: Archive, study: str) -> dict[str, list[str]]:
+    """Return what every way to read finds of a study whose series has the UID that ends in .1."""
+    series, sop_uid = f"{study}.1", f"{study}.1.1"
+    located = [
+        archive.asked(lambda queries: queries.locate(archive.tenant, study)),
+        archive.asked(lambda queries: queries.locate(archive.tenant, study, series)),
+        filter(None, [archive.asked(lambda queries: queries.locate_one(archive.tenant, study, series, sop_uid))]),
+    ]
+    shown = archive.asked(lambda queries: queries.shown(archive.tenant, [(study, sop_uid)]))
+    found = {
+        "studies": archive.uids(""),
+        "all series": archive.uids("", "series"),
+        "all instances": archive.uids("", "instance"),
+        "series by UID": archive.uids(f"SeriesInstanceUID={series}", "series"),
+        "instance by UID": archive.uids(f"SOPInstanceUID={sop_uid}", "instance"),
+        "instances by modality": archive.uids("Modality=CT", "instance"),
+        "instances by patient": archive.uids("PatientName=*mull*", "instance"),
+        "series of it": archive.uids("", "series", study_uid=study),
+        "instances of it": archive.uids("", "instance", study_uid=study),
+        "instances of the series": archive.uids("", "instance", study_uid=study, series_uid=series),
+        **{f"located {at}": [one.sop_uid for one in locations] for at, locations in enumerate(located)},
+        "shown": [uid for _, uid in shown],
+    }
+    return {way: [uid for uid in uids if f"{uid}.".startswith(f"{study}.")] for way, uids in found.items()}
+
+
+def test_a_deleted_study_is_found_in_no_way_until_it_is_restored(archive: Archive) -> None:
+    before, others = found_of(archive, "1.2.4"), found_of(archive, "1.2.5")
+    rest = archive.search(Query("instance", limit=1)).remaining
+    archive.command(command("delete", "1.2.4", second=1))
+    try:
+        deleted, fewer = found_of(archive, "1.2.4"), archive.search(Query("instance", limit=1)).remaining
+        still = found_of(archive, "1.2.5")
+    finally:
+        archive.command(command("restore", "1.2.4", second=2))
+
+    assert all(before.values())
+    assert not any(deleted.values())
+    assert (fewer, still) == (rest - 1, others)
+    assert found_of(archive, "1.2.4") == before
+
+
+def test_a_chosen_content_precedes_every_other(archive: Archive) -> None:
+    _, one = stored(
+        part10(StudyInstanceUID="1.4", SeriesInstanceUID="1.4.1", SOPInstanceUID="1.4.1.1"), 9, archive.tenant
+    )
+    _, two = stored(
+        part10(StudyInstanceUID="1.4", SeriesInstanceUID="1.4.1", SOPInstanceUID="1.4.1.1", PatientName="Right"),
+        99,
+        archive.tenant,
+    )
+    second = decode(two.value)
+    assert isinstance(second, InstanceStored)
+    archive.write([one, two, record(choice(second))])
+    try:
+        shown = archive.asked(lambda queries: queries.shown(archive.tenant, [("1.4", "1.4.1.1")]))
+        names = archive.uids("PatientName=right"), archive.uids("PatientName=*jurg*&StudyInstanceUID=1.4")
+    finally:
+        archive.command(command("delete", "1.4"))
+
+    assert shown == {("1.4", "1.4.1.1"): Precedence(CHOSEN_AT, second.data_hash)}
+    assert names == (["1.4"], [])
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_pages_together_have_every_hit_and_each_counts_the_rest(archive: Archive, level: Level) -> None:
     whole = archive.search(Query(level, limit=1000))
@@ -292,18 +373,16 @@ def crowd(request: pytest.FixtureRequest) -> Archive:
     """A tenant in PostgreSQL with MANY instances: studies share dates, series a number, and instances have none."""
     tenant = f"crowd-{uuid4().hex[:12]}"
     whole = part10(InstanceNumber=None)
-    _, record = stored(whole, 0, tenant)
-    template = decode(record.value)
+    _, one = stored(whole, 0, tenant)
+    template = decode(one.value)
     assert isinstance(template, InstanceStored)
     events = [instance_of(template, number) for number in range(MANY)]
     stack: RunningStack = request.getfixturevalue("stack")
-    with closing(PostgresCatalog(stack.catalog("writer"))) as catalog:
-        cataloged(
-            catalog, [replace(record, key=study_key(tenant, event.study_uid), value=encode(event)) for event in events]
-        )
+    made = in_postgres(tenant, stack)
+    made.write([replace(one, key=study_key(tenant, event.study_uid), value=encode(event)) for event in events])
     with connected(stack.catalog("owner"), "test", OPTIONS) as owner:
         owner.execute("ANALYZE")
-    return Archive(tenant, lambda: PostgresQueries(stack.catalog("reader")))
+    return made
 
 
 def instance_of(template: InstanceStored, number: int) -> InstanceStored:

@@ -15,14 +15,16 @@ from operators.dicom.frames import move_frames
 from operators.store import quarantine
 from operators.store.ports import StoredObject
 from operators.stream.step import Flushed, Output, Record, Stop
-from schemas.codec import encode
+from schemas.codec import decode, encode
 from schemas.events import (
+    Action,
     Event,
     Facts,
     Frames,
     InstanceQuarantined,
     InstanceStored,
     QuarantineState,
+    StudyCommand,
     StudyDue,
     TransferEnded,
     event_id,
@@ -86,8 +88,13 @@ def ended(study: str | None = "1.2.1", transfer: str = "t1", second: int = 0, in
     )
 
 
-def due(study: str = "1.2.1", place: tuple[int, int] | None = None, number: int = 1) -> StudyDue:
-    """Return a study-due that counts the records up to a (partition, offset) of instance-stored."""
+def due(
+    study: str = "1.2.1",
+    place: tuple[int, int] | None = None,
+    number: int = 1,
+    commands: tuple[int, int] | None = None,
+) -> StudyDue:
+    """Return a study-due that counts the records up to a (partition, offset) of instance-stored, and of study-command."""
     return StudyDue(
         event_id=event_id("local", study, "due", str(number)),
         tenant="local",
@@ -99,7 +106,41 @@ def due(study: str = "1.2.1", place: tuple[int, int] | None = None, number: int 
         window_transfers=1,
         instance_partition=place[0] if place else None,
         instance_offset=place[1] if place else None,
+        command_partition=commands[0] if commands else None,
+        command_offset=commands[1] if commands else None,
     )
+
+
+def command(action: Action, study: str = "1.2.1", second: int = 0, **others: Any) -> StudyCommand:
+    """Return a study-command of an action without arguments; its id is one of its values."""
+    return StudyCommand(
+        event_id=event_id("local", study, action, str(second), repr(sorted(others.items()))),
+        tenant="local",
+        occurred_at=NOON + timedelta(seconds=second),
+        study_uid=study,
+        action=action,
+        who="an operator",
+        why="a test",
+        **others,
+    )
+
+
+def choice(of: InstanceStored, second: int = 0) -> StudyCommand:
+    """Return a study-command that chooses a content."""
+    content = {"sop_uid": of.sop_uid, "data_hash": of.data_hash, "instance": encode(of)}
+    return replace(command("choose", of.study_uid, second, **content), tenant=of.tenant)
+
+
+def stored_by(events: Iterable[Event]) -> list[InstanceStored]:
+    """Return every instance that arrives with these events: by itself, or in the command that chooses it."""
+    packed = (decode(event.instance) for event in events if isinstance(event, StudyCommand) and event.instance)
+    return [event for event in (*events, *packed) if isinstance(event, InstanceStored)]
+
+
+def last_of(events: Iterable[Event], *actions: Action) -> dict[str, StudyCommand]:
+    """Return the command that counts, by study or chosen instance, among those of these actions."""
+    found = [event for event in events if isinstance(event, StudyCommand) and event.action in actions]
+    return {one.sop_uid or one.study_uid: one for one in sorted(found, key=lambda one: (one.occurred_at, one.event_id))}
 
 
 def quarantined(content: str = "q", second: int = 0, state: QuarantineState = "held") -> InstanceQuarantined:
@@ -125,6 +166,9 @@ def quarantined(content: str = "q", second: int = 0, state: QuarantineState = "h
 
 def in_tenant(event: Event, tenant: str) -> Event:
     """Return the same event of another tenant."""
+    if isinstance(event, StudyCommand) and event.instance:
+        chosen = decode(event.instance)
+        event = replace(event, instance=encode(in_tenant(chosen, tenant)))
     if not isinstance(event, InstanceStored | InstanceQuarantined):
         return replace(event, tenant=tenant)
     return replace(event, tenant=tenant, object_key=event.object_key.replace(event.tenant, tenant, 1))
@@ -167,6 +211,8 @@ def named(tables: MemoryTables) -> dict[str, Mapping[Any, Any]]:
         "conflict": tables.conflicts,
         "transfer": tables.transfers,
         "quarantine": tables.quarantine,
+        "command": tables.commands,
+        "decision": tables.decisions,
     }
 
 
@@ -238,8 +284,14 @@ KEPT = st.builds(
     state=st.sampled_from(("held", "released", "discarded")),
 )
 DUES = st.builds(due, study=st.sampled_from(("1.2.1", "1.2.2", "1.2.3")), number=st.integers(0, 9))
-ARRIVALS: st.SearchStrategy[list[Event]] = st.lists(contents() | ENDS | KEPT, max_size=14)
-HISTORIES: st.SearchStrategy[list[Event]] = st.lists(contents() | ENDS | KEPT | DUES, max_size=16)
+COMMANDS = st.builds(
+    command,
+    action=st.sampled_from(("delete", "restore", "hold", "unhold", "settle")),
+    study=st.sampled_from(("1.2.1", "1.2.2", "1.2.3")),
+    second=st.integers(0, 3),
+) | st.builds(choice, of=contents(), second=st.integers(0, 3))
+ARRIVALS: st.SearchStrategy[list[Event]] = st.lists(contents() | ENDS | KEPT | COMMANDS, max_size=14)
+HISTORIES: st.SearchStrategy[list[Event]] = st.lists(contents() | ENDS | KEPT | COMMANDS | DUES, max_size=16)
 
 
 @st.composite

@@ -11,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message, Scope
 
-from api.app import _OutgoingResponse
+from api.app import DICOMWEB, _OutgoingResponse
 from operators.catalog.ports import Page
 from operators.catalog.query import Query
 from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.memory.stores import MemoryObjectStore
 from operators.http.problem import Problem
 from schemas.settings.web import ApiSettings
-from tests.support.worlds.reading import World, part10, scope_of, still_there
+from tests.support.worlds.catalog_histories import command, record
+from tests.support.worlds.reading import World, cataloged, part10, scope_of, still_there
 
 Headers = list[tuple[bytes, bytes]]
 HOST: Headers = [(b"host", b"localhost:8060")]
@@ -138,6 +139,34 @@ def test_no_answer_runs_as_a_page_of_this_origin(path: str) -> None:
     policy = response.headers["content-security-policy"].split("; ")
     assert {"default-src 'none'", "sandbox"} <= set(policy)
     assert not any("script" in directive for directive in policy)
+
+
+NAMES = {"study": "1.2.3", "series": "1.2.3.1", "instance": "1.2.3.1.1", "frames": "1", "path": "7FE00010"}
+
+
+def test_no_route_shows_anything_of_a_deleted_study() -> None:
+    world = World()
+    paths = [path.replace("{path:path}", "{path}").format_map(NAMES) for path, _, _ in DICOMWEB]
+
+    async def asked() -> dict[str, tuple[int, bytes]]:
+        found = [await world.get(path) for path in paths]
+        return {path: (one.status_code, one.content) for path, one in zip(paths, found, strict=True)}
+
+    async def before_and_after() -> tuple[dict[str, tuple[int, bytes]], ...]:
+        await world.add(part10())
+        before = await asked()
+        cataloged(world.catalog, [record(command("delete", "1.2.3"))])
+        await world.add(part10(SOPInstanceUID="1.2.3.1.2"))
+        deleted = await asked()
+        cataloged(world.catalog, [record(command("restore", "1.2.3", second=1))])
+        return before, deleted, await asked()
+
+    before, deleted, restored = asyncio.run(before_and_after())
+    world.app.close()
+
+    assert {status for status, _ in before.values()} == {status for status, _ in restored.values()} == {200}
+    assert all(status == 404 or (status, body) == (200, b"[]") for status, body in deleted.values())
+    assert b"1.2.3.1.2" in restored["/dicomweb/instances"][1]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])

@@ -13,10 +13,11 @@ from operators.connectors.memory.stores import Outage
 from operators.errors import Unavailable
 from operators.stream.origin import Origin
 from operators.stream.step import Flushed
-from schemas.codec import MARKER, UnknownSchema
+from schemas.codec import MARKER, UnknownSchema, encode
 from schemas.events import Frames, InstanceConflict, RecordRejected, StudyCataloged, StudySettled
 from tests.support.worlds.catalog_histories import (
     NOON,
+    choice,
     due,
     ended,
     instance,
@@ -164,6 +165,40 @@ def test_a_due_with_an_impossible_partition_is_a_dead_letter() -> None:
 
     assert bad.value != good.value
     assert [dead.reason for dead in events(flushed, RecordRejected)] == ["not-a-place"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"data_hash": None}, "choice-without-content"),
+        ({"sop_uid": None}, "choice-without-content"),
+        ({"instance": None}, "choice-without-content"),
+        ({"instance": b"no event"}, "not-an-instance"),
+        ({"instance": encode(due())}, "not-an-instance"),
+        ({"instance": encode(instance(sop="2"))}, "choice-of-another-content"),
+        ({"instance": encode(instance(content="b"))}, "choice-of-another-content"),
+        ({"instance": encode(instance(study="1.2.2"))}, "choice-of-another-content"),
+        ({"instance": encode(replace(instance(), object_key="local/x"))}, "not-its-object-key"),
+        ({"event_id": "7"}, "not-a-study-of-ours"),
+        ({"why": "a\0b"}, "refused-by-the-database"),
+    ],
+)
+def test_a_command_that_can_never_be_carried_out_is_a_dead_letter(change: dict[str, Any], reason: str) -> None:
+    catalog = MemoryCatalog()
+    flushed = run(catalog, [[record(replace(choice(instance()), **change)), record(instance(sop="3"))]])
+
+    assert [dead.reason for dead in events(flushed, RecordRejected)] == [reason]
+    assert (catalog.tables.commands, catalog.tables.decisions) == ({}, {})
+    assert [row.sop_uid for row in catalog.tables.instances.values()] == ["1.2.1.9.3"]
+
+
+def test_a_due_that_counts_more_than_a_column_can_hold_is_a_dead_letter() -> None:
+    catalog = MemoryCatalog()
+    good = record(replace(due(), window_instances=2**31 - 1))
+    bad = replace(good, value=good.value.replace(b"\xfe\xff\xff\xff\x0f", b"\x80\x80\x80\x80\x10"))
+    flushed = flush(catalog, 3, None, (bad,), NOON.timestamp())
+
+    assert [dead.reason for dead in events(flushed, RecordRejected)] == ["not-a-count"]
 
 
 def test_a_due_settles_even_before_its_instances_in_the_same_batch() -> None:

@@ -12,6 +12,7 @@ from operators.catalog.progress import (
     applied_by,
     beginning,
     due_of,
+    place_of,
     read_memory,
     read_positions,
     starting_offsets,
@@ -25,7 +26,7 @@ from schemas.topics import INSTANCE_STORED
 from tests.support.worlds.catalog_histories import due, instance, record
 
 TOPIC = INSTANCE_STORED.name
-IDS = {TOPIC: "A", "study-due": "B"}
+IDS = {TOPIC: "A", "study-due": "B", "study-command": "C"}
 CARRIED = base64.b64encode(encode(due(place=(0, 9)))).decode()
 
 
@@ -52,22 +53,31 @@ def test_an_older_record_does_not_lower_the_applied_offset() -> None:
 
 @pytest.mark.parametrize(("offset", "is_ready"), [(6, True), (7, True), (8, False)])
 def test_a_due_is_ready_when_the_last_record_that_it_counts_is_applied(offset: int, is_ready: bool) -> None:  # noqa: FBT001
-    assert ShardProgress({place(): 7}).is_ready(due(place=(0, offset)), IDS) is is_ready
+    assert (ShardProgress({place(): 7}).awaited(due(place=(0, offset)), IDS) is None) is is_ready
 
 
 @pytest.mark.parametrize("applied", [place(1), place(topic="transfer-ended"), place(topic_id="before")])
 def test_a_due_is_not_ready_for_records_of_another_partition_or_topic(applied: TopicPartition) -> None:
-    assert not ShardProgress({applied: 7}).is_ready(due(place=(0, 7)), IDS)
+    assert ShardProgress({applied: 7}).awaited(due(place=(0, 7)), IDS) == (place(), 7)
 
 
 def test_a_due_that_counts_no_instances_is_always_ready() -> None:
-    assert ShardProgress().is_ready(due(), IDS)
+    assert ShardProgress().awaited(due(), IDS) is None
+
+
+def test_a_due_waits_for_the_commands_that_it_counts_after_its_instances() -> None:
+    commands, both = place(3, "study-command", "C"), due(place=(0, 7), commands=(3, 9))
+
+    assert ShardProgress({commands: 9}).awaited(both, IDS) == (place(), 7)
+    assert ShardProgress({place(): 7}).awaited(both, IDS) == (commands, 9)
+    assert ShardProgress({place(): 7, commands: 8}).awaited(due(commands=(3, 9)), IDS) == (commands, 9)
+    assert ShardProgress({place(): 7, commands: 9}).awaited(both, IDS) is None
 
 
 def test_a_waiting_due_is_read_back_from_its_row() -> None:
-    waiting = waiting_row(due(place=(3, 9)), IDS)
+    waiting = waiting_row(due(place=(3, 9)), place(3), 9)
 
-    assert (waiting.topic_id, waiting.partition, waiting.offset) == ("A", 3, 9)
+    assert (place_of(waiting), waiting.offset) == (place(3), 9)
     assert due_of(waiting) == due(place=(3, 9))
 
 

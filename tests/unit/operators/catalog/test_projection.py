@@ -8,10 +8,10 @@ from uuid import UUID
 import pytest
 
 from operators.catalog.projection import (
-    MAX_PARTITION,
+    MAX_INT,
     MAX_WARNINGS,
     check_identifiers,
-    check_partition,
+    check_numbers,
     instance_row,
     quarantine_row,
     series_row,
@@ -44,15 +44,15 @@ def test_an_event_with_an_impossible_identifier_is_rejected(change: dict[str, An
         check_identifiers(replace(ended(), **change))
 
 
-@pytest.mark.parametrize("place", [None, (0, 0), (MAX_PARTITION, 0)])
+@pytest.mark.parametrize("place", [None, (0, 0), (MAX_INT, 0)])
 def test_a_due_may_name_any_partition_of_kafka_or_none(place: tuple[int, int] | None) -> None:
-    check_partition(due(place=place))
+    check_numbers(due(place=place))
 
 
-@pytest.mark.parametrize("partition", [-1, MAX_PARTITION + 1])
+@pytest.mark.parametrize("partition", [-1, MAX_INT + 1])
 def test_a_due_of_an_impossible_partition_is_rejected(partition: int) -> None:
     with pytest.raises(Rejected, match="not-a-place"):
-        check_partition(due(place=(partition, 0)))
+        check_numbers(due(place=(partition, 0)))
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,9 @@ KINDS = (
     rows.RevisionRow,
     rows.TransferRow,
     rows.QuarantineRow,
+    rows.CommandRow,
+    rows.DecisionRow,
+    rows.DueRow,
 )
 
 
