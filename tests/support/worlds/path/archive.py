@@ -274,6 +274,11 @@ class Archive:
             if not process.is_dead.done():
                 process.kill()
 
+    async def replay(self) -> None:
+        """Have the study job read everything again without its state."""
+        self.study_job.begin_again(self.now_s)
+        await self.settle()
+
     async def repeat_everything(self) -> None:
         """Send every content again that was ever sent."""
         for content in list(self.sent):

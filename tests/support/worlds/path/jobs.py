@@ -86,6 +86,11 @@ class StudyJob:
     def __init__(self, events: MemoryEventLog, chance: Random, now: float) -> None:
         self._source = Source(events, STUDY.reads, chance)
         self._sink = Sink(events)
+        self.begin_again(now)
+
+    def begin_again(self, now: float) -> None:
+        """Begin without state at the earliest records."""
+        self._source.offsets = {}
         self._engine = Engine(due_step(SETTINGS), identity, now)
         self.checkpoint()
 

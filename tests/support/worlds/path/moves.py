@@ -77,6 +77,14 @@ class KillJob:
 
 
 @dataclass(frozen=True)
+class LoseState:
+    """The study job's checkpoints are lost: it begins again at the earliest records."""
+
+    async def happen(self, archive: Archive) -> None:
+        archive.study_job.begin_again(archive.now_s)
+
+
+@dataclass(frozen=True)
 class Damage:
     """The store's disk damages an instance."""
 
@@ -136,7 +144,7 @@ class Pass:
         await asyncio.sleep(self.seconds)
 
 
-Move = Send | Command | Fault | KillGateway | KillJob | Damage | Lose | SetClock | BackUp | Restore | Pass
+Move = Send | Command | Fault | KillGateway | KillJob | LoseState | Damage | Lose | SetClock | BackUp | Restore | Pass
 
 _hours = st.sampled_from((-2.0, -0.001, 0.0, 2.0))
 _shares = st.sampled_from((0.0, 0.0, 0.2, 0.6, 1.0))
@@ -153,6 +161,7 @@ _moves: st.SearchStrategy[Move] = st.one_of(
     st.builds(Fault, st.sampled_from(("store", "broker")), _shares, _shares, _shares),
     st.builds(KillGateway, st.integers(0, 1), st.floats(0, 20)),
     st.builds(KillJob, st.sampled_from(("study", "catalog")), st.booleans()),
+    st.builds(LoseState),
     st.builds(Damage, st.integers(0, 11), st.sampled_from(sorted(DAMAGES))),
     st.builds(Lose, st.integers(0, 11)),
     st.builds(SetClock, st.integers(0, 1), _hours),
