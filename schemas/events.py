@@ -133,7 +133,10 @@ class InstanceStored(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceQuarantined(Event):
-    """A refused object is held in quarantine, or was released or discarded from it. No patient data."""
+    """A refused object is held in quarantine, or was released or discarded from it. `why` may hold patient data.
+
+    Who decided, and why, are empty while it is held.
+    """
 
     state: QuarantineState
     data_hash: str
@@ -148,6 +151,8 @@ class InstanceQuarantined(Event):
     received_at: datetime
     stored_at: datetime
     until: datetime
+    who: str = ""
+    why: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

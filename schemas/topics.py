@@ -84,6 +84,7 @@ INSTANCE_QUARANTINED = Topic(
     key="tenant/hash",
     producers=("gateway", "deploy.commands quarantine"),
     consumers=("catalog",),
+    restricted=True,
 )
 STUDY_COMMAND = Topic(
     name="study-command",

@@ -1,10 +1,13 @@
 """The form of a command, and the arguments that several commands take."""
 
+import os
+import pwd
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from gateway.commands.request import WHO_CHARACTERS, WHY_CHARACTERS, is_line
 from schemas.objects import TENANT
 
 DEFAULT_MOST, HIGHEST_MOST = 1000, 1_000_000
@@ -48,6 +51,38 @@ def add_list_arguments(parser: ArgumentParser) -> None:
 def add_tenant(parser: ArgumentParser) -> None:
     """Add the argument that names a tenant."""
     parser.add_argument("--tenant", type=tenant_name, help="only of this tenant (default: all tenants)")
+
+
+def add_who_and_why(parser: ArgumentParser) -> None:
+    """Add the arguments that say who decides something, and why."""
+    why = f"the reason, in a line of at most {WHY_CHARACTERS} characters"
+    parser.add_argument("--why", type=reason, required=True, metavar="REASON", help=why)
+    who = "who asks for it (default: your name on this machine)"
+    parser.add_argument("--who", type=asker, default=user_name(), metavar="NAME", help=who)
+
+
+def reason(text: str) -> str:
+    """Read a reason; raises ArgumentTypeError."""
+    return _line(text, WHY_CHARACTERS)
+
+
+def asker(text: str) -> str:
+    """Read the name of somebody who asks; raises ArgumentTypeError."""
+    return _line(text, WHO_CHARACTERS)
+
+
+def user_name() -> str:
+    """Return the name of the system's user whose process this is, or the number of a user without a name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def _line(text: str, most: int) -> str:
+    if not is_line(text, most):
+        raise ArgumentTypeError(f"should be a line of 1 to {most} characters")
+    return text
 
 
 def list_length(text: str) -> int:

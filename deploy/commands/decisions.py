@@ -33,7 +33,7 @@ OTHER_TENANT = (
 
 @dataclass(frozen=True)
 class DecisionPorts:
-    """The servers that a decision is carried out on.
+    """The servers that a decision is carried out on, and who has made it.
 
     `store_file` is called with a Part 10 file's prefix and its data set, sends it to the STOW-RS door and returns the
     reply; the door stores for `tenant`. `folder` is where the object's bytes are kept while they are sent; None means
@@ -46,6 +46,9 @@ class DecisionPorts:
     tenant: str
     folder: Path | None = None
     limits: ScanLimits = LIMITS
+    # Who decides, and why.
+    who: str = ""
+    why: str = ""
 
 
 async def release(ports: DecisionPorts, row: QuarantineRow) -> str:
@@ -64,7 +67,7 @@ async def release(ports: DecisionPorts, row: QuarantineRow) -> str:
             raise Failed("the object is empty: discard it")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole, memoryview(whole) as view:
             check_stored(await asyncio.to_thread(_send, ports, stored, view))
-    event = quarantine.decided(before, "released", ports.store.now())
+    event = quarantine.decided(before, "released", ports.store.now(), ports.who, ports.why)
     await _finish(ports.events.publish(INSTANCE_QUARANTINED, event), NOT_PUBLISHED)
     await _finish(ports.store.delete(Bucket.QUARANTINE, row.object_key), NOT_REMOVED)
     return f"Released: {row.data_hash} is stored."
@@ -78,7 +81,7 @@ async def discard(ports: DecisionPorts, row: QuarantineRow) -> str:
     before = await _latest_event(ports, row)
     await ports.events.check()
     await ports.store.delete(Bucket.QUARANTINE, row.object_key)
-    event = quarantine.decided(before, "discarded", ports.store.now())
+    event = quarantine.decided(before, "discarded", ports.store.now(), ports.who, ports.why)
     await _finish(ports.events.publish(INSTANCE_QUARANTINED, event), NOT_LISTED)
     return f"Discarded: {row.data_hash} is deleted."
 

@@ -1,7 +1,8 @@
 """The quarantine commands: list, show, release and discard contents that the doors refused and kept.
 
 HASH is a content's hash as `list` prints it, or the beginning of one. `show --save` writes the bytes into a file, as
-they were received; `release` sends them to the STOW-RS door again, and `discard` deletes them for good.
+they were received; `release` sends them to the STOW-RS door again, and `discard` deletes them for good. Both say who
+decides, and why.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.commands import decisions
-from deploy.commands.command import CommandGroup, OperatorCommand, add_list_arguments, add_tenant
+from deploy.commands.command import CommandGroup, OperatorCommand, add_list_arguments, add_tenant, add_who_and_why
 from deploy.commands.decisions import DecisionPorts
 from deploy.commands.files import copy_object, new_file
 from deploy.commands.output import as_json, details, print_line, table
@@ -111,7 +112,7 @@ def release(options: Namespace) -> None:
     """Send one content to the STOW-RS door again; once it is stored, it leaves the quarantine."""
     sections = load_sections(DecisionSections)
     row = find_row(PostgresHiddenRows(sections.catalog), options.hash, options.tenant)
-    print_line(asyncio.run(carry_out(decisions.release, sections, row, options.stow_url)))
+    print_line(asyncio.run(carry_out(decisions.release, sections, row, options)))
 
 
 def discard(options: Namespace) -> None:
@@ -122,7 +123,7 @@ def discard(options: Namespace) -> None:
         print_line(details(row.__dict__))
         if not is_confirmed("Delete it for good? [y/N] "):
             raise Failed("nothing was deleted")
-    print_line(asyncio.run(carry_out(decisions.discard, sections, row)))
+    print_line(asyncio.run(carry_out(decisions.discard, sections, row, options)))
 
 
 def is_confirmed(question: str) -> bool:
@@ -142,17 +143,20 @@ def find_row(rows: HiddenRows, beginning: str, tenant: str | None) -> Quarantine
     return found[0]
 
 
-async def carry_out(decide: Decide, sections: DecisionSections, row: QuarantineRow, stow_url: str | None = None) -> str:
+async def carry_out(decide: Decide, sections: DecisionSections, row: QuarantineRow, options: Namespace) -> str:
     """Open the servers of the settings and carry out a decision on them; return its message."""
     spool_dir = sections.intake.spool_dir
+    door = options.stow_url or f"http://{sections.api.host}:{sections.api.port}/dicomweb"
     async with AsyncExitStack() as opened:
         ports = DecisionPorts(
             store=await opened.enter_async_context(S3ObjectStore(sections.store)),
             events=await opened.enter_async_context(KafkaEventLog(sections.broker)),
-            store_file=partial(store_file, stow_url or f"http://{sections.api.host}:{sections.api.port}/dicomweb"),
+            store_file=partial(store_file, door),
             tenant=sections.api.tenant,
             folder=spool_dir if spool_dir.is_dir() else None,
             limits=limits_of(sections.intake),
+            who=options.who,
+            why=options.why,
         )
         return await decide(ports, row)
 
@@ -189,12 +193,15 @@ def _add_show_arguments(parser: ArgumentParser) -> None:
 
 def _add_release_arguments(parser: ArgumentParser) -> None:
     _add_hash_argument(parser)
+    add_who_and_why(parser)
     url = "base URL of the STOW-RS door (http://HOST:PORT/dicomweb with FLUORO_API_HOST and FLUORO_API_PORT)"
     parser.add_argument("--stow-url", type=http_url, metavar="URL", help=url)
 
 
 def _add_discard_arguments(parser: ArgumentParser) -> None:
     _add_hash_argument(parser)
+    add_who_and_why(parser)
+    parser.set_defaults(stow_url=None)
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 

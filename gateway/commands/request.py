@@ -63,8 +63,8 @@ def _is_uuid(text: str) -> bool:
         return False
 
 
-def _is_text(text: str, most: int) -> bool:
-    """True if a text says something, in at most so many characters, none of them a control character."""
+def is_line(text: str, most: int) -> bool:
+    """True if a text says something, in at most `most` characters, none of them a control character."""
     return (
         0 < len(text) <= most and bool(text.strip()) and not any(unicodedata.category(one) in NO_TEXT for one in text)
     )
@@ -80,8 +80,8 @@ RULES: tuple[tuple[str, str, Callable[[CommandRequest], bool]], ...] = (
     ("bad-uid", "a study is named by its UID: digits and dots, at most 64 characters", lambda it: is_uid(it.study_uid)),
     ("bad-action", f"an action is one of {', '.join(ACTIONS)}", lambda it: it.action in ACTIONS),
     ("bad-id", "an id is a UUID with small letters", lambda it: not it.command_id or _is_uuid(it.command_id)),
-    ("bad-who", "say who asks, in 1 to 256 characters on one line", lambda it: _is_text(it.who, WHO_CHARACTERS)),
-    ("bad-why", "say why, in 1 to 1024 characters on one line", lambda it: _is_text(it.why, WHY_CHARACTERS)),
+    ("bad-who", "say who asks, in 1 to 256 characters on one line", lambda it: is_line(it.who, WHO_CHARACTERS)),
+    ("bad-why", "say why, in 1 to 1024 characters on one line", lambda it: is_line(it.why, WHY_CHARACTERS)),
     ("arguments", "expect has a count; choose has an instance and a content; no other has any", _has_its_arguments),
     ("bad-count", f"a count is a whole number from 1 to {MOST_INSTANCES}", lambda it: _is_count(it.count)),
     (

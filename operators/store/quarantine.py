@@ -60,7 +60,9 @@ def held(stored: StoredObject, kept: timedelta) -> InstanceQuarantined:
     )
 
 
-def decided(before: InstanceQuarantined, state: QuarantineState, now: datetime) -> InstanceQuarantined:
+def decided(
+    before: InstanceQuarantined, state: QuarantineState, now: datetime, who: str = "", why: str = ""
+) -> InstanceQuarantined:
     """Return the event of an operator's decision on a held object; it is later than `before`, whatever clocks say."""
     return replace(
         before,
@@ -68,6 +70,8 @@ def decided(before: InstanceQuarantined, state: QuarantineState, now: datetime) 
         occurred_at=max(now, before.occurred_at + TICK),
         cause=(before.event_id,),
         state=state,
+        who=who,
+        why=why,
     )
 
 

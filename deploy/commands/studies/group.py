@@ -5,12 +5,10 @@ does, and when. One that may have to be given again should have an id: the same 
 """
 
 import asyncio
-import os
-import pwd
 from argparse import ArgumentParser, Namespace
 from uuid import uuid4
 
-from deploy.commands.command import CommandGroup, OperatorCommand, tenant_name
+from deploy.commands.command import CommandGroup, OperatorCommand, add_who_and_why, tenant_name
 from deploy.commands.output import as_json, print_line
 from deploy.commands.sections import StudySections, load_sections
 from deploy.commands.studies.giving import give
@@ -73,7 +71,7 @@ def request_of(action: str, options: Namespace, tenant: str) -> CommandRequest:
         tenant=options.tenant or tenant,
         study_uid=options.study,
         action=action,
-        who=user_name() if options.who is None else options.who,
+        who=options.who,
         why=options.why,
         command_id=options.id or str(uuid4()),
         count=getattr(options, "count", None),
@@ -90,18 +88,9 @@ def told(given: GivenCommand) -> str:
     return f"{line}. Note: {given.note}" if given.note else line
 
 
-def user_name() -> str:
-    """Return the name of the system's user whose process this is, or the number of a user without a name."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
-
-
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("study", metavar="STUDY", help="a Study Instance UID")
-    parser.add_argument("--why", required=True, help="the reason, in a line of at most 1024 characters")
-    parser.add_argument("--who", help="who asks for it (default: your name on this machine)")
+    add_who_and_why(parser)
     parser.add_argument(
         "--id", metavar="UUID", help="the command's id; the same id again is a repeat (default: a new one)"
     )

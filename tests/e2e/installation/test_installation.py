@@ -137,7 +137,7 @@ def test_commands_list_show_and_discard_with_their_own_users(archive: Installati
     (row,) = quarantined(archive)
     saved = tmp_path / "kept.dcm"
     shown = archive.run("deploy.commands", "quarantine", "show", row["data_hash"], "--save", str(saved))
-    printed_by(archive, "quarantine", "discard", row["data_hash"], "--yes")
+    printed_by(archive, "quarantine", "discard", row["data_hash"], "--yes", "--why", "a test")
 
     assert shown.returncode == 0, shown.stderr
     assert saved.read_bytes() == refused

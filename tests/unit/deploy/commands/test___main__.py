@@ -43,6 +43,11 @@ def test_every_group_and_command_has_help(arguments: tuple[str, ...], capsys: py
         ["quarantines"],
         ["quarantine"],
         ["quarantine", "release"],
+        ["quarantine", "release", "abcd"],
+        ["quarantine", "discard", "abcd", "--yes"],
+        ["quarantine", "release", "abcd", "--why", ""],
+        ["studies", "delete", "1.2.3", "--why", "one\ntwo"],
+        ["studies", "delete", "1.2.3", "--why", "wrong", "--who", " "],
         ["quarantine", "show"],
         ["jobs", "resume"],
         ["jobs", "resume", "nothing"],
@@ -70,7 +75,10 @@ def test_wrong_arguments_are_a_usage_error(arguments: list[str], capsys: pytest.
             for text in ("00", "../../x", "AB" * 32)
         ),
         *(
-            (["quarantine", "release", "abcd", "--stow-url", url], f"'{url}' should be a URL such as http://127.0.0.1")
+            (
+                ["quarantine", "release", "abcd", "--why", "good", "--stow-url", url],
+                f"'{url}' should be a URL such as http://127.0.0.1",
+            )
             for url in ("localhost:8060/dicomweb", "https://archive/dicomweb", "http://", "http://archive?x")
         ),
         *(
@@ -95,8 +103,8 @@ def test_a_wrong_value_is_refused_with_the_right_form(
     [
         ["quarantine", "list"],
         ["quarantine", "show", "abcd"],
-        ["quarantine", "release", "abcd"],
-        ["quarantine", "discard", "abcd", "--yes"],
+        ["quarantine", "release", "abcd", "--why", "good"],
+        ["quarantine", "discard", "abcd", "--yes", "--why", "bad"],
         ["conflicts", "list"],
         ["conflicts", "show", "1.2"],
         ["studies", "delete", "1.2.3", "--why", "wrong"],

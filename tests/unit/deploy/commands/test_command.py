@@ -4,7 +4,15 @@ from argparse import ArgumentParser, Namespace
 
 import pytest
 
-from deploy.commands.command import DEFAULT_MOST, HIGHEST_MOST, OperatorCommand, add_list_arguments, add_tenant
+from deploy.commands.command import (
+    DEFAULT_MOST,
+    HIGHEST_MOST,
+    OperatorCommand,
+    add_list_arguments,
+    add_tenant,
+    add_who_and_why,
+    user_name,
+)
 
 
 def parsed(*arguments: str) -> Namespace:
@@ -67,3 +75,28 @@ def test_any_other_tenant_is_refused_with_the_right_form(name: str, capsys: pyte
     line = refusal(capsys, f"--tenant={name}")
 
     assert line == f"list: error: argument --tenant: {name!r} should be 1 to 32 of a-z, 0-9 and -"
+
+
+def decided(*arguments: str) -> Namespace:
+    parser = ArgumentParser("discard")
+    add_who_and_why(parser)
+    return parser.parse_args(arguments)
+
+
+def test_whoever_decides_says_why_and_is_the_systems_user_unless_another_is_named() -> None:
+    named, unnamed = decided("--why", "sent again", "--who", "Dr. Who"), decided("--why", "sent again")
+
+    assert (named.who, named.why) == ("Dr. Who", "sent again")
+    assert unnamed.who == user_name() != ""
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("--why", " "), ("--why", "a\nb"), ("--why", "w" * 1025), ("--why", "x", "--who", "")]
+)
+def test_a_decision_without_a_reason_in_a_line_is_refused(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        decided(*arguments)
+
+    assert "--wh" in capsys.readouterr().err

@@ -154,6 +154,22 @@ def test_a_discarded_object_stays_discarded_even_when_the_clock_runs_behind(tmp_
     with_world(tmp_path, test)
 
 
+@pytest.mark.parametrize(("decide", "sent"), [(release, GOOD), (discard, NO_UID)])
+def test_the_event_of_a_decision_says_who_has_made_it_and_why(tmp_path: Path, decide: Decide, sent: bytes) -> None:
+    async def test(world: World) -> None:
+        if sent is GOOD:
+            await world.refuse_over_dimse(MR, "1.2.3.1.1", sent)
+        else:
+            await world.door.post(multipart(sent))
+        await decide(world.ports(who="ops", why="Canary^Two was sent again"), world.row())
+
+        held, decided = world.door.published(InstanceQuarantined)
+        assert (held.who, held.why, decided.who, decided.why) == ("", "", "ops", "Canary^Two was sent again")
+        assert "Canary" not in repr(decided)
+
+    with_world(tmp_path, test)
+
+
 def test_an_object_that_is_gone_from_the_store_can_be_discarded_but_not_released(tmp_path: Path) -> None:
     async def test(world: World) -> None:
         await world.door.post(multipart(NO_UID))

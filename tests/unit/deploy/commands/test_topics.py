@@ -47,6 +47,7 @@ def test_every_topic_is_listed_as_json(capsys: pytest.CaptureFixture[str]) -> No
     assert [one["topic"] for one in listed] == [topic.name for topic in TOPICS]
     assert {one["topic"] for one in listed if one["patient_data"]} == {
         "instance-stored",
+        "instance-quarantined",
         "study-command",
         "record-rejected",
     }

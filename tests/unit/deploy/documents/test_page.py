@@ -4,7 +4,16 @@ import pytest
 
 from deploy.documents.page import fields, meaning, row, section, table, text, type_name
 from schemas import codec
-from schemas.topics import INSTANCE_STORED, RECORD_REJECTED, STUDY_COMMAND, STUDY_FACTS, STUDY_SETTLED, TOPICS, Topic
+from schemas.topics import (
+    INSTANCE_QUARANTINED,
+    INSTANCE_STORED,
+    RECORD_REJECTED,
+    STUDY_COMMAND,
+    STUDY_FACTS,
+    STUDY_SETTLED,
+    TOPICS,
+    Topic,
+)
 
 
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
@@ -14,7 +23,7 @@ def test_the_page_has_a_row_and_a_section_for_each_topic(topic: Topic) -> None:
 
 
 def test_topics_with_patient_data_stand_out() -> None:
-    restricted = [INSTANCE_STORED.name, STUDY_COMMAND.name, RECORD_REJECTED.name]
+    restricted = [INSTANCE_STORED.name, INSTANCE_QUARANTINED.name, STUDY_COMMAND.name, RECORD_REJECTED.name]
 
     assert [topic.name for topic in TOPICS if "**yes**" in row(topic)] == restricted
 

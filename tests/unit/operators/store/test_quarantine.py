@@ -67,11 +67,14 @@ def test_a_decision_is_later_than_what_it_decides_even_if_the_clock_is_behind(st
 
 
 @pytest.mark.parametrize("state", DECISIONS)
-def test_a_decision_has_its_own_time_and_leaves_the_rest_of_the_event_as_it_was(state: QuarantineState) -> None:
+def test_a_decision_has_its_own_time_and_reason_and_leaves_the_rest_of_the_event_as_it_was(
+    state: QuarantineState,
+) -> None:
     held, now = quarantined(), NOON + timedelta(days=2)
-    decision = quarantine.decided(held, state, now)
+    decision = quarantine.decided(held, state, now, "ops", "sent again")
+    own = replace(held, event_id=decision.event_id, occurred_at=now, cause=(held.event_id,), state=state)
 
-    assert decision == replace(held, event_id=decision.event_id, occurred_at=now, cause=(held.event_id,), state=state)
+    assert decision == replace(own, who="ops", why="sent again")
 
 
 @pytest.mark.parametrize("behind", [timedelta(), timedelta(days=1)])
