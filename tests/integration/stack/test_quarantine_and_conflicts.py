@@ -1,9 +1,6 @@
 """Refused and conflicting instances on the running stack, from STOW to the operators' commands."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +11,14 @@ from deploy.demo.dicomweb import Archive
 from deploy.local.report import dicomweb_url
 from deploy.local.running import RunningStack, wait_until
 from operators.dicom.part10 import part10_prefix, split_part10
+from tests.support.machine.study_commands import run_command, run_on_stack
 from tests.support.worlds.reading import part10
 
 SOON_S = 60.0
 EXPLICIT = "1.2.840.10008.1.2.1"
 MR = "1.2.840.10008.5.1.4.1.1.4"
 CANARY = "Canary^Sixteen"
+WHY = ("--why", "a test")
 
 
 @pytest.fixture(scope="module")
@@ -29,22 +28,6 @@ def base(stack: RunningStack) -> str:
 
 def post(base: str, file: bytes) -> StowReply:
     return store_file(base, b"", memoryview(file))
-
-
-def run_on_stack(stack: RunningStack, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run an operator's command on the local stack."""
-    return run_command({"FLUORO_DATA": str(stack.folder.root)}, *arguments)
-
-
-def run_command(variables: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run an operator's command with only these variables; fail if it shows a traceback or a patient's name."""
-    command, env = (sys.executable, "-m", "deploy.commands", *arguments), {"PATH": "", **variables}
-    done = subprocess.run(
-        command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SOON_S, check=False
-    )
-    assert "Traceback" not in done.stderr
-    assert "Canary" not in done.stdout + done.stderr
-    return done
 
 
 def listed(stack: RunningStack, group: str, *arguments: str) -> list[dict[str, Any]]:
@@ -90,14 +73,14 @@ def test_a_mismatch_is_kept_shown_and_released(stack: RunningStack, base: str, t
     assert run_on_stack(stack, "quarantine", "show", row["data_hash"][:12], "--save", str(saved)).returncode == 0
     assert saved.read_bytes() == sent
     assert row["data_hash"][:12] in run_on_stack(stack, "quarantine", "list").stdout
-    released = run_on_stack(stack, "quarantine", "release", row["data_hash"])
+    released = run_on_stack(stack, "quarantine", "release", row["data_hash"], *WHY)
     assert (released.returncode, released.stderr) == (0, stack_line(stack))
     quarantined_row(stack, len(sent), "released")
     wait_until(lambda: len(found(base, "1.2.81")) == 1, SOON_S, "what was released is not found")
     (returned,) = Archive(base).instances("1.2.81")
     back = returned.buffer.getvalue()
     assert back[split_part10(back).prefix_length :] == file[split_part10(file).prefix_length :]
-    assert run_on_stack(stack, "quarantine", "release", row["data_hash"]).returncode == 1
+    assert run_on_stack(stack, "quarantine", "release", row["data_hash"], *WHY).returncode == 1
 
 
 def test_an_unreadable_instance_is_kept_cannot_be_released_and_is_discarded(
@@ -109,13 +92,13 @@ def test_an_unreadable_instance_is_kept_cannot_be_released_and_is_discarded(
     saved = tmp_path / "kept.dcm"
 
     assert (statuses, row["reason"], row["state"]) == ({409}, "no-usable-uid", "held")
-    refused = run_on_stack(stack, "quarantine", "release", row["data_hash"])
+    refused = run_on_stack(stack, "quarantine", "release", row["data_hash"], *WHY)
     assert refused.returncode == 1
     assert "no-usable-uid" in refused.stderr
     assert run_on_stack(stack, "quarantine", "show", row["data_hash"], "--save", str(saved)).returncode == 0
     assert saved.read_bytes() == sent
-    assert run_on_stack(stack, "quarantine", "discard", row["data_hash"]).returncode == 1
-    assert run_on_stack(stack, "quarantine", "discard", row["data_hash"], "--yes").returncode == 0
+    assert run_on_stack(stack, "quarantine", "discard", row["data_hash"], *WHY).returncode == 1
+    assert run_on_stack(stack, "quarantine", "discard", row["data_hash"], "--yes", *WHY).returncode == 0
     quarantined_row(stack, len(sent), "discarded")
     assert run_on_stack(stack, "quarantine", "show", row["data_hash"], "--save", str(tmp_path / "gone")).returncode == 1
 
@@ -153,8 +136,8 @@ def test_beside_a_cluster_the_commands_need_only_variables(stack: RunningStack, 
     saved = tmp_path / "kept.dcm"
     shown = run_command(variables, "quarantine", "show", row["data_hash"], "--json", "--save", str(saved))
     reader = run_command(variables | stack.env, "quarantine", "list")
-    refused = run_command(variables, "quarantine", "release", row["data_hash"], "--stow-url", base)
-    discarded = run_command(variables, "quarantine", "discard", row["data_hash"], "--yes")
+    refused = run_command(variables, "quarantine", "release", row["data_hash"], "--stow-url", base, *WHY)
+    discarded = run_command(variables, "quarantine", "discard", row["data_hash"], "--yes", *WHY)
 
     assert (shown.returncode, json.loads(shown.stdout)["data_hash"]) == (0, row["data_hash"])
     assert saved.read_bytes() == sent

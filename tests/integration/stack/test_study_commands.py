@@ -1,6 +1,5 @@
 """Commands about studies on the running stack: over REST and on the command line, one object and one event each."""
 
-import asyncio
 import json
 from uuid import uuid4
 
@@ -10,13 +9,7 @@ import pytest
 from deploy.commands.stow import store_file
 from deploy.local.report import dicomweb_url
 from deploy.local.running import RunningStack
-from operators.connectors.s3.store import S3ObjectStore
-from operators.store.commands import read_command
-from schemas.events import StudyCommand
-from schemas.objects import Bucket, command_key
-from schemas.settings.reading import load
-from schemas.settings.servers import StoreSettings
-from tests.integration.stack.test_quarantine_and_conflicts import run_on_stack
+from tests.support.machine.study_commands import events_of, object_of, run_on_stack
 from tests.support.worlds.reading import part10
 
 WHY = "sent to the wrong archive"
@@ -38,23 +31,6 @@ def study(stack: RunningStack) -> str:
     return found
 
 
-def object_of(stack: RunningStack, study_uid: str, command_id: str) -> StudyCommand | None:
-    async def read() -> StudyCommand | None:
-        async with S3ObjectStore(load(StoreSettings, stack.env)) as store:
-            return await read_command(store, Bucket.HOT, command_key("local", study_uid, command_id))
-
-    return asyncio.run(read())
-
-
-def events(stack: RunningStack, command_id: str) -> list[tuple[str, str, str]]:
-    """Return action, who and why of each event of a command, as the topic's command prints them."""
-    done = run_on_stack(stack, "topics", "read", "study-command", "--json", "--patient-data")
-    assert done.returncode == 0, done.stderr
-    values = [json.loads(line)["value"] for line in done.stdout.splitlines()]
-    found = [value for value in values if value["event_id"] == command_id]
-    return [(value["action"], value["who"], value["why"]) for value in found]
-
-
 def post(stack: RunningStack, study_uid: str, said: dict[str, object], **headers: str) -> httpx.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.post(f"{stack.api_url}/v1/studies/{study_uid}/commands", json=said, headers=named, timeout=30)
@@ -70,7 +46,7 @@ def test_a_study_is_deleted_over_rest_by_an_object_and_an_event(stack: RunningSt
     stored = object_of(stack, study, command_id)
     assert stored is not None
     assert (stored.action, stored.who, stored.why) == ("delete", "loopback", WHY)
-    assert events(stack, command_id) == [("delete", "loopback", WHY)] * 2
+    assert events_of(stack, command_id) == [("delete", "loopback", WHY)] * 2
 
 
 def test_a_study_is_restored_on_the_command_line_by_an_object_and_an_event(stack: RunningStack, study: str) -> None:
@@ -82,7 +58,7 @@ def test_a_study_is_restored_on_the_command_line_by_an_object_and_an_event(stack
 
     assert stored is not None
     assert (stored.action, stored.who, stored.occurred_at.isoformat()) == ("restore", "ops", said["occurred_at"])
-    assert events(stack, said["id"]) == [("restore", "ops", WHY)]
+    assert events_of(stack, said["id"]) == [("restore", "ops", WHY)]
     again = run_on_stack(stack, "studies", "restore", study, "--why", WHY, "--who", "ops", "--id", said["id"])
     assert "was given before" in again.stdout
 
@@ -122,6 +98,6 @@ def test_what_cannot_be_done_is_a_line(stack: RunningStack, study: str) -> None:
     unknown = run_on_stack(stack, "studies", "delete", "1.2.999", "--why", WHY)
     no_reason = run_on_stack(stack, "studies", "delete", study, "--why", "")
 
-    assert (unknown.returncode, no_reason.returncode) == (1, 1)
+    assert (unknown.returncode, no_reason.returncode) == (1, 2)
     assert "no instance of this study is stored" in unknown.stderr
-    assert "say why" in no_reason.stderr
+    assert "should be a line of 1 to 1024 characters" in no_reason.stderr

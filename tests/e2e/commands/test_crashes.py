@@ -1,0 +1,101 @@
+"""Wherever the process that gives a command dies, the gateways complete within a minute what it left unfinished."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from deploy.local.running import wait_until
+from tests.e2e.conftest import Proof
+from tests.support.data.generate import Volume, files
+from tests.support.machine.processes import ROOT, free_port, started
+from tests.support.machine.study_commands import events_of, object_of
+
+HEALED_S = 60.0
+WHY = "a test of crashes"
+# How long an intent without an object stays open, and a round of the outbox at most.
+GIVEN_UP_S = 60.0 + 20.0
+# The points at which a process dies, and how often the event is published in all.
+POINTS = {"after_intent": 0, "after_put": 1, "after_event": 2, "after_done": 1}
+
+# Gives a command with an id in a process of its own, which dies at a point.
+Dies = Callable[[Proof, str, str, str], None]
+
+
+@pytest.fixture(scope="module")
+def study(proof: Proof, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A study that is stored."""
+    paths = files(Volume(studies=1, slices=2, size=64, seed=390), tmp_path_factory.mktemp("sent"))
+    assert proof.send(paths).complete
+    return paths[0].parent.name
+
+
+def settings(proof: Proof, point: str) -> dict[str, str]:
+    return {**proof.archive.env, "FLUORO_INTAKE_FAILPOINT": point, "FLUORO_TESTS": "1"}
+
+
+def on_the_command_line(proof: Proof, study: str, command_id: str, point: str) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_")}
+    arguments = ("studies", "hold", study, "--why", WHY, "--who", "loopback", "--id", command_id)
+    done = subprocess.run(
+        (sys.executable, "-m", "deploy.commands", *arguments),
+        cwd=ROOT,
+        env={**kept, **settings(proof, point)},
+        capture_output=True,
+        check=False,
+        timeout=HEALED_S,
+    )
+    assert done.returncode == -signal.SIGKILL
+
+
+def over_rest(proof: Proof, study: str, command_id: str, point: str) -> None:
+    port = free_port()
+    process = started("deploy.web", **settings(proof, point) | {"FLUORO_API_PORT": str(port)})
+    try:
+        assert process.stdout
+        assert process.stdout.readline().startswith("fluoro web ready")
+        with pytest.raises(httpx.TransportError):
+            httpx.post(
+                f"http://127.0.0.1:{port}/v1/studies/{study}/commands",
+                json={"id": command_id, "action": "hold", "why": WHY},
+                timeout=HEALED_S,
+            )
+    finally:
+        process.terminate()
+        process.communicate(timeout=HEALED_S)
+
+
+def open_bytes(outbox: Path) -> int:
+    return sum(path.stat().st_size for path in outbox.glob("*.jsonl"))
+
+
+@pytest.mark.parametrize("dies", [on_the_command_line, over_rest])
+@pytest.mark.parametrize("point", POINTS)
+def test_a_command_is_complete_within_a_minute_of_a_crash_or_was_never_given(
+    point: str, dies: Dies, proof: Proof, study: str
+) -> None:
+    command_id = str(uuid4())
+    dies(proof, study, command_id, point)
+
+    def is_complete() -> bool:
+        told.append(events_of(proof.archive, command_id))
+        return len(told[-1]) == POINTS[point]
+
+    told = list[list[tuple[str, str, str]]]()
+    wait_until(is_complete, HEALED_S, "the command has not its events")
+    stored = object_of(proof.archive, study, command_id)
+    assert (stored is not None) == bool(POINTS[point])
+    assert set(told[-1]) == ({("hold", "loopback", WHY)} if stored else set())
+
+
+def test_the_auditor_finds_nothing_wrong_after_all_these_crashes(proof: Proof) -> None:
+    outbox = Path(proof.archive.env["FLUORO_INTAKE_OUTBOX_DIR"])
+    wait_until(lambda: open_bytes(outbox) == 0, GIVEN_UP_S, "the outbox is not empty")
+
+    assert proof.wrong() == {}
