@@ -14,7 +14,7 @@ from operators.catalog.contents import CHOSEN_AT, Precedence
 from operators.catalog.ports import SHORT_FRAMES_BYTES, Hit, InstanceResult, Location, Page, SeriesResult, StudyResult
 from operators.catalog.query import BY_PATH, Match, Query, like_pattern
 from operators.connectors.postgres.connecting import CONNECT_S, parameters, pool_name, unavailable
-from operators.dicom.attributes import LEVELS, Level
+from operators.dicom.attributes import LEVELS, Attribute, Level
 from schemas.settings.servers import CatalogSettings
 
 Row = tuple[Any, ...]
@@ -90,6 +90,10 @@ ONE: dict[tuple[str, str], LiteralString] = {
     ("between", "both"): "{} BETWEEN %s AND %s",
     ("empty", ""): "coalesce({}::text, '') = ''",
 }
+# The SQL of each of few patterns: one that may begin the text, and one of a later component group of a name (PS3.5
+# 6.2.1.2). Few names have such a group, and those have an index of their own. ANY(...) would use no index of beginnings.
+PATTERN: dict[str, LiteralString] = {"-": "{0} LIKE %s", "=": "({0} LIKE '%%=%%' AND {0} LIKE %s)"}
+MOST_SPELLED_OUT = 4
 SEVERAL_VALUES = ("codes", "texts", "uids")
 SEVERAL: dict[tuple[str, str], LiteralString] = {
     ("equals", ""): "{} && ARRAY[%s]",
@@ -275,11 +279,20 @@ def _condition(match: Match) -> Condition:
 def _form(match: Match) -> str:
     """Return the form of a condition's operator, which depends on the number of values."""
     if match.operator == "like":
-        return "one" if len(match.values) == 1 else "many"
+        return _form_of_patterns(match.attribute, [str(pattern) for pattern in match.values])
     if match.operator == "between":
         low, high = match.values
         return "to" if low is None else "from" if high is None else "both"
     return ""
+
+
+def _form_of_patterns(attribute: Attribute, patterns: list[str]) -> str:
+    """Return "one", "many", or the kind of each pattern, a key of PATTERN, where few of them each have an index."""
+    if len(patterns) == 1:
+        return "one"
+    if len(patterns) > MOST_SPELLED_OUT or attribute.matching in SEVERAL_VALUES:
+        return "many"
+    return "".join("=" if pattern.startswith("*=") else "-" for pattern in patterns)
 
 
 def _values(tenant: str, query: Query) -> Iterator[Any]:
@@ -299,7 +312,7 @@ def _match_values(matches: Iterable[Match]) -> Iterator[Any]:
             yield list(match.values)
         elif match.operator == "like":
             patterns = [like_pattern(str(pattern)) for pattern in match.values]
-            yield patterns if len(patterns) > 1 else patterns[0]
+            yield from [patterns] if _form(match) == "many" else patterns
         else:
             yield from (value for value in match.values if value is not None)
 
@@ -371,8 +384,11 @@ def _conditions(shape: StatementShape) -> Iterator[sql.Composable]:
 def _text_of(condition: Condition) -> sql.Composable:
     path, operator, form = condition
     attribute = BY_PATH[path]
+    column = sql.Identifier(attribute.level, attribute.column)
     texts = SEVERAL if attribute.matching in SEVERAL_VALUES else ONE
-    return sql.SQL(texts[operator, form]).format(sql.Identifier(attribute.level, attribute.column))
+    if (operator, form) not in texts:
+        return sql.SQL("({})").format(sql.SQL(" OR ").join(sql.SQL(PATTERN[kind]).format(column) for kind in form))
+    return sql.SQL(texts[operator, form]).format(column)
 
 
 def _hit(row: Row, levels: tuple[Level, ...]) -> Hit:
