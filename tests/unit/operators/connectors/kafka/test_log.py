@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -168,10 +168,14 @@ def test_an_error_of_one_report_stops_no_other() -> None:
     run(test)
 
 
-def threads_of_clients() -> int:
-    """Return how many threads of this process belong to librdkafka's clients."""
-    names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
-    return sum(name.startswith("rdk:") for name in names)
+def threads_of_clients() -> set[str]:
+    """Return the threads of this process that belong to librdkafka's clients; one that ends meanwhile may be missing."""
+    threads = set()
+    for path in Path("/proc/self/task").glob("*/comm"):
+        with suppress(OSError):
+            if path.read_text().startswith("rdk:"):
+                threads.add(path.parent.name)
+    return threads
 
 
 def test_a_log_that_is_closed_leaves_no_client_alive_with_records_that_nobody_takes() -> None:
@@ -184,7 +188,8 @@ def test_a_log_that_is_closed_leaves_no_client_alive_with_records_that_nobody_ta
     before = threads_of_clients()
     asyncio.run(test())
 
-    assert threads_of_clients() == before
+    # A thread of an earlier test's client may have ended meanwhile.
+    assert threads_of_clients() <= before
 
 
 def test_checks_use_the_one_client_of_a_log() -> None:
@@ -192,7 +197,7 @@ def test_checks_use_the_one_client_of_a_log() -> None:
         before, producer = threads_of_clients(), producer_of(log)
         await asyncio.gather(*(log.check() for _ in range(5)))
 
-        assert threads_of_clients() == before
+        assert threads_of_clients() <= before
         assert producer_of(log) is producer
 
     run(test)
