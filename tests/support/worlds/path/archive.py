@@ -14,9 +14,10 @@ from operators.connectors.memory.stores import MemoryObjectStore, StoredBytes
 from operators.dicom.attributes import TAGS
 from operators.dicom.instance import data_hasher, prefix_hash
 from operators.errors import Unavailable
-from schemas.events import NAMESPACE, Action, StudyCommand
+from schemas.codec import encode
+from schemas.events import NAMESPACE, Action, InstanceStored, StudyCommand
 from schemas.objects import Bucket, Envelope, Identity
-from schemas.topics import STUDY_COMMAND
+from schemas.topics import INSTANCE_STORED, STUDY_COMMAND
 from tests.support.data.small_instances import short_element
 from tests.support.worlds.catalog_histories import NOON
 from tests.support.worlds.intake import CT, EXPLICIT
@@ -155,7 +156,13 @@ class Archive:
         return prefix_hash(prefix) == envelope.prefix_hash and data == content.data
 
     def command(self, study: int, action: Action, expects: int) -> None:
-        """Publish a command about a study; its event is published again until the broker has acknowledged it."""
+        """Publish a command about a study; its event is published again until the broker has acknowledged it.
+
+        A choice is one of the contents that were announced; without one there is no command.
+        """
+        chosen = self._any_announced(study) if action == "choose" else None
+        if action == "choose" and chosen is None:
+            return
         event = StudyCommand(
             event_id=str(uuid5(NAMESPACE, f"command {len(self.senders)}")),
             tenant="local",
@@ -165,8 +172,16 @@ class Archive:
             who="tester",
             why="a test",
             expected_instances=expects if action == "expect" else None,
+            sop_uid=chosen.sop_uid if chosen else None,
+            data_hash=chosen.data_hash if chosen else None,
+            instance=encode(chosen) if chosen else None,
         )
         self.senders.append(self._loop.create_task(self._publish(event)))
+
+    def _any_announced(self, study: int) -> InstanceStored | None:
+        announced = self.machines.events.events(INSTANCE_STORED)
+        found = [one for one in announced if isinstance(one, InstanceStored) and one.study_uid == f"1.2.3.{study}"]
+        return self.chance.choice(found) if found else None
 
     async def _publish(self, event: StudyCommand) -> None:
         connection = Connection("broker", self.chance, self.machines.broker_faults)

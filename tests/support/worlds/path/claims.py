@@ -8,7 +8,7 @@ from operators.deidentify.study_facts import study_facts
 from operators.dicom.instance import prefix_hash
 from operators.study.commands import CHANGES_SHOWN
 from schemas.codec import decode
-from schemas.events import InstanceStored, StudyCommand, StudyDue, StudyFacts, StudySettled, TransferEnded
+from schemas.events import Action, InstanceStored, StudyCommand, StudyDue, StudyFacts, StudySettled, TransferEnded
 from schemas.objects import Bucket, Envelope
 from schemas.topics import INSTANCE_STORED, STUDY_COMMAND, STUDY_DUE, STUDY_FACTS, STUDY_SETTLED, TRANSFER_ENDED
 from tests.support.worlds.path.archive import Archive
@@ -21,6 +21,26 @@ CLOCK_ERROR_S = 1.0
 def _instances_stored(archive: Archive) -> list[InstanceStored]:
     events = archive.machines.events.events(INSTANCE_STORED)
     return [event for event in events if isinstance(event, InstanceStored)]
+
+
+def _commands(archive: Archive, *actions: Action) -> list[StudyCommand]:
+    """Return the commands of these actions in the order in which they count."""
+    events = archive.machines.events.events(STUDY_COMMAND)
+    found = [event for event in events if isinstance(event, StudyCommand) and event.action in actions]
+    return sorted(found, key=lambda event: (event.occurred_at, event.event_id))
+
+
+def _chosen(archive: Archive) -> dict[tuple[str, str], str]:
+    """Return the data hash of what was chosen last, by study and SOP UID."""
+    choices = _commands(archive, "choose")
+    return {(event.study_uid, event.sop_uid or ""): event.data_hash or "" for event in choices}
+
+
+def _shown(archive: Archive, study_uid: str) -> list[tuple[str, str]]:
+    """Return SOP UID and data hash of each instance that the study shows: none if it is deleted."""
+    last = {event.study_uid: event.action for event in _commands(archive, "delete", "restore")}
+    rows = archive.catalog.tables.instances.values() if last.get(study_uid) != "delete" else ()
+    return [(row.sop_uid, row.data_hash) for row in rows if row.study_uid == study_uid]
 
 
 def _first_stored(archive: Archive) -> dict[tuple[str, str], dict[str, datetime]]:
@@ -40,15 +60,21 @@ def all_is_published(archive: Archive) -> None:
 
 
 def all_is_shown(archive: Archive) -> None:
-    """Of every instance the content that was stored first is shown, and each other content is a conflict of it."""
+    """Of every instance the content that was chosen last is shown, or else that which was stored first.
+
+    Each other content is a conflict of it. A deleted study counts nothing.
+    """
     tables, stored = archive.catalog.tables, _first_stored(archive)
     shown = {(row.study_uid, row.sop_uid): row.data_hash for row in tables.instances.values()}
     lost = defaultdict(set)
     for row in tables.conflicts.values():
         lost[row.study_uid, row.sop_uid].add(row.data_hash)
     first = {key: min(kept, key=lambda each: (kept[each], each)) for key, kept in stored.items()}
+    first |= _chosen(archive)
     assert shown == first
     assert {key: kept.keys() - {first[key]} for key, kept in stored.items() if len(kept) > 1} == lost
+    counts = {study_uid: row.instances for (_, study_uid), row in tables.studies.items()}
+    assert counts == {study_uid: len(_shown(archive, study_uid)) for study_uid in counts}
 
 
 def shown_can_be_read(archive: Archive) -> None:
@@ -71,12 +97,17 @@ def shown_can_be_read(archive: Archive) -> None:
 
 
 def first_stays(archive: Archive) -> None:
-    """A content that was acknowledged before another one was sent is not replaced by it, whatever clocks say."""
-    shown = {row.sop_uid: row.data_hash for row in archive.catalog.tables.instances.values()}
+    """A content that was acknowledged before another one was sent is not replaced by it, unless somebody chooses it."""
+    chosen = _chosen(archive)
+    shown = {
+        row.sop_uid: row.data_hash
+        for row in archive.catalog.tables.instances.values()
+        if (row.study_uid, row.sop_uid) not in chosen
+    }
     for first, acknowledged_s in archive.acknowledged.items():
         for other, sent_s in archive.sent.items():
             if first.sop_uid == other.sop_uid and acknowledged_s + CLOCK_ERROR_S < sent_s:
-                assert shown[first.sop_uid] != other.data_hash
+                assert shown.get(first.sop_uid) != other.data_hash
 
 
 def revisions_are_right(archive: Archive) -> None:
@@ -86,10 +117,10 @@ def revisions_are_right(archive: Archive) -> None:
         of_study = [row for row in tables.revision_rows.values() if row.study_uid == study_uid]
         rows = sorted(of_study, key=lambda row: row.revision)
         assert [row.revision for row in rows] == list(range(1, len(rows) + 1))
-        now_shown = [(row.sop_uid, row.data_hash) for row in tables.instances.values() if row.study_uid == study_uid]
-        assert rows[-1].digest == digest(now_shown)
+        # A study that is deleted before it settles has no revision.
+        assert (rows[-1].digest if rows else digest(())) == digest(_shown(archive, study_uid))
         # Whoever ignores a version that is not above the last one has seen the present state in the end.
-        assert max(announced(archive, study_uid))[2] == rows[-1].digest
+        assert not rows or max(announced(archive, study_uid))[2] == rows[-1].digest
     if not archive.was_restored:
         known = {(row.version, row.revision, row.digest) for row in tables.revision_rows.values()}
         assert {settled for _, study_uid in tables.studies for settled in announced(archive, study_uid)} == known

@@ -152,7 +152,7 @@ _shares = st.sampled_from((0.0, 0.0, 0.2, 0.6, 1.0))
 _studies = st.sampled_from((1, 14, 2))
 _contents = st.builds(Content, _studies, st.integers(1, 2), st.integers(0, 1))
 _sends = st.builds(Send, st.integers(0, 1), st.lists(_contents, min_size=1, max_size=4).map(tuple))
-_actions: st.SearchStrategy[Action] = st.sampled_from(("settle", "expect", "restore", "hold"))
+_actions: st.SearchStrategy[Action] = st.sampled_from(("settle", "expect", "delete", "restore", "choose", "hold"))
 _moves: st.SearchStrategy[Move] = st.one_of(
     _sends,
     _sends,
