@@ -271,6 +271,8 @@ def _write_instances(
     instances = (*arrived, *now_decided.chosen)
     change = instance_change(known, instances, now_decided)
     tables.put_instances(change.shown, change.lost, change.cleared)
+    if deletions or now_decided.deleted:
+        tables.show_instances(set(deletions) - now_decided.deleted, now_decided.deleted)
     totals = tables.series_totals(change.touched | _series_of(known, deletions))
     tables.put_studies(*study_and_series_changes(known, instances, totals, now_decided))
     return tuple(conflict_output(shown, lost) for shown, lost in change.conflicts)

@@ -123,6 +123,12 @@ class CatalogTables(Protocol):
     ) -> None:
         """Write instances and conflicts; delete the conflicts under `cleared`: an instance's key and a data hash."""
 
+    def show_instances(self, shown: Collection[StudyKey], hidden: Collection[StudyKey]) -> None:
+        """Show the instances of studies that are restored, and hide those of studies that are deleted.
+
+        An instance that is written is shown, until its study is hidden again.
+        """
+
     def put_commands(
         self, rows: Collection[CommandRow], decisions: Collection[DecisionRow]
     ) -> frozenset[tuple[StudyKey, UUID]]:
@@ -365,8 +371,8 @@ class Location:
 class CatalogQueries(Protocol):
     """Reading the catalog, one tenant at a time: no method returns another tenant's rows.
 
-    Only shown instances are found, and studies and series with shown instances: an instance is shown if its series counts
-    instances, and a deleted study's series count none. Each call reads a consistent state of
+    Only shown instances are found, and studies and series with shown instances: those of a deleted study are not shown, so
+    that it counts none. Each call reads a consistent state of
     the catalog, but two calls may read different states: between two pages a study can appear. An object may have moved
     to another tier since its location was read. Every method raises Unavailable when the catalog does not answer in
     time.

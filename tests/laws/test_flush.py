@@ -161,6 +161,9 @@ def test_a_study_is_deleted_if_the_last_command_says_so(events: list[Event], dat
     last = last_of(events, "delete", "restore")
     decisions = {key[1]: row.in_force for key, row in catalog.tables.decisions.items() if row.subject == "deletion"}
     assert decisions == {study: one.action == "delete" for study, one in last.items()}
+    assert {study for _, study in catalog.tables.hidden} == {
+        study for study, is_in_force in decisions.items() if is_in_force
+    }
     shown = {row.study_uid for row in catalog.tables.studies.values() if row.instances}
     assert shown == {row.study_uid for row in catalog.tables.instances.values()} - {
         study for study, is_deleted in decisions.items() if is_deleted

@@ -12,7 +12,7 @@ from operators.catalog.rows import DecisionRow, InstanceKey, StudyKey
 class Decided:
     """The deleted studies, and by instance the contents that were ever chosen for it, the last choice first.
 
-    A deleted study shows no instance, so its counts are zero, and what counts none is not shown. The last choice of an
+    A deleted study shows no instance, so that its counts are zero. The last choice of an
     instance is shown. If the instance is the first of its study or series, it gives them its attributes by the last
     choice that lies in them: an earlier choice may have been of another series.
     """

@@ -64,6 +64,7 @@ class MemoryTables:
     commands: dict[tuple[str, str, UUID], CommandRow] = field(default_factory=dict)
     decisions: dict[tuple[str, str, str, str, str], DecisionRow] = field(default_factory=dict)
     dues: dict[tuple[str, str, UUID], DueRow] = field(default_factory=dict)
+    hidden: set[tuple[str, ...]] = field(default_factory=set)
     applied: dict[tuple[Shard, TopicPartition], int] = field(default_factory=dict)
     waiting: dict[tuple[Shard, UUID], WaitingDueRow] = field(default_factory=dict)
     announced: dict[Shard, int] = field(default_factory=dict)
@@ -114,6 +115,10 @@ class MemoryTables:
         self.instances.update({(row.tenant, row.study_uid, row.sop_uid): row for row in shown})
         self.conflicts.update({(row.tenant, row.study_uid, row.sop_uid, row.data_hash): row for row in lost})
         self.conflicts = {key: row for key, row in self.conflicts.items() if key not in set(cleared)}
+
+    def show_instances(self, shown: Collection[StudyKey], hidden: Collection[StudyKey]) -> None:
+        """Show the instances of some studies, and hide those of others."""
+        self.hidden = (self.hidden - {tuple(study) for study in shown}) | {tuple(study) for study in hidden}
 
     def put_commands(
         self, rows: Collection[CommandRow], decisions: Collection[DecisionRow]

@@ -25,6 +25,7 @@ class Rows(Protocol):
     series: dict[tuple[str, str, str], SeriesRow]
     instances: dict[tuple[str, str, str], InstanceRow]
     decisions: dict[tuple[str, str, str, str, str], DecisionRow]
+    hidden: set[tuple[str, ...]]
 
 
 @dataclass
@@ -35,6 +36,7 @@ class DirectRows:
     series: dict[tuple[str, str, str], SeriesRow] = field(default_factory=dict)
     instances: dict[tuple[str, str, str], InstanceRow] = field(default_factory=dict)
     decisions: dict[tuple[str, str, str, str, str], DecisionRow] = field(default_factory=dict)
+    hidden: set[tuple[str, ...]] = field(default_factory=set)
 
 
 @dataclass
@@ -93,9 +95,8 @@ class MemoryQueries(Failing):
         self.before_request("catalog")
 
     def _shown_row(self, key: tuple[str, str, str]) -> InstanceRow | None:
-        """Return an instance's row if its series counts instances: a deleted study's series count none."""
-        row = self.rows.instances.get(key)
-        return row if row and self.rows.series[*key[:2], row.series_uid].instances else None
+        """Return an instance's row if its study is not hidden."""
+        return self.rows.instances.get(key) if key[:2] not in self.rows.hidden else None
 
     def _lineages(self, tenant: str, level: Level) -> Iterator[Lineage]:
         """Yield every shown row of a level together with the rows above it."""

@@ -173,6 +173,13 @@ class PostgresTables:
             if cleared:
                 self._connection.cursor().executemany(CLEAR_CONFLICT, cleared)
 
+    def show_instances(self, shown: Collection[StudyKey], hidden: Collection[StudyKey]) -> None:
+        """Show the instances of some studies, and hide those of others."""
+        with self._connection.pipeline():
+            for is_shown, studies in ((True, shown), (False, hidden)):
+                if studies:
+                    self._connection.execute(SHOW_INSTANCES, (is_shown, *_columns(studies, 2), is_shown))
+
     def put_commands(
         self, rows: Collection[CommandRow], decisions: Collection[DecisionRow]
     ) -> frozenset[tuple[StudyKey, UUID]]:
@@ -465,6 +472,8 @@ PUT_QUARANTINE = _upsert(
     "tenant, data_hash",
     "(excluded.stored_at, excluded.occurred_at, excluded.event_id) > (old.stored_at, old.occurred_at, old.event_id)",
 )
+SHOW_INSTANCES = """UPDATE instance SET is_shown = %s FROM unnest(%s::text[], %s::text[]) AS wanted (tenant, study_uid)
+    WHERE instance.tenant = wanted.tenant AND instance.study_uid = wanted.study_uid AND is_shown <> %s"""
 PUT_COMMANDS = _insert_together(CommandRow, "command", "RETURNING tenant, study_uid, command_id")
 PUT_DECISION = _upsert(
     DecisionRow,

@@ -56,12 +56,12 @@ ORDER: dict[Level, tuple[Ordered, ...]] = {
     "series": (("series.series_number", "ASC"), ("series.series_uid", "ASC")),
     "instance": (("instance.instance_number", "ASC"), ("instance.sop_uid", "ASC")),
 }
-# Studies and series without a shown instance are known only from contents that lost a conflict, or are deleted. What is
-# deleted counts no instance, so that an instance is shown if its series counts any.
+# Studies and series without a shown instance are known only from contents that lost a conflict, or are deleted: what is
+# deleted counts no instance.
 SHOWN: dict[Level, LiteralString] = {
     "study": "study.is_shown",
     "series": "series.instances > 0",
-    "instance": "series.instances > 0",
+    "instance": "instance.is_shown",
 }
 # In the order of the joins: from the instance's series up to its study.
 JOINS: dict[Level, LiteralString] = {
@@ -125,20 +125,21 @@ LOCATION: LiteralString = """
 SHORT_FRAMES: LiteralString = (
     f"CASE WHEN octet_length(instance.frames) <= {SHORT_FRAMES_BYTES} THEN instance.frames ELSE '' END"
 )
-SHOWN_INSTANCES: LiteralString = f"FROM instance {JOINS['series']} WHERE {SHOWN['instance']}"
-LOCATE_STUDY: LiteralString = f"""{LOCATION}, {SHORT_FRAMES} {SHOWN_INSTANCES}
-    AND tenant = %s AND study_uid = %s
+LOCATE_STUDY: LiteralString = f"""{LOCATION}, {SHORT_FRAMES} FROM instance {JOINS["series"]}
+    WHERE tenant = %s AND study_uid = %s AND {SHOWN["instance"]}
     ORDER BY series.series_number, series.series_uid, instance.instance_number, instance.sop_uid"""
-LOCATE_SERIES: LiteralString = f"""{LOCATION}, {SHORT_FRAMES} {SHOWN_INSTANCES}
-    AND tenant = %s AND study_uid = %s AND series_uid = %s ORDER BY instance_number, sop_uid"""
-LOCATE_ONE: LiteralString = f"""{LOCATION}, instance.frames {SHOWN_INSTANCES}
-    AND tenant = %s AND study_uid = %s AND series_uid = %s AND sop_uid = %s"""
+LOCATE_SERIES: LiteralString = f"""{LOCATION}, {SHORT_FRAMES} FROM instance
+    WHERE tenant = %s AND study_uid = %s AND series_uid = %s AND {SHOWN["instance"]} ORDER BY instance_number, sop_uid"""
+LOCATE_ONE: LiteralString = f"""{LOCATION}, instance.frames FROM instance
+    WHERE tenant = %s AND study_uid = %s AND series_uid = %s AND sop_uid = %s AND {SHOWN["instance"]}"""
 # A SOP Instance UID is found in other studies of the list too, which hardly occurs; a join of pairs takes twice as long.
 # The list of studies leaves out partitions when the statement is planned: for one study 15 of 16.
-IS_CHOSEN: LiteralString = """EXISTS (SELECT FROM decision AS one WHERE one.tenant = instance.tenant
-    AND one.study_uid = instance.study_uid AND one.sop_uid = instance.sop_uid AND one.subject = 'choice')"""
-SHOWN_CONTENTS: LiteralString = f"""SELECT study_uid, sop_uid, stored_at, data_hash, {IS_CHOSEN} {SHOWN_INSTANCES}
-    AND tenant = %s AND study_uid = ANY(%s) AND sop_uid = ANY(%s)"""
+IS_CHOSEN: LiteralString = """(study_uid, sop_uid) IN (
+    SELECT study_uid, sop_uid FROM decision WHERE tenant = %s AND study_uid = ANY(%s) AND subject = 'choice')"""
+CONTENT: LiteralString = f"study_uid, sop_uid, stored_at, data_hash, {IS_CHOSEN}"
+SHOWN_CONTENTS: LiteralString = f"""
+    SELECT {CONTENT} FROM instance
+    WHERE tenant = %s AND study_uid = ANY(%s) AND sop_uid = ANY(%s) AND {SHOWN["instance"]}"""  # noqa: S608 - constants
 
 # Path, operator and form of a condition.
 Condition = tuple[str, str, str]
@@ -218,7 +219,8 @@ class PostgresQueries:
 
     async def shown(self, tenant: str, instances: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Precedence]:
         """Return the precedence of the shown content of each of these instances that the catalog shows."""
-        values = (tenant, list({study for study, _ in instances}), list({uid for _, uid in instances}))
+        of_studies = (tenant, list({study for study, _ in instances}))
+        values = (*of_studies, *of_studies, list({uid for _, uid in instances}))
         rows = await self._fetch(tenant, SHOWN_CONTENTS.encode(), values)
         asked = set(instances)
         return {
@@ -366,9 +368,8 @@ def _by_study(shape: StatementShape) -> sql.Composable:
 
 
 def _joined(shape: StatementShape, others: set[Level]) -> sql.Composable:
-    """Return the rows of a shape, joined with those of other levels; instances always with their series."""
-    needed = {*others, "series"} if shape.level == "instance" else others
-    upper = [sql.SQL(join) for table, join in JOINS.items() if table in needed and table != shape.level]
+    """Return the rows of a shape, joined with those of other levels."""
+    upper = [sql.SQL(join) for table, join in JOINS.items() if table in others and table != shape.level]
     tables = sql.SQL(" ").join([sql.Identifier(shape.level), *upper])
     return sql.SQL("{} WHERE {}").format(tables, sql.SQL(" AND ").join(_conditions(shape)))
 
