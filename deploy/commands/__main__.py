@@ -79,6 +79,6 @@ def _add(parsers: "_SubParsersAction[ArgumentParser]", command: OperatorCommand)
 
 
 if __name__ == "__main__":
-    # Standard output is for programs that read --json. The line about a failure says what a client has said, too.
-    set_up_logs("commands", without=["broker_client_error"])
+    # Standard output is for programs that read --json. What a command prints says what these lines say, too.
+    set_up_logs("commands", without=["broker_client_error", "command_given"])
     sys.exit(main())

@@ -5,7 +5,7 @@ The object is the command. The outbox publishes the event of one whose process d
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import cast
 from uuid import uuid4
@@ -27,7 +27,7 @@ from schemas.codec import encode
 from schemas.events import Action, StudyCommand
 from schemas.topics import STUDY_COMMAND
 
-# For what is read before a command is stored: its study's earlier commands, and whether there is such a study.
+# For one look at the store: whether there is such a study, or what is under a key.
 LOOK_S = 5.0
 # How many commands of a study are read from the store at the same time.
 AT_ONCE = 16
@@ -84,8 +84,7 @@ class Commands:
         check(request)
         async with within(CLOCK_S):
             await self._ports.time.learn_time()
-        async with within(LOOK_S):
-            earlier = await self._earlier(request)
+        earlier = await self._earlier(request)
         same = next((each for each in earlier if each.event_id == request.command_id), None)
         given = await (self._repeat(request, same) if same else self._new(request, earlier))
         command = given.command
@@ -94,12 +93,17 @@ class Commands:
         return given
 
     async def _earlier(self, request: CommandRequest) -> list[StudyCommand]:
-        """Return the commands that the study has; one that cannot be read is logged, and no other waits for its repair."""
+        """Return the commands that the study has; only that with the request's id has its instance, which may be large.
+
+        There is no limit for all of them together: a study that has thousands must not be beyond command. One that
+        cannot be read is logged, and no other waits for its repair.
+        """
         keys = await self._tiers.command_keys(request.tenant, request.study_uid)
-        found = list[StudyCommand | None]()
+        earlier = list[StudyCommand]()
         for start in range(0, len(keys), AT_ONCE):
-            found += await asyncio.gather(*map(self._read, keys[start : start + AT_ONCE]))
-        return [command for command in found if command]
+            found = await asyncio.gather(*map(self._read, keys[start : start + AT_ONCE]))
+            earlier += (_slim(command, request.command_id) for command in found if command)
+        return earlier
 
     async def _read(self, key: str) -> StudyCommand | None:
         try:
@@ -182,6 +186,10 @@ class Commands:
     async def _publish(self, command: StudyCommand) -> None:
         async with within(ANNOUNCE_S):
             await self._ports.events.publish(STUDY_COMMAND, command)
+
+
+def _slim(command: StudyCommand, command_id: str) -> StudyCommand:
+    return command if command.event_id == command_id else replace(command, instance=None)
 
 
 def _note(action: str, earlier: Sequence[StudyCommand]) -> str:

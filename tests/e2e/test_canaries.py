@@ -17,6 +17,7 @@ import httpx
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian
 
+from schemas.topics import TOPICS
 from tests.audit.collect.object_store import BUCKETS, QUARANTINE, store
 from tests.audit.collect.topics import Topics
 from tests.audit.ledger import Line
@@ -35,7 +36,7 @@ from tests.support.senders.stow import Door, stow
 pytestmark = pytest.mark.filterwarnings("ignore")
 # Fields in which a canary may be, in topics that anybody may read: AE titles name machines.
 AE_FIELDS = {"calling_ae", "called_ae"}
-RESTRICTED = {"instance-stored", "record-rejected"}
+RESTRICTED = {topic.name for topic in TOPICS if topic.restricted}
 # Bytes that are no data set.
 NONSENSE = TOKEN.encode() * 100
 

@@ -6,12 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
 from deploy.local.running import wait_until
+from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files
 from tests.support.machine.processes import ROOT, free_port, started
@@ -75,6 +76,11 @@ def open_bytes(outbox: Path) -> int:
     return sum(path.stat().st_size for path in outbox.glob("*.jsonl"))
 
 
+def is_cataloged(proof: Proof, study: str, command_id: str) -> bool:
+    rows = PostgresHiddenRows(proof.archive.catalog("writer"))
+    return UUID(command_id) in {row.command_id for row in rows.commands("local", study)}
+
+
 @pytest.mark.parametrize("dies", [on_the_command_line, over_rest])
 @pytest.mark.parametrize("point", POINTS)
 def test_a_command_is_complete_within_a_minute_of_a_crash_or_was_never_given(
@@ -85,10 +91,10 @@ def test_a_command_is_complete_within_a_minute_of_a_crash_or_was_never_given(
 
     def is_complete() -> bool:
         told.append(events_of(proof.archive, command_id))
-        return len(told[-1]) == POINTS[point]
+        return len(told[-1]) == POINTS[point] and is_cataloged(proof, study, command_id) == bool(POINTS[point])
 
     told = list[list[tuple[str, str, str]]]()
-    wait_until(is_complete, HEALED_S, "the command has not its events")
+    wait_until(is_complete, HEALED_S, "the command has not its events and its row")
     stored = object_of(proof.archive, study, command_id)
     assert (stored is not None) == bool(POINTS[point])
     assert set(told[-1]) == ({("hold", "loopback", WHY)} if stored else set())

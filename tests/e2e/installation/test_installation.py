@@ -120,6 +120,9 @@ def test_what_both_doors_store_is_found_and_its_studies_are_announced(archive: I
     for study in studies:
         wait_found(archive, study, 3)
     wait_until(lambda: studies <= settled(archive), SOON_S, "the studies are not announced")
+    assert printed_by(archive, "studies", "hold", min(studies), "--why", "a test").startswith(
+        "hold is stored and published"
+    )
     returned = httpx.get(f"{archive.api_url}/dicomweb/studies/{min(studies)}", timeout=60).raise_for_status()
     assert returned.content.count(b"DICM") == 3
 

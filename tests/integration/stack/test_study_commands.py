@@ -51,7 +51,7 @@ def test_a_study_is_deleted_over_rest_by_an_object_and_an_event(stack: RunningSt
 
 def test_a_study_is_restored_on_the_command_line_by_an_object_and_an_event(stack: RunningStack, study: str) -> None:
     done = run_on_stack(stack, "studies", "restore", study, "--why", WHY, "--who", "ops", "--json")
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, f"On the local stack in {stack.folder.root}:\n")
     said = json.loads(done.stdout)
 
     stored = object_of(stack, study, said["id"])

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+import orjson
+
 from tests.support.data.generate import CANARY, Instance, Volume, instances, token
 
 SEED = 8_000
@@ -104,6 +106,25 @@ def requests(instance: Instance) -> Iterator[HttpRequest]:
         for name in ("Accept", "Range", "If-None-Match", "Host", "Origin", "X-Forwarded-For", "Authorization"):
             yield HttpRequest("GET", one + what, {name: TOKEN})
     yield from store_requests(file_of(instance))
+    yield from command_requests(instance)
+
+
+def command_requests(instance: Instance) -> Iterator[HttpRequest]:
+    """Yield commands, most of them malformed; those that are carried out change nothing that is shown."""
+    address, said = f"/v1/studies/{instance.study_uid}/commands", {"action": "hold", "why": TOKEN}
+    for name in ("id", "action", "who", "count", "instance", "content", TOKEN):
+        yield _command(address, said | {name: TOKEN})
+    yield _command(address, said)
+    yield _command(address, said | {"why": f"{TOKEN}\n{TOKEN}"})
+    yield _command(address, said | {"action": "choose", "instance": instance.sop_uid, "content": "0" * 64})
+    yield _command(f"/v1/studies/{TOKEN}/commands", said)
+    yield HttpRequest("POST", address, {"Content-Type": "application/json"}, TOKEN.encode())
+    for name in ("Content-Type", "Content-Encoding", "Host", "Origin", "X-Forwarded-For"):
+        yield HttpRequest("POST", address, {"Content-Type": "application/json"} | {name: TOKEN}, b"{}")
+
+
+def _command(path: str, said: Mapping[str, str]) -> HttpRequest:
+    return HttpRequest("POST", path, {"Content-Type": "application/json"}, orjson.dumps(said))
 
 
 def store_requests(good: bytes) -> Iterator[HttpRequest]:

@@ -12,7 +12,7 @@ from operators.http.problem import Problem
 from schemas.codec import decode
 from schemas.events import InstanceStored
 from schemas.objects import Bucket
-from tests.support.worlds.commands import DELETE, CommandingProcess, published
+from tests.support.worlds.commands import DELETE, FIRST_ID, SECOND_ID, CommandingProcess, published
 from tests.support.worlds.intake import CT, EXPLICIT, GatewayProcess, IntakeWorld, data_set
 
 Contents = tuple[InstanceStored, InstanceStored]
@@ -51,6 +51,15 @@ def test_a_choice_carries_the_whole_event_of_its_content(world: IntakeWorld, con
     assert decode(given.command.instance or b"") == contents[1]
     assert (given.command.sop_uid, given.command.data_hash) == (INSTANCE, contents[1].data_hash)
     assert published(world) == [given.command]
+
+
+def test_a_choice_that_is_repeated_is_published_again_whole(world: IntakeWorld, contents: Contents) -> None:
+    request = replace(choose(contents[1].data_hash), command_id=FIRST_ID)
+    first = CommandingProcess.of(world).give(request).command
+    CommandingProcess.of(world).give(replace(request, command_id=SECOND_ID))
+
+    assert CommandingProcess.of(world).give(request).command == first
+    assert published(world)[-1] == first
 
 
 def test_a_hash_that_names_no_content_is_an_error_that_lists_those_that_there_are(
