@@ -882,6 +882,24 @@ def test_rows_of_before_take_the_object_that_the_next_event_of_their_content_tel
     assert found == held(twin.tables)
 
 
+@pytest.mark.usefixtures("earlier")
+def test_a_study_that_was_deleted_before_its_instances_had_a_column_for_it_stays_hidden(
+    owner: CatalogSettings, writer: CatalogSettings
+) -> None:
+    before, files = MemoryCatalog(), migrations.read_migrations(migrations.FOLDER)
+    run(before, [numbered([instance(), instance(study="1.2.2"), command("delete")])])
+    asyncio.run(migrate(owner, files[:11]))
+    with connect(writer) as connection:
+        connection.execute(OWN_SCHEMA)
+        for table in ("instance", "decision"):
+            for row in named(before.tables)[table].values():
+                put_as_before(connection, table, row)
+        asyncio.run(migrate(owner, files))
+        found = dict(connection.execute("SELECT study_uid, is_shown FROM instance").fetchall())
+
+    assert found == {"1.2.1": False, "1.2.2": True}
+
+
 async def twice_at_once(settings: CatalogSettings) -> None:
     await asyncio.gather(migrations.apply(settings), migrations.apply(settings))
 

@@ -30,7 +30,16 @@ from schemas.topics import (
     Topic,
     study_key,
 )
-from tests.support.worlds.catalog_histories import NOON, due, ended, in_tenant, instance, quarantined
+from tests.support.worlds.catalog_histories import (
+    NOON,
+    choice,
+    command,
+    due,
+    ended,
+    in_tenant,
+    instance,
+    quarantined,
+)
 
 SOON_S = 60.0
 TENANT = f"test-{uuid4().hex[:20]}"
@@ -149,6 +158,29 @@ def test_a_transfer_that_stored_nothing_becomes_a_row_and_no_job_rejects_it(
 
     assert [(row.study_uid, row.refused) for row in rows] == [("", {"too-large": 2})]
     assert {event.origin_value for event in rejected} == {b"behind it"}
+
+
+def test_commands_hide_a_study_show_it_again_and_choose_its_content(
+    stack: RunningStack, broker: BrokerSettings
+) -> None:
+    hidden = PostgresHiddenRows(stack.catalog("writer"))
+    first, other = instance(study="1.2.75", content="a"), instance(study="1.2.75", content="b", second=1)
+    last = publish(broker, first, instance(study="1.2.75", sop="2"))
+    publish(broker, due("1.2.75", last))
+    wait_until(lambda: study(stack, "1.2.75") == (2, 1), SOON_S, "no revision")
+    deleted = publish(broker, command("delete", "1.2.75", second=1))
+    publish(broker, due("1.2.75", number=2, commands=deleted))
+    wait_until(lambda: study(stack, "1.2.75") == (0, 2), SOON_S, "no revision of the deleted study")
+    restored = publish(broker, choice(other, second=2), command("restore", "1.2.75", second=3))
+    publish(broker, due("1.2.75", number=3, commands=restored))
+    wait_until(lambda: study(stack, "1.2.75") == (2, 3), SOON_S, "no revision of the restored study")
+    settled = [event for event in read(broker, STUDY_SETTLED, 3) if event.study_uid == "1.2.75"]
+    conflicts = [pair for pair in hidden.conflicts(TENANT, 9) if pair.lost.study_uid == "1.2.75"]
+
+    assert sorted({(event.revision, event.instances) for event in settled}) == [(1, 2), (2, 0), (3, 2)]
+    assert [(pair.shown.data_hash, pair.lost.data_hash) for pair in conflicts] == [(other.data_hash, first.data_hash)]
+    assert [row.action for row in hidden.commands(TENANT, "1.2.75")] == ["delete", "choose", "restore"]
+    assert {row.revision for row in hidden.dues(TENANT, "1.2.75")} >= {1, 2, 3}
 
 
 def test_a_poison_record_is_rejected_and_blocks_nothing(stack: RunningStack, broker: BrokerSettings) -> None:
