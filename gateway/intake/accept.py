@@ -4,7 +4,6 @@ This order makes the answer true: object first, event second, answer third. The 
 undone.
 """
 
-import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,7 +25,7 @@ from gateway.intake.transfer import Transfer
 from operators.dicom import instance, part10
 from operators.dicom.instance import Examination
 from operators.errors import Rejected, Unavailable
-from operators.store import quarantine
+from operators.store import checksum, quarantine
 from operators.store.ports import EventLog, StoreTime, Upload
 from schemas.events import InstanceStored
 from schemas.objects import Envelope, Identity
@@ -259,7 +258,7 @@ def _identity(transfer: Transfer, incoming: Incoming, examination: Examination) 
 
 
 def _upload(key: str, incoming: Incoming, data: Buffer, envelope: Envelope) -> Upload:
-    crc32c = base64.b64encode(incoming.body.crc32c.to_bytes(4, "big")).decode()
+    crc32c = checksum.written(incoming.body.crc32c)
     size_bytes = len(incoming.prefix) + incoming.body.size_bytes
     return Upload(key, (incoming.prefix, memoryview(data)), size_bytes, crc32c, envelope)
 

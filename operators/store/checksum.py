@@ -6,5 +6,10 @@ import google_crc32c
 
 
 def crc32c_of(data: bytes) -> str:
-    """Return the CRC32C of these bytes as S3 writes it: big-endian, base64."""
-    return base64.b64encode(int(google_crc32c.value(data)).to_bytes(4, "big")).decode()
+    """Return the CRC32C of these bytes as S3 writes it."""
+    return written(int(google_crc32c.value(data)))
+
+
+def written(crc32c: int) -> str:
+    """Return a CRC32C as S3 writes it: big-endian, base64."""
+    return base64.b64encode(crc32c.to_bytes(4, "big")).decode()

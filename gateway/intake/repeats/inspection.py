@@ -5,7 +5,6 @@ an object whose bytes are altered, cut short or gone on its disk, and fails to g
 disk gives the wrong bytes.
 """
 
-import base64
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, closing
@@ -18,7 +17,7 @@ from gateway.intake.spool import Body, Room, SpoolLimits
 from gateway.intake.tiers import TieredObject, TieredStore
 from operators.errors import Unavailable, Unreadable
 from operators.retrieval.reading import ExpectedBytes, damage_of, expected_of
-from operators.store import quarantine
+from operators.store import checksum, quarantine
 from operators.store.ports import StoredObject, Upload
 from schemas.objects import Envelope, Identity
 from schemas.telemetry import GATEWAY_DAMAGED
@@ -66,7 +65,7 @@ class Inspector:
             raise body.failed
         identity = Identity.of(found.key)
         key = quarantine.damaged_key(identity.tenant, identity.data_hash, body.data_hash)
-        crc32c = base64.b64encode(body.crc32c.to_bytes(4, "big")).decode()
+        crc32c = checksum.written(body.crc32c)
         with body.opened() as data:
             await self.keep_aside(Upload(key, (memoryview(data),), body.size_bytes, crc32c, envelope))
         return key

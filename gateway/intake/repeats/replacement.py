@@ -8,7 +8,6 @@ was.
 """
 
 import asyncio
-import base64
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -21,6 +20,7 @@ from gateway.intake.tiers import TieredObject, TieredStore
 from operators.dicom import instance, part10
 from operators.dicom.instance import Examination
 from operators.errors import Rejected, Unreadable
+from operators.store import checksum
 from operators.store.ports import Upload
 from schemas.objects import Envelope
 
@@ -109,4 +109,4 @@ def _crc32c(prefix: bytes, data: Buffer) -> str:
     for offset in range(0, len(view), CHUNK_BYTES):
         # google-crc32c refuses a memoryview, but takes an array over the same memory.
         crc = google_crc32c.extend(crc, np.frombuffer(view[offset : offset + CHUNK_BYTES], dtype=np.uint8))
-    return base64.b64encode(int(crc).to_bytes(4, "big")).decode()
+    return checksum.written(int(crc))
