@@ -293,8 +293,8 @@ def settle(tables: CatalogTables, due: StudyDue, shard: int, now: datetime) -> S
     if revision is not None:
         tables.put_revision(revision)
     last = revision or state.last
-    made = (*state.made, revision) if revision else state.made
-    return Settled(due_row(due, made[-1].revision if made else None), (*state.made, last) if last else ())
+    made = [row.revision for row in (*state.made, *([revision] if revision else []))]
+    return Settled(due_row(due, min(made, default=None)), (*state.made, last) if last else ())
 
 
 def _cataloged(study: StudyKey, version: int, now: datetime) -> Output:

@@ -182,7 +182,7 @@ class CatalogTables(Protocol):
     ) -> Announcements:
         """Keep the settled dues, which no longer wait, and note the returned revisions as announced.
 
-        A due that is kept already stays as it is.
+        A due that is kept already stays as it is, but for a revision that it makes only now.
 
         At most `most` revisions with versions above `above` are returned; all up to `above` count as announced.
         """

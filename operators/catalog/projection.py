@@ -174,7 +174,7 @@ def transfer_row(event: TransferEnded) -> TransferRow:
 
 
 def due_row(event: StudyDue, revision: int | None) -> DueRow:
-    """Return the row of a due that was applied, with the number of the revision that it made."""
+    """Return the row of a due that was applied, with the number of the first revision that it made."""
     return DueRow(
         tenant=event.tenant,
         study_uid=event.study_uid,

@@ -271,7 +271,7 @@ class DecisionRow:
 
 @dataclass(frozen=True, kw_only=True)
 class DueRow:
-    """A due that was applied; `revision` is the number of the revision that it made, None if it made none."""
+    """A due that was applied; `revision` is the number of the first revision that it made, None if it made none."""
 
     tenant: str
     study_uid: str

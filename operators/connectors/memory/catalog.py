@@ -226,13 +226,19 @@ class MemoryTables:
         """Keep settled dues, which no longer wait, and note the returned revisions as announced."""
         over = {(self.shard, due.event_id) for due in settled}
         self.waiting = {key: row for key, row in self.waiting.items() if key not in over}
-        self.dues = {(row.tenant, row.study_uid, row.event_id): row for row in settled} | self.dues
+        self._put_dues(settled)
         found = [row for row in self.revision_rows.values() if row.shard == self.shard[1] and row.version > above]
         revisions = tuple(sorted(found, key=lambda row: row.version)[:most])
         higher = revisions[-1].version if revisions else above
         self.announced[self.shard] = max(higher, self.announced.get(self.shard, 0))
         versions = {key: self.studies[key].version for key in studies if key in self.studies}
         return Announcements(versions, revisions)
+
+    def _put_dues(self, rows: Collection[DueRow]) -> None:
+        new = {(row.tenant, row.study_uid, row.event_id): row for row in rows}
+        known = {key: self.dues[key] for key in new.keys() & self.dues.keys()}
+        later = {key: replace(row, revision=new[key].revision) for key, row in known.items() if row.revision is None}
+        self.dues = self.dues | new | known | later
 
     def _next_version(self) -> int:
         self.version += 1

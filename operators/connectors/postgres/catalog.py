@@ -416,11 +416,11 @@ def _upsert_together(kind: type[Any], table: str, key: str, guard: str) -> bytes
     return _upsert_from(rows.format(_names(kind), sql.Identifier(table)), kind, table, key, guard)
 
 
-def _insert_together(kind: type[Any], table: str, rest: LiteralString = "") -> bytes:
-    """Return an INSERT of many rows, each of another key, that leaves a row under the same key as it is."""
+def _insert_together(kind: type[Any], table: str, rest: LiteralString) -> bytes:
+    """Return an INSERT of many rows, each of another key; `rest` says what becomes of a row under the same key."""
     rows = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM json_populate_recordset(NULL::{}, %s::json)")
     statement = rows.format(sql.Identifier(table), _names(kind), _names(kind), sql.Identifier(table))
-    return (statement + sql.SQL(" ON CONFLICT DO NOTHING ") + sql.SQL(rest)).as_bytes()
+    return (statement + sql.SQL(" ") + sql.SQL(rest)).as_bytes()
 
 
 def _upsert_from(rows: sql.Composed, kind: type[Any], table: str, key: str, guard: str) -> bytes:
@@ -474,14 +474,20 @@ PUT_QUARANTINE = _upsert(
 )
 SHOW_INSTANCES = """UPDATE instance SET is_shown = %s FROM unnest(%s::text[], %s::text[]) AS wanted (tenant, study_uid)
     WHERE instance.tenant = wanted.tenant AND instance.study_uid = wanted.study_uid AND is_shown <> %s"""
-PUT_COMMANDS = _insert_together(CommandRow, "command", "RETURNING tenant, study_uid, command_id")
+PUT_COMMANDS = _insert_together(CommandRow, "command", "ON CONFLICT DO NOTHING RETURNING tenant, study_uid, command_id")
 PUT_DECISION = _upsert(
     DecisionRow,
     "decision",
     "tenant, study_uid, sop_uid, subject, data_hash",
     "(excluded.occurred_at, excluded.command_id) > (old.occurred_at, old.command_id)",
 )
-PUT_DUES = _insert_together(DueRow, "due")
+# A due that comes again may make its revision only then.
+PUT_DUES = _insert_together(
+    DueRow,
+    "due",
+    """ON CONFLICT (tenant, study_uid, event_id) DO UPDATE SET revision = excluded.revision
+    WHERE due.revision IS NULL AND excluded.revision IS NOT NULL""",
+)
 PUT_REVISION = (
     sql.SQL("INSERT INTO revision ({}) VALUES ({})").format(_names(RevisionRow), _placeholders(RevisionRow)).as_bytes()
 )

@@ -449,6 +449,18 @@ def test_every_applied_due_is_kept_with_the_revision_that_it_made(
     }
 
 
+def test_a_due_that_comes_again_keeps_the_first_revision_that_it_made(
+    isolated: IsolatedCatalog, request: pytest.FixtureRequest
+) -> None:
+    parts: list[list[Event]] = [[due()], [instance(), due()], [due()], [instance(sop="2"), due()]]
+    hidden, kept = hidden_rows_of(isolated, request), []
+    for part in parts:
+        isolated.run(part)
+        kept += [row.revision for row in hidden.dues(isolated.tenant, "1.2.1")]
+
+    assert kept == [None, 1, 1, 1]
+
+
 def test_operators_find_the_commands_and_the_decisions_of_a_study(
     isolated: IsolatedCatalog, request: pytest.FixtureRequest
 ) -> None:
