@@ -31,10 +31,19 @@ from pipelines.jobs import CATALOG
 from pipelines.launch import resharding
 from pipelines.launch.resharding import NothingToReshard
 from pipelines.launch.rows import Servers, origin_at_rows
-from schemas.events import Event, InstanceConflict, InstanceQuarantined, InstanceStored, StudyCommand, StudySettled
+from schemas.events import (
+    Event,
+    InstanceConflict,
+    InstanceQuarantined,
+    InstanceStored,
+    StudyCommand,
+    StudyDue,
+    StudySettled,
+)
 from schemas.settings.jobs import JobSettings
 from tests.support.worlds.catalog_histories import (
     ARRIVALS,
+    COMMANDS,
     HISTORIES,
     batches,
     contents,
@@ -241,6 +250,9 @@ def test_revisions_count_up_and_the_last_one_has_the_digest_of_the_tables(
         assert (rows[-1].digest if rows else digest(())) == shown_digest(catalog.tables, study)
     settled = {output.event for output in outputs if isinstance(output.event, StudySettled)}
     assert len({(event.study_uid, event.revision) for event in settled}) == len(settled)
+    kept = {str(row.event_id): row.revision for row in catalog.tables.dues.values()}
+    assert kept.keys() >= {event.event_id for event in (*events, *final) if isinstance(event, StudyDue)}
+    assert all(kept[str(row.due_event_id)] is not None for row in catalog.tables.revision_rows.values())
     versions = [row.version for row in catalog.tables.revision_rows.values()]
     assert read_memory(head, {}).announced == max(versions, default=0)
 
@@ -413,11 +425,9 @@ KILLS: st.SearchStrategy[list[Move]] = st.lists(
     ),
     max_size=12,
 )
-# Each content makes its study due, so that most of them make a revision.
-GROWING: st.SearchStrategy[list[Event]] = st.lists(contents(), max_size=8).map(
-    lambda stored: [
-        event for number, content in enumerate(stored) for event in (content, due(content.study_uid, number=number))
-    ]
+# Each content and each command makes its study due, so that most of them make a revision.
+GROWING: st.SearchStrategy[list[Event]] = st.lists(contents() | contents() | COMMANDS, max_size=8).map(
+    lambda stored: [event for number, one in enumerate(stored) for event in (one, due(one.study_uid, number=number))]
 )
 # A backup is taken between two moves, and the database becomes the backup between two later ones, perhaps twice.
 MOVES: st.SearchStrategy[list[Move]] = st.tuples(ANY_MOVES, ANY_MOVES, ANY_MOVES, ANY_MOVES).map(
