@@ -18,6 +18,9 @@ from schemas.events import (
     Facts,
     Frames,
     InstanceStored,
+    PolicyChanged,
+    PolicyCondition,
+    PolicyRule,
     SeriesFacts,
     SettledSeries,
     StudyFacts,
@@ -156,6 +159,18 @@ def _list_of(kind: type[Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any
     return (lambda items: [item.__dict__ for item in items], lambda records: tuple(_made(kind, one) for one in records))
 
 
+def _rules_to_list(rules: tuple[PolicyRule, ...]) -> list[dict[str, Any]]:
+    return [rule.__dict__ | {"when": [condition.__dict__ for condition in rule.when]} for rule in rules]
+
+
+def _rules_of(records: list[dict[str, Any]]) -> tuple[PolicyRule, ...]:
+    return tuple(_made(PolicyRule, one | {"when": tuple(map(_condition_of, one["when"]))}) for one in records)
+
+
+def _condition_of(record: dict[str, Any]) -> PolicyCondition:
+    return _made(PolicyCondition, record | {"any_of": tuple(record["any_of"])})
+
+
 # The fields of an event that are records themselves, each with the functions that turn it into a dict and back.
 NESTED: dict[type[Event], dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]]] = {
     InstanceStored: {
@@ -164,4 +179,5 @@ NESTED: dict[type[Event], dict[str, tuple[Callable[[Any], Any], Callable[[Any], 
     },
     StudySettled: {"series": _list_of(SettledSeries)},
     StudyFacts: {"series": _list_of(SeriesFacts)},
+    PolicyChanged: {"rules": (_rules_to_list, _rules_of)},
 }

@@ -22,6 +22,7 @@ Outcome = Literal["well", "partial", "aborted", "lost", "rebuilt"]
 Signal = Literal["expected", "released", "quiet", "limit", "commanded"]
 Action = Literal["settle", "expect", "delete", "restore", "hold", "unhold", "choose", "reprocess"]
 QuarantineState = Literal["held", "released", "discarded"]
+PolicyKind = Literal["inference", "tiering", "conversion"]
 
 
 def event_id(*parts: str) -> str:
@@ -206,6 +207,40 @@ class StudyCommand(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PolicyCondition:
+    """What a rule asks of one fact of a study: one of these texts, or a number from `at_least` to `at_most`."""
+
+    fact: str
+    any_of: tuple[str, ...] = ()
+    at_least: int | None = None
+    at_most: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyRule:
+    """A rule of a policy: if a study meets every condition, this is to be done; nothing, if `then` is empty."""
+
+    name: str
+    when: tuple[PolicyCondition, ...] = ()
+    then: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyChanged(Event):
+    """A policy has a new version: these are all of its rules, the first that a study meets decides. May hold patient data.
+
+    A policy without rules decides nothing any more.
+    """
+
+    kind: PolicyKind
+    name: str
+    version: int
+    who: str
+    why: str = field(repr=False)
+    rules: tuple[PolicyRule, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyDue(Event):
     """A study is due to be settled: no more instances of it are expected now.
 
@@ -306,4 +341,5 @@ EVENTS: tuple[type[Event], ...] = (
     InstanceConflict,
     StudyFacts,
     StudyCommand,
+    PolicyChanged,
 )

@@ -16,6 +16,10 @@ TENANT = re.compile(r"[a-z0-9-]{1,32}")
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 UID_LENGTH = 64
 DATA_HASH = re.compile(r"[0-9a-f]{64}")
+# Policies of one kind are asked in the order of their names.
+POLICY_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+# A version has six digits in its key.
+MOST_VERSIONS = 999_999
 
 
 class Bucket(StrEnum):
@@ -131,6 +135,24 @@ def command_key(tenant: str, study_uid: str, command_id: str) -> str:
 def commands_prefix(tenant: str, study_uid: str) -> str:
     """Return what the keys of a study's commands begin with; no key of an instance does."""
     return f"{tenant}/{study_uid}/_commands/"
+
+
+def policy_key(tenant: str, kind: str, name: str, version: int) -> str:
+    """Return the key of a version of a policy; raises ValueError for a part that could change the key's structure."""
+    if not (kind and name and 0 < version <= MOST_VERSIONS):
+        raise ValueError("a policy's key is made of a tenant, a kind, a name and a version from 1 to 999999")
+    return f"{policies_prefix(tenant, kind, name)}{version:06}.json"
+
+
+def policies_prefix(tenant: str, kind: str = "", name: str = "") -> str:
+    """Return what the keys of a tenant's policies begin with, or of one kind, or of one policy; raises as policy_key().
+
+    No key of a study begins so. The versions of a policy are in the order of their keys.
+    """
+    parts = [part for part in (kind, name) if part]
+    if not (TENANT.fullmatch(tenant) and all(map(POLICY_NAME.fullmatch, parts))):
+        raise ValueError("a policy's key is made of a tenant, a kind and a name")
+    return "/".join((tenant, "_policies", *parts, ""))
 
 
 def is_uid(text: str) -> bool:

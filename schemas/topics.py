@@ -8,6 +8,7 @@ from schemas.events import (
     InstanceConflict,
     InstanceQuarantined,
     InstanceStored,
+    PolicyChanged,
     RecordRejected,
     StudyCataloged,
     StudyCommand,
@@ -22,13 +23,14 @@ DAY_MS = 24 * 3600 * 1000
 # The broker dates every record when it appends it. Dated by its sender, the event of something old would be deleted at
 # the broker's next retention check, and one from a clock that is an hour ahead would be refused.
 DATED_BY_BROKER = {"message.timestamp.type": "LogAppendTime"}
+COMPACTED = {"cleanup.policy": "compact"}
 
 
 @dataclass(frozen=True)
 class Topic:
     """One topic: its event, what its keys are made of, who writes and reads it, its settings at the broker.
 
-    A restricted topic holds patient data.
+    A restricted topic holds patient data. Without a retention the topic is compacted: the last record of each key stays for ever.
     """
 
     name: str
@@ -37,14 +39,19 @@ class Topic:
     producers: tuple[str, ...]
     consumers: tuple[str, ...]
     restricted: bool = False
-    retention_ms: int = 30 * DAY_MS
+    retention_ms: int | None = 30 * DAY_MS
     max_message_bytes: int = 1024 * 1024
+
+    @property
+    def kept(self) -> str:
+        """Return how long records are kept, in words."""
+        return "the last of each key" if self.retention_ms is None else f"{self.retention_ms // DAY_MS} days"
 
     @property
     def config(self) -> dict[str, str]:
         """Return the topic's settings at the broker."""
         return {
-            "retention.ms": str(self.retention_ms),
+            **(COMPACTED if self.retention_ms is None else {"retention.ms": str(self.retention_ms)}),
             "max.message.bytes": str(self.max_message_bytes),
             "compression.type": "producer",
             **DATED_BY_BROKER,
@@ -53,9 +60,10 @@ class Topic:
     def changes_to(self, present: Mapping[str, str]) -> dict[str, str]:
         """Return the settings to change at a topic that exists already with these settings.
 
-        Only what the archive cannot do without: who dates the records, and room for the largest record.
+        Only what the archive cannot do without: who dates the records, what is kept for ever, and room for the largest record.
         """
-        changes = {name: value for name, value in DATED_BY_BROKER.items() if present.get(name) != value}
+        needed = DATED_BY_BROKER | (COMPACTED if self.retention_ms is None else {})
+        changes = {name: value for name, value in needed.items() if present.get(name) != value}
         if int(present.get("max.message.bytes", 0)) < self.max_message_bytes:
             changes["max.message.bytes"] = str(self.max_message_bytes)
         return changes
@@ -93,6 +101,15 @@ STUDY_COMMAND = Topic(
     producers=("gateway", "deploy.commands studies"),
     consumers=("study", "catalog"),
     restricted=True,
+)
+POLICY_CHANGED = Topic(
+    name="policy-changed",
+    event=PolicyChanged,
+    key="tenant/kind/name",
+    producers=("gateway", "deploy.commands policies"),
+    consumers=(),
+    restricted=True,
+    retention_ms=None,
 )
 STUDY_DUE = Topic(
     name="study-due",
@@ -146,6 +163,7 @@ TOPICS = (
     TRANSFER_ENDED,
     INSTANCE_QUARANTINED,
     STUDY_COMMAND,
+    POLICY_CHANGED,
     STUDY_DUE,
     STUDY_CATALOGED,
     STUDY_SETTLED,
@@ -161,9 +179,11 @@ def study_key(tenant: str, study_uid: str) -> bytes:
 
 
 def record_key(event: Event) -> bytes:
-    """Return the key of an event's record: its study's or pseudonym; without a study its content's or transfer's."""
+    """Return the key of an event's record: its study's, pseudonym or policy; without a study its content's or transfer's."""
     if isinstance(event, InstanceQuarantined):
         return f"{event.tenant}/{event.data_hash}".encode()
+    if isinstance(event, PolicyChanged):
+        return f"{event.tenant}/{event.kind}/{event.name}".encode()
     if isinstance(event, StudyFacts):
         return event.pseudonym.encode()
     if isinstance(event, TransferEnded):

@@ -25,7 +25,7 @@ from operators.stream.step import Record
 from schemas import codec
 from schemas.settings.reading import load
 from schemas.settings.servers import BrokerSettings
-from schemas.topics import DAY_MS, STUDY_FACTS, TOPICS, Topic
+from schemas.topics import STUDY_FACTS, TOPICS, Topic
 
 HEADINGS = ("TOPIC", "KEY", "WRITTEN BY", "READ BY", "KEPT", "PATIENT DATA")
 # Not a wall, which only the broker's ACLs are: it keeps names off screens and out of files by mistake.
@@ -65,9 +65,8 @@ def described(topic: Topic) -> dict[str, Any]:
 
 def columns(topic: Topic) -> tuple[str, ...]:
     """Return the columns of a topic in the list."""
-    kept = f"{topic.retention_ms // DAY_MS} days"
     held = "yes" if topic.restricted else "no"
-    return (topic.name, topic.key, ", ".join(topic.producers), ", ".join(topic.consumers), kept, held)
+    return (topic.name, topic.key, ", ".join(topic.producers), ", ".join(topic.consumers), topic.kept, held)
 
 
 def read(options: Namespace) -> None:

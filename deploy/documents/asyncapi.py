@@ -50,8 +50,8 @@ def channel(topic: Topic) -> dict[str, Any]:
                 "topic": topic.name,
                 "partitions": PARTITIONS,
                 "topicConfiguration": {
-                    "cleanup.policy": ["delete"],
-                    "retention.ms": topic.retention_ms,
+                    "cleanup.policy": ["delete" if topic.retention_ms else "compact"],
+                    **({"retention.ms": topic.retention_ms} if topic.retention_ms else {}),
                     "max.message.bytes": topic.max_message_bytes,
                 },
                 **KAFKA,

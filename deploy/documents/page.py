@@ -9,7 +9,7 @@ from typing import Any
 from deploy.local.stack import LOCAL
 from schemas import codec
 from schemas.codec import SchemaVersion
-from schemas.topics import DAY_MS, PARTITIONS, STUDY_FACTS, TOPICS, Topic
+from schemas.topics import PARTITIONS, STUDY_FACTS, TOPICS, Topic
 
 TEMPLATE = Path(__file__).with_name("topics.template.md")
 ESCAPED_BAR, NOTHING = "\\|", "\N{EN DASH}"
@@ -37,9 +37,8 @@ def text() -> str:
 def row(topic: Topic) -> tuple[str, ...]:
     """Return a topic's row in the table of all topics."""
     name = f"[`{topic.name}`](#{topic.name})"
-    kept = f"{topic.retention_ms // DAY_MS} days"
     people = (", ".join(topic.producers), ", ".join(topic.consumers))
-    return (name, meaning(topic), topic.key, *people, kept, "**yes**" if topic.restricted else "no")
+    return (name, meaning(topic), topic.key, *people, topic.kept, "**yes**" if topic.restricted else "no")
 
 
 def meaning(topic: Topic) -> str:

@@ -79,10 +79,10 @@ def report_lag(broker: BrokerPositions, jobs: Iterable[Job], now_ms: int) -> Non
     for job in jobs:
         extents = broker.extents(job.topics)
         committed = broker.committed(job.name, extents)
-        for topic in job.reads:
-            at_ms = now_ms - int(topic.retention_ms * ALARM_SHARE)
+        for topic, retention_ms in ((each, each.retention_ms) for each in job.reads if each.retention_ms):
+            at_ms = now_ms - int(retention_ms * ALARM_SHARE)
             if count := late_records(broker.offsets_at([topic.name], at_ms), committed, extents):
-                hours = topic.retention_ms * (1 - ALARM_SHARE) / 3_600_000
+                hours = retention_ms * (1 - ALARM_SHARE) / 3_600_000
                 log.error("job_lag_alarm", job=job.name, topic=topic.name, records=count, expire_within_hours=hours)
 
 

@@ -67,7 +67,7 @@ def test_the_first_record_of_a_moment_is_found_by_the_brokers_date(broker: Broke
 def test_an_alarm_comes_once_unread_records_are_older_than_half_of_the_retention(
     broker: BrokerSettings, later: float, records: list[int]
 ) -> None:
-    then_ms = int(time.time() * 1000 + later * INSTANCE_STORED.retention_ms)
+    then_ms = int(time.time() * 1000 + later * (INSTANCE_STORED.retention_ms or 0))
     with capture_logs() as logs:
         expiry.report_lag(Positions(broker), [STUDY], then_ms)
 

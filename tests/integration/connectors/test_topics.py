@@ -23,7 +23,7 @@ from tests.support.machine.own_broker import own_broker
 
 WITHIN_S = 30.0
 DATED_BY_SENDERS = "dated-by-senders"
-OLD = timedelta(milliseconds=TRANSFER_ENDED.retention_ms) + timedelta(days=1)
+OLD = timedelta(milliseconds=TRANSFER_ENDED.retention_ms or 0) + timedelta(days=1)
 # Topics as an operator may have made them, or an earlier release: their own settings, or the broker's defaults.
 MADE_BEFORE = {
     INSTANCE_STORED.name: {"message.timestamp.type": "CreateTime", "retention.ms": str(90 * 24 * 3600 * 1000)},

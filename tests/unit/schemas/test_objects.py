@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.objects import Envelope, Identity, command_key, commands_prefix
+from schemas.objects import Envelope, Identity, command_key, commands_prefix, policies_prefix, policy_key
 
 HASH = "0f" * 32
 GOOD = Identity("local", "1.2.3", "1.2.3.4", "1.2.3.4.5", HASH)
@@ -84,3 +84,34 @@ def test_a_text_that_is_no_uuid_in_its_usual_form_never_enters_a_commands_key(co
 def test_a_commands_key_is_no_instances() -> None:
     with pytest.raises(ValueError, match=r"key|unpack"):
         Identity.of(command_key("local", "1.2.3", "6f1f2a5e-3f0b-4c7e-9a51-1c8a4f0f6b21"))
+
+
+def test_a_policys_key_is_its_kind_its_name_and_its_version_in_the_order_of_versions() -> None:
+    keys = [policy_key("local", "tiering", "age", version) for version in (1, 2, 10, 999_999)]
+
+    assert keys[0] == "local/_policies/tiering/age/000001.json"
+    assert keys == sorted(keys)
+    assert all(key.startswith(policies_prefix("local", "tiering", "age")) for key in keys)
+    assert keys[0].startswith(policies_prefix("local", "tiering"))
+    assert keys[0].startswith(policies_prefix("local"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "version"),
+    [
+        ("tiering", "../x", 1),
+        ("tiering", "", 1),
+        ("tiering/x", "age", 1),
+        ("tiering", "Age", 1),
+        ("tiering", "age", 0),
+        ("tiering", "age", 10**6),
+    ],
+)
+def test_a_part_that_could_change_its_structure_never_enters_a_policys_key(kind: str, name: str, version: int) -> None:
+    with pytest.raises(ValueError, match="policy"):
+        policy_key("local", kind, name, version)
+
+
+def test_a_policys_key_is_no_instances() -> None:
+    with pytest.raises(ValueError, match=r"key|unpack"):
+        Identity.of(policy_key("local", "tiering", "age", 1))

@@ -4,7 +4,7 @@ import pytest
 
 from schemas import codec
 from schemas.events import EVENTS, Event
-from schemas.topics import TOPICS, TRANSFER_ENDED, Topic, record_key, study_key
+from schemas.topics import POLICY_CHANGED, TOPICS, TRANSFER_ENDED, Topic, record_key, study_key
 from tests.support.worlds.studies import STUDY, ended
 
 
@@ -30,6 +30,14 @@ def test_all_records_of_a_study_have_one_key() -> None:
 def test_the_end_of_a_transfer_without_a_study_is_keyed_by_its_transfer() -> None:
     assert record_key(ended("t1")) == study_key("local", STUDY)
     assert record_key(ended("t1", study=None)) == b"local/t1"
+
+
+def test_the_last_record_of_every_policy_is_kept_for_ever() -> None:
+    assert POLICY_CHANGED.config["cleanup.policy"] == "compact"
+    assert "retention.ms" not in POLICY_CHANGED.config
+    assert POLICY_CHANGED.changes_to({**POLICY_CHANGED.config, "cleanup.policy": "delete"}) == {
+        "cleanup.policy": "compact"
+    }
 
 
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)

@@ -49,6 +49,7 @@ def test_every_topic_is_listed_as_json(capsys: pytest.CaptureFixture[str]) -> No
         "instance-stored",
         "instance-quarantined",
         "study-command",
+        "policy-changed",
         "record-rejected",
     }
 

@@ -7,6 +7,7 @@ from schemas import codec
 from schemas.topics import (
     INSTANCE_QUARANTINED,
     INSTANCE_STORED,
+    POLICY_CHANGED,
     RECORD_REJECTED,
     STUDY_COMMAND,
     STUDY_FACTS,
@@ -23,7 +24,13 @@ def test_the_page_has_a_row_and_a_section_for_each_topic(topic: Topic) -> None:
 
 
 def test_topics_with_patient_data_stand_out() -> None:
-    restricted = [INSTANCE_STORED.name, INSTANCE_QUARANTINED.name, STUDY_COMMAND.name, RECORD_REJECTED.name]
+    restricted = [
+        INSTANCE_STORED.name,
+        INSTANCE_QUARANTINED.name,
+        STUDY_COMMAND.name,
+        POLICY_CHANGED.name,
+        RECORD_REJECTED.name,
+    ]
 
     assert [topic.name for topic in TOPICS if "**yes**" in row(topic)] == restricted
 
