@@ -1,0 +1,27 @@
+"""What is wrong with a policy beside the others of its kind: rules that can never apply."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from operators.policies.kinds import KINDS
+from operators.policies.reach import never_apply
+from schemas.events import PolicyKind, PolicyRule
+
+
+def dead_rules(kind: PolicyKind, name: str, policies: Mapping[str, Sequence[PolicyRule]]) -> tuple[str, ...]:
+    """Return a line for each rule that can never apply once the policy of this name has these rules.
+
+    `policies` are the rules of all policies of the kind that are in force, by name, the new ones among them. A policy is
+    to blame for its own dead rules, and for those of the policies that are asked after it.
+    """
+    asked = {name: policies[name]} if KINDS[kind].each_decides else dict(sorted(policies.items()))
+    places = [(policy, place) for policy, rules in asked.items() for place in range(len(rules))]
+    dead = never_apply([rule for rules in asked.values() for rule in rules])
+    return tuple(_lines([places[each] for each in dead], name))
+
+
+def _lines(dead: Sequence[tuple[str, int]], name: str) -> Iterator[str]:
+    for policy, place in dead:
+        if policy == name:
+            yield f"rule {place + 1}: it can never apply, since the rules before it leave no study"
+        elif policy > name:
+            yield f"rule {place + 1} of the policy {policy} could never apply any more: put that one first"

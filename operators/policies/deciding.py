@@ -1,0 +1,52 @@
+"""What policies say of a study: each decision names its policy, its version and its rule."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from operators.policies.facts import StudyFact
+from operators.policies.kinds import KINDS
+from schemas.events import PolicyChanged, PolicyCondition, PolicyKind, PolicyRule
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done with a study, by which rule; nothing, if `then` is empty."""
+
+    kind: PolicyKind
+    policy: str
+    version: int
+    rule: str
+    then: Mapping[str, str] = field(hash=False)
+
+
+def decisions(policies: Iterable[PolicyChanged], facts: Mapping[str, StudyFact]) -> tuple[Decision, ...]:
+    """Return what policies of one kind decide about a study with these facts: the versions that are in force, each once.
+
+    A study without a shown instance is not asked about. Policies that no rule of which is met decide nothing.
+    """
+    if not facts["instances"]:
+        return ()
+    in_order = sorted(policies, key=lambda policy: policy.name)
+    found = tuple(filter(None, (decision(policy, facts) for policy in in_order)))
+    return found if all(KINDS[each.kind].each_decides for each in found) else found[:1]
+
+
+def decision(policy: PolicyChanged, facts: Mapping[str, StudyFact]) -> Decision | None:
+    """Return what the first rule says that a study meets, None if it meets none."""
+    rule = next((rule for rule in policy.rules if is_met(rule, facts)), None)
+    return Decision(policy.kind, policy.name, policy.version, rule.name, rule.then) if rule else None
+
+
+def is_met(rule: PolicyRule, facts: Mapping[str, StudyFact]) -> bool:
+    """True if a study with these facts meets all conditions of the rule."""
+    return all(_meets(facts[condition.fact], condition) for condition in rule.when)
+
+
+def _meets(value: StudyFact, condition: PolicyCondition) -> bool:
+    if isinstance(value, frozenset):
+        return not value.isdisjoint(condition.any_of)
+    return _least(condition) <= value and (condition.at_most is None or value <= condition.at_most)
+
+
+def _least(condition: PolicyCondition) -> int:
+    return condition.at_least or 0
