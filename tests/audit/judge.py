@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tests.audit.checks.commands import unchosen, unrecorded
 from tests.audit.checks.counts import drift
 from tests.audit.checks.events import unbacked, unraised, unreadable
 from tests.audit.checks.instances import acked, doubled, lost, mismatch, orphan, phantom, unindexed
@@ -65,6 +66,8 @@ def seen(snapshot: Snapshot) -> dict[str, int]:
         "studies": len(snapshot.study_counts),
         "revisions": len(snapshot.revisions),
         "settled": len(snapshot.settled_events),
+        "commands": len(snapshot.commands),
+        "dues": len(snapshot.dues),
         "announced": len(snapshot.stored_events),
         "rejected": len(snapshot.rejected),
         "answered": len(snapshot.qido_instances),
@@ -85,6 +88,8 @@ SETS: Mapping[str, Callable[[Snapshot], Findings]] = {
     "unbacked": unbacked,
     "quarantine": quarantine,
     "unraised": unraised,
+    "unchosen": unchosen,
+    "unrecorded": unrecorded,
     "unreadable": unreadable,
     "phi": phi,
 }

@@ -15,7 +15,7 @@ from tests.audit.collect.api import Api
 from tests.audit.collect.catalog import catalog
 from tests.audit.collect.logs import logged
 from tests.audit.collect.object_store import QUARANTINE, quarantined_content, refused, stored
-from tests.audit.collect.topics import Topics, announced, deleted, raised, settled
+from tests.audit.collect.topics import Topics, announced, chosen, commanded, deleted, due, raised, settled
 from tests.audit.ledger import Line, read
 from tests.audit.sampling import sample
 from tests.audit.snapshot import Snapshot
@@ -48,7 +48,10 @@ class Observer:
             rejected=tuple(str(one["reason"]) for one in self.topics.records["record-rejected"]),
             settled_events=tuple(settled(one) for one in self.topics.records["study-settled"]),
             stored_events=tuple(announced(one) for one in self.topics.records["instance-stored"]),
+            commands=tuple(commanded(one) for one in self.topics.records["study-command"]),
+            dues=tuple(due(one) for one in self.topics.records["study-due"]),
             deleted=deleted(self.topics.records["study-command"]),
+            chosen=chosen(self.topics.records["study-command"]),
             wado_hashes=fetched_now,
             retried_reads=len(self.api.retried_reads),
             leaks=tuple(self.leaks(ledger, [*objects, *refused_objects])) if hashed != 0 else (),

@@ -40,6 +40,17 @@ class Series(NamedTuple):
         return "/".join(self)
 
 
+class Command(NamedTuple):
+    """A command about a study, from its row or its event."""
+
+    study: Study
+    event_id: str
+    action: str
+
+    def __str__(self) -> str:
+        return f"{self.study} {self.action} {self.event_id}"
+
+
 @dataclass(frozen=True)
 class ObjectContent:
     """The content of an object: hashes computed from its bytes, and its envelope.
@@ -97,7 +108,8 @@ class Counts:
 class Revision:
     """A revision of a study, from its row or from a study-settled event.
 
-    `is_repeated` says of a row that a command had it announced again, under a higher version.
+    Of a row, `due` is the event id of the due that made it, and `is_repeated` says that a command had it announced
+    again, under a higher version.
     """
 
     study: Study
@@ -108,6 +120,7 @@ class Revision:
     size_bytes: int
     series: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     event_id: str = ""
+    due: str = ""
     is_repeated: bool = False
 
 
@@ -139,9 +152,10 @@ class Snapshot:
 
     From the ledgers: `ledger`. From the store: `objects` and `quarantine_objects`, by key. From the catalog: `rows`,
     `conflict_keys` and `conflicts` (the contents that are not shown, as object keys and as instance and data hash),
-    `quarantine_rows`, counts and revisions. From the topics: `stored_events`, `settled_events`, `announced_conflicts`,
-    `rejected` (reasons), `unreadable` (places of records) and the `deleted` studies. From the API: what QIDO answers, `wado_hashes`, and how
-    many reads had to be repeated. `leaks` are places where patient data must not be and are. `restored` says that the
+    `quarantine_rows`, counts, revisions, `command_rows`, and `due_rows` (by study and event id, the revision that it made). From the
+    topics: `stored_events`, `settled_events`, `announced_conflicts`, `rejected` (reasons), `unreadable` (places of records), `commands`,
+    `dues` (study and event id, of each study in their order), the `deleted` studies, and the data hashes that were `chosen` last. From
+    the API: what QIDO answers, `wado_hashes`, and how many reads had to be repeated. `leaks` are places where patient data must not be and are. `restored` says that the
     catalog's database was replaced by a backup of itself since the first instance was sent.
     """
 
@@ -161,7 +175,12 @@ class Snapshot:
     stored_events: tuple[StoredEvent, ...] = ()
     unreadable: tuple[str, ...] = ()
     rejected: tuple[str, ...] = ()
+    commands: tuple[Command, ...] = ()
+    command_rows: tuple[Command, ...] = ()
+    dues: tuple[tuple[Study, str], ...] = ()
+    due_rows: Mapping[tuple[Study, str], int | None] = field(default_factory=dict)
     deleted: frozenset[Study] = frozenset()
+    chosen: Mapping[Name, str] = field(default_factory=dict)
     qido_instances: tuple[Name, ...] = ()
     qido_studies: tuple[tuple[Study, Counts], ...] = ()
     qido_series: tuple[tuple[Series, Counts], ...] = ()

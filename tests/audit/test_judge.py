@@ -12,6 +12,7 @@ from tests.audit.checks.revisions import digest
 from tests.audit.judge import judge
 from tests.audit.ledger import Line
 from tests.audit.snapshot import (
+    Command,
     Counts,
     InstanceRow,
     Name,
@@ -29,6 +30,8 @@ from tests.support.data.generate import Instance, Volume, instances
 
 MADE = tuple(instances(Volume(studies=2, slices=4, series=2, size=16)))
 LAST = MADE[-1]
+# A due that came last and made no revision.
+LAST_DUE = (Study("local", LAST.study_uid), "nothing new")
 
 
 def line(made: Instance) -> Line:
@@ -87,7 +90,12 @@ def revision(study: Study, number: int, rows: list[InstanceRow]) -> Revision:
         instances=len(rows),
         size_bytes=sum(one.size_bytes for one in rows),
         series={uid: (len(of), digest(of)) for uid, of in per_series.items()},
+        due=f"{study}/{number}",
     )
+
+
+def held(made: Instance) -> Command:
+    return Command(Study("local", made.study_uid), "its id", "hold")
 
 
 def healthy() -> Snapshot:
@@ -110,6 +118,11 @@ def healthy() -> Snapshot:
         revisions=revisions,
         settled_events=(*events, events[0]),
         stored_events=tuple(StoredEvent(name(made), made.data_hash, key(made), made.sop_uid) for made in MADE),
+        commands=(held(LAST), held(LAST)),
+        command_rows=(held(LAST),),
+        dues=(*((one.study, one.due) for one in (*revisions, revisions[-1])), LAST_DUE),
+        due_rows={**{(one.study, one.due): one.number for one in revisions}, LAST_DUE: None},
+        chosen={name(MADE[0]): MADE[0].data_hash},
         qido_instances=tuple(name(made) for made in MADE),
         qido_studies=tuple((one, replace(said, size_bytes=None)) for one, said in studies.items()),
         qido_series=tuple((one, Counts(instances=said.instances)) for one, said in series.items()),
@@ -236,16 +249,37 @@ SABOTAGES: dict[str, tuple[Sabotage, set[str]]] = {
         {"closures"},
     ),
     "never announce a revision": (lambda s: replace(s, settled_events=s.settled_events[1:-1]), {"closures"}),
-    "never settle a study": (lambda s: replace(s, revisions=(), settled_events=()), {"closures"}),
+    "never settle a study": (lambda s: replace(s, revisions=(), settled_events=()), {"closures", "unrecorded"}),
     "settle before the last instance": (
         lambda s: replace(
             s, revisions=s.revisions[:1] + s.revisions[2:], settled_events=s.settled_events[:1] + s.settled_events[2:]
         ),
-        {"closures"},
+        {"closures", "unrecorded"},
     ),
     "settle another set": (lambda s: with_last_revision(s, digest="0"), {"closures"}),
     "settle a series wrongly": (lambda s: with_last_revision(s, series={LAST.series_uid: (2, "0")}), {"closures"}),
-    "skip a revision": (lambda s: with_last_revision(s, number=3), {"closures"}),
+    "skip a revision": (lambda s: with_last_revision(s, number=3), {"closures", "unrecorded"}),
+    "choose another content": (lambda s: replace(s, chosen={name(MADE[0]): other(MADE[0].data_hash)}), {"unchosen"}),
+    "choose a content of an instance that never came": (
+        lambda s: replace(s, chosen={Name("local", LAST.study_uid, "1.2"): LAST.data_hash}),
+        {"unchosen"},
+    ),
+    "lose a command's row": (lambda s: replace(s, command_rows=()), {"unrecorded"}),
+    "keep a command that nobody gave": (lambda s: replace(s, commands=()), {"unrecorded"}),
+    "keep another action": (
+        lambda s: replace(s, command_rows=(held(LAST)._replace(action="delete"),)),
+        {"unrecorded"},
+    ),
+    "lose a due's row": (lambda s: replace(s, due_rows={due: s.due_rows[due] for due in s.dues[:-2]}), {"unrecorded"}),
+    "keep a due that nobody sent": (lambda s: replace(s, dues=s.dues[:-1]), {"unrecorded"}),
+    "a due that never learned its revision": (
+        lambda s: replace(s, due_rows={**s.due_rows, s.dues[0]: None}),
+        {"unrecorded"},
+    ),
+    "a due with a revision that it did not make": (
+        lambda s: replace(s, due_rows={**s.due_rows, LAST_DUE: 2}),
+        {"unrecorded"},
+    ),
     "a record that nothing decodes": (lambda s: replace(s, unreadable=("study-due[3]@7",)), {"unreadable"}),
     "log a canary's name": (
         lambda s: replace(s, leaks=tuple(leaks([LAST.canary], [("log x", LAST.canary.swapcase().encode())]))),

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
@@ -13,7 +15,7 @@ from tests.audit.collect.object_store import store
 from tests.audit.ledger import Line
 from tests.audit.snapshot import key_of
 from tests.e2e.conftest import Proof
-from tests.support.data.generate import Volume, files
+from tests.support.data.generate import Volume, files, instances
 from tests.support.machine.running_stack import address_of
 from tests.support.senders.files import sendable
 
@@ -124,6 +126,33 @@ def test_another_hash_in_a_row_is_a_mismatch(saboteur: Saboteur) -> None:
         sets = saboteur.sets()
 
     assert sets == {"unindexed", "phantom", "mismatch", "closures"}
+
+
+def test_another_content_than_the_chosen_one_is_unchosen(saboteur: Saboteur, tmp_path: Path) -> None:
+    proof, (first,) = saboteur.proof, instances(Volume(slices=1, size=64, seed=31))
+    other = replace(first, pixels=first.pixels[::-1])
+    for one in (first, other):
+        assert proof.send([one.write(tmp_path / one.data_hash)]).complete
+    said = {"action": "choose", "why": "the second is right", "instance": other.sop_uid, "content": other.data_hash}
+    chosen = httpx.post(f"{proof.archive.api_url}/v1/studies/{other.study_uid}/commands", json=said, timeout=30)
+    assert chosen.status_code == httpx.codes.CREATED, chosen.text
+    assert proof.wrong() == {}
+    turn = b"UPDATE instance SET data_hash = reverse(data_hash) WHERE sop_uid = %s"
+
+    with saboteur.with_statement(turn, turn, other.sop_uid):
+        sets = saboteur.sets()
+
+    assert sets == {"unindexed", "phantom", "mismatch", "closures", "unchosen"}
+
+
+def test_a_due_with_another_revision_than_the_one_that_it_made_is_unrecorded(saboteur: Saboteur) -> None:
+    more = b"UPDATE due SET revision = revision + 1 WHERE study_uid = %s"
+    less = b"UPDATE due SET revision = revision - 1 WHERE study_uid = %s"
+
+    with saboteur.with_statement(more, less, saboteur.line.study_uid):
+        sets = saboteur.sets()
+
+    assert sets == {"unrecorded"}
 
 
 def test_an_object_without_a_row_is_an_orphan(saboteur: Saboteur) -> None:

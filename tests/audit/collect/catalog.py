@@ -8,7 +8,7 @@ from psycopg.rows import dict_row
 
 from tests.audit.address import ArchiveAddress
 from tests.audit.collect.topics import per_series
-from tests.audit.snapshot import Counts, InstanceRow, Name, QuarantineRow, Revision, Series, Study
+from tests.audit.snapshot import Command, Counts, InstanceRow, Name, QuarantineRow, Revision, Series, Study
 
 QUERIES = {
     "instance": """SELECT tenant, study_uid, sop_uid, series_uid, sop_class, data_hash, object_key, size_bytes,
@@ -19,7 +19,9 @@ QUERIES = {
     "study": "SELECT tenant, study_uid, modalities, sop_classes, series, instances, size_bytes FROM study",
     "series": "SELECT tenant, study_uid, series_uid, modality, instances, size_bytes FROM series",
     "revision": """SELECT tenant, study_uid, revision, version, digest, instances, size_bytes, series,
-                          series_truncated, again IS NOT NULL AS is_repeated FROM revision""",
+                          series_truncated, due_event_id::text AS due, again IS NOT NULL AS is_repeated FROM revision""",
+    "command": "SELECT tenant, study_uid, command_id::text, action FROM command",
+    "due": "SELECT tenant, study_uid, event_id::text, revision FROM due",
 }
 
 
@@ -68,10 +70,17 @@ def snapshot_fields(found: Mapping[str, Rows]) -> dict[str, Any]:
                 study=Study(row["tenant"], row["study_uid"]),
                 number=row["revision"],
                 series=per_series(row),
-                **{name: row[name] for name in ("version", "digest", "instances", "size_bytes", "is_repeated")},
+                **{name: row[name] for name in ("version", "digest", "instances", "size_bytes", "due", "is_repeated")},
             )
             for row in found["revision"]
         ),
+        "command_rows": tuple(
+            Command(Study(row["tenant"], row["study_uid"]), row["command_id"], row["action"])
+            for row in found["command"]
+        ),
+        "due_rows": {
+            (Study(row["tenant"], row["study_uid"]), row["event_id"]): row["revision"] for row in found["due"]
+        },
     }
 
 

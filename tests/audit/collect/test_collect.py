@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from tests.audit.collect.logs import pieces
 from tests.audit.collect.object_store import instance_content
-from tests.audit.collect.topics import SCHEMAS, decoded_by, deleted, fingerprint, schemas
+from tests.audit.collect.topics import SCHEMAS, chosen, decoded_by, deleted, fingerprint, schemas
 from tests.audit.ledger import Line
 from tests.audit.sampling import sample
-from tests.audit.snapshot import Study
+from tests.audit.snapshot import Name, Study
 from tests.support.data.generate import Volume, instances
 
 MADE = next(instances(Volume(slices=1, size=16)))
@@ -107,3 +107,21 @@ def test_the_last_command_by_time_and_id_says_if_a_study_is_deleted() -> None:
     ]
 
     assert deleted(records) == {Study("local", "1")}
+
+
+def test_the_last_choice_by_time_and_id_counts() -> None:
+    said = [("1", 1, "b", "first"), ("1", 1, "a", "second"), ("2", 1, "b", "first"), ("2", 2, "a", "second")]
+    records = [
+        {
+            "tenant": "local",
+            "study_uid": "1",
+            "occurred_at": at,
+            "event_id": one,
+            "action": "choose",
+            "sop_uid": sop_uid,
+            "data_hash": data_hash,
+        }
+        for sop_uid, at, one, data_hash in said
+    ]
+
+    assert chosen(records) == {Name("local", "1", "1"): "first", Name("local", "1", "2"): "second"}

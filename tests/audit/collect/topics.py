@@ -11,7 +11,7 @@ import fastavro
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from fastavro.schema import parse_schema, to_parsing_canonical_form
 
-from tests.audit.snapshot import Name, Revision, StoredEvent, Study
+from tests.audit.snapshot import Command, Name, Revision, StoredEvent, Study
 
 TOPICS = (
     "instance-stored",
@@ -152,14 +152,37 @@ def announced(record: Mapping[str, Any]) -> StoredEvent:
     return StoredEvent(name, record["data_hash"], record["object_key"], record["event_id"])
 
 
+def commanded(record: Mapping[str, Any]) -> Command:
+    """Read a study-command event."""
+    return Command(study_of(record), record["event_id"], record["action"])
+
+
+def due(record: Mapping[str, Any]) -> tuple[Study, str]:
+    """Read a study-due event: the study, and the event id."""
+    return study_of(record), record["event_id"]
+
+
 def deleted(commands: Iterable[Mapping[str, Any]]) -> frozenset[Study]:
     """Return the studies whose last delete or restore among these study-commands is a delete."""
-    last: dict[Study, tuple[Any, ...]] = {}
-    for one in commands:
-        if one["action"] in ("delete", "restore"):
-            study = Study(one["tenant"], one["study_uid"])
-            last[study] = max(last.get(study, ()), (one["occurred_at"], one["event_id"], one["action"]))
-    return frozenset(study for study, (*_, action) in last.items() if action == "delete")
+    deciding = (one for one in commands if one["action"] in ("delete", "restore"))
+    last = {study_of(one): one["action"] for one in sorted(deciding, key=rank)}
+    return frozenset(study for study, action in last.items() if action == "delete")
+
+
+def chosen(commands: Iterable[Mapping[str, Any]]) -> dict[Name, str]:
+    """Return the data hash of the content that was chosen last, by instance."""
+    choices = (one for one in commands if one["action"] == "choose")
+    return {Name(*study_of(one), one["sop_uid"]): one["data_hash"] for one in sorted(choices, key=rank)}
+
+
+def rank(command: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return what ranks a command among those of its study: the greatest counts."""
+    return command["occurred_at"], command["event_id"]
+
+
+def study_of(record: Mapping[str, Any]) -> Study:
+    """Return the study of a record."""
+    return Study(record["tenant"], record["study_uid"])
 
 
 def raised(record: Mapping[str, Any]) -> tuple[Name, str]:
