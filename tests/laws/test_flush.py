@@ -51,6 +51,7 @@ from tests.support.worlds.catalog_histories import (
     held,
     instance,
     last_of,
+    named,
     numbered,
     record,
     run,
@@ -499,6 +500,32 @@ def test_a_job_that_is_killed_and_loses_its_checkpoints_announces_every_revision
         of_study = [event for event in job.sent if isinstance(event, StudySettled) and event.study_uid == study]
         # The last record of a study is the study as it is now.
         assert (of_study[-1].digest if of_study else digest(())) == shown_digest(job.catalog.tables, study)
+
+
+@settings(deadline=None, max_examples=300)
+@given(GROWING | HISTORIES, KILLS, st.integers(1, 3))
+def test_a_replay_from_the_earliest_record_without_state_changes_no_row_and_no_revision(
+    events: list[Event], moves: list[Move], shards: int
+) -> None:
+    job = Job([record(event) for event in with_final_dues(events)], shards)
+    job.finish()
+    before = everything(job.catalog.tables)
+    job.lose_checkpoints()
+    live(job, moves)
+
+    assert everything(job.catalog.tables) == before
+    assert unannounced(job) == set()
+
+
+def everything(tables: MemoryTables) -> dict[str, object]:
+    """Return all rows of the tables, with their versions."""
+    return {
+        **{name: dict(rows) for name, rows in named(tables).items()},
+        "revision": dict(tables.revision_rows),
+        "due": dict(tables.dues),
+        "waiting_due": dict(tables.waiting),
+        "hidden": set(tables.hidden),
+    }
 
 
 @settings(deadline=None, max_examples=300)

@@ -707,6 +707,32 @@ def test_postgresql_has_the_rows_that_its_memory_twin_has(
     ]
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(events=HISTORIES, data=st.data())
+def test_a_replay_of_all_records_without_state_writes_no_row(
+    postgres: PostgresCatalog, writer: CatalogSettings, events: list[Event], data: st.DataObject
+) -> None:
+    real = isolate(postgres, lambda tenant: written(writer, tenant))
+    final = [due(study, number=100) for study in ("1.2.1", "1.2.2", "1.2.3")]
+    every = numbered([*events, *final], real.tenant)
+    run(postgres, data.draw(batches(every)), shard=real.shard)
+    before = real.tables
+    run(postgres, data.draw(batches(data.draw(st.permutations(every)))), shard=real.shard)
+
+    assert real.tables == before
+
+
+def written(settings: CatalogSettings, tenant: str) -> dict[str, dict[Any, Any]]:
+    """Return by table and row the transaction that wrote the row."""
+    with connect(settings) as connection:
+        return {
+            table: dict(
+                connection.execute(f"SELECT one::text, xmin::text FROM {table} AS one WHERE tenant = %s", (tenant,))  # noqa: S608
+            )
+            for table in (*KEYS, "revision", "due")
+        }
+
+
 def test_a_shard_held_by_another_attempt_is_unavailable(postgres: PostgresCatalog, writer: CatalogSettings) -> None:
     impatient = PostgresCatalog(replace(writer, statement_s=0.2))
     shard = next(SHARDS)
