@@ -7,7 +7,15 @@ from typing import Any
 
 from schemas.settings.jobs import FactsSettings, JobSettings, StudySettings
 from schemas.settings.servers import BrokerSettings, CatalogSettings
-from schemas.topics import INSTANCE_QUARANTINED, INSTANCE_STORED, STUDY_COMMAND, STUDY_DUE, TRANSFER_ENDED, Topic
+from schemas.topics import (
+    INSTANCE_QUARANTINED,
+    INSTANCE_STORED,
+    POLICY_CHANGED,
+    STUDY_COMMAND,
+    STUDY_DUE,
+    TRANSFER_ENDED,
+    Topic,
+)
 
 BuildFunction = Callable[..., None]
 
@@ -46,7 +54,7 @@ class Job:
 STUDY = Job("study", (INSTANCE_STORED, TRANSFER_ENDED, STUDY_COMMAND), (BrokerSettings, StudySettings, JobSettings))
 CATALOG = Job(
     "catalog",
-    (INSTANCE_STORED, TRANSFER_ENDED, INSTANCE_QUARANTINED, STUDY_COMMAND, STUDY_DUE),
+    (INSTANCE_STORED, TRANSFER_ENDED, INSTANCE_QUARANTINED, STUDY_COMMAND, POLICY_CHANGED, STUDY_DUE),
     (BrokerSettings, CatalogSettings, JobSettings, FactsSettings),
     has_shards=True,
 )

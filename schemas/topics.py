@@ -107,7 +107,7 @@ POLICY_CHANGED = Topic(
     event=PolicyChanged,
     key="tenant/kind/name",
     producers=("gateway", "deploy.commands policies"),
-    consumers=(),
+    consumers=("catalog",),
     restricted=True,
     retention_ms=None,
 )

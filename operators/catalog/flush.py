@@ -26,6 +26,7 @@ from operators.catalog.projection import (
     check_identifiers,
     check_numbers,
     due_row,
+    policy_row,
     quarantine_row,
     storable_instance,
     transfer_row,
@@ -33,6 +34,7 @@ from operators.catalog.projection import (
 from operators.catalog.revisions import next_revision, revision_outputs
 from operators.catalog.rows import (
     DueRow,
+    PolicyRow,
     QuarantineRow,
     RevisionRow,
     SeriesKey,
@@ -50,6 +52,7 @@ from schemas.events import (
     Event,
     InstanceQuarantined,
     InstanceStored,
+    PolicyChanged,
     StudyCataloged,
     StudyCommand,
     StudyDue,
@@ -69,7 +72,7 @@ ANNOUNCED_AT_ONCE = 1000
 BEGINNING = Origin()
 BEHIND = "the rows are behind what was committed: the database was replaced by an earlier state of itself"
 
-Writable = StorableInstance | StorableCommand | TransferRow | QuarantineRow
+Writable = StorableInstance | StorableCommand | TransferRow | QuarantineRow | PolicyRow
 Entry = tuple[Record, Writable]
 
 
@@ -142,8 +145,9 @@ def sort_out(records: Sequence[Record], now: datetime) -> Batch:
 
 
 def _add(batch: Batch, record: Record, event: Event) -> None:
-    if isinstance(event, InstanceQuarantined):
-        batch.entries.append((record, quarantine_row(event)))
+    if isinstance(event, InstanceQuarantined | PolicyChanged):
+        row = quarantine_row(event) if isinstance(event, InstanceQuarantined) else policy_row(event)
+        batch.entries.append((record, row))
         return
     if not isinstance(event, InstanceStored | TransferEnded | StudyCommand | StudyDue):
         raise Rejected("not-for-the-catalog")
@@ -244,6 +248,8 @@ def write(tables: CatalogTables, writables: Sequence[Writable]) -> tuple[Output,
         tables.put_transfers(transfers)
     if quarantined := [row for row in writables if isinstance(row, QuarantineRow)]:
         tables.put_quarantine(quarantined)
+    if policies := [row for row in writables if isinstance(row, PolicyRow)]:
+        tables.put_policies(policies)
     commands = [command for command in writables if isinstance(command, StorableCommand)]
     if commands:
         _write_commands(tables, commands)

@@ -19,6 +19,7 @@ from operators.catalog.rows import (
     DueRow,
     InstanceKey,
     InstanceRow,
+    PolicyRow,
     QuarantineRow,
     RevisionRow,
     SeriesKey,
@@ -145,6 +146,9 @@ class CatalogTables(Protocol):
 
     def put_quarantine(self, rows: Collection[QuarantineRow]) -> None:
         """Write quarantined contents; for one content, the greatest (stored_at, occurred_at, event id) stays."""
+
+    def put_policies(self, rows: Collection[PolicyRow]) -> None:
+        """Write versions of policies; of one policy, the row with the greatest version stays."""
 
     def series_totals(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, SeriesTotals]:
         """Return the counts of each of these series, zero for a series without shown instances."""

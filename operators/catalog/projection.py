@@ -12,6 +12,7 @@ from operators.catalog.rows import (
     DueRow,
     InstanceKey,
     InstanceRow,
+    PolicyRow,
     QuarantineRow,
     SeriesKey,
     SeriesRow,
@@ -26,8 +27,8 @@ from operators.dicom.frames import move_frames, pack
 from operators.dicom.names import fold, fold_case
 from operators.errors import Rejected
 from operators.store import quarantine
-from schemas.events import InstanceQuarantined, InstanceStored, StudyCommand, StudyDue, TransferEnded
-from schemas.objects import DATA_HASH, TENANT, Identity, is_uid
+from schemas.events import InstanceQuarantined, InstanceStored, PolicyChanged, StudyCommand, StudyDue, TransferEnded
+from schemas.objects import DATA_HASH, MOST_VERSIONS, POLICY_NAME, TENANT, Identity, is_uid
 
 MAX_WARNINGS = 64
 MAX_INT, MAX_LONG = 2**31 - 1, 2**63 - 1
@@ -198,6 +199,15 @@ def quarantine_row(event: InstanceQuarantined) -> QuarantineRow:
         raise Rejected("not-a-content-of-ours")
     columns = {column.name: getattr(event, column.name) for column in fields(QuarantineRow)}
     return QuarantineRow(**{**columns, "event_id": UUID(event.event_id)})
+
+
+def policy_row(event: PolicyChanged) -> PolicyRow:
+    """Return the row of a policy's version; raises Rejected when its tenant, name, version or event id cannot be ours."""
+    is_ours = (TENANT.fullmatch(event.tenant), POLICY_NAME.fullmatch(event.name), EVENT_ID.fullmatch(event.event_id))
+    if not all(is_ours) or not 0 < event.version <= MOST_VERSIONS:
+        raise Rejected("not-a-policy-of-ours")
+    columns = {column.name: getattr(event, column.name) for column in fields(PolicyRow)}
+    return PolicyRow(**{**columns, "event_id": UUID(event.event_id)})
 
 
 def _object_key(event: InstanceStored) -> str:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from operators.dicom.element_json import DicomJson
+from schemas.events import PolicyRule
 
 
 class StudyKey(NamedTuple):
@@ -282,6 +283,21 @@ class DueRow:
     window_instances: int
     window_transfers: int
     revision: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyRow:
+    """The version of a policy that is in force, which is the greatest that was ever read."""
+
+    tenant: str
+    kind: str
+    name: str
+    version: int
+    rules: tuple[PolicyRule, ...]
+    who: str
+    why: str = field(repr=False)
+    occurred_at: datetime
+    event_id: UUID
 
 
 class TopicPartition(NamedTuple):

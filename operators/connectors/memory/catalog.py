@@ -27,6 +27,7 @@ from operators.catalog.rows import (
     DueRow,
     InstanceKey,
     InstanceRow,
+    PolicyRow,
     QuarantineRow,
     RevisionRow,
     SeriesKey,
@@ -64,6 +65,7 @@ class MemoryTables:
     commands: dict[tuple[str, str, UUID], CommandRow] = field(default_factory=dict)
     decisions: dict[tuple[str, str, str, str, str], DecisionRow] = field(default_factory=dict)
     dues: dict[tuple[str, str, UUID], DueRow] = field(default_factory=dict)
+    policies: dict[tuple[str, str, str], PolicyRow] = field(default_factory=dict)
     hidden: set[tuple[str, ...]] = field(default_factory=set)
     applied: dict[tuple[Shard, TopicPartition], int] = field(default_factory=dict)
     waiting: dict[tuple[Shard, UUID], WaitingDueRow] = field(default_factory=dict)
@@ -157,6 +159,13 @@ class MemoryTables:
             other = self.quarantine.get((row.tenant, row.data_hash), row)
             later = max(other, row, key=lambda each: (each.stored_at, each.occurred_at, each.event_id))
             self.quarantine[row.tenant, row.data_hash] = later
+
+    def put_policies(self, rows: Collection[PolicyRow]) -> None:
+        """Write versions of policies."""
+        _refuse_nul(*rows)
+        for row in rows:
+            other = self.policies.get((row.tenant, row.kind, row.name), row)
+            self.policies[row.tenant, row.kind, row.name] = max(other, row, key=lambda each: each.version)
 
     def series_totals(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, SeriesTotals]:
         """Return the totals of these series."""

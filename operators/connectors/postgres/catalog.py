@@ -21,6 +21,7 @@ from operators.catalog.rows import (
     DueRow,
     InstanceKey,
     InstanceRow,
+    PolicyRow,
     QuarantineRow,
     RevisionRow,
     SeriesKey,
@@ -200,6 +201,11 @@ class PostgresTables:
     def put_quarantine(self, rows: Collection[QuarantineRow]) -> None:
         """Write quarantined contents."""
         self._put(PUT_QUARANTINE, rows)
+
+    def put_policies(self, rows: Collection[PolicyRow]) -> None:
+        """Write versions of policies."""
+        newest = {(row.tenant, row.kind, row.name): row for row in sorted(rows, key=lambda row: row.version)}
+        self._put_together(PUT_POLICIES, newest.values())
 
     def series_totals(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, SeriesTotals]:
         """Return the totals of these series."""
@@ -472,6 +478,7 @@ PUT_QUARANTINE = _upsert(
     "tenant, data_hash",
     "(excluded.stored_at, excluded.occurred_at, excluded.event_id) > (old.stored_at, old.occurred_at, old.event_id)",
 )
+PUT_POLICIES = _upsert_together(PolicyRow, "policy", "tenant, kind, name", "excluded.version > old.version")
 SHOW_INSTANCES = """UPDATE instance SET is_shown = %s FROM unnest(%s::text[], %s::text[]) AS wanted (tenant, study_uid)
     WHERE instance.tenant = wanted.tenant AND instance.study_uid = wanted.study_uid AND is_shown <> %s"""
 PUT_COMMANDS = _insert_together(CommandRow, "command", "ON CONFLICT DO NOTHING RETURNING tenant, study_uid, command_id")

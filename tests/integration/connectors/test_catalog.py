@@ -25,6 +25,7 @@ from operators.catalog.rows import (
     DecisionRow,
     InstanceKey,
     InstanceRow,
+    PolicyRow,
     QuarantineRow,
     SeriesRow,
     StudyKey,
@@ -72,6 +73,7 @@ from tests.support.worlds.catalog_histories import (
     run,
     unversioned,
 )
+from tests.support.worlds.policies import policy, rule, texts
 
 KEYS: dict[str, tuple[type[Any], int]] = {
     "study": (StudyRow, 2),
@@ -82,6 +84,7 @@ KEYS: dict[str, tuple[type[Any], int]] = {
     "quarantine": (QuarantineRow, 2),
     "command": (CommandRow, 3),
     "decision": (DecisionRow, 5),
+    "policy": (PolicyRow, 3),
 }
 SHARDS = itertools.count(uuid4().int % 2**30)
 
@@ -174,6 +177,7 @@ KEY_COLUMNS = {
     "quarantine": ("tenant", "data_hash"),
     "command": ("tenant", "study_uid", "command_id"),
     "decision": ("tenant", "study_uid", "sop_uid", "subject", "data_hash"),
+    "policy": ("tenant", "kind", "name"),
 }
 
 
@@ -546,6 +550,15 @@ def test_a_content_stored_again_is_held_even_if_its_release_is_dated_later(
 
     (row,) = isolated.rows("quarantine")
     assert (row["state"], str(row["event_id"])) == ("held", held_again.event_id)
+
+
+def test_the_greatest_version_of_a_policy_gives_its_row(isolated: IsolatedCatalog) -> None:
+    first, second, third = (policy(rule("ct", texts("modality", "CT"), tier="cold"), version=at) for at in (1, 2, 3))
+    isolated.run([second, first], [third], [policy(name="other"), second])
+
+    kept, other = isolated.rows("policy")
+    assert (kept["name"], str(kept["event_id"]), len(kept["rules"])) == ("age", third.event_id, 1)
+    assert (other["name"], len(other["rules"])) == ("other", 0)
 
 
 def hidden_rows_of(isolated: IsolatedCatalog, request: pytest.FixtureRequest) -> HiddenRows:

@@ -213,6 +213,7 @@ def named(tables: MemoryTables) -> dict[str, Mapping[Any, Any]]:
         "quarantine": tables.quarantine,
         "command": tables.commands,
         "decision": tables.decisions,
+        "policy": tables.policies,
     }
 
 

@@ -26,6 +26,7 @@ from tests.support.worlds.catalog_histories import (
     record,
     run,
 )
+from tests.support.worlds.policies import policy, rule
 
 
 def events(flushed: Flushed, kind: type[Any]) -> list[Any]:
@@ -64,6 +65,26 @@ def test_a_quarantined_content_belongs_to_no_study() -> None:
     (row,) = catalog.tables.quarantine.values()
     assert (row.state, row.reason, row.calling_ae) == ("held", "no-usable-uid", "CT1")
     assert (flushed.outputs, catalog.tables.studies) == ((), {})
+
+
+def test_a_policy_belongs_to_no_study_and_makes_no_event() -> None:
+    catalog = MemoryCatalog()
+    flushed = run(catalog, [numbered([policy(rule("all", tier="cold"), version=2)])])
+
+    (row,) = catalog.tables.policies.values()
+    assert (row.kind, row.name, row.version, row.rules) == ("tiering", "age", 2, (rule("all", tier="cold"),))
+    assert flushed.outputs == ()
+
+
+@pytest.mark.parametrize("changes", [{"name": "a/b"}, {"version": 0}, {"event_id": "x"}, {"tenant": "A"}])
+def test_an_impossible_policy_is_a_dead_letter(changes: dict[str, Any]) -> None:
+    catalog = MemoryCatalog()
+    flushed = run(catalog, [[record(replace(policy(), **changes))]])
+
+    assert [output.event.reason for output in flushed.outputs if isinstance(output.event, RecordRejected)] == [
+        "not-a-policy-of-ours"
+    ]
+    assert not catalog.tables.policies
 
 
 def test_an_impossible_quarantine_event_is_a_dead_letter() -> None:
