@@ -16,12 +16,12 @@ from gateway.commands.choice import chosen
 from gateway.commands.request import CommandRequest, check
 from gateway.intake.deadlines import ANNOUNCE_S, CLOCK_S, within
 from gateway.intake.failpoints import Reached, pass_by
-from gateway.intake.outbox.ledger import CommandIntent
+from gateway.intake.outbox.ledger import COMMAND, DocumentIntent
 from gateway.intake.outbox.outbox import Outbox
 from gateway.intake.rebuild import Rebuilder
 from operators.errors import Rejected, Unavailable
 from operators.http.problem import Problem
-from operators.store.commands import upload_of
+from operators.store.commands import COMMANDS
 from operators.store.ports import EventLog, StoreTime
 from schemas.codec import encode
 from schemas.events import Action, StudyCommand
@@ -150,7 +150,7 @@ class Commands:
         raise Problem(404, "no-such-study", "no instance of this study is stored: look at its UID, and at the tenant")
 
     async def _store(self, request: CommandRequest, command: StudyCommand, note: str) -> GivenCommand:
-        upload, reached = upload_of(command), self._ports.reached
+        upload, reached = COMMANDS.upload_of(command), self._ports.reached
         intent = self._intend(upload.key)
         reached("after_intent")
         try:
@@ -169,9 +169,9 @@ class Commands:
         reached("after_done")
         return given
 
-    def _intend(self, key: str) -> CommandIntent:
+    def _intend(self, key: str) -> DocumentIntent:
         try:
-            return self._ports.outbox.intend_command(key)
+            return self._ports.outbox.intend_document(COMMAND, key)
         except OSError as error:
             raise Unavailable("outbox") from error
 

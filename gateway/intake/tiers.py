@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.intake.deadlines import LOOKUP_S, within
-from operators.store.commands import read_command
+from operators.store.commands import COMMANDS
+from operators.store.policies import newest_since
 from operators.store.ports import NoEnvelope, ObjectStore, PlainUpload, Upload
-from schemas.events import StudyCommand
+from schemas.events import PolicyChanged, StudyCommand
 from schemas.objects import TIERS, Bucket, Envelope, Identity, commands_prefix
 
 
@@ -80,7 +81,11 @@ class TieredStore:
 
     async def command(self, key: str) -> StudyCommand | None:
         """Return the command of this key, None if there is none; raises Rejected for an object that is no command."""
-        return await read_command(self._store, Bucket.HOT, key)
+        return await COMMANDS.find(self._store, key)
+
+    async def policy(self, key: str) -> PolicyChanged | None:
+        """Return the newest version of the policy of this key, None if it is older than the key's; raises Rejected."""
+        return await newest_since(self._store, key)
 
     def read(self, found: TieredObject, end: int | None = None) -> AsyncGenerator[bytes, None]:
         """Stream the object's bytes up to `end`, exclusive.

@@ -64,12 +64,12 @@ def store(address: ArchiveAddress) -> Iterator[Minio]:
 
 
 def listed(client: Minio, buckets: Sequence[str]) -> Iterator[tuple[str, str, int]]:
-    """Yield bucket, key and size in bytes of every object that is no command."""
+    """Yield bucket, key and size in bytes of every object that is no command or policy."""
     for bucket in buckets:
         try:
             for one in client.list_objects(bucket, recursive=True):
                 key = str(one.object_name)
-                if "/_commands/" not in key:
+                if "/_" not in key:
                     yield bucket, key, int(one.size or 0)
         except S3Error as error:
             if error.code != "NoSuchBucket":

@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import fastavro
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.audit.collect.logs import pieces
-from tests.audit.collect.object_store import instance_content
+from tests.audit.collect.object_store import instance_content, listed
 from tests.audit.collect.topics import SCHEMAS, chosen, decoded_by, deleted, fingerprint, schemas
 from tests.audit.ledger import Line
 from tests.audit.sampling import sample
@@ -51,6 +52,23 @@ def test_a_header_may_end_with_the_object_but_not_beyond(said: int, tag: bytes |
     content = instance_content(Stream(PART10, 100), {"header-length": str(said)})  # type: ignore[arg-type]
 
     assert content.after_header == tag
+
+
+class Bucketful:
+    """A client of a store with these keys in each bucket."""
+
+    def __init__(self, *keys: str) -> None:
+        self.keys = keys
+
+    def list_objects(self, _: str, *, recursive: bool) -> list[SimpleNamespace]:
+        return [SimpleNamespace(object_name=key, size=7) for key in self.keys if recursive]
+
+
+def test_objects_of_commands_and_policies_are_no_instances() -> None:
+    instance = "local/1.2/1.2.1/1.2.1.1_hash.dcm"
+    client = Bucketful(instance, "local/1.2/_commands/1.json", "local/_policies/tiering/age/000001.json")
+
+    assert list(listed(client, ["hot"])) == [("hot", instance, 7)]  # type: ignore[arg-type]
 
 
 def test_every_committed_schema_decodes_its_own_records() -> None:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 from deploy.local.running import RunningStack
 from operators.connectors.s3.store import S3ObjectStore
-from operators.store.commands import read_command
+from operators.store.commands import COMMANDS
 from schemas.events import StudyCommand
-from schemas.objects import Bucket, command_key
+from schemas.objects import command_key
 from schemas.settings.reading import load
 from schemas.settings.servers import StoreSettings
 
@@ -38,7 +38,7 @@ def object_of(stack: RunningStack, study_uid: str, command_id: str) -> StudyComm
 
     async def read() -> StudyCommand | None:
         async with S3ObjectStore(load(StoreSettings, stack.env)) as store:
-            return await read_command(store, Bucket.HOT, command_key("local", study_uid, command_id))
+            return await COMMANDS.find(store, command_key("local", study_uid, command_id))
 
     return asyncio.run(read())
 

@@ -9,7 +9,7 @@ from gateway.commands.giving import CommandPorts, Commands, GivenCommand
 from gateway.commands.request import CommandRequest
 from gateway.intake.outbox.outbox import Outbox
 from gateway.intake.rebuild import Rebuilder
-from operators.store.commands import command_in
+from operators.store.commands import COMMANDS
 from schemas.events import StudyCommand
 from schemas.objects import Bucket
 from schemas.topics import STUDY_COMMAND
@@ -69,4 +69,4 @@ def stored(world: IntakeWorld) -> dict[str, StudyCommand]:
     found: dict[str, Any] = {
         key: held.data for (bucket, key), held in world.store.objects.items() if bucket is Bucket.HOT and "/_" in key
     }
-    return {command.event_id: command for command in (command_in(key, data) for key, data in found.items())}
+    return {command.event_id: command for command in (COMMANDS.event_in(key, data) for key, data in found.items())}

@@ -12,7 +12,7 @@ from operators.connectors.memory.stores import MemoryObjectStore, Outage, Stored
 from operators.errors import Unavailable
 from operators.store.checksum import crc32c_of
 from operators.store.ports import StoredObject, Upload
-from schemas.objects import TIERS, Bucket, Identity, commands_prefix
+from schemas.objects import TIERS, Bucket, Identity, commands_prefix, policy_key
 from tests.support.worlds.intake import envelope_of
 
 KEY = f"local/1.2.3/1.2.3.9/1.2.3.1_{'ab' * 32}.dcm"
@@ -169,10 +169,11 @@ def test_an_object_that_was_moved_meanwhile_is_no_longer_there() -> None:
         asyncio.run(content(tiers, found(Bucket.HOT), None))
 
 
-def test_the_contents_of_a_study_are_found_in_every_tier_and_its_commands_are_none_of_them() -> None:
+def test_the_contents_of_a_study_are_found_in_every_tier_and_no_command_or_policy_is_one_of_them() -> None:
     command = f"{commands_prefix('local', '1.2.3')}6f1f2a5e-3f0b-4c7e-9a51-1c8a4f0f6b21.json"
     store = store_with(Bucket.HOT, Bucket.COLD)
-    for key in (command, "local/1.2.3/notes.txt", KEY.replace("local/1.2.3/", "local/1.2.33/")):
+    policy = policy_key("local", "tiering", "age", 1)
+    for key in (command, policy, "local/1.2.3/notes.txt", KEY.replace("local/1.2.3/", "local/1.2.33/")):
         store.objects[Bucket.HOT, key] = StoredBytes(b"{}", {})
 
     async def listed() -> tuple[list[Identity], list[str]]:
