@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.intake.examiner import Examiner
-from gateway.intake.outbox.ledger import AnyIntent, CommandIntent
+from gateway.intake.outbox.ledger import POLICY, AnyIntent, DocumentIntent
 from gateway.intake.repeats.inspection import damage_of_object, report_damage
 from gateway.intake.tiers import TieredObject, TieredStore
 from operators.dicom import instance
 from operators.dicom.instance import Examination
 from operators.errors import Unavailable, Unreadable
-from schemas.events import InstanceStored, StudyCommand
+from schemas.events import InstanceStored, PolicyChanged, StudyCommand
 from schemas.objects import Envelope, Identity
 
 METADATA_UNREADABLE = "metadata-unreadable"
@@ -26,13 +26,14 @@ class Rebuilder:
     folder: Path
     examiner: Examiner = field(default_factory=Examiner)
 
-    async def __call__(self, intent: AnyIntent) -> InstanceStored | StudyCommand | None:
+    async def __call__(self, intent: AnyIntent) -> InstanceStored | StudyCommand | PolicyChanged | None:
         """Return the event of the intent's object, naming the intent's transfer; None if there is no such object, whole.
 
-        Raises Unavailable when store or disk cannot answer now, Rejected for an object that is no instance or command.
+        Of a policy, the event of its newest version. Raises Unavailable when store or disk cannot answer now, Rejected
+        for an object that is not what the intent says.
         """
-        if isinstance(intent, CommandIntent):
-            return await self.tiers.command(intent.key)
+        if isinstance(intent, DocumentIntent):
+            return await (self.tiers.policy if intent.kind == POLICY else self.tiers.command)(intent.key)
         return await self.instance_stored(intent.identity, intent.transfer_id)
 
     async def instance_stored(self, identity: Identity, transfer_id: str = "") -> InstanceStored | None:

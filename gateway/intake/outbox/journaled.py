@@ -13,7 +13,7 @@ import structlog
 
 from gateway.intake.outbox import ledger
 from gateway.intake.outbox.journal import Journal
-from gateway.intake.outbox.ledger import AnyIntent, CommandIntent, Intent, Ledger
+from gateway.intake.outbox.ledger import AnyIntent, DocumentIntent, Intent, Ledger
 from gateway.intake.transfer import NOBODY, Sender
 from schemas.events import Outcome
 from schemas.objects import Envelope, Identity
@@ -70,12 +70,12 @@ class JournaledLedger:
         GATEWAY_OUTBOX_OPEN.inc()
         return intent
 
-    def intend_command(self, key: str) -> CommandIntent:
-        """Record a new intent of a command, and return it; raises OSError."""
-        intent = CommandIntent(self._last_number + 1, key)
-        place = self.journal.append(ledger.commanded(intent))
+    def intend_document(self, kind: str, key: str) -> DocumentIntent:
+        """Record a new intent of a document, and return it; raises OSError."""
+        intent = DocumentIntent(self._last_number + 1, kind, key)
+        place = self.journal.append(ledger.documented(intent))
         self._last_number = intent.number
-        self.open.intend_command(intent, place)
+        self.open.intend_document(intent, place)
         GATEWAY_OUTBOX_OPEN.inc()
         return intent
 
@@ -102,7 +102,7 @@ class JournaledLedger:
 
     def set_aside(self, intent: AnyIntent) -> Path:
         """Keep the line of an intent in a file for a person to examine; return its path. Raises OSError."""
-        line = ledger.commanded(intent) if isinstance(intent, CommandIntent) else ledger.intended(intent)
+        line = ledger.documented(intent) if isinstance(intent, DocumentIntent) else ledger.intended(intent)
         return self.journal.set_aside([orjson.dumps(line) + b"\n"])
 
     async def clear(self) -> None:

@@ -15,8 +15,9 @@ Line = dict[str, Any]
 
 # A line is written in one turn of the event loop.
 HASHES_A_LINE = 250
-# The kinds of the lines of intents, of an instance and of a command.
-INTENT, COMMAND = "intent", "command"
+# The kinds of the lines of intents: of an instance, and of the documents, a command and a version of a policy.
+INTENT, COMMAND, POLICY = "intent", "command", "policy"
+DOCUMENTS = (COMMAND, POLICY)
 # The entries of the line of a transfer's beginning for the fields of its Sender, in their order.
 SENDER = ("peer", "calling_ae", "called_ae", "address")
 
@@ -33,15 +34,16 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
-class CommandIntent:
-    """The object of a command that is about to be stored under `key`, and whose event must follow."""
+class DocumentIntent:
+    """A document of this kind that is about to be stored under `key`, and whose event must follow."""
 
     number: int
+    kind: str
     key: str
 
 
-# What is about to be stored; the numbers of both kinds are from one sequence.
-AnyIntent = Intent | CommandIntent
+# What is about to be stored; the numbers of all kinds are from one sequence.
+AnyIntent = Intent | DocumentIntent
 
 
 class Ledger:
@@ -84,14 +86,14 @@ class Ledger:
         self.transfers.keep(transfer)
         self.intents[intent.number] = place
 
-    def intend_command(self, intent: CommandIntent, place: int) -> None:
-        """Open the intent of a command, whose line lies at this place; it belongs to no transfer."""
+    def intend_document(self, intent: DocumentIntent, place: int) -> None:
+        """Open the intent of a document, whose line lies at this place; it belongs to no transfer."""
         self.intents[intent.number] = place
 
     def intent(self, number: int) -> AnyIntent:
         """Return an open intent; raises OSError when its line cannot be read again, KeyError when it is closed."""
         line = self._recall(self.intents[number])
-        return _command_intent(line) if line["kind"] == COMMAND else _intent(line)
+        return _document_intent(line) if line["kind"] in DOCUMENTS else _intent(line)
 
     def close(self, intent: AnyIntent, *, is_published: bool, size_bytes: int | None = None) -> bool:
         """Close an intent, whose published object has `size_bytes`; True if ends of its transfer can be published now.
@@ -101,7 +103,7 @@ class Ledger:
         if self.intents.pop(intent.number, None) is None:
             return False
         self._copied.pop(intent.number, None)
-        if isinstance(intent, CommandIntent):
+        if isinstance(intent, DocumentIntent):
             return False
         transfer = self.transfers[intent.transfer_id]
         transfer.open_intents -= 1
@@ -151,7 +153,7 @@ class Ledger:
     def copied(self, lines: Iterable[tuple[Line, int]]) -> None:
         """Note the places of the next lines of the snapshot in the file that will take the journal's place."""
         for line, place in lines:
-            if line["kind"] in (INTENT, COMMAND):
+            if line["kind"] in (INTENT, *DOCUMENTS):
                 self._last_copied = line["number"]
                 self._copied[self._last_copied] = place
 
@@ -172,8 +174,8 @@ class Ledger:
     def _intended(self, line: Line, place: int) -> None:
         self.intend(_intent(line), place)
 
-    def _commanded(self, line: Line, place: int) -> None:
-        self.intend_command(_command_intent(line), place)
+    def _documented(self, line: Line, place: int) -> None:
+        self.intend_document(_document_intent(line), place)
 
     def _done(self, line: Line, _: int) -> None:
         if line["number"] in self.intents:
@@ -209,7 +211,7 @@ class Ledger:
 LINES: dict[str, Callable[[Ledger, Line, int], None]] = {
     "begun": Ledger._begun,  # noqa: SLF001 - the table of the class above
     INTENT: Ledger._intended,  # noqa: SLF001
-    COMMAND: Ledger._commanded,  # noqa: SLF001
+    **dict.fromkeys(DOCUMENTS, Ledger._documented),  # noqa: SLF001
     "done": Ledger._done,  # noqa: SLF001
     "gone": Ledger._given_up,  # noqa: SLF001
     "published": Ledger._published,  # noqa: SLF001
@@ -235,9 +237,9 @@ def intended(intent: Intent) -> Line:
     }
 
 
-def commanded(intent: CommandIntent) -> Line:
-    """Return the line that says that the object of a command is about to be stored."""
-    return {"kind": COMMAND, "number": intent.number, "key": intent.key}
+def documented(intent: DocumentIntent) -> Line:
+    """Return the line that says that a document is about to be stored."""
+    return {"kind": intent.kind, "number": intent.number, "key": intent.key}
 
 
 def done(number: int, size_bytes: int | None = None) -> Line:
@@ -287,8 +289,8 @@ def _intent(line: Line) -> Intent:
     return Intent(_own_number(line), _text(line, "transfer"), Identity.of(line["key"]), line["key"], envelope)
 
 
-def _command_intent(line: Line) -> CommandIntent:
-    return CommandIntent(_own_number(line), _text(line, "key"))
+def _document_intent(line: Line) -> DocumentIntent:
+    return DocumentIntent(_own_number(line), line["kind"], _text(line, "key"))
 
 
 def _own_number(line: Line) -> int:

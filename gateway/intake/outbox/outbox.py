@@ -19,29 +19,35 @@ from gateway.intake.failpoints import Reached, pass_by
 from gateway.intake.outbox.backlog import Backlog
 from gateway.intake.outbox.journal import Journal
 from gateway.intake.outbox.journaled import JournaledLedger
-from gateway.intake.outbox.ledger import AnyIntent, CommandIntent, Intent
+from gateway.intake.outbox.ledger import POLICY, AnyIntent, DocumentIntent, Intent
 from gateway.intake.transfer import NOBODY, Sender
 from operators.errors import Rejected, Unavailable
+from operators.store.policies import publish_newest
 from operators.store.ports import EventLog, StoreTime
 from operators.tasks import supervised
-from schemas.events import Event, InstanceStored, Outcome, StudyCommand
+from schemas.events import Event, InstanceStored, Outcome, PolicyChanged, StudyCommand
 from schemas.objects import Envelope, Identity
 from schemas.telemetry import GATEWAY_HEALED, GATEWAY_OUTBOX_TROUBLE
-from schemas.topics import INSTANCE_STORED, STUDY_COMMAND, TRANSFER_ENDED, Topic
+from schemas.topics import INSTANCE_STORED, POLICY_CHANGED, STUDY_COMMAND, TRANSFER_ENDED, Topic
 
 LEAST_WAIT_S = 0.2
 MOST_WAIT_S = 10.0
 
 # Where the event of an intent is published.
-TOPICS: Mapping[type[Event], Topic] = {InstanceStored: INSTANCE_STORED, StudyCommand: STUDY_COMMAND}
+TOPICS: Mapping[type[Event], Topic] = {
+    InstanceStored: INSTANCE_STORED,
+    StudyCommand: STUDY_COMMAND,
+    PolicyChanged: POLICY_CHANGED,
+}
 
 log = structlog.get_logger()
 
 # One attempt at all work of one kind; True when none of it is left.
 Round = Callable[[], Awaitable[bool]]
 
-# rebuild(intent) -> the event of the intent's object; None when there is no object.
-Rebuild = Callable[[AnyIntent], Awaitable[InstanceStored | StudyCommand | None]]
+# rebuild(intent) -> the event of the intent's object, of a policy that of its newest version; None when there is no object.
+RebuiltEvent = InstanceStored | StudyCommand | PolicyChanged
+Rebuild = Callable[[AnyIntent], Awaitable[RebuiltEvent | None]]
 
 
 def report_file(name: str, error: Exception) -> None:
@@ -119,9 +125,9 @@ class Outbox:
         """Record that an object is about to be stored; return the intent. Raises OSError as begin()."""
         return self._ledger.intend(transfer_id, identity, key, envelope)
 
-    def intend_command(self, key: str) -> CommandIntent:
-        """Record that the object of a command is about to be stored; return the intent. Raises OSError as begin()."""
-        return self._ledger.intend_command(key)
+    def intend_document(self, kind: str, key: str) -> DocumentIntent:
+        """Record that a document is about to be stored; return the intent. Raises OSError as begin()."""
+        return self._ledger.intend_document(kind, key)
 
     def done(self, intent: AnyIntent, size_bytes: int | None = None) -> None:
         """Record that the event of an intent was acknowledged, and the size of its object."""
@@ -203,17 +209,16 @@ class Outbox:
         """Publish the event of an intent's object; True if the intent is closed now."""
         intent = self._ledger.open.intent(number)
         try:
-            event = await self._ports.rebuild(intent)
+            event = await _published(self._ports, intent)
         except Rejected as error:
             self._set_aside(intent, error.reason)
             return True
         if event is None:
             return self._is_given_up(intent)
-        await self._ports.events.publish(TOPICS[type(event)], event)
         self.done(intent, event.size_bytes if isinstance(event, InstanceStored) else None)
         GATEWAY_HEALED.inc()
-        if isinstance(intent, CommandIntent):
-            log.info("command_healed", key=intent.key)
+        if isinstance(intent, DocumentIntent):
+            log.info("document_healed", kind=intent.kind, key=intent.key)
         else:
             log.info("instance_healed", transfer=intent.transfer_id, key=intent.key)
         return True
@@ -251,7 +256,7 @@ class Outbox:
     def _close_intent(self, intent: AnyIntent, *, is_published: bool, size_bytes: int | None = None) -> None:
         self._missed_at.pop(intent.number, None)
         is_over = self._ledger.close_intent(intent, is_published=is_published, size_bytes=size_bytes)
-        if isinstance(intent, CommandIntent):
+        if isinstance(intent, DocumentIntent):
             # Without a transfer's end nothing else looks whether the journal is empty now.
             self._has_ended.set()
         elif is_over:
@@ -272,3 +277,19 @@ class Outbox:
         traced, self._error_types = kind not in self._error_types and error, self._error_types | {kind}
         GATEWAY_OUTBOX_TROUBLE.labels("error").inc()
         log.error("outbox_entry_failed", file=self.name, error=kind, exc_info=traced, **what)
+
+
+async def _published(ports: OutboxPorts, intent: AnyIntent) -> Event | None:
+    """Publish the event of an intent's object, and return it; None if there is no object. Raises as `rebuild` does."""
+
+    async def rebuild() -> RebuiltEvent | None:
+        return await ports.rebuild(intent)
+
+    async def publish(event: RebuiltEvent) -> None:
+        await ports.events.publish(TOPICS[type(event)], event)
+
+    if isinstance(intent, DocumentIntent) and intent.kind == POLICY:
+        return await publish_newest(publish, rebuild)
+    if event := await rebuild():
+        await publish(event)
+    return event

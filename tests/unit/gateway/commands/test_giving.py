@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.commands.request import CommandRequest
+from gateway.intake.outbox.ledger import COMMAND
 from operators.connectors.memory.stores import Failing, Outage, StoredBytes
 from operators.errors import Unavailable
 from operators.http.problem import Problem
@@ -217,7 +218,7 @@ def test_a_command_whose_process_died_before_it_knew_of_its_event_is_published(
 
     assert {FIRST_ID: published(world)[-1]} == stored(world)
     assert world.time.now_s < 60
-    assert [entry["key"] for entry in logs if entry["event"] == "command_healed"] == [
+    assert [entry["key"] for entry in logs if entry["event"] == "document_healed"] == [
         command_key("local", "1.2.3", FIRST_ID)
     ]
     assert world.journals == []
@@ -225,7 +226,7 @@ def test_a_command_whose_process_died_before_it_knew_of_its_event_is_published(
 
 def test_a_command_whose_put_was_not_answered_is_published(world: IntakeWorld) -> None:
     process = CommandingProcess.of(world)
-    intent = process.outbox.intend_command(command_key("local", "1.2.3", FIRST_ID))
+    intent = process.outbox.intend_document(COMMAND, command_key("local", "1.2.3", FIRST_ID))
     other = CommandingProcess.of(world)
     lost = other.give(replace(DELETE, command_id=FIRST_ID)).command
     other.outbox.close()
@@ -240,7 +241,7 @@ def test_a_command_whose_put_was_not_answered_is_published(world: IntakeWorld) -
 
 def test_a_command_that_was_never_stored_is_given_up_after_a_minute(world: IntakeWorld) -> None:
     process = CommandingProcess.of(world)
-    process.outbox.intend_command(command_key("local", "1.2.3", FIRST_ID))
+    process.outbox.intend_document(COMMAND, command_key("local", "1.2.3", FIRST_ID))
     process.die()
 
     world.heal()

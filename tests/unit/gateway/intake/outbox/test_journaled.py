@@ -54,7 +54,7 @@ class Doors:
             self.intents.append(self.ledger.intend(transfer_id, identity, identity.key, envelope_of(transfer_id)))
 
     def command(self) -> None:
-        self.intents.append(self.ledger.intend_command(f"local/1.2.3/_commands/{len(self.intents)}.json"))
+        self.intents.append(self.ledger.intend_document("command", f"local/1.2.3/_commands/{len(self.intents)}.json"))
 
     def close(self) -> None:
         if self.intents:

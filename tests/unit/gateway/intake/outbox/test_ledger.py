@@ -7,12 +7,12 @@ import pytest
 
 from gateway.intake.outbox.ledger import (
     AnyIntent,
-    CommandIntent,
+    DocumentIntent,
     Intent,
     Ledger,
     Line,
     begun,
-    commanded,
+    documented,
     done,
     end_published,
     ended,
@@ -75,7 +75,7 @@ def ends_of(ledger: Ledger) -> list[tuple[str, str, int]]:
 
 
 BEGUN, ENDED = begun("t-1", "local", NOON), ended("t-1", "well", LATER)
-COMMAND = CommandIntent(5, "local/1.2.3/_commands/6f1f2a5e-3f0b-4c7e-9a51-1c8a4f0f6b21.json")
+COMMAND = DocumentIntent(5, "command", "local/1.2.3/_commands/6f1f2a5e-3f0b-4c7e-9a51-1c8a4f0f6b21.json")
 # Two studies, of which the second has no object; another transfer that is still open.
 HISTORY = [
     BEGUN,
@@ -87,7 +87,7 @@ HISTORY = [
     intended(intent(4, transfer="t-2")),
     done(4),
     ENDED,
-    commanded(COMMAND),
+    documented(COMMAND),
     given_up(3),
     done(2),
     end_published("t-1", FIRST_STUDY),
@@ -111,11 +111,12 @@ def test_the_line_of_an_intent_has_all_that_its_object_needs() -> None:
     assert open_intents(ledger) == {7: intent(7)}
 
 
-def test_the_intent_of_a_command_belongs_to_no_transfer() -> None:
-    ledger = ledger_of([commanded(COMMAND)])
+@pytest.mark.parametrize("document", [COMMAND, DocumentIntent(5, "policy", "local/_policies/tiering/age/000001.json")])
+def test_the_intent_of_a_document_belongs_to_no_transfer(document: DocumentIntent) -> None:
+    ledger = ledger_of([documented(document)])
 
-    assert (open_intents(ledger), list(ledger.transfers)) == ({5: COMMAND}, [])
-    assert not ledger.close(COMMAND, is_published=True)
+    assert (open_intents(ledger), list(ledger.transfers)) == ({5: document}, [])
+    assert not ledger.close(document, is_published=True)
     assert ledger.is_empty
 
 

@@ -14,11 +14,11 @@ from structlog.testing import capture_logs
 from gateway.intake.outbox.adoption import Adoption
 from gateway.intake.outbox.backlog import AT_ONCE
 from gateway.intake.outbox.ledger import AnyIntent
-from gateway.intake.outbox.outbox import MOST_WAIT_S, Outbox
+from gateway.intake.outbox.outbox import MOST_WAIT_S, Outbox, RebuiltEvent
 from gateway.intake.rebuild import Rebuilder
 from operators.connectors.memory.stores import Outage
 from operators.errors import Rejected, Unavailable
-from schemas.events import InstanceStored, StudyCommand
+from schemas.events import InstanceStored
 from schemas.objects import Bucket, Identity
 from schemas.telemetry import GATEWAY_OUTBOX_TROUBLE
 from tests.support.worlds.intake import (
@@ -265,7 +265,7 @@ def test_an_unexpected_error_of_one_intent_is_said_once_and_holds_up_no_other(wo
     real = gateway.outbox._ports.rebuild
     is_mended, tries = False, 0
 
-    async def rebuild(intent: AnyIntent) -> InstanceStored | StudyCommand | None:
+    async def rebuild(intent: AnyIntent) -> RebuiltEvent | None:
         nonlocal tries
         tries += 1
         if intent.key == odd and not is_mended:
@@ -302,7 +302,7 @@ def test_an_object_that_can_have_no_event_is_said_once_and_its_intent_is_kept_as
     two_killed_before_their_events(world)
     key, good = next((key, kept.data) for (_, key), kept in world.store.objects.items() if "/1.2.3.1_" in key)
 
-    async def rejected(intent: AnyIntent) -> InstanceStored | StudyCommand | None:
+    async def rejected(intent: AnyIntent) -> RebuiltEvent | None:
         if intent.key == key and world.store.objects[Bucket.HOT, key].data != good:
             raise Rejected("unreadable")
         return await Rebuilder(world.tiers, world.folder)(intent)
