@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from gateway.commands.request import WHO_CHARACTERS, WHY_CHARACTERS, is_line
+from gateway.asking import WHO_CHARACTERS, WHY_CHARACTERS, is_line
 from schemas.objects import TENANT
 
 DEFAULT_MOST, HIGHEST_MOST = 1000, 1_000_000

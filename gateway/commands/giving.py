@@ -16,10 +16,11 @@ from gateway.commands.choice import chosen
 from gateway.commands.request import CommandRequest, check
 from gateway.intake.deadlines import ANNOUNCE_S, CLOCK_S, within
 from gateway.intake.failpoints import Reached, pass_by
-from gateway.intake.outbox.ledger import COMMAND, DocumentIntent
+from gateway.intake.outbox.documents import intended
+from gateway.intake.outbox.ledger import COMMAND
 from gateway.intake.outbox.outbox import Outbox
 from gateway.intake.rebuild import Rebuilder
-from operators.errors import Rejected, Unavailable
+from operators.errors import Rejected
 from operators.http.problem import Problem
 from operators.store.commands import COMMANDS
 from operators.store.ports import EventLog, StoreTime
@@ -150,30 +151,14 @@ class Commands:
         raise Problem(404, "no-such-study", "no instance of this study is stored: look at its UID, and at the tenant")
 
     async def _store(self, request: CommandRequest, command: StudyCommand, note: str) -> GivenCommand:
-        upload, reached = COMMANDS.upload_of(command), self._ports.reached
-        intent = self._intend(upload.key)
-        reached("after_intent")
-        try:
+        upload, ports = COMMANDS.upload_of(command), self._ports
+        with intended(ports.outbox, COMMAND, upload.key, ports.reached):
             is_new = await self._tiers.put(upload)
-            reached("after_put")
-            given = GivenCommand(command, is_repeat=False, note=note)
-            if is_new:
-                await self._publish(command)
-            else:
-                given = await self._repeat(request, await self._stored(upload.key))
-        except BaseException:
-            self._ports.outbox.failed(intent)
-            raise
-        reached("after_event")
-        self._ports.outbox.done(intent)
-        reached("after_done")
-        return given
-
-    def _intend(self, key: str) -> DocumentIntent:
-        try:
-            return self._ports.outbox.intend_document(COMMAND, key)
-        except OSError as error:
-            raise Unavailable("outbox") from error
+            ports.reached("after_put")
+            if not is_new:
+                return await self._repeat(request, await self._stored(upload.key))
+            await self._publish(command)
+        return GivenCommand(command, is_repeat=False, note=note)
 
     async def _stored(self, key: str) -> StudyCommand:
         """Return the command that somebody has stored under this key in the meantime."""

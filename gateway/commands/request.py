@@ -1,21 +1,18 @@
 """A request for something to be done with a study, and what is wrong with one that cannot be carried out."""
 
-import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import get_args
 from uuid import UUID
 
-from operators.http.problem import Problem
+from gateway import asking
+from gateway.asking import Rule
 from schemas.events import Action, StudyCommand
-from schemas.objects import DATA_HASH, TENANT, is_uid
+from schemas.objects import DATA_HASH, is_uid
 
-WHO_CHARACTERS, WHY_CHARACTERS = 256, 1024
 # The largest number of Avro's int.
 MOST_INSTANCES = 2**31 - 1
 ACTIONS: tuple[str, ...] = get_args(Action)
-# Controls, and the halves of surrogate pairs, which UTF-8 does not have.
-NO_TEXT = ("Cc", "Cs")
 # The arguments of each action that has some, by their names in a request.
 ARGUMENTS: Mapping[str, frozenset[str]] = {"expect": frozenset({"count"}), "choose": frozenset({"instance", "content"})}
 
@@ -45,10 +42,8 @@ class CommandRequest:
 
 
 def check(request: CommandRequest) -> None:
-    """Raise Problem for a request that can never be carried out: the first rule that it breaks."""
-    for reason, advice, is_kept in RULES:
-        if not is_kept(request):
-            raise Problem(400, reason, advice)
+    """Raise Problem for a request that can never be carried out."""
+    asking.check(request, RULES)
 
 
 def _has_its_arguments(request: CommandRequest) -> bool:
@@ -63,25 +58,14 @@ def _is_uuid(text: str) -> bool:
         return False
 
 
-def is_line(text: str, most: int) -> bool:
-    """True if a text says something, in at most `most` characters, none of them a control character."""
-    return (
-        0 < len(text) <= most and bool(text.strip()) and not any(unicodedata.category(one) in NO_TEXT for one in text)
-    )
-
-
 def _is_count(count: object) -> bool:
     return count is None or (type(count) is int and 0 < count <= MOST_INSTANCES)
 
 
-# Reason, advice, and True for a request that keeps the rule.
-RULES: tuple[tuple[str, str, Callable[[CommandRequest], bool]], ...] = (
-    ("bad-tenant", "a tenant is 1 to 32 of a-z, 0-9 and -", lambda it: TENANT.fullmatch(it.tenant) is not None),
+RULES: tuple[Rule[CommandRequest], ...] = (
     ("bad-uid", "a study is named by its UID: digits and dots, at most 64 characters", lambda it: is_uid(it.study_uid)),
     ("bad-action", f"an action is one of {', '.join(ACTIONS)}", lambda it: it.action in ACTIONS),
     ("bad-id", "an id is a UUID with small letters", lambda it: not it.command_id or _is_uuid(it.command_id)),
-    ("bad-who", "say who asks, in 1 to 256 characters on one line", lambda it: is_line(it.who, WHO_CHARACTERS)),
-    ("bad-why", "say why, in 1 to 1024 characters on one line", lambda it: is_line(it.why, WHY_CHARACTERS)),
     ("arguments", "expect has a count; choose has an instance and a content; no other has any", _has_its_arguments),
     ("bad-count", f"a count is a whole number from 1 to {MOST_INSTANCES}", lambda it: _is_count(it.count)),
     (

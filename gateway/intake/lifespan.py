@@ -86,6 +86,23 @@ async def open_intake(
         await settle_and_close(outbox)
 
 
+@contextlib.asynccontextmanager
+async def open_outbox(
+    settings: IntakeSettings, connectors: Connectors
+) -> AsyncIterator[tuple[Outbox, OutboxPorts, Rebuilder]]:
+    """Open an outbox for a process without an intake; after the block, give it a while to finish.
+
+    What it has not finished by then, or when the process is killed, a gateway with the same folder does.
+    """
+    rebuilder = rebuilder_of(settings, connectors)
+    ports = outbox_ports(settings, connectors, rebuilder)
+    outbox = Outbox.create(settings.outbox_dir, ports)
+    try:
+        yield outbox, ports, rebuilder
+    finally:
+        await settle_and_close(outbox)
+
+
 async def settle_and_close(outbox: Outbox) -> None:
     """Work on an outbox for STOP_S at most, then close it; a file that cannot be removed is reported, and left behind."""
     with contextlib.suppress(TimeoutError):
