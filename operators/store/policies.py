@@ -1,7 +1,7 @@
 """Policies as objects: each version is one, which is never overwritten. The newest version of a policy is in force."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import structlog
@@ -75,11 +75,17 @@ async def readable(store: ObjectStore, key: str) -> PolicyChanged | None:
 
 
 async def in_force(store: ObjectStore, tenant: str, kind: str = "") -> tuple[PolicyChanged, ...]:
-    """Return the newest version of each policy, in the order of kinds and names; one that cannot be read is left out.
+    """Return the newest version of each policy of a tenant, or of one kind, as newest_of()."""
+    return await newest_of(store, tenant, await versions(store, tenant, kind))
 
-    Never an older version in its place: that one is in force no more.
+
+async def newest_of(
+    store: ObjectStore, tenant: str, found: Mapping[PolicyName, Sequence[int]]
+) -> tuple[PolicyChanged, ...]:
+    """Return the newest of the versions that were found of each policy, in the order of kinds and names.
+
+    One that cannot be read is left out, and no older version stands in for it: that one is in force no more.
     """
-    found = await versions(store, tenant, kind)
     newest = [policy_key(tenant, *policy, numbers[-1]) for policy, numbers in sorted(found.items())]
     return tuple([policy for key in newest if (policy := await readable(store, key))])
 
