@@ -12,15 +12,18 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter, _SubParsersAction
 from collections.abc import Iterator, Sequence
 
-from deploy.commands import conflicts, jobs, quarantine, topics, transfers
+from deploy.commands import conflicts, jobs, topics, transfers
 from deploy.commands.command import CommandGroup, OperatorCommand
+from deploy.commands.policies import group as policies
 from deploy.commands.problems import run
+from deploy.commands.quarantine import group as quarantine
 from deploy.commands.studies import group as studies
 from schemas.telemetry import set_up_logs
 
 # All groups of commands, and the commands that need no group.
 COMMANDS: tuple[CommandGroup | OperatorCommand, ...] = (
     studies.GROUP,
+    policies.GROUP,
     quarantine.GROUP,
     conflicts.GROUP,
     jobs.GROUP,
@@ -80,5 +83,5 @@ def _add(parsers: "_SubParsersAction[ArgumentParser]", command: OperatorCommand)
 
 if __name__ == "__main__":
     # Standard output is for programs that read --json. What a command prints says what these lines say, too.
-    set_up_logs("commands", without=["broker_client_error", "command_given"])
+    set_up_logs("commands", without=["broker_client_error", "command_given", "policy_put"])
     sys.exit(main())

@@ -61,12 +61,20 @@ class DecisionSections:
 
 
 @dataclass(frozen=True)
-class StudySections:
-    """The settings of a command about a study, which needs no rows; its tenant is the read API's unless it names one."""
+class PublishingSections:
+    """The settings of what stores an object and publishes its event; the tenant is the read API's unless one is named."""
 
     store: StoreSettings
     broker: BrokerSettings
     intake: IntakeSettings
+    api: ApiSettings
+
+
+@dataclass(frozen=True)
+class TenantSections:
+    """The settings of a command that reads objects of one tenant, which is the read API's unless one is named."""
+
+    store: StoreSettings
     api: ApiSettings
 
 

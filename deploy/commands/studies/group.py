@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from deploy.commands.command import CommandGroup, OperatorCommand, add_who_and_why, tenant_name
 from deploy.commands.output import as_json, print_line
-from deploy.commands.sections import StudySections, load_sections
+from deploy.commands.sections import PublishingSections, load_sections
 from deploy.commands.studies.giving import give
 from gateway.commands.answer import answer
 from gateway.commands.giving import GivenCommand
@@ -59,7 +59,7 @@ def reprocess(options: Namespace) -> None:
 
 def carry_out(action: str, options: Namespace) -> None:
     """Store and publish a command, and print what became of it."""
-    sections = load_sections(StudySections)
+    sections = load_sections(PublishingSections)
     request = request_of(action, options, sections.api.tenant)
     given = asyncio.run(give(sections, request))
     print_line(as_json(answer(given)) if options.json else told(given))

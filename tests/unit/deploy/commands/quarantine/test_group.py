@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from deploy.commands import quarantine
 from deploy.commands.output import table
+from deploy.commands.quarantine import group as quarantine
 from deploy.errors import Failed
 from gateway.intake.status import MEANINGS
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryHiddenRows

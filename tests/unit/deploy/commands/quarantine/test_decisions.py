@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deploy.commands.decisions import DecisionPorts, discard, release
+from deploy.commands.quarantine.decisions import DecisionPorts, discard, release
 from deploy.commands.stow import StowReply
 from deploy.errors import Failed
 from gateway.intake.transfer import Sender

@@ -16,11 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deploy.commands import decisions
 from deploy.commands.command import CommandGroup, OperatorCommand, add_list_arguments, add_tenant, add_who_and_why
-from deploy.commands.decisions import DecisionPorts
 from deploy.commands.files import copy_object, new_file
 from deploy.commands.output import as_json, details, print_line, table
+from deploy.commands.quarantine import decisions
+from deploy.commands.quarantine.decisions import DecisionPorts
 from deploy.commands.sections import DecisionSections, ObjectSections, RowSections, load_sections
 from deploy.commands.stow import store_file
 from deploy.errors import Failed
