@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("schemas", "operators", "gateway", "api", "pipelines", "deploy", "flink-jobs")
 
 FOLDER_FILES = 14
+# The steps of the tables' definition: one numbered series, of which none is ever changed or taken away.
+SERIES = Path("schemas/catalog")
 MEDIAN_LINES = 6
 LONG_LINES = 25
 CLASS_METHODS = 30
@@ -110,7 +112,7 @@ def listing(advice: str, found: Iterable[str]) -> str:
 
 
 def test_every_folder_has_at_most_14_files_of_its_own() -> None:
-    counts = Counter(path.parent for path in tracked_files() if path.parent != Path())
+    counts = Counter(path.parent for path in tracked_files() if path.parent not in (Path(), SERIES))
     crowded = [f"{folder}: {count} files" for folder, count in counts.items() if count > FOLDER_FILES]
 
     assert not crowded, listing("divide these folders by idea", crowded)
