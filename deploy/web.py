@@ -1,4 +1,4 @@
-"""The archive's web origin as a process: STOW-RS and commands of the gateway beside QIDO-RS and WADO-RS of the api.
+"""The archive's web origin as a process: STOW-RS, commands and policies of the gateway beside QIDO-RS and WADO-RS of the api.
 
     python -m deploy.web [--help]
 
@@ -30,9 +30,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.app import create_app
 from api.services import JobStates, Services
 from deploy.local.supervision.die_with_parent import die_with_parent
-from gateway.commands.door import CommandDoor, is_for_commands
+from gateway.calls.door import CallDoor
+from gateway.commands.call import command_call
 from gateway.commands.lifespan import commands_of
 from gateway.intake.lifespan import STOP_S, Connectors, open_intake
+from gateway.policies.call import policy_call
+from gateway.policies.lifespan import policies_of
 from gateway.stow.door import Stow, is_for_stow
 from operators.catalog.ports import CatalogQueries
 from operators.connectors.flink.jobs import FlinkJobs
@@ -103,7 +106,7 @@ class Web:
         )
         self._api: ASGIApp = create_app(services, self._lifespan)
         # Each door, and the test of a request's method and path that says whether it answers.
-        self._doors: tuple[tuple[Callable[[str, str], bool], Stow | CommandDoor], ...] = ()
+        self._doors: tuple[tuple[Callable[[str, str], bool], Stow | CallDoor], ...] = ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or follow the application's lifespan."""
@@ -128,13 +131,14 @@ class Web:
             intake = await stack.enter_async_context(opened)
             origin = (settings.api.tenant, settings.api.public_url)
             stow = Stow(intake, settings.stow, *origin, query=connectors.queries.shown)
-            commands = CommandDoor(commands_of(intake), settings.stow, settings.api.tenant)
-            self._doors = ((is_for_stow, stow), (is_for_commands, commands))
+            called = (command_call(commands_of(intake)), policy_call(policies_of(intake, connectors.objects)))
+            calls = CallDoor(called, settings.stow, settings.api.tenant)
+            self._doors = ((is_for_stow, stow), (calls.is_for, calls))
             announcing = supervised("announcement", _announce(settings.api))
-            with _closed_at_signal(stow, commands):
+            with _closed_at_signal(stow, calls):
                 yield
             announcing.cancel()
-            await asyncio.gather(stow.close(STOP_S), commands.close(STOP_S))
+            await asyncio.gather(stow.close(STOP_S), calls.close(STOP_S))
 
 
 async def _announce(settings: ApiSettings) -> None:
@@ -152,7 +156,7 @@ async def _announce(settings: ApiSettings) -> None:
 
 
 @contextmanager
-def _closed_at_signal(*doors: Stow | CommandDoor) -> Iterator[None]:
+def _closed_at_signal(*doors: Stow | CallDoor) -> Iterator[None]:
     """Close the doors at the first SIGTERM or SIGINT: granian waits for open requests, which may take hours.
 
     Granian still stops by its own handling, which uses the loop's wake-up descriptor and not the handler.

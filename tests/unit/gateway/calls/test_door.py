@@ -1,4 +1,4 @@
-"""The REST door gives a command once it may, and says in problem+json why it does not."""
+"""The REST door carries out a call once it may, and says in problem+json why it does not; commands are its example."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,8 +10,8 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.commands.body import BODY_BYTES
-from gateway.commands.door import CommandDoor, is_for_commands
+from gateway.calls.door import CallDoor
+from gateway.commands.call import BODY_BYTES, command_call
 from gateway.commands.lifespan import commands_of
 from operators.connectors.memory.stores import Outage
 from schemas.events import StudyCommand
@@ -29,7 +29,7 @@ class DoorWorld:
     """The door of commands over an archive in memory, in which a study is stored."""
 
     archive: StowWorld
-    door: CommandDoor
+    door: CallDoor
 
     async def post(
         self, said: object, *, study: str = STUDY, method: str = "POST", client: str = "127.0.0.1", **headers: str
@@ -49,7 +49,7 @@ def with_door(folder: Path, test: Callable[[DoorWorld], Awaitable[None]], **sett
     async def opened() -> None:
         async with stow_world(folder) as archive:
             await archive.post(multipart(part10(StudyInstanceUID=STUDY)))
-            door = CommandDoor(commands_of(archive.intake), StowSettings(**settings), "local")
+            door = CallDoor([command_call(commands_of(archive.intake))], StowSettings(**settings), "local")
             await test(DoorWorld(archive, door))
 
     asyncio.run(opened())
@@ -179,12 +179,12 @@ def test_a_client_that_goes_gets_no_answer_and_gives_no_command(tmp_path: Path) 
 
 def test_an_error_of_the_program_is_a_problem_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(world: DoorWorld) -> None:
-        monkeypatch.setattr(world.door, "_commands", None)
+        monkeypatch.setattr("gateway.commands.giving.Commands.give", None)
         with capture_logs() as logs:
             response = await world.post(DELETE)
 
         assert (response.status, response.json["reason"]) == (500, "unexpected")
-        assert [entry["event"] for entry in logs] == ["command_failed", "command_refused"]
+        assert [entry["event"] for entry in logs] == ["call_failed", "call_refused"]
 
     with_door(tmp_path, test)
 
@@ -209,5 +209,13 @@ def test_what_may_be_sent_is_told(tmp_path: Path) -> None:
         ("POST", "/dicomweb/studies/1.2.3", False),
     ],
 )
-def test_only_requests_about_commands_are_for_the_door(method: str, path: str, is_expected: bool) -> None:  # noqa: FBT001
-    assert is_for_commands(method, path) is is_expected
+def test_only_calls_that_change_something_are_for_the_door(
+    tmp_path: Path,
+    method: str,
+    path: str,
+    is_expected: bool,  # noqa: FBT001
+) -> None:
+    async def test(world: DoorWorld) -> None:
+        assert world.door.is_for(method, path) is is_expected
+
+    with_door(tmp_path, test)

@@ -1,43 +1,31 @@
-"""The REST door of commands: an ASGI application for POST /v1/studies/{uid}/commands, beside STOW-RS on the web origin.
+"""The REST door of calls that change something: an ASGI application beside STOW-RS on the web origin.
 
-Who may store over STOW-RS may command here, by the same rules; an answer that is an error is application/problem+json.
+Who may store over STOW-RS may call here, by the same rules; an answer that is an error is application/problem+json.
 """
 
 import asyncio
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
-from uuid import uuid4
 
 import orjson
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from gateway.commands.answer import answer
-from gateway.commands.body import BODY_BYTES, expect_json, request_in
-from gateway.commands.giving import Commands, GivenCommand
-from gateway.commands.request import CommandRequest
+from gateway.calls.body import expect_json, said_in
+from gateway.calls.call import Call, CallMade
 from gateway.stow.body import ClientGone, RequestBody
 from operators.access.principal import NotAllowed, authorize
-from operators.errors import RETRY_AFTER, Rejected, Unavailable
+from operators.errors import RETRY_AFTER, Rejected
 from operators.http.media_types import JSON, PROBLEM_JSON
 from operators.http.principal import RequestHead, principal_of
 from operators.http.problem import Problem, forbidden
 from schemas.settings.web import StowSettings
 
-PATH = re.compile(r"/v1/studies/([^/]+)/commands")
-ALLOW = {"Allow": "OPTIONS, POST"}
 # A browser must never show an answer as a page.
 SAFETY = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-SEND_AGAIN = "a server does not answer, and perhaps the command is stored already: send it again with the id {}"
 
 log = structlog.get_logger()
-
-
-def is_for_commands(method: str, path: str) -> bool:
-    """True if this door answers the request: any method but GET and HEAD at the address of a study's commands."""
-    return method not in ("GET", "HEAD") and PATH.fullmatch(path) is not None
 
 
 @dataclass(frozen=True)
@@ -50,18 +38,22 @@ class DoorResponse:
     closes: bool = False
 
 
-class CommandDoor:
+class CallDoor:
     """The door of one process, and its open requests: their pace is limited as that of store requests is."""
 
-    def __init__(self, commands: Commands, settings: StowSettings, tenant: str) -> None:
-        self._commands = commands
-        self._settings = replace(settings, request_bytes=BODY_BYTES)
+    def __init__(self, calls: Sequence[Call], settings: StowSettings, tenant: str) -> None:
+        self._calls = calls
+        self._settings = settings
         self._tenant = tenant
         self._requests: dict[asyncio.Task[Any], RequestBody] = {}
         self._is_closing = False
 
+    def is_for(self, method: str, path: str) -> bool:
+        """True if this door answers the request: any method but GET and HEAD at the address of a call."""
+        return method not in ("GET", "HEAD") and any(call.path.fullmatch(path) for call in self._calls)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Answer one request that is for this door."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         try:
             response = await self._response(scope, receive, task)
@@ -85,34 +77,30 @@ class CommandDoor:
     async def _response(self, scope: Scope, receive: Receive, task: "asyncio.Task[Any]") -> DoorResponse:
         head = RequestHead.of(scope)
         principal = principal_of(head, self._tenant)
+        call, place = self._at(scope["path"])
+        allow = {"Allow": f"OPTIONS, {call.method}"}
         if scope["method"] == "OPTIONS":
-            return DoorResponse(204, ALLOW)
-        if scope["method"] != "POST":
-            raise Problem(405, "method", "commands are sent by POST", ALLOW)
+            return DoorResponse(204, allow)
+        if scope["method"] != call.method:
+            raise Problem(405, "method", f"{call.what} is sent by {call.method}", allow)
         authorize(principal, "command", scope["path"])
-        expect_json(head)
+        expect_json(head, call.most_bytes)
         self._admit()
-        self._requests[task] = body = RequestBody(receive, self._settings, head.length)
-        request = request_in(await _whole(body), _study_in(scope["path"]), principal)
-        given = await self._given(request)
-        return DoorResponse(200 if given.is_repeat else 201, {"Content-Type": JSON}, orjson.dumps(answer(given)))
+        limits = replace(self._settings, request_bytes=call.most_bytes)
+        self._requests[task] = body = RequestBody(receive, limits, head.length)
+        answer = await call.carry_out(CallMade(principal, place, said_in(await _whole(body), call)))
+        return DoorResponse(answer.status, {"Content-Type": JSON}, orjson.dumps(answer.values))
 
-    async def _given(self, request: CommandRequest) -> GivenCommand:
-        """Carry out a request, which has an id before anything is stored, so that its answer can name it."""
-        request = replace(request, command_id=request.command_id or str(uuid4()))
-        try:
-            return await self._commands.give(request)
-        except Unavailable as error:
-            advice = SEND_AGAIN.format(request.command_id)
-            raise Problem(503, f"{error.what}-unavailable", advice, RETRY_AFTER) from error
+    def _at(self, path: str) -> tuple[Call, Mapping[str, str]]:
+        """Return the call at an address, and the named parts of the address; raises LookupError if there is none."""
+        found = ((call, call.path.fullmatch(path)) for call in self._calls)
+        return next((call, match.groupdict()) for call, match in found if match)
 
     def _admit(self) -> None:
         if self._is_closing:
             raise _closing()
         if len(self._requests) >= self._settings.requests:
-            raise Problem(
-                503, "too-many-requests", "too many commands are being carried out: try again soon", RETRY_AFTER
-            )
+            raise Problem(503, "too-many-requests", "too many calls are being carried out: try again soon", RETRY_AFTER)
 
 
 async def _whole(body: RequestBody) -> bytes:
@@ -120,11 +108,6 @@ async def _whole(body: RequestBody) -> bytes:
     while chunk := await body.chunk():
         chunks.append(chunk)
     return b"".join(chunks)
-
-
-def _study_in(path: str) -> str:
-    found = PATH.fullmatch(path)
-    return found[1] if found else ""
 
 
 def _closing() -> Problem:
@@ -139,12 +122,12 @@ def _problem_of(error: Exception) -> Problem:
             return forbidden(error)
         case Rejected():
             return Problem(400, error.reason, "the body is not as long as its Content-Length")
-    log.error("command_failed", exc_info=error)
+    log.error("call_failed", exc_info=error)
     return Problem(500, "unexpected", "this is an error of the server: see its log")
 
 
 def _refusal(error: Problem) -> DoorResponse:
-    log.warning("command_refused", reason=error.reason, status=error.status)
+    log.warning("call_refused", reason=error.reason, status=error.status)
     return DoorResponse(error.status, {**error.headers, "Content-Type": PROBLEM_JSON}, error.details, closes=True)
 
 

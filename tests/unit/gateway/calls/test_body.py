@@ -1,18 +1,25 @@
-"""A REST request says in JSON what a command has, and nothing else."""
+"""A REST call says in JSON what it has, and nothing else."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 
-from gateway.commands.body import BODY_BYTES, expect_json, request_in
-from operators.access.principal import Principal
+from gateway.calls.body import expect_json, said_in
+from gateway.calls.call import Call, CallAnswer, CallMade
 from operators.http.principal import RequestHead
 from operators.http.problem import Problem
-from tests.support.worlds.commands import FIRST_ID
 
-LOOPBACK = Principal("local", "loopback", "peer address")
-CHOOSE = {"id": FIRST_ID, "action": "choose", "why": "corrected", "instance": "1.2.3.1", "content": "a" * 64}
+BODY_BYTES = 1000
+FIELDS = {"action": str, "count": int, "rules": list}
+
+
+async def carry_out(made: CallMade) -> CallAnswer:
+    return CallAnswer(200, made.said)
+
+
+CALL = Call("a call", "POST", re.compile("/call"), BODY_BYTES, FIELDS, carry_out)
 
 
 def head(**headers: str) -> RequestHead:
@@ -20,18 +27,9 @@ def head(**headers: str) -> RequestHead:
     return RequestHead("1.1", "127.0.0.1", named)
 
 
-def test_a_request_is_read_and_asked_by_its_principal() -> None:
-    request = request_in(json.dumps(CHOOSE).encode(), "1.2.3", LOOPBACK)
-
-    assert (request.tenant, request.who, request.study_uid) == ("local", "loopback", "1.2.3")
-    assert (request.command_id, request.action, request.why) == (FIRST_ID, "choose", "corrected")
-    assert (request.instance, request.content, request.count) == ("1.2.3.1", "a" * 64, None)
-
-
-def test_null_is_the_same_as_nothing() -> None:
-    body = json.dumps(dict.fromkeys(("id", "action", "why", "count", "instance", "content"))).encode()
-
-    assert request_in(body, "1.2.3", LOOPBACK) == request_in(b"{}", "1.2.3", LOOPBACK)
+def test_what_is_said_is_read_and_null_is_the_same_as_nothing() -> None:
+    assert said_in(json.dumps({"action": "a", "count": 7, "rules": None}).encode(), CALL) == {"action": "a", "count": 7}
+    assert said_in(b"{}", CALL) == {}
 
 
 REFUSED: dict[str, tuple[bytes, str]] = {
@@ -44,16 +42,17 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "another tenant": (b'{"tenant": "north"}', "unknown-field"),
     "a number for a text": (b'{"action": 7}', "bad-field"),
     "a text for a number": (b'{"count": "7"}', "bad-field"),
+    "a text for a list": (b'{"rules": "7"}', "bad-field"),
     "deep nesting": (b"[" * 5000, "bad-json"),
 }
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_is_no_command_is_refused_without_repeating_it(what: str) -> None:
+def test_what_is_not_said_so_is_refused_without_repeating_it(what: str) -> None:
     body, reason = REFUSED[what]
 
     with pytest.raises(Problem) as raised:
-        request_in(body, "1.2.3", LOOPBACK)
+        said_in(body, CALL)
 
     assert (raised.value.status, raised.value.reason) == (400, reason)
     assert "director" not in raised.value.advice
@@ -61,7 +60,7 @@ def test_what_is_no_command_is_refused_without_repeating_it(what: str) -> None:
 
 @pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=utf-8"])
 def test_json_is_expected(content_type: str) -> None:
-    expect_json(head(content_type=content_type, content_length=str(BODY_BYTES)))
+    expect_json(head(content_type=content_type, content_length=str(BODY_BYTES)), BODY_BYTES)
 
 
 UNEXPECTED: list[tuple[int, dict[str, str]]] = [
@@ -80,6 +79,6 @@ UNEXPECTED: list[tuple[int, dict[str, str]]] = [
 @pytest.mark.parametrize(("status", "headers"), UNEXPECTED)
 def test_anything_else_is_refused_before_it_is_read(status: int, headers: dict[str, Any]) -> None:
     with pytest.raises(Problem) as raised:
-        expect_json(head(**headers))
+        expect_json(head(**headers), BODY_BYTES)
 
     assert raised.value.status == status
