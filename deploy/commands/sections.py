@@ -79,6 +79,15 @@ class TenantSections:
 
 
 @dataclass(frozen=True)
+class TenantRowSections:
+    """The settings of a command that reads objects and rows of one tenant, which is the read API's unless one is named."""
+
+    catalog: CatalogSettings
+    store: StoreSettings
+    api: ApiSettings
+
+
+@dataclass(frozen=True)
 class ShardSections:
     """The settings of a change of the catalog job's shards."""
 

@@ -297,6 +297,9 @@ class HiddenRows(Protocol):
     def dues(self, tenant: str, study_uid: str) -> tuple[DueRow, ...]:
         """Return the dues of a study that were applied, the earliest first."""
 
+    def last_revision(self, tenant: str, study_uid: str) -> RevisionRow | None:
+        """Return the last revision of a study, None if it has none."""
+
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
         """Return conflicts; with `sop_uid`, only those of instances with this UID, in any study."""
 

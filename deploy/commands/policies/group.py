@@ -10,6 +10,7 @@ import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from deploy.commands.command import CommandGroup, OperatorCommand, add_who_and_why, tenant_name
@@ -18,7 +19,9 @@ from deploy.commands.policies import putting
 from deploy.commands.policies.putting import document_in
 from deploy.commands.policies.reading import described, every_version, one_version
 from deploy.commands.policies.reference import reference
+from deploy.commands.policies.testing import test_policies
 from deploy.commands.sections import PublishingSections, TenantSections, load_sections
+from deploy.commands.times import span
 from gateway.policies.answer import answer
 from gateway.policies.putting import PutPolicy
 from gateway.policies.request import PolicyRequest
@@ -163,6 +166,20 @@ def _add_put_arguments(parser: ArgumentParser) -> None:
     _add_common_arguments(parser)
 
 
+def _add_test_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("kind", choices=tuple(KINDS), metavar="KIND", help=f"one of {', '.join(KINDS)}")
+    parser.add_argument("study", metavar="STUDY", help="a Study Instance UID")
+    parser.add_argument(
+        "--draft", metavar="FILE", help="ask this policy too, which is not put yet; - for standard input"
+    )
+    parser.add_argument(
+        "--name", type=policy_name, metavar="NAME", help="the draft's name; it stands in for the policy of that name"
+    )
+    after = "as if so much time had gone by, such as 400d"
+    parser.add_argument("--after", type=span, default=timedelta(), metavar="TIME", help=after)
+    _add_common_arguments(parser)
+
+
 GROUP = CommandGroup(
     "policies",
     f"{__doc__}\n{reference()}",
@@ -170,5 +187,6 @@ GROUP = CommandGroup(
         OperatorCommand("list", list_, _add_list_arguments),
         OperatorCommand("show", show, _add_show_arguments),
         OperatorCommand("put", put, _add_put_arguments, f"{put.__doc__}\n\n{reference()}"),
+        OperatorCommand("test", test_policies, _add_test_arguments),
     ),
 )

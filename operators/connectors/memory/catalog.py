@@ -403,6 +403,11 @@ class MemoryHiddenRows(Failing):
         found = self._of_study(self.tables.dues, tenant, study_uid)
         return tuple(sorted(found, key=lambda row: (row.due_at, row.event_id)))
 
+    def last_revision(self, tenant: str, study_uid: str) -> RevisionRow | None:
+        """Return the last revision of a study, None if it has none."""
+        found = self._of_study(self.tables.revision_rows, tenant, study_uid)
+        return max(found, key=lambda row: row.revision, default=None)
+
     def _of_study(self, rows: Mapping[Any, T], tenant: str, study_uid: str) -> list[T]:
         self.before_request("catalog")
         return [row for key, row in rows.items() if key[:2] == (tenant, study_uid)]

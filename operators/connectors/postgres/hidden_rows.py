@@ -8,7 +8,16 @@ from typing import Any, LiteralString, TypeVar
 from psycopg import Connection, sql
 
 from operators.catalog.ports import ConflictPair
-from operators.catalog.rows import CommandRow, ConflictRow, Content, DecisionRow, DueRow, QuarantineRow, TransferRow
+from operators.catalog.rows import (
+    CommandRow,
+    ConflictRow,
+    Content,
+    DecisionRow,
+    DueRow,
+    QuarantineRow,
+    RevisionRow,
+    TransferRow,
+)
 from operators.connectors.postgres.connecting import connected
 from schemas.settings.servers import CatalogSettings
 
@@ -56,6 +65,11 @@ class PostgresHiddenRows:
         """Return the dues of a study that were applied, the earliest first."""
         return self._found(DueRow, DUES, {"tenant": tenant, "study_uid": study_uid})
 
+    def last_revision(self, tenant: str, study_uid: str) -> RevisionRow | None:
+        """Return the last revision of a study, None if it has none."""
+        found = self._found(RevisionRow, LAST_REVISION, {"tenant": tenant, "study_uid": study_uid})
+        return next(iter(found), None)
+
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
         """Return conflicts, the latest first."""
         asked = {"tenant": tenant, "sop_uid": sop_uid, "most": most}
@@ -74,7 +88,8 @@ class PostgresHiddenRows:
 
 
 def _row(kind: type[T], values: tuple[Any, ...]) -> T:
-    return kind(**dict(zip((each.name for each in fields(kind)), values, strict=True)))  # type: ignore[arg-type]
+    lists = (tuple(value) if isinstance(value, list) else value for value in values)
+    return kind(**dict(zip((each.name for each in fields(kind)), lists, strict=True)))  # type: ignore[arg-type]
 
 
 def _columns(kind: type[Any], table: LiteralString) -> sql.Composed:
@@ -123,6 +138,9 @@ DECISIONS = sql.SQL("""
 DUES = sql.SQL("""
     SELECT {} FROM due WHERE tenant = %(tenant)s AND study_uid = %(study_uid)s ORDER BY due_at, event_id
     """).format(_columns(DueRow, "due"))
+LAST_REVISION = sql.SQL("""
+    SELECT {} FROM revision WHERE tenant = %(tenant)s AND study_uid = %(study_uid)s ORDER BY revision DESC LIMIT 1
+    """).format(_columns(RevisionRow, "revision"))
 CONFLICTS = sql.SQL("""
     SELECT {}, {} FROM conflict JOIN instance USING (tenant, study_uid, sop_uid)
     WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s) AND (%(sop_uid)s::text IS NULL OR sop_uid = %(sop_uid)s)

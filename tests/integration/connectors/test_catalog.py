@@ -567,6 +567,15 @@ def hidden_rows_of(isolated: IsolatedCatalog, request: pytest.FixtureRequest) ->
     return PostgresHiddenRows(request.getfixturevalue("writer"))
 
 
+def test_operators_find_the_last_revision_of_a_study(isolated: IsolatedCatalog, request: pytest.FixtureRequest) -> None:
+    isolated.run([instance(), due()], [instance(sop="2"), due(number=2)])
+    last = hidden_rows_of(isolated, request).last_revision(isolated.tenant, "1.2.1")
+
+    assert last is not None
+    assert (last.revision, last.instances, [series["instances"] for series in last.series]) == (2, 2, [2])
+    assert hidden_rows_of(isolated, request).last_revision("nobody", "1.2.1") is None
+
+
 def test_operators_find_quarantined_contents(isolated: IsolatedCatalog, request: pytest.FixtureRequest) -> None:
     first, second, gone = (quarantined(name, second=at) for at, name in enumerate("pqr"))
     isolated.run([first, second, gone, quarantined("r", second=2, state="discarded")])
