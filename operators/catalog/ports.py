@@ -34,6 +34,8 @@ from operators.catalog.rows import (
 # Frames in packed form that are longer come only with the location of a single instance: a list of 64 Ki frames for each
 # instance of a study would be too much to hold.
 SHORT_FRAMES_BYTES = 256
+# Of a transfer, the history of a study tells so many contents in quarantine, those with the lowest hashes.
+QUARANTINED_TOLD = 10
 
 
 @dataclass(frozen=True)
@@ -304,6 +306,26 @@ class HiddenRows(Protocol):
         """Return conflicts; with `sop_uid`, only those of instances with this UID, in any study."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class HistoryRows:
+    """The rows of one page of a study's history, in no order; `total` counts the entries of the whole history.
+
+    `is_known` is True if an instance of the study is cataloged, or anything is told of it. Revisions are without their
+    series. `decisions` are those about the study, and about the instances that the page names, without the packed
+    instance. `quarantined` has at most QUARANTINED_TOLD contents of each of the page's transfers.
+    """
+
+    is_known: bool
+    total: int
+    commands: tuple[CommandRow, ...] = ()
+    conflicts: tuple[ConflictPair, ...] = ()
+    transfers: tuple[TransferRow, ...] = ()
+    dues: tuple[DueRow, ...] = ()
+    revisions: tuple[RevisionRow, ...] = ()
+    decisions: tuple[DecisionRow, ...] = ()
+    quarantined: tuple[QuarantineRow, ...] = ()
+
+
 @dataclass(frozen=True)
 class StudyResult:
     """A study in an answer: its attributes as DICOM JSON text, and counts of its rows."""
@@ -379,7 +401,7 @@ class CatalogQueries(Protocol):
     """Reading the catalog, one tenant at a time: no method returns another tenant's rows.
 
     Only shown instances are found, and studies and series with shown instances: those of a deleted study are not shown, so
-    that it counts none. Each call reads a consistent state of
+    that it counts none. history() alone tells of all. Each call reads a consistent state of
     the catalog, but two calls may read different states: between two pages a study can appear. An object may have moved
     to another tier since its location was read. Every method raises Unavailable when the catalog does not answer in
     time.
@@ -398,6 +420,12 @@ class CatalogQueries(Protocol):
         """Return the precedence of the shown content of each of these instances that the catalog shows.
 
         A content that somebody chose has CHOSEN_AT for its moment. An instance is named by its study UID and its SOP Instance UID.
+        """
+
+    async def history(self, tenant: str, study_uid: str, limit: int, offset: int = 0) -> HistoryRows:
+        """Return the rows of `limit` entries of a study's history, after the first `offset` in the order of place_of().
+
+        A deleted study has its history, and what is not shown is part of it. A transfer is an entry once it has ended.
         """
 
     async def check(self) -> None:

@@ -199,7 +199,7 @@ def test_each_row_tells_of_the_object_of_its_content_that_the_store_took_last(
         assert placement(lost) == (event.occurred_at, event.prefix_hash, event.size_bytes)
     for shown in catalog.tables.instances.values():
         event = last[shown.sop_uid, shown.data_hash]
-        assert placement(memory_catalog._content(shown)) == (event.occurred_at, event.prefix_hash, event.size_bytes)
+        assert placement(memory_catalog.content_of(shown)) == (event.occurred_at, event.prefix_hash, event.size_bytes)
         places = (shown.prefix_length, shown.header_length, unpack(shown.frames))
         assert places == (event.prefix_length, event.header_length, event.frames)
 
@@ -214,7 +214,7 @@ def test_every_conflict_row_was_announced_with_its_values(events: list[Event], d
     announced = {output.event for output in outputs if isinstance(output.event, InstanceConflict)}
 
     for row in catalog.tables.conflicts.values():
-        winner = memory_catalog._content(shown[row.study_uid, row.sop_uid])
+        winner = memory_catalog.content_of(shown[row.study_uid, row.sop_uid])
         assert conflict_output(winner, row).event in announced
 
 

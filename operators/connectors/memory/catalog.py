@@ -100,7 +100,7 @@ class MemoryTables:
             version=self._next_version(),
             studies={StudyKey(*key): self.studies[key] for key in wanted & self.studies.keys()},
             series={SeriesKey(*key): row for key, row in self.series.items() if key[:2] in wanted},
-            shown={key: _content(self.instances[key]) for key in keys if key in self.instances},
+            shown={key: content_of(self.instances[key]) for key in keys if key in self.instances},
             lost={key: self._lost(key) for key in keys},
             decisions=tuple(
                 row
@@ -423,7 +423,7 @@ class MemoryHiddenRows(Failing):
         ordered = sorted(found, key=lambda row: (row.tenant, row.study_uid, row.sop_uid, row.data_hash))
         latest = sorted(ordered, key=lambda row: row.stored_at, reverse=True)[:most]
         instances = self.tables.instances
-        return tuple(ConflictPair(_content(instances[row.tenant, row.study_uid, row.sop_uid]), row) for row in latest)
+        return tuple(ConflictPair(content_of(instances[row.tenant, row.study_uid, row.sop_uid]), row) for row in latest)
 
 
 def _of_latest(rows: Sequence[Told], most: int, moment: Callable[[Told], datetime]) -> tuple[Told, ...]:
@@ -435,7 +435,8 @@ def _of_latest(rows: Sequence[Told], most: int, moment: Callable[[Told], datetim
     return tuple(row for key in latest[:most] for row in by_transfer[key])
 
 
-def _content(row: InstanceRow) -> Content:
+def content_of(row: InstanceRow) -> Content:
+    """Return the content that an instance shows."""
     return Content(**{name: getattr(row, name) for name in CONTENT})
 
 

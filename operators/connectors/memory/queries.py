@@ -2,14 +2,25 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
 from operators.catalog.contents import CHOSEN_AT, Precedence
-from operators.catalog.ports import SHORT_FRAMES_BYTES, Hit, InstanceResult, Location, Page, SeriesResult, StudyResult
+from operators.catalog.ports import (
+    SHORT_FRAMES_BYTES,
+    HistoryRows,
+    Hit,
+    InstanceResult,
+    Location,
+    Page,
+    SeriesResult,
+    StudyResult,
+)
 from operators.catalog.query import Match, Query, is_met
-from operators.catalog.rows import DecisionRow, InstanceRow, SeriesRow, StudyRow
+from operators.catalog.rows import InstanceRow, StudyKey
+from operators.connectors.memory.catalog import MemoryTables
+from operators.connectors.memory.history import history_rows
 from operators.connectors.memory.stores import Failing
 from operators.dicom.attributes import Level
 from operators.dicom.element_json import DicomJson
@@ -18,32 +29,11 @@ from operators.dicom.element_json import DicomJson
 Lineage = dict[Level, Any]
 
 
-class Rows(Protocol):
-    """The catalog's rows by their primary keys."""
-
-    studies: dict[tuple[str, str], StudyRow]
-    series: dict[tuple[str, str, str], SeriesRow]
-    instances: dict[tuple[str, str, str], InstanceRow]
-    decisions: dict[tuple[str, str, str, str, str], DecisionRow]
-    hidden: set[tuple[str, ...]]
-
-
-@dataclass
-class DirectRows:
-    """Rows that a test writes directly."""
-
-    studies: dict[tuple[str, str], StudyRow] = field(default_factory=dict)
-    series: dict[tuple[str, str, str], SeriesRow] = field(default_factory=dict)
-    instances: dict[tuple[str, str, str], InstanceRow] = field(default_factory=dict)
-    decisions: dict[tuple[str, str, str, str, str], DecisionRow] = field(default_factory=dict)
-    hidden: set[tuple[str, ...]] = field(default_factory=set)
-
-
 @dataclass
 class MemoryQueries(Failing):
     """A CatalogQueries over rows in memory."""
 
-    rows: Rows = field(default_factory=DirectRows)
+    rows: MemoryTables = field(default_factory=MemoryTables)
 
     async def search(self, tenant: str, query: Query) -> Page:
         """Return the requested page of shown studies, series or instances."""
@@ -89,6 +79,11 @@ class MemoryQueries(Failing):
             for uids, row in rows
             if row
         }
+
+    async def history(self, tenant: str, study_uid: str, limit: int, offset: int = 0) -> HistoryRows:
+        """Return the rows of a page of a study's history."""
+        self.before_request("catalog")
+        return history_rows(self.rows, StudyKey(tenant, study_uid), limit, offset)
 
     async def check(self) -> None:
         """Return once the catalog has answered."""

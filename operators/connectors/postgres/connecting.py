@@ -13,6 +13,8 @@ from operators.errors import Unavailable
 from schemas.settings.servers import CatalogSettings
 
 CONNECT_S = 2
+# The tenant of a transaction, whose rows the role reader sees.
+SET_TENANT = "SELECT set_config('fluoro.tenant', %s, true)"
 
 # Errors that another try may not meet: connection, locks, resources, shutdown, or a standby that is not promoted.
 BLAMES_MOMENT = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)

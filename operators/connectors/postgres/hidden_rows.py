@@ -1,24 +1,15 @@
 """Reading the rows in PostgreSQL that queries do not show, of all tenants; only the role writer may read them."""
 
 from contextlib import AbstractContextManager
-from dataclasses import fields
 from datetime import datetime
-from typing import Any, LiteralString, TypeVar
+from typing import Any, TypeVar
 
 from psycopg import Connection, sql
 
 from operators.catalog.ports import ConflictPair
-from operators.catalog.rows import (
-    CommandRow,
-    ConflictRow,
-    Content,
-    DecisionRow,
-    DueRow,
-    QuarantineRow,
-    RevisionRow,
-    TransferRow,
-)
+from operators.catalog.rows import CommandRow, DecisionRow, DueRow, QuarantineRow, RevisionRow, TransferRow
 from operators.connectors.postgres.connecting import connected
+from operators.connectors.postgres.selecting import PAIR_COLUMNS, columns_of, pair_of, row_of
 from schemas.settings.servers import CatalogSettings
 
 T = TypeVar("T")
@@ -74,35 +65,22 @@ class PostgresHiddenRows:
         """Return conflicts, the latest first."""
         asked = {"tenant": tenant, "sop_uid": sop_uid, "most": most}
         with self._connected() as connection:
-            return tuple(
-                ConflictPair(_row(Content, row[:CONTENT_WIDTH]), _row(ConflictRow, row[CONTENT_WIDTH:]))
-                for row in connection.execute(CONFLICTS, asked)
-            )
+            return tuple(map(pair_of, connection.execute(CONFLICTS, asked)))
 
     def _found(self, kind: type[T], statement: sql.Composed, asked: dict[str, Any]) -> tuple[T, ...]:
         with self._connected() as connection:
-            return tuple(_row(kind, row) for row in connection.execute(statement, asked))
+            return tuple(row_of(kind, row) for row in connection.execute(statement, asked))
 
     def _connected(self) -> AbstractContextManager[Connection[tuple[Any, ...]]]:
         return connected(self._settings, "fluoro-operator", OPTIONS)
 
 
-def _row(kind: type[T], values: tuple[Any, ...]) -> T:
-    lists = (tuple(value) if isinstance(value, list) else value for value in values)
-    return kind(**dict(zip((each.name for each in fields(kind)), lists, strict=True)))  # type: ignore[arg-type]
-
-
-def _columns(kind: type[Any], table: LiteralString) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(table, each.name) for each in fields(kind))
-
-
-CONTENT_WIDTH = len(fields(Content))
 QUARANTINED = sql.SQL("""
     SELECT {} FROM quarantine
     WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s) AND starts_with(data_hash, %(beginning)s)
       AND (%(held_at)s::timestamptz IS NULL OR (state = 'held' AND until > %(held_at)s))
     ORDER BY stored_at DESC, tenant COLLATE "C", data_hash COLLATE "C" LIMIT %(most)s""").format(
-    _columns(QuarantineRow, "quarantine")
+    columns_of(QuarantineRow, "quarantine")
 )
 TRANSFERS = sql.SQL("""
     WITH latest AS (
@@ -113,7 +91,7 @@ TRANSFERS = sql.SQL("""
         ORDER BY at DESC, tenant COLLATE "C", transfer_id COLLATE "C" LIMIT %(most)s)
     SELECT {} FROM transfer JOIN latest USING (tenant, transfer_id)
     ORDER BY at DESC, tenant COLLATE "C", transfer_id COLLATE "C", study_uid COLLATE "C"
-    """).format(_columns(TransferRow, "transfer"))
+    """).format(columns_of(TransferRow, "transfer"))
 REFUSED = sql.SQL("""
     WITH found AS (
         SELECT * FROM quarantine
@@ -127,24 +105,22 @@ REFUSED = sql.SQL("""
         ORDER BY at DESC, tenant COLLATE "C", transfer_id COLLATE "C" LIMIT %(most)s)
     SELECT {} FROM found JOIN latest USING (tenant, transfer_id)
     ORDER BY at DESC, tenant COLLATE "C", transfer_id COLLATE "C", data_hash COLLATE "C"
-    """).format(_columns(QuarantineRow, "found"))
+    """).format(columns_of(QuarantineRow, "found"))
 COMMANDS = sql.SQL("""
     SELECT {} FROM command WHERE tenant = %(tenant)s AND study_uid = %(study_uid)s ORDER BY occurred_at, command_id
-    """).format(_columns(CommandRow, "command"))
+    """).format(columns_of(CommandRow, "command"))
 DECISIONS = sql.SQL("""
     SELECT {} FROM decision WHERE tenant = %(tenant)s AND study_uid = %(study_uid)s
     ORDER BY sop_uid COLLATE "C", subject COLLATE "C", data_hash COLLATE "C"
-    """).format(_columns(DecisionRow, "decision"))
+    """).format(columns_of(DecisionRow, "decision"))
 DUES = sql.SQL("""
     SELECT {} FROM due WHERE tenant = %(tenant)s AND study_uid = %(study_uid)s ORDER BY due_at, event_id
-    """).format(_columns(DueRow, "due"))
+    """).format(columns_of(DueRow, "due"))
 LAST_REVISION = sql.SQL("""
     SELECT {} FROM revision WHERE tenant = %(tenant)s AND study_uid = %(study_uid)s ORDER BY revision DESC LIMIT 1
-    """).format(_columns(RevisionRow, "revision"))
+    """).format(columns_of(RevisionRow, "revision"))
 CONFLICTS = sql.SQL("""
-    SELECT {}, {} FROM conflict JOIN instance USING (tenant, study_uid, sop_uid)
+    SELECT {} FROM conflict JOIN instance USING (tenant, study_uid, sop_uid)
     WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s) AND (%(sop_uid)s::text IS NULL OR sop_uid = %(sop_uid)s)
     ORDER BY conflict.stored_at DESC, tenant COLLATE "C", study_uid COLLATE "C", sop_uid COLLATE "C",
-             conflict.data_hash COLLATE "C" LIMIT %(most)s""").format(
-    _columns(Content, "instance"), _columns(ConflictRow, "conflict")
-)
+             conflict.data_hash COLLATE "C" LIMIT %(most)s""").format(PAIR_COLUMNS)

@@ -3,29 +3,38 @@
 Every value is a bound parameter, and every name in a statement comes from the tables in this file.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, LiteralString, NamedTuple, Self
+from typing import Any, LiteralString, NamedTuple, Self, TypeVar
 
 from psycopg import AsyncConnection, Error, OperationalError, sql
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from operators.catalog.contents import CHOSEN_AT, Precedence
-from operators.catalog.ports import SHORT_FRAMES_BYTES, Hit, InstanceResult, Location, Page, SeriesResult, StudyResult
+from operators.catalog.ports import (
+    SHORT_FRAMES_BYTES,
+    HistoryRows,
+    Hit,
+    InstanceResult,
+    Location,
+    Page,
+    SeriesResult,
+    StudyResult,
+)
 from operators.catalog.query import BY_PATH, Match, Query, like_pattern
-from operators.connectors.postgres.connecting import CONNECT_S, parameters, pool_name, unavailable
+from operators.connectors.postgres.connecting import CONNECT_S, SET_TENANT, parameters, pool_name, unavailable
+from operators.connectors.postgres.history import read_history
 from operators.dicom.attributes import LEVELS, Attribute, Level
 from schemas.settings.servers import CatalogSettings
 
 Row = tuple[Any, ...]
+T = TypeVar("T")
 
 # Every statement is planned for its values, because one pattern needs the trigram index and another the index of dates.
 # JIT compilation would take longer than any of these statements. Nothing here may write.
 OPTIONS = (
     "-c plan_cache_mode=force_custom_plan -c jit=off -c default_transaction_read_only=on -c statement_timeout={ms}"
 )
-
-SET_TENANT = "SELECT set_config('fluoro.tenant', %s, true)"
 
 # The columns of each level's result, in the order of its fields.
 COLUMNS: dict[Level, LiteralString] = {
@@ -229,12 +238,20 @@ class PostgresQueries:
             if (study, uid) in asked
         }
 
+    async def history(self, tenant: str, study_uid: str, limit: int, offset: int = 0) -> HistoryRows:
+        """Return the rows of a page of a study's history."""
+        return await self._asked(lambda connection: read_history(connection, tenant, study_uid, limit, offset))
+
     async def check(self) -> None:
         """Return once the catalog has answered."""
         await self._fetch("", b"SELECT 1", ())
 
     async def _fetch(self, tenant: str, statement: bytes, values: Row) -> list[Row]:
-        """Run a statement as this tenant; try it again for each pooled connection that turns out to be dead.
+        """Return the rows of a statement, run as this tenant."""
+        return await self._asked(lambda connection: _transact(connection, tenant, statement, values))
+
+    async def _asked(self, ask: Callable[[AsyncConnection[Row]], Awaitable[T]]) -> T:
+        """Return what a connection is asked for; ask again for each pooled connection that turns out to be dead.
 
         A restart of the database kills all connections of the pool, and a connection is found dead only when used.
         So up to `max_size` tries may fail before the pool opens a new connection.
@@ -242,17 +259,17 @@ class PostgresQueries:
         try:
             for _ in range(self._pool.max_size):
                 try:
-                    return await self._run(tenant, statement, values)
+                    return await self._ask_one(ask)
                 except OperationalError as error:
                     if isinstance(error, PoolTimeout) or error.sqlstate is not None:
                         raise
-            return await self._run(tenant, statement, values)
+            return await self._ask_one(ask)
         except (Error, OSError) as error:
             raise unavailable(self._settings, error) from error
 
-    async def _run(self, tenant: str, statement: bytes, values: Row) -> list[Row]:
+    async def _ask_one(self, ask: Callable[[AsyncConnection[Row]], Awaitable[T]]) -> T:
         async with self._pool.connection() as connection:
-            return await _transact(connection, tenant, statement, values)
+            return await ask(connection)
 
 
 async def _transact(connection: AsyncConnection[Row], tenant: str, statement: bytes, values: Row) -> list[Row]:

@@ -1,5 +1,6 @@
 """Histories of a shard for the catalog's tests: events as records, random or by hand, and tables to compare."""
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -9,8 +10,10 @@ from typing import Any
 from hypothesis import strategies as st
 
 from operators.catalog.flush import flush
-from operators.catalog.ports import Catalog
+from operators.catalog.history.entries import History, history_of
+from operators.catalog.ports import Catalog, HistoryRows
 from operators.connectors.memory.catalog import MemoryTables
+from operators.connectors.memory.queries import MemoryQueries
 from operators.dicom.frames import move_frames
 from operators.store import quarantine
 from operators.store.ports import StoredObject
@@ -302,3 +305,37 @@ def batches(draw: st.DrawFn, records: Sequence[Record]) -> list[Sequence[Record]
     parts = [records[start:end] for start, end in zip((0, *cuts), (*cuts, len(records)), strict=True)]
     again = draw(st.lists(st.sampled_from(range(len(parts))), max_size=2))
     return [*parts, *(parts[index] for index in again)]
+
+
+# The life of one study, and its history as a reader of the catalog tells it.
+STUDY = "1.2.1"
+MOST = 1000
+FIRST, SECOND = instance(content="a"), instance(content="b", second=20, transfer="t2")
+SENDER: dict[str, Any] = {"peer": "ct1", "calling_ae": "CT1", "called_ae": "FLUORO", "address": "10.1.0.7"}
+CHOSEN, DELETED = choice(SECOND, second=40), command("delete", second=50)
+# Two transfers under one instance's UIDs, their windows, and what people have asked for; what each says of itself is its moment.
+LIFE: tuple[Event, ...] = (
+    FIRST,
+    replace(ended(transfer="t1", second=1), **SENDER, size_bytes=1001, refused={"too-large": 1, "no-usable-uid": 12}),
+    *(quarantined(f"q{number}", second=1) for number in range(12)),
+    replace(due(number=1), occurred_at=NOON + timedelta(seconds=6), signal="released"),
+    command("expect", second=10, expected_instances=2),
+    SECOND,
+    ended(transfer="t2", second=21),
+    replace(due(number=2), occurred_at=NOON + timedelta(seconds=30)),
+    CHOSEN,
+    DELETED,
+    command("restore", second=60),
+    command("hold", second=70),
+    command("reprocess", second=80),
+)
+
+
+def rows_of(tables: MemoryTables, study_uid: str = STUDY, limit: int = MOST, offset: int = 0) -> HistoryRows:
+    """Return the rows of a page of a study's history, from the catalog in memory."""
+    return asyncio.run(MemoryQueries(rows=tables).history("local", study_uid, limit, offset))
+
+
+def told(tables: MemoryTables, study_uid: str = STUDY) -> History:
+    """Return the whole history of a study, from the catalog in memory."""
+    return history_of(rows_of(tables, study_uid))
