@@ -20,6 +20,7 @@ from api.dicomweb.pixel_data import bulk_or_pixels
 from api.http.problems import answer, problem_of
 from api.overview import READ, Resource, overview
 from api.services import Services
+from api.v1.history import history
 from operators.access.principal import authorize
 from operators.errors import Unavailable
 from operators.http.address import ROOT, service_address
@@ -58,6 +59,8 @@ READABLE = tuple(
 )
 SERVICE = overview(READABLE)
 FIRST = tuple(resource.path for resource in READABLE[:4])
+# What is answered beside DICOM's services; commands, below the same address, are answered by the gateway's door.
+V1: tuple[tuple[str, Endpoint], ...] = (("/v1/studies/{study}/history", history),)
 # Anyone may send these requests: the answers have no patient data.
 OPEN: tuple[tuple[str, Endpoint], ...] = (
     ("/healthz", health.healthz),
@@ -87,13 +90,15 @@ log = structlog.get_logger()
 
 def create_app(services: Services, lifespan: Any = None) -> "Application":
     """Return the application on these services; `lifespan` opens and closes connections, as Starlette calls it."""
-    places = [*OPEN, *((path, SERVICE) for path in (ROOT, f"{ROOT}/")), *((each[0], each[1]) for each in DICOMWEB)]
+    places = [*OPEN, *V1, *((path, SERVICE) for path in (ROOT, f"{ROOT}/")), *((each[0], each[1]) for each in DICOMWEB)]
     routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in places]
     router = Router(routes, redirect_slashes=False, default=_no_route, lifespan=lifespan)
     return Application(router, services)
 
 
 async def _no_route(scope: Scope, _receive: Receive, _send: Send) -> None:
+    if scope["path"].startswith("/v1/"):
+        raise HTTPException(404, f"this address has no resource: see {V1[0][0]}")
     if not scope["path"].startswith(f"{ROOT}/"):
         raise HTTPException(404, f"this address has no resource: the service is at {ROOT}")
     is_slash = scope["path"].endswith("/")
@@ -155,7 +160,7 @@ class Application:
             log.error("request_failed", reason=problem.reason, route=_route_of(scope), kind=type(error).__name__, **why)
         if response.status:
             raise error
-        await answer(problem)(scope, receive, response.send)
+        await answer(problem, scope["path"])(scope, receive, response.send)
 
 
 def _route_of(scope: Scope) -> str:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from operators.access.principal import NotAllowed
 from operators.errors import RETRY_AFTER, BadQuery, Rejected, Unavailable
+from operators.http.media_types import JSON, PROBLEM_JSON
 from operators.http.problem import Problem, forbidden
 from operators.imaging.ports import FrameRejected, RendererBusy
 from operators.imaging.reasons import EMPTY_REGION
@@ -95,6 +96,7 @@ ANSWERS: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
 )
 
 
-def answer(problem: Problem) -> Response:
-    """Return the response to a problem."""
-    return Response(problem.body, problem.status, problem.headers, "application/json")
+def answer(problem: Problem, path: str) -> Response:
+    """Return the response to a problem with a request of this path: below /v1 as RFC 9457 has it, as commands answer."""
+    body, media_type = (problem.details, PROBLEM_JSON) if path.startswith("/v1/") else (problem.body, JSON)
+    return Response(body, problem.status, problem.headers, media_type)

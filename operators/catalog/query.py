@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, time
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydicom.datadict import tag_for_keyword
 
@@ -104,6 +104,13 @@ class Query:
         return tuple(level for level in upper if self.include != frozenset() or named[level] is None)
 
 
+class PageAsked(NamedTuple):
+    """A page of results: so many at most, after so many others."""
+
+    limit: int
+    offset: int
+
+
 @dataclass(frozen=True)
 class PageLimits:
     """The number of results on a page: the default when a query gives no limit, and the most that it can have."""
@@ -131,17 +138,28 @@ def parse(
     controls, wanted, ignored = _sort_out(parameters, level)
     rules = _Rules(_flag(controls, "emptyvaluematching"), _flag(controls, "multiplevaluematching"))
     matches = tuple(match for path, text in wanted.items() if (match := _match(BY_PATH[path], text, rules)))
+    page = _page(controls, limits)
     query = Query(
         level=level,
         study_uid=study_uid,
         series_uid=series_uid,
         matches=matches,
-        limit=min(_count(controls, "limit", limits.default_limit), limits.most_limit),
-        offset=_count(controls, "offset", 0),
+        limit=page.limit,
+        offset=page.offset,
         include=_include(controls.get("includefield", [])),
         warnings=_warnings(controls, ignored),
     )
     return replace(query, warnings=(*query.warnings, *_compared_warnings(query.compared_matches)))
+
+
+def page_of(parameters: Parameters, limits: PageLimits = PageLimits()) -> PageAsked:
+    """Return the page that a query string asks for which can ask for nothing else. Raises BadQuery."""
+    controls: dict[str, list[str]] = {}
+    for name, text in parameters:
+        controls.setdefault(name, []).append(text)
+    if controls.keys() - {"limit", "offset", *NEGOTIATION}:
+        raise BadQuery("the parameters are limit and offset")
+    return _page(controls, limits)
 
 
 def path_of(name: str) -> str | None:
@@ -264,6 +282,11 @@ def _count(controls: Mapping[str, list[str]], name: str, default: int) -> int:
     if not re.fullmatch("[0-9]+", text) or len(text) > MAX_DIGITS:
         raise BadQuery(f"{name} should be a whole number from 0 to {10**MAX_DIGITS - 1}")
     return int(text)
+
+
+def _page(controls: Mapping[str, list[str]], limits: PageLimits) -> PageAsked:
+    limit = min(_count(controls, "limit", limits.default_limit), limits.most_limit)
+    return PageAsked(limit, _count(controls, "offset", 0))
 
 
 def _flag(controls: Mapping[str, list[str]], name: str) -> bool:

@@ -1,5 +1,7 @@
 """Every failure is answered with its status, a reason for machines and advice for people."""
 
+import json
+
 import pytest
 from starlette.exceptions import HTTPException
 
@@ -38,4 +40,18 @@ def test_each_failure_has_its_answer(error: Exception, status: int, reason: str)
 
 @pytest.mark.parametrize("error", [Unavailable("store"), RendererBusy()])
 def test_a_temporary_failure_says_when_to_try_again(error: Exception) -> None:
-    assert answer(problem_of(error)).headers["retry-after"] == "5"
+    assert answer(problem_of(error), "/dicomweb/studies").headers["retry-after"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type", "names"),
+    [
+        ("/dicomweb/studies", "application/json", {"reason", "advice"}),
+        ("/v1/studies/1.2/history", "application/problem+json", {"title", "status", "detail", "reason"}),
+    ],
+)
+def test_a_problem_below_v1_has_the_form_of_rfc_9457(path: str, media_type: str, names: set[str]) -> None:
+    response = answer(problem_of(NotFound("study")), path)
+
+    assert (response.status_code, response.media_type) == (404, media_type)
+    assert set(json.loads(bytes(response.body))) == names

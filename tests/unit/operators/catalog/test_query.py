@@ -4,7 +4,7 @@ from datetime import date, time
 
 import pytest
 
-from operators.catalog.query import BY_PATH, Match, Query, parse
+from operators.catalog.query import BY_PATH, Match, PageLimits, Query, page_of, parse
 from operators.dicom.attributes import Level
 from operators.errors import BadQuery
 
@@ -332,6 +332,14 @@ def test_a_parameter_given_twice_with_two_values_is_refused() -> None:
 @pytest.mark.parametrize(("text", "limit"), [(None, 100), ("0", 0), ("7", 7), ("1000", 1000), ("5000", 1000)])
 def test_the_limit_is_100_by_default_and_1000_at_most(text: str | None, limit: int) -> None:
     assert parse([("limit", text)] if text else [], "study").limit == limit
+
+
+def test_a_page_can_be_asked_for_without_a_query() -> None:
+    assert page_of([]) == (100, 0)
+    assert page_of([("limit", "7"), ("offset", "3"), ("accept", "application/json")]) == (7, 3)
+    assert page_of([("limit", "99")], PageLimits(2, 5)) == (5, 0)
+    with pytest.raises(BadQuery, match="the parameters are limit and offset"):
+        page_of([("PatientID", "1")])
 
 
 @pytest.mark.parametrize(
