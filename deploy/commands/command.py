@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from gateway.asking import WHO_CHARACTERS, WHY_CHARACTERS, is_line
-from schemas.objects import TENANT
+from schemas.objects import TENANT, is_uid
 
 DEFAULT_MOST, HIGHEST_MOST = 1000, 1_000_000
 
@@ -91,6 +91,13 @@ def list_length(text: str) -> int:
         if 0 < int(text) <= HIGHEST_MOST:
             return int(text)
     raise ArgumentTypeError(f"{text!r} should be a whole number from 1 to {HIGHEST_MOST}")
+
+
+def dicom_uid(text: str) -> str:
+    """Read a UID; raises ArgumentTypeError."""
+    if not is_uid(text):
+        raise ArgumentTypeError(f"{text!r} should be a UID: numbers with dots between them, 64 characters at most")
+    return text
 
 
 def tenant_name(text: str) -> str:

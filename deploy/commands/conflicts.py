@@ -6,12 +6,12 @@ command that shows the other one; with --save it writes the bytes that are not s
 
 import asyncio
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy.commands.command import CommandGroup, OperatorCommand, add_list_arguments
+from deploy.commands.command import CommandGroup, OperatorCommand, add_list_arguments, dicom_uid
 from deploy.commands.files import copy_object, make_folder, new_file
 from deploy.commands.output import as_json, details, print_line, table
 from deploy.commands.sections import ObjectSections, RowSections, load_sections
@@ -20,7 +20,7 @@ from operators.catalog.ports import ConflictPair
 from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from operators.connectors.s3.store import S3ObjectStore
 from operators.store.ports import ObjectStore
-from schemas.objects import Bucket, is_uid
+from schemas.objects import Bucket
 from schemas.settings.servers import StoreSettings
 
 HASH_SHOWN = 12
@@ -109,16 +109,9 @@ async def save_contents(store: ObjectStore, found: Sequence[ConflictPair], folde
         yield path
 
 
-def instance_uid(text: str) -> str:
-    """Read a UID; raises ArgumentTypeError."""
-    if not is_uid(text):
-        raise ArgumentTypeError(f"{text!r} should be a UID: numbers with dots between them, 64 characters at most")
-    return text
-
-
 def _add_show_arguments(parser: ArgumentParser) -> None:
     add_list_arguments(parser)
-    parser.add_argument("uid", type=instance_uid, metavar="UID", help="a SOP Instance UID")
+    parser.add_argument("uid", type=dicom_uid, metavar="UID", help="a SOP Instance UID")
     parser.add_argument(
         "--save", type=Path, metavar="DIR", help="write the contents that are not shown into new files of this folder"
     )

@@ -88,6 +88,14 @@ class TenantRowSections:
 
 
 @dataclass(frozen=True)
+class HistorySections:
+    """The settings of a study's history; its tenant is the read API's unless it names one."""
+
+    catalog: CatalogSettings
+    api: ApiSettings
+
+
+@dataclass(frozen=True)
 class ShardSections:
     """The settings of a change of the catalog job's shards."""
 

@@ -1,7 +1,8 @@
 """The study commands: what an operator asks to be done with one study. Each says why, and is kept for ever.
 
 A command is stored beside its study first and published second, as an instance is; docs/commands.md says what each
-does, and when. One that may have to be given again should have an id: the same id does nothing twice.
+does, and when. One that may have to be given again should have an id: the same id does nothing twice. `history` gives no
+command: it prints what has happened to the study (docs/history.md).
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from deploy.commands.command import CommandGroup, OperatorCommand, add_who_and_w
 from deploy.commands.output import as_json, print_line
 from deploy.commands.sections import PublishingSections, load_sections
 from deploy.commands.studies.giving import give
+from deploy.commands.studies.history import HISTORY
 from gateway.commands.answer import answer
 from gateway.commands.giving import GivenCommand
 from gateway.commands.request import CommandRequest
@@ -123,5 +125,6 @@ GROUP = CommandGroup(
         OperatorCommand("unhold", unhold, _add_arguments),
         OperatorCommand("choose", choose, _add_choose_arguments),
         OperatorCommand("reprocess", reprocess, _add_arguments),
+        HISTORY,
     ),
 )
