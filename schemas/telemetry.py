@@ -206,7 +206,9 @@ GATEWAY_STORE_SECONDS = Histogram(
     "fluoro_gateway_store_seconds", "Seconds from the last byte of a C-STORE request to the response.", buckets=SECONDS
 )
 GATEWAY_OUTBOX_OPEN = Gauge(
-    "fluoro_gateway_outbox_open", "Outbox entries whose event is not published yet.", multiprocess_mode="livesum"
+    "fluoro_gateway_outbox_open",
+    "Outbox entries, of instances and of documents, whose event is not published yet.",
+    multiprocess_mode="livesum",
 )
 GATEWAY_OUTBOX_TROUBLE = Counter(
     "fluoro_gateway_outbox_trouble_total",
@@ -226,6 +228,17 @@ STORE_CLOCK_AHEAD = Gauge(
     "fluoro_store_clock_ahead_seconds",
     "By how much the store's clock is ahead of the machine's, by the store's last answers.",
     multiprocess_mode="livemostrecent",
+)
+
+# Commands about studies, over REST. The `outcome` is given, repeat, failed (an error of the
+# program), or the reason code of what was answered.
+COMMANDS_ASKED = Counter(
+    "fluoro_commands_total", "Commands that were asked for, by action and outcome.", ["action", "outcome"]
+)
+DOCUMENTS_WAITING = Gauge(
+    "fluoro_documents_waiting",
+    "Commands and policies in the outbox whose event is not published yet.",
+    multiprocess_mode="livesum",
 )
 
 # The STOW-RS door. `reason` is the reason code of the problem that refused a request, or broke off its body.
@@ -262,6 +275,7 @@ _INTAKE = (
     *(GATEWAY_INSTANCES, GATEWAY_REJECTED, GATEWAY_BYTES, GATEWAY_STORE_SECONDS, GATEWAY_SPOOLED_BYTES),
     *(GATEWAY_QUARANTINED, GATEWAY_QUARANTINE_FULL, GATEWAY_QUARANTINE_BYTES, GATEWAY_QUARANTINE_QUOTA_BYTES),
     *(GATEWAY_OUTBOX_OPEN, GATEWAY_OUTBOX_TROUBLE, GATEWAY_DAMAGED, GATEWAY_HEALED, STORE_CLOCK_AHEAD),
+    DOCUMENTS_WAITING,
 )
 _DIMSE = (
     *(GATEWAY_PROCESS_STARTS, GATEWAY_ASSOCIATIONS, GATEWAY_ASSOCIATED, GATEWAY_ABORTED, GATEWAY_TURNED_AWAY),
@@ -271,6 +285,6 @@ _STOW = (STOW_REQUESTS, STOW_REFUSED, STOW_OPEN)
 _READING = (API_REQUESTS, API_SECONDS, API_DAMAGED, API_LIMITED, API_RENDERED, API_CHILDREN_ENDED)
 SERVED: Mapping[str, tuple[MetricWrapperBase, ...]] = {
     GATEWAY: (*_ANY, *_INTAKE, *_DIMSE),
-    WEB: (*_ANY, *_INTAKE, *_STOW, *_READING),
+    WEB: (*_ANY, *_INTAKE, COMMANDS_ASKED, *_STOW, *_READING),
     LAUNCHER: (LOG_LINES_LOST, JOB_RUNNING, JOB_STOPPED),
 }

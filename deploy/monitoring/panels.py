@@ -230,7 +230,16 @@ INTAKE = Dashboard(
             "Outbox",
             "Objects whose event is not published yet. It returns to 0 within a minute.",
             "short",
-            (Curve("sum by (job, instance) (fluoro_gateway_outbox_open)", "{{job}} {{instance}}"),),
+            (
+                Curve("sum by (job, instance) (fluoro_gateway_outbox_open)", "{{job}} {{instance}}"),
+                Curve("sum(fluoro_documents_waiting)", "commands and policies"),
+            ),
+        ),
+        Panel(
+            "Commands about studies, since the start",
+            "By action and outcome, over REST. A reason is what was wrong with what was asked, or the server that did not answer.",
+            "short",
+            (Curve("sum by (action, outcome) (fluoro_commands_total)", "{{action}}: {{outcome}}"),),
         ),
         Panel(
             "What went wrong inside, since the start",

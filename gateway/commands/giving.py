@@ -13,19 +13,20 @@ from uuid import uuid4
 import structlog
 
 from gateway.commands.choice import chosen
-from gateway.commands.request import CommandRequest, check
+from gateway.commands.request import ACTIONS, CommandRequest, check
 from gateway.intake.deadlines import ANNOUNCE_S, CLOCK_S, within
 from gateway.intake.failpoints import Reached, pass_by
 from gateway.intake.outbox.documents import intended
 from gateway.intake.outbox.ledger import COMMAND
 from gateway.intake.outbox.outbox import Outbox
 from gateway.intake.rebuild import Rebuilder
-from operators.errors import Rejected
+from operators.errors import Rejected, Unavailable
 from operators.http.problem import Problem
 from operators.store.commands import COMMANDS
 from operators.store.ports import EventLog, StoreTime
 from schemas.codec import encode
 from schemas.events import Action, StudyCommand
+from schemas.telemetry import COMMANDS_ASKED
 from schemas.topics import STUDY_COMMAND
 
 # For one look at the store: whether there is such a study, or what is under a key.
@@ -82,6 +83,22 @@ class Commands:
         Raises Problem for a request that cannot be carried out, Unavailable for one that may be carried out when it is
         sent again: its object may exist already, the outbox then publishes its event.
         """
+        outcome = "failed"
+        try:
+            given = await self._give(request)
+            outcome = "repeat" if given.is_repeat else "given"
+        except Problem as problem:
+            outcome = problem.reason
+            raise
+        except Unavailable as error:
+            outcome = f"{error.what}-unavailable"
+            raise
+        finally:
+            # Whoever asks may ask for any word.
+            COMMANDS_ASKED.labels(request.action if request.action in ACTIONS else "unknown", outcome).inc()
+        return given
+
+    async def _give(self, request: CommandRequest) -> GivenCommand:
         check(request)
         async with within(CLOCK_S):
             await self._ports.time.learn_time()

@@ -17,7 +17,7 @@ from gateway.intake.outbox.ledger import AnyIntent, DocumentIntent, Intent, Ledg
 from gateway.intake.transfer import NOBODY, Sender
 from schemas.events import Outcome
 from schemas.objects import Envelope, Identity
-from schemas.telemetry import GATEWAY_OUTBOX_OPEN, GATEWAY_OUTBOX_TROUBLE
+from schemas.telemetry import DOCUMENTS_WAITING, GATEWAY_OUTBOX_OPEN, GATEWAY_OUTBOX_TROUBLE
 
 # A journal is rewritten when it is longer than this, and twice as long as after the last rewriting.
 REWRITE_BYTES = 8 * 2**20
@@ -55,6 +55,7 @@ class JournaledLedger:
         self._is_read = True
         self._last_number = max(self.open.intents, default=0)
         GATEWAY_OUTBOX_OPEN.inc(len(self.open.intents))
+        DOCUMENTS_WAITING.inc(len(self.open.documents))
 
     def begin(self, transfer_id: str, tenant: str, began_at: datetime, sender: Sender = NOBODY) -> None:
         """Record that a transfer began; raises OSError."""
@@ -77,6 +78,7 @@ class JournaledLedger:
         self._last_number = intent.number
         self.open.intend_document(intent, place)
         GATEWAY_OUTBOX_OPEN.inc()
+        DOCUMENTS_WAITING.inc()
         return intent
 
     def close_intent(self, intent: AnyIntent, *, is_published: bool, size_bytes: int | None = None) -> bool:
@@ -88,6 +90,8 @@ class JournaledLedger:
         line = ledger.done(intent.number, size_bytes) if is_published else ledger.given_up(intent.number)
         self._record_if_possible(line)
         GATEWAY_OUTBOX_OPEN.dec()
+        if isinstance(intent, DocumentIntent):
+            DOCUMENTS_WAITING.dec()
         return is_over
 
     def end(
@@ -138,6 +142,7 @@ class JournaledLedger:
             return
         if self._is_read:
             GATEWAY_OUTBOX_OPEN.dec(len(self.open.intents))
+            DOCUMENTS_WAITING.dec(len(self.open.documents))
         self.journal.close()
 
     def _apply_and_record(self, line: ledger.Line) -> None:

@@ -57,6 +57,8 @@ class Ledger:
         self._recall = recall
         # The place of the line of each open intent, by the intent's number.
         self.intents: dict[int, int] = {}
+        # The numbers of those that are of documents.
+        self.documents: set[int] = set()
         # The same for the open intents of a snapshot whose lines were copied, and the number of the last one copied.
         self._copied: dict[int, int] = {}
         self._last_copied = 0
@@ -89,6 +91,7 @@ class Ledger:
     def intend_document(self, intent: DocumentIntent, place: int) -> None:
         """Open the intent of a document, whose line lies at this place; it belongs to no transfer."""
         self.intents[intent.number] = place
+        self.documents.add(intent.number)
 
     def intent(self, number: int) -> AnyIntent:
         """Return an open intent; raises OSError when its line cannot be read again, KeyError when it is closed."""
@@ -104,6 +107,7 @@ class Ledger:
             return False
         self._copied.pop(intent.number, None)
         if isinstance(intent, DocumentIntent):
+            self.documents.discard(intent.number)
             return False
         transfer = self.transfers[intent.transfer_id]
         transfer.open_intents -= 1

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from gateway.commands.request import CommandRequest
@@ -261,3 +262,37 @@ def test_a_living_process_publishes_what_failed_and_its_journal_is_cleared(world
 
     assert published(world) == list(stored(world).values())
     assert process.outbox._ledger.journal.size_bytes == 0
+
+
+def commands(action: str, outcome: str) -> float:
+    return REGISTRY.get_sample_value("fluoro_commands_total", {"action": action, "outcome": outcome}) or 0.0
+
+
+def waiting() -> float:
+    return REGISTRY.get_sample_value("fluoro_documents_waiting") or 0.0
+
+
+def test_commands_are_counted_by_action_and_outcome(world: IntakeWorld) -> None:
+    kinds = (("hold", "given"), ("hold", "repeat"), ("delete", "no-such-study"), ("unknown", "bad-action"))
+    before = [commands(*kind) for kind in kinds]
+    for _ in range(2):
+        CommandingProcess.of(world).give(replace(HOLD, command_id=FIRST_ID))
+    refused(world, replace(DELETE, study_uid="9.9"))
+    refused(world, replace(DELETE, action="Smith^Ann"))
+
+    assert [commands(*kind) - count for kind, count in zip(kinds, before, strict=True)] == [1] * 4
+
+
+def test_a_command_waits_until_its_event_is_published(world: IntakeWorld) -> None:
+    before, failed = waiting(), commands("delete", "broker-unavailable")
+    world.events.outage = Outage.REFUSES
+    process = CommandingProcess.of(world)
+    with pytest.raises(Unavailable):
+        process.give(DELETE)
+
+    assert (waiting() - before, commands("delete", "broker-unavailable") - failed) == (1, 1)
+    process.outbox.close()
+    assert waiting() == before
+    world.events.outage = Outage.NONE
+    world.heal()
+    assert waiting() == before
