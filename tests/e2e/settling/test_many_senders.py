@@ -5,10 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, TopicPartition
-
-from operators.connectors.kafka.positions import Positions
-from schemas.codec import decode
 from schemas.events import InstanceStored, StudySettled, TransferEnded
 from schemas.settings.jobs import StudySettings
 from schemas.settings.reading import load
@@ -16,9 +12,9 @@ from schemas.settings.servers import BrokerSettings
 from schemas.topics import INSTANCE_STORED, STUDY_SETTLED, TRANSFER_ENDED
 from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files
+from tests.support.servers.records import records
 
 STUDIES, SLICES, SENDERS = 8, 250, 4
-ANSWER_S = 20.0
 # Measured: 0.31 to 0.53 s, of which the study job waits up to 0.5 s for more records. A pause of a machine that is shared
 # may make one later.
 MEDIAN_LATE_S, LATE_S = 1.0, 3.0
@@ -38,20 +34,8 @@ class Course:
 def courses(broker: BrokerSettings) -> dict[str, Course]:
     """Return the course of each study, read from the topics."""
     found: dict[str, Course] = defaultdict(Course)
-    extents = Positions(broker).extents([INSTANCE_STORED.name, TRANSFER_ENDED.name, STUDY_SETTLED.name])
-    consumer = Consumer(
-        {"bootstrap.servers": broker.bootstrap, "group.id": "test-settling", "enable.auto.commit": False}
-    )
-    consumer.assign([TopicPartition(*place, extent.earliest) for place, extent in extents.items()])
-    try:
-        for _ in range(sum(extent.end - extent.earliest for extent in extents.values())):
-            message = consumer.poll(ANSWER_S)
-            assert message is not None
-            kind, at_ms = message.timestamp()
-            assert kind == TIMESTAMP_LOG_APPEND_TIME
-            note(found, decode(message.value() or b""), at_ms / 1000)
-    finally:
-        consumer.close()
+    for record in records(broker, INSTANCE_STORED, TRANSFER_ENDED, STUDY_SETTLED):
+        note(found, record.event, record.at_s)
     return found
 
 
