@@ -19,6 +19,8 @@ PATH = re.compile(rf"(?:{'|'.join(TOP)})/[\w./-]*")
 MODULE = re.compile(r"python3? -m ([\w.]+)")
 SETTING = re.compile(r"FLUORO_[A-Z0-9_]*[A-Z0-9]")
 INSTALLATION = ("FLUORO_DATA", "FLUORO_CACHE", "FLUORO_MINIO", "FLUORO_CORPUS", "FLUORO_TESTS")
+# What makes a run of a test larger than in `make test`.
+LARGER = ("FLUORO_TEST_INSTANCES", "FLUORO_TEST_KILLS", "FLUORO_TEST_SEED")
 OTHERS_PROGRAMS = ("pynetdicom",)
 # A path with a part to fill in, or made of letters that stand for any name.
 EXAMPLE = r"[<{*]|\ba/b/"
@@ -53,7 +55,7 @@ def test_every_module_that_a_document_runs_exists(document: Path) -> None:
 
 @pytest.mark.parametrize("document", documents(), ids=lambda path: path.name)
 def test_every_setting_that_a_document_names_is_one(document: Path) -> None:
-    known = set(SETTING.findall((ROOT / ".env.example").read_text(encoding="utf-8"))) | set(INSTALLATION)
+    known = set(SETTING.findall((ROOT / ".env.example").read_text(encoding="utf-8"))) | {*INSTALLATION, *LARGER}
     text = re.sub(r"`FLUORO_[A-Z_]+(_\*|\*)`", "", document.read_text(encoding="utf-8"))
 
     named = {name.removesuffix("_FILE") if name not in known else name for name in SETTING.findall(text)}

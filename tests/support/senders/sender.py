@@ -31,7 +31,10 @@ CONTEXTS = 128
 
 @dataclass(frozen=True)
 class Peer:
-    """The address of an archive's DIMSE door; `answer_s` for one answer, `patience_s` for trying at all."""
+    """The address of an archive's DIMSE door; `answer_s` for one answer, `patience_s` for trying at all.
+
+    `rest_s` is how long an association rests after each answer, as a scanner does that has no next image yet.
+    """
 
     port: int
     host: str = "127.0.0.1"
@@ -39,6 +42,7 @@ class Peer:
     tenant: str = "local"
     answer_s: float = 20.0
     patience_s: float = 180.0
+    rest_s: float = 0.0
 
 
 @dataclass
@@ -177,6 +181,7 @@ class Sender:
             if not self.settle(one, store(association, one)):
                 self.queue.put_back(one)
                 return
+            time.sleep(self.peer.rest_s)
 
     def settle(self, one: Sendable, status: str) -> bool:
         """Record the answer for an instance; True if it is the last one."""

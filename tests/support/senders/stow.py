@@ -37,13 +37,17 @@ SOP_UID, FAILURE_REASON, WARNING_REASON = "00081155", "00081197", "00081196"
 
 @dataclass(frozen=True)
 class Door:
-    """The address of an archive's STOW-RS door; `answer_s` for one answer, `patience_s` for trying at all."""
+    """The address of an archive's STOW-RS door; `answer_s` for one answer, `patience_s` for trying at all.
+
+    `rest_s` is how long a client rests after each request.
+    """
 
     url: str
     tenant: str = "local"
     study_uid: str = ""
     answer_s: float = 60.0
     patience_s: float = 180.0
+    rest_s: float = 0.0
 
     @property
     def address(self) -> str:
@@ -106,8 +110,7 @@ def settled(client: httpx.Client, door: Door, ledger: Ledger, batch: Sequence[Pa
             ledger.answer(one.line, meaning(status), status)
         last |= answers
         waiting = [one for one in waiting if last[one] == LOST or last[one].startswith("A7")]
-        if waiting:
-            time.sleep(AGAIN_S)
+        time.sleep(AGAIN_S if waiting else door.rest_s)
     return last
 
 
