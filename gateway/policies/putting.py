@@ -79,8 +79,7 @@ class Policies:
         policies = {policy.name: policy for policy in await newest_of(store, tenant, found)}
         last, before = found.get((request.kind, request.name), [0])[-1], policies.get(request.name)
         if before is not None and before.rules == rules:
-            await self._publish(before)
-            return PutPolicy(before, is_repeat=True)
+            return await self._repeat(before)
         _expect(request, last)
         version = self._version(request, last + 1, before, rules)
         in_force = {name: policy.rules for name, policy in {**policies, request.name: version}.items()}
@@ -116,6 +115,13 @@ class Policies:
             put = PutPolicy(version, is_repeat=False) if is_new else await self._stored(version, upload.key)
             await self._publish(version)
         return put
+
+    async def _repeat(self, version: PolicyChanged) -> PutPolicy:
+        """Publish a stored version again. Its intent has another look for a newer version if this process dies before it does."""
+        ports = self._ports
+        with intended(ports.outbox, POLICY, POLICIES.key_of(version), ports.reached):
+            await self._publish(version)
+        return PutPolicy(version, is_repeat=True)
 
     async def _stored(self, version: PolicyChanged, key: str) -> PutPolicy:
         """Return the version that somebody has stored under this key in the meantime; raises Problem if it has other rules."""

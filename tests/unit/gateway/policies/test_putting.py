@@ -252,6 +252,19 @@ def test_what_is_healed_late_does_not_take_the_place_of_a_newer_version(world: I
     assert published(world) == [newer, newer]
 
 
+def test_who_publishes_again_what_is_in_force_and_dies_leaves_another_to_look_for_a_newer_version(
+    world: IntakeWorld,
+) -> None:
+    PuttingProcess.of(world).put(PUT)
+    killed(world, world.events, Outage.LOSES_ANSWER, PUT)
+    newer = replace(policy(OLD_CT, version=2), occurred_at=world.store.now())
+    asyncio.run(world.store.put(Bucket.HOT, POLICIES.upload_of(newer)))
+
+    assert world.heal() == 1
+
+    assert [version.version for version in published(world)] == [1, 1, 2]
+
+
 def test_a_version_that_was_never_stored_is_given_up_after_a_minute(world: IntakeWorld) -> None:
     killed(world, world.store, Outage.REFUSES)
     process = PuttingProcess.of(world)
