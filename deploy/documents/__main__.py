@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from deploy.documents import asyncapi, metrics, page
+from deploy.documents import asyncapi, metrics, page, policies
 from deploy.monitoring import grafana
 from deploy.monitoring.panels import DASHBOARDS
 from deploy.sizing import page as sizing
@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS: Mapping[str, Callable[[], str]] = {
     "docs/topics.md": page.text,
     "docs/asyncapi.json": asyncapi.text,
+    "docs/policies.md": policies.text,
     "docs/metrics.md": metrics.text,
     "docs/sizing.md": sizing.text,
     **{f"deploy/monitoring/dashboards/{one.name}.json": partial(grafana.text, one) for one in DASHBOARDS},

@@ -9,7 +9,7 @@ from typing import Any
 from deploy.local.stack import LOCAL
 from schemas import codec
 from schemas.codec import SchemaVersion
-from schemas.topics import PARTITIONS, STUDY_FACTS, TOPICS, Topic
+from schemas.topics import PARTITIONS, POLICY_CHANGED, STUDY_FACTS, TOPICS, Topic
 
 TEMPLATE = Path(__file__).with_name("topics.template.md")
 ESCAPED_BAR, NOTHING = "\\|", "\N{EN DASH}"
@@ -19,7 +19,8 @@ FIELDS = ("field", "type", "meaning")
 MENDED = {"(see the README's words)": "(the words of docs/architecture.md say of what)"}
 # What the registry and the schemas do not say of a topic.
 REMARKS = {
-    STUDY_FACTS.name: "Without the setting `FLUORO_FACTS_KEY` this topic is empty. Make a key with `openssl rand -hex 32`, and start the jobs again."
+    POLICY_CHANGED.name: "The last record of a policy is its newest version, and earlier ones may come in any order ([policies.md](policies.md)): the greatest version counts.",
+    STUDY_FACTS.name: "Without the setting `FLUORO_FACTS_KEY` this topic is empty. Make a key with `openssl rand -hex 32`, and start the jobs again.",
 }
 LOGICAL = {"timestamp-micros": "timestamp, microseconds"}
 

@@ -69,13 +69,15 @@ def test_without_its_servers_the_origin_starts_and_every_answer_is_503(tmp_path:
         ready = client.get("/readyz")
         stored = client.post("/dicomweb/studies", content=multipart(part10()), headers={"content-type": PARTS})
         commanded = client.post("/v1/studies/1.2.3/commands", json={"action": "delete", "why": "wrong"})
+        put = client.put("/v1/policies/tiering/age", json={"rules": [], "why": "wrong"})
         allowed = client.options("/dicomweb/studies")
         counted = client.get("/metrics").text
 
     assert (ready.status_code, ready.json()) == (503, {"catalog": "away", "store": "away", "broker": "away"})
     assert (stored.status_code, stored.headers["retry-after"]) == (503, "5")
     assert stored.json()["00081198"]["Value"][0]["00081197"] == {"vr": "US", "Value": [0xA700]}
-    assert (commanded.status_code, commanded.headers["content-type"]) == (503, "application/problem+json")
+    for change in (commanded, put):
+        assert (change.status_code, change.headers["content-type"]) == (503, "application/problem+json")
     assert allowed.headers["allow"] == "GET, HEAD, OPTIONS, POST"
     assert 'fluoro_stow_requests_total{status="503"} 1.0' in counted
 
