@@ -269,7 +269,10 @@ class PostgresTables:
 
     def put_waiting(self, rows: Collection[WaitingDueRow]) -> None:
         """Write dues that wait."""
-        self._put_all(PUT_WAITING, [(*self._shard, *row.__dict__.values()) for row in rows])
+        if rows:
+            once = {row.event_id: row for row in reversed([*rows])}.values()
+            columns = zip(*(row.__dict__.values() for row in once), strict=True)
+            self._connection.execute(PUT_WAITING, (*self._shard, *map(list, columns)))
 
     def announce(
         self, studies: Collection[StudyKey], settled: Collection[DueRow], above: int, most: int
@@ -277,7 +280,8 @@ class PostgresTables:
         """Keep settled dues, which no longer wait, and note the returned revisions as announced, in one round trip."""
         shards, shard = self._shard
         with self._connection.pipeline():
-            self._put_all(REMOVE_WAITING, [(shards, shard, due.event_id) for due in settled])
+            if settled:
+                self._connection.execute(REMOVE_WAITING, (shards, shard, [due.event_id for due in settled]))
             self._put_together(PUT_DUES, settled)
             versions = self._connection.execute(VERSIONS, _columns(studies, 2))
             revisions = self._connection.execute(REVISIONS, (shard, above, most))
@@ -530,10 +534,11 @@ PUT_APPLIED = """INSERT INTO applied_offset AS old
     ON CONFLICT (shards, shard, topic, topic_id, "partition")
     DO UPDATE SET "offset" = excluded."offset" WHERE excluded."offset" > old."offset"
 """
-PUT_WAITING = """INSERT INTO waiting_due AS old VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+PUT_WAITING = """INSERT INTO waiting_due AS old
+    SELECT %s, %s, due.* FROM unnest(%s::uuid[], %s::text[], %s::integer[], %s::bigint[], %s::bytea[], %s::text[]) AS due
     ON CONFLICT (shards, shard, event_id) DO UPDATE SET topic = excluded.topic, topic_id = excluded.topic_id,
         "partition" = excluded."partition", "offset" = excluded."offset" WHERE old.topic <> excluded.topic"""
-REMOVE_WAITING = "DELETE FROM waiting_due WHERE shards = %s AND shard = %s AND event_id = %s"
+REMOVE_WAITING = "DELETE FROM waiting_due WHERE shards = %s AND shard = %s AND event_id = ANY(%s)"
 # For each partition a search in the index, whatever the number of rows: OFFSET 0 keeps the planner from another order.
 READY = """
     SELECT due.*

@@ -729,6 +729,20 @@ def test_postgresql_has_the_rows_that_its_memory_twin_has(
     ]
 
 
+def test_dues_that_wait_for_later_records_are_not_read(postgres: PostgresCatalog, writer: CatalogSettings) -> None:
+    real = isolate(postgres, lambda tenant: read_tables(writer, tenant))
+    waiting = (own(real, due(number=at, place=(at % 4, 100 + at)), at) for at in range(1000))
+    flushed(real, *waiting, *(own(real, instance(sop=str(at)), 99, at) for at in range(4)))
+    reached = {TopicPartition("instance-stored", "", at): 99 for at in range(4)}
+    with postgres.transaction(real.shard) as tables:
+        ready = tables.advance(reached, (), {})
+        read = tables._connection.execute(
+            "SELECT idx_tup_fetch + seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'waiting_due'"
+        ).fetchone()
+
+    assert (ready, read) == ((), (0,))
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=HISTORIES, data=st.data())
 def test_a_replay_of_all_records_without_state_writes_no_row(
