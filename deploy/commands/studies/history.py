@@ -94,8 +94,8 @@ DIFFERENCES = {"patient": "patient", "re-encoded": "transfer syntax", "content":
 
 
 def _transfer(values: Mapping[str, Any]) -> str:
-    names = [values["calling_ae"], values["called_ae"] and f"to {values['called_ae']}", values["address"]]
-    known = " ".join(filter(None, names))
+    titles = [values["calling_ae"], values["called_ae"] and f"to {values['called_ae']}"]
+    known = ", ".join(filter(None, [" ".join(filter(None, titles)), values["address"]]))
     sender = f"{values['peer'] or 'an unnamed peer'}{f' ({known})' if known else ''}"
     return "; ".join(
         [
@@ -117,15 +117,17 @@ def _refusals(values: Mapping[str, Any]) -> Iterator[str]:
 
 def _due(values: Mapping[str, Any]) -> str:
     made = f"made revision {values['revision']}" if values["revision"] else "nothing had changed"
-    window = f"{_counted(values['instances'], 'instance')} in {_counted(values['transfers'], 'transfer')}"
-    return f"due by signal {values['signal']}: {window} since {printable(values['window_opened_at'])}; {made}"
+    counts = f"{_counted(values['instances'], 'instance')} in {_counted(values['transfers'], 'transfer')}"
+    # A command makes a study due although nothing has arrived.
+    window = f"{counts} since {printable(values['window_opened_at'])}" if values["instances"] else "nothing had arrived"
+    return f"by signal {values['signal']}: {window}; {made}"
 
 
 def _revision(values: Mapping[str, Any]) -> str:
     again = f"; announced again by command {values['announced_again_by']}" if values["announced_again_by"] else ""
     modalities = ", ".join(values["modalities"]) or "no modality"
     return (
-        f"revision {values['revision']} by signal {values['signal']}: {_instances(values)}, {modalities}; "
+        f"{values['revision']}, by signal {values['signal']}: {_instances(values)}, {modalities}; "
         f"digest {values['digest'][:HASH_SHOWN]}, version {values['version']}{again}"
     )
 

@@ -42,19 +42,27 @@ def sentences(queries: MemoryQueries, kind: str) -> list[str]:
 
 
 def test_a_line_has_the_moment_the_kind_and_what_is_told(queries: MemoryQueries) -> None:
-    entry = next(entry for entry in told(queries.rows).entries if entry.kind == "due")
+    due = next(entry for entry in told(queries.rows).entries if entry.kind == "due")
 
-    assert lines(entry) == [
-        "2026-03-01 12:00:06Z  due       due by signal released: 1 instance in 1 transfer since 2026-03-01 12:00:00Z; made",
-        "                                revision 1",
+    assert lines(due) == [
+        "2026-03-01 12:00:06Z  due       by signal released: 1 instance in 1 transfer since 2026-03-01 12:00:00Z; made revision 1"
     ]
+
+
+def test_a_long_sentence_goes_on_below_its_beginning(queries: MemoryQueries) -> None:
+    conflict = next(entry for entry in told(queries.rows).entries if entry.kind == "conflict")
+    first, *others = lines(conflict)
+
+    assert first.startswith("2026-03-01 12:00:20Z  conflict  instance ")
+    assert others
+    assert {line[:32] for line in others} == {" " * 32}
 
 
 def test_each_kind_is_told_in_a_sentence(queries: MemoryQueries) -> None:
     assert sentences(queries, "due")[1].endswith("; nothing had changed")
     transfer, later = sentences(queries, "transfer")
     assert transfer.startswith(
-        "1 instance, 0.0 MB from ct1 (CT1 to FLUORO 10.1.0.7); began 2026-03-01 12:00:00Z, ended well; "
+        "1 instance, 0.0 MB from ct1 (CT1 to FLUORO, 10.1.0.7); began 2026-03-01 12:00:00Z, ended well; "
         "refused of it: 12 no-usable-uid, 1 too-large; in quarantine: "
     )
     assert transfer.count("(no-usable-uid, held)") == 10
@@ -63,13 +71,21 @@ def test_each_kind_is_told_in_a_sentence(queries: MemoryQueries) -> None:
         "1 instance, unknown size from an unnamed peer; began 2026-03-01 12:00:00Z, ended well; transfer t2"
     )
     (revision,) = sentences(queries, "revision")
-    assert revision.startswith("revision 1 by signal released: 1 instance, 0.0 MB, CT; digest ")
+    assert revision.startswith("1, by signal released: 1 instance, 0.0 MB, CT; digest ")
     assert "; announced again by command " in revision
     (conflict,) = sentences(queries, "conflict")
     assert conflict == (
         f"instance {FIRST.sop_uid} has two contents, another data set: {SECOND.data_hash[:12]} is shown, chosen by command "
         f"{CHOSEN.event_id}; {FIRST.data_hash[:12]} is kept beside it"
     )
+
+
+def test_a_due_without_a_window_says_that_nothing_had_arrived(queries: MemoryQueries) -> None:
+    entry = next(entry for entry in told(queries.rows).entries if entry.kind == "due")
+    values = {**entry.values, "signal": "commanded", "instances": 0, "transfers": 0}
+
+    (line,) = lines(HistoryEntry(entry.at, "due", values))
+    assert line.endswith("by signal commanded: nothing had arrived; made revision 1")
 
 
 def test_a_command_is_told_with_who_why_and_whether_it_holds(queries: MemoryQueries) -> None:
