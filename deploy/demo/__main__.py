@@ -2,6 +2,8 @@
 
 Uses the stack that runs, or starts one; sends the folder, or a CT that it
 makes, with pynetdicom's storescu; checks each step and prints a line about it.
+One image comes late and makes revision 2. At the end the study is deleted and
+restored, and its history is printed.
 With --once it ends after the last step, with status 0 only when every step
 succeeded.
 """

@@ -1,4 +1,4 @@
-"""The steps of the demo, from the start of a stack to the study that is fetched back."""
+"""The demo: a stack, a study to send, and the lines about them."""
 
 import os
 import shutil
@@ -8,10 +8,10 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploy.demo.stopwatch import Stopwatch
 from deploy.install.disk import MB
 from deploy.local import data_folder, report, running
 from deploy.local.data_folder import DataFolder
@@ -24,22 +24,6 @@ if TYPE_CHECKING:
     from deploy.demo.study import StudyFile
 
 SLICES = 100
-# The settled event may come this long after the study's quiet time.
-SETTLED_S = 30
-
-
-@dataclass
-class Stopwatch:
-    """Print every step that is done, with the seconds since the start and since the step before."""
-
-    began: float
-    last: float
-
-    def print(self, step: str) -> None:
-        """Print a step that is done."""
-        now = time.monotonic()
-        say(f"{now - self.began:6.1f} s  {step} ({now - self.last:.1f} s)")
-        self.last = now
 
 
 def demonstrate(chosen: Path | None, *, stay_up: bool) -> None:
@@ -59,7 +43,9 @@ def demonstrate(chosen: Path | None, *, stay_up: bool) -> None:
             files = study.result()
             size = sum(file.path.stat().st_size for file in files)
             stopwatch.print(f"the stack is ready; {len(files)} files to send, {size / MB:.1f} MB")
-            follow(stack, chosen or own, files, stopwatch)
+            from deploy.demo.following import follow  # noqa: PLC0415 - loads pydicom and the clients of all servers
+
+            follow(stack, own, files, stopwatch)
             say("\n".join(["", *report.addresses(stack.plan), report.memory(stack), "", *examples(stack, files[0])]))
             say(f"\nEvery step succeeded, in {time.monotonic() - stopwatch.began:.1f} s.")
             if stay_up:
@@ -105,27 +91,6 @@ def prepare(chosen: Path | None, own: Path) -> "tuple[StudyFile, ...]":
     if chosen is None:
         write_ct(own, uuid.uuid4(), SLICES)
     return read_study(chosen or own)
-
-
-def follow(stack: RunningStack, folder: Path, files: "tuple[StudyFile, ...]", stopwatch: Stopwatch) -> None:
-    """Send the files and follow them until all have come back; raises Failed when a step fails."""
-    from deploy.demo import sending, verification  # noqa: PLC0415 - loads pydicom and the DICOMweb client
-    from deploy.demo.dicomweb import Archive  # noqa: PLC0415
-    from deploy.demo.settled import SettledWatch  # noqa: PLC0415 - loads Kafka's client
-
-    archive = Archive(dicomweb_url(stack.plan))
-    study_uids = {file.study_uid for file in files}
-    with SettledWatch(stack.plan.broker) as watch:
-        rate = sending.send(stack, folder, files)
-        stopwatch.print(f"{len(files)} of {len(files)} acknowledged{rate}")
-        instances = verification.wait_queryable(archive, files)
-        stopwatch.print(f"queryable by QIDO-RS: {instances} instances of {len(study_uids)} studies")
-        for event in watch.wait(study_uids, stack.plan.study.quiet_open_s + SETTLED_S):
-            say(f"          settled by signal {event.signal}: revision {event.revision}, {event.instances} instances")
-        stopwatch.print("settled")
-    stopwatch.print(verification.check_frame(archive, files))
-    verification.check_instances(archive, files)
-    stopwatch.print(f"everything fetched back by WADO-RS and equal, data set for data set: {len(files)} instances")
 
 
 def examples(stack: RunningStack, file: "StudyFile") -> list[str]:

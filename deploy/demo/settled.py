@@ -56,12 +56,30 @@ class SettledWatch:
 
     def wait(self, studies: Collection[str], timeout_s: float) -> Iterator[StudySettled]:
         """Yield the event of each study as it settles; raises Failed when a study does not settle in time."""
-        left, deadline = set(studies), time.monotonic() + timeout_s
+        left, events = set(studies), self._events(timeout_s)
         while left:
-            if time.monotonic() > deadline:
+            event = next(events, None)
+            if event is None:
                 raise Failed(f"{len(left)} studies not settled within {timeout_s:.0f} s, {min(left)} among them")
+            if event.study_uid in left:
+                left.remove(event.study_uid)
+                yield event
+
+    def until(self, study_uid: str, instances: int, timeout_s: float) -> StudySettled:
+        """Return the next event by which a study shows so many instances; raises Failed when there is none in time."""
+        found = (
+            event for event in self._events(timeout_s) if (event.study_uid, event.instances) == (study_uid, instances)
+        )
+        event = next(found, None)
+        if event is None:
+            raise Failed(f"study {study_uid} not settled with {instances} instances within {timeout_s:.0f} s")
+        return event
+
+    def _events(self, timeout_s: float) -> Iterator[StudySettled]:
+        """Yield the events of all studies until the time is over."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
             record = self.consumer.poll(POLL_S)
             event = decode(record.value()) if record and not record.error() else None
-            if isinstance(event, StudySettled) and event.study_uid in left:
-                left.remove(event.study_uid)
+            if isinstance(event, StudySettled):
                 yield event

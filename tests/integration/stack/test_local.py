@@ -172,6 +172,32 @@ def test_the_demo_succeeds_with_a_new_study_each_time(stack: RunningStack) -> No
     assert all("Every step succeeded" in demo.stdout for demo in done)
 
 
+def test_the_demo_shows_a_late_image_a_deletion_and_the_history_of_its_study(stack: RunningStack) -> None:
+    done = run(stack.folder.root, "deploy.demo", "--once")
+    shown = (
+        "revision 1, 99 instances",
+        "one more image of study",
+        "revision 2, 100 instances",
+        "revision 3, 0 instances",
+        "deleted by a command: the study is not found any more",
+        "revision 4, 100 instances",
+        "restored by a command: the study is found again, with its 100 instances",
+        "The history of the study",
+        "99 instances, ",
+        "made revision 1",
+        "1 instance, ",
+        "made revision 2",
+        "delete, asked for by loopback",
+        "restore, asked for by loopback",
+    )
+
+    # A long sentence of the history goes on in the next line.
+    printed = " ".join(done.stdout.split())
+    places = [printed.find(words) for words in shown]
+    assert -1 not in places, done.stdout + done.stderr
+    assert places == sorted(places)
+
+
 @pytest.fixture
 def own_folder(installed: Layout) -> Iterator[Path]:
     """A folder for a stack of its own."""

@@ -84,3 +84,16 @@ def test_a_server_that_is_busy_is_not_asked_again() -> None:
 def test_a_server_that_does_not_answer_is_a_failure() -> None:
     with pytest.raises(Failed, match=r"GET studies\?StudyInstanceUID=1: "):
         Archive("http://127.0.0.1:9/dicomweb").find("1")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "is_served"), [(200, b"[{}]", True), (200, b"[]", False), (404, b"", False)]
+)
+def test_a_study_is_served_while_its_metadata_are(status: int, body: bytes, is_served: bool) -> None:  # noqa: FBT001
+    with answering(status, {"Content-Type": "application/dicom+json"}, body) as archive:
+        assert archive.is_served("1.2") == is_served
+
+
+def test_a_server_that_fails_serves_or_hides_nothing() -> None:
+    with answering(503, {}, b"busy") as archive, pytest.raises(Failed, match=r"GET studies/1\.2/metadata: 503 busy"):
+        archive.is_served("1.2")

@@ -39,7 +39,7 @@ def broker() -> Iterator[Broker]:
     started.producer.flush(0)
 
 
-def event(study_uid: str, revision: int = 1) -> StudySettled:
+def event(study_uid: str, revision: int = 1, instances: int = 1) -> StudySettled:
     return StudySettled(
         event_id=event_id(study_uid, str(revision)),
         tenant="local",
@@ -49,7 +49,7 @@ def event(study_uid: str, revision: int = 1) -> StudySettled:
         revision=revision,
         digest="0" * 64,
         signal="quiet",
-        instances=1,
+        instances=instances,
         size_bytes=1,
         series=(),
         series_truncated=False,
@@ -106,6 +106,17 @@ def test_studies_that_do_not_settle_in_time_are_counted_and_one_is_named(broker:
 
         with pytest.raises(Failed, match=r"^2 studies not settled within 0 s, 1\.3 among them$"):
             next(late)
+
+
+def test_a_study_can_be_waited_for_until_it_shows_a_number_of_instances(broker: Broker) -> None:
+    with SettledWatch(broker.settings) as watch:
+        broker.send(
+            *(encode(event("1.2", number, instances)) for number, instances in ((1, 9), (2, 10), (3, 0), (4, 10)))
+        )
+
+        assert [watch.until("1.2", instances, SOON_S).revision for instances in (10, 0, 10)] == [2, 3, 4]
+        with pytest.raises(Failed, match=r"^study 1\.2 not settled with 10 instances within 0 s$"):
+            watch.until("1.2", 10, 0)
 
 
 def test_a_broker_that_does_not_know_the_topic_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
