@@ -21,6 +21,7 @@ from api.http.problems import answer, problem_of
 from api.overview import READ, Resource, overview
 from api.services import Services
 from api.v1.history import history
+from api.v1.policies import policies, policy, study_decisions
 from operators.access.principal import authorize
 from operators.errors import Unavailable
 from operators.http.address import ROOT, service_address
@@ -60,7 +61,12 @@ READABLE = tuple(
 SERVICE = overview(READABLE)
 FIRST = tuple(resource.path for resource in READABLE[:4])
 # What is answered beside DICOM's services; commands, below the same address, are answered by the gateway's door.
-V1: tuple[tuple[str, Endpoint], ...] = (("/v1/studies/{study}/history", history),)
+V1: tuple[tuple[str, Endpoint], ...] = (
+    ("/v1/studies/{study}/history", history),
+    ("/v1/studies/{study}/decisions", study_decisions),
+    ("/v1/policies", policies),
+    ("/v1/policies/{kind}/{name}", policy),
+)
 # Anyone may send these requests: the answers have no patient data.
 OPEN: tuple[tuple[str, Endpoint], ...] = (
     ("/healthz", health.healthz),
@@ -98,7 +104,7 @@ def create_app(services: Services, lifespan: Any = None) -> "Application":
 
 async def _no_route(scope: Scope, _receive: Receive, _send: Send) -> None:
     if scope["path"].startswith("/v1/"):
-        raise HTTPException(404, f"this address has no resource: see {V1[0][0]}")
+        raise HTTPException(404, f"this address has no resource: see {', '.join(path for path, _ in V1)}")
     if not scope["path"].startswith(f"{ROOT}/"):
         raise HTTPException(404, f"this address has no resource: the service is at {ROOT}")
     is_slash = scope["path"].endswith("/")

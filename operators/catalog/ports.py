@@ -428,5 +428,11 @@ class CatalogQueries(Protocol):
         A deleted study has its history, and what is not shown is part of it. A transfer is an entry once it has ended.
         """
 
+    async def last_revision(self, tenant: str, study_uid: str) -> RevisionRow | None:
+        """Return the last revision of a study, deleted or not; None if it has none."""
+
+    async def policies(self, tenant: str) -> tuple[PolicyRow, ...]:
+        """Return the policies in force, in the order of their kinds and names."""
+
     async def check(self) -> None:
         """Return once the catalog has answered."""

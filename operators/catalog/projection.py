@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from operators.catalog.row_json import row_json, row_warnings
@@ -27,7 +27,15 @@ from operators.dicom.frames import move_frames, pack
 from operators.dicom.names import fold, fold_case
 from operators.errors import Rejected
 from operators.store import quarantine
-from schemas.events import InstanceQuarantined, InstanceStored, PolicyChanged, StudyCommand, StudyDue, TransferEnded
+from schemas.events import (
+    InstanceQuarantined,
+    InstanceStored,
+    PolicyChanged,
+    PolicyKind,
+    StudyCommand,
+    StudyDue,
+    TransferEnded,
+)
 from schemas.objects import DATA_HASH, MOST_VERSIONS, POLICY_NAME, TENANT, Identity, is_uid
 
 MAX_WARNINGS = 64
@@ -208,6 +216,12 @@ def policy_row(event: PolicyChanged) -> PolicyRow:
         raise Rejected("not-a-policy-of-ours")
     columns = {column.name: getattr(event, column.name) for column in fields(PolicyRow)}
     return PolicyRow(**{**columns, "event_id": UUID(event.event_id)})
+
+
+def policy_of(row: PolicyRow) -> PolicyChanged:
+    """Return the event that a policy's row was made of, as jobs and readers ask it."""
+    columns = {**row.__dict__, "event_id": str(row.event_id), "kind": cast("PolicyKind", row.kind)}
+    return PolicyChanged(**columns)
 
 
 def _object_key(event: InstanceStored) -> str:

@@ -7,7 +7,7 @@ import orjson
 
 from operators.policies.condition import condition_in, condition_json
 from operators.policies.kinds import KINDS, Kind
-from schemas.events import PolicyKind, PolicyRule
+from schemas.events import PolicyChanged, PolicyKind, PolicyRule
 from schemas.objects import POLICY_NAME
 
 # The event of as many rules, each as long as its conditions allow, is far below what a topic takes.
@@ -42,6 +42,12 @@ def rules_in(kind: PolicyKind, data: bytes) -> tuple[PolicyRule, ...]:
 def rules_json(rules: Sequence[PolicyRule]) -> dict[str, Any]:
     """Return the document of these rules, as values of JSON."""
     return {"rules": [_rule_json(rule) for rule in rules]}
+
+
+def described(policy: PolicyChanged) -> dict[str, Any]:
+    """Return a version by the names that its event has, with the rules as people write them."""
+    fields = ("tenant", "kind", "name", "version", "who", "why", "occurred_at")
+    return {"id": policy.event_id} | {name: getattr(policy, name) for name in fields} | rules_json(policy.rules)
 
 
 def _rule_values(data: bytes) -> list[Any]:

@@ -1,7 +1,7 @@
 """Policies as objects: each version is one, which is never overwritten. The newest version of a policy is in force."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import structlog
@@ -33,13 +33,14 @@ def _written(value: Any) -> dict[str, Any]:
     raise TypeError
 
 
-def _rules(values: list[dict[str, Any]]) -> tuple[PolicyRule, ...]:
+def rules_of(values: Iterable[Mapping[str, Any]]) -> tuple[PolicyRule, ...]:
+    """Return the rules of a version from JSON, as objects and rows have them."""
     return tuple(
         PolicyRule(name=each["name"], when=tuple(map(_condition, each["when"])), then=each["then"]) for each in values
     )
 
 
-def _condition(values: dict[str, Any]) -> PolicyCondition:
+def _condition(values: Mapping[str, Any]) -> PolicyCondition:
     at_least, at_most = values.get("at_least"), values.get("at_most")
     return PolicyCondition(
         fact=values["fact"], any_of=tuple(values.get("any_of", ())), at_least=at_least, at_most=at_most
@@ -47,7 +48,7 @@ def _condition(values: dict[str, Any]) -> PolicyCondition:
 
 
 # More than the rules of the largest document, each text of them on a line of its own.
-POLICIES = Documents(PolicyChanged, _key_of, "policy-unreadable", 8 * 2**20, _written, {"rules": _rules})
+POLICIES = Documents(PolicyChanged, _key_of, "policy-unreadable", 8 * 2**20, _written, {"rules": rules_of})
 
 
 async def versions(store: ObjectStore, tenant: str, kind: str = "", name: str = "") -> dict[PolicyName, list[int]]:

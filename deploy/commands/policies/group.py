@@ -17,7 +17,7 @@ from deploy.commands.command import CommandGroup, OperatorCommand, add_who_and_w
 from deploy.commands.output import as_json, print_line, printable, table
 from deploy.commands.policies import putting
 from deploy.commands.policies.putting import document_in
-from deploy.commands.policies.reading import described, every_version, one_version
+from deploy.commands.policies.reading import every_version, one_version
 from deploy.commands.policies.reference import reference
 from deploy.commands.policies.testing import test_policies
 from deploy.commands.sections import PublishingSections, TenantSections, load_sections
@@ -26,7 +26,7 @@ from gateway.policies.answer import answer
 from gateway.policies.putting import PutPolicy
 from gateway.policies.request import PolicyRequest
 from operators.connectors.s3.store import S3ObjectStore
-from operators.policies.document import rules_json
+from operators.policies.document import described, rules_json
 from operators.policies.kinds import KINDS
 from operators.store.policies import in_force
 from schemas.events import PolicyChanged

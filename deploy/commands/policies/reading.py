@@ -1,9 +1,6 @@
 """Read versions of a policy from the object store, where each is an object."""
 
-from typing import Any
-
 from deploy.errors import Failed
-from operators.policies.document import rules_json
 from operators.store.policies import readable, versions
 from operators.store.ports import ObjectStore
 from schemas.events import PolicyChanged
@@ -34,9 +31,3 @@ async def numbers_of(store: ObjectStore, tenant: str, kind: str, name: str) -> l
     if (kind, name) not in found:
         raise Failed(f"there is no policy {name} of {kind}: `policies list` lists all")
     return found[kind, name]
-
-
-def described(version: PolicyChanged) -> dict[str, Any]:
-    """Return a version by the names that its event has, with the rules as `put` takes them."""
-    fields = ("tenant", "kind", "name", "version", "who", "why", "occurred_at")
-    return {"id": version.event_id} | {name: getattr(version, name) for name in fields} | rules_json(version.rules)

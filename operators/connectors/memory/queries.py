@@ -18,7 +18,7 @@ from operators.catalog.ports import (
     StudyResult,
 )
 from operators.catalog.query import Match, Query, is_met
-from operators.catalog.rows import InstanceRow, StudyKey
+from operators.catalog.rows import InstanceRow, PolicyRow, RevisionRow, StudyKey
 from operators.connectors.memory.catalog import MemoryTables
 from operators.connectors.memory.history import history_rows
 from operators.connectors.memory.stores import Failing
@@ -84,6 +84,17 @@ class MemoryQueries(Failing):
         """Return the rows of a page of a study's history."""
         self.before_request("catalog")
         return history_rows(self.rows, StudyKey(tenant, study_uid), limit, offset)
+
+    async def last_revision(self, tenant: str, study_uid: str) -> RevisionRow | None:
+        """Return the last revision of a study, None if it has none."""
+        self.before_request("catalog")
+        rows = (row for key, row in self.rows.revision_rows.items() if key[:2] == (tenant, study_uid))
+        return max(rows, key=lambda row: row.revision, default=None)
+
+    async def policies(self, tenant: str) -> tuple[PolicyRow, ...]:
+        """Return the policies in force."""
+        self.before_request("catalog")
+        return tuple(row for key, row in sorted(self.rows.policies.items()) if key[0] == tenant)
 
     async def check(self) -> None:
         """Return once the catalog has answered."""

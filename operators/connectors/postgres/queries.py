@@ -4,8 +4,9 @@ Every value is a bound parameter, and every name in a statement comes from the t
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, LiteralString, NamedTuple, Self, TypeVar
+from typing import Any, LiteralString, NamedTuple, Self, TypeVar, cast
 
 from psycopg import AsyncConnection, Error, OperationalError, sql
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -22,9 +23,12 @@ from operators.catalog.ports import (
     StudyResult,
 )
 from operators.catalog.query import BY_PATH, Match, Query, like_pattern
+from operators.catalog.rows import PolicyRow, RevisionRow
 from operators.connectors.postgres.connecting import CONNECT_S, SET_TENANT, parameters, pool_name, unavailable
 from operators.connectors.postgres.history import read_history
+from operators.connectors.postgres.selecting import columns_of, row_of
 from operators.dicom.attributes import LEVELS, Attribute, Level
+from operators.store.policies import rules_of
 from schemas.settings.servers import CatalogSettings
 
 Row = tuple[Any, ...]
@@ -150,6 +154,17 @@ SHOWN_CONTENTS: LiteralString = f"""
     SELECT {CONTENT} FROM instance
     WHERE tenant = %s AND study_uid = ANY(%s) AND sop_uid = ANY(%s) AND {SHOWN["instance"]}"""  # noqa: S608 - constants
 
+LAST_REVISION = (
+    sql.SQL("SELECT {} FROM revision WHERE tenant = %s AND study_uid = %s ORDER BY revision DESC LIMIT 1")
+    .format(columns_of(RevisionRow, "revision"))
+    .as_bytes()
+)
+POLICIES = (
+    sql.SQL('SELECT {} FROM policy WHERE tenant = %s ORDER BY kind COLLATE "C", name COLLATE "C"')
+    .format(columns_of(PolicyRow, "policy"))
+    .as_bytes()
+)
+
 # Path, operator and form of a condition.
 Condition = tuple[str, str, str]
 
@@ -241,6 +256,16 @@ class PostgresQueries:
     async def history(self, tenant: str, study_uid: str, limit: int, offset: int = 0) -> HistoryRows:
         """Return the rows of a page of a study's history."""
         return await self._asked(lambda connection: read_history(connection, tenant, study_uid, limit, offset))
+
+    async def last_revision(self, tenant: str, study_uid: str) -> RevisionRow | None:
+        """Return the last revision of a study, None if it has none."""
+        rows = await self._fetch(tenant, LAST_REVISION, (tenant, study_uid))
+        return row_of(RevisionRow, rows[0]) if rows else None
+
+    async def policies(self, tenant: str) -> tuple[PolicyRow, ...]:
+        """Return the policies in force."""
+        rows = (row_of(PolicyRow, row) for row in await self._fetch(tenant, POLICIES, (tenant,)))
+        return tuple(replace(row, rules=rules_of(cast("Any", row.rules))) for row in rows)
 
     async def check(self) -> None:
         """Return once the catalog has answered."""

@@ -6,10 +6,10 @@ import orjson
 import pytest
 
 from deploy.commands.output import as_json
-from deploy.commands.policies.reading import described, every_version, one_version
+from deploy.commands.policies.reading import every_version, one_version
 from deploy.errors import Failed
 from operators.connectors.memory.stores import MemoryObjectStore, StoredBytes
-from operators.policies.document import rules_in
+from operators.policies.document import described, rules_in
 from operators.store.policies import POLICIES
 from schemas.objects import Bucket, policy_key
 from tests.support.worlds.policies import policy
