@@ -456,6 +456,25 @@ def test_an_index_serves_the_count_of_studies(
     assert f" {index} " in "\n".join(f"{line} " for (line,) in plan)
 
 
+@pytest.mark.parametrize("study", [None, "1.2.1"])
+def test_an_index_alone_serves_the_count_of_instances(reader: CatalogSettings, study: str | None) -> None:
+    _, count = _statements(_shape(query := Query("instance", study_uid=study)))
+    # Rows are read from indexes wherever that is possible, however small the table.
+    without = " ".join(f"-c enable_{way}=off" for way in ("seqscan", "bitmapscan"))
+    with connected(reader, "test", f"{OPTIONS} {without}") as connection:
+        connection.execute("SELECT set_config('fluoro.tenant', 'local', false)")
+        explained = b"EXPLAIN (FORMAT JSON) " + count
+        ((plan,),) = connection.execute(explained, (*_values("local", query), 100, 10_000)).fetchall()
+
+    assert scans(plan[0]["Plan"]) == {"Index Only Scan"}
+
+
+def scans(plan: dict[str, Any]) -> set[str]:
+    """Return the kinds of scans in a plan."""
+    own = {plan["Node Type"]} if "Scan" in plan["Node Type"] else set()
+    return own.union(*map(scans, plan.get("Plans", ())))
+
+
 def test_every_index_of_parts_keeps_its_list_of_new_values_short(reader: CatalogSettings) -> None:
     """Each search reads the whole list."""
     asked = """SELECT relname FROM pg_class JOIN pg_am ON pg_am.oid = relam WHERE amname = 'gin'
