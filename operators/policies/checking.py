@@ -15,7 +15,9 @@ def dead_rules(kind: PolicyKind, name: str, policies: Mapping[str, Sequence[Poli
     """
     asked = {name: policies[name]} if KINDS[kind].each_decides else dict(sorted(policies.items()))
     places = [(policy, place) for policy, rules in asked.items() for place in range(len(rules))]
-    dead = never_apply([rule for rules in asked.values() for rule in rules])
+    # What is asked before the policy is none of its business.
+    first = sum(policy < name for policy, _ in places)
+    dead = never_apply([rule for rules in asked.values() for rule in rules], first)
     return tuple(_lines([places[each] for each in dead], name))
 
 
@@ -23,5 +25,5 @@ def _lines(dead: Sequence[tuple[str, int]], name: str) -> Iterator[str]:
     for policy, place in dead:
         if policy == name:
             yield f"rule {place + 1}: it can never apply, since the rules before it leave no study"
-        elif policy > name:
+        else:
             yield f"rule {place + 1} of the policy {policy} could never apply any more: put that one first"

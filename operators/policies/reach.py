@@ -7,8 +7,9 @@ from itertools import count
 from operators.policies.facts import FACTS
 from schemas.events import PolicyCondition, PolicyRule
 
-# How many steps a search may take. Rules that defeat it are thought to apply: it is for mistakes, not for riddles.
-MOST_STEPS = 20_000
+# How many steps a check may take, about half a second. Rules that it does not come to are thought to apply: it is for
+# mistakes, not for riddles.
+MOST_STEPS = 100_000
 Range = tuple[int, int | None]
 
 
@@ -49,20 +50,26 @@ class _Studies:
             yield replace(self, ranges={**self.ranges, fact: (low, high)})
 
 
-def never_apply(rules: Sequence[PolicyRule]) -> list[int]:
-    """Return the places, from 0, of the rules that no study reaches if the first rule that it meets decides."""
-    return [place for place, rule in enumerate(rules) if not _is_reached(rule, rules[:place])]
+def never_apply(rules: Sequence[PolicyRule], first: int = 0) -> list[int]:
+    """Return the places, counted from 0, of the rules that no study reaches if the first rule that it meets decides.
+
+    Only rules from the place `first` on are looked at.
+    """
+    left = count(MOST_STEPS, -1)
+    return [place for place in range(first, len(rules)) if not _is_reached(rules[place], rules[:place], left)]
 
 
-def _is_reached(rule: PolicyRule, earlier: Sequence[PolicyRule]) -> bool:
+def _is_reached(rule: PolicyRule, earlier: Sequence[PolicyRule], left: "count[int]") -> bool:
+    """True if a study meets the rule and none of the earlier ones, or no steps are left to look for one."""
     found: list[_Studies] = [_Studies()]
     for condition in rule.when:
         found = [narrowed for studies in found for narrowed in studies.with_condition(condition)]
-    return bool(found) and _escape(found[0], earlier, count())
-
-
-def _escape(studies: _Studies, earlier: Sequence[PolicyRule], steps: "count[int]") -> bool:
-    """True if one of the studies meets none of the earlier rules, or the search takes too long."""
-    if not earlier or next(steps) > MOST_STEPS:
-        return True
-    return any(_escape(left, earlier[1:], steps) for one in earlier[0].when for left in studies.without(one))
+    # Studies, and how many of the earlier rules they do not meet.
+    open_ends = [(studies, 0) for studies in found]
+    while open_ends:
+        studies, place = open_ends.pop()
+        if place == len(earlier) or next(left) <= 0:
+            return True
+        conditions = reversed(earlier[place].when)
+        open_ends += [(rest, place + 1) for one in conditions for rest in studies.without(one)]
+    return False

@@ -54,3 +54,13 @@ def test_a_search_for_a_study_ends() -> None:
     many = [rule(f"r{place}", *(number(fact, place + 2) for fact in ("instances", "series"))) for place in range(200)]
 
     assert never_apply([*reversed(many), rule("rest")]) == []
+
+
+def test_thousands_of_rules_are_looked_through() -> None:
+    many = [rule(f"r{place}", texts("modality", f"M{place}")) for place in range(5000)]
+
+    assert never_apply([*many, many[0]], first=4999) == [5000]
+
+
+def test_only_the_rules_that_are_asked_for_are_looked_at() -> None:
+    assert never_apply([rule("all"), rule("dead"), rule("dead-too")], first=2) == [2]
