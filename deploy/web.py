@@ -231,6 +231,9 @@ class RespawningServer(MPServer):
                 # Otherwise its gauges count for ever, as open requests and open entries of an outbox.
                 mark_process_dead(dead.pid)  # type: ignore[no-untyped-call]
         super()._respawn_workers(workers, *arguments, **options)
+        # Granian has cleared this flag, perhaps after a signal had set it, and would wait for another one.
+        if self.interrupt_signal:
+            self.main_loop_interrupt.set()
 
 
 def serve(settings: WebSettings) -> None:

@@ -15,7 +15,10 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from granian.constants import Interfaces
+from granian.server.mp import MPServer
 
+from deploy.web import RespawningServer
 from tests.support.machine.processes import free_port, started
 from tests.support.worlds.reading import part10
 from tests.support.worlds.stow import BOUNDARY, PARTS, multipart
@@ -210,3 +213,14 @@ def test_a_dead_worker_breaks_only_its_own_requests_and_has_a_successor(tmp_path
         assert counted == len(held[alive.pid])
         assert all(answer.startswith(b"HTTP/1.1 503") for answer in answers)
         assert all(httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200 for _ in range(8))
+
+
+def test_a_stop_that_comes_while_a_dead_worker_is_replaced_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MPServer, "_respawn_workers", lambda *_: None)
+    server = RespawningServer("deploy.web:build", interface=Interfaces.ASGI)
+
+    server.signal_handler_interrupt()  # type: ignore[no-untyped-call]
+    server.main_loop_interrupt.clear()
+    server._respawn_workers([])
+
+    assert server.main_loop_interrupt.is_set()
