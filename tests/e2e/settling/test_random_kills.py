@@ -30,7 +30,7 @@ from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from operators.errors import Unavailable
 from schemas.settings.reading import load
 from schemas.settings.servers import BrokerSettings
-from schemas.topics import INSTANCE_STORED, STUDY_DUE, STUDY_SETTLED
+from schemas.topics import INSTANCE_STORED, STUDY_COMMAND, STUDY_DUE, STUDY_SETTLED
 from tests.audit.ledger import Ledger
 from tests.conftest import absent
 from tests.e2e.conftest import Proof
@@ -48,9 +48,6 @@ INSTANCES = int(os.environ.get("FLUORO_TEST_INSTANCES", "500"))
 KILLS = int(os.environ.get("FLUORO_TEST_KILLS", "5"))
 SEED = int(os.environ.get("FLUORO_TEST_SEED", "15"))
 SPACING_S = 10.0
-KILLING_S = KILLS * SPACING_S
-# How long before the last kill the last course begins.
-COURSE_S = 15.0
 # So that kills find open associations and requests.
 DIMSE_REST_S, STOW_REST_S = 0.2, 1.0
 SETTLED_S = 30.0
@@ -76,7 +73,7 @@ class Run:
     def told(self) -> dict[str, Told]:
         """Return what the topics tell of each study now."""
         broker = load(BrokerSettings, self.proof.archive.env)
-        return told(records(broker, INSTANCE_STORED, STUDY_DUE, STUDY_SETTLED))
+        return told(records(broker, INSTANCE_STORED, STUDY_COMMAND, STUDY_DUE, STUDY_SETTLED))
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +108,7 @@ def after(proof: Proof, tmp_path_factory: pytest.TempPathFactory) -> Run:
     every = list(courses(volume, tmp_path_factory.mktemp("sent"), doors, chance))
     killer = Killer(proof.archive, chance, KILLS, SPACING_S)
     with ThreadPoolExecutor(2) as pool:
-        sending = pool.submit(run, every, max(KILLING_S / 2, KILLING_S - COURSE_S), stopping)
+        sending = pool.submit(run, every, KILLS * SPACING_S, stopping)
         try:
             whole_s = killer.run()
         except BaseException:
@@ -159,13 +156,16 @@ def test_each_kind_of_process_is_killed_as_often_as_another_and_the_stack_recove
 
 
 def test_each_study_is_settled_soon_after_the_last_recovery(after: Run) -> None:
-    found = after.told()
-    late_s = {uid: study.settled_s - after.whole_s for uid, study in found.items() if study.revisions}
-    slowest = max(late_s, key=lambda uid: late_s[uid])
-    say(f"the last study settled {late_s[slowest]:+.1f} s after the last recovery")
+    settled = {uid: study for uid, study in after.told().items() if study.revisions}
+    # What came after the recovery is settled as soon after it came.
+    late_s = {uid: study.settled_s - max(after.whole_s, study.last_s) for uid, study in settled.items()}
+    last_s = max(study.settled_s for study in settled.values()) - after.whole_s
+    say(
+        f"the last study was settled {last_s:+.1f} s after the last recovery, the slowest after {max(late_s.values()):+.1f} s"
+    )
 
     assert {course.study_uid for course in after.courses if not course.is_deleted} <= late_s.keys()
-    assert max(late_s.values()) <= SETTLED_S
+    assert max(late_s.values()) <= SETTLED_S, {uid: seconds for uid, seconds in late_s.items() if seconds > SETTLED_S}
 
 
 def test_each_revision_counts_what_had_come_when_it_was_made(after: Run) -> None:

@@ -24,8 +24,11 @@ from tests.support.senders.stow import Door, stow
 AT_ONCE = 16
 # How many instances of a study come late, or with other content, in a course that has such.
 FEW = 5
-# The longest pause between two parts of a course, and how long a study may take to be settled while processes are killed.
-PAUSE_S, SETTLED_S = 12.0, 120.0
+# The longest pause between two parts of a course.
+PAUSE_S = 12.0
+# How long a study may take to be settled while processes are killed: jobs that take half a minute to start on a busy machine
+# can be killed again and again before.
+SETTLED_S = 300.0
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from schemas.events import InstanceStored, StudyDue, StudySettled
+from schemas.events import InstanceStored, StudyCommand, StudyDue, StudySettled
 from tests.support.servers.records import Record
 
 EMPTY = hashlib.sha256().hexdigest()
@@ -13,14 +13,20 @@ EMPTY = hashlib.sha256().hexdigest()
 
 @dataclass
 class Told:
-    """What the topics tell of one study: arrivals and dues in order, and each revision when it was first announced."""
+    """What the topics tell of one study: arrivals and dues in order, and each revision when it was first announced.
 
+    `last_s` is when the last instance or command came, in Unix seconds.
+    """
+
+    last_s: float = 0.0
     stored: list[Record] = field(default_factory=list)
     dues: dict[str, StudyDue] = field(default_factory=dict)
     revisions: dict[int, StudySettled] = field(default_factory=dict)
     announced_s: dict[int, float] = field(default_factory=dict)
 
     def note(self, record: Record) -> None:
+        if isinstance(record.event, InstanceStored | StudyCommand):
+            self.last_s = max(self.last_s, record.at_s)
         match record.event:
             case InstanceStored():
                 self.stored.append(record)

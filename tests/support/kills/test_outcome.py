@@ -98,4 +98,5 @@ def test_a_study_is_settled_when_its_last_revision_was_first_announced() -> None
     found.note(again)
 
     assert found.settled_s == float(len(STORED) + 1)
+    assert found.last_s == float(len(STORED) - 1)
     assert shown(found.stored, NOT_CHOSEN) == of(EARLIER, SECOND)
