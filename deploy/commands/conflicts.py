@@ -1,7 +1,7 @@
 """The conflict commands: list and show instances that were received with different bytes under one UID.
 
-The archive shows the content that was stored first, and keeps every other content beside it. `show` names both, and the
-command that shows the other one; with --save it writes the bytes that are not shown into files, as they were received.
+The archive shows the content that was stored first, unless another was chosen, and keeps every other content beside it.
+`show` names both, and the command that shows the other one; with --save it writes the bytes that are not shown into files, as they were received.
 """
 
 import asyncio

@@ -25,7 +25,7 @@ def settle(options: Namespace) -> None:
 
 
 def expect(options: Namespace) -> None:
-    """Expect so many instances of a study: it is settled when they are here."""
+    """Expect so many instances to come for a study: it is settled as soon as they are here."""
     carry_out("expect", options)
 
 
@@ -103,7 +103,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 def _add_expect_arguments(parser: ArgumentParser) -> None:
     _add_arguments(parser)
     parser.add_argument(
-        "--count", type=int, required=True, metavar="NUMBER", help="how many instances the study will have"
+        "--count", type=int, required=True, metavar="NUMBER", help="how many are to come, since it was last settled"
     )
 
 
