@@ -2,51 +2,63 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
 
 from operators.policies.facts import FACTS
 from schemas.events import PolicyCondition, PolicyRule
 
-# How many steps a check may take, about half a second. Rules that it does not come to are thought to apply: it is for
-# mistakes, not for riddles.
-MOST_STEPS = 100_000
+# How often the searches for all rules together may look at a rule again. Rules that need more are thought to apply: the
+# check is for mistakes, not for riddles.
+MOST_STEPS = 20_000
 Range = tuple[int, int | None]
 
 
 @dataclass(frozen=True)
 class _Studies:
-    """A set of studies: of a text one of the wanted values is there, if any is wanted, and none of the unwanted ones."""
+    """A set of studies: those that have one of the wanted values of each text, and each number within its range.
+
+    No value of a text is ruled out: of the studies that need none of its values some have no value at all.
+    """
 
     wanted: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    unwanted: Mapping[str, frozenset[str]] = field(default_factory=dict)
     ranges: Mapping[str, Range] = field(default_factory=dict)
 
     def with_condition(self, condition: PolicyCondition) -> "Iterator[_Studies]":
-        """Yield those of the studies that meet the condition, if there are any."""
+        """Yield those of the studies that meet a condition on a fact that was not asked yet, if there are any."""
         fact = condition.fact
         if FACTS[fact].is_number:
             yield from self._within(fact, condition.at_least, condition.at_most)
-        elif wanted := frozenset(condition.any_of) - self.unwanted.get(fact, frozenset()):
-            yield replace(self, wanted={**self.wanted, fact: wanted})
+        else:
+            yield replace(self, wanted={**self.wanted, fact: frozenset(condition.any_of)})
 
-    def without(self, condition: PolicyCondition) -> "Iterator[_Studies]":
-        """Yield those of the studies that do not meet the condition, in parts, if there are any."""
-        fact, values = condition.fact, frozenset(condition.any_of)
+    def without(self, rule: PolicyRule) -> "list[_Studies]":
+        """Return those of the studies that do not meet the rule, in parts; only these studies if none of them is lost."""
+        parts = list[_Studies]()
+        for condition in rule.when:
+            for part in self._without(condition):
+                if part is self:
+                    return [self]
+                parts.append(part)
+        return parts
+
+    def _without(self, condition: PolicyCondition) -> "Iterator[_Studies]":
+        fact = condition.fact
         if FACTS[fact].is_number:
             if condition.at_least is not None:
                 yield from self._within(fact, None, condition.at_least - 1)
             if condition.at_most is not None:
                 yield from self._within(fact, condition.at_most + 1, None)
-        elif fact not in self.wanted:
-            yield replace(self, unwanted={**self.unwanted, fact: self.unwanted.get(fact, frozenset()) | values})
-        elif left := self.wanted[fact] - values:
+        elif fact not in self.wanted or self.wanted[fact].isdisjoint(condition.any_of):
+            yield self
+        elif left := self.wanted[fact].difference(condition.any_of):
             yield replace(self, wanted={**self.wanted, fact: left})
 
     def _within(self, fact: str, least: int | None, most: int | None) -> "Iterator[_Studies]":
-        low, high = self.ranges.get(fact, (FACTS[fact].least or 0, None))
+        low, high = before = self.ranges.get(fact, (FACTS[fact].least or 0, None))
         low = max(low, least or 0)
         high = min((bound for bound in (high, most) if bound is not None), default=None)
-        if high is None or low <= high:
+        if (low, high) == before:
+            yield self
+        elif high is None or low <= high:
             yield replace(self, ranges={**self.ranges, fact: (low, high)})
 
 
@@ -55,21 +67,29 @@ def never_apply(rules: Sequence[PolicyRule], first: int = 0) -> list[int]:
 
     Only rules from the place `first` on are looked at.
     """
-    left = count(MOST_STEPS, -1)
-    return [place for place in range(first, len(rules)) if not _is_reached(rules[place], rules[:place], left)]
+    steps = iter(range(MOST_STEPS))
+    return [place for place in range(first, len(rules)) if not _is_reached(rules[place], rules[:place], steps)]
 
 
-def _is_reached(rule: PolicyRule, earlier: Sequence[PolicyRule], left: "count[int]") -> bool:
-    """True if a study meets the rule and none of the earlier ones, or no steps are left to look for one."""
+def _is_reached(rule: PolicyRule, earlier: Sequence[PolicyRule], steps: Iterator[int]) -> bool:
     found: list[_Studies] = [_Studies()]
     for condition in rule.when:
         found = [narrowed for studies in found for narrowed in studies.with_condition(condition)]
-    # Studies, and how many of the earlier rules they do not meet.
-    open_ends = [(studies, 0) for studies in found]
-    while open_ends:
-        studies, place = open_ends.pop()
-        if place == len(earlier) or next(left) <= 0:
+    return any(_escapes(studies, earlier, steps) for studies in found)
+
+
+def _escapes(studies: _Studies, earlier: Sequence[PolicyRule], steps: Iterator[int]) -> bool:
+    """True if one of the studies meets none of the earlier rules, or the search needs more steps than are left.
+
+    To look at each of the earlier rules once is no step.
+    """
+    left, looked = [(studies, 0)], 0
+    while left:
+        studies, place = left.pop()
+        if place == len(earlier):
             return True
-        conditions = reversed(earlier[place].when)
-        open_ends += [(rest, place + 1) for one in conditions for rest in studies.without(one)]
+        looked += 1
+        if looked > len(earlier) and next(steps, None) is None:
+            return True
+        left += [(part, place + 1) for part in reversed(studies.without(earlier[place]))]
     return False

@@ -1,6 +1,7 @@
 """A version is an object first and an event second; the same rules are no new version, and of two at once one is told."""
 
 import asyncio
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.policies import putting
 from gateway.policies.putting import PutPolicy
 from gateway.policies.request import PolicyRequest
 from operators.connectors.memory.stores import Failing, Outage, StoredBytes
 from operators.errors import Unavailable
 from operators.http.problem import Problem
+from operators.policies import checking
 from operators.policies.document import BadPolicy
 from operators.store.policies import POLICIES
 from schemas.events import event_id
@@ -128,6 +131,22 @@ def test_of_two_at_once_the_second_is_told_of_the_first(world: IntakeWorld, monk
     )
     assert stored(world) == [first.policy]
     assert published(world) == [first.policy] * 2
+
+
+def test_rules_are_checked_while_the_event_loop_serves_others(
+    world: IntakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked_in = list[threading.Thread]()
+
+    def dead_rules(*arguments: Any) -> tuple[str, ...]:
+        checked_in.append(threading.current_thread())
+        return checking.dead_rules(*arguments)
+
+    monkeypatch.setattr(putting, "dead_rules", dead_rules)
+    PuttingProcess.of(world).put(PUT)
+
+    assert len(checked_in) == 1
+    assert checked_in != [threading.current_thread()]
 
 
 WRONG = {

@@ -1,6 +1,7 @@
 """A rule is dead if and only if no study reaches it."""
 
 import itertools
+from time import thread_time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,3 +65,23 @@ def test_thousands_of_rules_are_looked_through() -> None:
 
 def test_only_the_rules_that_are_asked_for_are_looked_at() -> None:
     assert never_apply([rule("all"), rule("dead"), rule("dead-too")], first=2) == [2]
+
+
+def test_the_last_of_a_thousand_rules_is_looked_at() -> None:
+    many = [rule(f"r{place}", texts("modality", f"M{place}")) for place in range(1000)]
+
+    assert never_apply([*many, rule("rest"), rule("dead")]) == [1001]
+
+
+def test_many_texts_cost_a_check_little() -> None:
+    facts = {"modality": "M", "body_part": "B"}
+    ways = [
+        rule(f"r{place}", *(texts(fact, *(f"{a}{place}X{one}" for one in range(150))) for fact, a in facts.items()))
+        for place in range(98)
+    ]
+    ends = [rule("few", number("series", at_most=1)), rule("many", number("series", 2))]
+    asked = [rule(f"q{place}", number("instances", 2)) for place in range(98)]
+    began_s = thread_time()
+
+    assert never_apply([*ways, *ends, *asked]) == list(range(100, 198))
+    assert thread_time() - began_s < 2.0
