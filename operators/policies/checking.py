@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from operators.policies.condition import is_askable
 from operators.policies.kinds import KINDS
 from operators.policies.reach import never_apply
 from schemas.events import PolicyKind, PolicyRule
@@ -11,9 +12,11 @@ def dead_rules(kind: PolicyKind, name: str, policies: Mapping[str, Sequence[Poli
     """Return a line for each rule that can never apply once the policy of this name has these rules.
 
     `policies` are the rules of all policies of the kind that are in force, by name, the new ones among them. A policy is
-    to blame for its own dead rules, and for those of the policies that are asked after it.
+    to blame for its own dead rules, and for those of the policies that are asked after it. Policies that this release
+    cannot ask decide nothing, and take no study from another.
     """
-    asked = {name: policies[name]} if KINDS[kind].each_decides else dict(sorted(policies.items()))
+    together = {name: policies[name]} if KINDS[kind].each_decides else policies
+    asked = {each: rules for each, rules in sorted(together.items()) if is_askable(rules)}
     places = [(policy, place) for policy, rules in asked.items() for place in range(len(rules))]
     # What is asked before the policy is none of its business.
     first = sum(policy < name for policy, _ in places)

@@ -1,11 +1,11 @@
 """One condition of a rule as JSON: texts, one of which a study must have, or the least and the greatest number."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from operators.policies.facts import FACTS
-from schemas.events import PolicyCondition
+from schemas.events import PolicyCondition, PolicyRule
 from schemas.objects import is_uid
 
 MOST_TEXTS = 200
@@ -19,6 +19,16 @@ BOUNDS = frozenset({"at_least", "at_most"})
 def condition_in(fact: str, value: Any) -> PolicyCondition | str:
     """Return the condition that a value of JSON is, or what is wrong with it."""
     return _range_in(fact, value) if FACTS[fact].is_number else _texts_in(fact, value)
+
+
+def is_askable(rules: Iterable[PolicyRule]) -> bool:
+    """True if each condition of the rules asks for a fact of this release, in that fact's form.
+
+    A later release may have put rules that ask for more, and an object may have been written by hand.
+    """
+    return all(
+        one.fact in FACTS and FACTS[one.fact].is_number is not bool(one.any_of) for rule in rules for one in rule.when
+    )
 
 
 def condition_json(condition: PolicyCondition) -> list[str] | dict[str, int]:

@@ -1,8 +1,9 @@
 """What policies say of a study: each decision names its policy, its version and its rule."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from operators.policies.condition import is_askable
 from operators.policies.facts import StudyFact
 from operators.policies.kinds import KINDS
 from schemas.events import PolicyChanged, PolicyCondition, PolicyKind, PolicyRule
@@ -22,7 +23,8 @@ class Decision:
 def decisions(policies: Iterable[PolicyChanged], facts: Mapping[str, StudyFact]) -> tuple[Decision, ...]:
     """Return what policies of one kind decide about a study with these facts: the versions that are in force, each once.
 
-    A study without a shown instance is not asked about. Policies that no rule of which is met decide nothing.
+    A study without a shown instance is not asked about. Policies that no rule of which is met decide nothing, nor do
+    policies that this release cannot ask.
     """
     if not facts["instances"]:
         return ()
@@ -33,8 +35,16 @@ def decisions(policies: Iterable[PolicyChanged], facts: Mapping[str, StudyFact])
 
 def decision(policy: PolicyChanged, facts: Mapping[str, StudyFact]) -> Decision | None:
     """Return what the first rule says that a study meets, None if it meets none."""
-    rule = next((rule for rule in policy.rules if is_met(rule, facts)), None)
+    rule = met_rule(policy.rules, facts)
     return Decision(policy.kind, policy.name, policy.version, rule.name, rule.then) if rule else None
+
+
+def met_rule(rules: Sequence[PolicyRule], facts: Mapping[str, StudyFact]) -> PolicyRule | None:
+    """Return the first rule that a study meets; None if it meets none, or if this release cannot ask one of the rules.
+
+    To pass over that rule alone would do what a later one says, and the rule was perhaps put against just that.
+    """
+    return next((rule for rule in rules if is_met(rule, facts)), None) if is_askable(rules) else None
 
 
 def is_met(rule: PolicyRule, facts: Mapping[str, StudyFact]) -> bool:

@@ -14,7 +14,8 @@ from operators.catalog.ports import HiddenRows
 from operators.catalog.revisions import revision_event
 from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from operators.connectors.s3.store import S3ObjectStore
-from operators.policies.deciding import Decision, decisions, is_met
+from operators.policies.condition import is_askable
+from operators.policies.deciding import Decision, decisions, met_rule
 from operators.policies.document import BadPolicy, rules_in
 from operators.policies.facts import StudyFact, facts_of
 from operators.policies.kinds import KINDS
@@ -24,6 +25,7 @@ from schemas.events import PolicyChanged, PolicyKind, PolicyRule, StudySettled
 HEADINGS = ("POLICY", "VERSION", "RULE", "THEN")
 NOT_SETTLED = "this study has no revision: policies are asked once it has settled. Look at its UID, and at the tenant"
 NOTHING_SHOWN = "No policy is asked: the study shows no instance."
+NOT_ASKABLE = "not asked: a rule has a fact that this release does not know"
 NO_POLICY = "There is no policy of this kind."
 
 
@@ -81,8 +83,7 @@ def study_of(rows: HiddenRows, tenant: str, study_uid: str) -> StudySettled:
 def sayings(policies: Sequence[PolicyChanged], facts: Mapping[str, StudyFact]) -> list[Saying]:
     """Return what each policy says, and which of them decide."""
     deciding = {decision.policy for decision in decisions(policies, facts)}
-    met = ((policy, next((rule for rule in policy.rules if is_met(rule, facts)), None)) for policy in policies)
-    return [Saying(policy, rule, policy.name in deciding) for policy, rule in met]
+    return [Saying(policy, met_rule(policy.rules, facts), policy.name in deciding) for policy in policies]
 
 
 def values(study: StudySettled, facts: Mapping[str, StudyFact], decided: Iterable[Decision]) -> dict[str, object]:
@@ -116,7 +117,7 @@ def _in_words(value: list[str] | int) -> str:
 def _columns(said: Saying) -> tuple[str, str, str, str]:
     version = str(said.policy.version) if said.policy.version else "draft"
     if said.rule is None:
-        return said.policy.name, version, "", "no rule is met"
+        return said.policy.name, version, "", "no rule is met" if is_askable(said.policy.rules) else NOT_ASKABLE
     if not said.decides:
         return said.policy.name, version, said.rule.name, "not asked: a policy before it decides"
     done = ", ".join(f"{name} {value}" for name, value in said.rule.then.items()) or "nothing is done"

@@ -27,3 +27,9 @@ def test_policies_that_decide_for_themselves_leave_each_other_all_studies() -> N
     model = rule("all", model="tissue", version="1")
 
     assert dead_rules("inference", "b", {"a": [model], "b": [model]}) == ()
+
+
+def test_a_policy_that_this_release_cannot_ask_takes_no_study_from_another() -> None:
+    later = rule("later", texts("manufacturer", "ACME"), tier="hot")
+
+    assert dead_rules("tiering", "b", {"a": [ALL, later], "b": [CT]}) == ()

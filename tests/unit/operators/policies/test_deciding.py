@@ -29,6 +29,13 @@ def test_policies_of_a_kind_with_one_answer_are_asked_in_the_order_of_their_name
     assert [each.policy for each in decisions([later, first], facts_of(settled_study("MR"), SETTLED_AT))] == ["b"]
 
 
+@pytest.mark.parametrize("odd", [texts("manufacturer", "ACME"), number("modality", 1), texts("instances", "1")])
+def test_a_policy_that_this_release_cannot_ask_decides_nothing(odd: PolicyCondition) -> None:
+    later = policy(rule("acme-stays", odd), rule("rest", tier="cold"), name="a")
+
+    assert [each.policy for each in decisions([later, NOT_US], CT)] == ["age"]
+
+
 def test_every_policy_of_inference_decides_for_itself() -> None:
     models = [
         policy(rule("ct", texts("modality", "CT"), model=name, version="1"), kind="inference", name=name)

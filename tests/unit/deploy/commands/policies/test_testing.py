@@ -49,6 +49,15 @@ def test_a_study_that_shows_nothing_is_said_to_be_asked_about_by_nobody() -> Non
     assert lines(0, REST, instances=0)[-1] == testing.NOTHING_SHOWN.split()
 
 
+def test_a_policy_that_this_release_cannot_ask_is_told_as_such() -> None:
+    later = policy(rule("later", texts("manufacturer", "ACME"), tier="cold"))
+
+    assert lines(0, later, REST)[-2:] == [
+        ["age", "1", "-", *testing.NOT_ASKABLE.split()],
+        ["zoo", "1", "rest", "tier", "warm"],
+    ]
+
+
 def test_a_kind_without_policies_is_said_to_have_none() -> None:
     assert lines(0)[-1] == testing.NO_POLICY.split()
 
