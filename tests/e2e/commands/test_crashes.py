@@ -1,21 +1,16 @@
 """Wherever the process that gives a command dies, the gateways complete within a minute what it left unfinished."""
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID, uuid4
 
-import httpx
 import pytest
 
 from deploy.local.running import wait_until
 from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files
-from tests.support.machine.processes import ROOT, free_port, started
+from tests.support.machine.processes import die_on_the_command_line, die_over_rest
 from tests.support.machine.study_commands import events_of, object_of
 
 HEALED_S = 60.0
@@ -38,38 +33,17 @@ def study(proof: Proof, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def settings(proof: Proof, point: str) -> dict[str, str]:
-    return {**proof.archive.env, "FLUORO_INTAKE_FAILPOINT": point, "FLUORO_TESTS": "1"}
+    return {**proof.archive.env, "FLUORO_INTAKE_FAILPOINT": point}
 
 
 def on_the_command_line(proof: Proof, study: str, command_id: str, point: str) -> None:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUORO_")}
     arguments = ("studies", "hold", study, "--why", WHY, "--who", "loopback", "--id", command_id)
-    done = subprocess.run(
-        (sys.executable, "-m", "deploy.commands", *arguments),
-        cwd=ROOT,
-        env={**kept, **settings(proof, point)},
-        capture_output=True,
-        check=False,
-        timeout=HEALED_S,
-    )
-    assert done.returncode == -signal.SIGKILL
+    die_on_the_command_line(settings(proof, point), *arguments)
 
 
 def over_rest(proof: Proof, study: str, command_id: str, point: str) -> None:
-    port = free_port()
-    process = started("deploy.web", **settings(proof, point) | {"FLUORO_API_PORT": str(port)})
-    try:
-        assert process.stdout
-        assert process.stdout.readline().startswith("fluoro web ready")
-        with pytest.raises(httpx.TransportError):
-            httpx.post(
-                f"http://127.0.0.1:{port}/v1/studies/{study}/commands",
-                json={"id": command_id, "action": "hold", "why": WHY},
-                timeout=HEALED_S,
-            )
-    finally:
-        process.terminate()
-        process.communicate(timeout=HEALED_S)
+    said = {"id": command_id, "action": "hold", "why": WHY}
+    die_over_rest(settings(proof, point), "POST", f"/v1/studies/{study}/commands", said)
 
 
 def open_bytes(outbox: Path) -> int:
