@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping
 from textwrap import wrap
 from typing import Any
+from unicodedata import east_asian_width
 
 from deploy.commands.command import DEFAULT_MOST, OperatorCommand, dicom_uid, list_length, tenant_name
 from deploy.commands.output import as_json, print_line, printable
@@ -23,6 +24,8 @@ HASH_SHOWN = 12
 KIND_WIDTH = max(map(len, KINDS))
 INDENT = len("2026-03-01 12:00:00Z") + 2 + KIND_WIDTH + 2
 TOLD_WIDTH = 120 - INDENT
+# Stands in for what a wide character takes beside its first column. No printable text has it.
+SECOND_COLUMN = "\0"
 
 
 def history(options: Namespace) -> None:
@@ -59,9 +62,17 @@ def print_history(found: History, study_uid: str, tenant: str, most: int, *, as_
 
 
 def lines(entry: HistoryEntry) -> list[str]:
-    """Return the lines of an entry, of at most 120 characters; the reason of a command may hold patient data."""
-    first, *others = wrap(printable(SENTENCES[entry.kind](entry.values)), TOLD_WIDTH, break_on_hyphens=False)
+    """Return the lines of an entry, of at most 120 columns; the reason of a command may hold patient data."""
+    first, *others = _wrapped(printable(SENTENCES[entry.kind](entry.values)))
     return [f"{printable(entry.at)}  {entry.kind:<{KIND_WIDTH}}  {first}", *(" " * INDENT + other for other in others)]
+
+
+def _wrapped(text: str) -> list[str]:
+    """Return the lines of a printable text; a wide character, such as those of Chinese, takes two columns."""
+    columns = "".join(one + SECOND_COLUMN * (east_asian_width(one) in "WF") for one in text)
+    # A line may end between the two columns of a wide character.
+    width = TOLD_WIDTH - (SECOND_COLUMN in columns)
+    return [line.replace(SECOND_COLUMN, "") for line in wrap(columns, width, break_on_hyphens=False)]
 
 
 def summary(found: History, study_uid: str, tenant: str) -> str:

@@ -3,9 +3,10 @@
 import asyncio
 import json
 from argparse import Namespace
+from unicodedata import east_asian_width
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from deploy.commands.__main__ import make_parser
@@ -98,12 +99,20 @@ def test_a_command_is_told_with_who_why_and_whether_it_holds(queries: MemoryQuer
 
 
 @given(st.text(min_size=1, max_size=1024))
-def test_no_line_is_longer_than_120_characters_or_controls_the_terminal(why: str) -> None:
+@example("漢" * 1024)
+def test_no_line_has_more_than_120_columns_or_controls_the_terminal(why: str) -> None:
     values = {"id": DELETED.event_id, "action": "delete", "who": "w" * 64, "why": why, "in_force": True}
 
     for line in lines(HistoryEntry(NOON, "command", values)):
-        assert len(line) <= 120
+        assert sum(2 if east_asian_width(one) in "WF" else 1 for one in line) <= 120
         assert line.isprintable()
+
+
+def test_a_reason_in_wide_characters_is_told_whole() -> None:
+    values = {"id": DELETED.event_id, "action": "delete", "who": "w", "why": "漢字" * 512, "in_force": True}
+    told_why = "".join(line[32:] for line in lines(HistoryEntry(NOON, "command", values)))
+
+    assert told_why.count("漢字") == 512
 
 
 def asked(*arguments: str) -> Namespace:
