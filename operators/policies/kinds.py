@@ -55,7 +55,7 @@ KINDS: Mapping[PolicyKind, Kind] = {
         EVERYWHERE | {"revision"},
         {
             "model": Argument(f"the model's name, {NAME}", POLICY_NAME),
-            "version": Argument("the model's version, a whole number from 1", VERSION),
+            "version": Argument("the model's version, a whole number from 1 as a text", VERSION),
             "priority": Argument("routine or stat; routine unless it is said", re.compile("routine|stat"), False),
         },
         each_decides=True,
