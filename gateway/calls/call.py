@@ -30,6 +30,7 @@ class Call:
     """One call. `fields` are what its body may say, and of which type each is; a body has at most `most_bytes`.
 
     `what` names the call in an error's text, such as "a command". `carry_out` raises Problem for what cannot be done.
+    `answered_elsewhere` are the methods that the read API answers at the same address.
     """
 
     what: str
@@ -38,3 +39,9 @@ class Call:
     most_bytes: int
     fields: Mapping[str, type]
     carry_out: Callable[[CallMade], Awaitable[CallAnswer]]
+    answered_elsewhere: tuple[str, ...] = ()
+
+    @property
+    def allowed(self) -> str:
+        """Return the methods that the address answers, as the header Allow lists them."""
+        return ", ".join(sorted({"OPTIONS", self.method, *self.answered_elsewhere}))

@@ -78,7 +78,7 @@ class CallDoor:
         head = RequestHead.of(scope)
         principal = principal_of(head, self._tenant)
         call, place = self._at(scope["path"])
-        allow = {"Allow": f"OPTIONS, {call.method}"}
+        allow = {"Allow": call.allowed}
         if scope["method"] == "OPTIONS":
             return DoorResponse(204, allow)
         if scope["method"] != call.method:

@@ -32,7 +32,7 @@ def policy_call(policies: Policies) -> Call:
             raise Problem(503, f"{error.what}-unavailable", SEND_AGAIN, RETRY_AFTER) from error
         return CallAnswer(200 if put.is_repeat else 201, answer(put))
 
-    return Call("a policy", "PUT", PATH, BODY_BYTES, FIELDS, carry_out)
+    return Call("a policy", "PUT", PATH, BODY_BYTES, FIELDS, carry_out, ("GET", "HEAD"))
 
 
 def request_of(made: CallMade) -> PolicyRequest:

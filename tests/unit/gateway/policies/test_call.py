@@ -124,14 +124,14 @@ def test_while_a_server_does_not_answer_the_same_can_be_sent_again(tmp_path: Pat
     with_door(tmp_path, test)
 
 
-def test_a_policy_is_put_and_nothing_else_is_done_with_it_here(tmp_path: Path) -> None:
+def test_a_policy_is_put_here_and_nothing_else_is_done_with_it_but_reading(tmp_path: Path) -> None:
     async def test(world: PolicyWorld) -> None:
         told, deleted = [await world.put(b"", method=method) for method in ("OPTIONS", "DELETE")]
 
-        assert (told.status, told.headers["allow"]) == (204, "OPTIONS, PUT")
+        assert (told.status, told.headers["allow"]) == (204, "GET, HEAD, OPTIONS, PUT")
         assert (deleted.status, deleted.headers["allow"], deleted.json["detail"]) == (
             405,
-            "OPTIONS, PUT",
+            "GET, HEAD, OPTIONS, PUT",
             "a policy is sent by PUT",
         )
         assert not world.door.is_for("GET", "/v1/policies/tiering/age")
