@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from operators.errors import Rejected
+from operators.errors import Rejected, Unreadable
 from operators.store.documents import Documents, present
 from operators.store.ports import ObjectStore
 from schemas.events import Event, PolicyChanged, PolicyCondition, PolicyRule
@@ -71,8 +71,13 @@ async def readable(store: ObjectStore, key: str) -> PolicyChanged | None:
     try:
         return await POLICIES.find(store, key)
     except Rejected as error:
-        log.error("policy_unreadable", key=key, reason=error.reason)  # noqa: TRY400 - the line is enough
-        return None
+        reason = error.reason
+    except Unreadable as error:
+        # A store that ails as a whole answers so too; then the check raises.
+        await store.check()
+        reason = error.what
+    log.error("policy_unreadable", key=key, reason=reason)
+    return None
 
 
 async def in_force(store: ObjectStore, tenant: str, kind: str = "") -> tuple[PolicyChanged, ...]:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from structlog.testing import capture_logs
 
-from operators.connectors.memory.stores import MemoryObjectStore, StoredBytes
+from operators.connectors.memory.stores import DAMAGES, MemoryObjectStore, StoredBytes
 from operators.errors import Rejected
 from operators.store.policies import POLICIES, in_force, newest_since, publish_newest, versions
 from schemas.events import PolicyChanged
@@ -105,6 +105,15 @@ def test_what_cannot_be_read_is_named_and_stops_no_other() -> None:
         ("policy_key_unknown", foreign),
         ("policy_unreadable", policy_key("local", "tiering", "age", 2)),
     ]
+
+
+@pytest.mark.parametrize("how", sorted(DAMAGES.keys() - {"no metadata"}))
+def test_a_damaged_object_stops_no_other_policy(how: str) -> None:
+    kept = policy(name="other")
+    store = store_with(policy(version=1), kept)
+    store.damage(Bucket.HOT, policy_key("local", "tiering", "age", 1), how)
+
+    assert asyncio.run(in_force(store, "local")) == (kept,)
 
 
 def test_the_newest_version_is_found_unless_it_is_older_than_the_one_asked_for() -> None:
