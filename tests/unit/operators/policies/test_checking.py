@@ -23,6 +23,13 @@ def test_what_another_policy_does_to_itself_is_not_held_against_this_one() -> No
     assert dead_rules("tiering", "zoo", {"age": [CT, CT], "zoo": [ALL]}) == ()
 
 
+def test_what_is_dead_without_a_policy_is_not_held_against_it() -> None:
+    us = rule("us", texts("modality", "US"), tier="hot")
+
+    assert dead_rules("tiering", "a", {"a": [us], "b": [ALL], "c": [CT]}) == ()
+    assert len(dead_rules("tiering", "b", {"a": [us], "b": [ALL], "c": [CT]})) == 1
+
+
 def test_policies_that_decide_for_themselves_leave_each_other_all_studies() -> None:
     model = rule("all", model="tissue", version="1")
 
