@@ -847,6 +847,20 @@ def test_the_object_of_an_earlier_event_overwrites_that_of_a_later_one_in_no_row
     assert isolated.tables == before
 
 
+def test_a_row_that_is_written_again_while_it_is_shown_is_new_in_no_index(postgres: PostgresCatalog) -> None:
+    moved = in_tenant(instance(), f"test-{uuid4().hex[:20]}")
+    assert isinstance(moved, InstanceStored)
+    row = instance_row(storable_instance(moved), 1)
+    with postgres.transaction(next(SHARDS)) as tables:
+        for version in (1, 2):
+            tables.put_instances([replace(row, version=version, size_bytes=1000 + version)], [], [])
+        updated = tables._connection.execute(
+            "SELECT sum(n_tup_upd), sum(n_tup_hot_upd) FROM pg_stat_xact_user_tables WHERE relname LIKE 'instance%'"
+        ).fetchone()
+
+    assert updated == (1, 1)
+
+
 def test_versions_are_above_those_of_an_earlier_database(postgres: PostgresCatalog) -> None:
     with postgres.transaction(next(SHARDS)) as tables:
         version = tables.known([]).version
