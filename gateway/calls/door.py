@@ -49,8 +49,8 @@ class CallDoor:
         self._is_closing = False
 
     def is_for(self, method: str, path: str) -> bool:
-        """True if this door answers the request: any method but GET and HEAD at the address of a call."""
-        return method not in ("GET", "HEAD") and any(call.path.fullmatch(path) for call in self._calls)
+        """True if this door answers the request: any method at the address of a call that the read API does not answer."""
+        return any(call.path.fullmatch(path) and method not in call.answered_elsewhere for call in self._calls)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request that is for this door."""

@@ -89,6 +89,7 @@ REFUSED: dict[str, tuple[int, str, object, dict[str, str]]] = {
     "another machine": (403, "not-loopback", DELETE, {"client": "192.0.2.1"}),
     "a proxy": (403, "forwarded", DELETE, {"x-forwarded-for": "192.0.2.1"}),
     "another method": (405, "method", b"", {"method": "DELETE"}),
+    "a query": (405, "method", b"", {"method": "GET"}),
     "a length that is not right": (400, "content-length", DELETE, {"content-length": "3"}),
 }
 
@@ -203,7 +204,7 @@ def test_what_may_be_sent_is_told(tmp_path: Path) -> None:
     [
         ("POST", "/v1/studies/1.2.3/commands", True),
         ("DELETE", "/v1/studies/1.2.3/commands", True),
-        ("GET", "/v1/studies/1.2.3/commands", False),
+        ("GET", "/v1/studies/1.2.3/commands", True),
         ("POST", "/v1/studies/1.2.3/commands/1", False),
         ("POST", "/v1/studies/1.2.3/history", False),
         ("POST", "/dicomweb/studies/1.2.3", False),
