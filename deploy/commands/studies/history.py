@@ -20,6 +20,7 @@ from operators.connectors.postgres.queries import PostgresQueries
 UNKNOWN = "nothing has arrived for study {study} of tenant {tenant}, and no command names it: look at UID and tenant"
 EARLIER = "There are {count} earlier entries: these are the latest, by --most {most}."
 HASH_SHOWN = 12
+KB_BELOW_BYTES = 1_000_000
 # The columns of a line: the moment, the kind, and what is told, which goes on in the lines below.
 KIND_WIDTH = max(map(len, KINDS))
 INDENT = len("2026-03-01 12:00:00Z") + 2 + KIND_WIDTH + 2
@@ -153,8 +154,12 @@ SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def _instances(values: Mapping[str, Any]) -> str:
-    size = "unknown size" if values["size_bytes"] is None else f"{values['size_bytes'] / 1e6:.1f} MB"
+    size = "unknown size" if values["size_bytes"] is None else _size(values["size_bytes"])
     return f"{_counted(values['instances'], 'instance')}, {size}"
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= KB_BELOW_BYTES else f"{size_bytes / 1e3:.1f} kB"
 
 
 def _counted(count: int, what: str) -> str:

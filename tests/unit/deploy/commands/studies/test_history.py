@@ -63,7 +63,7 @@ def test_each_kind_is_told_in_a_sentence(queries: MemoryQueries) -> None:
     assert sentences(queries, "due")[1].endswith("; nothing had changed")
     transfer, later = sentences(queries, "transfer")
     assert transfer.startswith(
-        "1 instance, 0.0 MB from ct1 (CT1 to FLUORO, 10.1.0.7); began 2026-03-01 12:00:00Z, ended well; "
+        "1 instance, 1.0 kB from ct1 (CT1 to FLUORO, 10.1.0.7); began 2026-03-01 12:00:00Z, ended well; "
         "refused of it: 12 no-usable-uid, 1 too-large; in quarantine: "
     )
     assert transfer.count("(no-usable-uid, held)") == 10
@@ -72,7 +72,7 @@ def test_each_kind_is_told_in_a_sentence(queries: MemoryQueries) -> None:
         "1 instance, unknown size from an unnamed peer; began 2026-03-01 12:00:00Z, ended well; transfer t2"
     )
     (revision,) = sentences(queries, "revision")
-    assert revision.startswith("1, by signal released: 1 instance, 0.0 MB, CT; digest ")
+    assert revision.startswith("1, by signal released: 1 instance, 1.0 kB, CT; digest ")
     assert "; announced again by command " in revision
     (conflict,) = sentences(queries, "conflict")
     assert conflict == (
