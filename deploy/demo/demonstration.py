@@ -46,9 +46,10 @@ def demonstrate(chosen: Path | None, *, stay_up: bool) -> None:
             from deploy.demo.following import follow  # noqa: PLC0415 - loads pydicom and the clients of all servers
 
             follow(stack, own, files, stopwatch)
-            say("\n".join(["", *report.addresses(stack.plan), report.memory(stack), "", *examples(stack, files[0])]))
+            say("\n".join(["", *report.addresses(stack.plan), report.memory(stack)]))
             say(f"\nEvery step succeeded, in {time.monotonic() - stopwatch.began:.1f} s.")
             if stay_up:
+                say("\n".join(["", *examples(stack, files[0]), ""]))
                 say("The stack stays up until Ctrl-C.")
                 threading.Event().wait()
 
@@ -102,4 +103,5 @@ def examples(stack: RunningStack, file: "StudyFile") -> list[str]:
         f"  curl '{base}/studies?StudyInstanceUID={file.study_uid}'",
         f"  curl '{study}/metadata' -o metadata.json",
         f"  curl -H 'Accept: {accept}' '{study}' -o study.multipart",
+        f"  curl '{stack.api_url}/v1/studies/{file.study_uid}/history'",
     ]

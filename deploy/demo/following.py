@@ -25,7 +25,7 @@ SETTLED_S = 30.0
 DELETE_BECAUSE = "the demo shows that a study can be deleted"
 RESTORE_BECAUSE = "the demo shows that nothing was lost"
 HISTORY_MOST = 50
-HISTORY = "The history of the study, as `python -m deploy.commands studies history {}` prints it:"
+HISTORY = "The history of the study, as `.venv/bin/python -m deploy.commands studies history {}` prints it:"
 
 
 def follow(stack: RunningStack, own: Path, files: Sequence[StudyFile], stopwatch: Stopwatch) -> None:
@@ -38,6 +38,8 @@ def follow(stack: RunningStack, own: Path, files: Sequence[StudyFile], stopwatch
     study_uid = (late or files[0]).study_uid
     with SettledWatch(stack.plan.broker) as watch:
         following = Following(stack, own, Archive(dicomweb_url(stack.plan)), watch, stopwatch)
+        if late:
+            say(f"          one image of study {study_uid} is kept back, so that it comes late")
         following.send_first([file for file in files if file is not late])
         if late:
             following.send_late(late, files)
@@ -90,7 +92,7 @@ class Following:
         rate = sending.send(self.stack, link(files, self.own / "first"), files)
         self.stopwatch.print(f"{len(files)} of {len(files)} acknowledged{rate}")
         study_uids, count = {file.study_uid for file in files}, verification.wait_queryable(self.archive, files)
-        self.stopwatch.print(f"queryable by QIDO-RS: {count} instances of {len(study_uids)} studies")
+        self.stopwatch.print(f"queryable by QIDO-RS: {count} instances, studies: {len(study_uids)}")
         for event in self.watch.wait(study_uids, self.settled_s):
             say_settled(event)
         self.stopwatch.print("settled")
