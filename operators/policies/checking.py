@@ -38,4 +38,5 @@ def _lines(dead: Sequence[tuple[str, int]], name: str) -> Iterator[str]:
         if policy == name:
             yield f"rule {place + 1}: it can never apply, since the rules before it leave no study"
         else:
-            yield f"rule {place + 1} of the policy {policy} could never apply any more: put that one first"
+            line = f"rule {place + 1} of the policy {policy} could never apply any more"
+            yield f"{line}: add conditions to these rules, or put {policy} without that rule first"
