@@ -6,7 +6,6 @@ with examples, is in docs/policies.md.
 """
 
 import asyncio
-import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import Any
 from deploy.commands.command import CommandGroup, OperatorCommand, add_who_and_why, tenant_name
 from deploy.commands.output import as_json, print_line, printable, table
 from deploy.commands.policies import putting
-from deploy.commands.policies.putting import document_in
+from deploy.commands.policies.putting import document_in, document_text
 from deploy.commands.policies.reading import every_version, one_version
 from deploy.commands.policies.reference import reference
 from deploy.commands.policies.testing import test_policies
@@ -26,7 +25,7 @@ from gateway.policies.answer import answer
 from gateway.policies.putting import PutPolicy
 from gateway.policies.request import PolicyRequest
 from operators.connectors.s3.store import S3ObjectStore
-from operators.policies.document import described, rules_json
+from operators.policies.document import described
 from operators.policies.kinds import KINDS
 from operators.store.policies import in_force
 from schemas.events import PolicyChanged
@@ -71,7 +70,7 @@ def show(options: Namespace) -> None:
     else:
         # Standard output is for what `put` reads.
         print_line(about(versions[0]), sys.stderr)
-        print_line(json.dumps(rules_json(versions[0].rules), indent=2))
+        print_line(document_text(versions[0].rules))
 
 
 def put(options: Namespace) -> None:

@@ -1,6 +1,8 @@
 """Put a policy on the servers of the settings, through the use case that the REST door has too."""
 
+import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.commands.publishing import connectors, failing_in_a_line
@@ -10,7 +12,8 @@ from gateway.intake.lifespan import Connectors
 from gateway.policies.lifespan import open_policies
 from gateway.policies.putting import PutPolicy
 from gateway.policies.request import PolicyRequest
-from operators.policies.document import MOST_BYTES, BadPolicy
+from operators.policies.document import MOST_BYTES, BadPolicy, rules_json
+from schemas.events import PolicyRule
 from schemas.settings.intake import IntakeSettings
 
 STANDARD_INPUT = "-"
@@ -29,6 +32,13 @@ def document_in(file: str) -> bytes:
             return opened.read(MOST_BYTES + 1)
     except OSError as error:
         raise Failed(f"{file} cannot be read: {error.strerror}") from error
+
+
+def document_text(rules: Sequence[PolicyRule]) -> str:
+    """Return the document of rules as document_in() reads it: indented, unless that makes it too long to be put."""
+    values = rules_json(rules)
+    indented = json.dumps(values, indent=2)
+    return indented if len(indented) < MOST_BYTES else json.dumps(values, separators=(",", ":"))
 
 
 async def put(sections: PublishingSections, request: PolicyRequest) -> PutPolicy:

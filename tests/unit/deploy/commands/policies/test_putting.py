@@ -8,13 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from deploy.commands.policies.putting import document_in, put_on
+from deploy.commands.policies.putting import document_in, document_text, put_on
 from deploy.errors import Failed
 from gateway.intake.lifespan import Connectors
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
+from operators.policies.document import rules_in
 from schemas.settings.intake import IntakeSettings
 from schemas.topics import POLICY_CHANGED
 from tests.support.worlds.gateway import intake_in
+from tests.support.worlds.policies import rule, texts
 from tests.support.worlds.processes.putting import PUT
 
 
@@ -67,3 +69,13 @@ def test_when_a_server_does_not_answer_the_same_rules_can_be_put_again(intake: I
 
     events.outage = Outage.NONE
     assert asyncio.run(put_on(servers, intake, PUT)).is_repeat
+
+
+@pytest.mark.parametrize("count", [1, 150])
+def test_what_show_prints_can_be_put_again(tmp_path: Path, count: int) -> None:
+    codes = [f"M{place}" for place in range(200)]
+    rules = tuple(rule(f"r{place}", texts("modality", *sorted(codes)), tier="hot") for place in range(count))
+    file = tmp_path / "shown.json"
+    file.write_text(document_text(rules) + "\n")
+
+    assert rules_in("tiering", document_in(str(file))) == rules
