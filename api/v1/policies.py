@@ -49,7 +49,7 @@ async def study_decisions(request: Request) -> Response:
     kinds, study_uid, reader = _kinds_of(request), uid_of(request, "study") or "", reader_of(request)
     revision = await reader.queries.last_revision(reader.principal.tenant, study_uid)
     if revision is None:
-        raise Problem(NOT_FOUND, "no-such-study", NO_REVISION)
+        raise Problem(NOT_FOUND, "no-revision", NO_REVISION)
     facts = facts_of(revision_event(revision), datetime.now(UTC))
     in_force = await _in_force(request)
     decided = [one for kind in kinds for one in decisions((each for each in in_force if each.kind == kind), facts)]

@@ -25,9 +25,11 @@ UNSURE = (
 
 def document_in(file: str) -> bytes:
     """Return the document in a file, or on standard input; a longer one is cut. Raises Failed if it cannot be read."""
-    if file == STANDARD_INPUT:
-        return sys.stdin.buffer.read(MOST_BYTES + 1)
+    if file == STANDARD_INPUT and sys.stdin is None:
+        raise Failed("standard input is closed: name a file")
     try:
+        if file == STANDARD_INPUT:
+            return sys.stdin.buffer.read(MOST_BYTES + 1)
         with Path(file).open("rb") as opened:
             return opened.read(MOST_BYTES + 1)
     except OSError as error:

@@ -80,7 +80,7 @@ def test_what_policies_say_of_a_study_names_policy_version_and_rule(world: World
         ("/v1/policies?kind=colour", 400, "bad-query"),
         ("/v1/policies?limit=1", 400, "bad-query"),
         ("/v1/policies?kind=tiering&kind=inference", 400, "bad-query"),
-        ("/v1/studies/1.9/decisions", 404, "no-such-study"),
+        ("/v1/studies/1.9/decisions", 404, "no-revision"),
         ("/v1/studies/x/decisions", 400, "bad-uid"),
     ],
 )

@@ -38,6 +38,12 @@ def test_a_file_that_is_not_there_is_a_line(tmp_path: Path) -> None:
         document_in(str(tmp_path / "age.json"))
 
 
+def test_a_standard_input_that_is_closed_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(Failed, match="closed: name a file"):
+        document_in("-")
+
+
 def test_a_policy_is_put_and_leaves_no_journal(intake: IntakeSettings) -> None:
     servers = Connectors(MemoryObjectStore(), events := MemoryEventLog())
 
