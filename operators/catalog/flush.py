@@ -195,7 +195,8 @@ def _written(tables: CatalogTables, before: ShardProgress, flushing: Flushing, b
 def _ready(tables: CatalogTables, after: ShardProgress, flushing: Flushing, batch: Batch) -> list[StudyDue]:
     """Write the progress; return the dues that are ready now, each once: those of the batch, and those that waited."""
     topic_ids, arrived = flushing.origin.topic_ids, (*flushing.memory.carried.waiting, *batch.dues)
-    at_once, waiting = divide(arrived, after, topic_ids)
+    early = [due for due in arrived if after.awaited(due, topic_ids) is not None]
+    at_once, waiting = divide(arrived, after, topic_ids, tables.settled_before(early))
     rows = tables.advance(after.applied, waiting, topic_ids)
     waited = _waited(tables, rows, after, flushing)
     return list({due.event_id: due for due in (*waited, *at_once)}.values())

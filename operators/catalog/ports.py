@@ -30,6 +30,7 @@ from operators.catalog.rows import (
     TransferRow,
     WaitingDueRow,
 )
+from schemas.events import StudyDue
 
 # Frames in packed form that are longer come only with the location of a single instance: a list of 64 Ki frames for each
 # instance of a study would be too much to hold.
@@ -170,6 +171,9 @@ class CatalogTables(Protocol):
         The job must begin again where its own run stands, if the rows of an earlier run are ahead of that: applied
         offsets are lowered to those of `sent`, and the announced version to `announced`, if that is known.
         """
+
+    def settled_before(self, dues: Collection[StudyDue]) -> frozenset[str]:
+        """Return the event ids of those of the dues that have a row, and so were settled in an earlier transaction."""
 
     def advance(
         self, applied: Mapping[TopicPartition, int], waiting: Collection[WaitingDueRow], topic_ids: TopicIds

@@ -5,7 +5,7 @@ progress that fits its other rows. The state's memory of them shows that the dat
 """
 
 import base64
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 from zlib import crc32
@@ -127,13 +127,16 @@ def applied_by(records: Iterable[Record], topic_ids: TopicIds) -> dict[TopicPart
 
 
 def divide(
-    dues: Iterable[StudyDue], progress: ShardProgress, topic_ids: TopicIds
+    dues: Iterable[StudyDue], progress: ShardProgress, topic_ids: TopicIds, settled: Container[str] = ()
 ) -> tuple[list[StudyDue], list[WaitingDueRow]]:
-    """Return the dues that are ready, and the rows of those that wait."""
+    """Return the dues that are ready, and the rows of those that wait.
+
+    Those with an id in `settled` are ready: they were settled before, and so the rows have what they count.
+    """
     ready: list[StudyDue] = []
     waiting: list[WaitingDueRow] = []
     for due in dues:
-        awaited = progress.awaited(due, topic_ids)
+        awaited = None if due.event_id in settled else progress.awaited(due, topic_ids)
         if awaited is None:
             ready.append(due)
         else:

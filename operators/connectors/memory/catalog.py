@@ -40,6 +40,7 @@ from operators.catalog.rows import (
 )
 from operators.connectors.memory.stores import Failing
 from operators.errors import Rejected
+from schemas.events import StudyDue
 from schemas.topics import study_key
 
 # A number of shards, and one of these shards.
@@ -211,6 +212,10 @@ class MemoryTables:
         self.applied = self.applied | lower
         now = self.announced.get(self.shard, 0)
         self.announced = self.announced | {self.shard: now if announced is None else min(now, announced)}
+
+    def settled_before(self, dues: Collection[StudyDue]) -> frozenset[str]:
+        """Return the event ids of those of the dues that have a row."""
+        return frozenset(due.event_id for due in dues if (due.tenant, due.study_uid, UUID(due.event_id)) in self.dues)
 
     def advance(
         self, applied: Mapping[TopicPartition, int], waiting: Collection[WaitingDueRow], topic_ids: TopicIds

@@ -34,6 +34,7 @@ from operators.catalog.rows import (
 )
 from operators.connectors.postgres.connecting import BLAMES_MOMENT, BLAMES_PREPARATION, connect, unavailable
 from operators.errors import Rejected
+from schemas.events import StudyDue
 from schemas.settings.servers import CatalogSettings
 
 T = TypeVar("T")
@@ -54,6 +55,7 @@ OPTIONS = (
     " -c plan_cache_mode=force_generic_plan"
     " -c statement_timeout={ms} -c idle_in_transaction_session_timeout={ms}"
 )
+
 ALIVE: dict[str, Any] = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -254,6 +256,13 @@ class PostgresTables:
         ]
         self._put_all(LOWER_APPLIED, lower)
         self._connection.execute(PUT_WENT_BACK, (*self._shard, announced))
+
+    def settled_before(self, dues: Collection[StudyDue]) -> frozenset[str]:
+        """Return the event ids of those of the dues that have a row."""
+        if not dues:
+            return frozenset()
+        keys = [(due.tenant, due.study_uid, due.event_id) for due in dues]
+        return frozenset(str(found) for (found,) in self._connection.execute(SETTLED_DUES, _columns(keys, 3)))
 
     def advance(
         self, applied: Mapping[TopicPartition, int], waiting: Collection[WaitingDueRow], topic_ids: TopicIds
@@ -499,6 +508,8 @@ PUT_DUES = _insert_together(
     """ON CONFLICT (tenant, study_uid, event_id) DO UPDATE SET revision = excluded.revision
     WHERE due.revision IS NULL AND excluded.revision IS NOT NULL""",
 )
+SETTLED_DUES = """SELECT event_id FROM due JOIN unnest(%s::text[], %s::text[], %s::uuid[])
+    AS wanted (tenant, study_uid, event_id) USING (tenant, study_uid, event_id)"""
 PUT_REVISION = (
     sql.SQL("INSERT INTO revision ({}) VALUES ({})").format(_names(RevisionRow), _placeholders(RevisionRow)).as_bytes()
 )

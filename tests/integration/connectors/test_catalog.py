@@ -729,6 +729,18 @@ def test_postgresql_has_the_rows_that_its_memory_twin_has(
     ]
 
 
+def test_the_dues_that_were_settled_are_known(isolated: IsolatedCatalog) -> None:
+    made, nothing_new, unknown = due(), due(number=2), due(number=3)
+    isolated.run([instance(), made, nothing_new])
+    asked = [replace(each, tenant=isolated.tenant) for each in (made, nothing_new, unknown)]
+    with isolated.catalog.transaction(isolated.shard) as tables:
+        found = tables.settled_before(asked)
+        elsewhere = tables.settled_before([replace(each, study_uid="1.2.9") for each in asked])
+
+    assert found == {made.event_id, nothing_new.event_id}
+    assert elsewhere == tables.settled_before([]) == frozenset()
+
+
 def test_dues_that_wait_for_later_records_are_not_read(postgres: PostgresCatalog, writer: CatalogSettings) -> None:
     real = isolate(postgres, lambda tenant: read_tables(writer, tenant))
     waiting = (own(real, due(number=at, place=(at % 4, 100 + at)), at) for at in range(1000))

@@ -178,6 +178,16 @@ def test_a_repeated_due_waits_once() -> None:
     assert len(events(ready, StudySettled)) == 1
 
 
+def test_a_due_that_was_settled_waits_for_nothing_when_it_comes_again() -> None:
+    catalog, early = MemoryCatalog(), record(due(place=(0, 4)))
+    run(catalog, [[record(instance(), 4), early]])
+    # A job whose progress is lost, or that has other shards, reads everything again, and perhaps the due first.
+    again = flush(catalog, 5, None, (early, record(due(number=2, place=(0, 9)), 1)), NOON.timestamp())
+
+    assert [settled.revision for settled in events(again, StudySettled)] == [1]
+    assert [row.offset for row in catalog.tables.waiting.values()] == [9]
+
+
 def test_a_due_with_an_impossible_partition_is_a_dead_letter() -> None:
     # fastavro reads numbers that are too large for Avro's int.
     good = record(due(place=(2**31 - 1, 3)))
