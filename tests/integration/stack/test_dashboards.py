@@ -53,7 +53,7 @@ each_panel = pytest.mark.parametrize("panel", SHOWN, ids=lambda one: f"{one.dash
 
 
 def use(stack: RunningStack, folder: Path) -> None:
-    """Send a study over DIMSE and what is refused over STOW-RS, and read as a viewer does."""
+    """Send a study over DIMSE and what is refused over STOW-RS, command that it is held, and read as a viewer does."""
     study_uid = write_ct(folder, uuid4(), slices=3)
     files = read_study(folder)
     send(stack, folder, files)
@@ -64,6 +64,8 @@ def use(stack: RunningStack, folder: Path) -> None:
         assert client.post(f"{base}/studies", content=b"{}", headers={"Content-Type": "text/plain"}).is_error
         found = f"{base}/instances?StudyInstanceUID={study_uid}"
         wait_until(lambda: len(client.get(found).json()) == len(files), SOON_S, "the study is not found")
+        command = {"action": "hold", "why": "a panel counts commands"}
+        assert client.post(f"{stack.api_url}/v1/studies/{study_uid}/commands", json=command).is_success
         instance = f"{study}/series/{files[0].series_uid}/instances/{files[0].sop_uid}"
         for address in (f"{study}/metadata", instance, f"{instance}/rendered"):
             assert client.get(address).is_success, address
