@@ -37,7 +37,15 @@ from schemas.events import StudyDue, StudySettled, event_id
 from schemas.settings.jobs import JobSettings
 from schemas.settings.reading import load
 from schemas.settings.servers import BrokerSettings
-from schemas.topics import INSTANCE_STORED, STUDY_COMMAND, STUDY_DUE, STUDY_SETTLED, TRANSFER_ENDED, Topic
+from schemas.topics import (
+    INSTANCE_STORED,
+    POLICY_CHANGED,
+    STUDY_COMMAND,
+    STUDY_DUE,
+    STUDY_SETTLED,
+    TRANSFER_ENDED,
+    Topic,
+)
 from tests.audit.auditor import audit
 from tests.audit.ledger import Ledger
 from tests.conftest import absent
@@ -67,7 +75,9 @@ OFTEN = {"FLUORO_JOB_CHECKPOINT_S": "0.5"}
 SLICES = 6
 # What each job reads: instances and ends of transfers; the catalog job also what is in quarantine, and dues.
 READ_BEFORE = {"study": 8 + 4, "catalog": 8 + 4 + 1 + 2}
-# What the topics have more of after the upgrade; the earlier release has no topic of commands.
+# The topics that the earlier release does not have.
+NEW = {STUDY_COMMAND.name, POLICY_CHANGED.name}
+# What the topics have more of after the upgrade.
 ADDED = {INSTANCE_STORED: 5, TRANSFER_ENDED: 4, STUDY_COMMAND: 1, STUDY_DUE: 2}
 # The study job goes on from its state, the catalog job reads everything again.
 READ_AFTER = {
@@ -101,7 +111,7 @@ class EarlierStack:
     def has_read(self, job: Job) -> bool:
         """True if every record of READ_BEFORE is there, and the job has read it before its last checkpoint."""
         broker = Positions(self.broker)
-        extents = broker.extents(topic for topic in job.topics if topic != STUDY_COMMAND.name)
+        extents = broker.extents(topic for topic in job.topics if topic not in NEW)
         committed = broker.committed(job.name, extents)
         ends = {place: extent.end for place, extent in extents.items() if extent.end}
         return sum(ends.values()) == READ_BEFORE[job.name] and all(committed.get(one) == at for one, at in ends.items())
