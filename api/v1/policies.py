@@ -1,6 +1,5 @@
 """The policies in force, and what they say of a study: GET /v1/policies and /v1/studies/{uid}/decisions. docs/policies.md."""
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +17,7 @@ from operators.errors import BadQuery
 from operators.http.accept import accepted, choose
 from operators.http.media_types import JSON
 from operators.http.problem import Problem
-from operators.policies.deciding import decisions
+from operators.policies.deciding import decided_json, decisions
 from operators.policies.document import described
 from operators.policies.facts import facts_of
 from operators.policies.kinds import KINDS
@@ -50,12 +49,10 @@ async def study_decisions(request: Request) -> Response:
     revision = await reader.queries.last_revision(reader.principal.tenant, study_uid)
     if revision is None:
         raise Problem(NOT_FOUND, "no-revision", NO_REVISION)
-    facts = facts_of(revision_event(revision), datetime.now(UTC))
-    in_force = await _in_force(request)
+    study = revision_event(revision)
+    facts, in_force = facts_of(study, datetime.now(UTC)), await _in_force(request)
     decided = [one for kind in kinds for one in decisions((each for each in in_force if each.kind == kind), facts)]
-    told = {name: sorted(value) if isinstance(value, frozenset) else value for name, value in facts.items()}
-    found = {"study": study_uid, "revision": revision.revision, "facts": told, "decisions": [*map(asdict, decided)]}
-    return _json(request, found)
+    return _json(request, decided_json(study, facts, decided))
 
 
 async def _in_force(request: Request) -> list[PolicyChanged]:

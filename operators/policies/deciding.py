@@ -1,12 +1,13 @@
 """What policies say of a study: each decision names its policy, its version and its rule."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from operators.policies.condition import is_askable
-from operators.policies.facts import StudyFact
+from operators.policies.facts import StudyFact, plain_facts
 from operators.policies.kinds import KINDS
-from schemas.events import PolicyChanged, PolicyCondition, PolicyKind, PolicyRule
+from schemas.events import PolicyChanged, PolicyCondition, PolicyKind, PolicyRule, StudySettled
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,12 @@ def decisions(policies: Iterable[PolicyChanged], facts: Mapping[str, StudyFact])
     in_order = sorted(policies, key=lambda policy: policy.name)
     found = tuple(filter(None, (decision(policy, facts) for policy in in_order)))
     return found if all(KINDS[each.kind].each_decides for each in found) else found[:1]
+
+
+def decided_json(study: StudySettled, facts: Mapping[str, StudyFact], decided: Iterable[Decision]) -> dict[str, Any]:
+    """Return what is decided about a study as values of JSON, with the facts that it is decided by."""
+    found = [asdict(each) for each in decided]
+    return {"study": study.study_uid, "revision": study.revision, "facts": plain_facts(facts), "decisions": found}
 
 
 def decision(policy: PolicyChanged, facts: Mapping[str, StudyFact]) -> Decision | None:

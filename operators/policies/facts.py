@@ -50,6 +50,11 @@ FACTS: Mapping[str, FactRule] = {
 }
 
 
+def plain_facts(facts: Mapping[str, StudyFact]) -> dict[str, list[str] | int]:
+    """Return facts as values of JSON: texts as a sorted list."""
+    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in facts.items()}
+
+
 def facts_of(study: StudySettled, now: datetime) -> dict[str, StudyFact]:
     """Return all facts of a study by their names, as they are at this moment."""
     return {name: rule.made(study, now) for name, rule in FACTS.items()}

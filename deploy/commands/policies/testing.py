@@ -3,7 +3,7 @@
 import asyncio
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from deploy.commands.output import as_json, print_line, table
@@ -15,9 +15,9 @@ from operators.catalog.revisions import revision_event
 from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from operators.connectors.s3.store import S3ObjectStore
 from operators.policies.condition import is_askable
-from operators.policies.deciding import Decision, decisions, met_rule
+from operators.policies.deciding import decided_json, decisions, met_rule
 from operators.policies.document import BadPolicy, rules_in
-from operators.policies.facts import StudyFact, facts_of
+from operators.policies.facts import StudyFact, facts_of, plain_facts
 from operators.policies.kinds import KINDS
 from operators.store.policies import in_force
 from schemas.events import PolicyChanged, PolicyKind, PolicyRule, StudySettled
@@ -47,7 +47,7 @@ def test_policies(options: Namespace) -> None:
     study = study_of(PostgresHiddenRows(sections.catalog), tenant, options.study)
     facts = facts_of(study, at)
     if options.json:
-        print_line(as_json(values(study, facts, decisions(policies, facts))))
+        print_line(as_json(decided_json(study, facts, decisions(policies, facts))))
     else:
         print_line(told(options.kind, study, facts, sayings(policies, facts)))
 
@@ -86,15 +86,9 @@ def sayings(policies: Sequence[PolicyChanged], facts: Mapping[str, StudyFact]) -
     return [Saying(policy, met_rule(policy.rules, facts), policy.name in deciding) for policy in policies]
 
 
-def values(study: StudySettled, facts: Mapping[str, StudyFact], decided: Iterable[Decision]) -> dict[str, object]:
-    """Return what is printed as JSON."""
-    found = [asdict(decision) for decision in decided]
-    return {"study": study.study_uid, "revision": study.revision, "facts": _plain(facts), "decisions": found}
-
-
 def told(kind: PolicyKind, study: StudySettled, facts: Mapping[str, StudyFact], said: Sequence[Saying]) -> str:
     """Return what is printed for people: the facts that the kind may ask for, and what each policy says."""
-    asked = {name: value for name, value in _plain(facts).items() if name in KINDS[kind].facts}
+    asked = {name: value for name, value in plain_facts(facts).items() if name in KINDS[kind].facts}
     lines = [f"Revision {study.revision}: " + ", ".join(f"{name} {_in_words(value)}" for name, value in asked.items())]
     if not study.instances:
         return "\n".join([*lines, NOTHING_SHOWN])
@@ -104,10 +98,6 @@ def told(kind: PolicyKind, study: StudySettled, facts: Mapping[str, StudyFact], 
 async def _in_force(sections: TenantRowSections, tenant: str, kind: PolicyKind) -> tuple[PolicyChanged, ...]:
     async with S3ObjectStore(sections.store) as store:
         return await in_force(store, tenant, kind)
-
-
-def _plain(facts: Mapping[str, StudyFact]) -> dict[str, list[str] | int]:
-    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in facts.items()}
 
 
 def _in_words(value: list[str] | int) -> str:

@@ -55,7 +55,6 @@ OPTIONS = (
     " -c plan_cache_mode=force_generic_plan"
     " -c statement_timeout={ms} -c idle_in_transaction_session_timeout={ms}"
 )
-
 ALIVE: dict[str, Any] = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,

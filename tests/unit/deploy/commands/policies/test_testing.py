@@ -8,7 +8,7 @@ import pytest
 from deploy.commands.policies import testing
 from deploy.errors import Failed
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryHiddenRows
-from operators.policies.deciding import decisions
+from operators.policies.deciding import decided_json, decisions
 from operators.policies.facts import facts_of
 from schemas.events import PolicyChanged
 from tests.support.worlds.catalog_histories import due, instance, numbered, run
@@ -65,7 +65,7 @@ def test_a_kind_without_policies_is_said_to_have_none() -> None:
 def test_as_json_the_decisions_name_policy_version_and_rule() -> None:
     study = settled_study("CT")
     facts = facts_of(study, SETTLED_AT + timedelta(seconds=60))
-    found = testing.values(study, facts, decisions([OLD, REST], facts))
+    found = decided_json(study, facts, decisions([OLD, REST], facts))
 
     assert found["decisions"] == [
         {"kind": "tiering", "policy": "age", "version": 1, "rule": "old-ct", "then": {"tier": "cold"}}
