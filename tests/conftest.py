@@ -1,20 +1,44 @@
 """The fixtures of every test, and the profile of Hypothesis."""
 
+import gc
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from deploy.install import layout
+from deploy.local.data_folder import DataFolder
+from deploy.local.running import brought_up
+from tests.audit.ledger import Ledger
 from tests.support.data.corpus import corpus_folder
 from tests.support.machine.debian_tools import Programs, ProgramsUnavailable
 from tests.support.machine.debian_tools import dcmtk as fetch_dcmtk
 from tests.support.machine.debian_tools import prometheus as fetch_prometheus
+from tests.support.machine.running_stack import environment_without_settings
+from tests.support.proof import Proof
+
+
+FACTS_KEY = "a key of thirty-two characters.."
 
 # The duration of an example depends more on the machine's other work than on the code.
 settings.register_profile("fluoro", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("fluoro")
+
+# The folders of tests that send to whole archives with pynetdicom.
+SENDING = ("e2e", "faults")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Ignore the socket of a refused connection, which pynetdicom leaves unclosed until it is collected."""
+    unclosed = "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
+    for item in items:
+        if any(Path(__file__).with_name(folder) in item.path.parents for folder in SENDING):
+            item.add_marker(pytest.mark.filterwarnings(unclosed))
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +66,24 @@ def prometheus_programs() -> Programs:
         return fetch_prometheus()
     except ProgramsUnavailable as why:
         absent(f"prometheus: {why}")
+
+
+@pytest.fixture(scope="session")
+def proof(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proof]:
+    """Start a stack of real servers for e2e/ and faults/ alone: the auditor judges everything in it."""
+    if missing := layout.here().missing():
+        absent(f"not installed: {', '.join(missing)}; run make install")
+    # Not below pytest's own folder, which is closed to the user that the database runs as.
+    folder = Path(tempfile.mkdtemp(prefix="fluoro-e2e-"))
+    folder.chmod(0o755)
+    kept = environment_without_settings()
+    kept["FLUORO_FACTS_KEY"] = FACTS_KEY
+    up = brought_up(DataFolder(folder / "data"), kept, options=["--free-ports"], out=folder / "up.log")
+    with up as archive, Ledger(tmp_path_factory.mktemp("ledger") / "sent.jsonl") as ledger:
+        yield Proof(archive, ledger)
+    # pynetdicom's unclosed sockets are collected here, not in a test of another folder.
+    gc.collect()
+    shutil.rmtree(folder)
 
 
 def absent(reason: str) -> NoReturn:

@@ -14,9 +14,9 @@ import pytest
 from tests.audit.collect.object_store import store
 from tests.audit.ledger import Line
 from tests.audit.snapshot import key_of
-from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files, instances
 from tests.support.machine.running_stack import address_of
+from tests.support.proof import Proof
 from tests.support.senders.files import sendable
 
 BUCKET = "fluoro-hot"

@@ -22,11 +22,12 @@ from tests.audit.collect.object_store import BUCKETS, QUARANTINE, store
 from tests.audit.collect.topics import Topics
 from tests.audit.ledger import Line
 from tests.audit.part10 import read_meta
-from tests.e2e.conftest import FACTS_KEY, Proof
+from tests.conftest import FACTS_KEY
 from tests.support.data import canary
 from tests.support.data.canary import AE_TITLE, TOKEN, HttpRequest, has_canary
 from tests.support.data.generate import CANARY
 from tests.support.machine.running_stack import address_of
+from tests.support.proof import Proof
 from tests.support.senders.files import data_hash
 from tests.support.senders.raw import raw, send_raw
 from tests.support.senders.scu import associated

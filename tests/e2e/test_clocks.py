@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.audit.collect.catalog import catalog
-from tests.e2e.conftest import Proof
 from tests.support.data.generate import Instance, Volume, instances
 from tests.support.machine.own_gateway import gateway
 from tests.support.machine.processes import free_port
 from tests.support.machine.running_stack import address_of
+from tests.support.proof import Proof
 from tests.support.senders.raw import raw, send_raw
 from tests.support.senders.sender import Peer
 

@@ -12,9 +12,9 @@ from deploy.commands.__main__ import main as commands
 from deploy.local.running import wait_until
 from tests.audit.collect.catalog import catalog
 from tests.audit.ledger import Line
-from tests.e2e.conftest import BOUND_S, Proof
 from tests.support.data.outcomes import Outcome, corpus_files, table, unexpected
 from tests.support.machine.running_stack import address_of
+from tests.support.proof import BOUND_S, Proof
 from tests.support.senders.raw import UNSENDABLE, raw, send_raw
 from tests.support.senders.round_trip import corpus_sent, differences, retrieved
 from tests.support.senders.stow import Door, stow

@@ -12,10 +12,10 @@ from deploy.local.running import wait_until
 from schemas.codec import decode
 from schemas.events import InstanceStored, TransferEnded
 from schemas.topics import INSTANCE_STORED, TRANSFER_ENDED, Topic
-from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files
 from tests.support.machine.own_gateway import gateway
 from tests.support.machine.processes import free_port
+from tests.support.proof import Proof
 from tests.support.senders.sender import Peer, send
 
 HEALED_S = 60.0

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.bench.hostile import Attacked, Plan, Sender, measure, record, report
-from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, instances
 from tests.support.machine.running_stack import processes_of
+from tests.support.proof import Proof
 
 PLAN = Plan(sockets=60, seconds=8.0, quiet_s=4.0, grace_s=30.0)
 # The machine is shared with the attackers. Without guards an answer takes minutes, or never comes.

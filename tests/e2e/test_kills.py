@@ -10,9 +10,9 @@ import pytest
 
 from deploy.local.running import RunningStack, wait_until
 from tests.audit.ledger import Ledger, Line, State
-from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files
 from tests.support.machine.running_stack import processes_of
+from tests.support.proof import Proof
 from tests.support.senders.sender import send
 
 # The number and the size of the instances that are sent around each kill; a full run sets more.

@@ -12,11 +12,11 @@ import psutil
 import pytest
 
 from tests.bench.latency import line
-from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, instances
 from tests.support.data.large import FRAME_BYTES, Large
 from tests.support.machine.own_gateway import gateway
 from tests.support.machine.processes import free_port
+from tests.support.proof import Proof
 from tests.support.senders.scu import associated
 from tests.support.senders.sender import Peer
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import absent
-from tests.e2e.conftest import Proof
 from tests.support.machine.debian_tools import ProgramsUnavailable, chromium
+from tests.support.proof import Proof
 from tests.support.viewers.npm import PackagesUnavailable, packages
 from tests.support.viewers.radiologist import MIDDLE, Seen, first_minutes
 from tests.support.viewers.site import Site, site

@@ -10,8 +10,8 @@ import pytest
 from dicomweb_client.api import DICOMwebClient
 from pydicom import Dataset, dcmread
 
-from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files
+from tests.support.proof import Proof
 from tests.support.senders.files import sendable
 from tests.support.senders.sender import Peer
 from tests.support.senders.viewer import whole_data_set

@@ -24,9 +24,9 @@ from deploy.local.ports import free_row
 from deploy.local.running import RunningStack, brought_up, wait_until
 from tests.audit.ledger import Ledger
 from tests.conftest import absent
-from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files
 from tests.support.machine.running_stack import environment_without_settings
+from tests.support.proof import Proof
 
 ROOT = Path(__file__).parents[3]
 SECTION = re.search(

@@ -8,10 +8,10 @@ import pytest
 
 from deploy.local.running import wait_until
 from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
-from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files
 from tests.support.machine.processes import die_on_the_command_line, die_over_rest
 from tests.support.machine.study_commands import events_of, object_of
+from tests.support.proof import Proof
 
 HEALED_S = 60.0
 WHY = "a test of crashes"

@@ -14,9 +14,9 @@ from schemas.events import PolicyChanged
 from schemas.objects import policy_key
 from schemas.settings.reading import load
 from schemas.settings.servers import StoreSettings
-from tests.e2e.conftest import Proof
 from tests.support.machine.processes import die_on_the_command_line, die_over_rest
 from tests.support.machine.study_commands import run_on_stack
+from tests.support.proof import Proof
 
 HEALED_S = 60.0
 WHY = "a test of crashes"

@@ -10,10 +10,10 @@ from pydicom import dcmread
 
 from tests.audit.collect.object_store import listed, store
 from tests.audit.snapshot import key_of
-from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files
 from tests.support.machine.damaged_disk import DAMAGES, damage, damage_metadata, file_of
 from tests.support.machine.running_stack import address_of
+from tests.support.proof import Proof
 from tests.support.senders.files import sendable
 from tests.support.senders.stow import Door, stow
 from tests.support.senders.viewer import whole_data_set

@@ -14,9 +14,9 @@ from tests.audit.collect.catalog import catalog
 from tests.audit.collect.object_store import BUCKETS, listed, store
 from tests.audit.collect.topics import Topics
 from tests.audit.ledger import Line
-from tests.e2e.conftest import Proof
 from tests.support.data.generate import Instance, Volume, instances
 from tests.support.machine.running_stack import address_of
+from tests.support.proof import Proof
 from tests.support.senders.raw import raw
 from tests.support.senders.scu import associated
 from tests.support.senders.stow import Door, stow

@@ -10,8 +10,8 @@ from schemas.settings.jobs import StudySettings
 from schemas.settings.reading import load
 from schemas.settings.servers import BrokerSettings
 from schemas.topics import INSTANCE_STORED, STUDY_SETTLED, TRANSFER_ENDED
-from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume, files
+from tests.support.proof import Proof
 from tests.support.servers.records import records
 
 STUDIES, SLICES, SENDERS = 8, 250, 4

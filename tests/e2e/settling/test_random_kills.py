@@ -33,12 +33,12 @@ from schemas.settings.servers import BrokerSettings
 from schemas.topics import INSTANCE_STORED, STUDY_COMMAND, STUDY_DUE, STUDY_SETTLED
 from tests.audit.ledger import Ledger
 from tests.conftest import absent
-from tests.e2e.conftest import Proof
 from tests.support.data.generate import Volume
 from tests.support.kills.courses import Course, Doors, courses, run
 from tests.support.kills.outcome import Told, digest, shown, told, unexplained
 from tests.support.kills.victims import Kill, Killer, kinds_of
 from tests.support.machine.running_stack import environment_without_settings
+from tests.support.proof import Proof
 from tests.support.senders.sender import Peer
 from tests.support.senders.stow import Door
 from tests.support.servers.records import records
