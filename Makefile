@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help install up demo stop status test unit check fix lock clean-data bench
+.PHONY: help install up demo stop status test unit check fix lock clean-data bench faults
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -26,6 +26,9 @@ test: install check ## every check and every test, on real servers
 
 unit: install ## the tests that need no server
 	@$(VENV)/python -m tests tests/unit tests/audit tests/support
+
+faults: install ## every fault of docs/guarantees.md in its full form, and the table of what became of the archive
+	@FLUORO_TEST_FAULTS=full $(VENV)/python -m pytest -m fault
 
 check: ## formatting, lint, types, layers
 	@$(VENV)/ruff format --check .

@@ -22,7 +22,7 @@ from tests.support.machine.debian_tools import prometheus as fetch_prometheus
 from tests.support.machine.running_stack import environment_without_settings
 from tests.support.proof import Proof
 
-
+pytest_plugins = ("tests.support.faults.matrix",)
 FACTS_KEY = "a key of thirty-two characters.."
 
 # The duration of an example depends more on the machine's other work than on the code.

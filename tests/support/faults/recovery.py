@@ -1,0 +1,49 @@
+"""When an archive works again after a fault, and servers that stand still for a while."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import psutil
+
+from deploy.local.running import wait_until
+from tests.support.data.generate import Volume, instances
+from tests.support.kills.victims import missing
+from tests.support.proof import Proof
+from tests.support.senders.sender import send
+
+ANSWER_S = 5.0
+ATTEMPT_S = 0.3
+
+
+def until_whole(proof: Proof, folder: Path, within_s: float) -> None:
+    """Wait until a new instance is stored and found by a query, and nothing of the stack is missing."""
+    (instance,) = instances(Volume(slices=1, size=16, seed=time.time_ns()))
+    path = instance.write(folder / "whole.dcm")
+    peer = replace(proof.peer, answer_s=ANSWER_S, patience_s=ATTEMPT_S)
+    url = f"{proof.archive.api_url}/dicomweb/studies/{instance.study_uid}/instances"
+    wait_until(lambda: send([path], peer, proof.ledger, 1).complete, within_s, "nothing can be stored")
+    wait_until(lambda: is_found(url), within_s, "what was stored cannot be found")
+    wait_until(lambda: not missing(proof.archive), within_s, "a part of the stack is missing")
+
+
+def is_found(url: str) -> bool:
+    """True if a query answers with something."""
+    try:
+        return httpx.get(url, timeout=ANSWER_S).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+@contextmanager
+def standing_still(process: psutil.Process) -> Iterator[None]:
+    """Stop a process for the block: its connections stay open, and nothing is answered."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
