@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -236,8 +237,28 @@ class RespawningServer(MPServer):
             self.main_loop_interrupt.set()
 
 
+def _end_starting_workers_at_sigterm() -> None:
+    """Let SIGTERM end a worker that was forked and does not serve yet.
+
+    It inherits this process's handler, which does nothing there: the stop would wait for it until DRAIN_S are over.
+    """
+    stop = (signal.SIGTERM,)
+
+    def begin() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, stop)
+
+    # Blocked from before the fork on: Python forgets a signal that comes while it prepares the new process.
+    os.register_at_fork(
+        before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, stop),
+        after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, stop),
+        after_in_child=begin,
+    )
+
+
 def serve(settings: WebSettings) -> None:
     """Serve with the workers that the settings ask for; a client too slow to send a request's head is disconnected."""
+    _end_starting_workers_at_sigterm()
     server = RespawningServer(
         "deploy.web:build",
         address=settings.api.host,

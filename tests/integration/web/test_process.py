@@ -18,7 +18,7 @@ import pytest
 from granian.constants import Interfaces
 from granian.server.mp import MPServer
 
-from deploy.web import RespawningServer
+from deploy.web import DRAIN_S, RespawningServer
 from tests.support.machine.processes import free_port, started
 from tests.support.worlds.reading import part10
 from tests.support.worlds.stow import BOUNDARY, PARTS, multipart
@@ -224,3 +224,14 @@ def test_a_stop_that_comes_while_a_dead_worker_is_replaced_is_not_lost(monkeypat
     server._respawn_workers([])
 
     assert server.main_loop_interrupt.is_set()
+
+
+def test_a_stop_that_comes_while_a_worker_starts_waits_for_nothing(tmp_path: Path) -> None:
+    with web(tmp_path) as (_, process):
+        (dead,) = psutil.Process(process.pid).children()
+        dead.kill()
+        until(lambda: dead not in psutil.Process(process.pid).children())
+        until(lambda: bool(psutil.Process(process.pid).children()))
+        process.terminate()
+
+        assert process.wait(DRAIN_S / 2) == 0
