@@ -131,11 +131,11 @@ class Quarantine:
         before = self._quota.used()
         found: Counter[str] = Counter()
         unknown = 0
-        async for key, size_bytes in self._store.sizes(Bucket.QUARANTINE):
-            tenant, data_hash = quarantine.tenant_and_hash(key)
+        async for each in self._store.listing(Bucket.QUARANTINE):
+            tenant, data_hash = quarantine.tenant_and_hash(each.key)
             if TENANT.fullmatch(tenant) and DATA_HASH.fullmatch(data_hash):
-                found[tenant] += max(size_bytes, LEAST_BYTES)
-            elif not quarantine.is_damaged_key(key):
+                found[tenant] += max(each.size_bytes, LEAST_BYTES)
+            elif not quarantine.is_damaged_key(each.key):
                 # This archive has not stored it, and its key may hold anything: not a name for a metric or a log line.
                 unknown += 1
         self._note_unknown(unknown)

@@ -33,6 +33,15 @@ class StoredObject:
     modified_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """An object as a listing names it; `modified_at` is when the store took this version, cut to the second, if it says so."""
+
+    key: str
+    size_bytes: int
+    modified_at: datetime | None = None
+
+
 class NoEnvelope(Rejected):
     """The object has no envelope: this archive did not write it, or its metadata are lost; `etag` is its version's tag."""
 
@@ -154,8 +163,14 @@ class ObjectStore(StoreTime, Protocol):
     def keys(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[str]:
         """Yield the keys that begin with a prefix, in order; a key that is added or removed meanwhile may be missing."""
 
-    def sizes(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
-        """Yield the keys as `keys` does, each with its object's size in bytes."""
+    def listing(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[ListedObject]:
+        """Yield the objects whose keys `keys` yields, as the store lists them."""
+
+    def folders(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[str]:
+        """Yield the folders that lie directly under a prefix: what keys have between it and the next slash, each once.
+
+        They are in the order that they have with the slash behind them.
+        """
 
     async def delete(self, bucket: Bucket, key: str) -> None:
         """Remove an object; it is no error when there is none."""

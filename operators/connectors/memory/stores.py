@@ -11,7 +11,7 @@ from zlib import crc32
 from operators.errors import Unavailable, Unreadable
 from operators.store.checksum import crc32c_of
 from operators.store.clock import StoreClock
-from operators.store.ports import NoEnvelope, OtherSize, PlainUpload, Position, StoredObject, Upload
+from operators.store.ports import ListedObject, NoEnvelope, OtherSize, PlainUpload, Position, StoredObject, Upload
 from schemas.codec import decode, encode
 from schemas.events import Event
 from schemas.objects import Bucket, Envelope
@@ -151,10 +151,20 @@ class MemoryObjectStore(Failing):
         for key in sorted(key for within, key in self.objects if within == bucket and key.startswith(prefix)):
             yield key
 
-    async def sizes(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
-        """Yield the keys that begin with a prefix, in order, each with its object's size in bytes."""
+    async def listing(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[ListedObject]:
+        """Yield the objects whose keys begin with a prefix, in order."""
         async for key in self.keys(bucket, prefix):
-            yield key, len(self.objects[bucket, key].data)
+            held = self.objects[bucket, key]
+            yield ListedObject(key, len(held.data), held.modified_at)
+
+    async def folders(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[str]:
+        """Yield the folders directly under a prefix, in order."""
+        last = None
+        async for key in self.keys(bucket, prefix):
+            name, slash, _ = key.removeprefix(prefix).partition("/")
+            if slash and name != last:
+                yield name
+                last = name
 
     async def delete(self, bucket: Bucket, key: str) -> None:
         """Remove an object, if there is one."""

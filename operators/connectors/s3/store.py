@@ -12,25 +12,25 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
-from typing import NamedTuple, Self, cast
+from typing import NamedTuple, Self
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
 import structlog
 from aiohttp import ClientResponse, ClientSession, ClientTimeout, TCPConnector
-from minio.xml import findall, findtext
 from multidict import CIMultiDictProxy
 from yarl import URL
 
 from operators.connectors.s3.answers import StoreAnswers
+from operators.connectors.s3.listing import folders_in, keys_in, objects_in, pages
 from operators.connectors.s3.signature import Signer
 from operators.connectors.s3.wire import KEEP_ALIVE_S, ConnectionPool, HttpResponse
 from operators.errors import Unavailable
 from operators.store.clock import ENOUGH_S, StoreClock
-from operators.store.ports import NoEnvelope, OtherSize, PlainUpload, StoredObject, Upload
+from operators.store.ports import ListedObject, NoEnvelope, OtherSize, PlainUpload, StoredObject, Upload
 from schemas.objects import Bucket, Envelope
 from schemas.settings.servers import StoreSettings
 from schemas.telemetry import STORE_CLOCK_AHEAD
@@ -186,22 +186,26 @@ class S3ObjectStore:
                 if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                     return
                 self._answers.expect_readable(response, HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
-                while chunk := await self._next(response):
+                while chunk := await _next(response, self._settings.no_progress_s):
                     yield chunk
 
     async def keys(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[str]:
         """Yield the keys that begin with a prefix, in order."""
-        async for key, _ in self.sizes(bucket, prefix):
-            yield key
+        async for page in pages(partial(self._page, bucket), prefix):
+            for key in keys_in(page):
+                yield key
 
-    async def sizes(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
-        """Yield the keys that begin with a prefix, in order, each with its object's size in bytes."""
-        token: str | None = ""
-        while token is not None:
-            page = await self._page(bucket, prefix, token)
-            for entry in findall(page, "Contents"):
-                yield cast("str", findtext(entry, "Key", strict=True)), int(findtext(entry, "Size", strict=True) or 0)
-            token = findtext(page, "NextContinuationToken")
+    async def listing(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[ListedObject]:
+        """Yield the objects whose keys begin with a prefix, in order."""
+        async for page in pages(partial(self._page, bucket), prefix):
+            for listed in objects_in(page):
+                yield listed
+
+    async def folders(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[str]:
+        """Yield the folders directly under a prefix, in order."""
+        async for page in pages(partial(self._page, bucket), prefix, delimiter="/"):
+            for name in folders_in(page, prefix):
+                yield name
 
     async def delete(self, bucket: Bucket, key: str) -> None:
         """Remove an object, if there is one."""
@@ -250,8 +254,7 @@ class S3ObjectStore:
         async with self._request("HEAD", self._path(bucket)) as response:
             self._answers.expect(response, HTTPStatus.OK)
 
-    async def _page(self, bucket: Bucket, prefix: str, token: str) -> Element:
-        query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
+    async def _page(self, bucket: Bucket, query: Mapping[str, str]) -> Element:
         with self._answers:
             async with self._request("GET", self._path(bucket), query=query) as response:
                 self._answers.expect(response, HTTPStatus.OK)
@@ -331,10 +334,6 @@ class S3ObjectStore:
             self._told_second = second
             STORE_CLOCK_AHEAD.set(self._clock.ahead_s())
 
-    async def _next(self, response: ClientResponse) -> bytes:
-        async with asyncio.timeout(self._settings.no_progress_s):
-            return await response.content.readany()
-
     def _opened(self) -> ClientSession:
         if self._session is None:
             # No sock_read: aiohttp can leave its timer running on a connection that has returned to the pool.
@@ -343,6 +342,11 @@ class S3ObjectStore:
             skipped = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
             self._session = ClientSession(connector=connector, timeout=timeout, skip_auto_headers=skipped)
         return self._session
+
+
+async def _next(response: ClientResponse, no_progress_s: float) -> bytes:
+    async with asyncio.timeout(no_progress_s):
+        return await response.content.readany()
 
 
 def _extending(deadline: asyncio.Timeout, no_progress_s: float) -> Callable[[], None]:

@@ -348,15 +348,32 @@ def test_keys_under_a_prefix_are_listed_in_order(run: Run) -> None:
     run(test)
 
 
-def test_sizes_under_a_prefix_are_listed_with_their_keys(run: Run) -> None:
+def test_a_listing_tells_sizes_and_when_the_store_took_the_objects(run: Run) -> None:
     folder = os.urandom(8).hex()
     sent = [upload(bytes(10 * number), f"{number}.dcm", folder) for number in (3, 1, 2)]
 
     async def test(store: ObjectStore) -> None:
         for object_ in sent:
             await store.put(Bucket.QUARANTINE, object_)
-        found = [size async for size in store.sizes(Bucket.QUARANTINE, f"local/{folder}/")]
-        assert found == [(f"local/{folder}/{number}.dcm", 10 * number) for number in (1, 2, 3)]
+        found = [each async for each in store.listing(Bucket.QUARANTINE, f"local/{folder}/")]
+        heads = [await store.head(Bucket.QUARANTINE, each.key) for each in found]
+        assert [(each.key, each.size_bytes) for each in found] == [
+            (f"local/{folder}/{number}.dcm", 10 * number) for number in (1, 2, 3)
+        ]
+        assert [each.modified_at for each in found] == [head.modified_at for head in heads if head]
+
+    run(test)
+
+
+def test_the_folders_directly_under_a_prefix_are_listed_in_the_order_of_keys(run: Run) -> None:
+    folder = os.urandom(8).hex()
+    keys = ["1.2/1/a.dcm", "1.2/2/b.dcm", "1.2.3/1/c.dcm", "_policies/x.json", "loose.dcm"]
+
+    async def test(store: ObjectStore) -> None:
+        for key in keys:
+            await store.put(Bucket.HOT, upload(b"x", key, folder))
+        found = [name async for name in store.folders(Bucket.HOT, f"local/{folder}/")]
+        assert found == ["1.2.3", "1.2", "_policies"]
 
     run(test)
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
 from operators.errors import Rejected, Unavailable
 from operators.store.clock import StoreClock
-from operators.store.ports import PlainUpload, Position, StoredObject, Upload
+from operators.store.ports import ListedObject, PlainUpload, Position, StoredObject, Upload
 from schemas.events import Event
 from schemas.objects import Bucket
 from schemas.topics import Topic
@@ -140,8 +140,12 @@ class SeenStore:
         async for key in self.store.keys(bucket, prefix):
             yield key
 
-    async def sizes(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
-        async for found in self.store.sizes(bucket, prefix):
+    async def listing(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[ListedObject]:
+        async for found in self.store.listing(bucket, prefix):
+            yield found
+
+    async def folders(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[str]:
+        async for found in self.store.folders(bucket, prefix):
             yield found
 
     async def delete(self, bucket: Bucket, key: str) -> None:

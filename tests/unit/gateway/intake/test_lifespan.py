@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from gateway.intake.lifespan import Connectors, open_intake
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
+from operators.store.ports import ListedObject
 from operators.tasks import Background
 from schemas.objects import Bucket
 from schemas.settings.intake import QuarantineSettings
@@ -19,10 +20,10 @@ from tests.support.worlds.gateway import intake_in
 class UnlistableStore(MemoryObjectStore):
     """A store that fails unexpectedly when its quarantine is listed."""
 
-    async def sizes(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
+    async def listing(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[ListedObject]:
         if bucket is Bucket.QUARANTINE:
             raise RuntimeError
-        yield prefix, 0
+        yield ListedObject(prefix, 0)
 
 
 def test_work_that_fails_stops_neither_the_intake_nor_other_work(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The batch pipelines: Apache Beam over the studies of the object store."""

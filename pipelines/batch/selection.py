@@ -1,0 +1,89 @@
+"""The part of the object store that a batch pipeline works on: a tenant, a study, a time, or all of it."""
+
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from schemas.objects import TENANT, is_uid
+
+# The store's dates are cut to the second.
+SECOND = timedelta(seconds=1)
+EXAMPLES = "2026-11-30, 2026-11-30T08:15, which is this machine's time, or 2026-11-30T08:15Z"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The studies that are worked on; None is no condition.
+
+    A study is in the time from `stored_from` until `stored_to` (exclusive) if the store took one of its objects then: a
+    new one, or one that was replaced or moved. Such a study is worked on as a whole.
+    """
+
+    tenant: str | None = None
+    study_uid: str | None = None
+    stored_from: datetime | None = None
+    stored_to: datetime | None = None
+
+    @property
+    def has_span(self) -> bool:
+        """True if the selection has a beginning or an end."""
+        return self.stored_from is not None or self.stored_to is not None
+
+    def has_moment(self, modified_at: datetime | None) -> bool:
+        """True if an object that the store took at this moment, cut to the second, may be in the time of the selection."""
+        if not self.has_span or modified_at is None:
+            return True
+        starts = self.stored_from is None or modified_at + SECOND > self.stored_from
+        return starts and (self.stored_to is None or modified_at < self.stored_to)
+
+    def as_json(self) -> dict[str, str]:
+        """Return the conditions by their names, as values of JSON."""
+        return {name: str(value) for name, value in self.__dict__.items() if value is not None}
+
+
+def add_selection(parser: ArgumentParser) -> None:
+    """Add the arguments that select a part of the store."""
+    parser.add_argument("--tenant", type=_tenant, help="only of this tenant (default: all tenants)")
+    parser.add_argument("--study", type=_uid, metavar="UID", help="only this study, by its Study Instance UID")
+    span = "only studies of which the store took an object {} this time; a date is a whole day"
+    parser.add_argument("--stored-from", type=_beginning, metavar="TIME", help=span.format("from"))
+    parser.add_argument("--stored-to", type=_end, metavar="TIME", help=span.format("before the end of"))
+
+
+def selection_of(options: Namespace) -> Selection:
+    """Return the selection that the arguments name."""
+    return Selection(options.tenant, options.study, options.stored_from, options.stored_to)
+
+
+def _tenant(text: str) -> str:
+    if not TENANT.fullmatch(text):
+        raise ArgumentTypeError(f"{text!r} should be 1 to 32 of a-z, 0-9 and -")
+    return text
+
+
+def _uid(text: str) -> str:
+    if not is_uid(text):
+        raise ArgumentTypeError(f"{text!r} should be a UID: numbers with dots between them, 64 characters at most")
+    return text
+
+
+def _beginning(text: str) -> datetime:
+    return _moment(text, days=0)
+
+
+def _end(text: str) -> datetime:
+    """Read a date as the first moment after it, a time as itself."""
+    return _moment(text, days=1)
+
+
+def _moment(text: str, days: int) -> datetime:
+    with suppress(ValueError, OverflowError):
+        return (datetime.fromisoformat(text) + timedelta(days=days if _is_date(text) else 0)).astimezone(UTC)
+    raise ArgumentTypeError(f"{text!r} should be a date or a time, such as {EXAMPLES}")
+
+
+def _is_date(text: str) -> bool:
+    with suppress(ValueError):
+        return bool(date.fromisoformat(text))
+    return False
