@@ -1,7 +1,8 @@
-"""Run the tests at these paths, or all, and the laws beside them: `python -m tests [PATH...]`.
+"""Run all tests, or those at these paths and the laws beside them: `python -m tests [PATH...]`.
 
-The laws only compute, and their bounds are of CPU time: at a low priority they use what the other tests, most of which
-wait for servers, leave of the processor. Exit status 0 when both have passed. What pytest prints of the laws comes last.
+What needs no server computes most of its time, and the other tests wait for servers most of theirs. So the former run
+beside the latter, at a lower priority: the bounds of the laws are of CPU time. Exit status 0 when both groups have
+passed. What pytest prints of the group beside comes last.
 """
 
 import os
@@ -12,31 +13,37 @@ import tempfile
 from collections.abc import Sequence
 
 LAWS = "tests/laws"
+WITHOUT_SERVERS = ("tests/unit", "tests/audit", "tests/support", LAWS)
 PYTEST = (sys.executable, "-m", "pytest")
-# A tenth of the others' share where both want the processor; at 19 a busy machine gave them a thirtieth of it.
-NICENESS = 10
+# A third of the share of a server where both want the processor; at 19 a busy machine gave them a thirtieth of it.
+NICENESS = 5
 
 
-def run(paths: Sequence[str], laws: str = LAWS, niceness: int = NICENESS) -> int:
-    """Run both; return the exit status of the others, or of the laws where the others have passed."""
+def run(paths: Sequence[str], beside: Sequence[str], niceness: int = NICENESS) -> int:
+    """Run both groups, each test once; return the status of the tests at `paths`, or of those beside when these have passed.
+
+    No path means every test that is not beside.
+    """
     with tempfile.TemporaryFile() as printed:
-        beside = subprocess.Popen(
-            # pytest's memory of failures is the others' file.
-            ["nice", f"-n{niceness}", *PYTEST, "-p", "no:cacheprovider", laws],
+        others = subprocess.Popen(
+            # pytest's memory of failures is that of the tests at `paths`.
+            ["nice", f"-n{niceness}", *PYTEST, "-p", "no:cacheprovider", *beside],
             stdout=printed,
             stderr=subprocess.STDOUT,
         )
         try:
-            others = subprocess.run([*PYTEST, f"--ignore={laws}", *paths], check=False).returncode
-            of_laws = beside.wait()
+            ignored = [f"--ignore={path}" for path in beside]
+            first = subprocess.run([*PYTEST, *ignored, *paths], check=False).returncode
+            of_others = others.wait()
         finally:
-            beside.kill()
+            others.kill()
         printed.seek(0)
         os.write(sys.stdout.fileno(), printed.read())
-    return others or of_laws
+    return first or of_others
 
 
 if __name__ == "__main__":
     # As after Ctrl-C, neither group is left running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    sys.exit(run(sys.argv[1:]))
+    chosen = sys.argv[1:]
+    sys.exit(run(chosen, (LAWS,) if chosen else WITHOUT_SERVERS))
