@@ -76,6 +76,9 @@ class JobSettings:
     rest_port: int = setting(8081, **PORT)
     # The launcher serves its metrics at this port, and Flink at the next one; 0: neither does.
     metrics_port: int = setting(0, **PORT)
+    # The file in which a test names the point of a flush at which the process of the catalog job kills itself: before_flush,
+    # before_commit or after_commit.
+    failpoint_file: str = setting("", tests=True)
 
     @property
     def flink_metrics_port(self) -> int:
