@@ -78,6 +78,7 @@ def proof(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proof]:
     folder.chmod(0o755)
     kept = environment_without_settings()
     kept["FLUORO_FACTS_KEY"] = FACTS_KEY
+    kept |= {"FLUORO_TESTS": "1", "FLUORO_JOB_FAILPOINT_FILE": str(folder / "failpoint")}
     up = brought_up(DataFolder(folder / "data"), kept, options=["--free-ports"], out=folder / "up.log")
     with up as archive, Ledger(tmp_path_factory.mktemp("ledger") / "sent.jsonl") as ledger:
         yield Proof(archive, ledger)

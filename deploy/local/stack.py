@@ -16,7 +16,7 @@ from deploy.local.supervision.stack_state import StackState
 from schemas.settings.dimse import DimseSettings
 from schemas.settings.intake import IntakeSettings, QuarantineSettings
 from schemas.settings.jobs import FactsSettings, JobSettings, StudySettings
-from schemas.settings.reading import load, to_env
+from schemas.settings.reading import TESTS, load, to_env
 from schemas.settings.renamed import without_old_names
 from schemas.settings.servers import BrokerSettings, CatalogSettings, StoreSettings
 from schemas.settings.web import ApiSettings, RenderSettings, StowSettings
@@ -141,7 +141,7 @@ class Stack:
 
     def env(self, *sections: Any) -> dict[str, str]:
         """Return a server's environment: a few of the user's variables, and the sections of settings that it needs."""
-        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ} | self.allowed
         settings = (to_env(section) for section in sections)
         own = {"TMPDIR": str(self.folder.root / "tmp"), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": ""}
         return inherited | own | {name: value for variables in settings for name, value in variables.items()}
@@ -150,7 +150,12 @@ class Stack:
         """Return all settings of the stack as variables; the catalog's are for one role."""
         doors = (self.dimse, self.intake, self.quarantine, self.api, self.render, self.stow)
         sections = (self.store, self.broker, self.catalog(role), *doors, self.job, self.study, self.facts)
-        return {name: value for section in sections for name, value in to_env(section).items()}
+        return {name: value for section in sections for name, value in to_env(section).items()} | self.allowed
+
+    @property
+    def allowed(self) -> dict[str, str]:
+        """Return the variable that allows settings which are for tests only, if it is set."""
+        return {name: value for name, value in self.environ.items() if name == TESTS}
 
     def python(self, *arguments: str | Path) -> tuple[str | Path, ...]:
         """Return a command of this environment's Python."""
