@@ -66,6 +66,7 @@ def shown(proof: Proof, one: Instance) -> list[str]:
     return [row.data_hash for row in rows if row.name.sop_uid == one.sop_uid]
 
 
+@pytest.mark.fault("F25", "two gateways' clocks are {skew_s} s and as much the other way from the truth")
 @pytest.mark.parametrize("skew_s", [MINUTES_S, -MINUTES_S, HOURS_S, -HOURS_S])
 def test_a_gateway_with_another_clock_replaces_nothing(proof: Proof, tmp_path: Path, skew_s: int) -> None:
     one, other = contents(8_500 + skew_s, 2)
@@ -78,6 +79,7 @@ def test_a_gateway_with_another_clock_replaces_nothing(proof: Proof, tmp_path: P
     assert found == [one.data_hash]
 
 
+@pytest.mark.fault("F25", "a gateway's clock jumps 2 h back, and then 4 h ahead, while it runs")
 def test_a_clock_that_jumps_while_a_gateway_runs_replaces_nothing(proof: Proof, tmp_path: Path) -> None:
     one, *others = contents(8_600, 3)
 

@@ -66,6 +66,7 @@ class OperatedArchive:
         return path.read_bytes() if path.exists() else None
 
 
+@pytest.mark.fault("F24", "every odd file of the corpus, by {door}")
 @pytest.mark.parametrize("door", sorted(DOORS, key=lambda door: door != FIRST))
 def test_every_real_file_is_answered_as_the_table_says_and_comes_back(
     door: str, proof: Proof, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

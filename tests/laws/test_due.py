@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import get_args
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -180,6 +181,7 @@ def test_a_replay_makes_dues_with_the_same_ids(history: History) -> None:
     assert len(ids) == len(set(ids.values()))
 
 
+@pytest.mark.fault("F23", "instances of a study over hours, commands and kills at any moment, in virtual time")
 @settings(max_examples=300, deadline=None)
 @given(histories)
 def test_every_instance_and_every_change_of_what_is_shown_is_counted_by_a_due(history: History) -> None:
@@ -253,6 +255,7 @@ def deliveries(draw: st.DrawFn) -> tuple[list[list[int]], list[Record]]:
     return carried, [*records, *repeats]
 
 
+@pytest.mark.fault("F23", "records of a study in any order and repeated, in virtual time")
 @settings(max_examples=300, deadline=None)
 @given(deliveries())
 def test_order_between_topics_and_repetition_change_nothing(delivered: tuple[list[list[int]], list[Record]]) -> None:
@@ -315,3 +318,24 @@ def test_there_is_no_due_without_an_instance_or_a_change_of_what_is_shown(record
     )
 
     assert dues(ran) == []
+
+
+# By how much people set a clock at most.
+HOURS_S = 2 * 3600.0
+jumps = st.lists(st.tuples(st.floats(0, 2 * QUIET_S), st.floats(-HOURS_S, HOURS_S)), min_size=1, max_size=12)
+
+
+@pytest.mark.fault("F25", "the clock of the study job jumps by up to 2 h before each instance, in virtual time")
+@given(jumps)
+def test_a_clock_that_jumps_by_hours_loses_and_doubles_no_instance(steps: list[tuple[float, float]]) -> None:
+    ran = engine(now=len(steps) * HOURS_S)
+    for number, (gap, jump) in enumerate(steps):
+        ran.run_until(ran.now + gap)
+        ran.now += jump
+        ran.feed(KEY, arrived(instance(number, f"t{number}"), number))
+        ran.feed(KEY, arrived(ended(f"t{number}", ended_s=ran.now), number))
+    ran.run_until(ran.now + len(steps) * HOURS_S + FOREVER)
+
+    assert sum(due.window_instances for due in dues(ran)) == len(steps)
+    assert dues(ran)[-1].instance_offset == len(steps) - 1
+    assert ran.heads == {}

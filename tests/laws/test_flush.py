@@ -74,6 +74,7 @@ def shown_digest(tables: MemoryTables, study: str) -> str:
     return digest((row.sop_uid, row.data_hash) for row in shown_rows(tables, study))
 
 
+@pytest.mark.fault("F23", "events in any order, in any batches, and repeated, into tables in memory")
 @settings(deadline=None)
 @given(ARRIVALS, st.data())
 def test_the_same_events_in_any_order_batches_and_repetition_give_the_same_tables(
@@ -161,6 +162,7 @@ def test_the_attributes_of_a_study_are_those_of_its_first_instance_as_it_was_cho
         assert (study.patient_name, study.patient_id) == (shown.facts.patient_name, shown.facts.patient_id)
 
 
+@pytest.mark.fault("F23", "instances of a study come before and after it is deleted and restored, in any order")
 @settings(deadline=None)
 @given(HISTORIES, st.data())
 def test_a_study_is_deleted_if_the_last_command_says_so(events: list[Event], data: st.DataObject) -> None:
@@ -502,6 +504,7 @@ def test_a_job_that_is_killed_and_loses_its_checkpoints_announces_every_revision
         assert (of_study[-1].digest if of_study else digest(())) == shown_digest(job.catalog.tables, study)
 
 
+@pytest.mark.fault("F13", "all records of a history once more into full tables in memory, without state")
 @settings(deadline=None, max_examples=300)
 @given(GROWING | HISTORIES, KILLS, st.integers(1, 3))
 def test_a_replay_from_the_earliest_record_without_state_changes_no_row_and_no_revision(

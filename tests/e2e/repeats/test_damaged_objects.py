@@ -51,6 +51,7 @@ def aside(proof: Proof, data_hash: str) -> dict[str, int]:
         return {key: size for _, key, size in found if key.startswith(f"local/damaged/{data_hash}/")}
 
 
+@pytest.mark.fault("F9", "an object is {how} on the store's disk ({size}), and sent again")
 @pytest.mark.parametrize("again", [by_dimse, by_stow])
 @pytest.mark.parametrize("how", DAMAGES)
 @pytest.mark.parametrize("size", SIDES)

@@ -64,6 +64,7 @@ async def end_at_work(pool: Sandbox, number: signal.Signals) -> bytes:
     return await work
 
 
+@pytest.mark.fault("F24", "a decoding process dies of a signal, by its number: {number:d}")
 @pytest.mark.parametrize(
     ("number", "reason", "why"),
     [
@@ -156,6 +157,7 @@ def test_closing_does_not_wait_for_a_starting_process() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.fault("F24", "a decoding process hangs")
 def test_a_process_that_hangs_is_ended_and_its_job_may_be_tried_again() -> None:
     async def run() -> None:
         with sandbox(wall_s=2.0) as pool:
