@@ -15,6 +15,7 @@ from operators.catalog.rows import (
     CommandRow,
     ConflictRow,
     Content,
+    DamageRow,
     DecisionRow,
     DueRow,
     InstanceKey,
@@ -383,7 +384,7 @@ class Location:
     """The location of a shown instance's object, and the values that are needed to serve it.
 
     `frames` is in the packed form of operators/dicom/frames.py, and empty if longer than SHORT_FRAMES_BYTES,
-    unless locate_one() returned the location.
+    unless locate_one() returned the location. `is_marked` is True if the object has a mark in any tier: marks() has it.
     """
 
     study_uid: str
@@ -399,6 +400,7 @@ class Location:
     header_length: int
     prefix_hash: str
     frames: bytes = field(default=b"", repr=False)
+    is_marked: bool = False
 
 
 class CatalogQueries(Protocol):
@@ -419,6 +421,9 @@ class CatalogQueries(Protocol):
 
     async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
         """Return one instance with its frames; None when it is not shown."""
+
+    async def marks(self, tenant: str, study_uid: str, object_key: str) -> tuple[DamageRow, ...]:
+        """Return the marks of an object, at most one a tier: where its bytes were found damaged."""
 
     async def shown(self, tenant: str, instances: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Precedence]:
         """Return the precedence of the shown content of each of these instances that the catalog shows.

@@ -300,6 +300,23 @@ class PolicyRow:
     event_id: UUID
 
 
+@dataclass(frozen=True, kw_only=True)
+class DamageRow:
+    """The mark of an object in one tier whose bytes were found damaged; `reason` is a kind of finding.
+
+    It speaks of the bytes that the store took at `modified_at`, None if the store cannot tell: not of an object that
+    has replaced them.
+    """
+
+    tenant: str
+    study_uid: str
+    object_key: str
+    tier: str
+    reason: str
+    modified_at: datetime | None
+    found_at: datetime
+
+
 class TopicPartition(NamedTuple):
     """A partition of a topic; a topic that was deleted and created again has another id, and its offsets begin again."""
 

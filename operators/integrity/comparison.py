@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, NamedTuple
 
 # What may be wrong, from what hurts most. `missing`: the tier that a row names has no such object. `size`, `hash`: the
@@ -27,6 +28,10 @@ class ContentBytes(NamedTuple):
     data_hash: str
 
 
+# A row of a command says nothing of the bytes of its object: it is there, and can be read, or not.
+UNDESCRIBED = ContentBytes(0, "", "")
+
+
 @dataclass(frozen=True)
 class CatalogedObject:
     """An object as a row describes it; `tier` is None for a row that does not say in which tier its object is."""
@@ -41,7 +46,7 @@ class StoredCopy:
     """An object of an instance's key as it is in one tier.
 
     `said` is what its key and its envelope say, None if there is no envelope; `read` is what its bytes are, None if the
-    store does not give them. An object that is `new` may have no row yet.
+    store does not give them. An object that is new may have no row yet. `modified_at` is when the store took it.
     """
 
     key: str
@@ -49,6 +54,7 @@ class StoredCopy:
     said: ContentBytes | None
     read: ContentBytes | None
     is_new: bool = False
+    modified_at: datetime | None = None
 
     @property
     def is_whole(self) -> bool:

@@ -1,8 +1,9 @@
 """Reading the bytes of instances from the locations in the catalog, and verifying that they are the stored bytes."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from hashlib import sha256
 
@@ -12,7 +13,8 @@ from operators.access.principal import Principal
 from operators.catalog.ports import CatalogQueries, Location
 from operators.dicom.instance import data_hasher
 from operators.errors import Unavailable, Unreadable
-from operators.store.ports import ObjectStore, OtherSize, StoredObject
+from operators.integrity.comparison import ContentBytes
+from operators.store.ports import NoEnvelope, ObjectStore, OtherSize, StoredObject
 from schemas.objects import TIERS, Bucket
 from schemas.telemetry import API_DAMAGED
 
@@ -34,7 +36,8 @@ class NotFound(Exception):
 class Damaged(Exception):
     """A stored object is missing, or its bytes are not the bytes that were stored, or the store cannot give them.
 
-    `reason` is object-missing, object-short, object-altered or object-unreadable.
+    `reason` is object-missing, object-short, object-altered, object-unreadable, or object-marked: the verification has
+    found its bytes damaged.
     """
 
     def __init__(self, reason: str) -> None:
@@ -114,8 +117,8 @@ class ArchiveReader:
     async def stream_range(self, location: Location, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """Yield the object's bytes from start to end (exclusive); raises Damaged when the object has another size.
 
-        A range has no hash, so its content is not verified here: it relies on the store's own checks. In an object of
-        another size the places would be wrong.
+        A range has no hash, so its content is not verified here: it relies on the store's own checks, and on the mark
+        that the verification leaves. In an object of another size the places would be wrong.
         """
         size_bytes = 0
         async with aclosing(self._chunks(location, start, end)) as chunks:
@@ -130,21 +133,57 @@ class ArchiveReader:
         return b"".join([chunk async for chunk in self.stream_range(location, start, end)])
 
     async def _chunks(self, location: Location, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        """Yield a range of the object; when it is not at its location, ask the catalog once for the present one."""
-        try:
-            async with aclosing(self._read(location, start, end)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        except KeyError:
-            moved = await self._relocated(location)
-        else:
-            return
-        try:
-            async with aclosing(self._read(moved, start, end)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        except KeyError:
-            raise _reported_damage(moved, "object-missing") from None
+        """Yield a range of the object from the first of its places that has it."""
+        async with aclosing(self._places(location)) as places:
+            async for place in places:
+                try:
+                    async with aclosing(self._read(place, start, end)) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
+                except KeyError:
+                    continue
+                return
+        raise _reported_damage(location, "object-missing")
+
+    async def _places(self, location: Location) -> AsyncGenerator[Location, None]:
+        """Yield where the object may be; each only when those before turned out not to have it.
+
+        An object that is not at its location has moved: the catalog is asked once more. What the tier of its row has lost
+        another may have. Raises Damaged.
+        """
+        yield await self._unmarked(location) if location.is_marked else location
+        moved = await self._relocated(location)
+        yield moved
+        yield await self._unmarked(moved)
+
+    async def _unmarked(self, location: Location) -> Location:
+        """Return the location, or that of a copy in another tier, whose bytes are there and have no mark; raises Damaged."""
+        marks = await self.queries.marks(self.principal.tenant, location.study_uid, location.object_key)
+        marked = {(mark.tier, mark.modified_at) for mark in marks}
+        reason = "object-missing"
+        async for copy, modified_at in self._copies(location):
+            if (copy.tier, modified_at) not in marked:
+                return copy
+            reason = "object-marked"
+        raise _reported_damage(location, reason)
+
+    async def _copies(self, location: Location) -> AsyncIterator[tuple[Location, datetime | None]]:
+        """Yield the object of the location and its equals in other tiers, each with the moment when the store took it."""
+        for tier in sorted(TIERS, key=lambda tier: tier != location.tier):
+            copy, is_own = replace(location, tier=tier), tier == location.tier
+            try:
+                found = await self.store.head(TIERS[tier], location.object_key)
+            except NoEnvelope as error:
+                if is_own:
+                    yield copy, error.modified_at
+            except Unreadable:
+                # A store that ails as a whole answers so too; then the check raises.
+                await self.store.check()
+                if is_own:
+                    yield copy, None
+            else:
+                if found and (is_own or _is_same(found, location)):
+                    yield copy, found.modified_at
 
     async def _read(self, location: Location, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """Yield a range of the object; when the store cannot give it, ask once more for what is left.
@@ -187,6 +226,11 @@ class ArchiveReader:
         return moved
 
 
+def _is_same(found: StoredObject, location: Location) -> bool:
+    """True if an object of the same key has the same prefix too, so that places in it are those of the location."""
+    return (found.size_bytes, found.envelope.prefix_hash) == (location.size_bytes, location.prefix_hash)
+
+
 async def read_object(
     store: ObjectStore, bucket: Bucket, key: str, expected: ExpectedBytes
 ) -> AsyncGenerator[bytes, None]:
@@ -208,7 +252,7 @@ async def verified(
     yielded unverified: a caller that sends them on must break off the response when this raises Damaged. `error` makes
     the exception from its reason.
     """
-    hashes = _Hashes(expected)
+    hashes = _Hashes(expected.transfer_syntax, expected.prefix_length)
     held: list[bytes] = []
     async with aclosing(chunks):
         async for chunk in chunks:
@@ -216,41 +260,53 @@ async def verified(
             if expected.size_bytes > CHECKED_FIRST_BYTES and held:
                 yield held.pop()
             held.append(chunk)
-    if reason := hashes.damage():
+    if reason := _damage(hashes.content, expected):
         raise error(reason)
     yield held[0] if len(held) == 1 else b"".join(held)
 
 
-async def damage_of(chunks: AsyncGenerator[bytes, None], expected: ExpectedBytes) -> str:
-    """Read an object's chunks to their end and keep none; return why they are not the expected bytes, or ""."""
-    hashes = _Hashes(expected)
+async def content_of(chunks: AsyncGenerator[bytes, None], transfer_syntax: str, prefix_length: int) -> ContentBytes:
+    """Read an object's chunks to their end and keep none; return what they are."""
+    hashes = _Hashes(transfer_syntax, prefix_length)
     async with aclosing(chunks):
         async for chunk in chunks:
             hashes.update(chunk)
-    return hashes.damage()
+    return hashes.content
+
+
+async def damage_of(chunks: AsyncGenerator[bytes, None], expected: ExpectedBytes) -> str:
+    """Read an object's chunks to their end and keep none; return why they are not the expected bytes, or ""."""
+    content = await content_of(chunks, expected.transfer_syntax, expected.prefix_length)
+    return _damage(content, expected)
 
 
 class _Hashes:
     """The size and the hashes of one object's bytes, updated chunk by chunk."""
 
-    def __init__(self, expected: ExpectedBytes) -> None:
-        self._expected = expected
+    def __init__(self, transfer_syntax: str, prefix_length: int) -> None:
+        self._prefix_length = prefix_length
         self._prefix = sha256()
-        self._data = data_hasher(expected.transfer_syntax)
+        self._data = data_hasher(transfer_syntax)
         self._size_bytes = 0
 
     def update(self, chunk: bytes) -> None:
-        prefix_left = max(self._expected.prefix_length - self._size_bytes, 0)
+        prefix_left = max(self._prefix_length - self._size_bytes, 0)
         self._prefix.update(memoryview(chunk)[:prefix_left])
         self._data.update(memoryview(chunk)[prefix_left:])
         self._size_bytes += len(chunk)
 
-    def damage(self) -> str:
-        """Return the reason for Damaged when the bytes are not the stored bytes; '' when they are."""
-        if self._size_bytes != self._expected.size_bytes:
-            return "object-short"
-        hashes = self._prefix.hexdigest(), self._data.hexdigest()
-        return "" if hashes == (self._expected.prefix_hash, self._expected.data_hash) else "object-altered"
+    @property
+    def content(self) -> ContentBytes:
+        """The bytes so far."""
+        return ContentBytes(self._size_bytes, self._prefix.hexdigest(), self._data.hexdigest())
+
+
+def _damage(content: ContentBytes, expected: ExpectedBytes) -> str:
+    """Return the reason for Damaged when the bytes are not the stored bytes; '' when they are."""
+    if content.size_bytes != expected.size_bytes:
+        return "object-short"
+    hashes = content.prefix_hash, content.data_hash
+    return "" if hashes == (expected.prefix_hash, expected.data_hash) else "object-altered"
 
 
 def _reported_damage(location: Location, reason: str) -> Damaged:

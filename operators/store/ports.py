@@ -43,12 +43,16 @@ class ListedObject:
 
 
 class NoEnvelope(Rejected):
-    """The object has no envelope: this archive did not write it, or its metadata are lost; `etag` is its version's tag."""
+    """The object has no envelope: this archive did not write it, or its metadata are lost.
 
-    def __init__(self, size_bytes: int, etag: str) -> None:
+    `etag` is its version's tag, `modified_at` its time as StoredObject has it.
+    """
+
+    def __init__(self, size_bytes: int, etag: str, modified_at: datetime | None = None) -> None:
         super().__init__("no-envelope")
         self.size_bytes = size_bytes
         self.etag = etag
+        self.modified_at = modified_at
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from operators.catalog.rows import (
     CommandRow,
     ConflictRow,
     Content,
+    DamageRow,
     DecisionRow,
     DueRow,
     InstanceKey,
@@ -67,6 +68,7 @@ class MemoryTables:
     decisions: dict[tuple[str, str, str, str, str], DecisionRow] = field(default_factory=dict)
     dues: dict[tuple[str, str, UUID], DueRow] = field(default_factory=dict)
     policies: dict[tuple[str, str, str], PolicyRow] = field(default_factory=dict)
+    damage: dict[tuple[str, str, str, str], DamageRow] = field(default_factory=dict)
     hidden: set[tuple[str, ...]] = field(default_factory=set)
     applied: dict[tuple[Shard, TopicPartition], int] = field(default_factory=dict)
     waiting: dict[tuple[Shard, UUID], WaitingDueRow] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """The catalog's reader in memory: the same answers from rows in dicts."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import orjson
@@ -18,13 +18,15 @@ from operators.catalog.ports import (
     StudyResult,
 )
 from operators.catalog.query import Match, Query, is_met
-from operators.catalog.rows import InstanceRow, PolicyRow, RevisionRow, StudyKey
+from operators.catalog.rows import DamageRow, InstanceRow, PolicyRow, RevisionRow, StudyKey
 from operators.connectors.memory.catalog import MemoryTables
 from operators.connectors.memory.history import history_rows
 from operators.connectors.memory.stores import Failing
 from operators.dicom.attributes import Level
 from operators.dicom.element_json import DicomJson
 
+# The fields of a location that an instance's row has by the same names.
+LOCATED = tuple(each.name for each in fields(Location) if each.name not in ("frames", "is_marked"))
 # The row of a result and the rows above it, by level.
 Lineage = dict[Level, Any]
 
@@ -56,15 +58,19 @@ class MemoryQueries(Failing):
             for lineage in self._lineages(tenant, "instance")
             if lineage["instance"].study_uid == study_uid and series_uid in (None, lineage["instance"].series_uid)
         ]
-        return tuple(
-            _location(lineage["instance"], _short(lineage["instance"].frames)) for lineage in sorted(found, key=_order)
-        )
+        rows = [lineage["instance"] for lineage in sorted(found, key=_order)]
+        return tuple(self._location(row, _short(row.frames)) for row in rows)
 
     async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
         """Return a shown instance with its frames; None when there is no such instance."""
         self.before_request("catalog")
         row = self._shown_row((tenant, study_uid, sop_uid))
-        return _location(row, row.frames) if row and row.series_uid == series_uid else None
+        return self._location(row, row.frames) if row and row.series_uid == series_uid else None
+
+    async def marks(self, tenant: str, study_uid: str, object_key: str) -> tuple[DamageRow, ...]:
+        """Return the marks of an object."""
+        self.before_request("catalog")
+        return tuple(row for key, row in sorted(self.rows.damage.items()) if key[:3] == (tenant, study_uid, object_key))
 
     async def shown(self, tenant: str, instances: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Precedence]:
         """Return the precedence of the shown content of each of these instances that the catalog shows."""
@@ -103,6 +109,11 @@ class MemoryQueries(Failing):
     def _shown_row(self, key: tuple[str, str, str]) -> InstanceRow | None:
         """Return an instance's row if its study is not hidden."""
         return self.rows.instances.get(key) if key[:2] not in self.rows.hidden else None
+
+    def _location(self, row: InstanceRow, frames: bytes) -> Location:
+        place = (row.tenant, row.study_uid, row.object_key)
+        is_marked = any(key[:3] == place for key in self.rows.damage)
+        return Location(**{name: getattr(row, name) for name in LOCATED}, frames=frames, is_marked=is_marked)
 
     def _lineages(self, tenant: str, level: Level) -> Iterator[Lineage]:
         """Yield every shown row of a level together with the rows above it."""
@@ -168,21 +179,3 @@ RESULTS: Mapping[Level, Any] = {
 
 def _short(frames: bytes) -> bytes:
     return frames if len(frames) <= SHORT_FRAMES_BYTES else b""
-
-
-def _location(row: InstanceRow, frames: bytes) -> Location:
-    return Location(
-        study_uid=row.study_uid,
-        series_uid=row.series_uid,
-        sop_uid=row.sop_uid,
-        sop_class=row.sop_class,
-        transfer_syntax=row.transfer_syntax,
-        object_key=row.object_key,
-        tier=row.tier,
-        size_bytes=row.size_bytes,
-        data_hash=row.data_hash,
-        prefix_length=row.prefix_length,
-        header_length=row.header_length,
-        prefix_hash=row.prefix_hash,
-        frames=frames,
-    )

@@ -126,7 +126,7 @@ class MemoryObjectStore(Failing):
         if found is None:
             return None
         if not found.metadata:
-            raise NoEnvelope(len(found.data), found.etag)
+            raise NoEnvelope(len(found.data), found.etag, found.modified_at)
         envelope = Envelope.from_metadata(found.metadata)
         return StoredObject(key, len(found.data), envelope, found.etag, found.modified_at)
 

@@ -23,7 +23,7 @@ from operators.catalog.ports import (
     StudyResult,
 )
 from operators.catalog.query import BY_PATH, Match, Query, like_pattern
-from operators.catalog.rows import PolicyRow, RevisionRow
+from operators.catalog.rows import DamageRow, PolicyRow, RevisionRow
 from operators.connectors.postgres.connecting import CONNECT_S, SET_TENANT, parameters, pool_name, unavailable
 from operators.connectors.postgres.history import read_history
 from operators.connectors.postgres.selecting import columns_of, row_of
@@ -138,12 +138,16 @@ LOCATION: LiteralString = """
 SHORT_FRAMES: LiteralString = (
     f"CASE WHEN octet_length(instance.frames) <= {SHORT_FRAMES_BYTES} THEN instance.frames ELSE '' END"
 )
-LOCATE_STUDY: LiteralString = f"""{LOCATION}, {SHORT_FRAMES} FROM instance {JOINS["series"]}
+# The marks of a study are nearly always none: they are read once a statement, not once an instance.
+IS_MARKED: LiteralString = (
+    "instance.object_key IN (SELECT damage.object_key FROM damage WHERE damage.tenant = %s AND damage.study_uid = %s)"
+)
+LOCATE_STUDY: LiteralString = f"""{LOCATION}, {SHORT_FRAMES}, {IS_MARKED} FROM instance {JOINS["series"]}
     WHERE tenant = %s AND study_uid = %s AND {SHOWN["instance"]}
     ORDER BY series.series_number, series.series_uid, instance.instance_number, instance.sop_uid"""
-LOCATE_SERIES: LiteralString = f"""{LOCATION}, {SHORT_FRAMES} FROM instance
+LOCATE_SERIES: LiteralString = f"""{LOCATION}, {SHORT_FRAMES}, {IS_MARKED} FROM instance
     WHERE tenant = %s AND study_uid = %s AND series_uid = %s AND {SHOWN["instance"]} ORDER BY instance_number, sop_uid"""
-LOCATE_ONE: LiteralString = f"""{LOCATION}, instance.frames FROM instance
+LOCATE_ONE: LiteralString = f"""{LOCATION}, instance.frames, {IS_MARKED} FROM instance
     WHERE tenant = %s AND study_uid = %s AND series_uid = %s AND sop_uid = %s AND {SHOWN["instance"]}"""
 # A SOP Instance UID is found in other studies of the list too, which hardly occurs; a join of pairs takes twice as long.
 # The list of studies leaves out partitions when the statement is planned: for one study 15 of 16.
@@ -157,6 +161,11 @@ SHOWN_CONTENTS: LiteralString = f"""
 LAST_REVISION = (
     sql.SQL("SELECT {} FROM revision WHERE tenant = %s AND study_uid = %s ORDER BY revision DESC LIMIT 1")
     .format(columns_of(RevisionRow, "revision"))
+    .as_bytes()
+)
+MARKS = (
+    sql.SQL("SELECT {} FROM damage WHERE tenant = %s AND study_uid = %s AND object_key = %s ORDER BY tier")
+    .format(columns_of(DamageRow, "damage"))
     .as_bytes()
 )
 POLICIES = (
@@ -230,16 +239,23 @@ class PostgresQueries:
 
     async def locate(self, tenant: str, study_uid: str, series_uid: str | None = None) -> tuple[Location, ...]:
         """Return the shown instances of a study or series, in order of series and instance number, without long frames."""
+        study = (tenant, study_uid)
         if series_uid is None:
-            rows = await self._fetch(tenant, LOCATE_STUDY.encode(), (tenant, study_uid))
+            rows = await self._fetch(tenant, LOCATE_STUDY.encode(), (*study, *study))
         else:
-            rows = await self._fetch(tenant, LOCATE_SERIES.encode(), (tenant, study_uid, series_uid))
+            rows = await self._fetch(tenant, LOCATE_SERIES.encode(), (*study, *study, series_uid))
         return tuple(Location(*row) for row in rows)
 
     async def locate_one(self, tenant: str, study_uid: str, series_uid: str, sop_uid: str) -> Location | None:
         """Return a shown instance with its frames; None when there is no such instance."""
-        rows = await self._fetch(tenant, LOCATE_ONE.encode(), (tenant, study_uid, series_uid, sop_uid))
+        study = (tenant, study_uid)
+        rows = await self._fetch(tenant, LOCATE_ONE.encode(), (*study, *study, series_uid, sop_uid))
         return Location(*rows[0]) if rows else None
+
+    async def marks(self, tenant: str, study_uid: str, object_key: str) -> tuple[DamageRow, ...]:
+        """Return the marks of an object."""
+        rows = await self._fetch(tenant, MARKS, (tenant, study_uid, object_key))
+        return tuple(row_of(DamageRow, row) for row in rows)
 
     async def shown(self, tenant: str, instances: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Precedence]:
         """Return the precedence of the shown content of each of these instances that the catalog shows."""

@@ -400,4 +400,4 @@ def _stored_object(key: str, headers: CIMultiDictProxy[str]) -> StoredObject:
     try:
         return StoredObject(key, size_bytes, Envelope.from_metadata(metadata), etag, modified_at)
     except (KeyError, ValueError) as error:
-        raise NoEnvelope(size_bytes, etag) from error
+        raise NoEnvelope(size_bytes, etag, modified_at) from error

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import pytest
 
 from operators.access.principal import Principal
 from operators.catalog.ports import Location
+from operators.catalog.rows import DamageRow
 from operators.connectors.memory.queries import MemoryQueries
 from operators.connectors.memory.stores import MemoryObjectStore, Outage, StoredBytes
 from operators.errors import Unavailable, Unreadable
@@ -19,9 +21,9 @@ from operators.retrieval.reading import (
     NotFound,
     read_object,
 )
-from schemas.objects import Bucket
+from schemas.objects import TIERS, Bucket
 from schemas.telemetry import API_DAMAGED
-from tests.support.worlds.reading import World, part10
+from tests.support.worlds.reading import BEGAN, World, part10
 
 PRINCIPAL = Principal("local", "loopback", "peer address")
 UIDS = ("1.2.3", "1.2.3.1", "1.2.3.1.1")
@@ -330,3 +332,115 @@ def test_an_object_at_a_store_that_is_not_well_does_not_count_as_damaged() -> No
 
     with pytest.raises(Unavailable):
         asyncio.run(read())
+
+
+def mark(world: World, tier: str = "hot", modified_at: datetime | None = None) -> None:
+    """Mark every object in a tier as damaged, as it is there now, or of this time."""
+    for row in world.catalog.tables.instances.values():
+        held = world.objects.objects.get((TIERS[tier], row.object_key))
+        made = DamageRow(
+            tenant=row.tenant,
+            study_uid=row.study_uid,
+            object_key=row.object_key,
+            tier=tier,
+            reason="hash",
+            modified_at=modified_at or (held.modified_at if held else None),
+            found_at=BEGAN,
+        )
+        world.catalog.tables.damage[row.tenant, row.study_uid, row.object_key, tier] = made
+
+
+def copy_to(world: World, bucket: Bucket, **changes: object) -> None:
+    """Copy every object to a tier, with these changes."""
+    for (_, key), held in list(world.objects.objects.items()):
+        world.objects.objects[bucket, key] = replace(held, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "read_some",
+    [
+        lambda reader, location: reader.stream_range(location, 10, 300),
+        lambda reader, location: reader.stream_whole(location),
+    ],
+    ids=["range", "whole"],
+)
+def test_marked_bytes_are_not_read_unless_another_tier_has_them(
+    read_some: Callable[[ArchiveReader, Location], AsyncGenerator[bytes, None]],
+) -> None:
+    async def read(copied: Callable[[World], None]) -> bytes:
+        world, reader = await archive(ONE)
+        copied(world)
+        mark(world)
+        change_hot_bytes(world, altered)
+        return await collected(read_some(reader, await reader.locate_one(*UIDS)))
+
+    with pytest.raises(Damaged, match="object-marked"):
+        asyncio.run(read(lambda _: None))
+    assert asyncio.run(read(lambda world: copy_to(world, Bucket.COLD))) in (ONE, ONE[10:300])
+
+
+def change_hot_bytes(world: World, change: Callable[[bytes], bytes]) -> None:
+    for (bucket, key), held in list(world.objects.objects.items()):
+        if bucket is Bucket.HOT:
+            world.objects.objects[bucket, key] = replace(held, data=change(held.data))
+
+
+async def read_with(change: Callable[[World], None]) -> bytes:
+    """Return a range of an object that is marked and then changed."""
+    world, reader = await archive(ONE)
+    mark(world)
+    change(world)
+    return await reader.read_range(await reader.locate_one(*UIDS), 10, 300)
+
+
+LATER = BEGAN + timedelta(days=1)
+
+
+def mark_the_cold_one_alone(world: World) -> None:
+    world.catalog.tables.damage.clear()
+    mark(world, "cold")
+
+
+def copy_and_mark_the_copy(world: World) -> None:
+    copy_to(world, Bucket.COLD)
+    mark(world, "cold")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda world: copy_to(world, Bucket.HOT, modified_at=LATER),
+        lambda world: world.catalog.tables.damage.clear(),
+        lambda world: mark(world, modified_at=BEGAN),
+        mark_the_cold_one_alone,
+    ],
+    ids=["replaced", "healed", "of an earlier object", "in another tier"],
+)
+def test_a_mark_that_does_not_speak_of_the_object_that_is_there_is_not_heeded(change: Callable[[World], None]) -> None:
+    assert asyncio.run(read_with(change)) == ONE[10:300]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _: None,
+        lambda world: copy_to(world, Bucket.COLD, metadata={}),
+        lambda world: copy_to(world, Bucket.COLD, data=ONE + b"more"),
+        copy_and_mark_the_copy,
+        lambda world: copy_to(world, Bucket.HOT, metadata={}),
+    ],
+    ids=["no copy", "without an envelope", "another size", "marked too", "its envelope is lost"],
+)
+def test_a_copy_is_used_only_if_it_is_the_same_object_and_not_marked(change: Callable[[World], None]) -> None:
+    with pytest.raises(Damaged, match="object-marked"):
+        asyncio.run(read_with(change))
+
+
+def test_an_object_that_its_tier_has_lost_is_read_from_another() -> None:
+    async def read() -> bytes:
+        world, reader = await archive(ONE)
+        copy_to(world, Bucket.WARM)
+        del world.objects.objects[Bucket.HOT, (await reader.locate_one(*UIDS)).object_key]
+        return await reader.read_range(await reader.locate_one(*UIDS), 10, 300)
+
+    assert asyncio.run(read()) == ONE[10:300]
