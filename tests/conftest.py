@@ -31,14 +31,17 @@ settings.load_profile("fluoro")
 
 # The folders of tests that send to whole archives with pynetdicom.
 SENDING = ("e2e", "faults")
+# The tests that fill the archive of these folders, which each audit reads as a whole: they run after all others.
+FILLING = ("test_many_senders.py",)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ignore the socket of a refused connection, which pynetdicom leaves unclosed until it is collected."""
+    """Ignore the socket of a refused connection, which pynetdicom leaves unclosed until it is collected; order the tests."""
     unclosed = "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
     for item in items:
         if any(Path(__file__).with_name(folder) in item.path.parents for folder in SENDING):
             item.add_marker(pytest.mark.filterwarnings(unclosed))
+    items.sort(key=lambda item: item.path.name in FILLING)
 
 
 @pytest.fixture(scope="session")
