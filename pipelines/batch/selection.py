@@ -44,11 +44,11 @@ class Selection:
 
 def add_selection(parser: ArgumentParser) -> None:
     """Add the arguments that select a part of the store."""
-    parser.add_argument("--tenant", type=_tenant, help="only of this tenant (default: all tenants)")
+    parser.add_argument("--tenant", type=tenant_name, help="only of this tenant (default: all tenants)")
     parser.add_argument("--study", type=_uid, metavar="UID", help="only this study, by its Study Instance UID")
     span = "only studies of which the store took an object {} this time; a date is a whole day"
-    parser.add_argument("--stored-from", type=_beginning, metavar="TIME", help=span.format("from"))
-    parser.add_argument("--stored-to", type=_end, metavar="TIME", help=span.format("before the end of"))
+    parser.add_argument("--stored-from", type=beginning, metavar="TIME", help=span.format("from"))
+    parser.add_argument("--stored-to", type=end, metavar="TIME", help=span.format("before the end of"))
 
 
 def selection_of(options: Namespace) -> Selection:
@@ -56,7 +56,8 @@ def selection_of(options: Namespace) -> Selection:
     return Selection(options.tenant, options.study, options.stored_from, options.stored_to)
 
 
-def _tenant(text: str) -> str:
+def tenant_name(text: str) -> str:
+    """Read the name of a tenant; raises ArgumentTypeError."""
     if not TENANT.fullmatch(text):
         raise ArgumentTypeError(f"{text!r} should be 1 to 32 of a-z, 0-9 and -")
     return text
@@ -68,12 +69,13 @@ def _uid(text: str) -> str:
     return text
 
 
-def _beginning(text: str) -> datetime:
+def beginning(text: str) -> datetime:
+    """Read a date or a time as the first moment of a time; raises ArgumentTypeError."""
     return _moment(text, days=0)
 
 
-def _end(text: str) -> datetime:
-    """Read a date as the first moment after it, a time as itself."""
+def end(text: str) -> datetime:
+    """Read a date as the first moment after it, a time as itself; raises ArgumentTypeError."""
     return _moment(text, days=1)
 
 

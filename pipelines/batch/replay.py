@@ -1,0 +1,198 @@
+"""Send rejected records to their topics once more: `python -m pipelines.batch.replay`.
+
+A record that a job could not process is in the topic record-rejected, with its key and bytes. Once its cause is mended,
+this command appends it to its topic again, as it was, so that the jobs that read that topic process it. Without --send
+it prints what it would send, and sends nothing: topic, partition, offset, reason, sizes, and no patient data.
+
+A record is sent once, however many jobs have rejected it, and records of one key in the order in which they lay. What
+the jobs know already changes nothing. After each portion the command waits until the jobs have read it, says what was
+rejected again, and sends no more once that is much: a job that rejects too many records stops.
+
+A time without a zone is this machine's own, and a date is a whole day. The settings are FLUORO_BROKER_*; see .env.example.
+Exit status: 0 done, 1 not all was sent, or some came back, 2 for wrong arguments or settings, 130 stopped by Ctrl-C.
+"""
+
+import os
+import sys
+import time
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from operators.connectors.kafka.positions import Positions
+from operators.errors import Unavailable
+from operators.stream.letters import DeadLetter, LetterSelection, RejectedRecord, RejectedRecords
+from pipelines.batch.dead_letters import LetterReading, Spans, spans_of
+from pipelines.batch.letter_selection import add_selection, selection_of
+from pipelines.batch.resending import NotRead, Resending, TooManyBack, why_not
+from schemas.settings.reading import SettingsError, load
+from schemas.settings.servers import BrokerSettings
+from schemas.telemetry import set_up_logs
+
+WAIT_S = 60.0
+PROGRESS_S = 2.0
+HEADINGS = ("TOPIC", "PARTITION", "OFFSET", "BYTES", "REJECTED BY", "TIMES", "REASON")
+
+
+@dataclass
+class Progress:
+    """What is being done, said on standard error every few seconds."""
+
+    next_at: float = field(default_factory=lambda: time.monotonic() + PROGRESS_S)
+
+    def say(self, line: str) -> None:
+        """Print the line if the last one is some seconds old."""
+        if time.monotonic() >= self.next_at:
+            self.next_at = time.monotonic() + PROGRESS_S
+            print(line, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One run of the command: which dead letters, of which spans of their topic."""
+
+    broker: BrokerSettings
+    positions: Positions
+    selection: LetterSelection
+    spans: Spans
+    progress: Progress
+
+    def letters(self, left_out: Counter[tuple[str, str]] | None = None) -> Iterator[DeadLetter]:
+        """Yield the selected dead letters whose records can be sent; count the others by topic and the reason why not."""
+        reading = LetterReading(self.broker, self.spans)
+        for letter in reading.letters():
+            self.progress.say(f"read {reading.done} of {reading.records} dead letters")
+            if not self.selection.includes(letter):
+                continue
+            if (reason := why_not(letter.event.origin_topic)) is None:
+                yield letter
+            elif left_out is not None:
+                left_out[letter.event.origin_topic, reason] += 1
+        if reading.unreadable and left_out is not None:
+            print(f"{reading.unreadable} records of the topic are no dead letters of this release", file=sys.stderr)
+
+    def found(self) -> RejectedRecords:
+        """Return the records to send, and say what cannot be sent."""
+        records, left_out = RejectedRecords(), Counter[tuple[str, str]]()
+        for letter in self.letters(left_out):
+            records.add(letter)
+        for (topic, reason), count in left_out.items():
+            print(f"{count} dead letters of {topic} are left out: {reason}", file=sys.stderr)
+        return records
+
+    def in_order(self, records: RejectedRecords) -> Iterator[DeadLetter]:
+        """Yield a dead letter of each record, those of one key in the order in which their records lay."""
+        queue = records.queue()
+        for letter in self.letters():
+            yield from queue.put(letter)
+        yield from queue.rest()
+
+
+def replay(options: Namespace, environ: Mapping[str, str]) -> int:
+    """Print or send what the arguments ask for; return the exit status. Raises SettingsError, Unavailable, NotRead."""
+    broker, selection = load(BrokerSettings, environ), selection_of(options)
+    positions = Positions(broker)
+    spans = spans_of(positions, selection.rejected_from, selection.rejected_to)
+    run = Replay(broker, positions, selection, spans, Progress())
+    records = run.found()
+    if not options.send:
+        print_plan(records)
+        return 0
+    return send(run, records, options.wait)
+
+
+def print_plan(records: RejectedRecords) -> None:
+    """Print what would be sent, a line for each record."""
+    found = records.in_order()
+    if found:
+        print("\n".join(table([HEADINGS, *map(columns, found)])))
+    size = sum(one.size_bytes for one in found)
+    told = f"{len(found)} records would be sent, {size} bytes."
+    print(f"{told} Nothing was sent: --send sends them." if found else "Nothing to send.")
+
+
+def columns(record: RejectedRecord) -> tuple[str, ...]:
+    """Return the columns of a record in the plan."""
+    topic, partition, offset = record.origin
+    by, why = ",".join(sorted(record.operators)), ",".join(sorted(record.reasons))
+    return (topic, str(partition), str(offset), str(record.size_bytes), by, str(record.times), why)
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield rows as aligned lines, without what could control a terminal: anybody who may write the topic chose some."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        yield "".join(one if one.isprintable() else "?" for one in "  ".join(cells).rstrip())
+
+
+def send(run: Replay, records: RejectedRecords, wait_s: float) -> int:
+    """Send the records, and print what became of them; return the exit status. Raises Unavailable, NotRead, TooManyBack."""
+    total = len(records.by_id)
+
+    def acknowledged(_: DeadLetter) -> None:
+        run.progress.say(f"sent {resending.sent} of {total} records")
+
+    resending = Resending(run.broker, run.positions, wait_s, acknowledged)
+    try:
+        resending.send(run.in_order(records))
+    finally:
+        print_result(resending, total)
+    return 1 if resending.came_back or resending.refused else 0
+
+
+def print_result(resending: Resending, total: int) -> None:
+    """Print what was sent, and what came back: where it lies now, and why it was rejected."""
+    for one in resending.came_back:
+        topic, partition, offset = one.sent.origin
+        where = (
+            f"{topic}/{partition} {offset}, now at {one.again.event.origin_partition}/{one.again.event.origin_offset}"
+        )
+        print(f"rejected again: {where}: {one.again.event.reason}, by {one.again.event.operator}")
+    refused = f", {resending.refused} refused by the broker for their size" if resending.refused else ""
+    back = f", {len(resending.came_back)} rejected again" if resending.wait_s else "; nobody has looked what came back"
+    print(f"{resending.sent} of {total} records sent{refused}{back}.")
+
+
+def make_parser() -> ArgumentParser:
+    """Return the parser of the arguments."""
+    parser = ArgumentParser(
+        prog="python -m pipelines.batch.replay", description=__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
+    add_selection(parser)
+    parser.add_argument("--send", action="store_true", help="send the records (default: print them)")
+    waiting = "how long to wait for the jobs to read a portion; 0: send all, and do not look what comes back"
+    parser.add_argument(
+        "--wait", type=float, default=WAIT_S, metavar="SECONDS", help=f"{waiting} (default: {WAIT_S:g})"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    options = make_parser().parse_args(arguments)
+    try:
+        return replay(options, os.environ)
+    except SettingsError as error:
+        return fail(str(error), 2)
+    except Unavailable as error:
+        return fail(f"the broker cannot be used: {error.why or 'it does not answer'}", 1)
+    except (NotRead, TooManyBack) as error:
+        return fail(str(error), 1)
+    except BrokenPipeError:
+        sys.stdout = None
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def fail(line: str, status: int) -> int:
+    """Print a line about a failure; return the exit status."""
+    print(line, file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    set_up_logs("replay", without=["broker_client_error"])
+    sys.exit(main())
