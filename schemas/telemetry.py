@@ -267,6 +267,10 @@ JOB_RUNNING = Gauge("fluoro_job_running", "1 while all tasks of a job run, else 
 JOB_STOPPED = Gauge(
     "fluoro_job_stopped", "1 while a job has stopped for good and waits for an operator, else 0.", ["job_name"]
 )
+DEAD_LETTERS = Gauge(
+    "fluoro_dead_letters_written",
+    "Dead letters that were ever written into record-rejected, by all jobs, as the broker counts them.",
+)
 
 # The processes, and the metrics that each serves.
 GATEWAY, WEB, LAUNCHER = "gateway", "web", "jobs"
@@ -286,5 +290,5 @@ _READING = (API_REQUESTS, API_SECONDS, API_DAMAGED, API_LIMITED, API_RENDERED, A
 SERVED: Mapping[str, tuple[MetricWrapperBase, ...]] = {
     GATEWAY: (*_ANY, *_INTAKE, *_DIMSE),
     WEB: (*_ANY, *_INTAKE, COMMANDS_ASKED, *_STOW, *_READING),
-    LAUNCHER: (LOG_LINES_LOST, JOB_RUNNING, JOB_STOPPED),
+    LAUNCHER: (LOG_LINES_LOST, JOB_RUNNING, JOB_STOPPED, DEAD_LETTERS),
 }

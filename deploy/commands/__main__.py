@@ -12,7 +12,7 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter, _SubParsersAction
 from collections.abc import Iterator, Sequence
 
-from deploy.commands import conflicts, jobs, topics, transfers
+from deploy.commands import conflicts, dead_letters, jobs, topics, transfers
 from deploy.commands.command import CommandGroup, OperatorCommand
 from deploy.commands.policies import group as policies
 from deploy.commands.problems import run
@@ -27,6 +27,7 @@ COMMANDS: tuple[CommandGroup | OperatorCommand, ...] = (
     quarantine.GROUP,
     conflicts.GROUP,
     jobs.GROUP,
+    dead_letters.GROUP,
     topics.GROUP,
     transfers.COMMAND,
 )

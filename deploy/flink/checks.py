@@ -1,4 +1,7 @@
-"""What the launcher checks while its jobs run: rows that went back, and records that are about to expire unread."""
+"""What the launcher checks while its jobs run.
+
+Rows that went back, records that are about to expire unread, and records that were rejected.
+"""
 
 import time
 from collections.abc import Callable, Iterable
@@ -9,11 +12,16 @@ from deploy.flink.rest import JobState
 from operators.errors import Unavailable
 from pipelines.jobs import CATALOG, JOBS
 from pipelines.launch import expiry, rows
+from pipelines.launch.losses import BrokerPositions
 from pipelines.launch.rows import Servers, Suspicion
 from schemas.settings.jobs import JobSettings
+from schemas.telemetry import DEAD_LETTERS
+from schemas.topics import RECORD_REJECTED
 
 ROWS_S = 10.0
 EXPIRY_S = 60.0
+LETTERS_S = 30.0
+SEE_LETTERS = "python -m deploy.commands dead-letters list"
 
 log = structlog.get_logger()
 
@@ -26,11 +34,15 @@ class RegularChecks:
         self._servers = servers
         self._clock = clock
         self._rows_at = self._expiry_at = clock()
+        # At once: what comes later is compared with it.
+        self._letters_at = self._rows_at - LETTERS_S
+        self._letters: int | None = None
         self._suspected: Suspicion | None = None
 
     def have_found_lost_rows(self, states: Iterable[JobState]) -> bool:
         """Do the checks that are due; True if the catalog's rows are behind what its job, which runs, has read."""
         try:
+            self._count_dead_letters()
             self._report_expiry()
             return self._has_lost_rows(states)
         except Unavailable as error:
@@ -57,3 +69,19 @@ class RegularChecks:
             self._expiry_at = now
             expiry.report_lag(self._servers.broker, JOBS, int(time.time() * 1000))
             expiry.report_waiting(self._servers, self._settings)
+
+    def _count_dead_letters(self) -> None:
+        """Set the metric of dead letters, and log how many have come since the last time."""
+        now = self._clock()
+        if now - self._letters_at < LETTERS_S:
+            return
+        self._letters_at = now
+        before, self._letters = self._letters, written(self._servers.broker)
+        DEAD_LETTERS.set(self._letters)
+        if before is not None and self._letters > before:
+            log.warning("records_rejected", dead_letters=self._letters - before, do=SEE_LETTERS)
+
+
+def written(broker: BrokerPositions) -> int:
+    """Return how many dead letters were ever written. Raises Unavailable."""
+    return sum(extent.end for extent in broker.extents([RECORD_REJECTED.name]).values())

@@ -362,6 +362,12 @@ JOBS = Dashboard(
             ),
         ),
         Panel(
+            "Dead letters",
+            "Written in the last hour: each is a record that a job could not process.",
+            "short",
+            (Curve("max(fluoro_dead_letters_written - min_over_time(fluoro_dead_letters_written[1h]))"),),
+        ),
+        Panel(
             "Restarts",
             "How often a job was restarted since it was submitted; the log has the line job_failed.",
             "short",

@@ -14,6 +14,7 @@ from pipelines.jobs import CATALOG, STUDY
 from pipelines.launch import losses
 from pipelines.launch.rows import BEHIND_S, Servers
 from schemas.settings.jobs import JobSettings
+from schemas.telemetry import DEAD_LETTERS
 from tests.unit.pipelines.launch.test_losses import Broker
 from tests.unit.pipelines.launch.test_rows import PLACE, applied
 
@@ -82,3 +83,23 @@ def test_lag_is_reported_once_a_minute(settings: JobSettings) -> None:
 
     assert EXPIRY_S == 60
     assert [line["event"] for line in logs] == ["job_lag_alarm"]
+
+
+def test_dead_letters_are_counted_and_new_ones_are_logged_once(settings: JobSettings) -> None:
+    clock, broker = Clock(), Broker()
+    checks = RegularChecks(settings, Servers(broker, MemoryProgress()), clock)
+    checks.have_found_lost_rows([])
+    before = DEAD_LETTERS.collect()
+    broker.end += 3
+    with capture_logs() as logs:
+        found_at(checks, clock)
+
+    assert [value.samples[0].value for value in (*before, *DEAD_LETTERS.collect())] == [20, 23]
+    assert [line for line in logs if line["event"] == "records_rejected"] == [
+        {
+            "event": "records_rejected",
+            "log_level": "warning",
+            "dead_letters": 3,
+            "do": "python -m deploy.commands dead-letters list",
+        }
+    ]
