@@ -1,5 +1,6 @@
 """Events as bytes and back: Avro's single-object encoding, which is a marker, a fingerprint of the schema, and a body."""
 
+import dataclasses
 import io
 import json
 import re
@@ -12,6 +13,7 @@ from typing import Any, TypeVar, cast
 import fastavro
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
+from schemas import events
 from schemas.events import (
     EVENTS,
     Event,
@@ -31,10 +33,13 @@ from schemas.packing import Pack, packing
 T = TypeVar("T")
 
 AVRO = Path(__file__).parent / "avro"
+FILES = "*/*.avsc"
 MARKER = b"\xc3\x01"
 HEADER_BYTES = 10
 
 CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
+NO_SCHEMA = "no schema with fingerprint {} in schemas/avro"
+NO_SCHEMA_TEXT = re.compile(NO_SCHEMA.format("([0-9a-f]{16})"))
 
 
 class NotAnEvent(ValueError):
@@ -68,14 +73,14 @@ def encode(event: Event) -> bytes:
 def decode(data: bytes) -> Event:
     """Return the event in these bytes, converted to the newest version of its schema.
 
-    Raises NotAnEvent, and UnknownSchema when the bytes were written with a schema that is not in schemas/avro.
+    Raises NotAnEvent, and UnknownSchema when the bytes were written with a schema that is not in schemas/avro, or are an
+    event that this release does not have. A schema that is put there later is found.
     """
     if data[:2] != MARKER or len(data) < HEADER_BYTES:
         raise NotAnEvent("no single-object marker")
-    writer = by_fingerprint().get(data[2:HEADER_BYTES])
-    if writer is None:
-        raise UnknownSchema(f"no schema with fingerprint {data[2:HEADER_BYTES].hex()} in schemas/avro")
-    kind = _classes()[writer.name]
+    writer = _writer(data[2:HEADER_BYTES])
+    if (kind := _classes().get(writer.name)) is None:
+        raise UnknownSchema(f"this release has no event {writer.name}")
     reader = newest(kind.__name__)
     # Not the same schema twice: fastavro would compare the two for each event, field by field if threads loaded each.
     converted_to = None if writer.number == reader.number else reader.schema
@@ -89,7 +94,7 @@ def decode(data: bytes) -> Event:
 @cache
 def versions() -> tuple[SchemaVersion, ...]:
     """Return every schema file, sorted by event, the oldest version first."""
-    return tuple(sorted((_load(path) for path in AVRO.glob("*/*.avsc")), key=lambda v: (v.name, v.number)))
+    return tuple(sorted((_load(path) for path in AVRO.glob(FILES)), key=lambda v: (v.name, v.number)))
 
 
 @cache
@@ -100,9 +105,47 @@ def by_fingerprint() -> dict[bytes, SchemaVersion]:
 
 @cache
 def newest(event: str) -> SchemaVersion:
-    """Return the newest schema of an event class such as InstanceStored: events are written with it, and read into it."""
+    """Return the newest schema of an event class such as InstanceStored: events are written with it, and read into it.
+
+    A schema with a field that the class does not have is of a newer release: it is only read with.
+    """
     name = CAPITAL.sub("_", event).lower()
-    return max((v for v in versions() if v.name == name), key=lambda v: v.number)
+    return max((v for v in versions() if v.name == name and _has_class(v.schema)), key=lambda v: v.number)
+
+
+def is_there_now(told: str) -> bool:
+    """True if the text is of an UnknownSchema, and the schema that it lacked is in schemas/avro by now."""
+    lacked = NO_SCHEMA_TEXT.search(told)
+    try:
+        return lacked is not None and _writer(bytes.fromhex(lacked[1])) is not None
+    except (UnknownSchema, OSError, ValueError):
+        # Or its file is still being written.
+        return False
+
+
+def _writer(crc: bytes) -> SchemaVersion:
+    """Return the schema with a fingerprint; the files are read again if there are others now. Raises UnknownSchema."""
+    found = by_fingerprint().get(crc)
+    if found is None and {version.path for version in versions()} != set(AVRO.glob(FILES)):
+        versions.cache_clear()
+        by_fingerprint.cache_clear()
+        found = by_fingerprint().get(crc)
+    if found is None:
+        raise UnknownSchema(NO_SCHEMA.format(crc.hex()))
+    return found
+
+
+def _has_class(schema: Any) -> bool:
+    """True if every record in a schema has a class with all of its fields."""
+    if isinstance(schema, list):
+        return all(map(_has_class, schema))
+    if not isinstance(schema, dict):
+        return True
+    if schema["type"] != "record":
+        return all(_has_class(schema[part]) for part in ("type", "items", "values") if part in schema)
+    kind = getattr(events, schema["name"].rpartition(".")[2], None)
+    known = {field.name for field in dataclasses.fields(kind)} if kind else set[str]()
+    return all(field["name"] in known and _has_class(field["type"]) for field in schema["fields"])
 
 
 @cache

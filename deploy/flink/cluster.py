@@ -204,6 +204,8 @@ def watch(
         running = [still_going(with_failure_logged(job, state), state) for job, state in pairs]
         if is_worker_lost(launch, pairs, workers, machine.pid):
             running = with_new_workers(launch, cluster, running, machine)
+        for name in stopped.resume_at_schema(launch.settings):
+            log.info("job_has_schema", job=name)
         running = with_resumed(launch, cluster, running)
         if checks.have_found_lost_rows([state for _, state in pairs]):
             running = begun_at_rows(launch, cluster, running)

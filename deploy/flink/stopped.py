@@ -15,6 +15,7 @@ from operators.stream.newer_release import UNKNOWN_SCHEMA, UNKNOWN_STATE
 from operators.stream.rejections import TOO_MANY_REJECTED
 from operators.stream.step import Stop
 from pipelines.jobs import JOBS
+from schemas.codec import is_there_now
 from schemas.settings.jobs import JobSettings
 from schemas.topics import RECORD_REJECTED
 
@@ -25,7 +26,10 @@ ADVICE: Mapping[str, str] = {
         f"read the rejected records in the topic {RECORD_REJECTED.name}; mend their sender or this release, or raise "
         f"FLUORO_JOB_REJECTED_IN_A_ROW and FLUORO_JOB_REJECTED_SHARE; then run: {RESUME}"
     ),
-    UNKNOWN_SCHEMA: "upgrade the jobs to the release of the gateways; they go on at their next start",
+    UNKNOWN_SCHEMA: (
+        "upgrade the jobs to the release of the gateways; or put the schema's file, from that release, into schemas/avro: the "
+        "job then goes on within seconds, without what is new in these events"
+    ),
     UNKNOWN_STATE: "start the release that wrote the job's state, or a newer one; the job goes on at that start",
 }
 ANY_REASON = f"mend the cause; then run: {RESUME}"
@@ -78,6 +82,12 @@ def resume_at_start(settings: JobSettings) -> None:
     for stopped in stopped_jobs(settings).values():
         if stopped.stop.reason in TRIED_AGAIN_AT_START:
             resume(stopped.name, settings)
+
+
+def resume_at_schema(settings: JobSettings) -> list[str]:
+    """Let the jobs go on that lacked a schema which is there by now; return their names."""
+    lacked = [one for one in stopped_jobs(settings).values() if one.stop.reason == UNKNOWN_SCHEMA]
+    return [one.name for one in lacked if is_there_now(one.stop.why) and resume(one.name, settings)]
 
 
 def _read(name: str, settings: JobSettings) -> StoppedJob | None:

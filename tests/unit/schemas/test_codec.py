@@ -4,7 +4,10 @@ import dataclasses
 import hashlib
 import io
 import json
+import shutil
+from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -141,3 +144,57 @@ def test_the_largest_event_fits_half_a_mebibyte() -> None:
     largest = dataclasses.replace(event, facts=dataclasses.replace(event.facts, **longest), frames=frames)
 
     assert 256 * 1024 < len(codec.encode(largest)) <= 512 * 1024
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the folder of schemas, as that of a process that starts now."""
+    copied = Path(shutil.copytree(codec.AVRO, tmp_path / "avro"))
+    caches = (codec.versions, codec.by_fingerprint, codec.newest, codec._packing, codec._classes)
+    monkeypatch.setattr(codec, "AVRO", copied)
+    for cache in caches:
+        cache.cache_clear()
+    yield copied
+    monkeypatch.undo()
+    for cache in caches:
+        cache.cache_clear()
+
+
+def newer(tmp_path: Path) -> tuple[bytes, str]:
+    """Return an event as the next release writes it, with new fields in the event and in its facts, and that schema."""
+    before = instance_stored(max(version.number for version in VERSIONS if version.name == "instance_stored"))
+    schema = json.loads(before.path.read_text())
+    facts = next(field["type"] for field in schema["fields"] if field["name"] == "facts")
+    for fields in (schema["fields"], facts["fields"]):
+        fields.append({"name": "colour", "type": ["null", "string"], "default": None})
+    path = tmp_path / "v99.avsc"
+    path.write_text(json.dumps(schema))
+    record = example(before)
+    return written(
+        codec._load(path), {**record, "colour": "red", "facts": record["facts"] | {"colour": "blue"}}
+    ), path.read_text()
+
+
+def test_a_schema_that_is_put_there_later_is_read_with_and_never_written_with(folder: Path, tmp_path: Path) -> None:
+    data, schema = newer(tmp_path)
+    known = codec.decode(written(instance_stored(4), example(instance_stored(4))))
+    with pytest.raises(codec.UnknownSchema) as unknown:
+        codec.decode(data)
+    before = codec.is_there_now(str(unknown.value))
+    (folder / "instance_stored" / "v5.avsc").write_text("{")
+    half_written = codec.is_there_now(str(unknown.value))
+    (folder / "instance_stored" / "v5.avsc").write_text(schema)
+
+    assert (before, half_written, codec.is_there_now(f"x/1 at offset 7: {unknown.value}")) == (False, False, True)
+    assert codec.decode(data) == known
+    assert codec.encode(known)[2 : codec.HEADER_BYTES] == instance_stored(4).fingerprint
+
+
+def test_an_event_that_this_release_does_not_have_is_unknown_although_its_schema_is_there(folder: Path) -> None:
+    (folder / "colour_chosen").mkdir()
+    path = folder / "colour_chosen" / "v1.avsc"
+    path.write_text(json.dumps({"type": "record", "name": "ColourChosen", "fields": []}))
+
+    with pytest.raises(codec.UnknownSchema, match="this release has no event colour_chosen") as unknown:
+        codec.decode(written(codec._load(path), {}))
+    assert not codec.is_there_now(str(unknown.value))

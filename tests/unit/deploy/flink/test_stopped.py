@@ -8,6 +8,7 @@ import pytest
 from deploy.flink import stopped
 from deploy.flink.stopped import StoppedJob, stopped_jobs
 from operators.stream.step import Stop
+from schemas import codec
 from schemas.settings.jobs import JobSettings
 
 SINCE = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -57,12 +58,24 @@ def test_a_start_tries_again_only_what_another_release_may_mend(settings: JobSet
     assert stopped_jobs(settings) == {"catalog": REJECTED}
 
 
+def test_a_job_goes_on_as_soon_as_the_schema_that_it_lacked_is_there(settings: JobSettings) -> None:
+    known, unknown = codec.versions()[0].fingerprint.hex(), bytes(8).hex()
+    for job, fingerprint in (("study", known), ("catalog", unknown)):
+        stop = Stop("unknown-schema", f"x/1 at offset 7: {codec.NO_SCHEMA.format(fingerprint)}")
+        stopped.write(StoppedJob(job, stop, SINCE), settings)
+
+    assert stopped.resume_at_schema(settings) == ["study"]
+    assert stopped.resume_at_schema(settings) == []
+    assert list(stopped_jobs(settings)) == ["catalog"]
+
+
 @pytest.mark.parametrize(
     ("reason", "says"),
     [
         ("too-many-rejected", "jobs resume catalog"),
         ("too-many-rejected", "record-rejected"),
         ("unknown-schema", "upgrade the jobs"),
+        ("unknown-schema", "schemas/avro"),
         ("unknown-state", "start the release"),
         ("another", "jobs resume catalog"),
     ],
