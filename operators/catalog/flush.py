@@ -45,7 +45,8 @@ from operators.catalog.rows import (
 )
 from operators.errors import Rejected, Unavailable
 from operators.stream.arrival import arrival
-from operators.stream.dead_letter import rejected
+from operators.stream.dead_letter import UNFORESEEN, rejected, unforeseen
+from operators.stream.newer_release import NEWER_RELEASE
 from operators.stream.origin import Origin
 from operators.stream.step import Flushed, Output, Record, Stop
 from schemas.events import (
@@ -139,9 +140,16 @@ def sort_out(records: Sequence[Record], now: datetime) -> Batch:
     for record in records:
         try:
             _add(batch, record, arrival(record).event)
-        except Rejected as error:
-            batch.dead_letters.append(rejected(record, OPERATOR, error.reason, now))
+        except NEWER_RELEASE:
+            raise
+        except (Rejected, *UNFORESEEN) as error:
+            batch.dead_letters.append(_rejected(record, error, now))
     return batch
+
+
+def _rejected(record: Record, error: Exception, now: datetime) -> Output:
+    reason = error.reason if isinstance(error, Rejected) else unforeseen(error)
+    return rejected(record, OPERATOR, reason, now)
 
 
 def _add(batch: Batch, record: Record, event: Event) -> None:
@@ -231,9 +239,9 @@ def _write_or_reject(tables: CatalogTables, entries: Sequence[Entry], now: datet
     try:
         with tables.savepoint():
             return list(write(tables, [writable for _, writable in entries]))
-    except Rejected as error:
+    except (Rejected, *UNFORESEEN) as error:
         if len(entries) == 1:
-            return [rejected(entries[0][0], OPERATOR, error.reason, now)]
+            return [_rejected(entries[0][0], error, now)]
         middle = len(entries) // 2
         first = _write_or_reject(tables, entries[:middle], now)
         return first + _write_or_reject(tables, entries[middle:], now)

@@ -7,6 +7,11 @@ from schemas.events import RecordRejected, event_id
 from schemas.objects import TENANT
 from schemas.topics import RECORD_REJECTED
 
+# What code without I/O raises when it is wrong about a record. Flink restarts a job after any error, which then meets the
+# same record again: so such a record is rejected alone, and the limit on rejected records tells an error of the program
+# from a single odd record.
+UNFORESEEN = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
 # The tenant of a dead letter when the rejected record's key names no tenant.
 NO_TENANT = "-"
 
@@ -28,6 +33,11 @@ def rejected(record: Record, operator: str, reason: str, now: datetime) -> Outpu
             origin_value=record.value,
         ),
     )
+
+
+def unforeseen(error: Exception) -> str:
+    """Return the reason code of a record at which the code failed: the error's kind, which says nothing of the record."""
+    return f"unforeseen-{type(error).__name__}"
 
 
 def _tenant(key: bytes) -> str:

@@ -16,10 +16,10 @@ from pyflink.datastream.state import MapStateDescriptor, StateTtlConfig, ValueSt
 
 from operators.errors import Rejected
 from operators.stream.arrival import arrival
-from operators.stream.dead_letter import rejected
+from operators.stream.dead_letter import UNFORESEEN, rejected, unforeseen
 from operators.stream.newer_release import NEWER_RELEASE, UnknownState, stop_of
 from operators.stream.rejections import Rejections
-from operators.stream.step import Arrival, IdentityFunction, Output, Record, Step, StepFunction, Stop
+from operators.stream.step import Arrival, IdentityFunction, Record, Step, StepFunction, Stop
 from pipelines.engines.kafka import OUTGOING, outgoing, stop_row
 from pipelines.engines.packed import unpack
 from pipelines.engines.timers import TimerState, after_step, after_timer, rearmed_if_early
@@ -50,7 +50,7 @@ def keyed_steps(stream: KeyedStream, keyed: KeyedStep, settings: JobSettings) ->
 class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
     """A step as a Flink operator.
 
-    A rejected record becomes a dead letter. Too many of them, or what a newer release wrote, stop the job; any other
+    A rejected record becomes a dead letter, and so does one at which the step fails. Too many of them, or what a newer release wrote, stop the job; any other
     error fails it. After a stop nothing is done any more, since nothing that is done would be kept.
     """
 
@@ -100,7 +100,8 @@ class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
             self._keep(later_state, [later_ms], ctx)
             return []
         step = self._keyed.step(state.head, None, None, now_ms / 1000, self._started)
-        after, timer_ms = self._after(state, step, now_ms)
+        after, timer_ms = after_step(state, step, now_ms)
+        self._forget(step)
         self._keep(after, [timer_ms], ctx)
         return [outgoing(output) for output in step.outputs]
 
@@ -110,32 +111,34 @@ class KeyedSteps(KeyedProcessFunction):  # type: ignore[misc]
         for undecoded in batch:
             reason, stop = None, None
             try:
-                state, timer_ms, outputs = self._stepped(state, arrival(undecoded))
+                state, timer_ms, rows = self._stepped(state, arrival(undecoded))
                 timers.append(timer_ms)
-                yield from map(outgoing, outputs)
-            except Rejected as error:
-                reason = error.reason
-                yield outgoing(rejected(undecoded, self._keyed.name, reason, datetime.now(UTC)))
+                yield from rows
             except NEWER_RELEASE as error:
                 stop = stop_of(error)
+            except (Rejected, *UNFORESEEN) as error:
+                reason = error.reason if isinstance(error, Rejected) else unforeseen(error)
+                yield outgoing(rejected(undecoded, self._keyed.name, reason, datetime.now(UTC)))
             if stop := stop or self._rejections.note(undecoded, reason):
                 yield self._stop(stop)
                 break
         self._keep(state, timers, ctx)
 
-    def _stepped(self, state: TimerState, arrived: Arrival) -> tuple[TimerState, int | None, tuple[Output, ...]]:
-        """Return the state after the step, the time of a new timer if there is one, and the step's outputs."""
+    def _stepped(self, state: TimerState, arrived: Arrival) -> tuple[TimerState, int | None, list[Row]]:
+        """Return the state after the step, the time of a new timer if there is one, and the rows of the step's outputs."""
         now, identity = time.time(), self._keyed.identity(arrived.event)
         step = self._keyed.step(state.head, self._remembered.get(identity), arrived, now, self._started)
+        rows, after = [outgoing(output) for output in step.outputs], after_step(state, step, int(now * 1000))
+        # Only now: a record at which anything before has failed leaves no trace.
         if step.remember is not None:
             self._remembered.put(identity, step.remember)
-        return *self._after(state, step, int(now * 1000)), step.outputs
+        self._forget(step)
+        return *after, rows
 
-    def _after(self, state: TimerState, step: Step, now_ms: int) -> tuple[TimerState, int | None]:
-        """Return the state after a step, whose entries are removed if it says so, and the time of a new timer, if any."""
+    def _forget(self, step: Step) -> None:
+        """Remove the entries of the key if the step says so."""
         if step.forget:
             self._remembered.clear()
-        return after_step(state, step, now_ms)
 
     def _keep(self, state: TimerState, timers: Iterable[int | None], ctx: KeyedProcessFunction.Context) -> None:
         """Keep the state, and register every timer (Unix ms): of several the last alone would fire too late."""

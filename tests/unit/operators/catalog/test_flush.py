@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from operators.catalog import flush as module
 from operators.catalog.flush import ANNOUNCED_AT_ONCE, flush
 from operators.catalog.progress import WENT_BACK, starting_offsets
 from operators.connectors.memory.catalog import MemoryCatalog, MemoryProgress
@@ -367,3 +368,20 @@ def test_the_latest_end_of_a_transfer_is_kept() -> None:
     run(catalog, [numbered([late]), numbered([ended(second=1, instances=9)])])
 
     assert [row.instances for row in catalog.tables.transfers.values()] == [5]
+
+
+@pytest.mark.parametrize("place", ["storable_instance", "instance_change"])
+def test_a_record_at_which_the_code_fails_is_rejected_alone(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = getattr(module, place)
+
+    def wrong(*arguments: Any) -> Any:
+        if "1.2.1.9.2" in repr(arguments):
+            raise KeyError
+        return right(*arguments)
+
+    monkeypatch.setattr(module, place, wrong)
+    catalog = MemoryCatalog()
+    flushed = run(catalog, [numbered([instance(sop="1"), instance(sop="2"), instance(sop="3")])])
+
+    assert [(one.reason, one.origin_offset) for one in events(flushed, RecordRejected)] == [("unforeseen-KeyError", 1)]
+    assert [row.sop_uid for row in catalog.tables.instances.values()] == ["1.2.1.9.1", "1.2.1.9.3"]

@@ -1,8 +1,10 @@
 """A step sees each record of a batch in order; after a stop it is not called any more, and the outputs before are kept."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,8 +12,8 @@ from operators.stream.step import Arrival, Record, Step, Stop
 from pipelines.engines.kafka import stop_row
 from pipelines.engines.steps import KeyedStep, KeyedSteps
 from pipelines.engines.timers import NEVER, TimerState
-from schemas.codec import HEADER_BYTES, MARKER, encode
-from schemas.events import Event
+from schemas.codec import HEADER_BYTES, MARKER, decode, encode
+from schemas.events import Event, RecordRejected
 from schemas.settings.jobs import JobSettings
 from schemas.topics import INSTANCE_STORED, RECORD_REJECTED
 from tests.support.worlds.packed import pack
@@ -65,9 +67,10 @@ class Context:
 class CountedSteps:
     """A step that counts its calls, also in its state, and asks for the given times, on its operator."""
 
-    def __init__(self, wakes: Sequence[float | None] = ()) -> None:
+    def __init__(self, wakes: Sequence[float | None] = (), fails_at: int = 0) -> None:
         self.calls = 0
         self.wakes = wakes
+        self.fails_at = fails_at
         self.context = Context()
         keyed = KeyedStep("study", self.step, self.identity, 60.0)
         self.operator = KeyedSteps(keyed, JobSettings(rejected_in_a_row=3))
@@ -81,6 +84,8 @@ class CountedSteps:
 
     def step(self, head: bytes | None, _seen: bytes | None, _one: Arrival | None, _now: float, _at: float) -> Step:
         self.calls += 1
+        if self.calls == self.fails_at:
+            raise ZeroDivisionError
         wake_at = self.wakes[self.calls - 1] if self.wakes else None
         return Step((head or b"") + b".", wake_at=wake_at)
 
@@ -128,6 +133,25 @@ def test_too_many_rejected_records_end_with_a_stop_after_their_dead_letters() ->
         )
     )
     assert steps.calls == 1
+
+
+def test_a_record_at_which_the_step_fails_is_rejected_alone_and_leaves_the_state_as_it_was() -> None:
+    steps = CountedSteps(fails_at=2)
+    (letter,) = steps.rows(GOOD, GOOD, GOOD)
+    event = decode(letter[2])
+
+    assert isinstance(event, RecordRejected)
+    assert (event.reason, event.origin_offset, event.origin_value) == ("unforeseen-ZeroDivisionError", 1, GOOD)
+    assert TimerState.read(steps.kept.content).head == b".."
+
+
+@pytest.mark.parametrize("wake_at", [math.nan, math.inf])
+def test_a_record_whose_step_asks_for_no_moment_is_rejected(wake_at: float) -> None:
+    steps = CountedSteps([None, wake_at, None])
+    (letter,) = steps.rows(GOOD, GOOD, GOOD)
+
+    assert letter[0] == RECORD_REJECTED.name
+    assert TimerState.read(steps.kept.content).head == b".."
 
 
 def test_an_event_of_a_newer_schema_stops_the_job_and_is_no_dead_letter() -> None:
