@@ -37,7 +37,8 @@ VICTIMS: dict[str, Callable[[RunningStack, str], psutil.Process]] = {
     "postgres": head,
     "minio": head,
 }
-KILLS = {name: (name,) for name in VICTIMS} | {"everything": (*VICTIMS, "web")}
+# The database alone is killed in tests/faults/servers/test_database.py, while others read.
+KILLS = {name: (name,) for name in VICTIMS if name != "postgres"} | {"everything": (*VICTIMS, "web")}
 
 
 @pytest.mark.parametrize("what", KILLS)

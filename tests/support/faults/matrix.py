@@ -35,9 +35,12 @@ class Healing:
     seconds: float | None = None
 
     @contextmanager
-    def timed(self) -> Iterator[None]:
-        """Take the time from the fault's end, where the block begins, until everything works again, where it ends."""
-        began = time.monotonic()
+    def timed(self, since: float | None = None) -> Iterator[None]:
+        """Take the time from the fault's end until everything works again, where the block ends.
+
+        The fault has ended when the block begins, or at `since` by the monotonic clock.
+        """
+        began = time.monotonic() if since is None else since
         yield
         self.seconds = time.monotonic() - began
 

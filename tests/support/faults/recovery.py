@@ -11,10 +11,11 @@ import httpx
 import psutil
 
 from deploy.local.running import wait_until
+from tests.audit.ledger import Ledger
 from tests.support.data.generate import Volume, instances
 from tests.support.kills.victims import missing
 from tests.support.proof import Proof
-from tests.support.senders.sender import send
+from tests.support.senders.sender import Peer, send
 
 ANSWER_S = 5.0
 ATTEMPT_S = 0.3
@@ -22,13 +23,19 @@ ATTEMPT_S = 0.3
 
 def until_whole(proof: Proof, folder: Path, within_s: float) -> None:
     """Wait until a new instance is stored and found by a query, and nothing of the stack is missing."""
-    (instance,) = instances(Volume(slices=1, size=16, seed=time.time_ns()))
-    path = instance.write(folder / "whole.dcm")
-    peer = replace(proof.peer, answer_s=ANSWER_S, patience_s=ATTEMPT_S)
-    url = f"{proof.archive.api_url}/dicomweb/studies/{instance.study_uid}/instances"
-    wait_until(lambda: send([path], peer, proof.ledger, 1).complete, within_s, "nothing can be stored")
+    study_uid = until_stored(proof.peer, proof.ledger, folder, within_s)
+    url = f"{proof.archive.api_url}/dicomweb/studies/{study_uid}/instances"
     wait_until(lambda: is_found(url), within_s, "what was stored cannot be found")
     wait_until(lambda: not missing(proof.archive), within_s, "a part of the stack is missing")
+
+
+def until_stored(peer: Peer, ledger: Ledger, folder: Path, within_s: float) -> str:
+    """Send a new instance until it is acknowledged; return its study."""
+    (instance,) = instances(Volume(slices=1, size=16, seed=time.time_ns()))
+    path = instance.write(folder / "whole.dcm")
+    hurried = replace(peer, answer_s=ANSWER_S, patience_s=ATTEMPT_S)
+    wait_until(lambda: send([path], hurried, ledger, 1).complete, within_s, "nothing can be stored")
+    return instance.study_uid
 
 
 def is_found(url: str) -> bool:

@@ -1,12 +1,16 @@
 """Senders of one instance who look at the clock: what they were told, and after how long."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
+from deploy.local.running import wait_until
+from tests.audit.ledger import Ledger, Line, State
 from tests.bench.latency import line
 from tests.support.data.generate import Instance, Volume, instances
 from tests.support.proof import Proof
@@ -68,3 +72,27 @@ def planned(proof: Proof, seed: int) -> Instance:
     (instance,) = instances(Volume(slices=1, size=64, seed=seed))
     proof.ledger.plan([line(instance)])
     return instance
+
+
+class WatchedLedger(Ledger):
+    """A ledger that knows when each acknowledgement came, and how many refusals, while others are still being sent."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.refused = 0
+        self._acked_s: list[float] = []
+
+    def answers(self, lines: Iterable[Line], state: State, status: str) -> None:
+        """Record the answers, count them, and note the moment of those that acknowledge."""
+        every = list(lines)
+        super().answers(every, state, status)
+        self._acked_s += [time.monotonic()] * len(every) if state == "acked" else []
+        self.refused += len(every) if state == "failed" else 0
+
+    def wait_acked(self, count: int) -> None:
+        """Wait until so many instances are acknowledged."""
+        wait_until(lambda: len(self._acked_s) >= count, PATIENT_S, f"fewer than {count} are acknowledged")
+
+    def acked_between(self, began: float, ended: float) -> int:
+        """Return how many were acknowledged between two moments of the monotonic clock."""
+        return sum(began <= moment <= ended for moment in self._acked_s)
