@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help install up demo stop status test unit check fix lock clean-data bench faults
+.PHONY: help install up demo stop status test unit check fix lock clean-data bench rebuild faults
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -47,6 +47,9 @@ lock: ## resolve the locks again: requirements.lock and deploy/install/jars/*/jg
 
 bench: install ## measure rates, delays and CPU on a stack of its own, with Orthanc beside it (docs/benchmarks.md)
 	@$(VENV)/python -m tests.bench
+
+rebuild: install ## publish again what the objects of the stack that runs tell (ARGS="--run NAME", ARGS=--help)
+	@$(VENV)/python -m deploy.local run $(VENV)/python -m pipelines.batch.rebuild $(ARGS)
 
 clean-data: ## remove everything the local stack has stored
 	@$(VENV)/python -m deploy.local clean-data

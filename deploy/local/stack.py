@@ -15,7 +15,7 @@ from deploy.local.servers.create_database import DATABASE
 from deploy.local.supervision.stack_state import StackState
 from schemas.settings.dimse import DimseSettings
 from schemas.settings.intake import IntakeSettings, QuarantineSettings
-from schemas.settings.jobs import FactsSettings, JobSettings, StudySettings
+from schemas.settings.jobs import BatchSettings, FactsSettings, JobSettings, StudySettings
 from schemas.settings.reading import TESTS, load, to_env
 from schemas.settings.renamed import without_old_names
 from schemas.settings.servers import BrokerSettings, CatalogSettings, StoreSettings
@@ -133,6 +133,11 @@ class Stack:
         """The settings of the topic for analysts."""
         return load(FactsSettings, self.environ)
 
+    @cached_property
+    def batch(self) -> BatchSettings:
+        """The settings of the batch pipelines."""
+        return replace(load(BatchSettings, self.environ), runs_dir=self.folder.root / "batch")
+
     @property
     def record(self) -> dict[str, Mapping[str, Any]]:
         """The values that recall() needs, for the state file; whoever recalls the stack is told of no old name again."""
@@ -149,7 +154,7 @@ class Stack:
     def settings(self, role: str) -> dict[str, str]:
         """Return all settings of the stack as variables; the catalog's are for one role."""
         doors = (self.dimse, self.intake, self.quarantine, self.api, self.render, self.stow)
-        sections = (self.store, self.broker, self.catalog(role), *doors, self.job, self.study, self.facts)
+        sections = (self.store, self.broker, self.catalog(role), *doors, self.job, self.study, self.facts, self.batch)
         return {name: value for section in sections for name, value in to_env(section).items()} | self.allowed
 
     @property

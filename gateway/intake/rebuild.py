@@ -9,9 +9,10 @@ from gateway.intake.examiner import Examiner
 from gateway.intake.outbox.ledger import POLICY, AnyIntent, DocumentIntent
 from gateway.intake.repeats.inspection import damage_of_object, report_damage
 from gateway.intake.tiers import TieredObject, TieredStore
-from operators.dicom import instance
 from operators.dicom.instance import Examination
 from operators.errors import Unavailable, Unreadable
+from operators.rebuild.instances import stored_event
+from operators.store.ports import StoredObject
 from schemas.events import InstanceStored, PolicyChanged, StudyCommand
 from schemas.objects import Envelope, Identity
 
@@ -67,14 +68,8 @@ class Rebuilder:
             file.flush()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
                 examination = await self._examined(whole, found.envelope)
-                event = instance.instance_stored(
-                    identity,
-                    examination,
-                    found.envelope,
-                    len(whole),
-                    transfer_id=transfer_id or found.envelope.transfer_id,
-                )
-                return instance.dated_by_store(event, found.modified_at)
+                stored = StoredObject(found.key, len(whole), found.envelope, found.etag, found.modified_at)
+                return stored_event(identity, examination, stored, transfer_id)
 
     async def _examined(self, whole: mmap.mmap, envelope: Envelope) -> Examination:
         prefix_length = envelope.prefix_length

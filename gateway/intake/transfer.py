@@ -15,7 +15,8 @@ from typing import Protocol
 from uuid import uuid4
 
 from operators.errors import Unavailable
-from schemas.events import Origin, Outcome, TransferEnded, event_id
+from operators.rebuild.transfers import end_id
+from schemas.events import Origin, Outcome, TransferEnded
 
 # What all studies have of which no event is published: during a long outage of the broker that may be 100,000.
 NO_HASHES: AbstractSet[bytes] = frozenset()
@@ -172,7 +173,7 @@ class TransferEnd:
     def event(self) -> TransferEnded:
         """Return the event of this end; the same transfer and study always have the same event id."""
         return TransferEnded(
-            event_id=event_id("transfer-ended", self.tenant, self.transfer_id, self.study_uid),
+            event_id=end_id(self.tenant, self.transfer_id, self.study_uid),
             tenant=self.tenant,
             occurred_at=self.ended_at,
             cause=(self.transfer_id,),

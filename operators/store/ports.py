@@ -33,6 +33,14 @@ class StoredObject:
     modified_at: datetime | None = None
 
 
+@dataclass(frozen=True)
+class FetchedObject:
+    """An object that is in the store, and its first bytes."""
+
+    stored: StoredObject
+    head: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class ListedObject:
     """An object as a listing names it; `modified_at` is when the store took this version, cut to the second, if it says so."""
@@ -150,6 +158,12 @@ class ObjectStore(StoreTime, Protocol):
 
         Says nothing about the bytes: they may be damaged. Raises NoEnvelope for an object that this archive did not
         write, Unreadable when the store answers that it cannot look: the object's metadata may be damaged.
+        """
+
+    async def fetch(self, bucket: Bucket, key: str, length: int) -> FetchedObject | None:
+        """Return what `head` returns of an object and its first bytes, `length` of them or all, in one request.
+
+        All else is as for `head` and `read`.
         """
 
     def read(

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
-from operators.errors import Unavailable
-
 ABOUT = "run.json"
 LINES = ".lines"
+INTERRUPTED = "interrupted"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # Of a prefix in memory: a run over a million studies keeps a million of them.
 DIGEST_BYTES = 16
@@ -41,7 +40,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class StoppedWorker:
-    """A worker has stopped before its studies were finished: `what` and `why` are those of an Unavailable."""
+    """A worker has stopped before its studies were finished: `what` and `why` are those of an Unavailable, or INTERRUPTED."""
 
     what: str
     why: str
@@ -63,9 +62,9 @@ class RunJournal:
         """Note that a study is finished; after this it is not done again, even if the process is killed."""
         self._write(asdict(finished))
 
-    def stop(self, error: Unavailable) -> None:
-        """Note that the worker stops because a server cannot be used."""
-        self._write(asdict(StoppedWorker(error.what, error.why)))
+    def stop(self, what: str, why: str = "") -> None:
+        """Note that the worker stops because a server cannot be used, or somebody has interrupted it."""
+        self._write(asdict(StoppedWorker(what, why)))
 
     def _write(self, line: Mapping[str, Any]) -> None:
         # One write, so that no line of another kind comes between, and only a kill can tear it.
@@ -93,20 +92,27 @@ class JournalReader:
                         yield _entry(json.loads(line))
 
 
-@dataclass(frozen=True)
+@dataclass
 class FinishedPrefixes:
     """The studies of a run that are finished, as digests."""
 
-    digests: frozenset[bytes]
+    digests: set[bytes] = field(default_factory=set)
 
     @classmethod
     def of(cls, folder: Path) -> Self:
         """Read them from a run's journal."""
         found = JournalReader(folder).read()
-        return cls(frozenset(_digest(entry.prefix) for entry in found if isinstance(entry, Finished)))
+        return cls({_digest(entry.prefix) for entry in found if isinstance(entry, Finished)})
 
     def __contains__(self, prefix: str) -> bool:
         return _digest(prefix) in self.digests
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def add(self, prefix: str) -> None:
+        """Add a study."""
+        self.digests.add(_digest(prefix))
 
 
 class Run:

@@ -18,7 +18,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
 from operators.errors import Unavailable
-from pipelines.batch.journal import Finished, FinishedPrefixes, RunJournal
+from pipelines.batch.journal import INTERRUPTED, Finished, FinishedPrefixes, RunJournal
 from pipelines.batch.selection import Selection
 from pipelines.batch.walk import Share
 
@@ -63,27 +63,32 @@ class Shares(beam.DoFn):  # type: ignore[misc]
         """Walk a share. A server that cannot be used stops it, which the journal notes; the next run goes on there."""
         plan = self._plan
         with CountingJournal(plan.folder) as journal:
-            shift = Shift(plan.selection, share, FinishedPrefixes.of(plan.folder), journal)
+            shift = Shift(plan.selection, share, journal.finished, journal)
             try:
                 asyncio.run(plan.work(shift))
             except Unavailable as error:
-                journal.stop(error)
+                journal.stop(error.what, error.why)
+            except KeyboardInterrupt:
+                # Beam would make another error of it.
+                journal.stop(INTERRUPTED)
         for name, count in journal.counts.items():
             Metrics.counter(plan.name, name).inc(count)
         yield from journal.counts.items()
 
 
 class CountingJournal(RunJournal):
-    """A journal that adds up what is counted in its studies."""
+    """A journal that adds up what is counted in its studies, and knows which are finished, those of other workers too."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+        self.finished = FinishedPrefixes.of(folder)
         self.counts: Counter[str] = Counter()
+        super().__init__(folder)
 
     def finish(self, finished: Finished) -> None:
         """Note that a study is finished, and add its counts."""
         super().finish(finished)
-        self.counts.update({"studies": 1, "left_out": len(finished.left_out), **finished.counts})
+        self.finished.add(finished.prefix)
+        self.counts.update({"left_out": len(finished.left_out), **finished.counts})
 
 
 def build(pipeline: beam.Pipeline, plan: BatchPlan) -> beam.PCollection:

@@ -88,3 +88,14 @@ class JobSettings:
     def with_shards(self, shards: int) -> "JobSettings":
         """Return these settings with another number of shards."""
         return replace(self, shards=shards)
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """How the batch pipelines run."""
+
+    section = "BATCH"
+    # A folder for each run, in which its workers note what is finished.
+    runs_dir: Path = setting(Path(".data/batch"))
+    # How many requests to the store, and how many to the broker, each worker has under way at a time.
+    at_once: int = setting(32, least=1, most=1000)

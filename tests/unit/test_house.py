@@ -34,6 +34,7 @@ TESTED_ELSEWHERE = {
     "pipelines/batch/dead_letters.py": "tests/integration/jobs",
     "pipelines/engines/": "tests/integration/jobs",
     "pipelines/streaming/": "tests/integration/jobs",
+    "operators/rebuild/instances.py": "tests/unit/pipelines/batch/rebuild/test_reading.py",
     "flink-jobs/": "tests/integration/jobs/test_flink_run.py",
     "gateway/dimse/": "tests/integration/gateway",
     "gateway/process.py": "tests/integration/gateway/test_process.py",

@@ -11,7 +11,16 @@ from zlib import crc32
 from operators.errors import Unavailable, Unreadable
 from operators.store.checksum import crc32c_of
 from operators.store.clock import StoreClock
-from operators.store.ports import ListedObject, NoEnvelope, OtherSize, PlainUpload, Position, StoredObject, Upload
+from operators.store.ports import (
+    FetchedObject,
+    ListedObject,
+    NoEnvelope,
+    OtherSize,
+    PlainUpload,
+    Position,
+    StoredObject,
+    Upload,
+)
 from schemas.codec import decode, encode
 from schemas.events import Event
 from schemas.objects import Bucket, Envelope
@@ -129,6 +138,13 @@ class MemoryObjectStore(Failing):
             raise NoEnvelope(len(found.data), found.etag, found.modified_at)
         envelope = Envelope.from_metadata(found.metadata)
         return StoredObject(key, len(found.data), envelope, found.etag, found.modified_at)
+
+    async def fetch(self, bucket: Bucket, key: str, length: int) -> FetchedObject | None:
+        """Return what `head` returns of an object, and its first bytes."""
+        stored = await self.head(bucket, key)
+        if stored is None:
+            return None
+        return FetchedObject(stored, b"".join([chunk async for chunk in self.read(bucket, key, 0, length)]))
 
     async def read(
         self, bucket: Bucket, key: str, start: int = 0, end: int | None = None, *, size_bytes: int | None = None

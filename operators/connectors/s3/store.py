@@ -27,10 +27,10 @@ from yarl import URL
 from operators.connectors.s3.answers import StoreAnswers
 from operators.connectors.s3.listing import folders_in, keys_in, objects_in, pages
 from operators.connectors.s3.signature import Signer
-from operators.connectors.s3.wire import KEEP_ALIVE_S, ConnectionPool, HttpResponse
+from operators.connectors.s3.wire import KEEP_ALIVE_S, ConnectionPool, HttpResponse, request_head
 from operators.errors import Unavailable
 from operators.store.clock import ENOUGH_S, StoreClock
-from operators.store.ports import ListedObject, NoEnvelope, OtherSize, PlainUpload, StoredObject, Upload
+from operators.store.ports import FetchedObject, ListedObject, NoEnvelope, OtherSize, PlainUpload, StoredObject, Upload
 from schemas.objects import Bucket, Envelope
 from schemas.settings.servers import StoreSettings
 from schemas.telemetry import STORE_CLOCK_AHEAD
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 META = "x-amz-meta-"
 # How soon the store is asked again while its time is being learned.
 ASK_AGAIN_S = 0.02
-# A correction of the clock that is logged, once a minute: the machine's clock or the store's is wrong. Servers behind
+# A correction of the clock that is logged, once a minute: the machine's clock or the store's is wrong. BatchServers behind
 # one address may have clocks that differ, and then every answer may correct the clock.
 TOLD_S = 1.0
 TOLD_AGAIN_S = 60.0
@@ -123,7 +123,8 @@ class S3ObjectStore:
         headers = {META + name: value for name, value in upload.metadata.items()} | condition
         headers |= {"x-amz-checksum-crc32c": upload.crc32c, "content-length": str(upload.size_bytes)}
         asked = self._asked()
-        head = self._head("PUT", self._path(bucket, upload.key), headers)
+        url = self._endpoint._replace(path="/" + quote(self._path(bucket, upload.key)))
+        head = request_head("PUT", url.path, self._signer.signed("PUT", url, headers, self._clock.signing_time()))
         with self._answers:
             async with asyncio.timeout(self._settings.no_progress_s) as deadline:
                 response = await self._connections.exchange(
@@ -164,6 +165,26 @@ class S3ObjectStore:
                     return None
                 self._answers.expect_readable(response, HTTPStatus.OK)
                 return _stored_object(key, response.headers)
+
+    async def fetch(self, bucket: Bucket, key: str, length: int) -> FetchedObject | None:
+        """Return what `head` returns of an object, and its first bytes; raises NoEnvelope and Unreadable.
+
+        Half the time of a HEAD and a GET, and of the store's CPU too: the answer to the GET has all that HEAD tells.
+        """
+        headers = {"range": f"bytes=0-{length - 1}"}
+        with self._answers:
+            async with self._request("GET", self._path(bucket, key), headers=headers) as response:
+                if response.status == HTTPStatus.PARTIAL_CONTENT:
+                    stored = _stored_object(key, response.headers)
+                    chunks = []
+                    while chunk := await _next(response, self._settings.no_progress_s):
+                        chunks.append(chunk)
+                    return FetchedObject(stored, b"".join(chunks))
+                if response.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
+                    self._answers.expect_readable(response, HTTPStatus.PARTIAL_CONTENT)
+        # There is no object, or an empty one, which has no range.
+        found = await self.head(bucket, key)
+        return FetchedObject(found, b"") if found else None
 
     async def read(
         self, bucket: Bucket, key: str, start: int = 0, end: int | None = None, *, size_bytes: int | None = None
@@ -265,12 +286,6 @@ class S3ObjectStore:
         """Return the path of an object, or of its bucket, before it is percent-encoded."""
         name = f"{self._settings.bucket_prefix}{bucket}"
         return f"{name}/{key}" if key else name
-
-    def _head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
-        url = self._endpoint._replace(path="/" + quote(path))
-        signed = self._signer.signed(method, url, headers, self._clock.signing_time())
-        lines = [f"{name}: {value}" for name, value in signed.items()]
-        return "\r\n".join([f"{method} {url.path} HTTP/1.1", *lines, "", ""]).encode("latin-1")
 
     @asynccontextmanager
     async def _request(
@@ -394,7 +409,9 @@ def _expect_size(response: ClientResponse, size_bytes: int | None) -> None:
 
 def _stored_object(key: str, headers: CIMultiDictProxy[str]) -> StoredObject:
     metadata = {name.lower().removeprefix(META): value for name, value in headers.items()}
-    size_bytes, etag = int(headers["content-length"]), headers.get("etag", "")
+    # "bytes 0-99/1234" in the answer to a range.
+    size_bytes = int(headers.get("content-range", headers["content-length"]).rpartition("/")[2])
+    etag = headers.get("etag", "")
     modified_s = _unix_time(headers.get("last-modified", ""))
     modified_at = None if modified_s is None else datetime.fromtimestamp(modified_s, UTC)
     try:

@@ -5,7 +5,7 @@ For a PUT of 529 KB on a busy machine, aiohttp takes twice the CPU, asyncio's st
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -32,6 +32,12 @@ class HttpResponse:
     is_kept: bool
     # What has arrived of its body: all of it, if the connection may be reused.
     body: bytes = b""
+
+
+def request_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
+    """Return what a request is sent with before its body."""
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode("latin-1")
 
 
 class ConnectionPool:

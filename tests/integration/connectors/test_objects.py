@@ -335,6 +335,32 @@ def test_an_absent_object_has_no_head_and_no_bytes(run: Run) -> None:
     run(test)
 
 
+@pytest.mark.parametrize(("size_bytes", "length"), [(100_000, 100), (100, 100), (99, 100), (0, 100)])
+def test_one_request_fetches_an_envelope_and_the_first_bytes(run: Run, size_bytes: int, length: int) -> None:
+    sent = upload(os.urandom(size_bytes))
+
+    async def test(store: ObjectStore) -> None:
+        await store.put(Bucket.HOT, sent)
+        fetched = await store.fetch(Bucket.HOT, sent.key, length)
+        assert fetched is not None
+        assert fetched.stored == await store.head(Bucket.HOT, sent.key)
+        assert fetched.head == b"".join(sent.parts)[:length]
+        assert await store.fetch(Bucket.HOT, sent.key + "x", length) is None
+
+    run(test)
+
+
+def test_an_object_without_an_envelope_is_fetched_by_nobody(run: Run) -> None:
+    sent = upload(b"foreign bytes")
+
+    async def test(store: ObjectStore) -> None:
+        await put_without_metadata(store, sent)
+        with pytest.raises(NoEnvelope):
+            await store.fetch(Bucket.HOT, sent.key, 5)
+
+    run(test)
+
+
 def test_keys_under_a_prefix_are_listed_in_order(run: Run) -> None:
     folder = os.urandom(8).hex()
     sent = [upload(b"x", f"{number}.dcm", folder) for number in (3, 1, 2)]

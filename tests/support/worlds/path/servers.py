@@ -11,7 +11,7 @@ from typing import TypeVar
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore
 from operators.errors import Rejected, Unavailable
 from operators.store.clock import StoreClock
-from operators.store.ports import ListedObject, PlainUpload, Position, StoredObject, Upload
+from operators.store.ports import FetchedObject, ListedObject, PlainUpload, Position, StoredObject, Upload
 from schemas.events import Event
 from schemas.objects import Bucket
 from schemas.topics import Topic
@@ -127,6 +127,9 @@ class SeenStore:
 
     async def head(self, bucket: Bucket, key: str) -> StoredObject | None:
         return await self._carry(lambda: self.store.head(bucket, key))
+
+    async def fetch(self, bucket: Bucket, key: str, length: int) -> FetchedObject | None:
+        return await self._carry(lambda: self.store.fetch(bucket, key, length))
 
     async def read(
         self, bucket: Bucket, key: str, start: int = 0, end: int | None = None, *, size_bytes: int | None = None

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from operators.errors import Unavailable
 from pipelines.batch.journal import (
     Finished,
     FinishedPrefixes,
@@ -60,7 +59,7 @@ def test_the_torn_last_line_of_a_killed_worker_counts_for_nothing(tmp_path: Path
 
 def test_a_worker_that_stops_says_why(tmp_path: Path) -> None:
     with RunJournal(tmp_path) as journal:
-        journal.stop(Unavailable("store", "127.0.0.1:9000: no answer in time"))
+        journal.stop("store", "127.0.0.1:9000: no answer in time")
 
     assert list(JournalReader(tmp_path).read()) == [StoppedWorker("store", "127.0.0.1:9000: no answer in time")]
 

@@ -1,0 +1,1 @@
+"""Rebuild: publish again what the object store tells."""

@@ -1,0 +1,101 @@
+"""Publish again what the object store tells: events of instances, commands, policies and quarantine, and transfers' ends.
+
+    python -m pipelines.batch.rebuild [--tenant NAME] [--study UID] [--stored-from TIME] [--stored-to TIME]
+
+It reads objects alone, and changes none. Run it when the broker has lost records, or when catalog, broker and jobs begin
+anew: the jobs then make the tables again. On an archive that is whole it changes nothing that is shown. A time selects the
+studies of which the store took an object then, and each of these is published as a whole. Settings are FLUORO_STORE_*,
+FLUORO_BROKER_*, FLUORO_INTAKE_* and FLUORO_QUARANTINE_* of the gateways, and FLUORO_BATCH_*. What is not named below
+is given to Beam. What objects do not tell is listed in docs/operations.md.
+"""
+
+import asyncio
+import os
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from operators.dicom.scan import ScanLimits
+from pipelines.batch import console, walk
+from pipelines.batch.console import BatchCommand
+from pipelines.batch.rebuild.work import Rebuild
+from pipelines.batch.running import add_running
+from pipelines.batch.selection import Selection, add_selection, selection_of
+from pipelines.batch.servers import open_servers
+from pipelines.batch.walk import Size
+from schemas.settings.intake import IntakeSettings, QuarantineSettings
+from schemas.settings.jobs import BatchSettings
+from schemas.settings.reading import SettingsError, load_all
+from schemas.settings.servers import BrokerSettings, StoreSettings
+from schemas.telemetry import set_up_logs
+
+NAME = "rebuild"
+
+
+@dataclass(frozen=True)
+class RebuildSettings:
+    """The sections of settings that a rebuild reads; those of the intake must be the gateways' own."""
+
+    store: StoreSettings
+    broker: BrokerSettings
+    intake: IntakeSettings
+    quarantine: QuarantineSettings
+    batch: BatchSettings
+
+
+def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a rebuild; return the exit status."""
+    options, beam_arguments = make_parser().parse_known_args(arguments)
+    try:
+        settings = load_all(RebuildSettings, environment, with_store_keys=True)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return console.WRONG
+    selection = selection_of(options)
+    try:
+        size = console.answered(_look(settings, selection), asyncio.run)
+    except KeyboardInterrupt:
+        return console.STOPPED_BY_USER
+    if size is None:
+        return console.NOT_DONE
+    command = BatchCommand(NAME, work_of(settings), selection, settings.batch.runs_dir, size)
+    return console.carry_out(command, options, beam_arguments)
+
+
+def make_parser() -> ArgumentParser:
+    """Return the parser of the arguments."""
+    parser = ArgumentParser(
+        prog="python -m pipelines.batch.rebuild",
+        description=__doc__,
+        epilog=console.STATUSES,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_selection(parser)
+    console.add_run(parser)
+    add_running(parser)
+    return parser
+
+
+def work_of(settings: RebuildSettings) -> Rebuild:
+    """Return the work of these settings, which is sent to the workers with them."""
+    intake = settings.intake
+    limits = ScanLimits(intake.depth, intake.items, intake.elements, intake.inflate_ratio, intake.inflated_bytes)
+    opened = partial(open_servers, settings.store, settings.broker)
+    return Rebuild(opened, timedelta(days=settings.quarantine.days), limits, settings.batch.at_once)
+
+
+async def _look(settings: RebuildSettings, selection: Selection) -> Size:
+    """Return the size of the selection, once store and broker have answered; raises Unavailable."""
+    async with open_servers(settings.store, settings.broker) as (store, events):
+        await store.check()
+        await events.check()
+        return await walk.measured(store, selection)
+
+
+if __name__ == "__main__":
+    set_up_logs(NAME, without=["broker_client_error"])
+    sys.exit(main(sys.argv[1:], os.environ))
