@@ -33,6 +33,7 @@ from operators.catalog.rows import (
     WaitingDueRow,
 )
 from operators.connectors.postgres.connecting import BLAMES_MOMENT, BLAMES_PREPARATION, connect, unavailable
+from operators.connectors.postgres.selecting import LAST_REVISION
 from operators.errors import Rejected
 from schemas.events import StudyDue
 from schemas.settings.servers import CatalogSettings
@@ -530,7 +531,6 @@ SERIES_TOTALS = """
     FROM instance JOIN unnest(%s::text[], %s::text[], %s::text[]) AS wanted (tenant, study_uid, series_uid)
     USING (tenant, study_uid, series_uid) GROUP BY tenant, study_uid, series_uid"""
 INSTANCES_OF_STUDY = "SELECT series_uid, sop_uid, data_hash FROM instance WHERE tenant = %s AND study_uid = %s"
-LAST_REVISION = _select(RevisionRow, "revision WHERE tenant = %s AND study_uid = %s ORDER BY revision DESC LIMIT 1")
 ANNOUNCE_AGAIN = """UPDATE revision SET version = nextval('version_seq'), again = %s
     WHERE tenant = %s AND study_uid = %s
       AND revision = (SELECT max(revision) FROM revision WHERE tenant = %s AND study_uid = %s)"""

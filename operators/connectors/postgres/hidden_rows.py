@@ -9,7 +9,7 @@ from psycopg import Connection, sql
 from operators.catalog.ports import ConflictPair
 from operators.catalog.rows import CommandRow, DecisionRow, DueRow, QuarantineRow, RevisionRow, TransferRow
 from operators.connectors.postgres.connecting import connected
-from operators.connectors.postgres.selecting import PAIR_COLUMNS, columns_of, pair_of, row_of
+from operators.connectors.postgres.selecting import LAST_REVISION, PAIR_COLUMNS, columns_of, pair_of, row_of
 from schemas.settings.servers import CatalogSettings
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class PostgresHiddenRows:
 
     def last_revision(self, tenant: str, study_uid: str) -> RevisionRow | None:
         """Return the last revision of a study, None if it has none."""
-        found = self._found(RevisionRow, LAST_REVISION, {"tenant": tenant, "study_uid": study_uid})
+        found = self._found(RevisionRow, LAST_REVISION, (tenant, study_uid))
         return next(iter(found), None)
 
     def conflicts(self, tenant: str | None, most: int, *, sop_uid: str | None = None) -> tuple[ConflictPair, ...]:
@@ -67,7 +67,7 @@ class PostgresHiddenRows:
         with self._connected() as connection:
             return tuple(map(pair_of, connection.execute(CONFLICTS, asked)))
 
-    def _found(self, kind: type[T], statement: sql.Composed, asked: dict[str, Any]) -> tuple[T, ...]:
+    def _found(self, kind: type[T], statement: bytes | sql.Composed, asked: Any) -> tuple[T, ...]:
         with self._connected() as connection:
             return tuple(row_of(kind, row) for row in connection.execute(statement, asked))
 
@@ -116,9 +116,6 @@ DECISIONS = sql.SQL("""
 DUES = sql.SQL("""
     SELECT {} FROM due WHERE tenant = %(tenant)s AND study_uid = %(study_uid)s ORDER BY due_at, event_id
     """).format(columns_of(DueRow, "due"))
-LAST_REVISION = sql.SQL("""
-    SELECT {} FROM revision WHERE tenant = %(tenant)s AND study_uid = %(study_uid)s ORDER BY revision DESC LIMIT 1
-    """).format(columns_of(RevisionRow, "revision"))
 CONFLICTS = sql.SQL("""
     SELECT {} FROM conflict JOIN instance USING (tenant, study_uid, sop_uid)
     WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s) AND (%(sop_uid)s::text IS NULL OR sop_uid = %(sop_uid)s)

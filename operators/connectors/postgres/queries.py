@@ -26,7 +26,7 @@ from operators.catalog.query import BY_PATH, Match, Query, like_pattern
 from operators.catalog.rows import DamageRow, PolicyRow, RevisionRow
 from operators.connectors.postgres.connecting import CONNECT_S, SET_TENANT, parameters, pool_name, unavailable
 from operators.connectors.postgres.history import read_history
-from operators.connectors.postgres.selecting import columns_of, row_of
+from operators.connectors.postgres.selecting import LAST_REVISION, columns_of, row_of
 from operators.dicom.attributes import LEVELS, Attribute, Level
 from operators.store.policies import rules_of
 from schemas.settings.servers import CatalogSettings
@@ -158,11 +158,6 @@ SHOWN_CONTENTS: LiteralString = f"""
     SELECT {CONTENT} FROM instance
     WHERE tenant = %s AND study_uid = ANY(%s) AND sop_uid = ANY(%s) AND {SHOWN["instance"]}"""  # noqa: S608 - constants
 
-LAST_REVISION = (
-    sql.SQL("SELECT {} FROM revision WHERE tenant = %s AND study_uid = %s ORDER BY revision DESC LIMIT 1")
-    .format(columns_of(RevisionRow, "revision"))
-    .as_bytes()
-)
 MARKS = (
     sql.SQL("SELECT {} FROM damage WHERE tenant = %s AND study_uid = %s AND object_key = %s ORDER BY tier")
     .format(columns_of(DamageRow, "damage"))

@@ -7,7 +7,7 @@ from typing import Any, LiteralString, TypeVar
 from psycopg import sql
 
 from operators.catalog.ports import ConflictPair
-from operators.catalog.rows import ConflictRow, Content
+from operators.catalog.rows import ConflictRow, Content, RevisionRow
 
 T = TypeVar("T")
 
@@ -24,6 +24,12 @@ def row_of(kind: type[T], values: tuple[Any, ...]) -> T:
     return kind(**dict(zip((each.name for each in fields(kind)), lists, strict=True)))  # type: ignore[arg-type]
 
 
+# Of a tenant's study.
+LAST_REVISION = (
+    sql.SQL("SELECT {} FROM revision WHERE tenant = %s AND study_uid = %s ORDER BY revision DESC LIMIT 1")
+    .format(columns_of(RevisionRow, "revision"))
+    .as_bytes()
+)
 # The columns of a conflict that is joined with the instance's row.
 PAIR_COLUMNS = sql.SQL(", ").join([columns_of(Content, "instance"), columns_of(ConflictRow, "conflict")])
 CONTENT_WIDTH = len(fields(Content))
