@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from gateway.asking import WHO_CHARACTERS, WHY_CHARACTERS, is_line
-from schemas.objects import TENANT, is_uid
+from gateway.commands.request import is_uuid
+from schemas.objects import DATA_HASH, TENANT, is_uid
 
 DEFAULT_MOST, HIGHEST_MOST = 1000, 1_000_000
 
@@ -97,6 +98,20 @@ def dicom_uid(text: str) -> str:
     """Read a UID; raises ArgumentTypeError."""
     if not is_uid(text):
         raise ArgumentTypeError(f"{text!r} should be a UID: numbers with dots between them, 64 characters at most")
+    return text
+
+
+def command_id(text: str) -> str:
+    """Read the id of a command; raises ArgumentTypeError."""
+    if not is_uuid(text):
+        raise ArgumentTypeError(f"{text!r} should be a UUID with small letters")
+    return text
+
+
+def data_hash(text: str) -> str:
+    """Read a data hash; raises ArgumentTypeError."""
+    if not DATA_HASH.fullmatch(text):
+        raise ArgumentTypeError(f"{text!r} should be a data hash: 64 of 0-9 and a-f")
     return text
 
 

@@ -51,7 +51,8 @@ def _has_its_arguments(request: CommandRequest) -> bool:
     return given == ARGUMENTS.get(request.action, frozenset())
 
 
-def _is_uuid(text: str) -> bool:
+def is_uuid(text: str) -> bool:
+    """True if a text is a UUID as this archive writes one."""
     try:
         return str(UUID(text)) == text
     except ValueError:
@@ -65,7 +66,7 @@ def _is_count(count: object) -> bool:
 RULES: tuple[Rule[CommandRequest], ...] = (
     ("bad-uid", "a study is named by its UID: digits and dots, at most 64 characters", lambda it: is_uid(it.study_uid)),
     ("bad-action", f"an action is one of {', '.join(ACTIONS)}", lambda it: it.action in ACTIONS),
-    ("bad-id", "an id is a UUID with small letters", lambda it: not it.command_id or _is_uuid(it.command_id)),
+    ("bad-id", "an id is a UUID with small letters", lambda it: not it.command_id or is_uuid(it.command_id)),
     ("arguments", "expect has a count; choose has an instance and a content; no other has any", _has_its_arguments),
     ("bad-count", f"a count is a whole number from 1 to {MOST_INSTANCES}", lambda it: _is_count(it.count)),
     (

@@ -1,5 +1,7 @@
 """A policy's rules as the JSON that people write: read with all that is wrong in it, and written as it can be read again."""
 
+import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -57,11 +59,26 @@ def _rule_values(data: bytes) -> list[Any]:
         found = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise BadPolicy([f"this is not JSON in UTF-8: line {error.lineno}, column {error.colno}"]) from error
+    _check_names(data)
     if not (isinstance(found, dict) and found.keys() == {"rules"} and isinstance(found["rules"], list)):
         raise BadPolicy(['a policy is {"rules": [...]} and nothing else'])
     if len(found["rules"]) > MOST_RULES:
         raise BadPolicy([f"a policy has at most {MOST_RULES} rules"])
     return found["rules"]
+
+
+def _check_names(data: bytes) -> None:
+    """Raise BadPolicy for a name that is twice in one object: readers of JSON differ about which of the two counts."""
+    try:
+        json.loads(data, object_pairs_hook=_unlike)
+    except RecursionError:
+        raise BadPolicy(["a policy has objects in objects, but not so many"]) from None
+
+
+def _unlike(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if twice := [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]:
+        raise BadPolicy([f"the name {twice[0]!r} is twice in one object"])
+    return dict(pairs)
 
 
 def _problems(kind: Kind, value: Any) -> Iterator[str]:

@@ -22,6 +22,10 @@ from schemas.events import InstanceQuarantined
 from schemas.objects import Bucket
 from schemas.topics import INSTANCE_QUARANTINED
 
+UNSTORABLE = (
+    "no door would store the content: {reason}; nothing was changed. Look at it (quarantine show HASH --save FILE), have its sender "
+    "mend it and send it again, then discard it"
+)
 # Messages for a server that stops answering half-way: what is done already, and what to do.
 NOT_PUBLISHED = "the content is stored, and also still in quarantine: {server} does not answer. Release it again"
 NOT_REMOVED = "the content is stored, but its object is still in quarantine: {server} does not answer. Release it again"
@@ -101,7 +105,7 @@ def _send(ports: DecisionPorts, stored: StoredObject, whole: memoryview) -> Stow
                 prefix = part10.part10_prefix(examined.sop_class, examined.sop_uid, transfer_syntax)
             return ports.store_file(prefix, data_set)
     except Rejected as error:
-        raise Failed(f"no door would store the content: {error.reason}; nothing was changed") from None
+        raise Failed(UNSTORABLE.format(reason=error.reason)) from None
 
 
 async def _latest_event(ports: DecisionPorts, row: QuarantineRow) -> InstanceQuarantined:

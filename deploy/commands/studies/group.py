@@ -9,7 +9,14 @@ import asyncio
 from argparse import ArgumentParser, Namespace
 from uuid import uuid4
 
-from deploy.commands.command import CommandGroup, OperatorCommand, add_who_and_why, tenant_name
+from deploy.commands.command import (
+    CommandGroup,
+    OperatorCommand,
+    add_who_and_why,
+    command_id,
+    data_hash,
+    tenant_name,
+)
 from deploy.commands.output import as_json, print_line
 from deploy.commands.sections import PublishingSections, load_sections
 from deploy.commands.studies.giving import give
@@ -94,7 +101,10 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("study", metavar="STUDY", help="a Study Instance UID")
     add_who_and_why(parser)
     parser.add_argument(
-        "--id", metavar="UUID", help="the command's id; the same id again is a repeat (default: a new one)"
+        "--id",
+        type=command_id,
+        metavar="UUID",
+        help="the command's id; the same id again is a repeat (default: a new one)",
     )
     parser.add_argument("--tenant", type=tenant_name, help="the study's tenant (default: FLUORO_API_TENANT, or local)")
     parser.add_argument("--json", action="store_true", help="print a line of JSON")
@@ -110,7 +120,9 @@ def _add_expect_arguments(parser: ArgumentParser) -> None:
 def _add_choose_arguments(parser: ArgumentParser) -> None:
     _add_arguments(parser)
     parser.add_argument("--instance", required=True, metavar="UID", help="a SOP Instance UID")
-    parser.add_argument("--content", required=True, metavar="HASH", help="the data hash of one of its contents, whole")
+    parser.add_argument(
+        "--content", type=data_hash, required=True, metavar="HASH", help="the data hash of one of its contents, whole"
+    )
 
 
 GROUP = CommandGroup(

@@ -51,6 +51,24 @@ def test_what_is_no_policy_is_refused(data: bytes) -> None:
         rules_in("tiering", data)
 
 
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b'{"rules": [], "rules": []}', "rules"),
+        (b'{"rules": [{"name": "a", "then": {"tier": "cold", "tier": "hot"}}]}', "tier"),
+        (b'{"rules": [{"name": "a", "when": {"modality": "CT", "modal\\u0069ty": "US"}}]}', "modality"),
+    ],
+)
+def test_a_name_that_is_twice_in_one_object_is_refused(data: bytes, name: str) -> None:
+    with pytest.raises(BadPolicy, match=f"the name '{name}' is twice in one object"):
+        rules_in("tiering", data)
+
+
+def test_objects_in_more_objects_than_a_policy_can_have_are_refused() -> None:
+    with pytest.raises(BadPolicy):
+        rules_in("tiering", b'{"rules": ' + b'{"a": ' * 1000 + b"1" + b"}" * 1000 + b"}")
+
+
 def test_all_problems_are_said_at_once_and_where_each_is() -> None:
     found = problems(
         {"name": "Old CT", "when": {"modality": "", "colour": "red"}, "then": {"tier": "lukewarm"}},

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from deploy.commands.__main__ import make_parser
+from deploy.commands.__main__ import main, make_parser
 from deploy.commands.command import user_name
 from deploy.commands.studies.group import request_of, told
 from gateway.commands.giving import GivenCommand
@@ -49,6 +49,25 @@ def test_a_command_has_an_id_before_it_is_given_so_that_it_can_be_given_again() 
     assert first != second
     assert str(UUID(first)) == first
     assert asked("delete", "--id", first).command_id == first
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["delete", "1.2.3", "--why", "x", "--id", "7"],
+        ["delete", "1.2.3", "--why", "x", "--id", "6BA7B810-9DAD-11D1-80B4-00C04FD430C8"],
+        ["choose", "1.2.3", "--why", "x", "--instance", "1.2.3.1", "--content", "ab"],
+        ["choose", "1.2.3", "--why", "x", "--instance", "1.2.3.1", "--content", "A" * 64],
+    ],
+)
+def test_an_id_or_a_content_that_is_none_is_a_wrong_argument(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["studies", *arguments])
+
+    assert refused.value.code == 2
+    assert capsys.readouterr().err.startswith("usage:")
 
 
 def test_a_tenant_can_be_named() -> None:
