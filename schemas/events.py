@@ -328,6 +328,7 @@ class RecordRejected(Event):
     origin_offset: int
     origin_key: bytes | None = field(default=None, repr=False)
     origin_value: bytes | None = field(default=None, repr=False)
+    origin_at: datetime | None = None
 
 
 EVENTS: tuple[type[Event], ...] = (

@@ -126,6 +126,7 @@ def inspected(letter: DeadLetter) -> dict[str, Any]:
     event = letter.event
     return {
         "tenant": event.tenant,
+        "origin_at": event.origin_at or "unknown",
         "sha256": sha256(event.origin_value or b"").hexdigest(),
         "this_release_reads": read_now(letter),
     }

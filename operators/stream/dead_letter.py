@@ -1,6 +1,6 @@
 """The dead letter of a record that can never be processed: its reason, its position, and its bytes untouched."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from operators.stream.step import Output, Record
 from schemas.events import RecordRejected, event_id
@@ -31,6 +31,7 @@ def rejected(record: Record, operator: str, reason: str, now: datetime) -> Outpu
             origin_offset=record.offset,
             origin_key=record.key,
             origin_value=record.value,
+            origin_at=_moment(record.timestamp_ms),
         ),
     )
 
@@ -38,6 +39,14 @@ def rejected(record: Record, operator: str, reason: str, now: datetime) -> Outpu
 def unforeseen(error: Exception) -> str:
     """Return the reason code of a record at which the code failed: the error's kind, which says nothing of the record."""
     return f"unforeseen-{type(error).__name__}"
+
+
+def _moment(unix_ms: int) -> datetime | None:
+    """Return when a record was appended; None for a time that is none, as any sender may give where it dates records."""
+    try:
+        return datetime.fromtimestamp(unix_ms / 1000, UTC) if unix_ms >= 0 else None
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _tenant(key: bytes) -> str:

@@ -45,6 +45,8 @@ def typed(record: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def typed_value(value: Any, kind: Any) -> Any:
+    if isinstance(kind, list) and isinstance(kind[-1], dict) and value is not None:
+        return typed_value(value, kind[-1])
     if isinstance(kind, dict) and kind.get("logicalType") == "timestamp-micros":
         return datetime.fromisoformat(value)
     if isinstance(kind, dict) and kind["type"] == "record":

@@ -1,11 +1,13 @@
 """A dead letter says where a rejected record lay and why it was rejected, and holds its bytes untouched."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from operators.stream.dead_letter import NO_TENANT, rejected
 from operators.stream.step import Record
+from schemas.codec import decode, encode
 from schemas.events import RecordRejected
 from schemas.topics import RECORD_REJECTED
 from tests.support.worlds.catalog_histories import NOON
@@ -54,3 +56,16 @@ def test_another_operator_that_rejects_the_record_has_another_event_id() -> None
 )
 def test_the_tenant_is_the_one_that_the_key_names_if_it_names_one(key: bytes, tenant: str) -> None:
     assert letter(replace(RECORD, key=key)).tenant == tenant
+
+
+@pytest.mark.parametrize(
+    ("unix_ms", "origin_at"), [(1000, datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)), (-1, None), (2**62, None)]
+)
+def test_a_dead_letter_says_when_its_record_was_appended_unless_that_is_no_time(
+    unix_ms: int, origin_at: datetime | None
+) -> None:
+    event = rejected(replace(RECORD, timestamp_ms=unix_ms), "catalog", "not-an-event", NOON).event
+
+    assert isinstance(event, RecordRejected)
+    assert event.origin_at == origin_at
+    assert decode(encode(event)) == event
