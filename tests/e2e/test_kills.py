@@ -37,8 +37,9 @@ VICTIMS: dict[str, Callable[[RunningStack, str], psutil.Process]] = {
     "postgres": head,
     "minio": head,
 }
-# The database alone is killed in tests/faults/servers/test_database.py, while others read.
-KILLS = {name: (name,) for name in VICTIMS if name != "postgres"} | {"everything": (*VICTIMS, "web")}
+# The database and the jobs' JVM are killed alone in tests/faults/.
+ELSEWHERE = {"postgres", "flink"}
+KILLS = {name: (name,) for name in VICTIMS if name not in ELSEWHERE} | {"everything": (*VICTIMS, "web")}
 
 
 @pytest.mark.parametrize("what", KILLS)

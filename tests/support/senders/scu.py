@@ -66,10 +66,21 @@ class Association:
 
     def store(self, instance: Storable) -> int:
         """Send one instance; return the status of the response."""
+        self._socket.sendall(self.message(instance))
+        return self.answer()
+
+    def message(self, instance: Storable) -> bytes:
+        """Return the bytes of the next request, for one instance."""
         self._messages = self._messages % 0xFFFF + 1
         command = store_command(instance, self._messages)
-        message = [pdv(command, COMMAND | LAST), *fragments(b"".join(instance.parts), self._fragment)]
-        self._socket.sendall(b"".join(message))
+        return b"".join((pdv(command, COMMAND | LAST), *fragments(b"".join(instance.parts), self._fragment)))
+
+    def send(self, part: bytes) -> None:
+        """Send a part of a request."""
+        self._socket.sendall(part)
+
+    def answer(self) -> int:
+        """Return the status of the next response."""
         return status(self._pdu(P_DATA))
 
     def store_in_parts(self, instance: Storable) -> int:
@@ -81,7 +92,7 @@ class Association:
             for start in range(0, len(part), self._fragment):
                 self._socket.sendall(pdv(part[start : start + self._fragment], 0))
         self._socket.sendall(b"".join(fragments(last, self._fragment)))
-        return status(self._pdu(P_DATA))
+        return self.answer()
 
     def release(self) -> None:
         """Release the association."""
