@@ -40,6 +40,7 @@ def plan(installed: Layout, tmp_path_factory: pytest.TempPathFactory) -> Plan:
     return made
 
 
+@pytest.mark.fault("F20", "the uids by which Flink finds the state of the {job} job's operators ({mode} mode)")
 @pytest.mark.parametrize(("job", "mode"), PYTHON_OPERATOR)
 def test_every_operator_has_its_own_uid(plan: Plan, job: str, mode: str) -> None:
     uids = [one["uid"] for one in plan[mode][job]["operators"]]

@@ -42,6 +42,7 @@ def test_state_of_another_mode_is_refused(tmp_path: Path) -> None:
         checkpoints.complete(tmp_path / "study" / "thread")
 
 
+@pytest.mark.fault("F20", "the catalog job starts with other shards than its state has")
 def test_state_of_another_number_of_shards_is_refused(tmp_path: Path) -> None:
     job = Job("catalog", (), (), has_shards=True)
     write(folder_of(job, JobSettings(checkpoint_dir=tmp_path, shards=8)), "a", 1, 100)
