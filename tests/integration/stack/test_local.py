@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -203,10 +204,31 @@ def test_the_demo_shows_a_late_image_a_deletion_and_the_history_of_its_study(sta
 def own_folder(installed: Layout) -> Iterator[Path]:
     """A folder for a stack of its own."""
     assert installed
+    with new_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def other(installed: Layout) -> Iterator[RunningStack]:
+    """A second stack, whose jobs run their Python in processes of their own."""
+    assert installed
+    env = clean_environ() | {"FLUORO_JOB_PYTHON_MODE": "process"}
+    with (
+        new_folder() as folder,
+        brought_up(DataFolder(folder / "data"), env, options=("--free-ports",), out=folder / "up.log") as started,
+    ):
+        yield started
+
+
+@contextmanager
+def new_folder() -> Iterator[Path]:
+    """Make a folder for the block that the database's user can reach, unlike pytest's own folders."""
     folder = Path(tempfile.mkdtemp(prefix="fluoro-test-"))
     folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def clean_environ() -> dict[str, str]:
@@ -215,18 +237,37 @@ def clean_environ() -> dict[str, str]:
     }
 
 
-def test_an_idle_job_whose_worker_was_killed_runs_with_a_new_one_before_any_record(own_folder: Path) -> None:
-    env, out = clean_environ() | {"FLUORO_JOB_PYTHON_MODE": "process"}, own_folder / "up.log"
-    with brought_up(DataFolder(own_folder / "data"), env, options=("--free-ports",), out=out) as stack:
-        (worker,) = catalog_workers(stack)
-        before, starts = jobs.report(stack.plan.job), stack.state().servers["flink"].starts
-        worker.kill()
-        wait_until(lambda: catalog_workers(stack) not in ([], [worker]), 60, "the worker has no successor")
-        wait_until(lambda: not jobs.report(stack.plan.job).problems, 30, "the job does not run")
-        after = stack.state().servers["flink"].starts
+def test_two_stacks_run_at_the_same_time(stack: RunningStack, other: RunningStack) -> None:
+    assert (stack.state().is_ready, other.state().is_ready) == (True, True)
+    assert not set(other.plan.ports.values()) & set(stack.plan.ports.values())
+
+
+def test_an_idle_job_whose_worker_was_killed_runs_with_a_new_one_before_any_record(other: RunningStack) -> None:
+    (worker,) = catalog_workers(other)
+    before, starts = jobs.report(other.plan.job), other.state().servers["flink"].starts
+
+    worker.kill()
+    wait_until(lambda: catalog_workers(other) not in ([], [worker]), 60, "the worker has no successor")
+    wait_until(lambda: not jobs.report(other.plan.job).problems, 30, "the job does not run")
 
     assert before.problems == ()
-    assert after == starts
+    assert other.state().servers["flink"].starts == starts
+
+
+def test_a_supervisor_and_a_watchdog_killed_at_once_leave_no_server_and_the_next_start_ends_the_rest(
+    other: RunningStack,
+) -> None:
+    # The other stack ends here, so this is the last of its tests.
+    state = other.state()
+    assert state.watchdog
+    for one in (state.watchdog.process, state.supervisor):
+        os.kill(one.pid, signal.SIGKILL)
+    # The kernel ends the servers, and they what they have started, save for an idle Python worker of a job.
+    wait_until(lambda: not servers_left(state), 30, "a server is left")
+    with takeover.hold(other.folder):
+        takeover.end_leftovers(other.folder)
+
+    assert not processes.marked(f"{state.run_id}/")
 
 
 def test_a_killed_supervisor_leaves_nothing_and_the_next_start_finds_the_data(own_folder: Path) -> None:
@@ -247,23 +288,6 @@ def test_a_killed_supervisor_leaves_nothing_and_the_next_start_finds_the_data(ow
     assert not folder.root.exists()
 
 
-def test_a_supervisor_and_a_watchdog_killed_at_once_leave_no_server_and_the_next_start_ends_the_rest(
-    own_folder: Path,
-) -> None:
-    folder, env = DataFolder(own_folder / "data"), clean_environ() | {"FLUORO_JOB_PYTHON_MODE": "process"}
-    with brought_up(folder, env, options=("--free-ports",), out=own_folder / "up.log") as started:
-        state = started.state()
-        assert state.watchdog
-        for one in (state.watchdog.process, state.supervisor):
-            os.kill(one.pid, signal.SIGKILL)
-        # The kernel ends the servers, and they what they have started, save for an idle Python worker of a job.
-        wait_until(lambda: not servers_left(state), 30, "a server is left")
-    with takeover.hold(folder):
-        takeover.end_leftovers(folder)
-
-    assert not processes.marked(f"{state.run_id}/")
-
-
 def servers_left(state: StackState) -> list[bytes]:
     """Return the commands of what a run has left, without those of Flink's Python workers."""
     lines = [command_line(process.pid) for process in processes.marked(f"{state.run_id}/")]
@@ -278,16 +302,6 @@ def nothing_left(folder: DataFolder, state: StackState, ports: Mapping[str, int]
     processes_left = processes.marked(f"{state.run_id}/") or processes.family(s.process for s in state.servers.values())
     leftovers = [path for parent in folder.temporary() if parent.exists() for path in parent.iterdir()]
     return not processes_left and not leftovers and all(is_port_free(port) for port in ports.values())
-
-
-def test_two_stacks_run_at_the_same_time(stack: RunningStack, own_folder: Path) -> None:
-    folder, out = DataFolder(own_folder / "data"), own_folder / "other.log"
-    with brought_up(folder, clean_environ(), options=("--free-ports",), out=out) as other:
-        ports = other.plan.ports
-        both_ready = other.state().is_ready and stack.state().is_ready
-
-    assert both_ready
-    assert not set(ports.values()) & set(stack.plan.ports.values())
 
 
 def test_a_taken_port_is_reported_in_one_line(own_folder: Path) -> None:
