@@ -1,8 +1,11 @@
 """Choose the stack's TCP ports: free ones where none is fixed, and the same ones at every start."""
 
+import fcntl
 import json
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 from deploy.install.preflight import is_port_free
 from deploy.local.data_folder import DataFolder
@@ -10,6 +13,17 @@ from deploy.local.json_file import write_json
 
 # Below Linux's range for outgoing connections, so that no connection takes a server's port before the next start.
 FREE_PORTS = range(20000, 32000)
+
+
+@contextmanager
+def choosing_alone(tools: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block with these tools, in which ports are chosen and their servers start.
+
+    Until its server listens, a chosen port is free for others.
+    """
+    with (tools / "ports.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def choose_ports(folder: DataFolder, wanted: Mapping[str, int], widths: Mapping[str, int]) -> dict[str, int]:

@@ -18,6 +18,7 @@ from deploy.errors import Failed
 from deploy.install import layout
 from deploy.local import stack
 from deploy.local.data_folder import DataFolder
+from deploy.local.ports import choosing_alone
 from deploy.local.stack import Stack
 from deploy.local.supervision import processes
 from deploy.local.supervision.programs import ROOT, tied_to_this_process
@@ -128,18 +129,19 @@ def brought_up(
 ) -> Iterator[RunningStack]:
     """Start a stack, yield it when it is ready, and stop it after the block; it dies with this process.
 
-    Its output goes to the file `out`, if given. Raises Failed when it does not start.
+    One stack of a clone starts at a time. Its output goes to the file `out`, if given. Raises Failed when it does not start.
     """
     command = (sys.executable, "-m", "deploy.local", "up", *options)
     env = {**environ, "FLUORO_DATA": str(folder.root)}
     with ExitStack() as opened:
         file = opened.enter_context(out.open("wb")) if out else None
-        # In a session of its own: Ctrl-C reaches this process alone, which then stops the stack in order.
-        supervisor = subprocess.Popen(
-            tied_to_this_process(command, None), stdout=file, stderr=file, env=env, cwd=ROOT, start_new_session=True
-        )
-        opened.callback(end, supervisor)
-        wait_ready(folder, supervisor, out)
+        with choosing_alone(layout.here().tools):
+            # In a session of its own: Ctrl-C reaches this process alone, which then stops the stack in order.
+            supervisor = subprocess.Popen(
+                tied_to_this_process(command, None), stdout=file, stderr=file, env=env, cwd=ROOT, start_new_session=True
+            )
+            opened.callback(end, supervisor)
+            wait_ready(folder, supervisor, out)
         yield RunningStack(folder)
 
 

@@ -1,8 +1,13 @@
 """Free ports are chosen once, kept, and never shared by two servers."""
 
+import fcntl
+from pathlib import Path
+
+import pytest
+
 from deploy.local.data_folder import DataFolder
 from deploy.local.json_file import write_json
-from deploy.local.ports import choose_ports
+from deploy.local.ports import choose_ports, choosing_alone
 
 
 def test_ports_are_chosen_once_and_kept(folder: DataFolder) -> None:
@@ -28,3 +33,13 @@ def test_a_fixed_port_is_never_chosen_for_another_server(folder: DataFolder) -> 
     write_json(folder.ports, {"kafka": 20003})
 
     assert choose_ports(folder, {"dimse": 20003, "kafka": 0}, {})["kafka"] != 20003
+
+
+def test_another_process_that_starts_servers_waits_until_the_first_has_started_its_own(tmp_path: Path) -> None:
+    def try_to_choose() -> None:
+        with (tmp_path / "ports.lock").open() as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    with choosing_alone(tmp_path), pytest.raises(BlockingIOError):
+        try_to_choose()
+    try_to_choose()
