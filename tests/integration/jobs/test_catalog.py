@@ -17,12 +17,11 @@ from operators.connectors.kafka.log import KafkaEventLog, producer_config
 from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from operators.store.ports import Position
 from schemas.codec import decode
-from schemas.events import Event, RecordRejected, StudySettled
+from schemas.events import Event, StudySettled
 from schemas.settings.reading import load
 from schemas.settings.servers import BrokerSettings
 from schemas.topics import (
     INSTANCE_CONFLICT,
-    INSTANCE_STORED,
     RECORD_REJECTED,
     STUDY_SETTLED,
     TOPICS,
@@ -181,20 +180,6 @@ def test_commands_hide_a_study_show_it_again_and_choose_its_content(
     assert [(pair.shown.data_hash, pair.lost.data_hash) for pair in conflicts] == [(other.data_hash, first.data_hash)]
     assert [row.action for row in hidden.commands(TENANT, "1.2.75")] == ["delete", "choose", "restore"]
     assert {row.revision for row in hidden.dues(TENANT, "1.2.75")} >= {1, 2, 3}
-
-
-def test_a_poison_record_is_rejected_and_blocks_nothing(stack: RunningStack, broker: BrokerSettings) -> None:
-    key = study_key(TENANT, "1.2.72")
-    send(broker, INSTANCE_STORED, key, b"no event")
-    publish(broker, instance(study="1.2.72"))
-    wait_until(lambda: study(stack, "1.2.72") is not None, SOON_S, "the healthy record is not cataloged")
-    (rejected,) = {
-        event.event_id: event
-        for event in read(broker, RECORD_REJECTED, 1)
-        if isinstance(event, RecordRejected) and event.operator == "catalog" and event.origin_key == key
-    }.values()
-
-    assert (rejected.reason, rejected.origin_value) == ("not-an-event", b"no event")
 
 
 def test_a_killed_database_loses_and_doubles_nothing(stack: RunningStack, broker: BrokerSettings) -> None:

@@ -16,7 +16,7 @@ from schemas.codec import decode, encode
 from schemas.events import Event, InstanceStored, RecordRejected, StudyCommand, StudyDue, TransferEnded
 from schemas.settings.reading import load
 from schemas.settings.servers import BrokerSettings
-from schemas.topics import INSTANCE_STORED, RECORD_REJECTED, STUDY_DUE, Topic, record_key, study_key
+from schemas.topics import RECORD_REJECTED, STUDY_DUE, Topic, record_key, study_key
 from tests.support.worlds.studies import TENANT, TOPIC_OF, command, ended, instance
 
 SOON_S = 30.0
@@ -125,19 +125,6 @@ def is_rejected_by_study_job(event: Event, study: str) -> bool:
         "study",
         study_key(TENANT, study),
     )
-
-
-def test_a_poison_record_is_rejected_and_later_records_are_processed(broker: Broker, study: str) -> None:
-    poison = uuid.uuid4().bytes
-    broker.send(INSTANCE_STORED, study_key(TENANT, study), poison)
-    broker.publish(*(instance(number, study, study=study) for number in (1, 2)), ended(study, 2, study=study))
-
-    rejected = broker.wait_for(
-        RECORD_REJECTED, lambda event: isinstance(event, RecordRejected) and event.origin_value == poison
-    )
-    assert {event.operator for event in rejected if isinstance(event, RecordRejected)} >= {"study"}
-    assert {event.reason for event in rejected if isinstance(event, RecordRejected)} == {"not-an-event"}
-    assert broker.wait_for(STUDY_DUE, due_of(study))
 
 
 def test_a_window_survives_a_killed_jvm(stack: RunningStack, broker: Broker, study: str) -> None:
