@@ -35,6 +35,8 @@ class Topics:
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,
+                # By default the broker keeps a request at a partition's end for half a second, three times for each reading.
+                "fetch.wait.max.ms": 10,
                 "group.id": f"auditor-{os.getpid()}",
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
