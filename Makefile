@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help install up demo stop status test unit check fix lock clean-data bench rebuild faults
+.PHONY: help install up demo stop status test unit check fix lock clean-data bench rebuild replay faults
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -50,6 +50,9 @@ bench: install ## measure rates, delays and CPU on a stack of its own, with Orth
 
 rebuild: install ## publish again what the objects of the stack that runs tell (ARGS="--run NAME", ARGS=--help)
 	@$(VENV)/python -m deploy.local run $(VENV)/python -m pipelines.batch.rebuild $(ARGS)
+
+replay: install ## send what the jobs of the stack that runs have rejected to its topics again (ARGS=--send, ARGS=--help)
+	@$(VENV)/python -m deploy.local run $(VENV)/python -m pipelines.batch.replay $(ARGS)
 
 clean-data: ## remove everything the local stack has stored
 	@$(VENV)/python -m deploy.local clean-data

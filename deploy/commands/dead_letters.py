@@ -21,8 +21,8 @@ from operators.errors import Rejected
 from operators.stream.arrival import EVENT_OF, arrival
 from operators.stream.letters import DeadLetter, LetterSelection
 from operators.stream.step import Arrival, Record
-from pipelines.batch.dead_letters import LetterReading, spans_of
-from pipelines.batch.letter_selection import add_selection, selection_of
+from pipelines.batch.replay.dead_letters import LetterReading, spans_of
+from pipelines.batch.replay.letter_selection import add_selection, selection_of
 from schemas.codec import UnknownSchema
 from schemas.settings.reading import load
 from schemas.settings.servers import BrokerSettings

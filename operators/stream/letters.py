@@ -60,6 +60,11 @@ class LetterSelection:
     rejected_to: datetime | None = None
     event_ids: frozenset[str] = frozenset()
 
+    def as_json(self) -> dict[str, object]:
+        """Return the conditions by their names, as values of JSON."""
+        given = {name: value for name, value in self.__dict__.items() if value not in (None, frozenset())}
+        return {name: sorted(one) if isinstance(one, frozenset) else str(one) for name, one in given.items()}
+
     def includes(self, letter: DeadLetter) -> bool:
         """True if the dead letter is asked for."""
         event, at = letter.event, letter.rejected_at

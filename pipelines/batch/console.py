@@ -1,15 +1,14 @@
 """A batch pipeline at the terminal: its run by name, progress, what was left out, and the exit status."""
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from operators.errors import Unavailable
-from pipelines.batch.journal import INTERRUPTED, Run, RunRefused, StoppedWorker
+from pipelines.batch.journal import INTERRUPTED, Run, RunRefused, StoppedWorker, run_name
 from pipelines.batch.progress import ProgressDisplay, Totals
 from pipelines.batch.running import BatchPlan, Work, run_plan
 from pipelines.batch.selection import Selection
@@ -31,18 +30,6 @@ class BatchCommand:
     selection: Selection
     runs: Path
     size: Size
-
-
-def add_run(parser: ArgumentParser) -> None:
-    """Add the arguments that name a run."""
-    name = "the run's name: one that was interrupted goes on where it was (default: a new one)"
-    parser.add_argument("--run", metavar="NAME", help=name)
-    parser.add_argument("--again", action="store_true", help="begin the run anew, also if it is finished")
-
-
-def run_name(options: Namespace, name: str) -> str:
-    """Return the name of the run: as given, or one that is new at this moment."""
-    return options.run or f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
 def carry_out(command: BatchCommand, options: Namespace, beam_arguments: Sequence[str]) -> int:

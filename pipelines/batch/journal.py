@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import re
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -168,6 +169,18 @@ class Run:
         """Note that all studies of the run are finished."""
         self._about["finished_at"] = _now()
         _write_about(self.folder, self._about)
+
+
+def add_run(parser: ArgumentParser) -> None:
+    """Add the arguments that name a run."""
+    name = "the run's name: one that was interrupted goes on where it was (default: a new one)"
+    parser.add_argument("--run", metavar="NAME", help=name)
+    parser.add_argument("--again", action="store_true", help="begin the run anew, also if it is finished")
+
+
+def run_name(options: Namespace, name: str) -> str:
+    """Return the name of the run: as given, or one that is new at this moment."""
+    return options.run or f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
 def _begun(folder: Path, about: Mapping[str, Any], *, again: bool) -> Mapping[str, Any]:

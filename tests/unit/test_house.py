@@ -31,7 +31,7 @@ TESTED_ELSEWHERE = {
     "operators/connectors/kafka/sending.py": "tests/integration/jobs",
     "operators/connectors/postgres/connecting.py": "tests/integration/connectors/test_catalog.py",
     "operators/connectors/postgres/hidden_rows.py": "tests/integration/stack/test_quarantine_and_conflicts.py",
-    "pipelines/batch/dead_letters.py": "tests/integration/jobs",
+    "pipelines/batch/replay/dead_letters.py": "tests/integration/jobs",
     "pipelines/engines/": "tests/integration/jobs",
     "pipelines/streaming/": "tests/integration/jobs",
     "operators/rebuild/instances.py": "tests/unit/pipelines/batch/rebuild/test_reading.py",

@@ -21,6 +21,7 @@ from functools import partial
 from operators.dicom.scan import ScanLimits
 from pipelines.batch import console, walk
 from pipelines.batch.console import BatchCommand
+from pipelines.batch.journal import add_run
 from pipelines.batch.rebuild.work import Rebuild
 from pipelines.batch.running import add_running
 from pipelines.batch.selection import Selection, add_selection, selection_of
@@ -75,7 +76,7 @@ def make_parser() -> ArgumentParser:
         allow_abbrev=False,
     )
     add_selection(parser)
-    console.add_run(parser)
+    add_run(parser)
     add_running(parser)
     return parser
 

@@ -9,7 +9,7 @@ from operators.connectors.memory.catalog import MemoryCatalog
 from operators.stream.dead_letter import rejected
 from operators.stream.letters import DeadLetter, RejectedRecords, dead_letter
 from operators.stream.step import Record
-from pipelines.batch.resending import raw
+from pipelines.batch.replay.resending import raw
 from schemas.codec import encode
 from schemas.events import Event
 from schemas.topics import RECORD_REJECTED

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from operators.errors import Unavailable
-from pipelines.batch.console import DONE, LEFT_OUT, NOT_DONE, STOPPED_BY_USER, WRONG, BatchCommand, add_run, carry_out
-from pipelines.batch.journal import Finished
+from pipelines.batch.console import DONE, LEFT_OUT, NOT_DONE, STOPPED_BY_USER, WRONG, BatchCommand, carry_out
+from pipelines.batch.journal import Finished, add_run
 from pipelines.batch.running import Shift, Work, add_running
 from pipelines.batch.selection import Selection
 from pipelines.batch.walk import Size

@@ -7,7 +7,7 @@ import pytest
 from operators.stream.dead_letter import rejected
 from operators.stream.letters import DeadLetter
 from operators.stream.step import Record
-from pipelines.batch.resending import COMPACTED, NO_JOB, PORTION_BYTES, taken, why_not
+from pipelines.batch.replay.resending import COMPACTED, NO_JOB, PORTION_BYTES, taken, why_not
 from schemas.events import RecordRejected
 from schemas.topics import INSTANCE_STORED, POLICY_CHANGED, RECORD_REJECTED, STUDY_DUE, STUDY_SETTLED
 

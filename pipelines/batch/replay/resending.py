@@ -12,7 +12,7 @@ from operators.connectors.kafka.positions import Partition, Positions
 from operators.connectors.kafka.sending import RawRecord, RecordSender
 from operators.stream.letters import DeadLetter
 from operators.stream.rejections import Origin
-from pipelines.batch.dead_letters import LetterReading, Spans, spans_of, spans_since
+from pipelines.batch.replay.dead_letters import LetterReading, Spans, spans_of, spans_since
 from pipelines.jobs import JOBS
 from schemas.settings.servers import BrokerSettings
 from schemas.topics import TOPICS

@@ -3,7 +3,7 @@
 import pytest
 
 from operators.stream.letters import RejectedRecord, RejectedRecords
-from pipelines.batch.replay import main, print_plan
+from pipelines.batch.replay.__main__ import main, print_plan
 
 RECORD = RejectedRecord(("instance-stored", 3, 7), b"key", 6, {"study", "catalog"}, {"not-an-event"}, 3)
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from operators.stream.letters import LetterSelection
-from pipelines.batch.letter_selection import add_selection, selection_of
+from pipelines.batch.replay.letter_selection import add_selection, selection_of
 
 
 def selected(*arguments: str) -> LetterSelection:

@@ -8,8 +8,9 @@ A record is sent once, however many jobs have rejected it, and records of one ke
 the jobs know already changes nothing. After each portion the command waits until the jobs have read it, says what was
 rejected again, and sends no more once that is much: a job that rejects too many records stops.
 
-A time without a zone is this machine's own, and a date is a whole day. The settings are FLUORO_BROKER_*; see .env.example.
-Exit status: 0 done, 1 not all was sent, or some came back, 2 for wrong arguments or settings, 130 stopped by Ctrl-C.
+A time without a zone is this machine's own, and a date is a whole day. The settings are FLUORO_BROKER_* and FLUORO_BATCH_*;
+see .env.example. Exit status: 0 done, 1 not all was sent (the same --run goes on), or some came back, 2 for wrong arguments
+or settings, 130 stopped by Ctrl-C.
 """
 
 import os
@@ -18,21 +19,32 @@ import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from operators.connectors.kafka.positions import Positions
 from operators.errors import Unavailable
 from operators.stream.letters import DeadLetter, LetterSelection, RejectedRecord, RejectedRecords
-from pipelines.batch.dead_letters import LetterReading, Spans, spans_of
-from pipelines.batch.letter_selection import add_selection, selection_of
-from pipelines.batch.resending import NotRead, Resending, TooManyBack, why_not
-from schemas.settings.reading import SettingsError, load
+from pipelines.batch.journal import Finished, FinishedPrefixes, Run, RunJournal, RunRefused, add_run, run_name
+from pipelines.batch.replay.dead_letters import LetterReading, Spans, spans_of
+from pipelines.batch.replay.letter_selection import add_selection, selection_of
+from pipelines.batch.replay.resending import NotRead, Resending, TooManyBack, why_not
+from schemas.settings.jobs import BatchSettings
+from schemas.settings.reading import SettingsError, load_all
 from schemas.settings.servers import BrokerSettings
 from schemas.telemetry import set_up_logs
 
+NAME = "replay"
 WAIT_S = 60.0
 PROGRESS_S = 2.0
 HEADINGS = ("TOPIC", "PARTITION", "OFFSET", "BYTES", "REJECTED BY", "TIMES", "REASON")
+
+
+@dataclass(frozen=True)
+class ReplaySettings:
+    """The sections of settings that a replay reads."""
+
+    broker: BrokerSettings
+    batch: BatchSettings
 
 
 @dataclass
@@ -45,18 +57,19 @@ class Progress:
         """Print the line if the last one is some seconds old."""
         if time.monotonic() >= self.next_at:
             self.next_at = time.monotonic() + PROGRESS_S
-            print(line, file=sys.stderr, flush=True)
+            say(line)
 
 
 @dataclass(frozen=True)
 class Replay:
-    """One run of the command: which dead letters, of which spans of their topic."""
+    """What is asked for: which dead letters, of which spans of their topic, without the records that were sent before."""
 
     broker: BrokerSettings
     positions: Positions
     selection: LetterSelection
     spans: Spans
     progress: Progress
+    finished: FinishedPrefixes = field(default_factory=FinishedPrefixes)
 
     def letters(self, left_out: Counter[tuple[str, str]] | None = None) -> Iterator[DeadLetter]:
         """Yield the selected dead letters whose records can be sent; count the others by topic and the reason why not."""
@@ -70,15 +83,16 @@ class Replay:
             elif left_out is not None:
                 left_out[letter.event.origin_topic, reason] += 1
         if reading.unreadable and left_out is not None:
-            print(f"{reading.unreadable} records of the topic are no dead letters of this release", file=sys.stderr)
+            say(f"{reading.unreadable} records of the topic are no dead letters of this release")
 
     def found(self) -> RejectedRecords:
         """Return the records to send, and say what cannot be sent."""
         records, left_out = RejectedRecords(), Counter[tuple[str, str]]()
         for letter in self.letters(left_out):
-            records.add(letter)
+            if letter.record_id.hex() not in self.finished:
+                records.add(letter)
         for (topic, reason), count in left_out.items():
-            print(f"{count} dead letters of {topic} are left out: {reason}", file=sys.stderr)
+            say(f"{count} dead letters of {topic} are left out: {reason}")
         return records
 
     def in_order(self, records: RejectedRecords) -> Iterator[DeadLetter]:
@@ -90,16 +104,24 @@ class Replay:
 
 
 def replay(options: Namespace, environ: Mapping[str, str]) -> int:
-    """Print or send what the arguments ask for; return the exit status. Raises SettingsError, Unavailable, NotRead."""
-    broker, selection = load(BrokerSettings, environ), selection_of(options)
-    positions = Positions(broker)
+    """Print or send what the arguments ask for; return the exit status.
+
+    Raises SettingsError, RunRefused, Unavailable, NotRead and TooManyBack.
+    """
+    settings, selection = load_all(ReplaySettings, environ), selection_of(options)
+    positions = Positions(settings.broker)
     spans = spans_of(positions, selection.rejected_from, selection.rejected_to)
-    run = Replay(broker, positions, selection, spans, Progress())
-    records = run.found()
+    asked = Replay(settings.broker, positions, selection, spans, Progress())
     if not options.send:
-        print_plan(records)
+        print_plan(asked.found())
         return 0
-    return send(run, records, options.wait)
+    name, about = run_name(options, NAME), {"pipeline": NAME, **selection.as_json()}
+    with Run.opened(settings.batch.runs_dir, name, about, again=options.again) as run:
+        if run.finished_at:
+            say(f"Run {name} was finished at {run.finished_at}: --again begins it anew.")
+            return 0
+        say(f"Run {name}: if it is interrupted, --run {name} goes on.")
+        return send(replace(asked, finished=FinishedPrefixes.of(run.folder)), run, options.wait)
 
 
 def print_plan(records: RejectedRecords) -> None:
@@ -127,18 +149,22 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "".join(one if one.isprintable() else "?" for one in "  ".join(cells).rstrip())
 
 
-def send(run: Replay, records: RejectedRecords, wait_s: float) -> int:
+def send(asked: Replay, run: Run, wait_s: float) -> int:
     """Send the records, and print what became of them; return the exit status. Raises Unavailable, NotRead, TooManyBack."""
+    records = asked.found()
     total = len(records.by_id)
+    with RunJournal(run.folder) as journal:
 
-    def acknowledged(_: DeadLetter) -> None:
-        run.progress.say(f"sent {resending.sent} of {total} records")
+        def acknowledged(letter: DeadLetter) -> None:
+            journal.finish(Finished(letter.record_id.hex()))
+            asked.progress.say(f"sent {resending.sent} of {total} records")
 
-    resending = Resending(run.broker, run.positions, wait_s, acknowledged)
-    try:
-        resending.send(run.in_order(records))
-    finally:
-        print_result(resending, total)
+        resending = Resending(asked.broker, asked.positions, wait_s, acknowledged)
+        try:
+            resending.send(asked.in_order(records))
+        finally:
+            print_result(resending, total)
+    run.finish()
     return 1 if resending.came_back or resending.refused else 0
 
 
@@ -161,6 +187,7 @@ def make_parser() -> ArgumentParser:
         prog="python -m pipelines.batch.replay", description=__doc__, formatter_class=RawDescriptionHelpFormatter
     )
     add_selection(parser)
+    add_run(parser)
     parser.add_argument("--send", action="store_true", help="send the records (default: print them)")
     waiting = "how long to wait for the jobs to read a portion; 0: send all, and do not look what comes back"
     parser.add_argument(
@@ -174,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     try:
         return replay(options, os.environ)
-    except SettingsError as error:
+    except (SettingsError, RunRefused) as error:
         return fail(str(error), 2)
     except Unavailable as error:
         return fail(f"the broker cannot be used: {error.why or 'it does not answer'}", 1)
@@ -187,12 +214,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def say(line: str) -> None:
+    """Print a line on standard error: standard output is for what was asked for."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def fail(line: str, status: int) -> int:
     """Print a line about a failure; return the exit status."""
-    print(line, file=sys.stderr)
+    say(line)
     return status
 
 
 if __name__ == "__main__":
-    set_up_logs("replay", without=["broker_client_error"])
+    set_up_logs(NAME, without=["broker_client_error"])
     sys.exit(main())
