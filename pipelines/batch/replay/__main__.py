@@ -13,12 +13,14 @@ see .env.example. Exit status: 0 done, 1 not all was sent (the same --run goes o
 or settings, 130 stopped by Ctrl-C.
 """
 
+import math
 import os
 import sys
 import time
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from operators.connectors.kafka.positions import Positions
@@ -181,6 +183,14 @@ def print_result(resending: Resending, total: int) -> None:
     print(f"{resending.sent} of {total} records sent{refused}{back}.")
 
 
+def seconds(text: str) -> float:
+    """Read a number of seconds; raises ArgumentTypeError."""
+    with suppress(ValueError):
+        if 0 <= float(text) < math.inf:
+            return float(text)
+    raise ArgumentTypeError(f"{text!r} should be a number of seconds, 0 or more")
+
+
 def make_parser() -> ArgumentParser:
     """Return the parser of the arguments."""
     parser = ArgumentParser(
@@ -191,7 +201,7 @@ def make_parser() -> ArgumentParser:
     parser.add_argument("--send", action="store_true", help="send the records (default: print them)")
     waiting = "how long to wait for the jobs to read a portion; 0: send all, and do not look what comes back"
     parser.add_argument(
-        "--wait", type=float, default=WAIT_S, metavar="SECONDS", help=f"{waiting} (default: {WAIT_S:g})"
+        "--wait", type=seconds, default=WAIT_S, metavar="SECONDS", help=f"{waiting} (default: {WAIT_S:g})"
     )
     return parser
 

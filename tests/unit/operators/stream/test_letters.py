@@ -85,7 +85,12 @@ def test_the_dead_letters_of_two_jobs_and_of_a_replay_are_one_record_where_it_la
 
     assert found.in_order() == [
         RejectedRecord(
-            (STORED, 3, 7), letter().key_id, len(b"poison"), {"catalog", "study"}, {"not-an-event", "not-its-key"}, 4
+            (STORED, 3, 7),
+            letter().key_id,
+            len(b"poison"),
+            frozenset({"catalog", "study"}),
+            frozenset({"not-an-event", "not-its-key"}),
+            4,
         )
     ]
 
