@@ -28,8 +28,8 @@ from operators.errors import Unavailable
 from operators.stream.letters import DeadLetter, LetterSelection, RejectedRecord, RejectedRecords
 from pipelines.batch.journal import Finished, FinishedPrefixes, Run, RunJournal, RunRefused, add_run, run_name
 from pipelines.batch.replay.dead_letters import LetterReading, Spans, spans_of
-from pipelines.batch.replay.letter_selection import add_selection, selection_of
-from pipelines.batch.replay.resending import NotRead, Resending, TooManyBack, why_not
+from pipelines.batch.replay.letter_selection import add_selection, number, selection_of
+from pipelines.batch.replay.resending import MOST_BACK, NotRead, Resending, TooManyBack, why_not
 from schemas.settings.jobs import BatchSettings
 from schemas.settings.reading import SettingsError, load_all
 from schemas.settings.servers import BrokerSettings
@@ -123,7 +123,7 @@ def replay(options: Namespace, environ: Mapping[str, str]) -> int:
             say(f"Run {name} was finished at {run.finished_at}: --again begins it anew.")
             return 0
         say(f"Run {name}: if it is interrupted, --run {name} goes on.")
-        return send(replace(asked, finished=FinishedPrefixes.of(run.folder)), run, options.wait)
+        return send(replace(asked, finished=FinishedPrefixes.of(run.folder)), run, options)
 
 
 def print_plan(records: RejectedRecords) -> None:
@@ -151,7 +151,7 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "".join(one if one.isprintable() else "?" for one in "  ".join(cells).rstrip())
 
 
-def send(asked: Replay, run: Run, wait_s: float) -> int:
+def send(asked: Replay, run: Run, options: Namespace) -> int:
     """Send the records, and print what became of them; return the exit status. Raises Unavailable, NotRead, TooManyBack."""
     records = asked.found()
     total = len(records.by_id)
@@ -161,7 +161,7 @@ def send(asked: Replay, run: Run, wait_s: float) -> int:
             journal.finish(Finished(letter.record_id.hex()))
             asked.progress.say(f"sent {resending.sent} of {total} records")
 
-        resending = Resending(asked.broker, asked.positions, wait_s, acknowledged)
+        resending = Resending(asked.broker, asked.positions, options.wait, acknowledged, options.most_back)
         try:
             resending.send(asked.in_order(records))
         finally:
@@ -202,6 +202,10 @@ def make_parser() -> ArgumentParser:
     waiting = "how long to wait for the jobs to read a portion; 0: send all, and do not look what comes back"
     parser.add_argument(
         "--wait", type=seconds, default=WAIT_S, metavar="SECONDS", help=f"{waiting} (default: {WAIT_S:g})"
+    )
+    back = "end the replay once more than this many were rejected again"
+    parser.add_argument(
+        "--most-back", type=number, default=MOST_BACK, metavar="NUMBER", help=f"{back} (default: {MOST_BACK})"
     )
     return parser
 

@@ -14,6 +14,7 @@ from operators.stream.letters import DeadLetter
 from operators.stream.rejections import Origin
 from pipelines.batch.replay.dead_letters import LetterReading, Spans, spans_of, spans_since
 from pipelines.jobs import JOBS
+from pipelines.launch.losses import BrokerPositions
 from schemas.settings.servers import BrokerSettings
 from schemas.topics import TOPICS
 
@@ -48,7 +49,7 @@ class CameBack:
 class Resending:
     """One replay. What was `sent`, `refused` by the broker for good, and `came_back` is counted as it goes.
 
-    `acknowledged` is called with each dead letter once its record is appended. With `wait_s` 0 nothing is waited for, and
+    It ends once more than `most_back` have come back. `acknowledged` is called with each dead letter once its record is appended. With `wait_s` 0 nothing is waited for, and
     nothing is known to come back.
     """
 
@@ -56,6 +57,7 @@ class Resending:
     positions: Positions
     wait_s: float
     acknowledged: Callable[[DeadLetter], None]
+    most_back: int = MOST_BACK
     sent: int = 0
     refused: int = 0
     came_back: list[CameBack] = field(default_factory=list)
@@ -89,8 +91,8 @@ class Resending:
         reading = LetterReading(self.broker, spans_since(self.positions, before))
         found = {one.origin: CameBack(sent[one.origin], one) for one in reading.letters() if one.origin in sent}
         self.came_back += found.values()
-        if len(self.came_back) > MOST_BACK:
-            raise TooManyBack(f"{len(self.came_back)} records were rejected again: nothing more is sent")
+        if len(self.came_back) > self.most_back:
+            raise TooManyBack(f"{len(self.came_back)} rejected again are too many (--most-back): nothing more is sent")
         return list(found.values())
 
     def _wait_for_jobs(self, sent: Iterable[Origin]) -> None:
@@ -107,7 +109,7 @@ class Resending:
             time.sleep(ASK_S)
 
 
-def jobs_behind(positions: Positions, last: dict[Partition, int]) -> list[str]:
+def jobs_behind(positions: BrokerPositions, last: dict[Partition, int]) -> list[str]:
     """Return the jobs that have not read up to these offsets, of the topics that each reads. Raises Unavailable."""
     found = []
     for job in JOBS:
