@@ -3,7 +3,7 @@
     python -m tests.audit.auditor --api http://127.0.0.1:8060 --dimse-ledger sent.jsonl --logs FOLDER
 
 The addresses of the stores come from FLUORO_STORE_*, FLUORO_BROKER_* and FLUORO_CATALOG_*. The auditor only reads, so it
-may be killed and started again. Prints one line; exit status 0 when nothing is wrong, 1 when something is.
+may be killed and started again. Prints one line, and on standard error the seconds of each part; exit status 0 when nothing is wrong, 1 when something is.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -21,6 +22,7 @@ from confluent_kafka import KafkaException
 from minio import S3Error
 
 from tests.audit.address import ArchiveAddress
+from tests.audit.collect.contents import KnownContents
 from tests.audit.judge import Verdict, judge
 from tests.audit.observer import Observer, observing
 
@@ -45,16 +47,22 @@ def audit(  # noqa: PLR0913  the options of an audit
     hashed: int | None = None,
     fetched: int = 200,
     restored: bool = False,
+    known: KnownContents | None = None,
 ) -> Verdict:
     """Observe the archive until nothing is wrong or `wait_s` are over, then once more, reading the bytes.
 
-    With `restored`, announcements of revisions that a restored backup of the database has lost are not wrong.
+    With `restored`, announcements of revisions that a restored backup of the database has lost are not wrong. Objects in
+    `known` are not read again; it is empty afterwards.
     """
-    until = time.monotonic() + wait_s
-    with observing(address, ledgers, restored=restored) as observer:
+    until, known = time.monotonic() + wait_s, known or KnownContents()
+    with observing(address, ledgers, restored=restored, known=known) as observer:
         while time.monotonic() < until and not is_clean_now(observer):
             time.sleep(AGAIN_S)
-        return judge(observer.snapshot(hashed=hashed, fetched=fetched))
+        snapshot = observer.snapshot(hashed=hashed, fetched=fetched)
+        with observer.timed("judging"):
+            verdict = judge(snapshot)
+        known.forget()
+        return replace(verdict, seconds={part: round(seconds, 1) for part, seconds in observer.seconds.items()})
 
 
 def is_clean_now(observer: Observer) -> bool:
@@ -78,12 +86,15 @@ def main() -> None:
     wanted.add_argument("--wado", type=int, default=200, help="instances to retrieve (default 200)")
     wanted.add_argument("--restored", action="store_true", help="the catalog's database was restored from a backup")
     wanted.add_argument("--out", type=Path, help="file for the findings as JSON")
+    resume = "file of what was read so far: an auditor that is killed and started again does not read it twice"
+    wanted.add_argument("--resume", type=Path, metavar="FILE", help=resume)
     given = wanted.parse_args()
     address = ArchiveAddress(os.environ, given.api, tuple(given.logs), tuple(given.metrics), given.tenant)
     how = {"wait_s": given.wait, "hashed": given.hash, "fetched": given.wado, "restored": given.restored}
-    verdict = audit(address, given.dimse_ledger, **how)
+    verdict = audit(address, given.dimse_ledger, **how, known=KnownContents(given.resume))
     if given.out:
         given.out.write_text(json.dumps(verdict.to_json(), indent=1))
+    sys.stderr.write(f"seconds: {', '.join(f'{part} {took}' for part, took in verdict.seconds.items())}\n")
     sys.stdout.write(f"{verdict.line}\n")
     sys.exit(0 if verdict.clean else 1)
 

@@ -40,6 +40,17 @@ class Series(NamedTuple):
         return "/".join(self)
 
 
+class Place(NamedTuple):
+    """The place of a record."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
+
 class Command(NamedTuple):
     """A command about a study, from its row or its event."""
 
@@ -49,6 +60,18 @@ class Command(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.study} {self.action} {self.event_id}"
+
+
+class Decision(NamedTuple):
+    """What a command decides about: a study's deletion or hold, or one content of an instance."""
+
+    study: Study
+    subject: str
+    sop_uid: str = ""
+    data_hash: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (str(self.study), self.subject, self.sop_uid, self.data_hash)))
 
 
 @dataclass(frozen=True)
@@ -134,6 +157,42 @@ class StoredEvent:
     event_id: str
 
 
+# What a record is about, in the words of the catalog's row that it becomes: the table, then the row's key.
+About = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class ReadRecord:
+    """A record of a topic that jobs read; `about` is None where no schema decodes it.
+
+    `is_counted` says that the study job answers it with a due. `appended_at` is the broker's time, Unix seconds.
+    """
+
+    place: Place
+    about: About | None
+    event_id: str = ""
+    study: Study | None = None
+    is_counted: bool = False
+    appended_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Where the partitions of the topics begin and end, and how far jobs have read them, each by topic and partition.
+
+    `spans` are the offsets of the first record and after the last one. `applied` is the last offset that the catalog's
+    rows name, None where the auditor's role may not read it; `committed` is the next offset of each job's group.
+    `kept_since` says of a topic since when all its records are kept, Unix seconds; a compacted topic keeps the last of each key.
+    """
+
+    spans: Mapping[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
+    applied: Mapping[tuple[str, int], int] | None = None
+    committed: Mapping[str, Mapping[tuple[str, int], int]] = field(default_factory=dict)
+    kept_since: Mapping[str, float] = field(default_factory=dict)
+    compacted: frozenset[str] = frozenset()
+    taken_at: float = 0.0
+
+
 @dataclass(frozen=True)
 class QuarantineRow:
     """The catalog's row of a quarantined object; its state says whether it is held, released or discarded."""
@@ -150,12 +209,16 @@ class QuarantineRow:
 class Snapshot:
     """Everything that an observer saw of an archive at one time.
 
-    From the ledgers: `ledger`. From the store: `objects` and `quarantine_objects`, by key. From the catalog: `rows`,
+    From the ledgers: `ledger`. From the store: `objects`, `quarantine_objects` and `documents` (commands and policies: their JSON), by key. From the catalog: `rows`,
     `conflict_keys` and `conflicts` (the contents that are not shown, as object keys and as instance and data hash),
-    `quarantine_rows`, counts, revisions, `command_rows`, and `due_rows` (by study and event id, the revision that it made). From the
-    topics: `stored_events`, `settled_events`, `announced_conflicts`, `rejected` (reasons), `unreadable` (places of records), `commands`,
-    `dues` (study and event id, of each study in their order), the `deleted` studies, and the data hashes that were `chosen` last. From
-    the API: what QIDO answers, `wado_hashes`, and how many reads had to be repeated. `leaks` are places where patient data must not be and are. `restored` says that the
+    `quarantine_rows`, counts, revisions, `command_rows`, and `due_rows` (by study and event id, the revision that it made),
+    `decision_rows` (if it is in force, and the command's id), `policy_rows` (version and rules), `tenants` (of each table's rows), and
+    `open_tables`, which show a reader more than its tenant. From the topics: `stored_events`, `settled_events`, `announced_conflicts`, `unreadable` (the places of records), `dead_letters` (the job, and the
+    place of the record), `read_records` (of topics that jobs read), `commands`, `dues` (study and event id, of each study in their order),
+    `counted_places` (of the last records that a study's dues count), the `deleted` studies, and the data hashes that were `chosen` last.
+    `positions` are those of broker and jobs. `cataloged` has what each row is about, with the Unix time of what it is made of (None where
+    that may be gone). From the API: what QIDO answers, `wado_hashes`, and how many reads had to be repeated. `known_objects` were read by an audit
+    that was killed. `leaks` are places where patient data must not be and are. `restored` says that the
     catalog's database was replaced by a backup of itself since the first instance was sent.
     """
 
@@ -173,11 +236,20 @@ class Snapshot:
     revisions: tuple[Revision, ...] = ()
     settled_events: tuple[Revision, ...] = ()
     stored_events: tuple[StoredEvent, ...] = ()
-    unreadable: tuple[str, ...] = ()
-    rejected: tuple[str, ...] = ()
+    unreadable: tuple[Place, ...] = ()
+    dead_letters: frozenset[tuple[str, Place]] = frozenset()
+    read_records: tuple[ReadRecord, ...] = ()
+    cataloged: Mapping[About, float | None] = field(default_factory=dict)
+    counted_places: frozenset[tuple[Study, Place]] = frozenset()
+    positions: Positions = field(default_factory=Positions)
     commands: tuple[Command, ...] = ()
     command_rows: tuple[Command, ...] = ()
     dues: tuple[tuple[Study, str], ...] = ()
+    documents: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
+    decision_rows: Mapping[Decision, tuple[bool, str]] = field(default_factory=dict)
+    policy_rows: Mapping[tuple[str, str, str], tuple[int, Any]] = field(default_factory=dict)
+    tenants: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    open_tables: tuple[str, ...] = ()
     due_rows: Mapping[tuple[Study, str], int | None] = field(default_factory=dict)
     deleted: frozenset[Study] = frozenset()
     chosen: Mapping[Name, str] = field(default_factory=dict)
@@ -186,6 +258,7 @@ class Snapshot:
     qido_series: tuple[tuple[Series, Counts], ...] = ()
     wado_hashes: Mapping[Name, str] = field(default_factory=dict)
     retried_reads: int = 0
+    known_objects: int = 0
     leaks: tuple[str, ...] = ()
     restored: bool = False
 

@@ -14,10 +14,13 @@ from tests.audit.ledger import Line
 from tests.audit.snapshot import (
     Command,
     Counts,
+    Decision,
     InstanceRow,
     Name,
     ObjectContent,
     ObjectSeen,
+    Place,
+    Positions,
     QuarantineRow,
     Revision,
     Series,
@@ -98,6 +101,21 @@ def held(made: Instance) -> Command:
     return Command(Study("local", made.study_uid), "its id", "hold")
 
 
+def held_key(made: Instance) -> str:
+    return f"local/{made.study_uid}/_commands/its id.json"
+
+
+def held_object(made: Instance) -> dict[str, Any]:
+    names = {"tenant": "local", "study_uid": made.study_uid, "event_id": "its id"}
+    return {**names, "action": "hold", "occurred_at": "2026-11-30T10:00:00+00:00"}
+
+
+def policy(version: int) -> dict[str, Any]:
+    # Objects leave out what is absent.
+    rules = [{"name": "old", "when": []}]
+    return {"tenant": "local", "kind": "tiering", "name": "age", "version": version, "rules": rules}
+
+
 def healthy() -> Snapshot:
     rows = tuple(row(made) for made in MADE)
     modality: Mapping[Series, str | None] = {Series("local", made.study_uid, made.series_uid): "CT" for made in MADE}
@@ -120,6 +138,9 @@ def healthy() -> Snapshot:
         stored_events=tuple(StoredEvent(name(made), made.data_hash, key(made), made.sop_uid) for made in MADE),
         commands=(held(LAST), held(LAST)),
         command_rows=(held(LAST),),
+        documents={held_key(LAST): held_object(LAST), "local/_policies/tiering/age/000002.json": policy(2)},
+        decision_rows={Decision(Study("local", LAST.study_uid), "hold"): (True, "its id")},
+        policy_rows={("local", "tiering", "age"): (2, [{"name": "old"}])},
         dues=(*((one.study, one.due) for one in (*revisions, revisions[-1])), LAST_DUE),
         due_rows={**{(one.study, one.due): one.number for one in revisions}, LAST_DUE: None},
         chosen={name(MADE[0]): MADE[0].data_hash},
@@ -134,7 +155,7 @@ def other(hash_of: str) -> str:
     return hash_of[::-1]
 
 
-def without(objects: Mapping[str, ObjectSeen], gone: str) -> dict[str, ObjectSeen]:
+def without(objects: Mapping[str, Any], gone: str) -> dict[str, Any]:
     return {one: stored for one, stored in objects.items() if one != gone}
 
 
@@ -196,7 +217,7 @@ SABOTAGES: dict[str, tuple[Sabotage, set[str]]] = {
     ),
     "repeat a row under another study": (
         lambda s: replace(s, rows=(*s.rows, replace(s.rows[-1], name=Name("local", "1.2.3", LAST.sop_uid)))),
-        {"phantom", "closures", "drift"},
+        {"doubled", "phantom", "closures", "drift"},
     ),
     "repeat a row": (lambda s: replace(s, rows=(*s.rows, s.rows[-1])), {"doubled", "closures", "drift"}),
     "change a row's hash": (
@@ -214,7 +235,7 @@ SABOTAGES: dict[str, tuple[Sabotage, set[str]]] = {
     ),
     "leak a row to another tenant": (
         lambda s: replace(s, rows=(*s.rows, replace(s.rows[-1], name=name(LAST)._replace(tenant="other")))),
-        {"phantom", "closures", "drift"},
+        {"foreign", "doubled", "phantom", "closures", "drift"},
     ),
     "hide an instance from QIDO": (lambda s: replace(s, qido_instances=s.qido_instances[:-1]), {"unindexed"}),
     "answer an instance twice": (lambda s: replace(s, qido_instances=(*s.qido_instances, name(LAST))), {"doubled"}),
@@ -264,14 +285,55 @@ SABOTAGES: dict[str, tuple[Sabotage, set[str]]] = {
         lambda s: replace(s, chosen={Name("local", LAST.study_uid, "1.2"): LAST.data_hash}),
         {"unchosen"},
     ),
-    "lose a command's row": (lambda s: replace(s, command_rows=()), {"unrecorded"}),
-    "keep a command that nobody gave": (lambda s: replace(s, commands=()), {"unrecorded"}),
+    "lose a command's row": (lambda s: replace(s, command_rows=()), {"unrecorded", "orphan"}),
+    "keep a command that nobody gave": (
+        lambda s: replace(
+            s,
+            cataloged={("command", "local", "1.2", "x"): 1.0},
+            positions=Positions(spans={("study-command", 0): (1, 1)}, kept_since={"study-command": 0.0}),
+        ),
+        {"accounted"},
+    ),
     "keep another action": (
         lambda s: replace(s, command_rows=(held(LAST)._replace(action="delete"),)),
         {"unrecorded"},
     ),
+    "lose a command's object": (
+        lambda s: replace(s, documents=without(s.documents, held_key(LAST))),
+        {"unbacked", "undecided"},
+    ),
+    "garble a command's object": (
+        lambda s: replace(s, documents={**s.documents, held_key(LAST): None}),
+        {"unbacked", "undecided"},
+    ),
+    "another action in a command's object": (
+        lambda s: replace(s, documents={**s.documents, held_key(LAST): held_object(LAST) | {"action": "unhold"}}),
+        {"unrecorded", "undecided"},
+    ),
+    "end a hold in the catalog alone": (
+        lambda s: replace(s, decision_rows=dict.fromkeys(s.decision_rows, (False, "its id"))),
+        {"undecided"},
+    ),
+    "lose a decision": (lambda s: replace(s, decision_rows={}), {"undecided"}),
+    "an older version of a policy is in force": (
+        lambda s: replace(s, policy_rows=dict.fromkeys(s.policy_rows, (1, [{"name": "old"}]))),
+        {"undecided", "unbacked"},
+    ),
+    "other rules of a policy": (
+        lambda s: replace(s, policy_rows=dict.fromkeys(s.policy_rows, (2, []))),
+        {"undecided"},
+    ),
+    "lose a policy's row": (lambda s: replace(s, policy_rows={}), {"undecided", "orphan"}),
+    "name another tenant's object": (
+        lambda s: with_last_row(s, object_key=key(LAST).replace("local/", "other/")),
+        {"foreign", "mismatch", "orphan"},
+    ),
+    "a row of a tenant that sent nothing": (
+        lambda s: replace(s, tenants={"transfer": frozenset(["local", "other"])}),
+        {"foreign"},
+    ),
+    "open a table to every tenant": (lambda s: replace(s, open_tables=("conflict",)), {"foreign"}),
     "lose a due's row": (lambda s: replace(s, due_rows={due: s.due_rows[due] for due in s.dues[:-2]}), {"unrecorded"}),
-    "keep a due that nobody sent": (lambda s: replace(s, dues=s.dues[:-1]), {"unrecorded"}),
     "a due that never learned its revision": (
         lambda s: replace(s, due_rows={**s.due_rows, s.dues[0]: None}),
         {"unrecorded"},
@@ -280,7 +342,11 @@ SABOTAGES: dict[str, tuple[Sabotage, set[str]]] = {
         lambda s: replace(s, due_rows={**s.due_rows, LAST_DUE: 2}),
         {"unrecorded"},
     ),
-    "a record that nothing decodes": (lambda s: replace(s, unreadable=("study-due[3]@7",)), {"unreadable"}),
+    "a record that nothing decodes": (lambda s: replace(s, unreadable=(Place("study-due", 3, 7),)), {"unreadable"}),
+    "lose a record": (
+        lambda s: replace(s, positions=Positions(spans={("instance-stored", 0): (0, 1)})),
+        {"accounted"},
+    ),
     "log a canary's name": (
         lambda s: replace(s, leaks=tuple(leaks([LAST.canary], [("log x", LAST.canary.swapcase().encode())]))),
         {"phi"},
@@ -360,6 +426,7 @@ QUARANTINE_SABOTAGES: dict[str, Callable[[Snapshot], Snapshot]] = {
     "flip a byte": lambda _: quarantined(data_hash=other("ab" * 31 + "cd")),
     "flip a byte of its file meta": lambda _: quarantined(prefix_hash="another"),
     "change its size": lambda _: quarantined(replace(QUARANTINE_ROW, size_bytes=11)),
+    "let it go": lambda s: replace(s, quarantine_rows=(replace(QUARANTINE_ROW, state="released"),)),
     "move it": lambda s: replace(
         s,
         quarantine_rows=(replace(QUARANTINE_ROW, object_key="local/x"),),

@@ -125,7 +125,7 @@ def test_another_hash_in_a_row_is_a_mismatch(saboteur: Saboteur) -> None:
     with saboteur.with_statement(turn, turn, saboteur.key):
         sets = saboteur.sets()
 
-    assert sets == {"unindexed", "phantom", "mismatch", "closures"}
+    assert sets == {"unindexed", "phantom", "mismatch", "closures", "accounted"}
 
 
 def test_another_content_than_the_chosen_one_is_unchosen(saboteur: Saboteur, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_another_content_than_the_chosen_one_is_unchosen(saboteur: Saboteur, tmp
     with saboteur.with_statement(turn, turn, other.sop_uid):
         sets = saboteur.sets()
 
-    assert sets == {"unindexed", "phantom", "mismatch", "closures", "unchosen"}
+    assert sets == {"unindexed", "phantom", "mismatch", "closures", "unchosen", "accounted"}
 
 
 def test_a_due_with_another_revision_than_the_one_that_it_made_is_unrecorded(saboteur: Saboteur) -> None:

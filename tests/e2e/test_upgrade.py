@@ -54,9 +54,9 @@ from tests.support.data.generate import Instance, Volume, instances
 from tests.support.machine.own_gateway import gateway, settings_in
 from tests.support.machine.processes import free_port
 from tests.support.machine.running_stack import address_of, environment_without_settings
+from tests.support.senders.commanding import give
 from tests.support.senders.raw import raw, send_raw
 from tests.support.senders.sender import Peer, send
-from tests.support.worlds.studies import command
 
 ROOT = Path(__file__).parents[2]
 SOON_S = 240.0
@@ -260,12 +260,6 @@ def send_singly(paths: Sequence[Path], peer: Peer, ledger: Ledger) -> None:
         assert send([path], peer, ledger, associations=1).complete
 
 
-async def settle_by_command(broker: BrokerSettings, study_uid: str) -> None:
-    """Publish a command that closes the open window of a study."""
-    async with KafkaEventLog(broker) as log:
-        await log.publish(STUDY_COMMAND, command("settle", study=study_uid))
-
-
 async def publish_waiting_due(broker: BrokerSettings, sent: Sent) -> None:
     """Publish a due of the study that waits for its last instance, which is sent after the upgrade.
 
@@ -383,7 +377,7 @@ def test_the_present_stack_continues_from_the_state_of_an_earlier_release(
             broker, waiting = load(BrokerSettings, stack.env), sent.waiting[0].parent.name
             transferred = ADDED[INSTANCE_STORED] + ADDED[TRANSFER_ENDED]
             wait_until(lambda: records_read(stack)["study"] >= transferred, SOON_S, "the study job does not read all")
-            asyncio.run(settle_by_command(broker, waiting))
+            give(stack.api_url, waiting, "settle")
             wait_until(lambda: has_counted(records_read(stack)), SOON_S, "the sources do not count what they read")
             verdict = audit(address_of(stack), [ledger.path], wait_s=SOON_S)
             stored, dues, after = arrivals(broker, INSTANCE_STORED), arrivals(broker, STUDY_DUE), settled(broker)

@@ -1,8 +1,9 @@
 """Checks of commands: what was chosen last is shown, and commands and dues are kept as their events say."""
 
 from collections import defaultdict
-from itertools import dropwhile
+from itertools import chain, dropwhile
 
+from tests.audit.checks.decisions import rejected, unlike_object
 from tests.audit.finding import Finding, Findings
 from tests.audit.snapshot import Snapshot, Study
 
@@ -18,25 +19,25 @@ def unchosen(snapshot: Snapshot) -> Findings:
 def unrecorded(snapshot: Snapshot) -> Findings:
     """Find commands and dues whose rows and events disagree (I16)."""
     commands, rows = frozenset(snapshot.commands), frozenset(snapshot.command_rows)
-    for command in commands ^ rows:
-        yield Finding(str(command), "a command without its row" if command in commands else "a row without its command")
-    yield from dues_without_row(snapshot)
-    known = set(snapshot.dues)
+    dead = rejected(snapshot)
+    for command in commands - rows:
+        if (command.study, command.event_id) not in dead:
+            yield Finding(str(command), "a command without its row")
+    yield from unlike_object(snapshot)
+    for study in {study for study, _ in dues_without_row(snapshot)}:
+        yield Finding(str(study), "a due without its row")
     made: dict[tuple[Study, str], int] = {}
     for revision in sorted(snapshot.revisions, key=lambda one: one.number):
         made.setdefault((revision.study, revision.due), revision.number)
     for due, number in snapshot.due_rows.items():
-        if due not in known:
-            yield Finding(str(due[0]), "a row without its due")
         if number != made.get(due):
             yield Finding(str(due[0]), "a due's row does not name its first revision")
 
 
-def dues_without_row(snapshot: Snapshot) -> Findings:
-    """Find dues without their row; an earlier release kept none of those that came before a study's first row."""
+def dues_without_row(snapshot: Snapshot) -> frozenset[tuple[Study, str]]:
+    """Return the dues that lack their row; an earlier release kept none of those that came before a study's first row."""
     of_study: dict[Study, list[tuple[Study, str]]] = defaultdict(list)
     for due in snapshot.dues:
         of_study[due[0]].append(due)
-    for study, dues in of_study.items():
-        if set(dropwhile(lambda due: due not in snapshot.due_rows, dues)) - snapshot.due_rows.keys():
-            yield Finding(str(study), "a due without its row")
+    expected = (dropwhile(lambda due: due not in snapshot.due_rows, dues) for dues in of_study.values())
+    return frozenset(chain.from_iterable(expected)) - snapshot.due_rows.keys()

@@ -1,5 +1,6 @@
 """Checks of events: each has its object, each conflict was announced, each record can be decoded."""
 
+from tests.audit.checks.decisions import commands_without_object
 from tests.audit.finding import Finding, Findings
 from tests.audit.snapshot import Snapshot
 
@@ -9,6 +10,7 @@ def unbacked(snapshot: Snapshot) -> Findings:
     for event in snapshot.stored_events:
         if event.object_key not in snapshot.objects:
             yield Finding(str(event.name), "announced, no object")
+    yield from commands_without_object(snapshot)
 
 
 def unraised(snapshot: Snapshot) -> Findings:
@@ -19,6 +21,8 @@ def unraised(snapshot: Snapshot) -> Findings:
 
 
 def unreadable(snapshot: Snapshot) -> Findings:
-    """Find records that no schema decodes (I5)."""
+    """Find records that no schema decodes and that no job has dead-lettered (I5)."""
+    dead = {place for _, place in snapshot.dead_letters}
     for place in snapshot.unreadable:
-        yield Finding(place, "no schema reads it")
+        if place not in dead:
+            yield Finding(str(place), "no schema reads it")

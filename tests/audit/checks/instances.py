@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from tests.audit.checks.decisions import objects_without_row
 from tests.audit.finding import Finding, Findings
 from tests.audit.ledger import Line
 from tests.audit.snapshot import InstanceRow, ObjectSeen, Snapshot, key_of, name_of, named, study_of
@@ -50,6 +51,7 @@ def doubled(snapshot: Snapshot) -> Findings:
     places = {
         "in QIDO": snapshot.qido_instances,
         "among rows": [row.name for row in snapshot.rows],
+        "named by rows": [row.object_key for row in snapshot.rows],
         "studies in QIDO": [study for study, _ in snapshot.qido_studies],
         "series in QIDO": [series for series, _ in snapshot.qido_series],
     }
@@ -81,6 +83,7 @@ def orphan(snapshot: Snapshot) -> Findings:
     named_in_catalog = {row.object_key for row in snapshot.rows} | snapshot.conflict_keys
     for key in snapshot.objects.keys() - named_in_catalog:
         yield Finding(key, "no row names it")
+    yield from objects_without_row(snapshot)
 
 
 def mismatch(snapshot: Snapshot) -> Findings:

@@ -25,6 +25,8 @@ def quarantine(snapshot: Snapshot) -> Findings:
             yield Finding(key, "row of content never sent")
         if row.state == "held":
             yield from (Finding(key, why) for why in unlike(row, key, snapshot.quarantine_objects.get(row.object_key)))
+        elif row.object_key in snapshot.quarantine_objects:
+            yield Finding(key, f"{row.state}, but its object is there")
 
 
 def unlike(row: QuarantineRow, key: str, stored: ObjectSeen | None) -> Iterator[str]:

@@ -1,16 +1,20 @@
 """The objects of an archive, read with the store's own client."""
 
 import hashlib
+import json
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from minio import Minio, S3Error
 from urllib3 import BaseHTTPResponse, PoolManager, Timeout
 
 from tests.audit.address import ArchiveAddress
+from tests.audit.collect.contents import KnownContents, ListedObject
 from tests.audit.part10 import read_meta
 from tests.audit.sampling import sample
 from tests.audit.snapshot import ObjectContent, ObjectSeen
@@ -19,32 +23,77 @@ BUCKETS = ("fluoro-hot", "fluoro-warm", "fluoro-cold")
 QUARANTINE = "fluoro-quarantine"
 CHUNK = 1 << 20
 READERS = 8
+# Objects are read in groups: what was read of a group is remembered when all of it is read.
+GROUP = 256
+# The folders of commands and policies.
+DOCUMENTS = ("/_commands/", "/_policies/")
+# What a command says that nothing here asks for, and that may be long: the event of the chosen content.
+LEFT_OUT = ("instance",)
+# What is kept of an envelope.
+KEPT = ("prefix-hash", "prefix-length", "header-length")
 
 # Reads an object's stream; given its envelope too. Raises ValueError or KeyError for an object of another kind.
 ReadContent = Callable[[BaseHTTPResponse, Mapping[str, str]], ObjectContent]
+Objects = dict[str, ObjectSeen]
 
 
-def stored(
-    address: ArchiveAddress,
-    hashed: int | None,
-    buckets: Sequence[str] = BUCKETS,
-    read_content: "ReadContent | None" = None,
-) -> dict[str, ObjectSeen]:
-    """Return every object of these buckets that is no command, `hashed` of them (None: all) read, by key.
-
-    Objects are read as instances unless `read_content` reads them otherwise.
-    """
-    with store(address) as client, ThreadPoolExecutor(READERS) as pool:
-        found = list(listed(client, buckets))
-        to_read = found if hashed is None else sample(found, hashed)
-        read_one = partial(content, client, read_content=read_content or instance_content)
-        contents = dict(zip(to_read, pool.map(lambda one: read_one(*one[:2]), to_read), strict=True))
-    return {one[1]: ObjectSeen(one[1], one[2], one in contents, contents.get(one)) for one in found}
+def stored(client: Minio, every: Iterable[ListedObject], hashed: int | None, known: KnownContents) -> Objects:
+    """Return those of these objects that are instances, by key; `hashed` of them (None: all) are read."""
+    found = [one for one in every if "/_" not in one.key]
+    return seen(found, contents(client, found, hashed, known, instance_content))
 
 
-def refused(objects: Mapping[str, ObjectSeen]) -> dict[str, ObjectSeen]:
+def refused(client: Minio, every: Iterable[ListedObject], hashed: int | None, known: KnownContents) -> Objects:
     """Return the refused objects of the quarantine; what is kept of damaged objects has no row."""
-    return {key: one for key, one in objects.items() if key.split("/")[1] != "damaged"}
+    found = [one for one in every if one.key.split("/")[1] != "damaged"]
+    return seen(found, contents(client, found, hashed, known, quarantined_content))
+
+
+def seen(every: Iterable[ListedObject], contents: Mapping[ListedObject, ObjectContent | None]) -> Objects:
+    """Return objects with what was read of them."""
+    return {one.key: ObjectSeen(one.key, one.size_bytes, one in contents, contents.get(one)) for one in every}
+
+
+def contents(
+    client: Minio,
+    every: Sequence[ListedObject],
+    hashed: int | None,
+    known: KnownContents,
+    read_content: ReadContent,
+) -> dict[ListedObject, ObjectContent | None]:
+    """Return the contents of `hashed` of these objects (None: all); those that are known are not read again."""
+    wanted = list(every) if hashed is None else sample(every, hashed)
+    found: dict[ListedObject, ObjectContent | None] = {one: known.find(one) for one in wanted}
+    to_read = [one for one, content in found.items() if content is None]
+    with ThreadPoolExecutor(READERS) as pool:
+        for first in range(0, len(to_read), GROUP):
+            group = to_read[first : first + GROUP]
+            read = list(pool.map(partial(content_of, client, read_content), group))
+            known.note(zip(group, read, strict=True))
+            found |= zip(group, read, strict=True)
+    return found
+
+
+def documents(client: Minio, every: Iterable[ListedObject]) -> dict[str, Any]:
+    """Return the commands and policies among these objects by key: the values of their JSON, None where it is none."""
+    found = [one for one in every if any(folder in one.key for folder in DOCUMENTS)]
+    with ThreadPoolExecutor(READERS) as pool:
+        return dict(zip((one.key for one in found), pool.map(partial(document, client), found), strict=True))
+
+
+def document(client: Minio, listed: ListedObject) -> dict[str, Any] | None:
+    """Return the JSON values in an object; None where there are none, or it is gone."""
+    try:
+        answer = client.get_object(listed.bucket, listed.key)
+    except S3Error:
+        return None
+    try:
+        return {name: value for name, value in json.loads(answer.read()).items() if name not in LEFT_OUT}
+    except (ValueError, AttributeError):
+        return None
+    finally:
+        answer.close()
+        answer.release_conn()
 
 
 @contextmanager
@@ -65,21 +114,24 @@ def store(address: ArchiveAddress) -> Iterator[Minio]:
 
 def listed(client: Minio, buckets: Sequence[str]) -> Iterator[tuple[str, str, int]]:
     """Yield bucket, key and size in bytes of every object that is no command or policy."""
+    return ((one.bucket, one.key, one.size_bytes) for one in listing(client, buckets) if "/_" not in one.key)
+
+
+def listing(client: Minio, buckets: Sequence[str]) -> Iterator[ListedObject]:
+    """Yield every object of these buckets."""
     for bucket in buckets:
         try:
             for one in client.list_objects(bucket, recursive=True):
-                key = str(one.object_name)
-                if "/_" not in key:
-                    yield bucket, key, int(one.size or 0)
+                yield ListedObject(bucket, str(one.object_name), str(one.etag), int(one.size or 0))
         except S3Error as error:
             if error.code != "NoSuchBucket":
                 raise
 
 
-def content(client: Minio, bucket: str, key: str, read_content: ReadContent) -> ObjectContent | None:
+def content_of(client: Minio, read_content: ReadContent, listed: ListedObject) -> ObjectContent | None:
     """Read an object and hash it; None when it does not exist or is of another kind."""
     try:
-        answer = client.get_object(bucket, key)
+        answer = client.get_object(listed.bucket, listed.key)
     except S3Error:
         return None
     try:
@@ -87,7 +139,8 @@ def content(client: Minio, bucket: str, key: str, read_content: ReadContent) -> 
         envelope = {
             name.lower()[len(head) :]: value for name, value in answer.headers.items() if name.lower().startswith(head)
         }
-        return read_content(answer, envelope)
+        content = read_content(answer, envelope)
+        return replace(content, envelope={name: envelope[name] for name in KEPT if name in envelope})
     except (ValueError, KeyError, struct.error):
         return None
     finally:

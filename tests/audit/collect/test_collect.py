@@ -13,10 +13,12 @@ import pytest
 from fastavro.schema import parse_schema, to_parsing_canonical_form
 from hypothesis import given
 from hypothesis import strategies as st
+from minio import S3Error
 
 from tests.audit.collect.logs import pieces
 from tests.audit.collect.object_store import instance_content, listed
-from tests.audit.collect.topics import SCHEMAS, chosen, decoded_by, deleted, fingerprint, schemas
+from tests.audit.collect.records import chosen, deleted
+from tests.audit.collect.topics import SCHEMAS, decoded_by, fingerprint, schemas
 from tests.audit.ledger import Line
 from tests.audit.sampling import sample
 from tests.audit.snapshot import Name, Study
@@ -60,15 +62,17 @@ class Bucketful:
     def __init__(self, *keys: str) -> None:
         self.keys = keys
 
-    def list_objects(self, _: str, *, recursive: bool) -> list[SimpleNamespace]:
-        return [SimpleNamespace(object_name=key, size=7) for key in self.keys if recursive]
+    def list_objects(self, bucket: str, *, recursive: bool) -> list[SimpleNamespace]:
+        if bucket == "missing":
+            raise S3Error(None, "NoSuchBucket", None, None, None, None)  # type: ignore[arg-type]
+        return [SimpleNamespace(object_name=key, size=7, etag="etag") for key in self.keys if recursive]
 
 
-def test_objects_of_commands_and_policies_are_no_instances() -> None:
+def test_objects_of_commands_and_policies_are_no_instances_and_a_missing_bucket_has_none() -> None:
     instance = "local/1.2/1.2.1/1.2.1.1_hash.dcm"
     client = Bucketful(instance, "local/1.2/_commands/1.json", "local/_policies/tiering/age/000001.json")
 
-    assert list(listed(client, ["hot"])) == [("hot", instance, 7)]  # type: ignore[arg-type]
+    assert list(listed(client, ["hot", "missing"])) == [("hot", instance, 7)]  # type: ignore[arg-type]
 
 
 def test_every_committed_schema_decodes_its_own_records() -> None:

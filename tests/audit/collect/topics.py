@@ -2,22 +2,24 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Collection, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
 
 import fastavro
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from fastavro.schema import parse_schema, to_parsing_canonical_form
 
-from tests.audit.snapshot import Command, Name, Revision, StoredEvent, Study
+from tests.audit.snapshot import Place
 
 TOPICS = (
     "instance-stored",
     "transfer-ended",
     "instance-quarantined",
     "study-command",
+    "policy-changed",
     "study-due",
     "study-cataloged",
     "study-settled",
@@ -25,13 +27,19 @@ TOPICS = (
     "study-facts",
     "record-rejected",
 )
+AT_ONCE, AT_ONCE_S = 1000, 0.05
+PATIENCE_S = 30.0
 SCHEMAS = Path(__file__).parents[3] / "schemas" / "avro"
 
 
 class Topics:
-    """Every record of the topics from offset 0 on, by topic, and the places of those that cannot be decoded."""
+    """Every record of the topics from offset 0 on, by topic, and the places of those that cannot be decoded.
 
-    def __init__(self, bootstrap: str) -> None:
+    A record is its fields, of which only `fields` are kept where they are given, its `place`, and `appended_at`, the broker's
+    time in Unix seconds. `ends` are the offsets after the last record of each partition.
+    """
+
+    def __init__(self, bootstrap: str, fields: Collection[str] | None = None) -> None:
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,
@@ -39,16 +47,19 @@ class Topics:
                 "fetch.wait.max.ms": 10,
                 "group.id": f"auditor-{os.getpid()}",
                 "enable.auto.commit": False,
+                # Where a record that was to be the next one is deleted.
+                "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
                 "fetch.message.max.bytes": 8 << 20,
                 "logger": None,
             }
         )
         self._schemas = schemas(SCHEMAS)
-        self._at: dict[tuple[str, int], int] = {}
+        self._fields = fields
+        self.ends: dict[tuple[str, int], int] = {}
         self.records: dict[str, list[dict[str, Any]]] = {topic: [] for topic in TOPICS}
-        self.keys: list[bytes] = []
-        self.unreadable: list[str] = []
+        self._named: list[tuple[Place, bytes]] = []
+        self.unreadable: list[dict[str, Any]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -58,34 +69,61 @@ class Topics:
 
     def read_on(self) -> None:
         """Read the records that were added since the last call, to the end of every partition."""
-        ends = self._partitions()
-        self._consumer.assign([TopicPartition(*one, self._at.get(one, OFFSET_BEGINNING)) for one in ends])
+        ends = self.partitions()
+        self._consumer.assign([TopicPartition(*one, self.ends.get(one, OFFSET_BEGINNING)) for one in ends])
+        until = time.monotonic() + PATIENCE_S
         while ends:
-            record = self._consumer.poll(30)
-            if record is None:
-                raise TimeoutError(f"no record from the broker for 30 s, {len(ends)} partitions are not at their end")
-            error = record.error()
-            if error is None:
-                self._take(record)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                ends.discard((record.topic(), record.partition()))
-            elif not error.retriable():
-                raise KafkaException(error)
+            # Waits for so many records, or for the time.
+            if records := self._consumer.consume(AT_ONCE, AT_ONCE_S):
+                until = time.monotonic() + PATIENCE_S
+            elif time.monotonic() > until:
+                raise TimeoutError(f"no record from the broker, {len(ends)} partitions are not at their end")
+            for record in records:
+                self._note(record, ends)
 
-    def _partitions(self) -> set[tuple[str, int]]:
+    def forget_before(self, begins: Mapping[tuple[str, int], int]) -> None:
+        """Forget the records that the broker has deleted since they were read: those before these offsets."""
+        for topic, records in self.records.items():
+            self.records[topic] = [one for one in records if one["place"].offset >= begins[one["place"][:2]]]
+        self._named = [one for one in self._named if one[0].offset >= begins[one[0][:2]]]
+        self.unreadable = [one for one in self.unreadable if one["place"].offset >= begins[one["place"][:2]]]
+
+    @property
+    def keys(self) -> frozenset[bytes]:
+        """Return what stands beside the values of records: their keys, each with its record's headers."""
+        return frozenset(text for _, text in self._named)
+
+    def partitions(self) -> set[tuple[str, int]]:
+        """Return every partition of the topics that there are."""
         known = self._consumer.list_topics(timeout=30).topics
         return {(name, partition) for name in TOPICS if name in known for partition in known[name].partitions}
 
+    def _note(self, record: Message, ends: set[tuple[str, int]]) -> None:
+        error = record.error()
+        if error is None:
+            self._take(record)
+        elif error.code() == KafkaError._PARTITION_EOF:
+            self.ends[record.topic(), record.partition()] = record.offset()
+            ends.discard((record.topic(), record.partition()))
+        elif not error.retriable():
+            raise KafkaException(error)
+
     def _take(self, record: Any) -> None:
-        topic, partition, offset = record.topic(), record.partition(), record.offset()
-        self._at[topic, partition] = offset + 1
-        self.keys.append(record.key() or b"")
-        self.keys += [name.encode() + b"=" + (value or b"") for name, value in record.headers() or []]
+        place = Place(record.topic(), record.partition(), record.offset())
+        self.ends[place[:2]] = place.offset + 1
+        headers = b"\n".join(name.encode() + b"=" + (value or b"") for name, value in record.headers() or [])
+        self._named.append((place, (record.key() or b"") + b"\n" + headers if headers else record.key() or b""))
+        seen = {"place": place, "appended_at": record.timestamp()[1] / 1000}
         decoded = decoded_by(self._schemas, record.value() or b"")
         if decoded is None:
-            self.unreadable.append(f"{topic}[{partition}]@{offset}")
+            self.unreadable.append(seen)
         else:
-            self.records[topic].append(decoded)
+            self.records[place.topic].append(self._kept(decoded) | seen)
+
+    def _kept(self, decoded: dict[str, Any]) -> dict[str, Any]:
+        if self._fields is None:
+            return decoded
+        return {name: value for name, value in decoded.items() if name in self._fields}
 
 
 def schemas(folder: Path) -> dict[bytes, Any]:
@@ -125,68 +163,3 @@ def rabin(value: int) -> int:
 
 
 RABIN = [rabin(byte) for byte in range(256)]
-
-
-def settled(record: Mapping[str, Any]) -> Revision:
-    """Read a study-settled event."""
-    return Revision(
-        study=Study(record["tenant"], record["study_uid"]),
-        number=record["revision"],
-        version=record["version"],
-        digest=record["digest"],
-        instances=record["instances"],
-        size_bytes=record["size_bytes"],
-        series=per_series(record),
-        event_id=record["event_id"],
-    )
-
-
-def per_series(record: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
-    """Return each series' count and digest; nothing when the record does not list all series."""
-    if record["series_truncated"]:
-        return {}
-    return {one["series_uid"]: (one["instances"], one["digest"]) for one in record["series"]}
-
-
-def announced(record: Mapping[str, Any]) -> StoredEvent:
-    """Read an instance-stored event."""
-    name = Name(record["tenant"], record["study_uid"], record["sop_uid"])
-    return StoredEvent(name, record["data_hash"], record["object_key"], record["event_id"])
-
-
-def commanded(record: Mapping[str, Any]) -> Command:
-    """Read a study-command event."""
-    return Command(study_of(record), record["event_id"], record["action"])
-
-
-def due(record: Mapping[str, Any]) -> tuple[Study, str]:
-    """Read a study-due event: the study, and the event id."""
-    return study_of(record), record["event_id"]
-
-
-def deleted(commands: Iterable[Mapping[str, Any]]) -> frozenset[Study]:
-    """Return the studies whose last delete or restore among these study-commands is a delete."""
-    deciding = (one for one in commands if one["action"] in ("delete", "restore"))
-    last = {study_of(one): one["action"] for one in sorted(deciding, key=rank)}
-    return frozenset(study for study, action in last.items() if action == "delete")
-
-
-def chosen(commands: Iterable[Mapping[str, Any]]) -> dict[Name, str]:
-    """Return the data hash of the content that was chosen last, by instance."""
-    choices = (one for one in commands if one["action"] == "choose")
-    return {Name(*study_of(one), one["sop_uid"]): one["data_hash"] for one in sorted(choices, key=rank)}
-
-
-def rank(command: Mapping[str, Any]) -> tuple[Any, str]:
-    """Return what ranks a command among those of its study: the greatest counts."""
-    return command["occurred_at"], command["event_id"]
-
-
-def study_of(record: Mapping[str, Any]) -> Study:
-    """Return the study of a record."""
-    return Study(record["tenant"], record["study_uid"])
-
-
-def raised(record: Mapping[str, Any]) -> tuple[Name, str]:
-    """Read an instance-conflict event: the instance, and the data hash of the content that is not shown."""
-    return Name(record["tenant"], record["study_uid"], record["sop_uid"]), str(record["lost_data_hash"])
