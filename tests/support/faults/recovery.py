@@ -39,11 +39,12 @@ def until_stored(peer: Peer, ledger: Ledger, folder: Path, within_s: float) -> s
 
 
 def is_found(url: str) -> bool:
-    """True if a query answers with something."""
+    """True if a query answers with a result; one without any is answered with 200, too."""
     try:
-        return httpx.get(url, timeout=ANSWER_S).status_code == httpx.codes.OK
+        answer = httpx.get(url, timeout=ANSWER_S)
     except httpx.TransportError:
         return False
+    return answer.status_code == httpx.codes.OK and bool(answer.json())
 
 
 @contextmanager
