@@ -267,9 +267,11 @@ JOB_RUNNING = Gauge("fluoro_job_running", "1 while all tasks of a job run, else 
 JOB_STOPPED = Gauge(
     "fluoro_job_stopped", "1 while a job has stopped for good and waits for an operator, else 0.", ["job_name"]
 )
+# With a label, so that there is no series, and no 0, before the broker has been asked: the alert looks for what rises.
 DEAD_LETTERS = Gauge(
     "fluoro_dead_letters_written",
-    "Dead letters that were ever written into record-rejected, by all jobs, as the broker counts them.",
+    "Dead letters that were ever written into their topic, by all jobs, as the broker counts them.",
+    ["topic"],
 )
 
 # The processes, and the metrics that each serves.

@@ -77,7 +77,7 @@ class RegularChecks:
             return
         self._letters_at = now
         before, self._letters = self._letters, written(self._servers.broker)
-        DEAD_LETTERS.set(self._letters)
+        DEAD_LETTERS.labels(RECORD_REJECTED.name).set(self._letters)
         if before is not None and self._letters > before:
             log.warning("records_rejected", dead_letters=self._letters - before, do=SEE_LETTERS)
 
