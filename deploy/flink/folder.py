@@ -11,6 +11,9 @@ from deploy.flink import reporter
 from schemas.settings.jobs import JobSettings
 
 JAVA_OPTIONS = "env.java.opts.all"
+# A start needs a checkpoint before the newest one. Flink looks for this in the cluster's configuration alone, whatever a
+# job's own says, and keeps one by default.
+KEPT = {"execution.checkpointing.num-retained": "2"}
 CLUSTER = {
     "rest.address": "127.0.0.1",
     "rest.bind-address": "127.0.0.1",
@@ -50,6 +53,7 @@ class ClusterFolder:
         port = str(settings.rest_port)
         return (
             CLUSTER
+            | KEPT
             | {
                 "rest.port": port,
                 "rest.bind-port": port,

@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 
 from deploy.errors import Failed
 from deploy.flink import reporter
+from deploy.flink.folder import KEPT
 from deploy.install.layout import Layout
 from deploy.local.checks import check_installed
 
@@ -71,6 +72,7 @@ def cluster_settings(layout: Layout, folder: Path) -> dict[str, str]:
         "classloader.parent-first-patterns.additional": "pemja.",
         # Without it the page, which takes jobs from everybody, listens at every address.
         "rest.bind-address": "localhost",
+        **KEPT,
         **reporter.settings(METRICS_PORTS),
     }
 

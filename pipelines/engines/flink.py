@@ -29,7 +29,6 @@ COMMON = {
     "execution.checkpointing.tolerable-failed-checkpoints": "3",
     "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
     "execution.checkpointing.incremental": "true",
-    "execution.checkpointing.num-retained": "2",
     "state.backend.type": "rocksdb",
     "restart-strategy.type": "exponential-delay",
     "restart-strategy.exponential-delay.initial-backoff": "500 ms",

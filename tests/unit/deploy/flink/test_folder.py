@@ -24,6 +24,8 @@ def test_the_configuration_has_the_packaged_java_options_and_no_old_temporary_fi
     assert "rest.port: '1234'" in written
     assert "jobmanager.bind-host: 127.0.0.1" in written
     assert "taskmanager.numberOfTaskSlots: '3'" in written
+    # Flink ignores it in a job's own configuration, and keeps one.
+    assert "execution.checkpointing.num-retained: '2'" in written
     assert list(folder.temporary.iterdir()) == []
 
 

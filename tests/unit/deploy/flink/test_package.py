@@ -62,6 +62,7 @@ def test_the_configuration_names_this_clones_java_python_and_modules(here: Layou
     assert values["env"]["java"]["opts"]["all"] == "--add-opens=x"
     assert values["rest.bind-address"] == "localhost"
     assert values["metrics.reporter.prom.host"] == "127.0.0.1"
+    assert values["execution.checkpointing.num-retained"] == "2"
     # Flink's programs search the text for this line.
     assert f"\nenv.java.home: {here.java_home}\n" in (tmp_path / "made" / "conf" / "config.yaml").read_text()
 
