@@ -16,6 +16,8 @@ from tests.support.proof import Proof
 from tests.support.senders.raw import raw, send_raw
 from tests.support.senders.sender import Peer
 
+# The date of all generated studies, and dates of other centuries or of no calendar.
+GENERATED, DATES = b"20260317", (b"19000101", b"99991231", b"20260230")
 # Within the 15 minutes that an S3 store allows a signature, and beyond them.
 MINUTES_S, HOURS_S = 600, 7200
 
@@ -94,3 +96,15 @@ def test_a_clock_that_jumps_while_a_gateway_runs_replaces_nothing(proof: Proof, 
     assert statuses[0] == "0000"
     assert set(statuses) <= {"0000", "B007"}
     assert found == [one.data_hash]
+
+
+@pytest.mark.fault("F25", "studies are dated in 1900, in 9999, and on a day that does not exist")
+def test_the_dates_of_modalities_hold_nothing_up(proof: Proof, tmp_path: Path) -> None:
+    made = instances(Volume(studies=len(DATES), slices=1, size=64, seed=8_700))
+    every = [replace(one, header=one.header.replace(GENERATED, date)) for one, date in zip(made, DATES, strict=True)]
+
+    tally = proof.send([one.write(tmp_path / one.file_name) for one in every])
+
+    assert tally.complete, tally
+    # Every study was settled.
+    assert proof.wrong() == {}
