@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help install up demo stop status test unit check fix lock clean-data bench rebuild replay faults
+.PHONY: help install up demo stop status test unit check fix lock clean-data bench rebuild replay verify faults
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -53,6 +53,9 @@ rebuild: install ## publish again what the objects of the stack that runs tell (
 
 replay: install ## send what the jobs of the stack that runs have rejected to its topics again (ARGS=--send, ARGS=--help)
 	@$(VENV)/python -m deploy.local run $(VENV)/python -m pipelines.batch.replay $(ARGS)
+
+verify: install ## compare every object of the stack that runs with its catalog (ARGS=--repair, ARGS=--help)
+	@$(VENV)/python -m deploy.local run $(VENV)/python -m pipelines.batch.verify $(ARGS)
 
 clean-data: ## remove everything the local stack has stored
 	@$(VENV)/python -m deploy.local clean-data

@@ -274,8 +274,19 @@ DEAD_LETTERS = Gauge(
     ["topic"],
 )
 
+# The process that begins the passes of the verification. They are those of the last pass over every object, which another
+# process may have made.
+VERIFY_LAST_PASS = Gauge(
+    "fluoro_verify_last_pass_timestamp_seconds",
+    "When the last verification of every object ended; before the first one, when verification was first started.",
+)
+VERIFY_OBJECTS = Gauge("fluoro_verify_objects", "Objects that the last verification of every object has read.")
+VERIFY_FINDINGS = Gauge(
+    "fluoro_verify_findings", "What the last verification of every object has found, by kind.", ["kind"]
+)
+
 # The processes, and the metrics that each serves.
-GATEWAY, WEB, LAUNCHER = "gateway", "web", "jobs"
+GATEWAY, WEB, LAUNCHER, VERIFIER = "gateway", "web", "jobs", "verification"
 _ANY = (LOG_LINES_LOST, TASK_FAILED, PRODUCER_BROKEN)
 _INTAKE = (
     *(GATEWAY_INSTANCES, GATEWAY_REJECTED, GATEWAY_BYTES, GATEWAY_STORE_SECONDS, GATEWAY_SPOOLED_BYTES),
@@ -293,4 +304,5 @@ SERVED: Mapping[str, tuple[MetricWrapperBase, ...]] = {
     GATEWAY: (*_ANY, *_INTAKE, *_DIMSE),
     WEB: (*_ANY, *_INTAKE, COMMANDS_ASKED, *_STOW, *_READING),
     LAUNCHER: (LOG_LINES_LOST, JOB_RUNNING, JOB_STOPPED, DEAD_LETTERS),
+    VERIFIER: (LOG_LINES_LOST, VERIFY_LAST_PASS, VERIFY_OBJECTS, VERIFY_FINDINGS),
 }

@@ -19,6 +19,7 @@ from schemas.settings.jobs import BatchSettings, FactsSettings, JobSettings, Stu
 from schemas.settings.reading import TESTS, load, to_env
 from schemas.settings.renamed import without_old_names
 from schemas.settings.servers import BrokerSettings, CatalogSettings, StoreSettings
+from schemas.settings.verify import VerifySettings
 from schemas.settings.web import ApiSettings, RenderSettings, StowSettings
 
 # Where the local stack differs from the defaults. Nobody watches a demo for two minutes of quiet.
@@ -33,7 +34,7 @@ LOCAL = {
 }
 # The only variables of the user that a server gets: others could make it use another program of the system.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE")
-INNER_PORTS = ("kafka", "kafka-controller", "minio", "postgres", "gateway-metrics", "job-metrics")
+INNER_PORTS = ("kafka", "kafka-controller", "minio", "postgres", "gateway-metrics", "job-metrics", "verify-metrics")
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,13 @@ class Stack:
         """The settings of the batch pipelines."""
         return replace(load(BatchSettings, self.environ), runs_dir=self.folder.root / "batch")
 
+    @cached_property
+    def verify(self) -> VerifySettings:
+        """The settings of the verification."""
+        given = load(VerifySettings, self.environ)
+        # A running stack that an older release has started has no port for these metrics.
+        return replace(given, metrics_port=self.ports.get("verify-metrics", 0))
+
     @property
     def record(self) -> dict[str, Mapping[str, Any]]:
         """The values that recall() needs, for the state file; whoever recalls the stack is told of no old name again."""
@@ -154,8 +162,11 @@ class Stack:
     def settings(self, role: str) -> dict[str, str]:
         """Return all settings of the stack as variables; the catalog's are for one role."""
         doors = (self.dimse, self.intake, self.quarantine, self.api, self.render, self.stow)
-        sections = (self.store, self.broker, self.catalog(role), *doors, self.job, self.study, self.facts, self.batch)
-        return {name: value for section in sections for name, value in to_env(section).items()} | self.allowed
+        sections = (self.store, self.broker, self.catalog(role), *doors, self.job, self.study, self.facts)
+        batch = (self.batch, self.verify)
+        return {
+            name: value for section in (*sections, *batch) for name, value in to_env(section).items()
+        } | self.allowed
 
     @property
     def allowed(self) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 from deploy.local.json_file import write_json
 from deploy.local.stack import Stack
 from schemas.settings.jobs import JobSettings
-from schemas.telemetry import GATEWAY, LAUNCHER, WEB
+from schemas.telemetry import GATEWAY, LAUNCHER, VERIFIER, WEB
 
 FLINK, MINIO = "flink", "minio"
 MINIO_PATH = "/minio/v2/metrics/cluster"
@@ -26,6 +26,7 @@ def targets(stack: Stack) -> list[dict[str, Any]]:
         _group(GATEWAY, dimse.host, gateways),
         _group(WEB, stack.api.host, [stack.api.port]),
         *(_jobs(stack.job) if stack.with_jobs and stack.job.metrics_port else ()),
+        *([_group(VERIFIER, "", [stack.verify.metrics_port])] if stack.verify.metrics_port else ()),
         _group(MINIO, "", [stack.ports["minio"]], __metrics_path__=MINIO_PATH),
     ]
 

@@ -87,9 +87,14 @@ NIGHT = Dashboard(
         ),
         Panel(
             "Damaged objects",
-            "How often an object was missing or altered since the processes started. One is too many.",
+            "How often an object was missing or altered since the processes started, and how many the last verification found so.",
             "short",
-            (Curve("sum(fluoro_gateway_damaged_total or fluoro_api_damaged_total) or vector(0)"),),
+            (
+                Curve(
+                    "(sum(fluoro_gateway_damaged_total or fluoro_api_damaged_total) or vector(0))"
+                    ' + (sum(fluoro_verify_findings{kind=~"missing|size|hash|envelope"}) or vector(0))'
+                ),
+            ),
             "stat",
             red_from=1,
         ),

@@ -23,13 +23,17 @@ STATUSES = (
 
 @dataclass(frozen=True)
 class BatchCommand:
-    """What a batch pipeline's command runs: its name, its work, the part of the store, and where its runs lie."""
+    """What a batch pipeline's command runs: its name, its work, the part of the store, and where its runs lie.
+
+    `left_out` says what became of the objects that its studies note as left out.
+    """
 
     name: str
     work: Work
     selection: Selection
     runs: Path
     size: Size
+    left_out: str = "left out"
 
 
 def carry_out(command: BatchCommand, options: Namespace, beam_arguments: Sequence[str]) -> int:
@@ -50,6 +54,7 @@ def carry_out(command: BatchCommand, options: Namespace, beam_arguments: Sequenc
 def _run(command: BatchCommand, run: Run, options: Namespace, beam_arguments: Sequence[str]) -> int:
     plan = BatchPlan(command.name, command.work, command.selection, run.folder, options.shares)
     display = ProgressDisplay(run.folder, command.size)
+    display.totals.word = command.left_out
     try:
         with display.running():
             run_plan(plan, options, beam_arguments)
@@ -70,7 +75,7 @@ def summary(name: str, totals: Totals) -> str:
     lines = [f"{name}: done: {counts or 'nothing was there'}."]
     if totals.left_out:
         lines += [
-            f"{totals.left_out} objects were left out:",
+            f"{totals.left_out} objects were {totals.word}:",
             *(f"  {key}: {why}" for key, why in totals.named.items()),
         ]
     if totals.left_out > len(totals.named):

@@ -32,6 +32,8 @@ class Totals:
     # The first of them, with their reasons.
     named: dict[str, str] = field(default_factory=dict)
     stopped: StoppedWorker | None = None
+    # What the pipeline says of what was left out.
+    word: str = "left out"
 
     def add(self, entry: Finished | StoppedWorker) -> None:
         """Add an entry of the journal."""
@@ -88,7 +90,7 @@ def line(totals: Totals, size: Size, rate: float, left_s: tuple[float, float] | 
     if left_s:
         least, most = map(duration, left_s)
         parts.append(f"{least} left" if least == most else f"{least} to {most} left")
-    return ", ".join(parts) + (f", {totals.left_out} left out" if totals.left_out else "")
+    return ", ".join(parts) + (f", {totals.left_out} {totals.word}" if totals.left_out else "")
 
 
 class ProgressDisplay:

@@ -1,4 +1,4 @@
-"""Fluoro's own servers: the Flink cluster with its jobs, the DIMSE gateway, and the web server."""
+"""Fluoro's own servers: the Flink cluster with its jobs, the DIMSE gateway, the web server, and the verification."""
 
 from deploy.flink.stopped import stopped_jobs
 from deploy.local.servers import health
@@ -13,7 +13,7 @@ WEB_STOP_S = 22
 
 def programs(stack: Stack) -> tuple[Program, ...]:
     """Return Fluoro's servers; the jobs only if the stack has them."""
-    return (*((flink(stack),) if stack.with_jobs else ()), gateway(stack), web(stack))
+    return (*((flink(stack),) if stack.with_jobs else ()), gateway(stack), web(stack), verification(stack))
 
 
 def flink(stack: Stack) -> ServerProgram:
@@ -51,6 +51,17 @@ def web(stack: Stack) -> ServerProgram:
         env=stack.env(*own, *intake, stack.store, stack.catalog("reader"), stack.broker),
         check_health=health.answers_ok(stack.api.port, "/healthz", stack.api.host),
         stop_s=WEB_STOP_S,
+    )
+
+
+def verification(stack: Stack) -> ServerProgram:
+    """Return the process that begins the passes of the verification."""
+    return ServerProgram(
+        name="verification",
+        command=stack.python("-m", "deploy.verification"),
+        needs=("buckets", "catalog"),
+        env=stack.env(stack.verify, stack.batch, stack.store, stack.catalog("writer"), stack.broker, stack.intake),
+        check_health=health.answers_ok(stack.verify.metrics_port, "/metrics"),
     )
 
 

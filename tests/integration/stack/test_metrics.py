@@ -56,7 +56,7 @@ def test_prometheus_scrapes_every_process_of_the_stack(scraping: Prometheus, use
     kinds = {target.labels["job"] for target in scraping.wait_up()}
 
     assert {target.url for target in scraping.targets()} == {url for _, url in metrics_of(used)}
-    assert kinds == {"gateway", "web", "jobs", "flink", "minio"}
+    assert kinds == {"gateway", "web", "jobs", "flink", "minio", "verification"}
     assert all(sample.value == 1 for sample in scraping.wait_for("up"))
 
 

@@ -31,6 +31,7 @@ PORTS = {
     "gateway-metrics": 7,
     "kafka-controller": 8,
     "job-metrics": 9,
+    "verify-metrics": 10,
 }
 # To plan a stack makes PostgreSQL's user where it is missing; a test makes no user.
 makes_no_user = pytest.mark.skipif(

@@ -8,7 +8,7 @@ from deploy.local import targets
 from deploy.local.data_folder import DataFolder
 from deploy.local.stack import Stack
 
-PORTS = {"dimse": 1, "web": 2, "flink": 3, "minio": 5, "gateway-metrics": 70, "job-metrics": 90}
+PORTS = {"dimse": 1, "web": 2, "flink": 3, "minio": 5, "gateway-metrics": 70, "job-metrics": 90, "verify-metrics": 60}
 EXAMPLE = Path(targets.__file__).parents[1] / "monitoring" / "targets.example.json"
 
 
@@ -25,12 +25,13 @@ def test_each_process_of_a_stack_is_a_target_of_its_kind(folder: DataFolder) -> 
         "web": ["127.0.0.1:2"],
         "jobs": ["127.0.0.1:90"],
         "flink": ["127.0.0.1:91"],
+        "verification": ["127.0.0.1:60"],
         "minio": ["127.0.0.1:5"],
     }
 
 
 def test_jobs_on_another_cluster_are_no_target_of_the_stack(folder: DataFolder) -> None:
-    assert set(found(folder, with_jobs=False)) == {"gateway", "web", "minio"}
+    assert set(found(folder, with_jobs=False)) == {"gateway", "web", "verification", "minio"}
 
 
 def test_a_gateway_that_listens_everywhere_is_asked_on_this_machine(folder: DataFolder) -> None:

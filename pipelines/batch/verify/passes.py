@@ -1,0 +1,70 @@
+"""The passes over everything: the result of the last one, which outlives every process, and when the next one is due."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from operators.integrity.comparison import KINDS
+
+# In the folder of all runs.
+LAST, FIRST_START = "last-verification.json", "verification-since"
+
+
+@dataclass(frozen=True)
+class LastPass:
+    """The last pass that has ended: how many objects it has read, and how many findings of each kind it has."""
+
+    began_at: datetime
+    finished_at: datetime
+    objects: int
+    found: Mapping[str, int]
+
+
+def read_last(runs: Path) -> LastPass | None:
+    """Return the last pass; None if none has ended."""
+    with suppress(FileNotFoundError, ValueError, LookupError, TypeError):
+        kept = json.loads((runs / LAST).read_text())
+        return LastPass(
+            datetime.fromisoformat(kept["began_at"]),
+            datetime.fromisoformat(kept["finished_at"]),
+            kept["objects"],
+            {kind: kept["found"].get(kind, 0) for kind in KINDS},
+        )
+    return None
+
+
+def keep_last(runs: Path, report: Mapping[str, Any]) -> None:
+    """Keep the report of a pass as the last one."""
+    _write(runs / LAST, json.dumps(report, indent=2) + "\n")
+
+
+def first_start(runs: Path, now: datetime) -> datetime:
+    """Return when passes were begun by themselves for the first time: now, unless it is noted."""
+    noted = runs / FIRST_START
+    with suppress(FileNotFoundError, ValueError):
+        return datetime.fromisoformat(noted.read_text().strip())
+    _write(noted, now.isoformat() + "\n")
+    return now
+
+
+def due_at(last: LastPass | None, started: datetime, every_s: float, first_s: float) -> datetime:
+    """Return when the next pass begins: so long after the last one began, or after the first start."""
+    if last is None:
+        return started + timedelta(seconds=first_s)
+    return last.began_at + timedelta(seconds=every_s)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(text)
+    new.replace(path)
+
+
+def now() -> datetime:
+    """Return the present time of this machine, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
