@@ -25,6 +25,8 @@ from deploy.local.supervision.programs import ROOT, tied_to_this_process
 from deploy.local.supervision.stack_state import ServerState, StackState
 from schemas.settings.servers import CatalogSettings
 
+# The module that starts a stack, and its command.
+UP = ("deploy.local", "up")
 READY_S = 180.0
 STOP_S = 60.0
 POLL_S = 0.05
@@ -125,13 +127,19 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, problem: str) ->
 
 @contextmanager
 def brought_up(
-    folder: DataFolder, environ: Mapping[str, str], *, options: Sequence[str] = (), out: Path | None = None
+    folder: DataFolder,
+    environ: Mapping[str, str],
+    *,
+    options: Sequence[str] = (),
+    out: Path | None = None,
+    module: Sequence[str] = UP,
 ) -> Iterator[RunningStack]:
     """Start a stack, yield it when it is ready, and stop it after the block; it dies with this process.
 
-    One stack of a clone starts at a time. Its output goes to the file `out`, if given. Raises Failed when it does not start.
+    One stack of a clone starts at a time. Its output goes to the file `out`, if given. `module` starts it, which tests have their
+    own for. Raises Failed when it does not start.
     """
-    command = (sys.executable, "-m", "deploy.local", "up", *options)
+    command = (sys.executable, "-m", *module, *options)
     env = {**environ, "FLUORO_DATA": str(folder.root)}
     with ExitStack() as opened:
         file = opened.enter_context(out.open("wb")) if out else None

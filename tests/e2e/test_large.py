@@ -2,11 +2,9 @@
 
 import os
 import resource
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
 
 import psutil
 import pytest
@@ -14,6 +12,7 @@ import pytest
 from tests.bench.latency import line
 from tests.support.data.generate import Volume, instances
 from tests.support.data.large import FRAME_BYTES, Large
+from tests.support.faults.memory import MemoryWatch
 from tests.support.machine.own_gateway import gateway
 from tests.support.machine.processes import free_port
 from tests.support.proof import Proof
@@ -27,29 +26,6 @@ PATIENT_S = 600.0
 FILE_BYTES = 4096
 TRY_AGAIN = 0xA700
 MOST_ANSWERS = 10
-
-
-class MemoryWatch:
-    """The most anonymous memory (RssAnon) that a process held during a block, in bytes."""
-
-    def __init__(self, process: psutil.Process) -> None:
-        self.most_bytes = 0
-        self._status = Path(f"/proc/{process.pid}/status")
-        self._over = threading.Event()
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._over.wait(0.01):
-            line = next(line for line in self._status.read_text().splitlines() if line.startswith("RssAnon"))
-            self.most_bytes = max(self.most_bytes, 1024 * int(line.split()[1]))
 
 
 def worker(pid: int) -> psutil.Process:
