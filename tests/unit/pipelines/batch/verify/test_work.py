@@ -2,13 +2,15 @@
 
 import asyncio
 import pickle
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import apache_beam as beam
+import httpx
 import pytest
 
 from operators.connectors.memory.stores import MemoryEventLog, Outage
@@ -24,9 +26,9 @@ from schemas.events import InstanceStored
 from schemas.objects import Bucket
 from schemas.settings.servers import CatalogSettings, StoreSettings
 from schemas.topics import INSTANCE_STORED, STUDY_COMMAND
-from tests.support.verified_world import STUDY, VerifiedWorld
-from tests.support.worlds.catalog_histories import command
-from tests.support.worlds.reading import part10
+from tests.support.verified_world import FILES, STUDY, VerifiedWorld
+from tests.support.worlds.catalog_histories import command, record
+from tests.support.worlds.reading import cataloged, part10
 
 OTHER = part10(StudyInstanceUID="1.9", SeriesInstanceUID="1.9.1", SOPInstanceUID="1.9.1.1")
 
@@ -40,7 +42,8 @@ class Archive:
     log: MemoryEventLog | None = None
 
     def __post_init__(self) -> None:
-        asyncio.run(self.verified.world.add(OTHER))
+        if not self.verified.catalog.studies("local", STUDY, 1):
+            asyncio.run(self.verified.world.add(OTHER))
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[VerifyServers]:
@@ -125,6 +128,37 @@ def test_a_repair_publishes_the_event_of_the_object_as_it_was(archive: Archive) 
     assert isinstance(event, InstanceStored)
     assert (event.object_key, row["repair"]) == (key, "published")
     assert report.is_clean
+
+
+def test_what_a_repair_publishes_is_the_row_again(archive: Archive, tmp_path: Path) -> None:
+    archive.verified.lose_row()
+    archive.log = MemoryEventLog()
+    archive.run()
+    cataloged(archive.verified.world.catalog, [record(one) for one in archive.log.events(INSTANCE_STORED)])
+
+    assert frame(archive).status_code == 200
+    assert replace(archive, folder=Path(tempfile.mkdtemp(dir=tmp_path)), log=None).run().findings == []
+
+
+def test_altered_bytes_of_a_store_that_does_not_notice_are_served_only_until_they_are_verified(
+    archive: Archive,
+) -> None:
+    archive.verified.alter()
+    assert frame(archive).status_code == 200
+
+    archive.run()
+    refused = frame(archive)
+    assert (refused.status_code, refused.json()["reason"]) == (500, "object-marked")
+
+    archive.verified.change(data=FILES[0], modified_at=archive.verified.now)
+    assert frame(archive).status_code == 200
+
+
+def frame(archive: Archive) -> httpx.Response:
+    """Return the answer to the first frame of the first instance."""
+    uids = "studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.1"
+    accept = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
+    return asyncio.run(archive.verified.world.get(f"/dicomweb/{uids}/frames/1", accept=accept))
 
 
 def test_a_command_without_a_row_is_published_again(archive: Archive) -> None:
