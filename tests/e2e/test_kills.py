@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from deploy.local.running import RunningStack, wait_until
 from tests.audit.ledger import Ledger, Line, State
 from tests.support.data.generate import Volume, files
+from tests.support.faults.matrix import Healing
+from tests.support.faults.recovery import until_whole
 from tests.support.machine.running_stack import processes_of
 from tests.support.proof import Proof
 from tests.support.senders.sender import send
@@ -34,16 +37,22 @@ VICTIMS: dict[str, Callable[[RunningStack, str], psutil.Process]] = {
     "gateway": head,
     "flink": virtual_machine,
     "kafka": head,
-    "postgres": head,
     "minio": head,
+    "postgres": head,
 }
 # The database and the jobs' JVM are killed alone in tests/faults/.
 ELSEWHERE = {"postgres", "flink"}
 KILLS = {name: (name,) for name in VICTIMS if name not in ELSEWHERE} | {"everything": (*VICTIMS, "web")}
+ROWS = {
+    "gateway": ("F1", "the gateway is killed with all its processes while it receives"),
+    "kafka": ("F11", "the broker is killed"),
+    "minio": ("F5", "the store is killed"),
+    "everything": ("F27", "every server is killed at once"),
+}
 
 
-@pytest.mark.parametrize("what", KILLS)
-def test_a_kill_during_ingest_loses_nothing(what: str, proof: Proof, tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", [pytest.param(what, marks=pytest.mark.fault(*ROWS[what])) for what in KILLS])
+def test_a_kill_during_ingest_loses_nothing(what: str, proof: Proof, tmp_path: Path, healing: Healing) -> None:
     volume = Volume(studies=2, slices=INSTANCES // 2, size=SIZE, seed=100 + list(KILLS).index(what))
     paths = files(volume, tmp_path)
     before = proof.archive.state().servers
@@ -53,11 +62,12 @@ def test_a_kill_during_ingest_loses_nothing(what: str, proof: Proof, tmp_path: P
         tally = send(paths, proof.peer, ledger)
     for server in KILLS[what]:
         wait_until(lambda: proof.archive.has_changed(server, before[server]), RECOVERY_S, f"{server} lives")  # noqa: B023
-        proof.archive.wait_healthy(server, RECOVERY_S)
+    with healing.timed(ledger.killed_at):
+        until_whole(proof, tmp_path, RECOVERY_S)
 
     assert ledger.tripped
     assert tally.complete, tally
-    assert proof.wrong() == {}
+    assert healing.audited(proof.wrong()) == {}
 
 
 class Tripwire(Ledger):
@@ -68,11 +78,12 @@ class Tripwire(Ledger):
         self._left = after
         self._victims = victims
         self._counting = threading.Lock()
+        self.killed_at: float | None = None
 
     @property
     def tripped(self) -> bool:
         """True if the kill was done."""
-        return self._left <= 0
+        return self.killed_at is not None
 
     def answers(self, lines: Iterable[Line], state: State, status: str) -> None:
         """Record the answers, and kill the victims when their number is reached."""
@@ -82,3 +93,4 @@ class Tripwire(Ledger):
             if self._left == 0:
                 for victim in self._victims:
                     victim.kill()
+                self.killed_at = time.monotonic()
