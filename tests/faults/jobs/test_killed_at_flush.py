@@ -29,8 +29,12 @@ def test_a_job_that_dies_at_any_point_of_a_flush_loses_and_doubles_nothing(
     failpoint, before = Path(proof.archive.plan.job.failpoint_file), proof.archive.state().servers["flink"]
 
     failpoint.write_text(point)
-    tally = proof.send(paths)
-    wait_until(lambda: not failpoint.exists(), SOON_S, "no batch has reached the point")
+    try:
+        tally = proof.send(paths)
+        wait_until(lambda: not failpoint.exists(), SOON_S, "no batch has reached the point")
+    finally:
+        # Otherwise a job would die in another test.
+        failpoint.unlink(missing_ok=True)
     with healing.timed():
         wait_until(lambda: proof.archive.has_changed("flink", before), SOON_S, "the JVM has not died")
         wait_for_jobs(proof.archive)
