@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help install up demo stop status test unit check fix lock clean-data bench rebuild replay verify faults
+.PHONY: help install up demo stop status test unit check fix lock clean-data bench rebuild replay verify faults drill
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -29,6 +29,9 @@ unit: install ## the tests that need no server
 
 faults: install ## every fault of docs/guarantees.md in its full form, and the table of what became of the archive
 	@FLUORO_TEST_FAULTS=full $(VENV)/python -m pytest -m fault
+
+drill: install ## lose broker and database of a stack of its own, restore and rebuild it, and print the time (ARGS=--help)
+	@$(VENV)/python -m tests.drill $(ARGS)
 
 check: ## formatting, lint, types, layers
 	@$(VENV)/ruff format --check .

@@ -32,7 +32,15 @@ def back_up(stack: RunningStack, copy: Path) -> None:
 
 def replace_database(stack: RunningStack, copy: Path, aside: Path) -> None:
     """Put a copy of the backup in place of the running database, and kill the server; its successor runs on the copy."""
-    data, before = data_folder(stack), stack.state().servers["postgres"]
+    before = stack.state().servers["postgres"]
+    put_back(data_folder(stack), copy, aside)
+    os.kill(before.process.pid, signal.SIGKILL)
+    wait_until(lambda: stack.has_changed("postgres", before), RESTORED_S, "the database's end is not noticed")
+    stack.wait_healthy("postgres", RESTORED_S)
+
+
+def put_back(data: Path, copy: Path, aside: Path) -> None:
+    """Put a copy of the backup in place of a database's data folder, which goes aside."""
     made = copy.with_name(f"{copy.name}.{aside.name}")
     shutil.copytree(copy, made)
     owner = data.stat()
@@ -40,9 +48,6 @@ def replace_database(stack: RunningStack, copy: Path, aside: Path) -> None:
         os.chown(path, owner.st_uid, owner.st_gid)
     data.rename(aside)
     made.rename(data)
-    os.kill(before.process.pid, signal.SIGKILL)
-    wait_until(lambda: stack.has_changed("postgres", before), RESTORED_S, "the database's end is not noticed")
-    stack.wait_healthy("postgres", RESTORED_S)
 
 
 def superuser(stack: RunningStack) -> psycopg.Connection[tuple[Any, ...]]:
