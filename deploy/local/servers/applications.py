@@ -57,7 +57,7 @@ def web(stack: Stack) -> ServerProgram:
 def verification(stack: Stack) -> ServerProgram:
     """Return the process that begins the passes of the verification."""
     return ServerProgram(
-        name="verification",
+        name="verify",
         command=stack.python("-m", "deploy.verification"),
         needs=("buckets", "catalog"),
         env=stack.env(stack.verify, stack.batch, stack.store, stack.catalog("writer"), stack.broker, stack.intake),

@@ -28,7 +28,7 @@ from deploy.local.supervision.stack_state import StackState
 from schemas.settings.servers import CatalogSettings
 from tests.support.machine.running_stack import processes_of
 
-SERVERS = ("postgres", "kafka", "minio", "flink", "gateway", "web", "verification")
+SERVERS = ("postgres", "kafka", "minio", "flink", "gateway", "web", "verify")
 
 
 def execute(catalog: CatalogSettings, statement: str) -> list[Any]:
