@@ -35,6 +35,8 @@ MADE_OF: Mapping[str, str] = {
     "policy": "policy-changed",
     "due": "study-due",
 }
+# An object is stored before its record is there.
+BEFORE_RECORD_S = 5.0
 # Several times as long as between two checkpoints.
 COMMITTED_S = 60.0
 
@@ -161,12 +163,15 @@ def without_record(snapshot: Snapshot) -> Findings:
 def records_since(topic: str, snapshot: Snapshot) -> float | None:
     """Return since when a topic has all its records, Unix seconds; None for a topic that was not read.
 
-    A topic of which nothing was deleted, and that has records, begins with its first one: it may have been made anew, and
-    what was in an earlier one of its name need not be in it.
+    A topic of which nothing was deleted, and that has records, begins seconds before its first one: it may have been made
+    anew, and what was in an earlier one of its name need not be in it.
     """
     positions = snapshot.positions
     spans = [span for (name, _), span in positions.spans.items() if name == topic]
     appended = [one.appended_at for one in snapshot.read_records if one.place.topic == topic]
     is_whole = appended and all(start == 0 for start, _ in spans)
-    kept, first = positions.kept_since.get(topic, float("-inf")), min(appended) if is_whole else float("-inf")
+    kept, first = (
+        positions.kept_since.get(topic, float("-inf")),
+        min(appended) - BEFORE_RECORD_S if is_whole else float("-inf"),
+    )
     return max(kept, first) if spans else None

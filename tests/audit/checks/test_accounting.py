@@ -46,7 +46,7 @@ def healthy() -> Snapshot:
             spans=SPANS,
             applied={partition: end - 1 for partition, (_, end) in SPANS.items() if end},
             committed={"study": {INSTANCES: 3, ENDS: 1}, "catalog": {one: end for one, (_, end) in SPANS.items()}},
-            kept_since={INSTANCES[0]: NOW - 10, ENDS[0]: NOW - 10, POLICIES[0]: float("-inf")},
+            kept_since={INSTANCES[0]: NOW - 99, ENDS[0]: NOW - 99, POLICIES[0]: float("-inf")},
             compacted=frozenset({POLICIES[0]}),
             taken_at=NOW,
         ),
@@ -164,11 +164,11 @@ def test_a_record_that_is_older_than_the_topics_retention_may_be_gone() -> None:
     gone = SABOTAGES["the first records vanish"][0](healthy())
 
     assert findings(gone) == {("local/1.2/2/hash", "its record is not in instance-stored")}
-    assert findings(at_positions(gone, kept_since={INSTANCES[0]: NOW + 1, ENDS[0]: NOW - 10})) == set()
+    assert findings(at_positions(gone, kept_since={INSTANCES[0]: NOW + 1, ENDS[0]: NOW - 99})) == set()
 
 
 def test_rows_of_before_a_topic_was_made_anew_need_no_record() -> None:
-    old = replace(healthy(), cataloged={**healthy().cataloged, ("transfer", "local", "old", ""): NOW - 1})
+    old = replace(healthy(), cataloged={**healthy().cataloged, ("transfer", "local", "old", ""): NOW - 9})
 
     assert findings(old) == set()
 
