@@ -32,7 +32,7 @@ settings.load_profile("fluoro")
 # The folders of tests that send to whole archives with pynetdicom.
 SENDING = ("e2e", "faults")
 # The tests that fill the archive of these folders, which each audit reads as a whole: they run after all others.
-FILLING = ("test_many_senders.py",)
+FILLING = ("test_many_senders.py", "test_ten_thousand.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from operators.dicom.attributes import FACTS, TAGS
 from operators.dicom.instance import Examination, examine
-from operators.dicom.part10 import split_part10
+from operators.dicom.part10 import part10_prefix, split_part10
 from operators.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
 
 # Every instance has these: without them it is rejected.
@@ -43,6 +43,16 @@ def data_set(**facts: tuple[str, bytes]) -> bytes:
     """Return a data set of the four UIDs and these facts, each with its VR and bytes."""
     values = {tag: ("UI", uid) for tag, uid in UIDS.items()} | {ELEMENTS[name][0]: fact for name, fact in facts.items()}
     return b"".join(short_element(tag, *values[tag]) for tag in sorted(values))
+
+
+def part10_file(study_uid: str, series_uid: str, sop_uid: str, **facts: tuple[str, bytes]) -> bytes:
+    """Return a Part 10 file of these UIDs and facts, each with its VR and bytes, in explicit VR little endian."""
+    names = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": series_uid, "SOPInstanceUID": sop_uid}
+    uids = UIDS | {TAGS[name]: uid.encode() for name, uid in names.items()}
+    values = {tag: ("UI", uid + b"\0" * (len(uid) % 2)) for tag, uid in uids.items()}
+    values |= {ELEMENTS[name][0]: fact for name, fact in facts.items()}
+    prefix = part10_prefix(UIDS[TAGS["SOPClassUID"]].decode(), sop_uid, EXPLICIT_VR_LITTLE_ENDIAN)
+    return prefix + b"".join(short_element(tag, *values[tag]) for tag in sorted(values))
 
 
 def data_set_with_uid(tag: int, value: bytes) -> bytes:
