@@ -9,6 +9,9 @@ from operators.connectors.s3.store import S3ObjectStore
 from operators.store.ports import EventLog, ObjectStore
 from schemas.settings.servers import BrokerSettings, StoreSettings
 
+# Records that share a request cost the broker, its readers and this process less.
+LINGER_MS = 10
+
 
 class BatchServers(NamedTuple):
     """The store that is read, and the log that is written."""
@@ -20,5 +23,5 @@ class BatchServers(NamedTuple):
 @asynccontextmanager
 async def open_servers(store: StoreSettings, broker: BrokerSettings) -> AsyncIterator[BatchServers]:
     """Open the store and the broker; they belong to the event loop of the caller."""
-    async with S3ObjectStore(store) as objects, KafkaEventLog(broker) as events:
+    async with S3ObjectStore(store) as objects, KafkaEventLog(broker, LINGER_MS) as events:
         yield BatchServers(objects, events)

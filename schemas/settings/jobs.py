@@ -97,5 +97,5 @@ class BatchSettings:
     section = "BATCH"
     # A folder for each run, in which its workers note what is finished.
     runs_dir: Path = setting(Path(".data/batch"))
-    # How many requests to the store, and how many to the broker, each worker has under way at a time.
+    # How many requests to the store each worker has under way at a time.
     at_once: int = setting(32, least=1, most=1000)

@@ -60,8 +60,10 @@ class KafkaEventLog:
     A producer that fails for good is replaced, and no event is refused for it unless it was in that producer's hands.
     """
 
-    def __init__(self, settings: BrokerSettings) -> None:
+    def __init__(self, settings: BrokerSettings, linger_ms: int = 0) -> None:
         self._settings = settings
+        # How long a record waits for others, to share a request with them: for those who publish many at a time.
+        self._linger_ms = linger_ms
         self._deliveries: Deliveries | None = None
         # Every producer that may still report: the loop's next poll of it keeps it alive.
         self._reporting: WeakSet[Deliveries] = WeakSet()
@@ -108,7 +110,7 @@ class KafkaEventLog:
 
     def _opened(self) -> "Deliveries":
         if self._deliveries is None or self._deliveries.is_broken:
-            config = producer_config(self._settings)
+            config = producer_config(self._settings) | {"linger.ms": self._linger_ms}
             loop, produce_s = asyncio.get_running_loop(), self._settings.produce_s
             self._deliveries = Deliveries(Producer(config), loop, produce_s, config["logger"])
             self._reporting.add(self._deliveries)

@@ -44,6 +44,8 @@ COUNTED_AS = {
 # What a prefix counts as, at whose end this stands.
 STUDIES, QUARANTINES = "studies", "quarantines"
 UNREADABLE = "object-unreadable"
+# How many events may wait for the broker: so many share a request. An event has 512 KiB at most, and a few KiB as a rule.
+PUBLISHED_AT_ONCE = 100
 # How long a worker goes on trying without having finished a study, and how long it waits between two attempts.
 PATIENCE_S = 120.0
 WAITS_S = (0.5, 1.0, 2.0, 5.0)
@@ -87,7 +89,10 @@ class Rebuild:
         await _publish_policies(shift, servers)
         reader = ObjectReader(servers.store, InstanceReader(servers.store, self.limits), self.kept)
         items = reader.items(shift)
-        async with results_in_order(items, reader.result, self.at_once) as results, Outstanding(self.at_once) as sent:
+        async with (
+            results_in_order(items, reader.result, self.at_once) as results,
+            Outstanding(PUBLISHED_AT_ONCE) as sent,
+        ):
             prefix = PrefixPublisher(servers.events, sent)
             async for result in results:
                 if result.item.read is not None:
