@@ -73,7 +73,7 @@ INSTANCE_STORED = Topic(
     name="instance-stored",
     event=InstanceStored,
     key="tenant/study",
-    producers=("gateway", "rebuild"),
+    producers=("gateway", "rebuild", "verify"),
     consumers=("study", "catalog"),
     restricted=True,
     retention_ms=7 * DAY_MS,
@@ -98,7 +98,7 @@ STUDY_COMMAND = Topic(
     name="study-command",
     event=StudyCommand,
     key="tenant/study",
-    producers=("gateway", "rebuild", "deploy.commands studies"),
+    producers=("gateway", "rebuild", "verify", "deploy.commands studies"),
     consumers=("study", "catalog"),
     restricted=True,
 )

@@ -58,7 +58,8 @@ def test_people_are_shown_who_reads_and_writes_a_topic(capsys: pytest.CaptureFix
     assert main(["topics", "list"]) == 0
 
     (row,) = (row for row in capsys.readouterr().out.splitlines() if row.startswith("instance-stored"))
-    assert row.split() == ["instance-stored", "tenant/study", "gateway", "study,", "catalog", "7", "days", "yes"]
+    readers_and_rest = ["study,", "catalog", "7", "days", "yes"]
+    assert row.split() == ["instance-stored", "tenant/study", "gateway,", "rebuild,", "verify", *readers_and_rest]
 
 
 def test_an_unknown_topic_is_answered_with_those_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
