@@ -2,13 +2,15 @@
 
 import mmap
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import IO, NamedTuple
 
 from operators.dicom.instance import examine
 from operators.dicom.scan import LIMITS, ScanLimits
-from operators.errors import Rejected
+from operators.errors import Rejected, Unavailable
 from operators.rebuild.instances import ByteRange, check_identity, next_range, stored_event
 from operators.store.ports import FetchedObject, ObjectStore, OtherSize, StoredObject
 from schemas.events import InstanceStored
@@ -41,9 +43,12 @@ class InstanceReader:
         except ValueError:
             raise Rejected(FOREIGN_KEY) from None
         bucket, fetched = await self._fetched(key, tiers)
-        with _sparse(fetched.stored.size_bytes) as whole:
-            await self._fill(whole, bucket, fetched)
-            return self._event(identity, fetched.stored, whole)
+        try:
+            with _room(fetched.stored.size_bytes) as room:
+                await self._fill(room, bucket, fetched)
+                return self._event(identity, fetched.stored, room.whole)
+        except OSError as error:
+            raise Unavailable("temporary-files", f"{tempfile.gettempdir()}: {error.strerror}") from error
 
     async def _fetched(self, key: str, tiers: tuple[Bucket, ...]) -> tuple[Bucket, FetchedObject]:
         for bucket in tiers:
@@ -51,21 +56,21 @@ class InstanceReader:
                 return bucket, fetched
         raise Rejected(GONE)
 
-    async def _fill(self, whole: mmap.mmap, bucket: Bucket, fetched: FetchedObject) -> None:
+    async def _fill(self, room: "ObjectRoom", bucket: Bucket, fetched: FetchedObject) -> None:
         """Write what the event needs of the object into its place."""
         stored, known = fetched.stored, len(fetched.head)
-        whole[:known] = fetched.head
-        while wanted := next_range(whole, known, stored.envelope, self.limits):
-            await self._read(whole, bucket, stored, wanted)
+        room.write(0, fetched.head)
+        while wanted := next_range(room.whole, known, stored.envelope, self.limits):
+            await self._read(room, bucket, stored, wanted)
             start, end = wanted
             known = end if start == known else stored.size_bytes
 
-    async def _read(self, whole: mmap.mmap, bucket: Bucket, stored: StoredObject, wanted: ByteRange) -> None:
+    async def _read(self, room: "ObjectRoom", bucket: Bucket, stored: StoredObject, wanted: ByteRange) -> None:
         position, end = wanted
         try:
             async with aclosing(self.store.read(bucket, stored.key, *wanted, size_bytes=stored.size_bytes)) as chunks:
                 async for chunk in chunks:
-                    whole[position : position + len(chunk)] = chunk
+                    room.write(position, chunk)
                     position += len(chunk)
         except (KeyError, OtherSize):
             # It was moved or replaced meanwhile; whoever did it has published its event, or the next run will.
@@ -81,14 +86,32 @@ class InstanceReader:
         return stored_event(identity, examination, stored)
 
 
+class ObjectRoom(NamedTuple):
+    """Room for an object, all zeros at first; what is never written takes neither memory nor disk."""
+
+    whole: mmap.mmap
+    # Writes bytes at a position; raises OSError when the disk is full, where a write into the map would end the process.
+    write: Callable[[int, bytes], None]
+
+
 @contextmanager
-def _sparse(size_bytes: int) -> Iterator[mmap.mmap]:
-    """Open room for an object, all zeros; what is never written takes neither memory nor disk."""
+def _room(size_bytes: int) -> Iterator[ObjectRoom]:
+    """Open room for an object of this size."""
     if size_bytes <= IN_MEMORY_BYTES:
-        with mmap.mmap(-1, max(size_bytes, 1)) as room:
-            yield room
+        with mmap.mmap(-1, max(size_bytes, 1)) as whole:
+            yield ObjectRoom(whole, partial(_write_memory, whole))
         return
     with tempfile.TemporaryFile() as file:
         file.truncate(size_bytes)
-        with mmap.mmap(file.fileno(), size_bytes) as room:
-            yield room
+        with mmap.mmap(file.fileno(), size_bytes, access=mmap.ACCESS_READ) as whole:
+            yield ObjectRoom(whole, partial(_write_file, file))
+
+
+def _write_memory(whole: mmap.mmap, position: int, data: bytes) -> None:
+    whole[position : position + len(data)] = data
+
+
+def _write_file(file: IO[bytes], position: int, data: bytes) -> None:
+    file.seek(position)
+    file.write(data)
+    file.flush()

@@ -1,6 +1,7 @@
 """An instance's event is the same, whether all of its object is read or only what the event needs."""
 
 import asyncio
+import tempfile
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ import pytest
 from operators.connectors.memory.stores import MemoryObjectStore, StoredBytes
 from operators.dicom.instance import data_hasher, examine, prefix_hash
 from operators.dicom.part10 import split_part10
-from operators.errors import Rejected, Unreadable
+from operators.errors import Rejected, Unavailable, Unreadable
 from operators.rebuild.instances import stored_event
 from operators.store.ports import StoredObject
 from pipelines.batch.rebuild.reading import HEAD_BYTES, InstanceReader
@@ -150,4 +151,12 @@ def test_an_object_that_the_store_cannot_give_is_unreadable(how: str) -> None:
     store.objects[Bucket.COLD, key] = replace(held, readable_bytes={"unreadable": 0, "broken off": 100}[how])
 
     with pytest.raises(Unreadable):
+        event_of(store, key)
+
+
+def test_a_disk_that_takes_no_temporary_files_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, store = key_and_store()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+
+    with pytest.raises(Unavailable, match="gone: No such file or directory"):
         event_of(store, key)
