@@ -20,7 +20,14 @@ MODULE = re.compile(r"python3? -m ([\w.]+)")
 SETTING = re.compile(r"FLUORO_[A-Z0-9_]*[A-Z0-9]")
 INSTALLATION = ("FLUORO_DATA", "FLUORO_CACHE", "FLUORO_MINIO", "FLUORO_CORPUS", "FLUORO_TESTS")
 # What makes a run of a test larger than in `make test`.
-LARGER = ("FLUORO_TEST_INSTANCES", "FLUORO_TEST_KILLS", "FLUORO_TEST_SEED", "FLUORO_TEST_FAULTS", "FLUORO_TEST_REBUILD")
+LARGER = (
+    "FLUORO_TEST_INSTANCES",
+    "FLUORO_TEST_KILLS",
+    "FLUORO_TEST_SEED",
+    "FLUORO_TEST_FAULTS",
+    "FLUORO_TEST_REBUILD",
+    "FLUORO_TEST_SOAK_S",
+)
 OTHERS_PROGRAMS = ("pynetdicom",)
 # A path with a part to fill in, or made of letters that stand for any name.
 EXAMPLE = r"[<{*]|\ba/b/"
