@@ -28,10 +28,10 @@ INDIRECT_OPENING = re.compile(r"(Gives?|Says?|Tells?|Whether)\b")
 TESTED_ELSEWHERE = {
     "operators/connectors/": "tests/integration/connectors",
     "operators/connectors/kafka/reading.py": "tests/integration/stack/test_reading_topics.py",
-    "operators/connectors/kafka/sending.py": "tests/integration/jobs",
+    "operators/connectors/kafka/sending.py": "tests/integration/jobs/test_replay.py",
     "operators/connectors/postgres/connecting.py": "tests/integration/connectors/test_catalog.py",
     "operators/connectors/postgres/hidden_rows.py": "tests/integration/stack/test_quarantine_and_conflicts.py",
-    "pipelines/batch/replay/dead_letters.py": "tests/integration/jobs",
+    "pipelines/batch/replay/dead_letters.py": "tests/integration/jobs/test_replay.py",
     "pipelines/engines/": "tests/integration/jobs",
     "pipelines/streaming/": "tests/integration/jobs",
     "operators/rebuild/instances.py": "tests/unit/pipelines/batch/rebuild/test_reading.py",
