@@ -126,18 +126,19 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, problem: str) ->
 
 
 @contextmanager
-def brought_up(
+def brought_up(  # noqa: PLR0913 - each has its default, and a test names the one that it needs
     folder: DataFolder,
     environ: Mapping[str, str],
     *,
     options: Sequence[str] = (),
     out: Path | None = None,
     module: Sequence[str] = UP,
+    root: Path = ROOT,
 ) -> Iterator[RunningStack]:
     """Start a stack, yield it when it is ready, and stop it after the block; it dies with this process.
 
     One stack of a clone starts at a time. Its output goes to the file `out`, if given. `module` starts it, which tests have their
-    own for. Raises Failed when it does not start.
+    own for; `root` is the clone that it runs from. Raises Failed when it does not start.
     """
     command = (sys.executable, "-m", *module, *options)
     env = {**environ, "FLUORO_DATA": str(folder.root)}
@@ -146,7 +147,7 @@ def brought_up(
         with choosing_alone(layout.here().tools):
             # In a session of its own: Ctrl-C reaches this process alone, which then stops the stack in order.
             supervisor = subprocess.Popen(
-                tied_to_this_process(command, None), stdout=file, stderr=file, env=env, cwd=ROOT, start_new_session=True
+                tied_to_this_process(command, None), stdout=file, stderr=file, env=env, cwd=root, start_new_session=True
             )
             opened.callback(end, supervisor)
             wait_ready(folder, supervisor, out)
