@@ -246,14 +246,6 @@ SABOTAGES: dict[str, tuple[Sabotage, set[str]]] = {
         ),
         {"unindexed", "phantom", "closures", "drift", "accounted"},
     ),
-    "hide an instance": (
-        with_sql(
-            "UPDATE instance SET is_shown = false WHERE object_key = %s",
-            "UPDATE instance SET is_shown = true WHERE object_key = %s",
-            the_key,
-        ),
-        {"unindexed"},
-    ),
     "a stale count of instances": (more("instances"), {"drift"}),
     "a stale size": (more("size_bytes"), {"drift"}),
     "lose a conflict": (without_rows("conflict"), {"unindexed", "orphan", "accounted"}),
@@ -326,6 +318,16 @@ FEW = (
     "a stale count of instances",
     "a due with a revision that it did not make",
     "log a patient's name",
+    "move an instance to another study",
+    "duplicate a row under another SOP Instance UID",
+    "delete a refused object",
+    "end a hold in the catalog alone",
+    "open a table to every tenant",
+    "delete the records of conflicts",
+    "announce a revision again under its id",
+    "announce a revision again under another id",
+    "announce a revision again with another digest",
+    "append a record that nothing decodes",
 )
 
 

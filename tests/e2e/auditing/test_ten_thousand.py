@@ -1,6 +1,6 @@
 """An audit is quick, bounded in memory, and goes on where it was killed.
 
-    FLUORO_TEST_FAULTS=full FLUORO_TEST_INSTANCES=10000 .venv/bin/python -m pytest -s tests/e2e/auditing/test_ten_thousand.py
+    FLUORO_TEST_INSTANCES=10000 .venv/bin/python -m pytest -s tests/e2e/auditing/test_ten_thousand.py
 
 is the measurement for docs/guarantees.md.
 """
@@ -15,13 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
-
 from deploy.local.running import wait_until
 from tests.audit.collect.object_store import GROUP
 from tests.support.data.generate import token, uid
 from tests.support.data.small_instances import part10_file
-from tests.support.faults.matrix import IS_FULL
 from tests.support.machine.running_stack import address_of
 from tests.support.proof import Proof
 from tests.support.senders.stow import Door, stow
@@ -85,7 +82,6 @@ def kill_while_it_reads(proof: Proof, folder: Path) -> None:
         run.send_signal(signal.SIGKILL)
 
 
-@pytest.mark.skipif(not IS_FULL, reason="only with FLUORO_TEST_FAULTS=full")
 def test_an_audit_is_quick_and_goes_on_where_it_was_killed(proof: Proof, tmp_path: Path) -> None:
     statuses = stow(small_files(tmp_path), Door(proof.archive.api_url), proof.ledger, requests=6, at_once=50)
     assert set(statuses.values()) == {"0000"}
