@@ -31,8 +31,7 @@ class StateLost(RuntimeError):
 class BrokerPositions(Protocol):
     """The positions in a broker, as the guard reads them.
 
-    Every method raises Unavailable when the broker does not answer in time, and writes nothing. The methods are called
-    before jobs start, while the broker may still be starting. Records may be appended between two calls, so two answers
+    Every method raises Unavailable when the broker does not answer in time. The methods are called before jobs start, while the broker may still be starting. Records may be appended between two calls, so two answers
     need not agree.
     """
 
@@ -52,13 +51,17 @@ class BrokerPositions(Protocol):
         """Return the offsets that a group has committed in these partitions; empty for a group that never committed."""
         ...
 
+    def commit(self, group: str, offsets: Mapping[Partition, int]) -> None:
+        """Set the offsets that a group, which no job uses now, has committed in these partitions."""
+        ...
+
 
 def guard(broker: BrokerPositions, settings: JobSettings) -> None:
     """Mark every job to begin again, if the broker has lost records that are in the state of any job.
 
     The marks are files beside the checkpoints. Each takes effect at the next start of its job, with the other jobs or
-    alone. A job that has begun again may be marked a second time, while the group of another job is still beyond the
-    broker's end; it then reads everything a second time. Raises Unavailable.
+    alone. A job that has begun again is marked a second time if the group of another job, which has not, is still beyond
+    the broker's end; it then reads everything a second time. Raises Unavailable.
     """
     settings.checkpoint_dir.mkdir(parents=True, exist_ok=True)
     ids = broker.topic_ids(_topics())
@@ -80,10 +83,11 @@ def is_marked(job: Job, settings: JobSettings) -> bool:
     return _mark_of(job, settings).exists()
 
 
-def begin_again_if_marked(job: Job, settings: JobSettings, progress: CatalogProgress) -> None:
+def begin_again_if_marked(job: Job, settings: JobSettings, progress: CatalogProgress, broker: BrokerPositions) -> None:
     """Set a job's state aside if the job is marked, so that it begins at the earliest record.
 
-    The catalog's progress in its rows is forgotten too, since its offsets name other records now. Raises Unavailable.
+    The catalog's progress in its rows is forgotten too, since its offsets name other records now, and what the job's group
+    has committed beyond the broker's end: a partition in which nothing new comes would mark every start. Raises Unavailable.
     """
     if is_marked(job, settings):
         if job == CATALOG:
@@ -91,6 +95,7 @@ def begin_again_if_marked(job: Job, settings: JobSettings, progress: CatalogProg
         reason = "the broker lost records that are in the jobs' state"
         log.error("job_begins_again", job=job.name, reason=reason, verify="needed")
         checkpoints.set_aside(checkpoints.folder_of(job, settings))
+        _forget_lost(job, broker)
         _mark_of(job, settings).unlink()
 
 
@@ -105,6 +110,14 @@ def losses(broker: BrokerPositions, folder: Path, ids: Mapping[str, str]) -> lis
         committed = broker.committed(job.name, extents)
         found += [f"job {job.name}: {line}" for line in out_of_range(committed, extents)]
     return found
+
+
+def _forget_lost(job: Job, broker: BrokerPositions) -> None:
+    extents = broker.extents(job.topics)
+    committed = broker.committed(job.name, extents)
+    beyond = {place: extents[place].earliest for place, offset in committed.items() if offset > extents[place].end}
+    if beyond:
+        broker.commit(job.name, beyond)
 
 
 def out_of_range(committed: Mapping[Partition, int], extents: Mapping[Partition, Extent]) -> list[str]:

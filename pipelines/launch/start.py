@@ -64,7 +64,7 @@ def submit(engine: Engine, job: Job, environ: Mapping[str, str], servers: Server
     settings = load(JobSettings, environ)
     # What the first flush announces is repeated if the job is killed before its first checkpoint.
     announced = dict.fromkeys(range(settings.shards), 0) if losses.is_marked(job, settings) else {}
-    losses.begin_again_if_marked(job, settings, servers.progress)
+    losses.begin_again_if_marked(job, settings, servers.progress, servers.broker)
     leave_other_form(job, settings, servers)
     if has_gone_back(job, settings, servers.progress):
         return begin_at_rows(engine, job, environ, servers, BEGINS_AT_ROWS)

@@ -1,8 +1,8 @@
 """Positions in topics: the records that a broker has, and the offsets that consumer groups have committed."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -34,7 +34,7 @@ class Extent:
 
 
 class Positions:
-    """The positions in a Kafka cluster, read only.
+    """The positions in a Kafka cluster. Only `commit` changes any.
 
     Every method raises Unavailable when the broker answers with an error, or not within `produce_s`.
     """
@@ -73,12 +73,26 @@ class Positions:
         found = self._until_coordinated(lambda: self._committed(group, places), f"group {group}")
         return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
 
+    def commit(self, group: str, offsets: Mapping[Partition, int]) -> None:
+        """Set the offsets that a group, which no consumer is a member of, has committed in these partitions."""
+        places = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
+        self._until_coordinated(lambda: self._commit(group, places), f"group {group}")
+
     def _committed(self, group: str, places: list[TopicPartition]) -> list[TopicPartition]:
-        """Ask as a consumer, which joins no group: an AdminClient dies of the answer that a group has no coordinator."""
+        with self._of_group(group) as consumer:
+            return consumer.committed(places, timeout=self._settings.produce_s)  # type: ignore[no-any-return]
+
+    def _commit(self, group: str, places: list[TopicPartition]) -> None:
+        with self._of_group(group) as consumer:
+            consumer.commit(offsets=places, asynchronous=False)
+
+    @contextmanager
+    def _of_group(self, group: str) -> Iterator[Consumer]:
+        """Open a consumer, which joins no group: an AdminClient dies of the answer that a group has no coordinator."""
         config = client_config(self._settings) | {"group.id": group, "enable.auto.commit": False}
         with closing(Consumer(config)) as consumer:
             try:
-                return consumer.committed(places, timeout=self._settings.produce_s)  # type: ignore[no-any-return]
+                yield consumer
             except KafkaException as error:
                 raise _told(consumer) or error from error
 

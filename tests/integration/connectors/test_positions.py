@@ -72,3 +72,12 @@ def test_an_alarm_comes_once_unread_records_are_older_than_half_of_the_retention
         expiry.report_lag(Positions(broker), [STUDY], then_ms)
 
     assert [(line["event"], line["records"]) for line in logs] == [("job_lag_alarm", count) for count in records]
+
+
+def test_a_group_is_given_the_offsets_that_it_is_to_have(broker: BrokerSettings) -> None:
+    positions = Positions(broker)
+    positions.commit("another", {PLACE: 55})
+
+    positions.commit("another", {PLACE: 50})
+
+    assert positions.committed("another", [PLACE]) == {PLACE: 50}

@@ -1,6 +1,6 @@
 """Every job begins again without state when the broker has lost records that are in the state of any job."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -49,6 +49,9 @@ class Broker:
         offsets = self.offsets.get(group, {})
         return {place: offsets[place] for place in partitions if place in offsets}
 
+    def commit(self, group: str, offsets: Mapping[Partition, int]) -> None:
+        self.offsets.setdefault(group, {}).update(offsets)
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> JobSettings:
@@ -63,7 +66,7 @@ def settings(tmp_path: Path) -> JobSettings:
 def has_state(settings: JobSettings) -> dict[str, bool]:
     """Start both jobs; return by name if they continue from a checkpoint."""
     for job in JOBS:
-        losses.begin_again_if_marked(job, settings, MemoryProgress())
+        losses.begin_again_if_marked(job, settings, MemoryProgress(), Broker())
     return {job.name: bool(checkpoints.complete(folder_of(job, settings))) for job in JOBS}
 
 
@@ -96,7 +99,7 @@ def test_every_job_begins_again_when_one_group_is_beyond_the_brokers_end(setting
 
 def test_a_job_that_starts_alone_leaves_the_marks_of_the_others(settings: JobSettings) -> None:
     losses.guard(Broker(ids={INSTANCE_STORED.name: "another"}), settings)
-    losses.begin_again_if_marked(STUDY, settings, MemoryProgress())
+    losses.begin_again_if_marked(STUDY, settings, MemoryProgress(), Broker())
 
     losses.guard(Broker(ids={INSTANCE_STORED.name: "another"}), settings)
     assert not losses.is_marked(STUDY, settings)
@@ -105,10 +108,23 @@ def test_a_job_that_starts_alone_leaves_the_marks_of_the_others(settings: JobSet
 
 def test_a_marked_job_begins_again_only_once(settings: JobSettings) -> None:
     losses.guard(Broker(ids={INSTANCE_STORED.name: "another"}), settings)
-    losses.begin_again_if_marked(STUDY, settings, MemoryProgress())
+    losses.begin_again_if_marked(STUDY, settings, MemoryProgress(), Broker())
     write(folder_of(STUDY, settings), "next", 1, 200)
 
     assert has_state(settings) == {"study": True, "catalog": False}
+
+
+def test_the_jobs_begin_again_once_though_nothing_comes_to_the_partition_that_lost_records(
+    settings: JobSettings,
+) -> None:
+    broker = Broker(end=20, offsets={job.name: {(INSTANCE_STORED.name, 0): 21} for job in JOBS})
+    losses.guard(broker, settings)
+    for job in JOBS:
+        losses.begin_again_if_marked(job, settings, MemoryProgress(), broker)
+
+    losses.guard(broker, settings)
+
+    assert [losses.is_marked(job, settings) for job in JOBS] == [False, False]
 
 
 def test_a_job_that_begins_again_leaves_no_state_of_other_shards_behind(settings: JobSettings) -> None:
@@ -116,7 +132,7 @@ def test_a_job_that_begins_again_leaves_no_state_of_other_shards_behind(settings
     write(folder_of(CATALOG, other), "run", 1, 100)
     losses.guard(Broker(ids={INSTANCE_STORED.name: "another"}), settings)
 
-    losses.begin_again_if_marked(CATALOG, settings, MemoryProgress())
+    losses.begin_again_if_marked(CATALOG, settings, MemoryProgress(), Broker())
     assert checkpoints.complete(folder_of(CATALOG, settings)) == []
     assert checkpoints.complete(folder_of(CATALOG, other)) == []
 
@@ -136,9 +152,9 @@ def test_the_catalogs_progress_is_forgotten_when_its_offsets_name_other_records(
     run(MemoryCatalog(tables=progress.tables), [records])
     losses.guard(Broker(ids={INSTANCE_STORED.name: "another"}), settings)
 
-    losses.begin_again_if_marked(STUDY, settings, progress)
+    losses.begin_again_if_marked(STUDY, settings, progress, Broker())
     assert progress.applied() != ()
-    losses.begin_again_if_marked(CATALOG, settings, progress)
+    losses.begin_again_if_marked(CATALOG, settings, progress, Broker())
     assert progress.applied() == ()
 
 
