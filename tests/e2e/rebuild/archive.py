@@ -21,6 +21,7 @@ from schemas.objects import Bucket
 from schemas.settings.reading import load
 from schemas.settings.servers import StoreSettings
 from tests.audit.ledger import Ledger
+from tests.bench.latency import line
 from tests.support.data.generate import Volume, files, instances
 from tests.support.machine.running_stack import processes_of
 from tests.support.machine.study_commands import run_on_stack
@@ -28,6 +29,7 @@ from tests.support.rebuilt.told import Dump, Row
 from tests.support.senders.commanding import give
 from tests.support.senders.scu import AssociationLost, associated
 from tests.support.senders.sender import Peer, send
+from tests.support.senders.stow import Door, stow
 from tests.support.worlds.reading import part10
 
 SOON_S = 60.0
@@ -41,14 +43,14 @@ PROGRESS = ("applied_offset", "waiting_due", "shard_progress", "applied_ddl")
 def fill(stack: RunningStack, ledger: Ledger, folder: Path) -> None:
     """Fill an archive through its doors, and wait until each study is settled."""
     send(files(Volume(studies=4, slices=6, size=32, seed=77), folder), Peer(stack.dimse_port), ledger)
-    _conflict(stack)
-    _quarantine(stack)
+    _conflict(stack, ledger, folder)
+    _quarantine(stack, ledger, folder)
     _policies(stack, folder)
     studies = sorted({row["study_uid"] for row in rows(stack, "study")})
     for study_uid, actions in zip(studies, (("delete",), ("hold",), ("delete", "restore")), strict=False):
         for action in actions:
             give(stack.api_url, study_uid, action)
-    _lose_a_transfer(stack)
+    _lose_a_transfer(stack, ledger)
 
 
 def _file(study: str, number: int, **elements: Any) -> bytes:
@@ -56,20 +58,20 @@ def _file(study: str, number: int, **elements: Any) -> bytes:
     return part10(StudyInstanceUID=study, **uids, **elements)
 
 
-def _conflict(stack: RunningStack) -> None:
-    """Store two contents of one instance, each twice, and choose the later one; a second conflict is left as it is."""
-    base = dicomweb_url(stack.plan)
+def _conflict(stack: RunningStack, ledger: Ledger, folder: Path) -> None:
+    """Store two contents of one instance, the first one twice, and choose the later one; a second conflict is left."""
     for study in ("1.2.83", "1.2.84"):
-        contents = [_file(study, 1, PatientID=name) for name in ("P1", "P2")]
-        for each in (*contents, contents[0]):
-            store_file(base, b"", memoryview(each))
+        for name in ("P1", "P2", "P1"):
+            path = folder / f"{study}-{name}.dcm"
+            path.write_bytes(_file(study, 1, PatientID=name))
+            stow([path], Door(stack.api_url), ledger)
     wait_until(lambda: len(rows(stack, "conflict")) == 2, SOON_S, "there is no conflict")
     (lost,) = [row for row in rows(stack, "conflict") if row["study_uid"] == "1.2.83"]
     give(stack.api_url, "1.2.83", "choose", instance=lost["sop_uid"], content=lost["data_hash"])
 
 
-def _quarantine(stack: RunningStack) -> None:
-    """Let four contents be refused: one is held, one was released, one discarded."""
+def _quarantine(stack: RunningStack, ledger: Ledger, folder: Path) -> None:
+    """Let three contents be refused: one is held, one was released, one discarded."""
     base = dicomweb_url(stack.plan)
     bad = [_file("1.2.85", number).replace(b"1.2.85.1.", b"1.2/85.1.") for number in (1, 2)]
     file = _file("1.2.86", 1)
@@ -77,10 +79,14 @@ def _quarantine(stack: RunningStack) -> None:
     for each in (*bad, mismatch):
         store_file(base, b"", memoryview(each))
     wait_until(lambda: len(rows(stack, "quarantine")) == 3, SOON_S, "three contents are not in quarantine")
-    by_size = {row["reason"]: row["data_hash"] for row in rows(stack, "quarantine")}
+    by_reason = {row["reason"]: row["data_hash"] for row in rows(stack, "quarantine")}
     discarded = next(row["data_hash"] for row in rows(stack, "quarantine") if row["reason"] == "no-usable-uid")
     assert run_on_stack(stack, "quarantine", "discard", discarded, "--yes", *WHY).returncode == 0
-    assert run_on_stack(stack, "quarantine", "release", by_size["sop-class-mismatch"], *WHY).returncode == 0
+    assert run_on_stack(stack, "quarantine", "release", by_reason["sop-class-mismatch"], *WHY).returncode == 0
+    released = folder / "released.dcm"
+    released.write_bytes(file)
+    # The same content with the file meta that it should have had: a repeat of what was released.
+    stow([released], Door(stack.api_url), ledger)
 
 
 def _policies(stack: RunningStack, folder: Path) -> None:
@@ -91,13 +97,14 @@ def _policies(stack: RunningStack, folder: Path) -> None:
         assert put.returncode == 0, put.stderr
 
 
-def _lose_a_transfer(stack: RunningStack) -> None:
+def _lose_a_transfer(stack: RunningStack, ledger: Ledger) -> None:
     """Kill the gateway while an association is open that has stored an instance."""
     before = stack.state().servers["gateway"]
     (lost,) = instances(Volume(slices=1, size=32, seed=78))
+    ledger.plan([line(lost)])
     peer = Peer(stack.dimse_port)
     with suppress(OSError, AssociationLost), associated(peer, lost.sop_class, lost.transfer_syntax) as association:
-        association.store(lost)
+        ledger.answer(line(lost), "acked", f"{association.store(lost):04X}")
         for process in processes_of(stack, "gateway"):
             os.kill(process.pid, signal.SIGKILL)
     wait_until(lambda: stack.has_changed("gateway", before), SOON_S, "the gateway's end is not noticed")

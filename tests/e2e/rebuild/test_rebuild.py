@@ -1,6 +1,5 @@
 """The object store is the record: when the broker has lost its tail, or all but the objects is gone, one command heals it."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -22,7 +21,7 @@ from tests.audit.ledger import Ledger
 from tests.conftest import absent
 from tests.e2e.rebuild.archive import dump, fill, named_by_objects, rows
 from tests.support.data.generate import Volume, files
-from tests.support.faults.matrix import Healing
+from tests.support.faults.matrix import IS_FULL, Healing
 from tests.support.machine.running_stack import address_of, environment_without_settings
 from tests.support.rebuilt.told import LIVING, NOT_TOLD, Dump, differences, told
 from tests.support.senders.sender import Peer, send
@@ -62,8 +61,8 @@ class Outcome(NamedTuple):
 @pytest.fixture(scope="module")
 def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
     """Let an archive lose the broker's tail, then all but its objects; rebuild it each time, and once while it is whole."""
-    if os.environ.get("FLUORO_TEST_REBUILD") != "1":
-        pytest.skip("takes six minutes: set FLUORO_TEST_REBUILD=1")
+    if not IS_FULL:
+        pytest.skip("takes six minutes: make faults")
     if missing := layout.here().missing():
         absent(f"not installed: {', '.join(missing)}; run make install")
     # Not below pytest's own folder, which is closed to the user that the database runs as.
