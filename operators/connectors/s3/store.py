@@ -169,7 +169,7 @@ class S3ObjectStore:
     async def fetch(self, bucket: Bucket, key: str, length: int) -> FetchedObject | None:
         """Return what `head` returns of an object, and its first bytes; raises NoEnvelope and Unreadable.
 
-        Half the time of a HEAD and a GET, and of the store's CPU too: the answer to the GET has all that HEAD tells.
+        One request in place of a HEAD and a GET: the answer to a GET has all that HEAD tells.
         """
         headers = {"range": f"bytes=0-{length - 1}"}
         with self._answers:
