@@ -16,11 +16,12 @@ from deploy.commands.stow import store_file
 from deploy.local.report import dicomweb_url
 from deploy.local.running import RunningStack, wait_until
 from operators.connectors.s3.store import S3ObjectStore
+from operators.dicom.instance import data_hasher
 from operators.dicom.part10 import part10_prefix, split_part10
 from schemas.objects import Bucket
 from schemas.settings.reading import load
 from schemas.settings.servers import StoreSettings
-from tests.audit.ledger import Ledger
+from tests.audit.ledger import Ledger, Line
 from tests.bench.latency import line
 from tests.support.data.generate import Volume, files, instances
 from tests.support.machine.running_stack import processes_of
@@ -72,12 +73,11 @@ def _conflict(stack: RunningStack, ledger: Ledger, folder: Path) -> None:
 
 def _quarantine(stack: RunningStack, ledger: Ledger, folder: Path) -> None:
     """Let three contents be refused: one is held, one was released, one discarded."""
-    base = dicomweb_url(stack.plan)
     bad = [_file("1.2.85", number).replace(b"1.2.85.1.", b"1.2/85.1.") for number in (1, 2)]
     file = _file("1.2.86", 1)
     mismatch = part10_prefix(MR, "1.2.86.1.1", EXPLICIT) + file[split_part10(file).prefix_length :]
     for each in (*bad, mismatch):
-        store_file(base, b"", memoryview(each))
+        _refused(each, dicomweb_url(stack.plan), ledger)
     wait_until(lambda: len(rows(stack, "quarantine")) == 3, SOON_S, "three contents are not in quarantine")
     by_reason = {row["reason"]: row["data_hash"] for row in rows(stack, "quarantine")}
     discarded = next(row["data_hash"] for row in rows(stack, "quarantine") if row["reason"] == "no-usable-uid")
@@ -87,6 +87,15 @@ def _quarantine(stack: RunningStack, ledger: Ledger, folder: Path) -> None:
     released.write_bytes(file)
     # The same content with the file meta that it should have had: a repeat of what was released.
     stow([released], Door(stack.api_url), ledger)
+
+
+def _refused(data: bytes, base: str, ledger: Ledger) -> None:
+    """Send what will be refused; the ledger has its content, and no answer, since what is discarded leaves no row."""
+    meta = split_part10(data)
+    content = data_hasher(meta.transfer_syntax)
+    content.update(data[meta.prefix_length :])
+    ledger.plan([Line("planned", "local", "", "", "", content.hexdigest(), meta.transfer_syntax)])
+    store_file(base, b"", memoryview(data))
 
 
 def _policies(stack: RunningStack, folder: Path) -> None:
