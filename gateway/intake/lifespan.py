@@ -18,7 +18,7 @@ from gateway.intake.rebuild import Rebuilder
 from gateway.intake.spool import Room, SpoolLimits
 from gateway.intake.tiers import TieredStore
 from gateway.intake.transfer import NOBODY, Sender, Transfer
-from operators.dicom.scan import ScanLimits
+from operators.dicom.scan import limits_of
 from operators.store.ports import EventLog, ObjectStore
 from operators.tasks import Background, Work
 from schemas.objects import Bucket
@@ -111,17 +111,6 @@ async def settle_and_close(outbox: Outbox) -> None:
         outbox.close()
     except OSError as error:
         report_file(outbox.name, error)
-
-
-def limits_of(settings: IntakeSettings) -> ScanLimits:
-    """Return the limits of a data set's structure."""
-    return ScanLimits(
-        depth=settings.depth,
-        items=settings.items,
-        elements=settings.elements,
-        inflate_ratio=settings.inflate_ratio,
-        inflated_bytes=settings.inflated_bytes,
-    )
 
 
 def rebuilder_of(settings: IntakeSettings, connectors: Connectors) -> Rebuilder:

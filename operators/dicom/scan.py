@@ -26,6 +26,7 @@ from operators.dicom.transfer_syntaxes import (
 )
 from operators.errors import Rejected
 from operators.pieces import PIECE_STEPS, Pieces, finished, in_pieces
+from schemas.settings.intake import IntakeSettings
 
 Buffer = bytes | bytearray | memoryview | mmap
 
@@ -89,6 +90,18 @@ class ScanLimits:
 
 
 LIMITS = ScanLimits()
+
+
+def limits_of(settings: IntakeSettings) -> ScanLimits:
+    """Return the limits of a data set's structure."""
+    return ScanLimits(
+        depth=settings.depth,
+        items=settings.items,
+        elements=settings.elements,
+        inflate_ratio=settings.inflate_ratio,
+        inflated_bytes=settings.inflated_bytes,
+    )
+
 
 # The sequences whose items scanning_items reads, and the longest sequence that it reads.
 READ_SEQUENCES = frozenset(sequence.tag for sequence in SEQUENCES)

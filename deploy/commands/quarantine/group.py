@@ -24,7 +24,6 @@ from deploy.commands.quarantine.decisions import DecisionPorts
 from deploy.commands.sections import DecisionSections, ObjectSections, RowSections, load_sections
 from deploy.commands.stow import store_file
 from deploy.errors import Failed
-from gateway.intake.lifespan import limits_of
 from gateway.intake.status import MEANINGS
 from operators.catalog.ports import HiddenRows
 from operators.catalog.rows import QuarantineRow
@@ -32,6 +31,7 @@ from operators.connectors.kafka.log import KafkaEventLog
 from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from operators.connectors.s3.store import S3ObjectStore
 from operators.dicom.instance import prefix_hash
+from operators.dicom.scan import limits_of
 from schemas.objects import Bucket
 from schemas.settings.servers import StoreSettings
 

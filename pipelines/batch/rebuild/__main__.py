@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from operators.dicom.scan import ScanLimits
+from operators.dicom.scan import limits_of
 from pipelines.batch import console, walk
 from pipelines.batch.console import BatchCommand
 from pipelines.batch.journal import add_run
@@ -83,10 +83,8 @@ def make_parser() -> ArgumentParser:
 
 def work_of(settings: RebuildSettings) -> Rebuild:
     """Return the work of these settings, which is sent to the workers with them."""
-    intake = settings.intake
-    limits = ScanLimits(intake.depth, intake.items, intake.elements, intake.inflate_ratio, intake.inflated_bytes)
     opened = partial(open_servers, settings.store, settings.broker)
-    return Rebuild(opened, timedelta(days=settings.quarantine.days), limits, settings.batch.at_once)
+    return Rebuild(opened, timedelta(days=settings.quarantine.days), limits_of(settings.intake), settings.batch.at_once)
 
 
 async def _look(settings: RebuildSettings, selection: Selection) -> Size:

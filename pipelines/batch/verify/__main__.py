@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from operators.dicom.scan import ScanLimits
+from operators.dicom.scan import limits_of
 from pipelines.batch import console, walk
 from pipelines.batch.console import BatchCommand
 from pipelines.batch.journal import ABOUT, JournalReader, add_run, run_name
@@ -97,11 +97,10 @@ def make_parser() -> ArgumentParser:
 
 def work_of(settings: VerifyCommandSettings, options: Namespace) -> Verify:
     """Return the work of these settings, which is sent to the workers with them."""
-    intake, verify = settings.intake, settings.verify
-    limits = ScanLimits(intake.depth, intake.items, intake.elements, intake.inflate_ratio, intake.inflated_bytes)
+    verify = settings.verify
     broker = settings.broker if options.repair else None
     opened = partial(open_verify_servers, settings.store, settings.catalog, broker)
-    return Verify(opened, options.cpu_share or verify.cpu_share, verify.grace_s, limits)
+    return Verify(opened, options.cpu_share or verify.cpu_share, verify.grace_s, limits_of(settings.intake))
 
 
 def reported(runs: Path, options: Namespace, selection: Selection) -> int:
