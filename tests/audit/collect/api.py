@@ -17,7 +17,10 @@ PAGE = 1000
 CHUNK = 1 << 20
 READERS = 8
 PATIENCE_S = 10.0
-
+AS_STORED = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
+PART_BEGINS = b"\r\n\r\n"
+# The bytes around the boundary that closes an answer: two lines' ends and four hyphens, and room for an epilogue.
+ENDS = 64
 
 STUDY, SERIES, SOP = "0020000D", "0020000E", "00080018"
 Answer = Mapping[str, Any]
@@ -83,28 +86,20 @@ class Api:
             return dict(zip(map(name_of, lines), pool.map(self.fetch, lines), strict=True))
 
     def fetch(self, line: Line) -> str:
-        """Retrieve one instance as stored (PS3.18 10.4), and return the hash of its data set, or `status` and its code."""
-        answer = self.get_patiently(
-            f"/dicomweb/studies/{line.study_uid}/series/{line.series_uid}/instances/{line.sop_uid}",
-            {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'},
-        )
-        if answer.status_code != httpx.codes.OK:
-            return f"status {answer.status_code}"
-        part10 = only_part(answer)
-        begins, syntax, *_ = read_meta(bytes(part10[:CHUNK]))
-        digest = hashlib.sha256(syntax.encode() + b"\0")
-        digest.update(part10[begins:])
-        return digest.hexdigest()
+        """Retrieve one instance as stored (PS3.18 10.4), and return the hash of its data set, or `status` and its code.
 
-    def get_patiently(self, path: str, headers: dict[str, str]) -> httpx.Response:
-        """Return the response to a GET, which is repeated for a while when the answer is 503."""
+        The request is repeated for a while when the answer is 503.
+        """
+        path = f"/dicomweb/studies/{line.study_uid}/series/{line.series_uid}/instances/{line.sop_uid}"
         until = time.monotonic() + PATIENCE_S
-        answer = self._http.get(path, headers=headers)
-        while answer.status_code == httpx.codes.SERVICE_UNAVAILABLE and time.monotonic() < until:
+        while True:
+            with self._http.stream("GET", path, headers=AS_STORED) as answer:
+                if answer.status_code == httpx.codes.OK:
+                    return hash_of_answer(answer.headers["content-type"], answer.iter_bytes(CHUNK))
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > until:
+                return f"status {answer.status_code}"
             self.retried_reads.append(path)
             time.sleep(0.2)
-            answer = self._http.get(path, headers=headers)
-        return answer
 
     def metrics(self) -> Iterator[tuple[str, bytes]]:
         """Yield the metrics of each process, named by its address."""
@@ -133,9 +128,28 @@ def answered_study(row: Answer) -> Counts:
     )
 
 
+def hash_of_answer(content_type: str, chunks: Iterator[bytes]) -> str:
+    """Return the data hash of the only part of a multipart answer, of which two chunks are kept: it may be several GiB."""
+    # The part's headers and its file meta are in the first bytes, the closing boundary is in the last ones.
+    first, last = next(chunks), len(boundary_of(content_type)) + ENDS
+    held = first[first.index(PART_BEGINS) + len(PART_BEGINS) :]
+    begins, syntax, *_ = read_meta(held)
+    digest, held = hashlib.sha256(syntax.encode() + b"\0"), held[begins:]
+    for chunk in chunks:
+        held += chunk
+        digest.update(memoryview(held)[:-last])
+        held = held[-last:]
+    digest.update(held[: held.rindex(b"\r\n--" + boundary_of(content_type))])
+    return digest.hexdigest()
+
+
 def only_part(answer: httpx.Response) -> memoryview:
     """Return the only part of a multipart response, without a copy: it may be several GiB."""
-    boundary = answer.headers["content-type"].split("boundary=")[1].split(";")[0].strip('"').encode()
-    begins = answer.content.index(b"\r\n\r\n") + 4
-    ends = answer.content.rindex(b"\r\n--" + boundary)
+    begins = answer.content.index(PART_BEGINS) + len(PART_BEGINS)
+    ends = answer.content.rindex(b"\r\n--" + boundary_of(answer.headers["content-type"]))
     return memoryview(answer.content)[begins:ends]
+
+
+def boundary_of(content_type: str) -> bytes:
+    """Return the boundary that a multipart answer's Content-Type names."""
+    return content_type.partition("boundary=")[2].partition(";")[0].strip('"').encode()

@@ -172,10 +172,16 @@ def instance_content(answer: BaseHTTPResponse, envelope: Mapping[str, str]) -> O
 
 def quarantined_content(answer: BaseHTTPResponse, envelope: Mapping[str, str]) -> ObjectContent:
     """Hash a quarantined object, of which only the envelope says where a data set begins."""
-    whole, prefix_length, syntax = answer.read(), int(envelope["prefix-length"]), envelope["transfer-syntax"]
+    prefix_length, syntax = int(envelope["prefix-length"]), envelope["transfer-syntax"]
+    prefix, digest, position = hashlib.sha256(), hashlib.sha256(syntax.encode() + b"\0"), 0
+    for chunk in answer.stream(CHUNK):
+        of_prefix = max(prefix_length - position, 0)
+        prefix.update(chunk[:of_prefix])
+        digest.update(chunk[of_prefix:])
+        position += len(chunk)
     return ObjectContent(
-        data_hash=hashlib.sha256(syntax.encode() + b"\0" + whole[prefix_length:]).hexdigest(),
-        prefix_hash=hashlib.sha256(whole[:prefix_length]).hexdigest(),
+        data_hash=digest.hexdigest(),
+        prefix_hash=prefix.hexdigest(),
         prefix_length=prefix_length,
         transfer_syntax=syntax,
         after_header=None,

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from minio import S3Error
 
+from tests.audit.collect.api import hash_of_answer
 from tests.audit.collect.logs import pieces
-from tests.audit.collect.object_store import instance_content, listed
+from tests.audit.collect.object_store import instance_content, listed, quarantined_content
 from tests.audit.collect.records import chosen, deleted
 from tests.audit.collect.topics import SCHEMAS, decoded_by, fingerprint, schemas
 from tests.audit.ledger import Line
@@ -47,6 +48,26 @@ def test_hashes_and_tag_do_not_depend_on_how_an_object_is_cut_into_chunks(size: 
     assert content.data_hash == MADE.data_hash
     assert content.prefix_hash == hashlib.sha256(MADE.meta).hexdigest()
     assert content.after_header == b"\xe0\x7f\x10\x00"
+
+
+@given(size=st.integers(1, 4000))
+def test_the_hash_of_a_retrieved_instance_does_not_depend_on_how_the_answer_is_cut(size: int) -> None:
+    begins = b"--4f--x\r\nContent-Type: application/dicom\r\n\r\n"
+    body = begins + PART10 + b"\r\n--4f--x--\r\n"
+    cuts = [0, len(begins) + len(MADE.meta), *range(len(begins) + len(MADE.meta) + size, len(body), size), len(body)]
+
+    chunks = (body[a:b] for a, b in itertools.pairwise(cuts))
+
+    assert hash_of_answer('multipart/related; type="application/dicom"; boundary="4f--x"', chunks) == MADE.data_hash
+
+
+@given(size=st.integers(1, 4000), meta=st.integers(0, len(PART10)))
+def test_the_hashes_of_a_quarantined_object_do_not_depend_on_how_it_is_cut(size: int, meta: int) -> None:
+    envelope = {"prefix-length": str(meta), "transfer-syntax": "1.2.840.10008.1.2.1"}
+    content = quarantined_content(Stream(PART10, size), envelope)  # type: ignore[arg-type]
+
+    assert content.data_hash == hashlib.sha256(b"1.2.840.10008.1.2.1\0" + PART10[meta:]).hexdigest()
+    assert content.prefix_hash == hashlib.sha256(PART10[:meta]).hexdigest()
 
 
 @pytest.mark.parametrize(("said", "tag"), [(len(PART10), b""), (len(PART10) + 1, None), (-1, None)])

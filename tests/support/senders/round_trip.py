@@ -9,7 +9,7 @@ from typing import Protocol
 
 import httpx
 
-from tests.audit.collect.api import only_part
+from tests.audit.collect.api import AS_STORED, only_part
 from tests.audit.ledger import Line
 from tests.audit.part10 import read_meta
 from tests.support.data.outcomes import table
@@ -17,7 +17,6 @@ from tests.support.senders.files import data_hash, line_of
 from tests.support.senders.raw import REFUSED, UNSENDABLE
 
 READERS = 4
-AS_STORED = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
 
 
 class Readable(Protocol):
