@@ -21,6 +21,7 @@ from tests.support.data.generate import Volume, files
 from tests.support.machine.running_stack import address_of, environment_without_settings
 from tests.support.senders.sender import Peer, Tally, send
 from tests.support.servers.database_backup import back_up, replace_database
+from tests.support.servers.reading import wait_until_all_is_read
 
 INSTANCES = int(os.environ.get("FLUORO_TEST_INSTANCES", "120"))
 SOON_S = 120.0
@@ -74,24 +75,29 @@ def test_a_database_restored_from_a_backup_of_mid_load_is_complete_again_without
     folder: Path, tmp_path: Path
 ) -> None:
     kept = environment_without_settings()
-    settings = kept | {"FLUORO_STUDY_RELEASED_S": "1"}
+    settings = kept | {"FLUORO_STUDY_RELEASED_S": "1", "FLUORO_CHECKPOINT_S": "1"}
     up = brought_up(DataFolder(folder / "data"), settings, options=["--free-ports"], out=folder / "up.log")
     loads = [
         files(Volume(studies=4, slices=INSTANCES // 4, size=32, seed=200 + number), tmp_path / str(number))
         for number in range(2)
     ]
+    late = files(Volume(studies=1, slices=8, size=32, seed=300), tmp_path / "late")
     with up as stack, Ledger(tmp_path / "sent.jsonl") as ledger:
         first = Load(stack, ledger, loads[0])
         first.wait_for(INSTANCES // 3)
         back_up(stack, folder / "backup")
         first.finish()
+        # However long the backup has taken, the jobs' state is ahead of it.
+        Load(stack, ledger, late).finish()
         before = audit(address_of(stack), [ledger.path], wait_s=SOON_S)
+        wait_until_all_is_read(stack)
         second = Load(stack, ledger, loads[1])
         second.wait_for(INSTANCES // 3)
         replace_database(stack, folder / "backup", folder / "first")
         second.finish()
         under_load = audit(address_of(stack), [ledger.path], wait_s=BOUND_S, restored=True)
         once = len(begun_again(stack))
+        wait_until_all_is_read(stack)
         # Now nothing is sent, and no flush can notice it.
         replace_database(stack, folder / "backup", folder / "second")
         idle = audit(address_of(stack), [ledger.path], wait_s=BOUND_S, restored=True)

@@ -12,7 +12,6 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from deploy.local.running import RunningStack, wait_until
-from operators.connectors.kafka.positions import Positions
 from pipelines.jobs import CATALOG, JOBS, STUDY
 from pipelines.launch import checkpoints
 from schemas.events import StudySettled
@@ -23,6 +22,7 @@ from tests.support.data.generate import Volume, files
 from tests.support.faults.matrix import Healing
 from tests.support.faults.stopped_jobs import killed_jobs, wait_for_jobs
 from tests.support.proof import Proof
+from tests.support.servers.reading import wait_until_all_is_read
 from tests.support.servers.records import records
 
 SOON_S = 60.0
@@ -53,21 +53,6 @@ def announced(stack: RunningStack) -> set[tuple[str, int, str]]:
     broker = load(BrokerSettings, stack.env)
     events = [one.event for one in records(broker, STUDY_SETTLED)]
     return {(one.study_uid, one.revision, one.event_id) for one in events if isinstance(one, StudySettled)}
-
-
-def wait_until_all_is_read(stack: RunningStack) -> None:
-    """Wait until a checkpoint of each job covers every record that its topics have."""
-    positions = Positions(load(BrokerSettings, stack.env))
-
-    def is_read() -> bool:
-        for job in JOBS:
-            extents = positions.extents(job.topics)
-            committed = positions.committed(job.name, extents)
-            if any(committed.get(place, 0) < extent.end for place, extent in extents.items() if extent.end):
-                return False
-        return True
-
-    wait_until(is_read, SOON_S, "the jobs do not read to the end")
 
 
 def logged(stack: RunningStack, event: str) -> list[dict[str, Any]]:
