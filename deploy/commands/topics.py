@@ -16,12 +16,13 @@ from typing import Any
 from deploy.commands.command import DEFAULT_MOST, CommandGroup, OperatorCommand, list_length
 from deploy.commands.output import as_json, print_line, printable, table
 from deploy.commands.sections import variables
-from deploy.commands.times import before, beginning, end, span, told
+from deploy.commands.times import before, span, told
 from deploy.errors import Failed
 from operators.connectors.kafka.positions import Partition, Positions, is_unknown_topic
 from operators.connectors.kafka.reading import TopicReader
 from operators.errors import Unavailable
 from operators.stream.step import Record
+from pipelines.batch.spans import SpanEnd, beginning, end
 from schemas import codec
 from schemas.settings.reading import load
 from schemas.settings.servers import BrokerSettings
@@ -33,6 +34,9 @@ PATIENT_DATA = "{name} holds patient data: say --patient-data to have it printed
 NO_TOPIC = "the broker has no topic {name}: python -m deploy.prepare topics makes it"
 ASKED = "Time asked for: {asked}; the records' times are UTC."
 MORE = "There are more: this is the --limit of {limit}."
+
+# The options that are a span's ends, by the names of their values.
+SPAN = ("beginning", "end")
 
 # Why a topic may hold nothing, although all is well.
 NOTHING = {STUDY_FACTS.name: "nothing in this time; study-facts is written only with FLUORO_FACTS_KEY"}
@@ -206,6 +210,8 @@ def _add_read_arguments(parser: ArgumentParser) -> None:
         "--from",
         type=first_place,
         dest="beginning",
+        action=SpanEnd,
+        const=SPAN,
         metavar="PLACE",
         help="an offset, a date or a time (default: the earliest record)",
     )
@@ -216,6 +222,8 @@ def _add_read_arguments(parser: ArgumentParser) -> None:
         "--to",
         type=end_place,
         dest="end",
+        action=SpanEnd,
+        const=SPAN,
         metavar="PLACE",
         help="before this offset or time, or until the end of this date (default: all that is there now)",
     )

@@ -18,10 +18,11 @@ from typing import Any
 from deploy.commands.command import OperatorCommand, add_list_arguments
 from deploy.commands.output import as_json, print_line, table
 from deploy.commands.sections import RowSections, load_sections
-from deploy.commands.times import before, beginning, end, span, told
+from deploy.commands.times import before, span, told
 from operators.catalog.ports import HiddenRows
 from operators.catalog.rows import QuarantineRow, TransferRow
 from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
+from pipelines.batch.spans import SpanEnd, beginning, end
 
 DEFAULT_SINCE = timedelta(hours=24)
 MORE = "There are more: these are the latest, by --most {most}."
@@ -172,10 +173,9 @@ def _add_arguments(parser: ArgumentParser) -> None:
         metavar="SPAN",
         help="for this long before --to, or before now: 90m, 12h, 7d (default: 24h)",
     )
-    begin.add_argument("--from", dest="beginning", type=beginning, metavar="TIME", help="from a date or a time on")
-    parser.add_argument(
-        "--to", dest="end", type=end, metavar="TIME", help="until the end of a date, or a time (default: now)"
-    )
+    ends: dict[str, Any] = {"action": SpanEnd, "const": ("beginning", "end"), "metavar": "TIME"}
+    begin.add_argument("--from", dest="beginning", type=beginning, help="from a date or a time on", **ends)
+    parser.add_argument("--to", dest="end", type=end, help="until the end of a date, or a time (default: now)", **ends)
     parser.add_argument("--peer", metavar="NAME", help="only from this peer, by its name or its calling AE title")
 
 

@@ -1,15 +1,15 @@
 """The part of the object store that a batch pipeline works on: a tenant, a study, a time, or all of it."""
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 
+from pipelines.batch.spans import SpanEnd, beginning, end
 from schemas.objects import TENANT, is_uid
 
 # The store's dates are cut to the second.
 SECOND = timedelta(seconds=1)
-EXAMPLES = "2026-11-30, 2026-11-30T08:15, which is this machine's time, or 2026-11-30T08:15Z"
+SPAN = ("stored_from", "stored_to")
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,9 @@ def add_selection(parser: ArgumentParser) -> None:
     parser.add_argument("--tenant", type=tenant_name, help="only of this tenant (default: all tenants)")
     parser.add_argument("--study", type=_uid, metavar="UID", help="only this study, by its Study Instance UID")
     span = "only studies of which the store took an object {} this time; a date is a whole day"
-    parser.add_argument("--stored-from", type=beginning, metavar="TIME", help=span.format("from"))
-    parser.add_argument("--stored-to", type=end, metavar="TIME", help=span.format("before the end of"))
+    for name, read, words in (("from", beginning, "from"), ("to", end, "before the end of")):
+        told = span.format(words)
+        parser.add_argument(f"--stored-{name}", action=SpanEnd, const=SPAN, type=read, metavar="TIME", help=told)
 
 
 def selection_of(options: Namespace) -> Selection:
@@ -67,25 +68,3 @@ def _uid(text: str) -> str:
     if not is_uid(text):
         raise ArgumentTypeError(f"{text!r} should be a UID: numbers with dots between them, 64 characters at most")
     return text
-
-
-def beginning(text: str) -> datetime:
-    """Read a date or a time as the first moment of a time; raises ArgumentTypeError."""
-    return _moment(text, days=0)
-
-
-def end(text: str) -> datetime:
-    """Read a date as the first moment after it, a time as itself; raises ArgumentTypeError."""
-    return _moment(text, days=1)
-
-
-def _moment(text: str, days: int) -> datetime:
-    with suppress(ValueError, OverflowError):
-        return (datetime.fromisoformat(text) + timedelta(days=days if _is_date(text) else 0)).astimezone(UTC)
-    raise ArgumentTypeError(f"{text!r} should be a date or a time, such as {EXAMPLES}")
-
-
-def _is_date(text: str) -> bool:
-    with suppress(ValueError):
-        return bool(date.fromisoformat(text))
-    return False

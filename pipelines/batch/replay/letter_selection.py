@@ -3,9 +3,12 @@
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 from operators.stream.letters import LetterSelection
-from pipelines.batch.selection import beginning, end, tenant_name
+from pipelines.batch.selection import tenant_name
+from pipelines.batch.spans import SpanEnd, beginning, end
 from pipelines.jobs import JOBS
 from schemas.topics import TOPICS
+
+SPAN = ("rejected_from", "rejected_to")
 
 
 def add_selection(parser: ArgumentParser) -> None:
@@ -18,8 +21,11 @@ def add_selection(parser: ArgumentParser) -> None:
     add("--partition", type=number, metavar="NUMBER", help="records that lay in this partition of their topic")
     add("--offset", type=offsets, metavar="FIRST[-LAST]", help="records at these offsets")
     add("--tenant", type=tenant_name, help="only of this tenant (default: all tenants)")
-    add("--rejected-from", type=beginning, metavar="TIME", help="rejected at this time or later")
-    add("--rejected-to", type=end, metavar="TIME", help="rejected before this time, or until the end of this date")
+    for name, read, told in (
+        ("from", beginning, "at this time or later"),
+        ("to", end, "before this time or this date's end"),
+    ):
+        add(f"--rejected-{name}", action=SpanEnd, const=SPAN, type=read, metavar="TIME", help=f"rejected {told}")
     add("--event-id", action="append", default=[], metavar="ID", help="the dead letter with this event id")
 
 

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deploy.commands import topics, transfers
-from deploy.commands.times import before, beginning, end, span, told
+from deploy.commands.times import before, span, told
+from pipelines.batch.spans import beginning, end
 
 MORNING = datetime(2026, 11, 30, 8, 15, tzinfo=UTC)
 
