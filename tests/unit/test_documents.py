@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.commands.__main__ import COMMANDS
 from gateway.intake.status import STATUSES
 
 ROOT = Path(__file__).parents[2]
@@ -73,3 +74,10 @@ def test_the_outcomes_that_operators_watch_are_counted_under_these_names() -> No
     assert row
 
     assert set(re.findall(r"`([a-z][a-z-]+)`", row[0])) <= {status.outcome for status in STATUSES}
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/operations.md"])
+def test_every_group_of_operators_commands_is_named_where_people_look_for_one(document: str) -> None:
+    text = (ROOT / document).read_text("utf-8")
+
+    assert not {one.name for one in COMMANDS if f"deploy.commands {one.name}" not in text}
