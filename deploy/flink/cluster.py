@@ -86,6 +86,8 @@ def servers_of(environ: Mapping[str, str]) -> Servers:
 
 def run(launch: Launch) -> None:
     """Run the jobs until `stopping` is set. Raises the errors that main() catches."""
+    # Before a JVM is started, and before anybody can ask for metrics: a launcher that cannot start is down.
+    checkpoints.make_root(launch.settings)
     configuration = launch.folder.configuration(launch.settings, launch.slots)
     launch.folder.write(configuration, launch.environ)
     os.environ.update(launch.folder.environment(launch.environ))

@@ -32,6 +32,16 @@ def folder_of(job: Job, settings: JobSettings) -> Path:
     return settings.checkpoint_dir.absolute() / job.name / kind
 
 
+def make_root(settings: JobSettings) -> None:
+    """Make the folder of all checkpoints, unless it is there. Raises OSError when it can be neither made nor read."""
+    root = settings.checkpoint_dir.absolute()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        next(root.iterdir(), None)
+    except OSError as error:
+        raise OSError(error.errno, f"FLUORO_JOB_CHECKPOINT_DIR {root} cannot be used: {error.strerror}") from error
+
+
 def complete(folder: Path) -> list[Path]:
     """Return the complete checkpoints in a job's present folder, newest first.
 

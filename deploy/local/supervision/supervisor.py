@@ -31,7 +31,7 @@ from deploy.local.supervision.programs import (
 )
 from deploy.local.supervision.stack_state import ServerState, StackState
 from deploy.local.supervision.watchdog_process import WatchdogProcess
-from operators.restarts import MAX_STARTS, Restarts
+from operators.restarts import Restarts
 from operators.tasks import supervised
 
 CHECK_EVERY_S = 0.1
@@ -141,7 +141,8 @@ class Supervisor:
     async def keep_running(self, server: ServerProgram) -> None:
         """Start a server again whenever it ends.
 
-        Raises Failed when its settings cannot be used, or after MAX_STARTS starts in a row without becoming healthy.
+        Raises Failed when its settings cannot be used, or when it has never become healthy in MAX_STARTS starts. What was
+        healthy once has good settings: it lacks something that may come back, so it is tried until then.
         """
         restarts = Restarts()
         while True:
@@ -160,10 +161,17 @@ class Supervisor:
             if not was_healthy and child.popen.returncode == UNUSABLE_SETTINGS:
                 raise Failed(self.failure_of(server, str(problem)))
             if restarts.is_hopeless:
-                raise Failed(
-                    self.failure_of(server, f"{problem}, {MAX_STARTS} starts in a row without becoming healthy")
+                self.give_up_unless_it_was_healthy(
+                    server, f"{problem}, {restarts.unhealthy} starts in a row without becoming healthy"
                 )
             await asyncio.sleep(restarts.wait_s())
+
+    def give_up_unless_it_was_healthy(self, server: ServerProgram, problem: str) -> None:
+        """Report why a server does not start. Raises Failed when this run has never had it healthy."""
+        failure = self.failure_of(server, problem)
+        if not self.available[server.name].is_set():
+            raise Failed(failure)
+        self.report(failure)
 
     async def start(self, server: ServerProgram, starts: int) -> ServerProcess:
         """Start a server's process."""

@@ -12,6 +12,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from deploy.local.running import RunningStack, wait_until
+from operators.restarts import MAX_STARTS
 from pipelines.jobs import CATALOG, JOBS, STUDY
 from pipelines.launch import checkpoints
 from schemas.events import StudySettled
@@ -26,6 +27,8 @@ from tests.support.servers.reading import wait_until_all_is_read
 from tests.support.servers.records import records
 
 SOON_S = 60.0
+# More than the failed starts in a row after which a stack gives up a server that was never healthy.
+TRIES = MAX_STARTS + 2
 # The tables that tell how far the jobs are, rather than what they have found; and which steps made the tables.
 OTHERS = {"applied_offset", "waiting_due", "shard_progress", "applied_ddl"}
 
@@ -85,6 +88,38 @@ def test_all_records_read_again_without_any_state_change_no_row_and_announce_not
     assert announced(stack) == events
     for name, found in tables(stack).items():
         assert rows[name] == (found & rows[name] if name == GROWS else found), name
+
+
+@pytest.mark.fault("F19", f"the folder of checkpoints cannot be used for {TRIES} starts", full=True)
+def test_jobs_are_tried_until_their_folder_of_checkpoints_is_there_again(
+    proof: Proof, healing: Healing, tmp_path: Path
+) -> None:
+    stack, folder = proof.archive, proof.archive.plan.job.checkpoint_dir
+    wait_until_all_is_read(stack)
+    again, starts = len(logged(stack, "job_reads_again")), starts_of(stack)
+
+    with killed_jobs(stack):
+        folder.rename(folder.with_name("elsewhere"))
+        folder.touch()
+    try:
+        tally = proof.send(files(Volume(studies=2, slices=30, size=64, seed=925), tmp_path))
+        wait_until(lambda: starts_of(stack) >= starts + TRIES, SOON_S, "nobody tries to start the jobs")
+    finally:
+        folder.unlink()
+        folder.with_name("elsewhere").rename(folder)
+    with healing.timed():
+        wait_for_jobs(stack)
+    told = [line for line in logged(stack, "jobs_stopped") if "FLUORO_JOB_CHECKPOINT_DIR" in line["reason"]]
+
+    assert tally.complete, tally
+    assert healing.audited(proof.wrong()) == {}
+    assert len(logged(stack, "job_reads_again")) == again
+    assert len(told) >= TRIES - 1
+
+
+def starts_of(stack: RunningStack) -> int:
+    """Return how often the jobs were started."""
+    return stack.state().servers["flink"].starts
 
 
 DAMAGES: Mapping[str, Callable[[Path], object]] = {

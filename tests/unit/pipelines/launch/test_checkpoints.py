@@ -35,6 +35,17 @@ def test_a_job_that_never_ran_has_no_checkpoint(tmp_path: Path) -> None:
     assert checkpoints.complete(tmp_path / "study" / "thread") == []
 
 
+def test_a_folder_that_can_be_neither_made_nor_read_is_named(tmp_path: Path) -> None:
+    settings = JobSettings(checkpoint_dir=tmp_path / "a" / "checkpoints")
+    checkpoints.make_root(settings)
+    checkpoints.make_root(settings)
+    settings.checkpoint_dir.rmdir()
+    settings.checkpoint_dir.touch()
+
+    with pytest.raises(OSError, match=f"FLUORO_JOB_CHECKPOINT_DIR {settings.checkpoint_dir} cannot be used"):
+        checkpoints.make_root(settings)
+
+
 def test_state_of_another_mode_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "study" / "process", "a", 1, 100)
 

@@ -17,6 +17,7 @@ from deploy.local.supervision import processes
 from deploy.local.supervision import supervisor as module
 from deploy.local.supervision.programs import Program, ServerProgram, SetupProgram, mark
 from deploy.local.supervision.supervisor import EARLIER_LOGS, Supervisor, earlier, trim
+from operators import restarts
 from operators.restarts import MAX_STARTS
 
 BOUND_S = 20.0
@@ -94,6 +95,27 @@ def test_a_server_that_never_becomes_healthy_is_named_after_five_starts(folder: 
     assert str(failure.value).startswith("broken ended with status 3")
     assert (folder.root / "logs" / "broken.log").read_text().count("no licence") == MAX_STARTS
     assert "  no licence" in str(failure.value).splitlines()
+
+
+def test_a_server_that_was_healthy_once_is_tried_until_it_is_so_again(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restarts, "MAX_BACK_OFF_S", restarts.BACK_OFF_S)
+    lacking = folder.root / "lacking"
+    code = f"import pathlib, sys\nif pathlib.Path({str(lacking)!r}).exists(): sys.exit('no disk')\n{SLEEPER}"
+
+    async def take_its_disk_away(supervisor: Supervisor) -> None:
+        lacking.touch()
+        os.kill(supervisor.servers["one"].process.pid, signal.SIGKILL)
+        await until_async(lambda: supervisor.servers["one"].starts > MAX_STARTS + 2)
+        lacking.unlink()
+        await until_async(lambda: supervisor.servers["one"].is_healthy)
+
+    one = server("one", code, check_health=lambda: "no disk" if lacking.exists() else None)
+    lines = supervise(folder, one, then=take_its_disk_away)
+
+    assert any(f"{MAX_STARTS} starts in a row without becoming healthy" in line for line in lines)
+    assert any(line.endswith("  no disk") for line in lines)
 
 
 def test_a_server_that_cannot_use_its_settings_is_started_once(folder: DataFolder) -> None:
