@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 LAWS = "tests/laws"
 WITHOUT_STACK = (
@@ -40,19 +41,31 @@ def run(paths: Sequence[str], beside: Sequence[str], niceness: int = NICENESS) -
             stdout=printed,
             stderr=subprocess.STDOUT,
         )
-        try:
-            ignored = [f"--ignore={path}" for path in beside]
-            first = subprocess.run([*PYTEST, *ignored, *paths], check=False).returncode
-            of_others = others.wait()
-        finally:
-            others.kill()
+        first = subprocess.Popen([*PYTEST, *(f"--ignore={path}" for path in beside), *paths])
+        with passed_on((first, others)):
+            statuses = [first.wait(), others.wait()]
         printed.seek(0)
         os.write(sys.stdout.fileno(), printed.read())
-    return first or of_others
+    return next((status for status in statuses if status), 0)
+
+
+@contextmanager
+def passed_on(groups: Sequence["subprocess.Popen[bytes]"]) -> Iterator[None]:
+    """For the block, have both groups end when this process is asked to; they stop their servers before they end."""
+
+    def end(*_: object) -> None:
+        for group in groups:
+            group.terminate()
+
+    # Ctrl-C reaches the groups by itself.
+    before = signal.signal(signal.SIGTERM, end), signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
 
 
 if __name__ == "__main__":
-    # As after Ctrl-C, neither group is left running.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     chosen = sys.argv[1:]
     sys.exit(run(chosen, (LAWS,) if chosen else WITHOUT_STACK))

@@ -19,7 +19,7 @@ from tests.support.data.corpus import corpus_folder
 from tests.support.machine.debian_tools import Programs, ProgramsUnavailable
 from tests.support.machine.debian_tools import dcmtk as fetch_dcmtk
 from tests.support.machine.debian_tools import prometheus as fetch_prometheus
-from tests.support.machine.running_stack import environment_without_settings
+from tests.support.machine.running_stack import end_on_term, environment_without_settings
 from tests.support.proof import Proof
 
 pytest_plugins = ("tests.support.faults.matrix",)
@@ -33,6 +33,11 @@ settings.load_profile("fluoro")
 SENDING = ("e2e", "faults")
 # The tests that fill the archive of these folders, which each audit reads as a whole: they run after all others.
 FILLING = ("test_many_senders.py", "test_ten_thousand.py")
+
+
+def pytest_configure() -> None:
+    """Let a run that is asked to end stop its servers and remove its folders."""
+    end_on_term()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

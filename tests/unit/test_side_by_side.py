@@ -1,15 +1,35 @@
 """`python -m tests` runs a group of tests beside the others, each test once, and fails when either group has failed."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from deploy.local.running import wait_until
 from tests.__main__ import WITHOUT_STACK, run
 
 ROOT = Path(__file__).parents[2]
 # The fixtures that are a running stack, and what starts one.
 STACK = re.compile(r"\b(stack|archive):\sRunningStack\b|\bproof:\sProof\b|\bbrought_up\(")
+# What `tests/conftest.py` is to a test, for one that lies elsewhere.
+PLUGIN = {**os.environ, "PYTEST_ADDOPTS": "-p tests.conftest -p no:cacheprovider"}
+SOON_S = 60.0
+WAITS = """
+import pathlib, signal
+import pytest
+
+@pytest.fixture(scope="session")
+def server():
+    yield
+    pathlib.Path({ended!r}).touch()
+
+def test_waits(server):
+    pathlib.Path({began!r}).touch()
+    signal.pause()
+"""
 PASSES, FAILS = "def test_one() -> None: assert True\n", "def test_one() -> None: assert not 'a claim that is broken'\n"
 
 
@@ -29,6 +49,22 @@ def test_a_run_fails_when_either_group_has_failed(
     assert status == 1
     assert (printed.count("1 passed in"), printed.count("1 failed in")) == (1, 1)
     assert "a claim that is broken" in printed
+
+
+def test_a_run_that_is_asked_to_end_ends_both_groups_by_their_finalizers(tmp_path: Path) -> None:
+    for name in ("others", "beside"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "test_one.py").write_text(WAITS.format(began=str(folder / "began"), ended=str(folder / "ended")))
+    code = f"import tests.__main__ as m; raise SystemExit(m.run([{str(tmp_path / 'others')!r}], [{str(tmp_path / 'beside')!r}], 0))"
+
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=PLUGIN, stdout=subprocess.DEVNULL) as running:
+        wait_until(lambda: len([*tmp_path.glob("*/began")]) == len([*tmp_path.iterdir()]), SOON_S, "no test begins")
+        running.terminate()
+        status = running.wait(SOON_S)
+
+    assert status != 0
+    assert sorted(path.parent.name for path in tmp_path.glob("*/ended")) == ["beside", "others"]
 
 
 @pytest.mark.parametrize("path", WITHOUT_STACK)
