@@ -133,6 +133,9 @@ class DimseConnection(asyncio.BufferedProtocol):
         """Finish now, or when the request that is being answered has ended."""
         del exc
         self.state = AssociationState.CLOSED
+        # Reader and connection refer to each other: the buffer would wait for a collection of garbage, which counts objects
+        # and not their bytes.
+        self._reader.close()
         if self._timer is not None:
             self._timer.cancel()
         if self._exchange is not None:

@@ -113,6 +113,10 @@ class PduReader:
         """Stop calling the listener, even for bytes that have already been received."""
         self._is_stopped = True
 
+    def close(self) -> None:
+        """Free the buffer: nothing is received any more."""
+        self._buffer = memoryview(b"")
+
     def received(self, size_bytes: int) -> None:
         """Parse the bytes that were put into space(); raises Violation."""
         self._end += size_bytes

@@ -1,7 +1,9 @@
 """A connection keeps its place until its socket is closed, and no end of it and no silence lasts for ever."""
 
 import asyncio
+import gc
 import socket
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from gateway.dimse.pace import Pace
 from gateway.dimse.requests import Requests
 from gateway.intake.lifespan import Connectors
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage
+from operators.dimse.pdu import BUFFER_BYTES
 from operators.tasks import report_unhandled
 from schemas.events import TransferEnded
 from schemas.topics import TRANSFER_ENDED
@@ -157,6 +160,28 @@ def test_a_released_connection_counts_until_its_socket_is_closed_and_is_dropped_
             return kinds, counted, associated
 
     assert asyncio.run(held()) == ([0] * 3 + [ACCEPT] * 3, 3, 3)
+
+
+def test_connections_that_have_ended_leave_no_buffers_to_the_collection_of_garbage(tmp_path: Path) -> None:
+    async def left_bytes() -> int:
+        async with memory_door(settings(tmp_path)) as (listening, door):
+            before, _ = tracemalloc.get_traced_memory()
+            for _ in range(30):
+                peer = await connected(listening, associate_request() + release_request())
+                assert [await next_kind(peer) for _ in range(2)] == [ACCEPT, RELEASE_RP]
+                peer[1].transport.abort()
+                await until(lambda: not door.connections)
+            return tracemalloc.get_traced_memory()[0] - before
+
+    gc.disable()
+    tracemalloc.start()
+    try:
+        left = asyncio.run(left_bytes())
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+
+    assert left < 4 * BUFFER_BYTES
 
 
 def test_a_released_connection_is_closed_even_if_it_keeps_sending(tmp_path: Path) -> None:
