@@ -2,9 +2,9 @@
 
 from asyncio import Task, gather
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 from operators.tasks import supervised
 
@@ -62,31 +62,3 @@ async def results_in_order(
         yield results()
     finally:
         await queue.drop()
-
-
-class Outstanding:
-    """Requests that are under way, a bounded number of them. It must be entered; leaving ends all that are left."""
-
-    def __init__(self, at_once: int) -> None:
-        self._queue: _Queue[object] = _Queue(at_once)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._queue.drop()
-
-    async def add(self, request: Callable[[], Awaitable[object]]) -> None:
-        """Make a request, after the oldest has ended if there are too many; raises that one's exception."""
-        if self._queue.is_full:
-            await self._queue.take()
-        self._queue.add(_made(request))
-
-    async def all_ended(self) -> None:
-        """Return when all requests have ended; raises the exception of one that failed."""
-        while self._queue.running:
-            await self._queue.take()
-
-
-async def _made(request: Callable[[], Awaitable[object]]) -> object:
-    return await request()

@@ -10,7 +10,7 @@ from operators.store.ports import EventLog, ObjectStore
 from schemas.settings.servers import BrokerSettings, StoreSettings
 
 # Records that share a request cost the broker, its readers and this process less.
-LINGER_MS = 10
+LINGER_MS = 5
 
 
 class BatchServers(NamedTuple):

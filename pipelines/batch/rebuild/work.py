@@ -22,7 +22,7 @@ from operators.store.commands import COMMANDS
 from operators.store.policies import newest_since, publish_newest, versions
 from operators.store.ports import EventLog, ObjectStore
 from pipelines.batch import walk
-from pipelines.batch.ahead import Outstanding, results_in_order
+from pipelines.batch.ahead import results_in_order
 from pipelines.batch.journal import Finished
 from pipelines.batch.rebuild.reading import FOREIGN_KEY, GONE, InstanceReader
 from pipelines.batch.running import Shift
@@ -44,7 +44,8 @@ COUNTED_AS = {
 # What a prefix counts as, at whose end this stands.
 STUDIES, QUARANTINES = "studies", "quarantines"
 UNREADABLE = "object-unreadable"
-# How many events may wait for the broker: so many share a request. An event has 512 KiB at most, and a few KiB as a rule.
+# How many events of a prefix are published together: those of a study as a rule, which lie in one partition and so share
+# one request. An event has 512 KiB at most, and 1 KiB as a rule; more might not find room in the client's queue.
 PUBLISHED_AT_ONCE = 100
 # How long a worker goes on trying without having finished a study, and how long it waits between two attempts.
 PATIENCE_S = 120.0
@@ -89,17 +90,14 @@ class Rebuild:
         await _publish_policies(shift, servers)
         reader = ObjectReader(servers.store, InstanceReader(servers.store, self.limits), self.kept)
         items = reader.items(shift)
-        async with (
-            results_in_order(items, reader.result, self.at_once) as results,
-            Outstanding(PUBLISHED_AT_ONCE) as sent,
-        ):
-            prefix = PrefixPublisher(servers.events, sent)
+        async with results_in_order(items, reader.result, self.at_once) as results:
+            prefix = PrefixPublisher(servers.events)
             async for result in results:
                 if result.item.read is not None:
                     await prefix.add(result)
                     continue
                 shift.journal.finish(await prefix.finished(result.item))
-                prefix = PrefixPublisher(servers.events, sent)
+                prefix = PrefixPublisher(servers.events)
 
 
 @dataclass(frozen=True)
@@ -171,35 +169,40 @@ class ObjectReader:
 
 @dataclass
 class PrefixPublisher:
-    """The events of one prefix, as they are published."""
+    """The events of one prefix: they are kept until there are enough to share a request, or the prefix ends."""
 
     events: EventLog
-    sent: Outstanding
+    kept: list[Event] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     left_out: dict[str, str] = field(default_factory=dict)
     transfers: RebuiltTransfers = field(default_factory=RebuiltTransfers)
 
     async def add(self, result: Result) -> None:
-        """Publish an object's event, or note why it has none."""
+        """Take an object's event, or note why it has none."""
         self.counts["objects"] += 1
         if result.event is None:
             self.left_out[result.item.key] = result.reason
             return
         if isinstance(result.event, InstanceStored):
             self.transfers.add(result.event)
-        await self._publish(result.event)
+        self.kept.append(result.event)
+        if len(self.kept) >= PUBLISHED_AT_ONCE:
+            await self._publish()
 
     async def finished(self, end_of: Item) -> Finished:
-        """Publish the ends of the prefix's transfers, behind all of its instances; return what was done, once it is there."""
-        await self.sent.all_ended()
-        for end in self.transfers.ends():
-            await self._publish(end)
-        await self.sent.all_ended()
+        """Publish what is kept, and the ends of the prefix's transfers; return what was done, once it is there.
+
+        Topics have no order among each other, so the ends need not wait until the instances are there.
+        """
+        self.kept += self.transfers.ends()
+        await self._publish()
         return Finished(end_of.prefix, {end_of.key: 1, **self.counts}, self.left_out)
 
-    async def _publish(self, event: Event) -> None:
-        self.counts[COUNTED_AS[type(event).__name__]] += 1
-        await self.sent.add(partial(self.events.publish, TOPIC_OF[type(event)], event))
+    async def _publish(self) -> None:
+        """Return once the broker has all events that are kept; they are in the order in which they came."""
+        kept, self.kept = self.kept, []
+        self.counts.update(COUNTED_AS[type(event).__name__] for event in kept)
+        await asyncio.gather(*(self.events.publish(TOPIC_OF[type(event)], event) for event in kept))
 
 
 async def _publish_policies(shift: Shift, servers: BatchServers) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from pipelines.batch.ahead import Outstanding, results_in_order
+from pipelines.batch.ahead import results_in_order
 
 
 async def numbers(count: int) -> AsyncIterator[int]:
@@ -54,17 +54,3 @@ def test_work_that_fails_raises_in_its_place_and_the_rest_ends() -> None:
     with pytest.raises(ValueError, match="4"):
         results(pieces)
     assert pieces.running == 0
-
-
-def test_a_bounded_number_of_requests_is_under_way() -> None:
-    pieces = Pieces()
-
-    async def made() -> int:
-        async with Outstanding(3) as requests:
-            for number in range(10):
-                await requests.add(lambda number=number: pieces(number))  # type: ignore[misc]
-            await requests.all_ended()
-            return pieces.running
-
-    assert asyncio.run(made()) == 0
-    assert pieces.most == 3

@@ -143,6 +143,36 @@ def test_commands_come_before_the_instances_of_their_study(rebuilt: Rebuilt) -> 
     assert log.published[0] == DELETED
 
 
+@dataclass
+class BurstLog(MemoryEventLog):
+    """A log that notes how many events came before it acknowledged any of them."""
+
+    bursts: list[int] = field(default_factory=list)
+    waiting: int = 0
+
+    async def publish(self, topic: Topic, event: Event) -> Position:
+        self.waiting += 1
+        await asyncio.sleep(0)
+        if self.waiting:
+            self.bursts.append(self.waiting)
+            self.waiting = 0
+        return await super().publish(topic, event)
+
+
+@pytest.mark.parametrize(("instances", "bursts"), [(40, [41]), (130, [100, 31])])
+def test_the_events_of_a_study_and_its_transfers_go_to_the_broker_together(
+    world: IntakeWorld, rebuilt: Rebuilt, instances: int, bursts: list[int]
+) -> None:
+    gateway = world.gateway()
+    for number in range(instances):
+        gateway.accept(100 + number, "1.2.7")
+    rebuilt.events = log = BurstLog()
+
+    rebuilt.run(Selection(study_uid="1.2.7"))
+
+    assert log.bursts == bursts
+
+
 def test_the_newest_version_of_each_policy_is_published(rebuilt: Rebuilt) -> None:
     versions = [policy(version=version) for version in (1, 2, 3)]
     for each in versions:
