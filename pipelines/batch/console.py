@@ -1,71 +1,86 @@
-"""A batch pipeline at the terminal: its run by name, progress, what was left out, and the exit status."""
+"""A batch pipeline at the terminal: a first look at its servers, its run with progress, and what was left out."""
 
-import sys
-from argparse import Namespace
-from collections.abc import Coroutine, Sequence
+import asyncio
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from operators.errors import Unavailable
-from pipelines.batch.journal import INTERRUPTED, Run, RunRefused, StoppedWorker, run_name
+from pipelines.batch.journal import INTERRUPTED, Run, add_run
 from pipelines.batch.progress import ProgressDisplay, Totals
-from pipelines.batch.running import BatchPlan, Work, run_plan
-from pipelines.batch.selection import Selection
+from pipelines.batch.running import BatchPlan, Work, add_running, run_plan
+from pipelines.batch.selection import Selection, add_selection
+from pipelines.batch.terminal import DONE, LEFT_OUT, in_run, printable, say
 from pipelines.batch.walk import Size
 
-DONE, NOT_DONE, WRONG, LEFT_OUT, STOPPED_BY_USER = 0, 1, 2, 3, 130
 STATUSES = (
-    "Exit status: 0 done, 1 not done: the same --run goes on, 2 wrong arguments or settings, 3 done, but some objects"
-    " were left out, 130 stopped by Ctrl-C"
+    "Exit status: 0 done, 1 not done: the same --run goes on, 2 wrong arguments or settings, 3 {left_out},"
+    " 130 stopped by Ctrl-C"
 )
+# What stands behind it is for Beam.
+BEAMS = "--"
 
 
 @dataclass(frozen=True)
 class BatchCommand:
     """What a batch pipeline's command runs: its name, its work, the part of the store, and where its runs lie.
 
-    `left_out` says what became of the objects that its studies note as left out.
+    `look` returns the size of the part, once the servers have answered; it raises Unavailable. `left_out` says what
+    became of the objects that its studies note as left out.
     """
 
     name: str
     work: Work
     selection: Selection
     runs: Path
-    size: Size
+    look: Callable[[], Coroutine[Any, Any, Size]]
     left_out: str = "left out"
 
 
+def make_parser(name: str, about: str, left_out: str) -> ArgumentParser:
+    """Return the parser of a batch pipeline's arguments; `left_out` says what its exit status 3 means."""
+    parser = ArgumentParser(
+        prog=f"python -m pipelines.batch.{name}",
+        description=about,
+        epilog=STATUSES.format(left_out=left_out),
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_selection(parser)
+    add_run(parser)
+    add_running(parser)
+    return parser
+
+
+def parsed(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Namespace, Sequence[str]]:
+    """Return the options, and the arguments behind --, which are Beam's: it ignores those that it does not know."""
+    own, beams = list(arguments), list[str]()
+    if BEAMS in own:
+        own, beams = own[: own.index(BEAMS)], own[own.index(BEAMS) + 1 :]
+    return parser.parse_args(own), beams
+
+
 def carry_out(command: BatchCommand, options: Namespace, beam_arguments: Sequence[str]) -> int:
-    """Run a pipeline to its end, with progress on standard error; return the exit status."""
-    name, about = run_name(options, command.name), {"pipeline": command.name, **command.selection.as_json()}
-    try:
-        with Run.opened(command.runs, name, about, again=options.again) as run:
-            if run.finished_at:
-                _say(f"Run {name} was finished at {run.finished_at}: --again begins it anew.")
-                return DONE
-            _say(f"Run {name}: if it is interrupted, --run {name} goes on. Its journal is {run.folder}.")
-            return _run(command, run, options, beam_arguments)
-    except RunRefused as refused:
-        _say(str(refused))
-        return WRONG
+    """Run a pipeline to its end, with progress on standard error; return the exit status.
+
+    Raises RunRefused, and Unavailable if a server does not even answer the first question: no run begins then.
+    """
+    size = asyncio.run(command.look())
+    about = {"pipeline": command.name, **command.selection.as_json()}
+    return in_run(command.runs, options, about, lambda run: _run(command, run, size, options, beam_arguments))
 
 
-def _run(command: BatchCommand, run: Run, options: Namespace, beam_arguments: Sequence[str]) -> int:
+def _run(command: BatchCommand, run: Run, size: Size, options: Namespace, beam_arguments: Sequence[str]) -> int:
     plan = BatchPlan(command.name, command.work, command.selection, run.folder, options.shares)
-    display = ProgressDisplay(run.folder, command.size)
+    display = ProgressDisplay(run.folder, size)
     display.totals.word = command.left_out
-    try:
-        with display.running():
-            run_plan(plan, options, beam_arguments)
-    except KeyboardInterrupt:
-        display.totals.stopped = StoppedWorker(INTERRUPTED, "")
+    with display.running():
+        run_plan(plan, options, beam_arguments)
     if stopped := display.totals.stopped:
-        is_interrupted = stopped.what == INTERRUPTED
-        _say(f"{'Interrupted' if is_interrupted else told(stopped)}: --run {run.folder.name} goes on.")
-        return STOPPED_BY_USER if is_interrupted else NOT_DONE
-    run.finish()
-    _say(summary(command.name, display.totals))
+        raise KeyboardInterrupt if stopped.what == INTERRUPTED else Unavailable(stopped.what, stopped.why)
+    say(summary(command.name, display.totals))
     return LEFT_OUT if display.totals.left_out else DONE
 
 
@@ -76,32 +91,8 @@ def summary(name: str, totals: Totals) -> str:
     if totals.left_out:
         lines += [
             f"{totals.left_out} objects were {totals.word}:",
-            *(f"  {key}: {why}" for key, why in totals.named.items()),
+            *(f"  {printable(key)}: {why}" for key, why in totals.named.items()),
         ]
     if totals.left_out > len(totals.named):
         lines.append("  and more; the journal names all of them")
     return "\n".join(lines)
-
-
-SERVERS = {"catalog": "the catalog's database", "store": "the object store", "broker": "the broker"}
-
-
-def told(error: Any) -> str:
-    """Return a line about a server that cannot be used, from `what` and `why` of an Unavailable."""
-    server = next((name for beginning, name in SERVERS.items() if error.what.startswith(beginning)), error.what)
-    return f"{server} cannot be used: {error.why}" if error.why else f"{server} does not answer"
-
-
-def answered(check: Coroutine[Any, Any, Size], run: Any) -> Size | None:
-    """Return the result of a first look at the servers; None, after a line, when one cannot be used."""
-    try:
-        found: Size = run(check)
-    except Unavailable as error:
-        _say(told(error))
-        return None
-    return found
-
-
-def _say(text: str) -> None:
-    # Standard output is for programs.
-    print(text, file=sys.stderr, flush=True)

@@ -10,17 +10,22 @@ import os
 import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from errno import ENOSPC
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
+from operators.errors import Unavailable
+
 ABOUT = "run.json"
 LINES = ".lines"
 INTERRUPTED = "interrupted"
+# What an Unavailable says whose disk is that of the journal.
+JOURNAL = "journal"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # Of a prefix in memory: a run over a million studies keeps a million of them.
 DIGEST_BYTES = 16
@@ -48,16 +53,23 @@ class StoppedWorker:
 
 
 class RunJournal:
-    """The lines of one worker process. It must be closed."""
+    """The lines of one worker process. It must be closed. Every method raises Unavailable if the disk takes no line."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = (folder / f"{uuid4()}{LINES}").open("a")
+        self._path = folder / f"{uuid4()}{LINES}"
+        with disk_of(self._path):
+            # Without a buffer: a line that the disk has no room for is not written later either.
+            self._file = self._path.open("ab", buffering=0)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+    def fileno(self) -> int:
+        """Return the descriptor of the file of lines."""
+        return self._file.fileno()
 
     def finish(self, finished: Finished) -> None:
         """Note that a study is finished; after this it is not done again, even if the process is killed."""
@@ -69,12 +81,17 @@ class RunJournal:
 
     def _write(self, line: Mapping[str, Any]) -> None:
         # One write, so that no line of another kind comes between, and only a kill can tear it.
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        data = json.dumps(line).encode() + b"\n"
+        with disk_of(self._path):
+            if self._file.write(data) != len(data):
+                raise OSError(ENOSPC, os.strerror(ENOSPC))
 
 
 class JournalReader:
-    """A reader of the lines of all workers of a run; each call of `read` goes on where the last one ended."""
+    """A reader of the lines of all workers of a run; each call of `read` goes on where the last one ended.
+
+    A line that is damaged is left out: its study is done once more.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -89,8 +106,8 @@ class JournalReader:
                     if not line.endswith(b"\n"):
                         break
                     self._read[path] = self._read.get(path, 0) + len(line)
-                    with suppress(ValueError, TypeError):
-                        yield _entry(json.loads(line))
+                    if entry := _entry(line):
+                        yield entry
 
 
 @dataclass
@@ -187,18 +204,27 @@ def _begun(folder: Path, about: Mapping[str, Any], *, again: bool) -> Mapping[st
     """Return what is noted about a run, after it was begun if it is new or begins anew; raises RunRefused."""
     if again:
         (folder / ABOUT).unlink(missing_ok=True)
+    if not (before := _about(folder)):
+        # There are lines if a run was killed while it began anew.
         for path in folder.glob(f"*{LINES}"):
             path.unlink()
-    with suppress(FileNotFoundError, ValueError):
-        before: dict[str, Any] = json.loads((folder / ABOUT).read_text())
-        if _without_times(before) != _without_times(about):
-            told = ", ".join(f"{name} {value}" for name, value in _without_times(before).items()) or "everything"
-            raise RunRefused(
-                f"run {folder.name} was begun with {told}: name another run, or begin it anew with --again"
-            )
-        return before
-    _write_about(folder, about)
-    return about
+        _write_about(folder, about)
+        return about
+    if _without_times(before) != _without_times(about):
+        told = ", ".join(f"{name} {value}" for name, value in _without_times(before).items()) or "everything"
+        raise RunRefused(f"run {folder.name} was begun with {told}: name another run, or begin it anew with --again")
+    return before
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """Return what is noted about a run, nothing if it is new; raises RunRefused."""
+    try:
+        found: dict[str, Any] = dict(json.loads((folder / ABOUT).read_text()))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError):
+        raise RunRefused(f"{folder / ABOUT} is damaged: name another run, or begin it anew with --again") from None
+    return found
 
 
 def _without_times(about: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,13 +232,38 @@ def _without_times(about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write_about(folder: Path, about: Mapping[str, Any]) -> None:
-    new = folder / f"{ABOUT}.new"
-    new.write_text(json.dumps(about, indent=2) + "\n")
-    new.replace(folder / ABOUT)
+    write_whole(folder / ABOUT, json.dumps(about, indent=2) + "\n")
 
 
-def _entry(line: Mapping[str, Any]) -> Finished | StoppedWorker:
-    return Finished(**line) if "prefix" in line else StoppedWorker(**line)
+def write_whole(path: Path, text: str) -> None:
+    """Write a file beside the old one, and put it in its place; raises Unavailable if the disk does not take it."""
+    new = path.with_name(f"{path.name}.new")
+    with disk_of(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(text)
+        new.replace(path)
+
+
+@contextmanager
+def disk_of(path: Path) -> Iterator[None]:
+    """Raise Unavailable in place of an error of the disk during the block."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(JOURNAL, f"{path}: {error.strerror}") from error
+
+
+def _entry(line: bytes) -> Finished | StoppedWorker | None:
+    """Return the entry of a line; None if it is damaged."""
+    with suppress(ValueError, TypeError, AttributeError, RecursionError):
+        fields: dict[str, Any] = json.loads(line)
+        if "prefix" not in fields:
+            return StoppedWorker(**fields)
+        finished = Finished(**fields)
+        values = (finished.prefix, *finished.counts.values(), *finished.left_out.values())
+        wanted = (str, *(int for _ in finished.counts), *(str for _ in finished.left_out))
+        return finished if all(map(isinstance, values, wanted)) else None
+    return None
 
 
 def _digest(prefix: str) -> bytes:

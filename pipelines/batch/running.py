@@ -6,7 +6,8 @@ the journal's folder must then be one that all of them reach.
 
 import asyncio
 import logging
-from argparse import ArgumentParser, Namespace
+import re
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,15 +17,17 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
+from apache_beam.runners.runner import create_runner
 
 from operators.errors import Unavailable
-from pipelines.batch.journal import INTERRUPTED, Finished, FinishedPrefixes, RunJournal
+from pipelines.batch.journal import INTERRUPTED, JOURNAL, Finished, FinishedPrefixes, RunJournal
 from pipelines.batch.selection import Selection
 from pipelines.batch.walk import Share
 
 # Beam's runner for batches in this process. What Beam calls DirectRunner looks for another runner first, which it would
 # download.
 RUNNER = "FnApiRunner"
+JOURNAL_TROUBLE = re.compile(rf"(?:^|Unavailable: ){JOURNAL}: (.*?)(?: \[while running|$)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -105,19 +108,35 @@ def build(pipeline: beam.Pipeline, plan: BatchPlan) -> beam.PCollection:
 
 
 def add_running(parser: ArgumentParser) -> None:
-    """Add the arguments that say how a pipeline is run; what else is given is left for Beam."""
-    parser.add_argument("--runner", default=RUNNER, help=f"Beam's runner (default: {RUNNER}, in this process)")
+    """Add the arguments that say how a pipeline is run."""
+    parser.add_argument(
+        "--runner", type=_runner, default=RUNNER, help=f"Beam's runner (default: {RUNNER}, in this process)"
+    )
     shares = "how many workers share the studies, for a runner that has several (default: 1)"
     parser.add_argument("--shares", type=_shares, default=1, metavar="NUMBER", help=shares)
 
 
 def run_plan(plan: BatchPlan, options: Namespace, beam_arguments: Sequence[str]) -> None:
-    """Run a plan to its end on the runner that the arguments name."""
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    """Run a plan to its end on the runner that the arguments name; raises Unavailable if the journal cannot be written."""
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     pipeline_options = PipelineOptions(["--runner", options.runner, *beam_arguments])
     pipeline_options.view_as(SetupOptions).save_main_session = False
-    with beam.Pipeline(options=pipeline_options) as pipeline:
-        build(pipeline, plan)
+    try:
+        with beam.Pipeline(options=pipeline_options) as pipeline:
+            build(pipeline, plan)
+    except (RuntimeError, Unavailable) as error:
+        # A runner passes on the text of what a worker has raised. The worker could not note it: its disk is full.
+        if said := JOURNAL_TROUBLE.search(str(error)):
+            raise Unavailable(JOURNAL, said[1]) from error
+        raise
+
+
+def _runner(text: str) -> str:
+    try:
+        create_runner(text)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _shares(text: str) -> int:

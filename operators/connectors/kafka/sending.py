@@ -1,6 +1,6 @@
 """Records appended as they are, in their order, by one producer that waits for the broker."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,15 +33,27 @@ class RecordSender:
         self._said = config["logger"]
         self._producer = Producer(config)
 
-    def send(self, records: Sequence[RawRecord]) -> tuple[Position | None, ...]:
+    def send(
+        self, records: Sequence[RawRecord], reported: Callable[[int, Position | None], None] = lambda *_: None
+    ) -> tuple[Position | None, ...]:
         """Append records in this order; return their positions, None for one that the broker can never take.
 
+        `reported` is called with the number and the position of each record as soon as the broker has answered for it.
         Raises Unavailable when the broker does not acknowledge all of them within `produce_s`: some may be appended.
         """
         reports: dict[int, Position | KafkaError] = {}
+
+        def note(number: int, error: KafkaError | None, message: Message | None) -> None:
+            if error is None and message is not None:
+                reports[number] = position = Position(message.partition() or 0, message.offset() or 0)
+                reported(number, position)
+            elif error is not None:
+                reports[number] = error
+                if error.code() in REFUSED:
+                    reported(number, None)
+
         for number, record in enumerate(records):
-            on_delivery = partial(_note, reports, number)
-            self._queue(record, on_delivery)
+            self._queue(record, partial(note, number))
         while len(reports) < len(records):
             # Short waits, so that Ctrl-C is heard; the producer reports a record that is overdue as failed.
             self._producer.poll(POLL_S)
@@ -70,13 +82,3 @@ class RecordSender:
 
     def _unavailable(self, error: KafkaError, topic: str) -> Unavailable:
         return Unavailable("broker", self._said.why(error, f"topic {topic}"))
-
-
-def _note(
-    reports: dict[int, Position | KafkaError], number: int, error: KafkaError | None, message: Message | None
-) -> None:
-    """Keep what became of a record: its position, or why it has none."""
-    if error is None and message is not None:
-        reports[number] = Position(message.partition() or 0, message.offset() or 0)
-    elif error is not None:
-        reports[number] = error

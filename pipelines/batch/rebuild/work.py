@@ -41,8 +41,10 @@ COUNTED_AS = {
     "InstanceQuarantined": "quarantined",
     "PolicyChanged": "policies",
 }
-# What a prefix counts as, at whose end this stands.
-STUDIES, QUARANTINES = "studies", "quarantines"
+# What is counted of a study besides its events. What lies in quarantine is in no study.
+STUDIES, OBJECTS = "studies", "objects"
+# In the place of a tenant, where none can be called so.
+QUARANTINE = "_quarantine"
 UNREADABLE = "object-unreadable"
 # How many events of a prefix are published together: those of a study as a rule, which lie in one partition and so share
 # one request. An event has 512 KiB at most, and 1 KiB as a rule; more might not find room in the client's queue.
@@ -53,13 +55,10 @@ WAITS_S = (0.5, 1.0, 2.0, 5.0)
 
 
 class Item(NamedTuple):
-    """An object to read, under the prefix to which it belongs; without `read` it is the end of that prefix.
-
-    The key at an end is what the prefix counts as.
-    """
+    """An object to read, under the prefix to which it belongs; without `read` it is the end of that prefix."""
 
     prefix: str
-    key: str
+    key: str = ""
     read: Callable[[], Awaitable[Event]] | None = None
 
 
@@ -117,7 +116,7 @@ class ObjectReader:
             if study.prefix not in shift.finished:
                 async for item in self._study(study):
                     yield item
-                yield Item(study.prefix, STUDIES)
+                yield Item(study.prefix)
 
     async def result(self, item: Item) -> Result:
         """Read an item; raises Unavailable."""
@@ -149,13 +148,13 @@ class ObjectReader:
 
     async def _quarantined(self, shift: Shift) -> AsyncIterator[Item]:
         for tenant in await walk.tenants(self.store, shift.selection, [Bucket.QUARANTINE]):
-            folder = StudyFolder("_quarantine", tenant, ())
+            folder = StudyFolder(QUARANTINE, tenant, ())
             if not folder.is_in(shift.share) or folder.prefix in shift.finished:
                 continue
             async for listed in self.store.listing(Bucket.QUARANTINE, f"{tenant}/"):
                 if shift.selection.has_moment(listed.modified_at) and not quarantine.is_damaged_key(listed.key):
                     yield Item(folder.prefix, listed.key, partial(self._held, listed.key))
-            yield Item(folder.prefix, QUARANTINES)
+            yield Item(folder.prefix)
 
     async def _held(self, key: str) -> Event:
         tenant, data_hash = quarantine.tenant_and_hash(key)
@@ -179,7 +178,7 @@ class PrefixPublisher:
 
     async def add(self, result: Result) -> None:
         """Take an object's event, or note why it has none."""
-        self.counts["objects"] += 1
+        self.counts[OBJECTS] += 1
         if result.event is None:
             self.left_out[result.item.key] = result.reason
             return
@@ -196,7 +195,11 @@ class PrefixPublisher:
         """
         self.kept += self.transfers.ends()
         await self._publish()
-        return Finished(end_of.prefix, {end_of.key: 1, **self.counts}, self.left_out)
+        if end_of.prefix.startswith(f"{QUARANTINE}/"):
+            del self.counts[OBJECTS]
+        else:
+            self.counts[STUDIES] += 1
+        return Finished(end_of.prefix, dict(self.counts), self.left_out)
 
     async def _publish(self) -> None:
         """Return once the broker has all events that are kept; they are in the order in which they came."""

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 
 from operators.connectors.kafka.positions import Partition, Positions
 from operators.connectors.kafka.sending import RawRecord, RecordSender
+from operators.store.ports import Position
 from operators.stream.letters import DeadLetter
 from operators.stream.rejections import Origin
 from pipelines.batch.replay.dead_letters import LetterReading, Spans, spans_of, spans_since
+from pipelines.batch.terminal import NotDone
 from pipelines.jobs import JOBS
 from pipelines.launch.losses import BrokerPositions
 from schemas.settings.servers import BrokerSettings
@@ -29,14 +31,6 @@ NO_JOB = "no job reads this topic"
 COMPACTED = "the topic keeps the last record of each key alone: put the policy again instead"
 
 
-class NotRead(Exception):
-    """The jobs have not read what was sent; the text says which."""
-
-
-class TooManyBack(Exception):
-    """So many records were rejected again that no more are sent."""
-
-
 @dataclass(frozen=True)
 class CameBack:
     """A record that was rejected again: the dead letter that was replayed, and the new one."""
@@ -49,8 +43,9 @@ class CameBack:
 class Resending:
     """One replay. What was `sent`, `refused` by the broker for good, and `came_back` is counted as it goes.
 
-    It ends once more than `most_back` have come back. `acknowledged` is called with each dead letter once its record is appended. With `wait_s` 0 nothing is waited for, and
-    nothing is known to come back.
+    It ends once more than `most_back` have come back. `acknowledged` is called with each dead letter as soon as its record
+    is appended, or refused. With `wait_s` 0 nothing is waited for, and nothing is known to come back: of those that were
+    sent, `looked_at` were read by the jobs.
     """
 
     broker: BrokerSettings
@@ -59,11 +54,12 @@ class Resending:
     acknowledged: Callable[[DeadLetter], None]
     most_back: int = MOST_BACK
     sent: int = 0
+    looked_at: int = 0
     refused: int = 0
     came_back: list[CameBack] = field(default_factory=list)
 
     def send(self, letters: Iterator[DeadLetter]) -> None:
-        """Send the records of these dead letters, in this order. Raises Unavailable, NotRead and TooManyBack."""
+        """Send the records of these dead letters, in this order. Raises Unavailable and NotDone."""
         sender = RecordSender(self.broker)
         size = FIRST_PORTION if self.wait_s else LARGEST_PORTION
         while portion := taken(letters, size):
@@ -76,13 +72,17 @@ class Resending:
     def _append(self, sender: RecordSender, portion: Sequence[DeadLetter]) -> dict[Origin, DeadLetter]:
         """Append a portion; return its dead letters by the new places of their records."""
         found = {}
-        for letter, position in zip(portion, sender.send([raw(letter) for letter in portion]), strict=True):
-            self.acknowledged(letter)
+
+        def reported(number: int, position: Position | None) -> None:
+            letter = portion[number]
             if position is None:
                 self.refused += 1
             else:
                 self.sent += 1
                 found[letter.event.origin_topic, position.partition, position.offset] = letter
+            self.acknowledged(letter)
+
+        sender.send([raw(letter) for letter in portion], reported)
         return found
 
     def _back(self, before: Spans, sent: dict[Origin, DeadLetter]) -> list[CameBack]:
@@ -91,8 +91,9 @@ class Resending:
         reading = LetterReading(self.broker, spans_since(self.positions, before))
         found = {one.origin: CameBack(sent[one.origin], one) for one in reading.letters() if one.origin in sent}
         self.came_back += found.values()
+        self.looked_at = self.sent
         if len(self.came_back) > self.most_back:
-            raise TooManyBack(f"{len(self.came_back)} rejected again are too many (--most-back): nothing more is sent")
+            raise NotDone(f"{len(self.came_back)} rejected again are too many (--most-back): nothing more is sent")
         return list(found.values())
 
     def _wait_for_jobs(self, sent: Iterable[Origin]) -> None:
@@ -102,7 +103,7 @@ class Resending:
         deadline = time.monotonic() + self.wait_s
         while behind := jobs_behind(self.positions, last):
             if time.monotonic() > deadline:
-                raise NotRead(
+                raise NotDone(
                     f"job {' and job '.join(behind)} did not read what was sent within {self.wait_s:g} s: nothing more is sent; "
                     f"python -m deploy.commands jobs list says if it has stopped"
                 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from operators.integrity.comparison import KINDS
+from pipelines.batch.journal import write_whole
 
 # In the folder of all runs.
 LAST, FIRST_START = "last-verification.json", "verification-since"
@@ -38,8 +39,10 @@ def read_last(runs: Path) -> LastPass | None:
 
 
 def keep_last(runs: Path, report: Mapping[str, Any]) -> None:
-    """Keep the report of a pass as the last one."""
-    _write(runs / LAST, json.dumps(report, indent=2) + "\n")
+    """Keep the report of a pass as the last one, unless a later one is kept: an old run may be reported again."""
+    last = read_last(runs)
+    if last is None or last.finished_at <= datetime.fromisoformat(report["finished_at"]):
+        write_whole(runs / LAST, json.dumps(report, indent=2) + "\n")
 
 
 def first_start(runs: Path, now: datetime) -> datetime:
@@ -47,7 +50,7 @@ def first_start(runs: Path, now: datetime) -> datetime:
     noted = runs / FIRST_START
     with suppress(FileNotFoundError, ValueError):
         return datetime.fromisoformat(noted.read_text().strip())
-    _write(noted, now.isoformat() + "\n")
+    write_whole(noted, now.isoformat() + "\n")
     return now
 
 
@@ -56,13 +59,6 @@ def due_at(last: LastPass | None, started: datetime, every_s: float, first_s: fl
     if last is None:
         return started + timedelta(seconds=first_s)
     return last.began_at + timedelta(seconds=every_s)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.new")
-    new.write_text(text)
-    new.replace(path)
 
 
 def now() -> datetime:

@@ -11,7 +11,7 @@ from pydicom import dcmread
 
 from deploy.local.running import wait_until
 from operators.connectors.postgres.connecting import connect
-from pipelines.batch.verify.__main__ import main
+from pipelines.batch.verify.command import main
 from tests.audit.collect.object_store import store
 from tests.audit.snapshot import key_of
 from tests.support.data.generate import Volume, files

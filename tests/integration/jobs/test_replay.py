@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from operators.connectors.kafka.sending import RawRecord, RecordSender
 from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from operators.stream.dead_letter import rejected
 from operators.stream.step import Record
+from pipelines.batch.journal import FinishedPrefixes
 from pipelines.batch.replay.dead_letters import LetterReading, spans_of
 from schemas.codec import encode
 from schemas.events import Event, RecordRejected, event_id
@@ -70,19 +72,25 @@ def dead_letters(broker: BrokerSettings, runs: Path, *arguments: str) -> list[di
 
 def command(broker: BrokerSettings, runs: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     """Run a module of ours; return its end."""
+    with started(broker, runs, *words) as process:
+        out, err = process.communicate(timeout=3 * SOON_S)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def started(broker: BrokerSettings, runs: Path, *words: str) -> "subprocess.Popen[str]":
+    """Start a module of ours."""
     settings = {
         "FLUORO_BROKER_BOOTSTRAP": broker.bootstrap,
         "FLUORO_BATCH_RUNS_DIR": str(runs),
         "PYTHONPATH": str(ROOT),
     }
-    return subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-m", *words],
         env=os.environ | settings,
         cwd=ROOT,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=3 * SOON_S,
-        check=False,
     )
 
 
@@ -157,5 +165,23 @@ def test_what_no_job_has_read_in_time_is_told_of_and_its_run_goes_on_behind_it(
     assert (told.returncode, again.returncode, finished.returncode) == (1, 0, 0)
     assert again.stdout == "0 of 0 records sent, 0 rejected again.\n"
     assert "Run mine was finished at" in finished.stderr
-    assert told.stdout == "1 of 1 records sent, 0 rejected again.\n"
+    assert told.stdout == "1 of 1 records sent; nobody has looked what came back.\n"
     assert "job catalog did not read what was sent within 0.001 s" in told.stderr
+
+
+def test_a_replay_that_is_interrupted_says_how_to_go_on_and_sends_nothing_twice(
+    broker: BrokerSettings, tenant: str, tmp_path: Path
+) -> None:
+    reject(broker, [of_tenant(quarantined(str(event_id(tenant))), tenant, 0)], "catalog")
+    asked = ("--tenant", tenant, "--send", "--run", "mine")
+    with started(broker, tmp_path, "pipelines.batch.replay", *asked) as running:
+        # Jobs commit with their next checkpoint: until then the replay waits for them.
+        wait_until(lambda: len(FinishedPrefixes.of(tmp_path / "mine")) == 1, SOON_S, "nothing is sent")
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=SOON_S)
+    again = replay(broker, tmp_path, *asked)
+
+    assert running.returncode == 130
+    assert err.splitlines()[-1] == "Interrupted: --run mine goes on."
+    assert out == "1 of 1 records sent; nobody has looked what came back.\n"
+    assert (again.returncode, again.stdout) == (0, "0 of 0 records sent, 0 rejected again.\n")

@@ -1,15 +1,16 @@
 """A batch pipeline's command names its run, goes on with it, and tells by its exit status how it ended."""
 
-from argparse import ArgumentParser
+import os
 from pathlib import Path
 
 import pytest
 
 from operators.errors import Unavailable
-from pipelines.batch.console import DONE, LEFT_OUT, NOT_DONE, STOPPED_BY_USER, WRONG, BatchCommand, carry_out
-from pipelines.batch.journal import Finished, add_run
-from pipelines.batch.running import Shift, Work, add_running
+from pipelines.batch.console import BatchCommand, carry_out, make_parser, parsed
+from pipelines.batch.journal import Finished
+from pipelines.batch.running import Shift, Work
 from pipelines.batch.selection import Selection
+from pipelines.batch.terminal import DONE, LEFT_OUT, NOT_DONE, STOPPED_BY_USER, WRONG, ended
 from pipelines.batch.walk import Size
 
 
@@ -21,6 +22,10 @@ async def leave_out(shift: Shift) -> None:
     shift.journal.finish(Finished("local/1.2/", {"objects": 1}, {"local/1.2/x": "no-envelope"}))
 
 
+async def leave_out_a_hostile_key(shift: Shift) -> None:
+    shift.journal.finish(Finished("local/1.2/", {"objects": 1}, {"local/1.2/\x1b[2J\n": "foreign-key"}))
+
+
 async def lack_the_store(_: Shift) -> None:
     raise Unavailable("store-503", "http://127.0.0.1:9: 503")
 
@@ -29,12 +34,13 @@ async def be_interrupted(_: Shift) -> None:
     raise KeyboardInterrupt
 
 
+async def look() -> Size:
+    return Size(1, 3)
+
+
 def carried_out(runs: Path, work: Work, *arguments: str, selection: Selection = Selection()) -> int:  # noqa: B008
-    parser = ArgumentParser()
-    add_run(parser)
-    add_running(parser)
-    options, rest = parser.parse_known_args(["--run", "one", *arguments])
-    return carry_out(BatchCommand("rebuild", work, selection, runs, Size(1, 3)), options, rest)
+    options, rest = parsed(make_parser("rebuild", "", "some were left out"), ["--run", "one", *arguments])
+    return ended(lambda: carry_out(BatchCommand("rebuild", work, selection, runs, look), options, rest))
 
 
 @pytest.mark.parametrize(
@@ -42,6 +48,7 @@ def carried_out(runs: Path, work: Work, *arguments: str, selection: Selection = 
     [
         (finish, DONE, "rebuild: done: 1 studies."),
         (leave_out, LEFT_OUT, "local/1.2/x: no-envelope"),
+        (leave_out_a_hostile_key, LEFT_OUT, "local/1.2/?[2J?: foreign-key"),
         (lack_the_store, NOT_DONE, "the object store cannot be used: http://127.0.0.1:9: 503: --run one goes on."),
         (be_interrupted, STOPPED_BY_USER, "Interrupted: --run one goes on."),
     ],
@@ -71,4 +78,39 @@ def test_a_run_with_another_selection_is_refused(tmp_path: Path) -> None:
 def test_what_stopped_a_run_does_not_stop_the_next_one(tmp_path: Path) -> None:
     carried_out(tmp_path, lack_the_store)
 
+    assert carried_out(tmp_path, finish) == DONE
+
+
+def test_what_is_meant_for_beam_stands_behind_two_dashes(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = make_parser("rebuild", "", "some were left out")
+
+    options, beams = parsed(parser, ["--run", "one", "--", "--direct_num_workers=2"])
+    assert (options.run, beams) == ("one", ["--direct_num_workers=2"])
+    with pytest.raises(SystemExit, match="2"):
+        parsed(parser, ["--studdy", "1.2.3"])
+    assert "--studdy" in capsys.readouterr().err
+
+
+def test_a_runner_that_beam_does_not_have_is_a_wrong_argument(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parsed(make_parser("rebuild", "", ""), ["--runner", "Foo"])
+    assert "Foo" in capsys.readouterr().err
+
+
+def test_a_full_disk_of_the_journal_is_a_line_and_the_run_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Each line asks the disk for room, and a device that is always full has none.
+    journal = tmp_path / "one"
+    journal.mkdir()
+
+    async def fill_the_disk(shift: Shift) -> None:
+        with open("/dev/full", "ab", buffering=0) as full:  # noqa: ASYNC230, PTH123
+            os.dup2(full.fileno(), shift.journal.fileno())
+        shift.journal.finish(Finished("local/1.2/"))
+
+    assert carried_out(tmp_path, fill_the_disk) == NOT_DONE
+    said = capsys.readouterr().err
+    assert "the run's folder cannot be used: " in said
+    assert said.endswith("No space left on device: --run one goes on.\n")
     assert carried_out(tmp_path, finish) == DONE

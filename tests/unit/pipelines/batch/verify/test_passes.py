@@ -26,6 +26,13 @@ def test_the_last_pass_is_read_as_it_was_kept(tmp_path: Path) -> None:
     assert read_last(tmp_path / "runs") == LastPass(BEGAN, ENDED, 12, NOTHING_ELSE)
 
 
+def test_a_report_of_an_earlier_pass_does_not_take_the_place_of_a_later_one(tmp_path: Path) -> None:
+    keep_last(tmp_path, REPORT)
+    keep_last(tmp_path, {**REPORT, "finished_at": (ENDED - timedelta(seconds=1)).isoformat(), "objects": 3})
+
+    assert read_last(tmp_path) == LastPass(BEGAN, ENDED, 12, NOTHING_ELSE)
+
+
 @pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"began_at": 1}'])
 def test_without_a_report_that_can_be_read_there_is_no_last_pass(tmp_path: Path, text: str | None) -> None:
     if text is not None:
