@@ -63,7 +63,7 @@ class Passes:
         if self._pass is not None and (status := self._pass.poll()) is not None:
             log.info("verification_ended", status=status)
             self._pass, self._not_before = None, now + timedelta(seconds=AGAIN_S)
-        if self._pass is None and now >= self.begins_at():
+        if self._pass is None and now >= self.begins_at(now):
             again = () if self._is_unfinished() else ("--again",)
             log.info("verification_begun", goes_on=not again)
             self._pass = subprocess.Popen([*self._command, "--run", RUN, *again])
@@ -80,12 +80,12 @@ class Passes:
             self._pass.terminate()
             self._pass.wait()
 
-    def begins_at(self) -> datetime:
-        """Return when the next pass begins, or goes on if it was ended before it had finished."""
+    def begins_at(self, now: datetime) -> datetime:
+        """Return when the next pass begins, or goes on if it was ended before it had finished, as seen at a moment."""
         if self._is_unfinished():
             return self._not_before
         settings, last = self._settings.verify, passes.read_last(self._runs)
-        due = passes.due_at(last, self._first_start, settings.every_s, settings.first_s)
+        due = passes.due_at(last, self._first_start, settings.every_s, settings.first_s, now)
         return max(due, self._not_before)
 
     def _is_unfinished(self) -> bool:

@@ -84,7 +84,7 @@ def reported(runs: Path, options: Namespace, selection: Selection) -> int:
     report = VerificationReport.of(JournalReader(folder).read())
     as_json = {**json.loads((folder / ABOUT).read_text()), **report.as_json()}
     if selection == Selection():
-        passes.keep_last(runs, as_json)
+        passes.keep_last(runs, as_json, passes.now())
     written = folder / "report.json"
     write_whole(written, json.dumps(as_json, indent=2) + "\n")
     if options.json:

@@ -38,10 +38,13 @@ def read_last(runs: Path) -> LastPass | None:
     return None
 
 
-def keep_last(runs: Path, report: Mapping[str, Any]) -> None:
-    """Keep the report of a pass as the last one, unless a later one is kept: an old run may be reported again."""
+def keep_last(runs: Path, report: Mapping[str, Any], at: datetime) -> None:
+    """Keep the report of a pass as the last one, unless a later one is kept: an old run may be reported again.
+
+    A moment after `at`, the present one, was noted by a clock that was ahead.
+    """
     last = read_last(runs)
-    if last is None or last.finished_at <= datetime.fromisoformat(report["finished_at"]):
+    if last is None or not datetime.fromisoformat(report["finished_at"]) < last.finished_at <= at:
         write_whole(runs / LAST, json.dumps(report, indent=2) + "\n")
 
 
@@ -54,11 +57,11 @@ def first_start(runs: Path, now: datetime) -> datetime:
     return now
 
 
-def due_at(last: LastPass | None, started: datetime, every_s: float, first_s: float) -> datetime:
-    """Return when the next pass begins: so long after the last one began, or after the first start."""
-    if last is None:
-        return started + timedelta(seconds=first_s)
-    return last.began_at + timedelta(seconds=every_s)
+def due_at(last: LastPass | None, started: datetime, every_s: float, first_s: float, at: datetime) -> datetime:
+    """Return when the next pass begins, as seen at a moment: so long after the last one began, or after the first start."""
+    began, wait_s = (last.began_at, every_s) if last else (started, first_s)
+    # What is still to come was noted by a clock that was ahead; nobody waits until it has come.
+    return at if began > at else began + timedelta(seconds=wait_s)
 
 
 def now() -> datetime:

@@ -60,7 +60,7 @@ class Watched:
         began = START + timedelta(seconds=began_s)
         ended = began + timedelta(hours=1)
         report = {"objects": 5, "found": {"hash": 2}, "began_at": began.isoformat(), "finished_at": ended.isoformat()}
-        keep_last(self.runs, report)
+        keep_last(self.runs, report, ended)
 
 
 @pytest.fixture
@@ -88,6 +88,13 @@ def test_the_next_pass_begins_so_long_after_the_last_one_began_also_one_of_anoth
 
     assert watched.begun(EVERY_S - 86400 - 1) == []
     assert watched.begun(EVERY_S - 86400) == [f"--run {RUN} --again"]
+
+
+def test_a_pass_that_began_at_a_moment_still_to_come_is_not_waited_for(watched: Watched) -> None:
+    watched.leave(began_at="earlier", finished_at="earlier")
+    watched.keep(began_s=10 * EVERY_S)
+
+    assert watched.begun(AGAIN_S) == [f"--run {RUN} --again"]
 
 
 def test_a_pass_that_failed_is_tried_again_a_minute_later(watched: Watched) -> None:
