@@ -14,6 +14,8 @@ from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
 
+import structlog
+
 from operators.dicom.scan import LIMITS, ScanLimits
 from operators.errors import Rejected, Unavailable, Unreadable
 from operators.rebuild.transfers import RebuiltTransfers
@@ -52,6 +54,9 @@ PUBLISHED_AT_ONCE = 100
 # How long a worker goes on trying without having finished a study, and how long it waits between two attempts.
 PATIENCE_S = 120.0
 WAITS_S = (0.5, 1.0, 2.0, 5.0)
+
+
+log = structlog.get_logger()
 
 
 class Item(NamedTuple):
@@ -236,13 +241,14 @@ async def _policies_published(prefix: str, tenant: str, servers: BatchServers) -
 
 async def _persistently(attempt: Callable[[], Awaitable[None]], progress: Callable[[], int], patience_s: float) -> None:
     """Attempt work again after each Unavailable, until it is done, or no progress was made for so long."""
-    waits, before, deadline = iter(WAITS_S), progress(), time.monotonic() + patience_s
+    waits, before, deadline = iter(WAITS_S), -1, 0.0
     while True:
         try:
             return await attempt()
-        except Unavailable:
+        except Unavailable as error:
             if progress() != before:
                 waits, before, deadline = iter(WAITS_S), progress(), time.monotonic() + patience_s
+                log.warning("rebuild_waits", server=error.what, why=error.why, patience_s=patience_s)
             elif time.monotonic() > deadline:
                 raise
         await asyncio.sleep(next(waits, WAITS_S[-1]))

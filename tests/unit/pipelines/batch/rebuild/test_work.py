@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from operators.connectors.memory.stores import MemoryEventLog, MemoryObjectStore, Outage, StoredBytes
 from operators.errors import Rejected, Unavailable
@@ -294,8 +295,11 @@ class RecoveringLog(MemoryEventLog):
 def test_a_server_that_comes_back_is_waited_for(world: IntakeWorld, rebuilt: Rebuilt) -> None:
     rebuilt.events = RecoveringLog()
 
-    rebuilt.run(patience_s=60)
+    with capture_logs() as logs:
+        rebuilt.run(patience_s=60)
 
+    # Who looks at a run that does not move is told what it waits for, once.
+    assert [(entry["event"], entry["server"]) for entry in logs] == [("rebuild_waits", "broker")]
     ids = {event.event_id for event in rebuilt.events.events(INSTANCE_STORED)}
     assert ids == {event.event_id for event in world.events.events(INSTANCE_STORED)}
 
