@@ -3,7 +3,8 @@
     python -m tests.audit.auditor --api http://127.0.0.1:8060 --dimse-ledger sent.jsonl --logs FOLDER
 
 The addresses of the stores come from FLUORO_STORE_*, FLUORO_BROKER_* and FLUORO_CATALOG_*. The auditor only reads, so it
-may be killed and started again. Prints one line, and on standard error the seconds of each part; exit status 0 when nothing is wrong, 1 when something is.
+may be killed and started again. Prints one line, and on standard error the seconds of each part. Exit status: 0 nothing
+is wrong, 1 something is, 2 wrong arguments, or a server or a file that cannot be read, 130 stopped by Ctrl-C.
 """
 
 import argparse
@@ -74,7 +75,19 @@ def is_clean_now(observer: Observer) -> bool:
 
 
 def main() -> None:
-    """Audit from the command line."""
+    """Audit from the command line; what keeps it from that is a line, since 1 would say that the archive is wrong."""
+    try:
+        sys.exit(audited())
+    except (*RESTARTING, ValueError) as error:
+        sys.stderr.write(f"not audited: {type(error).__name__}: {' '.join(str(error).split())}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; nothing is said about the archive\n")
+        sys.exit(130)
+
+
+def audited() -> int:
+    """Audit as the arguments say; return the exit status."""
     wanted = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     wanted.add_argument("--api", default="http://127.0.0.1:8060", help="the read API's origin")
     wanted.add_argument("--dimse-ledger", type=Path, action="append", default=[], metavar="FILE")
@@ -96,7 +109,7 @@ def main() -> None:
         given.out.write_text(json.dumps(verdict.to_json(), indent=1))
     sys.stderr.write(f"seconds: {', '.join(f'{part} {took}' for part, took in verdict.seconds.items())}\n")
     sys.stdout.write(f"{verdict.line}\n")
-    sys.exit(0 if verdict.clean else 1)
+    return 0 if verdict.clean else 1
 
 
 if __name__ == "__main__":

@@ -85,7 +85,10 @@ def read(*paths: Path) -> list[Line]:
     known: dict[tuple[str, ...], Line] = {}
     for path in paths:
         for text in path.read_bytes().split(b"\n")[:-1]:
-            line = Line(**json.loads(text))
+            try:
+                line = Line(**json.loads(text))
+            except TypeError as error:
+                raise ValueError(f"{path} is no ledger: {error}") from error
             before = known.get(line.content)
             if before is None or STRENGTH[line.state] >= STRENGTH[before.state]:
                 known[line.content] = line
