@@ -8,13 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from deploy.commands.stow import store_file
 from deploy.local.report import dicomweb_url
 from deploy.local.running import RunningStack, wait_until
+from operators.connectors.postgres.connecting import connect
 from operators.connectors.s3.store import S3ObjectStore
 from operators.dicom.instance import data_hasher
 from operators.dicom.part10 import part10_prefix, split_part10
@@ -122,35 +121,20 @@ def _lose_a_transfer(stack: RunningStack, ledger: Ledger) -> None:
 
 def rows(stack: RunningStack, table: str) -> list[Row]:
     """Return the rows of a table, in any order."""
-    with connected(stack) as connection:
-        return [
-            row["row"]
-            for row in connection.execute(sql.SQL("SELECT to_jsonb(t) AS row FROM {} t").format(sql.Identifier(table)))
-        ]
+    query = sql.SQL("SELECT to_jsonb(t) FROM {} t").format(sql.Identifier(table))
+    with connect(stack.catalog("writer"), "test", "") as connection:
+        return [row for (row,) in connection.execute(query)]
 
 
 def dump(stack: RunningStack) -> Dump:
     """Return the rows of all tables of the archive, without the progress of jobs."""
-    with connected(stack) as connection:
+    with connect(stack.catalog("writer"), "test", "") as connection:
         named = connection.execute(
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND NOT relispartition"
             " AND relkind IN ('r', 'p')"
         )
-        names = [row["relname"] for row in named if row["relname"] not in PROGRESS]
+        names = [name for (name,) in named if name not in PROGRESS]
     return {name: sorted(rows(stack, name), key=json.dumps) for name in sorted(names)}
-
-
-def connected(stack: RunningStack) -> "psycopg.Connection[Row]":
-    """Return a connection to the catalog with the role that sees all tenants."""
-    role = stack.catalog("writer")
-    return psycopg.connect(
-        host=role.host,
-        port=role.port,
-        dbname=role.database,
-        user=role.user,
-        password=role.password,
-        row_factory=dict_row,
-    )
 
 
 def named_by_objects(stack: RunningStack) -> set[tuple[str, str]]:

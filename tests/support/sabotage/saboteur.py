@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
 
-import psycopg
 from minio import Minio
+from psycopg import Connection
 
 from deploy.local.running import RunningStack
+from operators.connectors.postgres.connecting import connect
 from tests.audit.collect.api import Api
 from tests.audit.collect.object_store import store
 from tests.audit.judge import judge
@@ -110,17 +111,9 @@ class Saboteur:
                 connection.execute(f"DELETE FROM {table} WHERE {undo}".encode())  # noqa: S608
 
     @contextmanager
-    def connection(self, role: str) -> Iterator["psycopg.Connection[Any]"]:
+    def connection(self, role: str) -> Iterator[Connection[Any]]:
         """Connect to the database in a role for the block."""
-        catalog = self.stack.catalog(role)
-        with psycopg.connect(
-            host=catalog.host,
-            port=catalog.port,
-            dbname=catalog.database,
-            user=catalog.user,
-            password=catalog.password,
-            autocommit=True,
-        ) as connection:
+        with connect(self.stack.catalog(role), "saboteur", "", autocommit=True) as connection:
             yield connection
 
     @contextmanager
