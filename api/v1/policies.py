@@ -1,21 +1,17 @@
 """The policies in force, and what they say of a study: GET /v1/policies and /v1/studies/{uid}/decisions. docs/policies.md."""
 
 from datetime import UTC, datetime
-from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.dicomweb.resources import uid_of
-from api.http.compression import coding_of, json_response
-from api.http.problems import NOT_FOUND, not_acceptable
+from api.http.problems import NOT_FOUND
 from api.services import reader_of
+from api.v1.answers import json_answer
 from operators.catalog.projection import policy_of
 from operators.catalog.revisions import revision_event
 from operators.errors import BadQuery
-from operators.http.accept import accepted, choose
-from operators.http.media_types import JSON
 from operators.http.problem import Problem
 from operators.policies.deciding import decided_json, decisions
 from operators.policies.document import described
@@ -31,7 +27,7 @@ async def policies(request: Request) -> Response:
     """Answer with the policies in force, in the order of their kinds and names; `kind` asks for those of one kind."""
     kinds = _kinds_of(request)
     found = [described(policy) for policy in await _in_force(request) if policy.kind in kinds]
-    return _json(request, {"policies": found})
+    return json_answer(request, {"policies": found})
 
 
 async def policy(request: Request) -> Response:
@@ -40,7 +36,7 @@ async def policy(request: Request) -> Response:
     found = next((each for each in await _in_force(request) if (each.kind, each.name) == wanted), None)
     if found is None:
         raise Problem(NOT_FOUND, "no-such-policy", NO_POLICY)
-    return _json(request, described(found))
+    return json_answer(request, described(found))
 
 
 async def study_decisions(request: Request) -> Response:
@@ -52,7 +48,7 @@ async def study_decisions(request: Request) -> Response:
     study = revision_event(revision)
     facts, in_force = facts_of(study, datetime.now(UTC)), await _in_force(request)
     decided = [one for kind in kinds for one in decisions((each for each in in_force if each.kind == kind), facts)]
-    return _json(request, decided_json(study, facts, decided))
+    return json_answer(request, decided_json(study, facts, decided))
 
 
 async def _in_force(request: Request) -> list[PolicyChanged]:
@@ -67,9 +63,3 @@ def _kinds_of(request: Request) -> tuple[str, ...]:
     if len(asked) > 1 or asked[0][0] != "kind" or asked[0][1] not in KINDS:
         raise BadQuery(f"the one parameter is kind: one of {', '.join(KINDS)}")
     return (asked[0][1],)
-
-
-def _json(request: Request, value: dict[str, Any]) -> Response:
-    if choose(accepted(request.scope), (JSON,)) is None:
-        raise not_acceptable(JSON)
-    return json_response(orjson.dumps(value), JSON, coding_of(request))
