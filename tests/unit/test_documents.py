@@ -27,6 +27,7 @@ LARGER = (
     "FLUORO_TEST_SEED",
     "FLUORO_TEST_FAULTS",
     "FLUORO_TEST_SOAK_S",
+    "FLUORO_TEST_PAIRS",
 )
 OTHERS_PROGRAMS = ("pynetdicom",)
 # A path with a part to fill in, or made of letters that stand for any name.
