@@ -13,6 +13,7 @@ import psutil
 from deploy.local.running import wait_until
 from tests.audit.ledger import Ledger
 from tests.support.data.generate import Volume, instances
+from tests.support.kills.asking import asked
 from tests.support.kills.victims import missing
 from tests.support.proof import Proof
 from tests.support.senders.sender import Peer, send
@@ -40,11 +41,8 @@ def until_stored(peer: Peer, ledger: Ledger, folder: Path, within_s: float) -> s
 
 def is_found(url: str) -> bool:
     """True if a query answers with a result; one without any is answered with 200, too."""
-    try:
-        answer = httpx.get(url, timeout=ANSWER_S)
-    except httpx.TransportError:
-        return False
-    return answer.status_code == httpx.codes.OK and bool(answer.json())
+    answer = asked(url, ANSWER_S)
+    return answer is not None and answer.status_code == httpx.codes.OK and bool(answer.json())
 
 
 @contextmanager

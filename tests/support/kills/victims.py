@@ -14,7 +14,9 @@ import psutil
 from deploy.flink.workers import BOOT, python_workers
 from deploy.local.running import RunningStack, wait_until
 from deploy.local.servers.health import runs_jobs
+from deploy.local.supervision import processes
 from pipelines.jobs import JOBS
+from tests.support.kills.asking import asked
 from tests.support.machine.running_stack import processes_of
 
 ANSWER_S = 5.0
@@ -49,9 +51,15 @@ def watchdogs(stack: RunningStack) -> list[psutil.Process]:
     return [psutil.Process(watchdog.process.pid)] if watchdog else []
 
 
+def every(stack: RunningStack) -> list[psutil.Process]:
+    """Return every process of the stack's servers, at whatever depth: renderers, helpers of the database and others, too."""
+    heads = [server.process for server in stack.state().servers.values()]
+    return [psutil.Process(stat.process.pid) for stat in processes.family(heads)]
+
+
 Find = Callable[[RunningStack], list[psutil.Process]]
 
-# The processes of each kind that live now. Those that serve, and those that start them.
+# The processes of each kind that live now: those that serve, those that start them, and all of both.
 KINDS: dict[str, Find] = {
     "gateway": lambda stack: head(stack, "gateway"),
     "gateway process": lambda stack: children(stack, "gateway"),
@@ -65,6 +73,7 @@ KINDS: dict[str, Find] = {
     "database": lambda stack: head(stack, "postgres"),
     "database session": sessions,
     "watchdog": watchdogs,
+    "any process": every,
 }
 
 
@@ -166,10 +175,8 @@ def missing(stack: RunningStack) -> list[str]:
 
 
 def is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/readyz", timeout=ANSWER_S).status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False
+    answer = asked(f"{url}/readyz", ANSWER_S)
+    return answer is not None and answer.status_code == httpx.codes.OK
 
 
 def all_workers(stack: RunningStack) -> list[object]:
