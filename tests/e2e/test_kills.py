@@ -12,14 +12,14 @@ import pytest
 from deploy.local.running import RunningStack, wait_until
 from tests.audit.ledger import Ledger, Line, State
 from tests.support.data.generate import Volume, files
-from tests.support.faults.matrix import Healing
+from tests.support.faults.matrix import IS_FULL, Healing
 from tests.support.faults.recovery import until_whole
 from tests.support.machine.running_stack import processes_of
 from tests.support.proof import Proof
 from tests.support.senders.sender import send
 
 # The number and the size of the instances that are sent around each kill; a full run sets more.
-INSTANCES = int(os.environ.get("FLUORO_TEST_INSTANCES", "60"))
+INSTANCES = int(os.environ.get("FLUORO_TEST_INSTANCES", "500" if IS_FULL else "60"))
 SIZE = int(os.environ.get("FLUORO_TEST_IMAGE_SIZE", "64"))
 RECOVERY_S = 90.0
 

@@ -34,7 +34,7 @@ from schemas.topics import INSTANCE_STORED, STUDY_COMMAND, STUDY_DUE, STUDY_SETT
 from tests.audit.ledger import Ledger
 from tests.conftest import absent
 from tests.support.data.generate import Volume
-from tests.support.faults.matrix import Healing
+from tests.support.faults.matrix import IS_FULL, Healing
 from tests.support.kills.courses import Course, Doors, courses, run
 from tests.support.kills.outcome import Told, digest, shown, told, unexplained
 from tests.support.kills.victims import Kill, Killer, kinds_of
@@ -46,7 +46,8 @@ from tests.support.servers.records import records
 
 SLICES = 50
 INSTANCES = int(os.environ.get("FLUORO_TEST_INSTANCES", "500"))
-KILLS = int(os.environ.get("FLUORO_TEST_KILLS", "5"))
+# In full, one of each kind at least.
+KILLS = int(os.environ.get("FLUORO_TEST_KILLS", "14" if IS_FULL else "5"))
 SEED = int(os.environ.get("FLUORO_TEST_SEED", "15"))
 SPACING_S = 10.0
 # So that kills find open associations and requests.

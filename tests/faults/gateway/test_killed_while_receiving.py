@@ -20,7 +20,7 @@ from tests.support.proof import Proof
 from tests.support.senders.scu import AssociationLost, associated
 from tests.support.senders.sender import Peer, send
 
-KILLS = 30 if IS_FULL else 3
+KILLS, SIZE = (30, 512) if IS_FULL else (3, 64)
 SEED = int(os.environ.get("FLUORO_TEST_SEED", "1"))
 SOON_S = 30.0
 # Beyond the limit of memory, so that the process has a file when it dies.
@@ -38,7 +38,7 @@ def keys(proof: Proof, study_uid: str) -> list[str]:
 def test_what_a_killed_process_was_receiving_is_nowhere_until_it_is_sent_again(
     proof: Proof, healing: Healing, tmp_path: Path
 ) -> None:
-    every, chance = list(instances(Volume(slices=KILLS, size=64, seed=940 + SEED))), random.Random(SEED)
+    every, chance = list(instances(Volume(slices=KILLS, size=SIZE, seed=940 + SEED))), random.Random(SEED)
     peer, spool = Peer(free_port()), tmp_path / "spool"
     proof.ledger.plan(map(line, every))
 

@@ -10,14 +10,14 @@ import pytest
 from deploy.local.running import wait_until
 from tests.support.data.generate import Volume, files
 from tests.support.faults.gateway_process import associations, serving
-from tests.support.faults.matrix import IS_FULL, Healing
+from tests.support.faults.matrix import INSTANCES, IS_FULL, Healing
 from tests.support.machine.own_gateway import gateway
 from tests.support.machine.processes import free_port
 from tests.support.proof import Proof
 from tests.support.senders.sender import Peer, send
 
 STOOD_S = 30.0 if IS_FULL else 5.0
-SLICES = 600 if IS_FULL else 60
+SLICES = INSTANCES if IS_FULL else 60
 SOON_S = 30.0
 # So that the sending takes longer than it takes to see that it has begun.
 REST_S = 0.2

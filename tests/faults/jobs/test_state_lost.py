@@ -20,7 +20,7 @@ from schemas.settings.reading import load
 from schemas.settings.servers import BrokerSettings
 from schemas.topics import STUDY_SETTLED
 from tests.support.data.generate import Volume, files
-from tests.support.faults.matrix import Healing
+from tests.support.faults.matrix import INSTANCES, Healing
 from tests.support.faults.stopped_jobs import killed_jobs, wait_for_jobs
 from tests.support.proof import Proof
 from tests.support.servers.reading import wait_until_all_is_read
@@ -72,7 +72,7 @@ def test_all_records_read_again_without_any_state_change_no_row_and_announce_not
     proof: Proof, healing: Healing, tmp_path: Path
 ) -> None:
     stack = proof.archive
-    assert proof.send(files(Volume(studies=2, slices=5, size=64, seed=920), tmp_path)).complete
+    assert proof.send(files(Volume(studies=10, slices=INSTANCES // 10, size=64, seed=920), tmp_path)).complete
     assert proof.wrong() == {}
     wait_until_all_is_read(stack)
     rows, events, before = tables(stack), announced(stack), len(logged(stack, "job_reads_again"))

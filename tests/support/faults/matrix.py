@@ -22,7 +22,7 @@ import pytest
 
 IS_FULL = os.environ.get("FLUORO_TEST_FAULTS") == "full"
 # How many instances are sent while a row's fault lasts.
-INSTANCES = int(os.environ.get("FLUORO_TEST_INSTANCES", "1000" if IS_FULL else "300"))
+INSTANCES = int(os.environ.get("FLUORO_TEST_INSTANCES", "500" if IS_FULL else "300"))
 HEAD = ("fault", "how injected", "result", "lost", "doubled", "time to heal")
 
 
