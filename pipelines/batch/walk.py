@@ -13,8 +13,8 @@ from operators.store.ports import ListedObject, ObjectStore
 from pipelines.batch.selection import Selection
 from schemas.objects import TIERS, Bucket
 
-# What is no study among the folders of a tenant.
-POLICIES = "_policies"
+# What is no study among the folders of a tenant; and, in the place of a tenant, where none can be called so, the quarantine.
+POLICIES, QUARANTINE = "_policies", "_quarantine"
 # A fraction of all studies: its number, and how many there are.
 Share = tuple[int, int]
 WHOLE: Share = (0, 1)

@@ -45,8 +45,6 @@ COUNTED_AS = {
 }
 # What is counted of a study besides its events. What lies in quarantine is in no study.
 STUDIES, OBJECTS = "studies", "objects"
-# In the place of a tenant, where none can be called so.
-QUARANTINE = "_quarantine"
 UNREADABLE = "object-unreadable"
 # How many events of a prefix are published together: those of a study as a rule, which lie in one partition and so share
 # one request. An event has 512 KiB at most, and 1 KiB as a rule; more might not find room in the client's queue.
@@ -153,7 +151,7 @@ class ObjectReader:
 
     async def _quarantined(self, shift: Shift) -> AsyncIterator[Item]:
         for tenant in await walk.tenants(self.store, shift.selection, [Bucket.QUARANTINE]):
-            folder = StudyFolder(QUARANTINE, tenant, ())
+            folder = StudyFolder(walk.QUARANTINE, tenant, ())
             if not folder.is_in(shift.share) or folder.prefix in shift.finished:
                 continue
             async for listed in self.store.listing(Bucket.QUARANTINE, f"{tenant}/"):
@@ -200,7 +198,7 @@ class PrefixPublisher:
         """
         self.kept += self.transfers.ends()
         await self._publish()
-        if end_of.prefix.startswith(f"{QUARANTINE}/"):
+        if end_of.prefix.startswith(f"{walk.QUARANTINE}/"):
             del self.counts[OBJECTS]
         else:
             self.counts[STUDIES] += 1

@@ -7,10 +7,12 @@ from typing import Any
 
 from operators.integrity.comparison import KINDS, Finding, counts
 from pipelines.batch.journal import Finished, StoppedWorker
+from pipelines.batch.verify.beside import VerifiedFolder
 from pipelines.batch.verify.study import VerifiedStudy
 
 # What is counted besides the kinds.
-COUNTED = ("studies", "objects", "bytes", "marked", "unmarked", "published")
+BESIDE = "beside_studies"
+COUNTED = ("studies", "objects", "bytes", "marked", "unmarked", "published", BESIDE)
 PUBLISHED, COPY_IN = "published", "copy in "
 
 
@@ -23,8 +25,20 @@ def finished(prefix: str, verified: VerifiedStudy, published: Collection[Finding
         "marked": verified.marked,
         "unmarked": verified.unmarked,
         "published": len(published),
-    } | {str(kind): number for kind, number in counts(verified.findings).items()}
-    told = {f"{one.tier}: {one.key}": _told(one, is_published=one in published) for one in verified.findings}
+    }
+    return _noted(prefix, numbers, verified.findings, published)
+
+
+def finished_beside(prefix: str, verified: VerifiedFolder) -> Finished:
+    """Return the entry of a folder of policies, or of what is in quarantine."""
+    return _noted(prefix, {BESIDE: verified.objects}, verified.findings, ())
+
+
+def _noted(
+    prefix: str, numbers: Mapping[str, int], findings: Collection[Finding], published: Collection[Finding]
+) -> Finished:
+    numbers = {**numbers, **{str(kind): number for kind, number in counts(findings).items()}}
+    told = {f"{one.tier}: {one.key}": _told(one, is_published=one in published) for one in findings}
     return Finished(prefix, {name: number for name, number in numbers.items() if number}, told)
 
 

@@ -21,8 +21,9 @@ from operators.store.ports import EventLog, ObjectStore
 from pipelines.batch import walk
 from pipelines.batch.rebuild.reading import InstanceReader
 from pipelines.batch.running import Shift
+from pipelines.batch.verify.beside import BesideStudies
 from pipelines.batch.verify.copies import CopyReader, Place
-from pipelines.batch.verify.findings import finished
+from pipelines.batch.verify.findings import finished, finished_beside
 from pipelines.batch.verify.pace import CpuPace
 from pipelines.batch.verify.study import StudyVerifier
 from pipelines.batch.walk import StudyFolder
@@ -69,14 +70,18 @@ class Verify:
         """Verify the studies of a share that are not finished; raises Unavailable when a server cannot be used."""
         async with self.opened() as servers:
             await servers.store.learn_time()
-            copies = CopyReader(servers.store, CpuPace(self.cpu_share), servers.store.now, self.grace_s)
-            verifier = StudyVerifier(copies, servers.catalog)
+            pace = CpuPace(self.cpu_share)
+            verifier = StudyVerifier(CopyReader(servers.store, pace, servers.store.now, self.grace_s), servers.catalog)
             async for study in self._studies(shift, servers):
                 verified = await verifier.verify(study)
-                for finding in verified.findings:
-                    log.error("object_verified_wrong", kind=finding.kind, key=finding.key, tier=finding.tier)
+                report(verified.findings)
                 repaired = await self._repaired(servers, verified.findings)
                 shift.journal.finish(finished(study.prefix, verified, repaired))
+            beside = BesideStudies(servers.store, pace)
+            async for folder in beside.folders(shift):
+                found = await beside.verify(folder)
+                report(found.findings)
+                shift.journal.finish(finished_beside(folder.prefix, found))
 
     async def _studies(self, shift: Shift, servers: VerifyServers) -> AsyncIterator[StudyFolder]:
         """Yield the studies of the store, then those of the catalog of which the store had no object."""
@@ -98,6 +103,12 @@ class Verify:
             return []
         repairer = Repairer(servers.store, InstanceReader(servers.store, self.limits), servers.events)
         return [one for one in findings if one.kind in REPAIRED_BY_EVENT and await repairer.publish(one)]
+
+
+def report(findings: Collection[Finding]) -> None:
+    """Log what is wrong."""
+    for finding in findings:
+        log.error("object_verified_wrong", kind=finding.kind, key=finding.key, tier=finding.tier)
 
 
 async def _cataloged(catalog: CatalogObjects, tenant: str | None) -> AsyncIterator[StudyKey]:

@@ -13,7 +13,7 @@ import apache_beam as beam
 import httpx
 import pytest
 
-from operators.connectors.memory.stores import MemoryEventLog, Outage
+from operators.connectors.memory.stores import MemoryEventLog, Outage, StoredBytes
 from operators.errors import Unavailable
 from operators.store.commands import COMMANDS
 from pipelines.batch.journal import Finished, JournalReader
@@ -58,8 +58,9 @@ class Archive:
         return VerificationReport.of(JournalReader(self.folder).read())
 
     def prefixes(self) -> list[str]:
-        """Return the prefix of each entry of the journal."""
-        return sorted(one.prefix for one in JournalReader(self.folder).read() if isinstance(one, Finished))
+        """Return the prefix of each study in the journal."""
+        entries = JournalReader(self.folder).read()
+        return sorted(one.prefix for one in entries if isinstance(one, Finished) and "studies" in one.counts)
 
 
 @pytest.fixture
@@ -73,6 +74,14 @@ def test_every_study_is_verified_once_by_one_of_the_shares(archive: Archive) -> 
 
     assert (report.is_clean, report.counts["objects"]) == (True, 4)
     assert archive.prefixes() == ["local/1.2.3/", "local/1.9/"]
+
+
+def test_what_lies_beside_the_studies_is_verified_and_told_in_the_same_report(archive: Archive) -> None:
+    archive.verified.objects[Bucket.QUARANTINE, "local/x"] = StoredBytes(b"x", {})
+
+    report = archive.run()
+    assert (report.counts["beside_studies"], report.is_clean) == (1, False)
+    assert report.findings == [{"kind": "orphan", "tier": "quarantine", "key": "local/x"}]
 
 
 @pytest.mark.parametrize(
