@@ -40,7 +40,7 @@ def test_a_large_instance_and_its_repeat_need_little_memory(proof: Proof, tmp_pa
 
     with (
         gateway(proof.archive, tmp_path, port, {}) as running,
-        MemoryWatch(worker(running.pid)) as held,
+        MemoryWatch(worker(running.pid).pid) as held,
         associated(peer, large.sop_class, large.transfer_syntax) as association,
     ):
         answers = [association.store_in_parts(large) for _ in range(2)]

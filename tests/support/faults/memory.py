@@ -1,18 +1,22 @@
-"""How much memory a process holds at most while something happens."""
+"""How much memory a process holds, and at most while something happens."""
 
 import threading
 from pathlib import Path
 from typing import Self
 
-import psutil
+
+def anonymous_bytes(pid: int) -> int:
+    """Return the anonymous memory (RssAnon) of a process: what it has allocated, without files and shared memory."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
 
 
 class MemoryWatch:
-    """The most anonymous memory (RssAnon) that a process held during a block, in bytes."""
+    """The most anonymous memory that a process held during a block, in bytes."""
 
-    def __init__(self, process: psutil.Process) -> None:
+    def __init__(self, pid: int) -> None:
         self.most_bytes = 0
-        self._status = Path(f"/proc/{process.pid}/status")
+        self._pid = pid
         self._over = threading.Event()
 
     def __enter__(self) -> Self:
@@ -26,5 +30,4 @@ class MemoryWatch:
 
     def _watch(self) -> None:
         while not self._over.wait(0.01):
-            line = next(line for line in self._status.read_text().splitlines() if line.startswith("RssAnon"))
-            self.most_bytes = max(self.most_bytes, 1024 * int(line.split()[1]))
+            self.most_bytes = max(self.most_bytes, anonymous_bytes(self._pid))
