@@ -19,6 +19,7 @@ from threading import Event
 import structlog
 from prometheus_client import start_http_server
 
+from deploy.local.supervision.programs import tied_to_this_process
 from operators.integrity.comparison import KINDS
 from pipelines.batch.journal import ABOUT
 from pipelines.batch.verify import passes
@@ -66,7 +67,8 @@ class Passes:
         if self._pass is None and now >= self.begins_at(now):
             again = () if self._is_unfinished() else ("--again",)
             log.info("verification_begun", goes_on=not again)
-            self._pass = subprocess.Popen([*self._command, "--run", RUN, *again])
+            # A pass without this process would keep its run from the next one.
+            self._pass = subprocess.Popen(tied_to_this_process([*self._command, "--run", RUN, *again], None))
         show(passes.read_last(self._runs), self._first_start)
 
     @property

@@ -1,11 +1,13 @@
 """Passes begin when they are due, go on when they were ended, and the last one is shown whoever has made it."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 
 from deploy.local.running import wait_until
@@ -16,11 +18,29 @@ from schemas.settings.jobs import BatchSettings
 from schemas.settings.verify import VerifySettings
 from schemas.telemetry import VERIFY_FINDINGS, VERIFY_LAST_PASS, VERIFY_OBJECTS
 
+ROOT = Path(__file__).parents[3]
 START = datetime(2026, 11, 30, 12, tzinfo=UTC)
 EVERY_S, FIRST_S = 7 * 86400.0, 3600.0
 # A pass that does nothing but note how it was begun.
 NOTE = "import sys, pathlib; pathlib.Path(sys.argv[1]).open('a').write(' '.join(sys.argv[2:]) + '\\n')"
 SOON_S = 30.0
+# A process that begins a pass, and is then killed. Its pass tells its own number, and would never end.
+BEGINNER = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+
+from deploy.verification import Passes, VerificationSettings
+from schemas.settings.jobs import BatchSettings
+from schemas.settings.verify import VerifySettings
+
+started = datetime(2026, 11, 30, tzinfo=UTC)
+endless = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+settings = VerificationSettings(VerifySettings(first_s=0), BatchSettings(runs_dir=Path(sys.argv[1])))
+Passes(settings, (sys.executable, "-c", endless), started).look(started.replace(hour=1))
+Event().wait()
+"""
 
 
 class Watched:
@@ -95,6 +115,19 @@ def test_a_pass_that_began_at_a_moment_still_to_come_is_not_waited_for(watched: 
     watched.keep(began_s=10 * EVERY_S)
 
     assert watched.begun(AGAIN_S) == [f"--run {RUN} --again"]
+
+
+def test_a_pass_ends_with_the_process_that_began_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", BEGINNER, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as beginner:
+        assert beginner.stdout
+        try:
+            # Among the lines of the log.
+            running = psutil.Process(int(next(line for line in beginner.stdout if line.strip().isdigit())))
+        finally:
+            beginner.kill()
+
+    wait_until(lambda: not running.is_running(), SOON_S, "the pass goes on")
 
 
 def test_a_pass_that_failed_is_tried_again_a_minute_later(watched: Watched) -> None:
