@@ -1,6 +1,7 @@
 """A batch pipeline's command names its run, goes on with it, and tells by its exit status how it ended."""
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,15 @@ import pytest
 from operators.errors import Unavailable
 from pipelines.batch.console import BatchCommand, carry_out, make_parser, parsed
 from pipelines.batch.journal import Finished
+from pipelines.batch.rebuild import command as rebuild
 from pipelines.batch.running import Shift, Work
 from pipelines.batch.selection import Selection
 from pipelines.batch.terminal import DONE, LEFT_OUT, NOT_DONE, STOPPED_BY_USER, WRONG, ended
+from pipelines.batch.verify import command as verify
 from pipelines.batch.walk import Size
+
+Command = Callable[[Sequence[str], Mapping[str, str]], int]
+PIPELINES: tuple[Command, ...] = (rebuild.main, verify.main)
 
 
 async def finish(shift: Shift) -> None:
@@ -114,3 +120,24 @@ def test_a_full_disk_of_the_journal_is_a_line_and_the_run_goes_on(
     assert "the run's folder cannot be used: " in said
     assert said.endswith("No space left on device: --run one goes on.\n")
     assert carried_out(tmp_path, finish) == DONE
+
+
+@pytest.mark.parametrize("command", PIPELINES)
+def test_settings_that_are_missing_are_named(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(lambda: command([], {})) == WRONG
+    assert "FLUORO_STORE_ACCESS_KEY" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", PIPELINES)
+def test_a_store_that_is_down_is_named_and_no_run_begins(
+    command: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    # Nobody listens at this port.
+    environment = {"FLUORO_STORE_ENDPOINT": "http://127.0.0.1:9", "FLUORO_BATCH_RUNS_DIR": str(tmp_path)}
+    keys = {"FLUORO_STORE_ACCESS_KEY": "a", "FLUORO_STORE_SECRET_KEY": "b"}
+
+    assert ended(lambda: command([], environment | keys)) == NOT_DONE
+    said = capsys.readouterr().err
+    assert said.startswith("the object store cannot be used: ")
+    assert len(said.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []

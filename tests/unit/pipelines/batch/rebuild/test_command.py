@@ -1,31 +1,10 @@
-"""The command tells in a line what keeps it from its work."""
-
-from functools import partial
-from pathlib import Path
+"""The command refuses what it does not know, and tells in its help what it knows."""
 
 import pytest
 
 from pipelines.batch.rebuild.command import main
-from pipelines.batch.terminal import NOT_DONE, WRONG, ended
 
 KEYS = {"FLUORO_STORE_ACCESS_KEY": "a", "FLUORO_STORE_SECRET_KEY": "b"}
-# Nobody listens at this port.
-NOWHERE = "127.0.0.1:9"
-
-
-def test_settings_that_are_missing_are_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert ended(partial(main, [], {})) == WRONG
-    assert "FLUORO_STORE_ACCESS_KEY" in capsys.readouterr().err
-
-
-def test_a_store_that_is_down_is_named_and_no_run_begins(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    environment = {**KEYS, "FLUORO_STORE_ENDPOINT": f"http://{NOWHERE}", "FLUORO_BATCH_RUNS_DIR": str(tmp_path)}
-
-    assert ended(partial(main, [], environment)) == NOT_DONE
-    said = capsys.readouterr().err
-    assert said.startswith("the object store cannot be used: ")
-    assert len(said.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
