@@ -91,7 +91,7 @@ class Passes:
         return max(due, self._not_before)
 
     def _is_unfinished(self) -> bool:
-        with suppress(FileNotFoundError, ValueError):
+        with suppress(OSError, ValueError):
             return "finished_at" not in json.loads((self._runs / RUN / ABOUT).read_text())
         return False
 

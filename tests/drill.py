@@ -106,12 +106,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    if given.json:
-        given.json.write_text(json.dumps(drill.steps, indent=1))
     sys.stdout.write(f"{verdict.line}\n")
     sys.stdout.writelines(
         f"{name}: {one.subject}: {one.why}\n" for name, found in verdict.sets.items() for one in found[:FEW]
     )
+    if given.json:
+        given.json.write_text(json.dumps(drill.steps, indent=1))
     return 0 if verdict.clean else 1
 
 

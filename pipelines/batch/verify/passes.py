@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from operators.errors import Unavailable
 from operators.integrity.comparison import KINDS
 from pipelines.batch.journal import write_whole
 
@@ -27,7 +28,7 @@ class LastPass:
 
 def read_last(runs: Path) -> LastPass | None:
     """Return the last pass; None if none has ended."""
-    with suppress(FileNotFoundError, ValueError, LookupError, TypeError):
+    with suppress(OSError, ValueError, LookupError, TypeError):
         kept = json.loads((runs / LAST).read_text())
         return LastPass(
             datetime.fromisoformat(kept["began_at"]),
@@ -49,11 +50,15 @@ def keep_last(runs: Path, report: Mapping[str, Any], at: datetime) -> None:
 
 
 def first_start(runs: Path, now: datetime) -> datetime:
-    """Return when passes were begun by themselves for the first time: now, unless it is noted."""
+    """Return when passes were begun by themselves for the first time: now, unless it is noted.
+
+    A disk that takes no note is no reason to fail: the stack, which goes down with what never starts, does without passes.
+    """
     noted = runs / FIRST_START
-    with suppress(FileNotFoundError, ValueError):
+    with suppress(OSError, ValueError):
         return datetime.fromisoformat(noted.read_text().strip())
-    write_whole(noted, now.isoformat() + "\n")
+    with suppress(Unavailable):
+        write_whole(noted, now.isoformat() + "\n")
     return now
 
 

@@ -53,6 +53,13 @@ def test_the_first_start_is_noted_once(tmp_path: Path) -> None:
     assert first_start(tmp_path / "runs", ENDED) == BEGAN
 
 
+def test_a_disk_that_takes_no_note_keeps_no_process_from_its_start(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file in the place of the folder")
+
+    assert first_start(tmp_path / "runs", BEGAN) == BEGAN
+    assert read_last(tmp_path / "runs") is None
+
+
 @pytest.mark.parametrize(
     ("last", "due_s"), [(None, 60), (LastPass(BEGAN + timedelta(seconds=10), ENDED, 0, {}), 10 + 3600)]
 )
