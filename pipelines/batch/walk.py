@@ -5,7 +5,7 @@ objects there are.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 from zlib import crc32
 
@@ -79,10 +79,9 @@ async def studies(store: ObjectStore, selection: Selection, share: Share = WHOLE
 
     A study is yielded once. One that is added or removed meanwhile may be missing.
     """
-    for tenant in await tenants(store, selection):
-        async for study in _of_tenant(store, tenant, selection.study_uid):
-            if study.is_in(share) and await _is_selected(store, study, selection):
-                yield study
+    async for study, _ in _selected(store, selection):
+        if study.is_in(share):
+            yield study
 
 
 async def objects(store: ObjectStore, study: StudyFolder) -> AsyncIterator[FoundObject]:
@@ -110,11 +109,62 @@ async def measured(store: ObjectStore, selection: Selection) -> Size:
 
 async def _measured_by_study(store: ObjectStore, selection: Selection) -> Size:
     studies_found = objects_found = 0
-    async for study in studies(store, selection):
+    async for study, count in _selected(store, selection):
         studies_found += 1
-        async for _ in objects(store, study):
-            objects_found += 1
+        objects_found += count
+        if not count:
+            async for _ in objects(store, study):
+                objects_found += 1
     return Size(studies_found, objects_found)
+
+
+async def _selected(store: ObjectStore, selection: Selection) -> AsyncIterator[tuple[StudyFolder, int]]:
+    """Yield the studies of a selection, tenant by tenant, and how many objects each has, 0 if that is not known."""
+    for tenant in await tenants(store, selection):
+        if selection.has_span:
+            async for study, count in _in_span(store, tenant, selection):
+                yield study, count
+        else:
+            async for study in _of_tenant(store, tenant, selection.study_uid):
+                yield study, 0
+
+
+async def _in_span(store: ObjectStore, tenant: str, selection: Selection) -> AsyncIterator[tuple[StudyFolder, int]]:
+    """Yield the studies of which the store took an object in the time, and how many objects each has.
+
+    All objects are listed, a thousand in a request: a request for each study would take longer, since most studies are small.
+    """
+    prefix = f"{tenant}/{selection.study_uid}/" if selection.study_uid else f"{tenant}/"
+    found = _FoundStudy()
+    async for key, listed, tiers in _merged([_objects(store, bucket, prefix) for bucket in TIERS.values()]):
+        _, name, *_ = key.split("/", 2)
+        if name != found.name:
+            if found.is_selected:
+                yield found.folder(tenant), found.objects
+            found = _FoundStudy(name)
+        found.add(tiers, is_selected=name != POLICIES and selection.has_moment(listed.modified_at))
+    if found.is_selected:
+        yield found.folder(tenant), found.objects
+
+
+@dataclass
+class _FoundStudy:
+    """A study as a listing of its tenant's objects finds it."""
+
+    name: str = ""
+    tiers: set[Bucket] = field(default_factory=set)
+    objects: int = 0
+    is_selected: bool = False
+
+    def add(self, tiers: Sequence[Bucket], *, is_selected: bool) -> None:
+        """Count an object; one that is selected selects the study."""
+        self.tiers.update(tiers)
+        self.objects += 1
+        self.is_selected |= is_selected
+
+    def folder(self, tenant: str) -> StudyFolder:
+        """Return the study's folder."""
+        return StudyFolder(tenant, self.name, tuple(tier for tier in TIERS.values() if tier in self.tiers))
 
 
 async def _of_tenant(store: ObjectStore, tenant: str, study_uid: str | None) -> AsyncIterator[StudyFolder]:
@@ -126,15 +176,6 @@ async def _of_tenant(store: ObjectStore, tenant: str, study_uid: str | None) -> 
     async for _, name, tiers_of_it in _merged([_folders(store, bucket, tenant) for bucket in TIERS.values()]):
         if name != POLICIES:
             yield StudyFolder(tenant, name, tiers_of_it)
-
-
-async def _is_selected(store: ObjectStore, study: StudyFolder, selection: Selection) -> bool:
-    if not selection.has_span:
-        return True
-    async for found in objects(store, study):
-        if selection.has_moment(found.listed.modified_at):
-            return True
-    return False
 
 
 async def _has_any(store: ObjectStore, bucket: Bucket, prefix: str) -> bool:

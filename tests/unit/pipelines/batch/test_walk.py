@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
@@ -70,6 +70,26 @@ def test_a_study_that_got_one_object_in_a_time_is_selected_as_a_whole() -> None:
     store.objects[WARM, "local/1.2/1.2.1/late.dcm"] = StoredBytes(b"x", {}, modified_at=LATE)
 
     assert [study.study_uid for study in found(Selection(stored_from=LATE), store)] == ["1.2"]
+
+
+@dataclass
+class ListedStore(MemoryObjectStore):
+    """A store that notes which listings were asked for."""
+
+    listed: list[str] = field(default_factory=list)
+
+    def listing(self, bucket: Bucket, prefix: str = "") -> AsyncIterator[ListedObject]:
+        self.listed.append(f"{bucket}:{prefix}")
+        return super().listing(bucket, prefix)
+
+
+def test_a_time_takes_one_listing_of_each_tier_however_many_studies_there_are() -> None:
+    store = ListedStore(objects=STORE.objects)
+    late = Selection(stored_from=LATE)
+
+    assert asyncio.run(measured(store, late)) == Size()
+    assert store.listed == [f"{tier}:{tenant}/" for tenant in ("local", "other") for tier in ("hot", "warm", "cold")]
+    assert asyncio.run(measured(STORE, Selection(stored_from=EARLY))) == Size(studies=3, objects=5)
 
 
 def test_shares_divide_the_studies_among_them() -> None:
