@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 from aiohttp import ClientError, ClientPayloadError, ClientResponse, ClientResponseError
 
-from operators.connectors.s3.wire import HttpResponse
+from operators.connectors.s3.wire import BrokenOff, HttpResponse
 from operators.errors import Unavailable, Unreadable
 
 FAILURES = (ClientError, TimeoutError, OSError, EOFError, ET.ParseError)
@@ -33,7 +33,7 @@ class StoreAnswers:
         pass
 
     def __exit__(self, _: object, error: BaseException | None, __: TracebackType | None) -> None:
-        if isinstance(error, ClientPayloadError):
+        if isinstance(error, ClientPayloadError | BrokenOff):
             raise Unreadable("store-broke-off", self._line("the answer broke off")) from error
         if isinstance(error, FAILURES):
             raise Unavailable("store", self._line(cause(error))) from error
@@ -43,11 +43,12 @@ class StoreAnswers:
         if response.status not in wanted:
             raise Unavailable(f"store-{response.status}", self._line((asked or question(response)) + refusal(response)))
 
-    def expect_readable(self, response: ClientResponse, *wanted: HTTPStatus) -> None:
+    def expect_readable(self, response: ClientResponse | HttpResponse, *wanted: HTTPStatus, asked: str = "") -> None:
         """Raise Unavailable for another status, and Unreadable for one that may be of a damaged object."""
         if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise Unreadable(f"store-{response.status}", self._line(question(response) + refusal(response)))
-        self.expect(response, *wanted)
+            line = self._line((asked or question(response)) + refusal(response))
+            raise Unreadable(f"store-{response.status}", line)
+        self.expect(response, *wanted, asked=asked)
 
     def expect_stored(self, response: HttpResponse, bucket: str, crc32c: str) -> None:
         """Raise Unavailable unless the store confirms that it has the bytes of this checksum."""

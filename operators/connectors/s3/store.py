@@ -1,4 +1,4 @@
-"""The object store at an S3 endpoint: the PUT of objects is sent by wire.py, every other request by aiohttp.
+"""The object store at an S3 endpoint: PUT and the fetching of objects are sent by wire.py, every other request by aiohttp.
 
 minio-py is not used: it hashes content that has been hashed already, at twice the CPU (measured: 1.0 ms a PUT against
 0.5), and its put_object supports neither If-None-Match nor checksums.
@@ -8,7 +8,7 @@ import asyncio
 import base64
 import hashlib
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -21,7 +21,6 @@ from xml.etree.ElementTree import Element
 
 import structlog
 from aiohttp import ClientResponse, ClientSession, ClientTimeout, TCPConnector
-from multidict import CIMultiDictProxy
 from yarl import URL
 
 from operators.connectors.s3.answers import StoreAnswers
@@ -68,6 +67,11 @@ class Asked(NamedTuple):
 
     at: float
     offset: float
+
+    @classmethod
+    def now(cls, clock: StoreClock) -> Self:
+        """Return them as they are at this moment."""
+        return cls(clock.steady(), clock.offset)
 
 
 class S3ObjectStore:
@@ -122,18 +126,29 @@ class S3ObjectStore:
     async def _put(self, bucket: Bucket, upload: PlainUpload, condition: dict[str, str]) -> HttpResponse:
         headers = {META + name: value for name, value in upload.metadata.items()} | condition
         headers |= {"x-amz-checksum-crc32c": upload.crc32c, "content-length": str(upload.size_bytes)}
-        asked = self._asked()
-        url = self._endpoint._replace(path="/" + quote(self._path(bucket, upload.key)))
-        head = request_head("PUT", url.path, self._signer.signed("PUT", url, headers, self._clock.signing_time()))
         with self._answers:
-            async with asyncio.timeout(self._settings.no_progress_s) as deadline:
-                response = await self._connections.exchange(
-                    head, upload.parts, _extending(deadline, self._settings.no_progress_s)
-                )
-        if self._is_refused_for_clock(response.status, response.headers.get("date"), asked):
+            response, is_refused = await self._exchange("PUT", self._path(bucket, upload.key), headers, upload.parts)
+        if is_refused:
             # Not signed anew and sent again, as other requests are: the same wrong clock has dated the envelope.
             raise Unavailable("store-clock")
         return response
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        parts: Sequence[bytes | bytearray | memoryview] = (),
+        wanted_bytes: int = 0,
+    ) -> tuple[HttpResponse, bool]:
+        """Return the response to a request that is sent by wire.py, and True if it is refused for a wrong clock."""
+        asked = Asked.now(self._clock)
+        url = self._endpoint._replace(path="/" + quote(path))
+        head = request_head(method, url.path, self._signer.signed(method, url, headers, self._clock.signing_time()))
+        async with asyncio.timeout(self._settings.no_progress_s) as deadline:
+            extend = _extending(deadline, self._settings.no_progress_s)
+            response = await self._connections.exchange(head, parts, extend, wanted_bytes)
+        return response, self._is_refused_for_clock(response.status, response.headers.get("date"), asked)
 
     @property
     def is_time_known(self) -> bool:
@@ -171,17 +186,17 @@ class S3ObjectStore:
 
         One request in place of a HEAD and a GET: the answer to a GET has all that HEAD tells.
         """
-        headers = {"range": f"bytes=0-{length - 1}"}
+        headers, path = {"range": f"bytes=0-{length - 1}"}, self._path(bucket, key)
         with self._answers:
-            async with self._request("GET", self._path(bucket, key), headers=headers) as response:
-                if response.status == HTTPStatus.PARTIAL_CONTENT:
-                    stored = _stored_object(key, response.headers)
-                    chunks = []
-                    while chunk := await _next(response, self._settings.no_progress_s):
-                        chunks.append(chunk)
-                    return FetchedObject(stored, b"".join(chunks))
-                if response.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
-                    self._answers.expect_readable(response, HTTPStatus.PARTIAL_CONTENT)
+            response, is_refused = await self._exchange("GET", path, headers, wanted_bytes=length)
+            if is_refused:
+                response, _ = await self._exchange("GET", path, headers, wanted_bytes=length)
+            if response.status == HTTPStatus.PARTIAL_CONTENT:
+                return FetchedObject(_stored_object(key, response.headers), response.body)
+            if response.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
+                self._answers.expect_readable(
+                    response, HTTPStatus.PARTIAL_CONTENT, asked=f"GET in {self._path(bucket)}: "
+                )
         # There is no object, or an empty one, which has no range.
         found = await self.head(bucket, key)
         return FetchedObject(found, b"") if found else None
@@ -307,7 +322,7 @@ class S3ObjectStore:
         self, method: str, url: SplitResult, headers: Mapping[str, str], body: bytes | None, *, or_again: bool
     ) -> ClientResponse:
         """Return the response to a request; one that is refused because the clock was wrong is sent once more."""
-        asked = self._asked()
+        asked = Asked.now(self._clock)
         signed = self._signer.signed(method, url, headers, self._clock.signing_time())
         target = URL(url.geturl(), encoded=True)
         async with asyncio.timeout(self._settings.connect_s + self._settings.no_progress_s):
@@ -324,9 +339,6 @@ class S3ObjectStore:
                 raise Unavailable(f"store-{response.status}")
             if _unix_time(response.headers.get("date", "")) is None:
                 raise Unavailable("store-date")
-
-    def _asked(self) -> Asked:
-        return Asked(self._clock.steady(), self._clock.offset)
 
     def _is_refused_for_clock(self, status: int, date: str | None, asked: Asked) -> bool:
         """Learn the time from a response; True if it is a refusal, and the request was signed for another time.
@@ -407,7 +419,7 @@ def _expect_size(response: ClientResponse, size_bytes: int | None) -> None:
         raise OtherSize(int(named))
 
 
-def _stored_object(key: str, headers: CIMultiDictProxy[str]) -> StoredObject:
+def _stored_object(key: str, headers: Mapping[str, str]) -> StoredObject:
     metadata = {name.lower().removeprefix(META): value for name, value in headers.items()}
     # "bytes 0-99/1234" in the answer to a range.
     size_bytes = int(headers.get("content-range", headers["content-length"]).rpartition("/")[2])

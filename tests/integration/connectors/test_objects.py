@@ -245,6 +245,8 @@ def test_an_object_that_is_damaged_on_the_disk_is_found_but_unreadable_until_it_
         assert not await store.put(Bucket.HOT, sent)
         with pytest.raises(Unreadable):
             await whole(store, sent.key)
+        with pytest.raises(Unreadable):
+            await store.fetch(Bucket.HOT, sent.key, size_bytes)
         assert await store.replace(Bucket.HOT, sent, found.etag)
         assert await whole(store, sent.key) == b"".join(sent.parts)
 
@@ -335,7 +337,9 @@ def test_an_absent_object_has_no_head_and_no_bytes(run: Run) -> None:
     run(test)
 
 
-@pytest.mark.parametrize(("size_bytes", "length"), [(100_000, 100), (100, 100), (99, 100), (0, 100)])
+@pytest.mark.parametrize(
+    ("size_bytes", "length"), [(100_000, 100), (100, 100), (99, 100), (0, 100), (2_000_000, 1_000_000)]
+)
 def test_one_request_fetches_an_envelope_and_the_first_bytes(run: Run, size_bytes: int, length: int) -> None:
     sent = upload(os.urandom(size_bytes))
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from operators.connectors.s3.wire import ConnectionPool, HttpResponse
+from operators.connectors.s3.wire import BrokenOff, ConnectionPool, HttpResponse
 from tests.support.servers.faulty_servers import Serve, listening
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -118,3 +118,37 @@ def test_a_request_fails_when_its_new_connection_is_cut() -> None:
 
     asyncio.run(run())
     assert connections == 1
+
+
+LONG = 200_000
+
+
+@pytest.mark.parametrize("closes", [b"", b"Connection: close\r\n"], ids=["kept", "closed"])
+def test_a_body_that_is_wanted_is_waited_for_whether_or_not_the_connection_is_kept(closes: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 206 OK\r\n" + closes + b"Content-Length: %d\r\n\r\n" % LONG)
+        for _ in range(LONG // 50_000):
+            writer.write(b"x" * 50_000)
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    async def run() -> HttpResponse:
+        async with connected(serve) as pool, asyncio.timeout(5):
+            return await pool.exchange(REQUEST, (), lambda: None, wanted_bytes=LONG)
+
+    response = asyncio.run(run())
+    assert (response.body, response.is_kept) == (b"x" * LONG, not closes)
+
+
+def test_a_body_that_breaks_off_is_told_from_a_connection_that_fails() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 206 OK\r\nContent-Length: 10\r\n\r\nhalf")
+
+    async def run() -> None:
+        async with connected(serve) as pool, asyncio.timeout(5):
+            with pytest.raises(BrokenOff):
+                await pool.exchange(REQUEST, (), lambda: None, wanted_bytes=10)
+
+    asyncio.run(run())
