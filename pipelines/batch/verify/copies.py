@@ -1,7 +1,7 @@
 """The objects of a study as they are in the store: each is read to its end, whatever the store says of it."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -12,12 +12,14 @@ from operators.errors import Rejected, Unreadable
 from operators.integrity.comparison import UNDESCRIBED, ContentBytes, StoredCopy
 from operators.retrieval.reading import content_of
 from operators.store.commands import COMMANDS
-from operators.store.ports import NoEnvelope, ObjectStore
+from operators.store.ports import FetchedObject, NoEnvelope, ObjectStore
 from pipelines.batch.verify.pace import CpuPace
 from schemas.objects import Bucket, Identity, commands_prefix
 
 # How many objects of a study are read at once.
 AT_ONCE = 4
+# Objects up to this size, which are nearly all, take one request; longer ones take two.
+FIRST_BYTES = 2**20
 
 
 class Place(NamedTuple):
@@ -67,11 +69,11 @@ class CopyReader:
         """Return an object as it is; None if it is gone."""
         copy = StoredCopy(place.key, place.bucket.value, None, None)
         try:
-            copy, beginning = await self._told(place, copy)
+            copy, beginning, fetched = await self._told(place, copy)
             if beginning is None and place.is_of_command:
                 return await self._command(place, copy)
             beginning = beginning or await self._file_meta(place)
-            chunks = self.pace.paced(self.store.read(place.bucket, place.key))
+            chunks = self.pace.paced(self._chunks(place, fetched))
             return replace(copy, read=await content_of(chunks, *beginning))
         except (Rejected, ValueError):
             # It is no instance: nothing says what its bytes should be.
@@ -83,21 +85,43 @@ class CopyReader:
         except KeyError:
             return None
 
-    async def _told(self, place: Place, copy: StoredCopy) -> tuple[StoredCopy, Beginning | None]:
-        """Return what the store says of an object, and the beginning that its envelope tells, None without an envelope.
+    async def _told(self, place: Place, copy: StoredCopy) -> tuple[StoredCopy, Beginning | None, FetchedObject | None]:
+        """Return what the store says of an object, the beginning that its envelope tells, and its first bytes.
 
-        Raises KeyError if it is gone, ValueError if its key is no instance's.
+        Without an envelope there is no beginning, and nothing is fetched. Raises KeyError if the object is gone,
+        ValueError if its key is no instance's.
         """
         try:
-            found = await self.store.head(place.bucket, place.key)
+            fetched = await self._fetched(place)
         except NoEnvelope as error:
-            return self._dated(copy, error.modified_at), None
-        if found is None:
+            return self._dated(copy, error.modified_at), None, None
+        stored, identity = fetched.stored, Identity.of(place.key)
+        envelope = stored.envelope
+        said = ContentBytes(stored.size_bytes, envelope.prefix_hash, identity.data_hash)
+        told = replace(self._dated(copy, stored.modified_at), said=said)
+        return told, Beginning(envelope.transfer_syntax, envelope.prefix_length), fetched
+
+    async def _fetched(self, place: Place) -> FetchedObject:
+        """Return an object with its first bytes, or with none if they cannot be read, which the reading then finds."""
+        try:
+            fetched = await self.store.fetch(place.bucket, place.key, FIRST_BYTES)
+        except Unreadable:
+            stored = await self.store.head(place.bucket, place.key)
+            fetched = FetchedObject(stored, b"") if stored else None
+        if fetched is None:
             raise KeyError(place.key)
-        envelope, identity = found.envelope, Identity.of(place.key)
-        said = ContentBytes(found.size_bytes, envelope.prefix_hash, identity.data_hash)
-        told = replace(self._dated(copy, found.modified_at), said=said)
-        return told, Beginning(envelope.transfer_syntax, envelope.prefix_length)
+        return fetched
+
+    async def _chunks(self, place: Place, fetched: FetchedObject | None) -> AsyncGenerator[bytes, None]:
+        """Yield an object's bytes: those that were fetched, then the others."""
+        known = 0
+        if fetched is not None and fetched.head:
+            known = len(fetched.head)
+            yield fetched.head
+        if fetched is None or known < fetched.stored.size_bytes:
+            async with aclosing(self.store.read(place.bucket, place.key, known)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
 
     def _dated(self, copy: StoredCopy, modified_at: datetime | None) -> StoredCopy:
         is_new = modified_at is not None and self.now() - modified_at < timedelta(seconds=self.grace_s)

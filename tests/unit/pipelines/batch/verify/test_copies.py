@@ -60,6 +60,16 @@ def test_what_cannot_be_read_as_an_instance_has_no_content(change: Callable[[Ver
     assert [one.read for one in read(archive)] == [None]
 
 
+@pytest.mark.parametrize("first_bytes", [1, 300, len(FILES[0])])
+def test_an_object_longer_than_what_is_fetched_at_first_is_read_whole(
+    monkeypatch: pytest.MonkeyPatch, first_bytes: int
+) -> None:
+    monkeypatch.setattr("pipelines.batch.verify.copies.FIRST_BYTES", first_bytes)
+    archive = VerifiedWorld()
+
+    assert [one.read for one in read(archive)] == [as_stored(archive)]
+
+
 @pytest.mark.parametrize(("data", "read_as"), [(COMMANDS.document(HELD), UNDESCRIBED), (b"{}", None)])
 def test_a_command_is_there_or_cannot_be_read(data: bytes, read_as: ContentBytes | None) -> None:
     archive = VerifiedWorld()
