@@ -1,14 +1,17 @@
 """The C-STORE sender retries until every instance has its last answer, and its ledger says what was sent."""
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
-from pynetdicom import evt
+from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
 from tests.audit import ledger as ledgers
 from tests.support.data.generate import Volume, files, instances
+from tests.support.machine.processes import free_port
 from tests.support.senders.scp import Archive, abort_third, always, busy
 from tests.support.senders.sender import Peer, send
 
@@ -79,3 +82,19 @@ def test_without_a_peer_every_instance_stays_unknown(tmp_path: Path) -> None:
 
 def read(folder: Path) -> list[ledgers.Line]:
     return ledgers.read(folder / "ledger")
+
+
+def test_a_refused_association_leaves_no_socket_open() -> None:
+    entity, port = AE(ae_title="REFUSED"), free_port()
+    entity.add_requested_context(Verification)
+    gc.collect()
+    gc.disable()
+    try:
+        before = psutil.Process().num_fds()
+        association = entity.associate("127.0.0.1", port)
+        after = psutil.Process().num_fds()
+    finally:
+        gc.enable()
+
+    assert not association.is_established
+    assert after == before
