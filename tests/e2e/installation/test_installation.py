@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,14 @@ from pynetdicom import AE
 
 from deploy.errors import Failed
 from deploy.local.running import wait_until
+from operators.connectors.kafka.sending import RawRecord, RecordSender
 from operators.connectors.postgres.connecting import connect
+from operators.stream.dead_letter import rejected
+from operators.stream.step import Record
+from schemas.codec import encode
 from schemas.settings.reading import load
 from schemas.settings.servers import CatalogSettings
+from schemas.topics import INSTANCE_QUARANTINED, RECORD_REJECTED, record_key
 from tests.audit.ledger import Ledger
 from tests.support.data.generate import Volume, files
 from tests.support.installation import printed
@@ -27,6 +33,8 @@ from tests.support.installation.installation import PREFIX, Installation
 from tests.support.senders.sender import Peer, send
 from tests.support.senders.stow import Door, stow
 from tests.support.servers.secured.kafka import without
+from tests.support.worlds.catalog_histories import in_tenant
+from tests.support.worlds.catalog_histories import quarantined as quarantined_event
 from tests.support.worlds.reading import part10
 
 SOON_S = 90.0
@@ -149,6 +157,41 @@ def test_commands_list_show_and_discard_with_their_own_users(archive: Installati
     assert "TESTSENDER" in printed_by(archive, "transfers", "--since", "1h")
     assert printed_by(archive, "conflicts", "list")
     assert archive.run("deploy.commands", "jobs", "reshard", "2").stderr.startswith("job catalog is RUNNING")
+
+
+def test_rebuild_verification_and_replay_work_with_their_own_users(archive: Installation) -> None:
+    study = "1.2.87"
+    file = part10(StudyInstanceUID=study, SeriesInstanceUID=f"{study}.1", SOPInstanceUID=f"{study}.1.1")
+    assert stowed(archive, file) == 200
+    for process, arguments in {
+        "pipelines.batch.rebuild": (),
+        "pipelines.batch.verify": ("--study", study, "--repair", "--cpu-share", "1"),
+    }.items():
+        forget(archive, study)
+        done = archive.run(process, *arguments, changes={"FLUORO_VERIFY_GRACE_S": "0"})
+        assert done.returncode == 0, done.stderr
+    wait_found(archive, study, 1)
+    held = in_tenant(quarantined_event("replayed"), "replayed")
+    record = Record(INSTANCE_QUARANTINED.name, 3, 0, 0, record_key(held), encode(held))
+    letter = encode(rejected(record, "catalog", "unexpected-error", datetime.now(UTC)).event)
+    RecordSender(archive.broker).send([RawRecord(RECORD_REJECTED.name, record.key, letter)])
+    replayed = archive.run("pipelines.batch.replay", "--tenant", "replayed", "--send")
+
+    assert (replayed.returncode, replayed.stdout) == (0, "1 of 1 records sent, 0 rejected again.\n"), replayed.stderr
+
+
+def forget(archive: Installation, study: str) -> None:
+    """Remove the row of a study's only instance once it is there, as a database that has lost it."""
+
+    def is_removed() -> bool:
+        with closing(
+            connect(load(CatalogSettings, archive.settings("deploy.flink.cluster")), "test", "")
+        ) as connection:
+            removed = connection.execute("DELETE FROM instance WHERE study_uid = %s", (study,)).rowcount
+            connection.commit()
+            return removed == 1
+
+    wait_until(is_removed, SOON_S, "the instance has no row")
 
 
 def test_the_six_queries_answer_as_printed(archive: Installation) -> None:

@@ -70,7 +70,7 @@ class Installation:
     def settings(self, process: str) -> dict[str, str]:
         """Return the settings of a process: what the document prints, and this machine's addresses, ports and users."""
         given = {name: self._here(value) for name, value in printed.started().get(process, {}).items()}
-        if process == "deploy.commands":
+        if process == "deploy.commands" or process.startswith("pipelines.batch."):
             given = self.settings("deploy.flink.cluster")
         return given | self._servers(USERS[process]) | self._ports() | SOON_DUE
 
@@ -110,6 +110,7 @@ class Installation:
             "FLUORO_API_PORT": str(self.ports["web"]),
             "FLUORO_JOB_REST_PORT": str(self.ports["flink"]),
             "FLUORO_JOB_CHECKPOINT_DIR": str(self.folder.root / "checkpoints"),
+            "FLUORO_BATCH_RUNS_DIR": str(self.folder.root / "batch"),
         }
 
     def environment(self, process: str, changes: Mapping[str, str]) -> dict[str, str]:

@@ -15,6 +15,9 @@ PROCESSES = {
     "web origin": "deploy.web",
     "jobs": "deploy.flink.cluster",
     "commands": "deploy.commands",
+    "rebuild": "pipelines.batch.rebuild",
+    "replay": "pipelines.batch.replay",
+    "verification": "pipelines.batch.verify",
     "`deploy.prepare`": "deploy.prepare",
 }
 STORE_COLUMN, BROKER_COLUMN = "S3 actions", "Kafka operations"
@@ -44,9 +47,12 @@ def rights(column: str) -> dict[str, list[Clause]]:
 
 
 def _clauses(cell: str) -> Iterator[Clause]:
-    """Yield the clauses of a cell: names that begin with a capital letter are rights, others, if in one word, places."""
+    """Yield the clauses of a cell: names that begin with a capital letter are rights, others, if in one word, places.
+
+    An option is neither.
+    """
     for text in cell.split("; "):
-        names = [name for name in NAMES.findall(text) if " " not in name]
+        names = [name for name in NAMES.findall(text) if " " not in name and not name.startswith("--")]
         if names:
             is_right = {name: name[0].isupper() for name in names}
             yield Clause(*(tuple(name for name in names if is_right[name] == wanted) for wanted in (True, False)))

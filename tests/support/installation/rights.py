@@ -16,6 +16,9 @@ USERS = {
     "deploy.web": "web",
     "deploy.flink.cluster": "jobs",
     "deploy.commands": "commands",
+    "pipelines.batch.rebuild": "rebuild",
+    "pipelines.batch.replay": "replay",
+    "pipelines.batch.verify": "verification",
     "deploy.prepare": "prepare",
 }
 # A user who may do nothing.
