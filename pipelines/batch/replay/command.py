@@ -195,7 +195,10 @@ def seconds(text: str) -> float:
 def make_parser() -> ArgumentParser:
     """Return the parser of the arguments."""
     parser = ArgumentParser(
-        prog="python -m pipelines.batch.replay", description=__doc__, formatter_class=RawDescriptionHelpFormatter
+        prog="python -m pipelines.batch.replay",
+        description=__doc__,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add_selection(parser)
     add_run(parser)

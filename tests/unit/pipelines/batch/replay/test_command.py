@@ -81,3 +81,9 @@ def test_what_nobody_has_looked_at_is_not_said_to_be_good(sent: int, looked_at: 
         resending.came_back = [CameBack(letter, letter)]
 
     assert came_back(resending) == told
+
+
+def test_no_shortened_option_sends_anything(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--s"], {})
+    assert "--s" in capsys.readouterr().err
