@@ -14,7 +14,7 @@ ByteRange = tuple[int, int]
 # The header of Pixel Data in any form, and of the first item in it (PS3.5 7.1.2, 7.5).
 PIXEL_HEADER_BYTES = 12 + 8
 OTHER_INSTANCE = "other-instance"
-ALTERED_PREFIX = "prefix-altered"
+ALTERED_PREFIX, ALTERED_DATA = "prefix-altered", "data-altered"
 
 
 def stored_event(
@@ -69,3 +69,12 @@ def check_identity(identity: Identity, examination: Examination, envelope: Envel
     with memoryview(whole) as view, view[: envelope.prefix_length] as prefix:
         if instance.prefix_hash(prefix) != envelope.prefix_hash:
             raise Rejected(ALTERED_PREFIX)
+
+
+def check_content(identity: Identity, envelope: Envelope, whole: Buffer) -> None:
+    """Raise Rejected for an object, all of whose bytes were read, with other content than its key says."""
+    content = instance.data_hasher(envelope.transfer_syntax)
+    with memoryview(whole) as view, view[envelope.prefix_length :] as data_set:
+        content.update(data_set)
+    if content.hexdigest() != identity.data_hash:
+        raise Rejected(ALTERED_DATA)

@@ -11,7 +11,7 @@ from typing import IO, NamedTuple
 from operators.dicom.instance import examine
 from operators.dicom.scan import LIMITS, ScanLimits
 from operators.errors import Rejected, Unavailable
-from operators.rebuild.instances import ByteRange, check_identity, next_range, stored_event
+from operators.rebuild.instances import ByteRange, check_content, check_identity, next_range, stored_event
 from operators.store.ports import FetchedObject, ObjectStore, OtherSize, StoredObject
 from schemas.events import InstanceStored
 from schemas.objects import Bucket, Identity
@@ -45,8 +45,8 @@ class InstanceReader:
         bucket, fetched = await self._fetched(key, tiers)
         try:
             with _room(fetched.stored.size_bytes) as room:
-                await self._fill(room, bucket, fetched)
-                return self._event(identity, fetched.stored, room.whole)
+                is_whole = await self._fill(room, bucket, fetched)
+                return self._event(identity, fetched.stored, room.whole, is_whole=is_whole)
         except OSError as error:
             raise Unavailable("temporary-files", f"{tempfile.gettempdir()}: {error.strerror}") from error
 
@@ -56,14 +56,16 @@ class InstanceReader:
                 return bucket, fetched
         raise Rejected(GONE)
 
-    async def _fill(self, room: "ObjectRoom", bucket: Bucket, fetched: FetchedObject) -> None:
-        """Write what the event needs of the object into its place."""
-        stored, known = fetched.stored, len(fetched.head)
+    async def _fill(self, room: "ObjectRoom", bucket: Bucket, fetched: FetchedObject) -> bool:
+        """Write what the event needs of the object into its place; return True if that is all of it."""
+        stored, known, is_whole = fetched.stored, len(fetched.head), True
         room.write(0, fetched.head)
         while wanted := next_range(room.whole, known, stored.envelope, self.limits):
             await self._read(room, bucket, stored, wanted)
             start, end = wanted
+            is_whole = is_whole and start == known
             known = end if start == known else stored.size_bytes
+        return is_whole and known == stored.size_bytes
 
     async def _read(self, room: "ObjectRoom", bucket: Bucket, stored: StoredObject, wanted: ByteRange) -> None:
         position, end = wanted
@@ -78,11 +80,13 @@ class InstanceReader:
         if position != end:
             raise Rejected(SHORT)
 
-    def _event(self, identity: Identity, stored: StoredObject, whole: mmap.mmap) -> InstanceStored:
+    def _event(self, identity: Identity, stored: StoredObject, whole: mmap.mmap, *, is_whole: bool) -> InstanceStored:
         envelope = stored.envelope
         with memoryview(whole) as view, view[envelope.prefix_length :] as data_set:
             examination = examine(data_set, envelope.transfer_syntax, envelope.prefix_length, self.limits)
         check_identity(identity, examination, envelope, whole)
+        if is_whole:
+            check_content(identity, envelope, whole)
         return stored_event(identity, examination, stored)
 
 

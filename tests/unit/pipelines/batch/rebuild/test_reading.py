@@ -129,6 +129,19 @@ def test_an_object_with_another_prefix_than_its_envelope_says_has_no_event() -> 
         event_of(store, key)
 
 
+@pytest.mark.parametrize("bulk", [b"", bytes(40_000)], ids=["of the first request", "of several requests"])
+def test_an_object_that_was_read_whole_has_no_event_under_the_key_of_other_content(bulk: bytes) -> None:
+    at = FILE.index(b"\x10\x00\x10\x00PN")
+    end = FILE.index(b"\xe0\x7f\x10\x00")
+    store = MemoryObjectStore()
+    key = stored(FILE[:at] + element(0x00091010, "UN", bulk) + FILE[at:end], store).object_key
+    other = f"{key[:-68]}{'0' * 64}.dcm"
+    store.objects[Bucket.COLD, other] = store.objects[Bucket.COLD, key]
+
+    with pytest.raises(Rejected, match="data-altered"):
+        event_of(store, other)
+
+
 @pytest.mark.parametrize(("key", "reason"), [("local/1.2/readme.txt", "foreign-key"), ("local/x", "foreign-key")])
 def test_a_key_of_no_instance_has_no_event(key: str, reason: str) -> None:
     with pytest.raises(Rejected, match=reason):
