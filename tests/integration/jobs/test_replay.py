@@ -179,6 +179,8 @@ def test_a_replay_that_is_interrupted_says_how_to_go_on_and_sends_nothing_twice(
         wait_until(lambda: len(FinishedPrefixes.of(tmp_path / "mine")) == 1, SOON_S, "nothing is sent")
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=SOON_S)
+    if "0 rejected again" in out:
+        pytest.skip("the jobs had read the record before the signal came")
     again = replay(broker, tmp_path, *asked)
 
     assert running.returncode == 130
