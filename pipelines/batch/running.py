@@ -70,6 +70,9 @@ class Shares(beam.DoFn):  # type: ignore[misc]
             try:
                 asyncio.run(plan.work(shift))
             except Unavailable as error:
+                if error.what == JOURNAL:
+                    # Behind a torn line nobody would read why the worker has stopped, and the run would count as done.
+                    raise
                 journal.stop(error.what, error.why)
             except KeyboardInterrupt:
                 # Beam would make another error of it.

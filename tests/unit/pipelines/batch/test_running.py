@@ -1,9 +1,11 @@
 """A plan runs as a Beam pipeline: each share once, on any runner, with a journal."""
 
+import os
 from argparse import ArgumentParser
 from pathlib import Path
 
 import apache_beam as beam
+import pytest
 
 from operators.errors import Unavailable
 from pipelines.batch.journal import Finished, JournalReader, RunJournal, StoppedWorker
@@ -53,6 +55,16 @@ def test_a_server_that_cannot_be_used_stops_a_worker_and_is_told(tmp_path: Path)
         Finished("local/1.0/", {"instances": 2}),
         StoppedWorker("store", "no answer in time"),
     ]
+
+
+def test_a_journal_that_took_a_line_in_part_ends_the_run_even_if_it_takes_the_next_one(tmp_path: Path) -> None:
+    async def tear(shift: Shift) -> None:
+        os.write(shift.journal.fileno(), b'{"prefix": "loc')
+        raise Unavailable("journal", "/runs/one: No space left on device")
+
+    with pytest.raises(Unavailable) as ended:
+        run(BatchPlan("rebuild", tear, Selection(), tmp_path))
+    assert (ended.value.what, ended.value.why) == ("journal", "/runs/one: No space left on device")
 
 
 def test_a_pipeline_translates_to_beams_portable_form(tmp_path: Path) -> None:
