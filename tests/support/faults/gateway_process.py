@@ -38,5 +38,14 @@ def spools(process: psutil.Process, folder: Path) -> bool:
 
 def associations(metrics_port: int) -> float:
     """Return how many associations a gateway has open."""
+    return _gauge(metrics_port, "fluoro_gateway_associations")
+
+
+def unpublished(metrics_port: int) -> float:
+    """Return how many events a gateway's outbox has left to publish."""
+    return _gauge(metrics_port, "fluoro_gateway_outbox_open")
+
+
+def _gauge(metrics_port: int, name: str) -> float:
     lines = httpx.get(f"http://127.0.0.1:{metrics_port}/metrics", timeout=SOON_S).text.splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith("fluoro_gateway_associations "))
+    return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
