@@ -378,6 +378,21 @@ def test_keys_under_a_prefix_are_listed_in_order(run: Run) -> None:
     run(test)
 
 
+def test_keys_that_somebody_else_has_chosen_are_listed_as_they_are(run: Run) -> None:
+    folder = f"{os.urandom(8).hex()} +%20&ü😀"
+    keys = [f"local/{folder}/{name}" for name in ("\x1b[2J.dcm", "a+b c%20.dcm", "é, x: y")]
+
+    async def test(store: ObjectStore) -> None:
+        for key in keys:
+            await store.put(Bucket.HOT, replace(upload(b"x"), key=key))
+        assert [key async for key in store.keys(Bucket.HOT, f"local/{folder}/")] == keys
+        assert [each.key async for each in store.listing(Bucket.HOT, f"local/{folder}/")] == keys
+        assert folder in [name async for name in store.folders(Bucket.HOT, "local/")]
+        assert all([await store.head(Bucket.HOT, key) for key in keys])
+
+    run(test)
+
+
 def test_a_listing_tells_sizes_and_when_the_store_took_the_objects(run: Run) -> None:
     folder = os.urandom(8).hex()
     sent = [upload(bytes(10 * number), f"{number}.dcm", folder) for number in (3, 1, 2)]
