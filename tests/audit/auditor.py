@@ -119,10 +119,16 @@ def audited() -> int:
     how = {"wait_s": given.wait, "hashed": given.hash, "fetched": given.wado, "restored": given.restored}
     verdict = audit(address, given.dimse_ledger, **how, known=KnownContents(given.resume))
     if given.out:
-        given.out.write_text(json.dumps(verdict.to_json(), indent=1))
+        given.out.write_text(json.dumps(verdict.to_json() | {"most_mb": most_memory_mb()}, indent=1))
     sys.stderr.write(f"seconds: {', '.join(f'{part} {took}' for part, took in verdict.seconds.items())}\n")
     sys.stdout.write(f"{verdict.line}\n")
     return 0 if verdict.clean else 1
+
+
+def most_memory_mb() -> float:
+    """Return the most resident memory that this process has had; what wait4(2) says has that of its parent, too."""
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def audited(proof: Proof, folder: Path) -> Run:
     with process.stderr as said:
         assert process.returncode == 0, said.read()
     verdict = json.loads((folder / "out.json").read_text())
-    return Run(verdict, time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    return Run(verdict, time.monotonic() - began, used.ru_utime + used.ru_stime, verdict["most_mb"])
 
 
 def has_group(resume: Path) -> bool:
