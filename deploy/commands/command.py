@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from gateway.asking import WHO_CHARACTERS, WHY_CHARACTERS, is_line
 from gateway.commands.request import is_uuid
-from schemas.objects import DATA_HASH, TENANT, is_uid
+from pipelines.batch.selection import tenant_name
+from schemas.objects import DATA_HASH
 
 DEFAULT_MOST, HIGHEST_MOST = 1000, 1_000_000
 
@@ -94,13 +95,6 @@ def list_length(text: str) -> int:
     raise ArgumentTypeError(f"{text!r} should be a whole number from 1 to {HIGHEST_MOST}")
 
 
-def dicom_uid(text: str) -> str:
-    """Read a UID; raises ArgumentTypeError."""
-    if not is_uid(text):
-        raise ArgumentTypeError(f"{text!r} should be a UID: numbers with dots between them, 64 characters at most")
-    return text
-
-
 def command_id(text: str) -> str:
     """Read the id of a command; raises ArgumentTypeError."""
     if not is_uuid(text):
@@ -112,11 +106,4 @@ def data_hash(text: str) -> str:
     """Read a data hash; raises ArgumentTypeError."""
     if not DATA_HASH.fullmatch(text):
         raise ArgumentTypeError(f"{text!r} should be a data hash: 64 of 0-9 and a-f")
-    return text
-
-
-def tenant_name(text: str) -> str:
-    """Read a tenant's name; raises ArgumentTypeError."""
-    if not TENANT.fullmatch(text):
-        raise ArgumentTypeError(f"{text!r} should be 1 to 32 of a-z, 0-9 and -")
     return text

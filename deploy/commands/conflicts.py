@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy.commands.command import CommandGroup, OperatorCommand, add_list_arguments, dicom_uid
+from deploy.commands.command import CommandGroup, OperatorCommand, add_list_arguments
 from deploy.commands.files import copy_object, make_folder, new_file
 from deploy.commands.output import as_json, details, print_line, table
 from deploy.commands.sections import ObjectSections, RowSections, load_sections
@@ -20,6 +20,7 @@ from operators.catalog.ports import ConflictPair
 from operators.connectors.postgres.hidden_rows import PostgresHiddenRows
 from operators.connectors.s3.store import S3ObjectStore
 from operators.store.ports import ObjectStore
+from pipelines.batch.selection import dicom_uid
 from schemas.objects import Bucket
 from schemas.settings.servers import StoreSettings
 

@@ -45,7 +45,7 @@ class Selection:
 def add_selection(parser: ArgumentParser) -> None:
     """Add the arguments that select a part of the store."""
     parser.add_argument("--tenant", type=tenant_name, help="only of this tenant (default: all tenants)")
-    parser.add_argument("--study", type=_uid, metavar="UID", help="only this study, by its Study Instance UID")
+    parser.add_argument("--study", type=dicom_uid, metavar="UID", help="only this study, by its Study Instance UID")
     span = "only studies of which the store took an object {} this time; a date is a whole day"
     for name, read, words in (("from", beginning, "from"), ("to", end, "before the end of")):
         told = span.format(words)
@@ -64,7 +64,8 @@ def tenant_name(text: str) -> str:
     return text
 
 
-def _uid(text: str) -> str:
+def dicom_uid(text: str) -> str:
+    """Read a UID; raises ArgumentTypeError."""
     if not is_uid(text):
         raise ArgumentTypeError(f"{text!r} should be a UID: numbers with dots between them, 64 characters at most")
     return text

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from deploy.commands.command import CommandGroup, OperatorCommand, add_who_and_why, tenant_name
+from deploy.commands.command import CommandGroup, OperatorCommand, add_who_and_why
 from deploy.commands.output import as_json, print_line, printable, table
 from deploy.commands.policies import putting
 from deploy.commands.policies.putting import document_in, document_text
@@ -28,6 +28,7 @@ from operators.connectors.s3.store import S3ObjectStore
 from operators.policies.document import described
 from operators.policies.kinds import KINDS
 from operators.store.policies import in_force
+from pipelines.batch.selection import tenant_name
 from schemas.events import PolicyChanged
 from schemas.objects import MOST_VERSIONS, POLICY_NAME
 

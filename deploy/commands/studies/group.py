@@ -15,7 +15,6 @@ from deploy.commands.command import (
     add_who_and_why,
     command_id,
     data_hash,
-    tenant_name,
 )
 from deploy.commands.output import as_json, print_line
 from deploy.commands.sections import PublishingSections, load_sections
@@ -24,6 +23,7 @@ from deploy.commands.studies.history import HISTORY
 from gateway.commands.answer import answer
 from gateway.commands.giving import GivenCommand
 from gateway.commands.request import CommandRequest
+from pipelines.batch.selection import tenant_name
 
 
 def settle(options: Namespace) -> None:

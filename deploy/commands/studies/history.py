@@ -8,7 +8,7 @@ from textwrap import wrap
 from typing import Any
 from unicodedata import east_asian_width
 
-from deploy.commands.command import DEFAULT_MOST, OperatorCommand, dicom_uid, list_length, tenant_name
+from deploy.commands.command import DEFAULT_MOST, OperatorCommand, list_length
 from deploy.commands.output import as_json, print_line, printable
 from deploy.commands.sections import HistorySections, load_sections
 from deploy.errors import Failed
@@ -16,6 +16,7 @@ from operators.catalog.history.entries import History, HistoryEntry, history_of
 from operators.catalog.history.order import KINDS
 from operators.catalog.ports import CatalogQueries
 from operators.connectors.postgres.queries import PostgresQueries
+from pipelines.batch.selection import dicom_uid, tenant_name
 
 UNKNOWN = "nothing has arrived for study {study} of tenant {tenant}, and no command names it: look at UID and tenant"
 EARLIER = "There are {count} earlier entries: these are the latest, by --most {most}."
