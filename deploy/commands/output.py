@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from pipelines.batch import terminal
+
 
 def print_line(line: str, stream: TextIO | None = None) -> None:
     """Print a line and flush it, so that a closed pipe raises here and not when the interpreter exits."""
@@ -15,10 +17,7 @@ def print_line(line: str, stream: TextIO | None = None) -> None:
 def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Return rows as aligned text, with the headings first."""
     cells = [tuple(headings), *(tuple(printable(value) for value in row) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
-    )
+    return "\n".join(terminal.aligned(cells))
 
 
 def details(values: Mapping[str, Any]) -> str:
@@ -31,7 +30,7 @@ def printable(value: Any) -> str:
     """Return a value as text that cannot control a terminal, since senders choose some of the values."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    return "".join(character if character.isprintable() else "?" for character in str(value)) or "-"
+    return terminal.printable(str(value)) or "-"
 
 
 def as_json(values: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,14 @@ def told(error: NotDone | Unavailable) -> str:
 def printable(text: str) -> str:
     """Return a text that cannot control a terminal: anybody who may write to the store or the broker chose some."""
     return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield rows as lines in which the cells of a column begin at one place."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        yield printable("  ".join(cells).rstrip())
 
 
 def say(text: str) -> None:

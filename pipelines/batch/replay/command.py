@@ -27,7 +27,7 @@ from pipelines.batch.journal import Finished, FinishedPrefixes, Run, RunJournal,
 from pipelines.batch.replay.dead_letters import LetterReading, Spans, spans_of
 from pipelines.batch.replay.letter_selection import add_selection, number, selection_of
 from pipelines.batch.replay.resending import MOST_BACK, Resending, why_not
-from pipelines.batch.terminal import DONE, NOT_DONE, in_run, printable, say
+from pipelines.batch.terminal import DONE, NOT_DONE, aligned, in_run, say
 from schemas.settings.jobs import BatchSettings
 from schemas.settings.reading import load_all
 from schemas.settings.servers import BrokerSettings
@@ -124,7 +124,7 @@ def print_plan(records: RejectedRecords) -> None:
     """Print what would be sent, a line for each record."""
     found = records.in_order()
     if found:
-        print("\n".join(table([HEADINGS, *map(columns, found)])))
+        print("\n".join(aligned([HEADINGS, *map(columns, found)])))
     size = sum(one.size_bytes for one in found)
     told = f"{len(found)} records would be sent, {size} bytes."
     print(f"{told} Nothing was sent: --send sends them." if found else "Nothing to send.")
@@ -135,14 +135,6 @@ def columns(record: RejectedRecord) -> tuple[str, ...]:
     topic, partition, offset = record.origin
     by, why = ",".join(sorted(record.operators)), ",".join(sorted(record.reasons))
     return (topic, str(partition), str(offset), str(record.size_bytes), by, str(record.times), why)
-
-
-def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield rows as aligned lines."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        yield printable("  ".join(cells).rstrip())
 
 
 def send(everything: Replay, run: Run, options: Namespace) -> int:
