@@ -15,6 +15,7 @@ from operators.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICI
 from operators.errors import Rejected
 from schemas.settings.intake import IntakeSettings
 from tests.support.data.elements import ITEM_END, OPEN, SEQUENCE_END, element, item
+from tests.support.faults.memory import memory_bytes
 
 JPEG = "1.2.840.10008.1.2.4.50"
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -178,11 +179,6 @@ def reason_of(data: bytes, transfer_syntax: str) -> str:
     except Rejected as rejected:
         return rejected.reason
     return ""
-
-
-def memory_bytes(name: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
-    return int(line.split()[1]) * 1024
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -5,10 +5,15 @@ from pathlib import Path
 from typing import Self
 
 
+def memory_bytes(name: str, pid: int | None = None) -> int:
+    """Return a figure of a process's memory, this one's by default, by its name in proc(5): VmHWM, RssAnon."""
+    lines = Path(f"/proc/{pid or 'self'}/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
+
+
 def anonymous_bytes(pid: int) -> int:
     """Return the anonymous memory (RssAnon) of a process: what it has allocated, without files and shared memory."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
+    return memory_bytes("RssAnon", pid)
 
 
 class MemoryWatch:

@@ -14,6 +14,7 @@ from operators.imaging.job import RenderJob
 from operators.imaging.request import Rendering
 from schemas.settings.web import RenderSettings
 from tests.support.data.render_jobs import job_of, storable_job_of
+from tests.support.faults.memory import memory_bytes
 from tests.support.machine.sandbox import GOOD_JOB
 from tests.support.worlds.pictures import LIMITS, image
 
@@ -43,8 +44,7 @@ def test_the_largest_image_that_may_be_rendered_fits_into_the_memory_of_a_proces
 
 def memory_of(pid: int) -> dict[str, int]:
     """Return the peaks of a process's memory in bytes: resident (VmHWM) and virtual (VmPeak)."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith(("VmHWM", "VmPeak"))}
+    return {name: memory_bytes(name, pid) for name in ("VmHWM", "VmPeak")}
 
 
 def test_a_process_has_no_secret_and_no_other_descriptor_and_can_open_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
